@@ -1,0 +1,5 @@
+"""What was lived and what was learned from it."""
+
+from memory.database import Database
+
+__all__ = ["Database"]

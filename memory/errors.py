@@ -1,0 +1,83 @@
+"""What can go wrong in the memory. The text of every error is one complete line: what, why, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+
+class MemoryStoreError(Exception):
+    """Base of every error of this package."""
+
+
+class NotADatabase(MemoryStoreError):
+    """The file is not a database of this tool."""
+
+
+class DamagedDatabase(NotADatabase):
+    """The file was a database of this tool, but is truncated or overwritten."""
+
+
+class DatabaseMissing(MemoryStoreError):
+    """There is no database at this path, and it was to be opened for reading only."""
+
+
+class NewerDatabase(MemoryStoreError):
+    """The database was written by a newer version of this tool."""
+
+
+class OlderDatabase(MemoryStoreError):
+    """The database needs a migration, but was opened for reading only."""
+
+
+class DatabaseBusy(MemoryStoreError):
+    """Another process held the database for longer than the busy timeout."""
+
+
+class DatabaseClosed(MemoryStoreError):
+    """The database was used after it had been closed."""
+
+
+class ReadOnlyDatabase(MemoryStoreError):
+    """A write was tried on a database that was opened for reading only."""
+
+
+class DiskFull(MemoryStoreError):
+    """The disk has no room left. Nothing that was acknowledged before is lost."""
+
+
+class UnknownEpisode(MemoryStoreError):
+    """No episode has this id, or a shortened id fits more than one."""
+
+
+class UnknownReflection(MemoryStoreError):
+    """No reflection has this id, or a shortened id fits more than one."""
+
+
+class InvalidReflection(MemoryStoreError):
+    """A reflection that cannot be kept, such as one without text and without advice."""
+
+
+class MissingDependency(MemoryStoreError):
+    """A third-party package that this needs is not installed."""
+
+
+class EmbedderUnavailable(MemoryStoreError):
+    """The embedding model cannot be loaded from its folder."""
+
+
+class WrongVectors(MemoryStoreError):
+    """Vectors whose shape is not the one that the embedder or the index has."""
+
+
+def unknown(noun: str, wanted: str, ids: Sequence[str], listing: str) -> str:
+    """The line for an id that nothing has: with the nearest id if one is near, else with `listing`, how to see all."""
+    near = difflib.get_close_matches(wanted, ids, n=1, cutoff=0.6)
+    hint = f"did you mean '{near[0]}'?" if near else f"{listing} shows which there are."
+    return f"No {noun} has the id '{wanted}'; {hint}"
+
+
+def ambiguous(noun: str, wanted: str, ids: Sequence[str]) -> str:
+    """The line for a shortened id that fits several."""
+    shown = ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
+    return f"The id '{wanted}' fits more than one {noun} ({shown}); type more of it."

@@ -1,0 +1,182 @@
+"""The records that travel through the whole tool: Step, Episode, Advice, Reflection, Recall.
+
+They are pydantic models without behaviour beyond what can be derived from their own fields. Numbers that come
+from a model are natural-log probabilities; scores are in [0, 1]; times are UTC, ISO 8601.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Status = Literal["won", "lost", "truncated", "errored"]
+ReflectionStatus = Literal["active", "benched", "forgotten"]
+
+
+def now() -> str:
+    """The present moment, as it is stored everywhere (UTC, ISO 8601, microseconds)."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def content_id(prefix: str, *parts: object) -> str:
+    """An id that depends on nothing but `parts`, so that work done twice after a kill gets the same id."""
+    digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()
+    return f"{prefix}-{digest[:12]}"
+
+
+def state_key(state: str) -> str:
+    """The short name under which advice on a state is filed (16 hex digits of its text's SHA-256)."""
+    return hashlib.sha256(state.encode()).hexdigest()[:16]
+
+
+class Record(BaseModel):
+    """Base of all records: unknown fields are errors, so that a misspelt one cannot vanish."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Step(Record):
+    """One action and what it did.
+
+    `state` identifies the situation before the action as far as the player can know it (look, inventory, score).
+    `scores[i]` is the engine's log-probability of `admissible[i]`, `bonus[i]` what recalled advice added to it.
+    """
+
+    index: int
+    observation: str
+    state: str
+    admissible: list[str]
+    action: str
+    result: str
+    next_state: str
+    reward: float = 0.0
+    score: float = 0.0
+    logprob: float | None = None
+    scores: list[float] | None = None
+    bonus: list[float] | None = None
+
+    @property
+    def no_effect(self) -> bool:
+        """True if the action left the state as it was and said nothing new."""
+        return self.state == self.next_state and self.result in ("", self.observation)
+
+
+class Episode(Record):
+    """One play of one task, from reset to its end, exactly as it was lived.
+
+    `token_ids` is the whole sequence the model saw and chose; `action_spans` are the half-open ranges in it that the
+    agent chose. Both are empty for policies without a model. `recalled` names the reflections that served it and
+    `hints` is the memory block that stood in the prompt. `is_oracle` says that the feedback between trials came from
+    the environment's own score.
+    """
+
+    id: str
+    run: str
+    env: str
+    split: str
+    seed: int
+    trial: int = 0
+    arm: str = ""
+    engine: str = ""
+    adapter: str | None = None
+    temperature: float = 0.0
+    rng_seed: int = 0
+    goal: str = ""
+    hints: str = ""
+    recalled: list[str] = Field(default_factory=list)
+    is_oracle: bool = True
+    status: Status = "truncated"
+    score: float = 0.0
+    steps: list[Step] = Field(default_factory=list)
+    token_ids: list[int] = Field(default_factory=list)
+    action_spans: list[tuple[int, int]] = Field(default_factory=list)
+    minimised_from: str | None = None
+    error: str | None = None
+    started_at: str = Field(default_factory=now)
+    seconds: float = 0.0
+
+    @property
+    def task_id(self) -> str:
+        """`env:split:seed`, the same text as `environments.Task.id`."""
+        return f"{self.env}:{self.split}:{self.seed}"
+
+    @property
+    def won(self) -> bool:
+        return self.status == "won"
+
+    @property
+    def actions(self) -> list[str]:
+        return [step.action for step in self.steps]
+
+
+class Advice(Record):
+    """What is known about one action in one state: counts and values, from which a policy makes a bonus.
+
+    `value` is the best return seen from here (in [0, 1], backed up along the trajectory; 0 when nothing was gained);
+    `blame` in [0, 1] says how close before a loss the action stood (1 = it lost).
+    """
+
+    state: str
+    action: str
+    visits: int = 0
+    no_effect: int = 0
+    negative: int = 0
+    lost: int = 0
+    blame: float = 0.0
+    value: float = 0.0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return state_key(self.state), self.action
+
+
+class Evidence(Record):
+    """Where a reflection was read off: an episode and the indices of the steps that show it."""
+
+    episode: str
+    steps: list[int] = Field(default_factory=list)
+
+
+class Reflection(Record):
+    """One item of the long-term memory, with its two faces: `text` and `advice`, both backed by `evidence`.
+
+    `kind` is the reflector's name (`grounded`, `written`, `exemplar`, or a user's own). `importance` is in [0, 1].
+    `oracle` says that the feedback it rests on came from the environment's own score.
+    """
+
+    id: str
+    kind: str
+    env: str
+    task: str
+    goal: str = ""
+    text: str
+    advice: list[Advice] = Field(default_factory=list)
+    evidence: list[Evidence] = Field(default_factory=list)
+    importance: float = Field(0.5, ge=0.0, le=1.0)
+    tags: list[str] = Field(default_factory=list)
+    oracle: bool = True
+    pinned: bool = False
+    status: ReflectionStatus = "active"
+    run: str = ""
+    created_at: str = Field(default_factory=now)
+    updated_at: str = Field(default_factory=now)
+
+
+class Recall(Record):
+    """One reflection served to one episode: the query, the parts of its score, and whether the episode was won.
+
+    `won` is None until the episode has ended.
+    """
+
+    episode: str
+    reflection: str
+    rank: int
+    query: str
+    score: float
+    parts: dict[str, float] = Field(default_factory=dict)
+    face: Literal["text", "exemplar", "advice"] = "text"
+    at: str = Field(default_factory=now)
+    won: bool | None = None

@@ -1,0 +1,259 @@
+"""The table of reflections, with every version of each and the states that its advice speaks of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from memory import errors
+from memory.connection import Connection
+from memory.episodes import chunks, conditions, full_ids, marks
+from memory.records import Advice, Reflection, ReflectionStatus, now, state_key
+
+_COLUMNS = (
+    "id", "kind", "env", "task", "run", "status", "pinned", "importance", "text", "tags", "created_at", "changed",
+    "stamp", "payload",
+)  # fmt: skip
+_PUT = (
+    f"INSERT INTO reflections ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
+    "ON CONFLICT(id) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
+)
+_ROW = "number, id, kind, env, task, run, status, pinned, importance, created_at"
+
+
+@dataclass(frozen=True, slots=True)
+class ReflectionRow:
+    """What ranking needs to know of a reflection; `number` is its name in the index, `pinned` is 0 or 1."""
+
+    number: int
+    id: str
+    kind: str
+    env: str
+    task: str
+    run: str
+    status: ReflectionStatus
+    pinned: int
+    importance: float
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A reflection as it was from `at` on; `change` says what was done to it."""
+
+    version: int
+    at: str
+    change: str
+    reflection: Reflection
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which reflections are meant; None leaves a property open.
+
+    `before` and `exclude_task`/`exclude_run` keep out what was learned too late or on the same ground, so that an
+    evaluation does not recall its own answers. `text_only` keeps out those without text.
+    """
+
+    env: str | None = None
+    task: str | None = None
+    kinds: Sequence[str] | None = None
+    tag: str | None = None
+    status: ReflectionStatus | None = None
+    run: str | None = None
+    pinned: bool | None = None
+    before: str | None = None
+    exclude_task: str | None = None
+    exclude_run: str | None = None
+    text_only: bool = False
+
+    def sql(self) -> tuple[str, list[Any]]:
+        """A WHERE condition and its values."""
+        where, values = conditions(
+            {"env": self.env, "task": self.task, "status": self.status, "run": self.run, "pinned": self.pinned}
+        )
+        if self.kinds is not None:
+            where.append(f"kind IN {marks(self.kinds)}")
+            values.extend(self.kinds)
+        more = {
+            "EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)": self.tag,
+            "created_at < ?": self.before,
+            "task <> ?": self.exclude_task,
+            "run <> ?": self.exclude_run,
+        }
+        for condition, value in more.items():
+            if value is not None:
+                where.append(condition)
+                values.append(value)
+        if self.text_only:
+            where.append("text <> ''")
+        return " AND ".join(where), values
+
+
+def stamp(text: str) -> int:
+    """A signed 64-bit hash of `text`, by which a cache sees whether it still holds what the database says."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
+
+
+class Reflections(Connection):
+    """What can be done with reflections."""
+
+    def put_reflection(self, reflection: Reflection, *, change: str = "") -> bool:
+        """Keep `reflection` as the newest version of its id; True if that changed anything.
+
+        `change` says what was done, for the history; by default `written` or `changed`.
+        """
+        with self.transaction():
+            old = self.execute("SELECT number, payload FROM reflections WHERE id = ?", (reflection.id,))
+            if old and _same(_reflection(old[0][1]), reflection):
+                return False
+            payload = zlib.compress(reflection.model_dump_json().encode(), 1)
+            changed = self.execute("SELECT ifnull(max(changed), 0) + 1 FROM reflections")[0][0]
+            self.execute(
+                _PUT,
+                (
+                    reflection.id, reflection.kind, reflection.env, reflection.task, reflection.run,
+                    reflection.status, reflection.pinned, reflection.importance, reflection.text,
+                    json.dumps(reflection.tags), reflection.created_at, changed, stamp(reflection.text), payload,
+                ),
+            )  # fmt: skip
+            if old:
+                number = old[0][0]
+            else:
+                number = self.execute("SELECT number FROM reflections WHERE id = ?", (reflection.id,))[0][0]
+            self.execute(
+                "INSERT INTO reflection_versions (reflection, version, at, change, payload) SELECT ?, "
+                "ifnull(max(version), 0) + 1, ?, ?, ? FROM reflection_versions WHERE reflection = ?",
+                (number, now(), change or ("changed" if old else "written"), payload, number),
+            )
+            self._put_states(number, reflection)
+        return True
+
+    def _put_states(self, number: int, reflection: Reflection) -> None:
+        worth = [(place, item) for place, item in enumerate(reflection.advice) if item.value > 0]
+        self.execute("DELETE FROM advice WHERE reflection = ?", (number,))
+        self.executemany(
+            "INSERT INTO states (env, key, stamp, text) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            [(reflection.env, state_key(item.state), stamp(item.state), item.state) for _, item in worth],
+        )
+        self.executemany(
+            "INSERT INTO advice (reflection, position, state) "
+            "SELECT ?, ?, number FROM states WHERE env = ? AND key = ?",
+            [(number, place, reflection.env, state_key(item.state)) for place, item in worth],
+        )
+
+    def reflection(self, id: str) -> Reflection:
+        """The reflection. A beginning of its id is enough if it fits no other.
+
+        Raises:
+            UnknownReflection: with the nearest id, or with those that the beginning fits.
+        """
+        return _reflection(
+            self.execute("SELECT payload FROM reflections WHERE id = ?", (self.reflection_id(id),))[0][0]
+        )
+
+    def reflection_id(self, beginning: str) -> str:
+        """The whole id that begins so. Raises `UnknownReflection` as `reflection` does."""
+        found = full_ids(self, "reflections", beginning)
+        if not found:
+            near = [row[0] for row in self.execute("SELECT id FROM reflections ORDER BY number DESC LIMIT 2000")]
+            listing = (
+                "`agentlab memory list`" if near else "the memory is empty until `agentlab run` fills it: a listing"
+            )
+            raise errors.UnknownReflection(errors.unknown("reflection", beginning, near, listing))
+        if len(found) > 1:
+            raise errors.UnknownReflection(errors.ambiguous("reflection", beginning, found))
+        return found[0]
+
+    def has_reflection(self, id: str) -> bool:
+        """True if a reflection has exactly this id."""
+        return bool(self.execute("SELECT 1 FROM reflections WHERE id = ?", (id,)))
+
+    def reflections(
+        self,
+        *,
+        env: str | None = None,
+        task: str | None = None,
+        kind: str | None = None,
+        tag: str | None = None,
+        status: ReflectionStatus | None = None,
+        run: str | None = None,
+        pinned: bool | None = None,
+        limit: int | None = None,
+        newest: bool = False,
+    ) -> list[Reflection]:
+        """The reflections that fit every filter, oldest first, or the `newest` first."""
+        kinds = None if kind is None else [kind]
+        where, values = Filter(env, task, kinds, tag, status, run, pinned).sql()
+        rows = self.execute(
+            f"SELECT payload FROM reflections WHERE {where} ORDER BY number {'DESC' if newest else 'ASC'} LIMIT ?",
+            [*values, -1 if limit is None else limit],
+        )
+        return [_reflection(row[0]) for row in rows]
+
+    def load_reflections(self, numbers: Sequence[int]) -> dict[int, Reflection]:
+        """The reflections with these numbers; numbers that nothing has are left out."""
+        found: dict[int, Reflection] = {}
+        for part in chunks(numbers):
+            rows = self.execute(f"SELECT number, payload FROM reflections WHERE number IN {marks(part)}", part)
+            found.update((number, _reflection(payload)) for number, payload in rows)
+        return found
+
+    def reflection_rows(self, numbers: Sequence[int], filter: Filter) -> dict[int, ReflectionRow]:
+        """Light rows of those among `numbers` that fit `filter`."""
+        where, values = filter.sql()
+        found: dict[int, ReflectionRow] = {}
+        for part in chunks(numbers):
+            rows = self.execute(
+                f"SELECT {_ROW} FROM reflections WHERE number IN {marks(part)} AND {where}", [*part, *values]
+            )
+            found.update((row[0], ReflectionRow(*row)) for row in rows)
+        return found
+
+    def reflection_numbers(self, filter: Filter) -> list[int]:
+        """The numbers of all reflections that fit `filter`."""
+        where, values = filter.sql()
+        return [row[0] for row in self.execute(f"SELECT number FROM reflections WHERE {where}", values)]
+
+    def reflection_versions(self, id: str) -> list[Version]:
+        """Every version of a reflection, the first one first. Raises `UnknownReflection`."""
+        rows = self.execute(
+            "SELECT version, at, change, versions.payload FROM reflection_versions AS versions "
+            "JOIN reflections ON reflections.number = versions.reflection WHERE id = ? ORDER BY version",
+            (self.reflection_id(id),),
+        )
+        return [Version(version, at, change, _reflection(payload)) for version, at, change, payload in rows]
+
+    def count_reflections(self, status: ReflectionStatus | None = None) -> int:
+        """How many reflections there are, of one status or of all."""
+        where, values = Filter(status=status).sql()
+        return int(self.execute(f"SELECT count(*) FROM reflections WHERE {where}", values)[0][0])
+
+    def state_advice(self, states: Sequence[int], env: str) -> list[tuple[int, str, Advice]]:
+        """What active reflections advise in the states with these numbers, if it gained something in `env`.
+
+        Returns (state number, reflection id, advice), in the order of the reflections' making.
+        """
+        rows: list[tuple[int, int, int]] = []
+        for part in chunks(states):
+            rows += self.execute(
+                "SELECT advice.state, advice.reflection, advice.position FROM advice "
+                "JOIN reflections ON reflections.number = advice.reflection "
+                f"WHERE advice.state IN {marks(part)} AND reflections.status = 'active' AND reflections.env = ?",
+                [*part, env],
+            )
+        loaded = self.load_reflections(sorted({number for _, number, _ in rows}))
+        ordered = sorted(rows, key=lambda row: row[1:])
+        return [(state, loaded[number].id, loaded[number].advice[place]) for state, number, place in ordered]
+
+
+def _reflection(payload: bytes) -> Reflection:
+    return Reflection.model_validate_json(zlib.decompress(payload))
+
+
+def _same(one: Reflection, other: Reflection) -> bool:
+    return one.model_copy(update={"updated_at": other.updated_at}) == other

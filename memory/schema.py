@@ -1,0 +1,144 @@
+"""The tables, as numbered migrations. The number of the last one applied is the file's `PRAGMA user_version`.
+
+A migration is never edited once released: a change to the tables is a new function at the end of `MIGRATIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite_utils
+
+APPLICATION_ID = 0x41474C42
+"""`AGLB`, kept in the header of the file, so that another program's database is not taken for ours."""
+
+
+def episodes_and_reflections(db: sqlite_utils.Database) -> None:
+    """Version 1: what was lived, what was learned from it, and where that was used."""
+    db.table("episodes").create(
+        {
+            "number": int,
+            "id": str,
+            "run": str,
+            "env": str,
+            "split": str,
+            "seed": int,
+            "task": str,
+            "trial": int,
+            "arm": str,
+            "engine": str,
+            "adapter": str,
+            "status": str,
+            "score": float,
+            "steps": int,
+            "goal": str,
+            "error": str,
+            "minimised_from": str,
+            "started_at": str,
+            "seconds": float,
+            "payload": bytes,
+        },
+        pk="number",
+        not_null={"id", "run", "env", "split", "seed", "task", "status", "payload"},
+    ).create_index(["id"], unique=True).create_index(["run"]).create_index(["env", "split"]).create_index(["task"])
+
+    db.table("reflections").create(
+        {
+            "number": int,
+            "id": str,
+            "kind": str,
+            "env": str,
+            "task": str,
+            "run": str,
+            "status": str,
+            "pinned": int,
+            "importance": float,
+            "text": str,
+            "tags": str,
+            "created_at": str,
+            "changed": int,
+            "stamp": int,
+            "payload": bytes,
+        },
+        pk="number",
+        not_null={"id", "kind", "env", "task", "run", "status", "text", "tags", "changed", "stamp", "payload"},
+    ).create_index(["id"], unique=True).create_index(["env", "status"]).create_index(["task", "status"])
+    # `changed` lets a cache follow what is new; `stamp` (a hash of the text) lets it verify what it has.
+    db.table("reflections").create_index(["changed", "stamp"]).create_index(["stamp"])
+    db.table("reflection_versions").create(
+        {"reflection": int, "version": int, "at": str, "change": str, "payload": bytes},
+        pk=("reflection", "version"),
+        foreign_keys=[("reflection", "reflections", "number")],
+    )
+
+    # Only states where some action gained something: those that are looked up by similarity.
+    db.table("states").create(
+        {"number": int, "env": str, "key": str, "stamp": int, "text": str},
+        pk="number",
+        not_null={"env", "key", "stamp", "text"},
+    ).create_index(["env", "key"], unique=True).create_index(["stamp"])
+    db.table("advice").create(
+        {"reflection": int, "position": int, "state": int},
+        pk=("reflection", "position"),
+        foreign_keys=[("reflection", "reflections", "number"), ("state", "states", "number")],
+    ).create_index(["state"])
+
+    db.table("recalls").create(
+        {
+            "episode": str,
+            "reflection": str,
+            "face": str,
+            "rank": int,
+            "query": str,
+            "score": float,
+            "parts": str,
+            "at": str,
+            "won": int,
+        },
+        pk=("episode", "reflection", "face"),
+        not_null={"rank", "query", "score", "parts", "at"},
+        foreign_keys=[("reflection", "reflections", "id")],
+    ).create_index(["reflection", "won", "at"])
+
+    db.table("vectors").create(
+        {"number": int, "model": str, "sha": str, "vector": bytes},
+        pk="number",
+        not_null={"model", "sha", "vector"},
+    ).create_index(["model", "sha"], unique=True)
+
+
+def work_and_adapters(db: sqlite_utils.Database) -> None:
+    """Version 2: resumable work, settings, rounds, evaluations and the register of adapters."""
+    db.table("journal").create(
+        {"number": int, "scope": str, "key": str, "payload": str, "at": str},
+        pk="number",
+        not_null={"scope", "key", "payload", "at"},
+    ).create_index(["scope", "key"], unique=True)
+    db.table("adapters").create(
+        {
+            "number": int,
+            "id": str,
+            "parent": str,
+            "base": str,
+            "status": str,
+            "created_at": str,
+            "path": str,
+            "payload": str,
+        },
+        pk="number",
+        not_null={"id", "base", "status", "created_at", "path", "payload"},
+    ).create_index(["id"], unique=True)
+    db.table("settings").create({"key": str, "value": str}, pk="key", not_null={"value"})
+    for name in ("rounds", "evaluations"):
+        db.table(name).create(
+            {"number": int, "id": str, "payload": str, "at": str},
+            pk="number",
+            not_null={"id", "payload", "at"},
+        ).create_index(["id"], unique=True)
+
+
+MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...]
+MIGRATIONS = (episodes_and_reflections, work_and_adapters)
+VERSION = len(MIGRATIONS)
