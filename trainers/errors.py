@@ -1,0 +1,70 @@
+"""Everything that can go wrong while experience is turned into weights.
+
+Each message is one line: what happened; why; what to do. The command line prints it as it is.
+"""
+
+from __future__ import annotations
+
+
+class TrainersError(Exception):
+    """Base of all errors of this package."""
+
+
+class BadExample(TrainersError):
+    """An episode that cannot become a training example."""
+
+
+class NothingToTrain(TrainersError):
+    """A job without a single token that carries loss."""
+
+
+class NotAJob(TrainersError):
+    """A folder that does not hold a training job, or one that was damaged."""
+
+
+class JobExists(TrainersError):
+    """A job folder that already holds a different job."""
+
+
+class JobBusy(TrainersError):
+    """Another process is working on this job."""
+
+
+class MissingBase(TrainersError):
+    """The base model of a job or adapter is not where it was looked for."""
+
+
+class WrongBase(TrainersError):
+    """The base model at hand is not the one that a job or adapter was made for."""
+
+
+class MissingDependency(TrainersError):
+    """A package that training needs is not installed."""
+
+
+class TrainingDiverged(TrainersError):
+    """The loss or a weight became infinite or not a number."""
+
+
+class CanaryFailed(TrainersError):
+    """The loaded adapter does not score the recorded text as it did when it was trained."""
+
+
+class BadAdapter(TrainersError):
+    """A folder that is not an adapter that can be trusted (missing files, pickled weights)."""
+
+
+class UnknownAdapter(TrainersError):
+    """No adapter has this id."""
+
+
+class PromotionRefused(TrainersError):
+    """An adapter that did not pass its gate may not serve."""
+
+
+class NothingToRollBack(TrainersError):
+    """No adapter has served before the present one."""
+
+
+class NotComparable(TrainersError):
+    """Two sets of results that share too few tasks and seeds to be compared."""

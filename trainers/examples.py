@@ -1,0 +1,144 @@
+"""Episodes as training examples: token ids, and for each token the weight of its loss.
+
+What was played is what is trained: where an episode holds the tokens that the model saw and chose, those are used as
+they are. Only an episode that was played without a model, or whose prompt is asked for without its memory block
+(context distillation, Snell et al. 2022), is tokenised here, piece by piece as `memory.rendering` cuts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from memory import rendering
+from memory.records import Episode
+from trainers.errors import BadExample
+
+Tokenize = Callable[[str], Sequence[int]]
+
+
+class Example(BaseModel):
+    """One sequence to train on. `weights[i]` is the weight of predicting `token_ids[i]`; 0 means no loss.
+
+    Both lists have the same length; the first token is never predicted, so its weight is 0.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    token_ids: list[int] = Field(min_length=2)
+    weights: list[float]
+    episode: str
+    task: str
+
+    @model_validator(mode="after")
+    def _one_weight_a_token(self) -> Example:
+        if len(self.weights) != len(self.token_ids):
+            raise ValueError(f"{len(self.token_ids)} tokens need as many weights; got {len(self.weights)}")
+        if self.weights[0] != 0:
+            raise ValueError("the first token has nothing before it to be predicted from; its weight must be 0")
+        return self
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """The half-open ranges of tokens that carry loss."""
+        marked = [index for index, weight in enumerate(self.weights) if weight]
+        starts = [i for i in marked if not self.weights[i - 1]]
+        ends = [i + 1 for i in marked if i + 1 == len(self.weights) or not self.weights[i + 1]]
+        return list(zip(starts, ends, strict=True))
+
+
+def drop_oldest(turns: Sequence[int], head: int, limit: int) -> int:
+    """How many of the oldest turns must go so that head and the remaining turns fit into `limit` tokens.
+
+    `turns` are the lengths of the turns in tokens, oldest first; `head` is the length of the part that always stays
+    (task and memory block). The last turn is never dropped: where even it does not fit, `len(turns) - 1` is returned
+    and the caller has to decide.
+    """
+    total = head + sum(turns)
+    dropped = 0
+    while total > limit and dropped < len(turns) - 1:
+        total -= turns[dropped]
+        dropped += 1
+    return dropped
+
+
+def from_episode(
+    episode: Episode,
+    tokenize: Tokenize,
+    *,
+    with_hints: bool = False,
+    weight: float = 1.0,
+    max_tokens: int = 1024,
+) -> Example:
+    """The example that teaches the actions of `episode`.
+
+    `tokenize` maps a piece of text to token ids without special tokens. `with_hints` keeps the memory block that stood
+    in the prompt; without it the same actions are taught for the bare prompt. Every token that the agent chose gets
+    `weight`, all others 0. A sequence longer than `max_tokens` loses its oldest turns, at turn borders; the head stays.
+
+    Raises BadExample if the episode has no action, or its last turn alone does not fit.
+    """
+    if not episode.steps:
+        raise BadExample(f"episode {episode.id} has no steps; there is nothing to learn from it; leave it out")
+    head, turns = _played(episode, tokenize, with_hints) or _rendered(episode, tokenize, with_hints)
+    dropped = drop_oldest([len(ids) for ids, _ in turns], len(head), max_tokens)
+    token_ids = list(head)
+    weights = [0.0] * len(head)
+    for ids, chosen in turns[dropped:]:
+        token_ids += ids
+        weights += [weight if mark else 0.0 for mark in chosen]
+    if len(token_ids) > max_tokens:
+        raise BadExample(
+            f"the last turn of episode {episode.id} needs {len(token_ids)} tokens with its task; the limit is "
+            f"{max_tokens}; raise max_tokens or leave the episode out"
+        )
+    return Example(token_ids=token_ids, weights=weights, episode=episode.id, task=episode.task_id)
+
+
+Turn = tuple[list[int], list[bool]]
+
+
+def _played(episode: Episode, tokenize: Tokenize, with_hints: bool) -> tuple[list[int], list[Turn]] | None:
+    """The tokens as they were played, or None where another rendering is asked for or another tokenizer played."""
+    if not episode.token_ids or not episode.action_spans or (episode.hints.strip() and not with_hints):
+        return None
+    expected = list(tokenize(rendering.head(episode.goal, episode.hints)))
+    # A model with a begin-of-text token has it before the head.
+    for offset in (0, 1):
+        if episode.token_ids[offset : offset + len(expected)] == expected:
+            break
+    else:
+        return None
+    chosen = [False] * len(episode.token_ids)
+    for start, end in episode.action_spans:
+        chosen[start:end] = [True] * (end - start)
+    start = offset + len(expected)
+    turns: list[Turn] = []
+    # A turn ends where chosen tokens are followed by others; what comes after the last choice teaches nothing.
+    for i in range(start, len(chosen)):
+        if chosen[i] and (i + 1 == len(chosen) or not chosen[i + 1]):
+            turns.append((episode.token_ids[start : i + 1], chosen[start : i + 1]))
+            start = i + 1
+    return episode.token_ids[: offset + len(expected)], turns
+
+
+def _rendered(episode: Episode, tokenize: Tokenize, with_hints: bool) -> tuple[list[int], list[Turn]]:
+    """The tokens of the transcript, each segment by itself."""
+    head: list[int] = []
+    turns: list[Turn] = []
+    after_choice = True
+    for position, segment in enumerate(rendering.segments(episode, with_hints=with_hints)):
+        ids = list(tokenize(segment.text))
+        if position == 0:
+            head = ids
+            continue
+        if not segment.chosen and after_choice:
+            turns.append(([], []))
+        after_choice = segment.chosen
+        turns[-1][0].extend(ids)
+        turns[-1][1].extend([segment.chosen] * len(ids))
+    return head, turns
