@@ -1,0 +1,196 @@
+"""What every environment is: a gymnasium environment whose observations and actions are text.
+
+A subclass writes two methods, `begin` and `act`, each of which returns a `Turn`. Folds, step limit, rewards, the
+info dictionary and the errors for misuse are the same for all and live here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, cast, get_args
+
+import gymnasium
+import gymnasium.spaces
+from pydantic import BaseModel, ConfigDict
+
+from environments.errors import BadTask, NotPlaying, did_you_mean
+
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+LONGEST_TEXT = 1_000_000
+
+
+class Task(BaseModel):
+    """One game of one environment: which environment, which fold, which seed in it. Same task, same game, anywhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    env: str
+    split: Split
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """`env:split:seed`, which `parse` reads back."""
+        return f"{self.env}:{self.split}:{self.seed}"
+
+    @classmethod
+    def parse(cls, text: str) -> Task:
+        """The task that `text` names.
+
+        Raises:
+            BadTask: if the text is not `env:split:seed`.
+        """
+        env, split, seed = ["", "", *text.rsplit(":", 2)][-3:]
+        if not env or split not in SPLITS or not seed.isdecimal():
+            raise BadTask(f"`{text}` is not a task; a task is env:split:seed; write it like `twx/coin:train:0`")
+        return cls(env=env, split=cast(Split, split), seed=int(seed))
+
+
+class Info(TypedDict):
+    """What an environment tells beside the observation, at reset and at every step."""
+
+    admissible_commands: list[str]  # sorted, no duplicates; what is worth trying now
+    score: float  # progress in [0, 1]; 1 is the best end
+    won: bool
+    lost: bool
+    goal: str  # the task in words; the same throughout the episode
+    state: str  # identifies the situation as far as the player can know it: look, inventory, score
+
+
+class Turn(NamedTuple):
+    """What an environment says when the game begins and after each action.
+
+    `state` and `goal` may stay empty: then the state is the observation with the score, and the goal the one before.
+    `value` is the number whose change is the reward; without it, the score. It may leave [0, 1] (a loss may cost).
+    """
+
+    observation: str
+    admissible: Iterable[str]
+    score: float = 0.0
+    won: bool = False
+    lost: bool = False
+    state: str = ""
+    goal: str = ""
+    value: float | None = None
+
+
+class AnyText(gymnasium.spaces.Text):
+    """The space of all texts, whatever their characters. Samples are plain ASCII."""
+
+    def __init__(self, max_length: int = LONGEST_TEXT) -> None:
+        super().__init__(max_length=max_length, min_length=0)
+
+    def contains(self, x: Any) -> bool:
+        return isinstance(x, str) and len(x) <= self.max_length
+
+
+class TextEnv(gymnasium.Env[str, str], ABC):
+    """A text environment with folds of seeded games.
+
+    Write `begin` and `act`; call `super().__init__(env_id, step_limit)`. An action that is not admissible is not an
+    error: the environment answers it as it likes, usually with a sentence that says so.
+
+    Args:
+        env_id: the id under which the registry makes this environment, parameters included.
+        step_limit: the number of actions after which an episode is truncated.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(self, env_id: str, step_limit: int) -> None:
+        self.env_id = env_id
+        self.step_limit = step_limit
+        self.observation_space = AnyText()
+        self.action_space = AnyText()
+        self.task: Task | None = None
+        self._steps = 0
+        self._value = 0.0
+        self._goal = ""
+        self._over = True
+
+    @abstractmethod
+    def begin(self, task: Task) -> Turn:
+        """Set up the game of `task` and say what the player sees first, the goal included."""
+
+    @abstractmethod
+    def act(self, action: str) -> Turn:
+        """Do `action` in the running game and say what came of it."""
+
+    def seeds(self, split: Split) -> Sequence[int]:
+        """The seeds of a fold. Seed 3 of `train` and seed 3 of `test` must be different games."""
+        return range(1000)
+
+    def start(self, task: Task) -> tuple[str, Info]:
+        """Reset to the game of `task`.
+
+        Raises:
+            BadTask: if the fold has no such seed, or the task belongs to another environment.
+        """
+        if task.env != self.env_id:
+            raise BadTask(f"`{task.id}` is not a task of `{self.env_id}`; its environment is `{task.env}`; make that one")
+        seeds = self.seeds(task.split)
+        if task.seed not in seeds:
+            raise BadTask(
+                f"{self.env_id} has no seed {task.seed} in fold {task.split}; it has {len(seeds)}, from {min(seeds)} to "
+                f"{max(seeds)}; choose one of those"
+            )
+        self._over = True
+        turn = self.begin(task)
+        self.task = task
+        self._steps = 0
+        self._value = 0.0
+        self._goal = turn.goal
+        self._over = turn.won or turn.lost
+        self._reward(turn)
+        return turn.observation, self._info(turn)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, Info]:  # type: ignore[override]
+        """Start a game: `seed` of the fold `options["split"]` (default train), or a random one of it without a seed.
+
+        Raises:
+            BadTask: if there is no such fold, or no such seed in it.
+        """
+        split = (options or {}).get("split", "train")
+        if split not in SPLITS:
+            raise BadTask(f"there is no fold `{split}`; {did_you_mean(str(split), SPLITS)}")
+        super().reset(seed=seed)
+        if seed is None:
+            seeds = self.seeds(split)
+            seed = seeds[int(self.np_random.integers(len(seeds)))]
+        return self.start(Task(env=self.env_id, split=split, seed=seed))
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:  # type: ignore[override]
+        """Do `action`. Returns observation, reward (change of the score), terminated (won or lost), truncated, info.
+
+        Raises:
+            NotPlaying: if no episode is running.
+            EnvironmentDied: if the process behind the environment died or hung.
+        """
+        if self._over:
+            raise NotPlaying(f"no episode of {self.env_id} is running; it ended or never began; call reset first")
+        self._over = True  # if `act` raises, the episode has ended
+        turn = self.act(action)
+        self._steps += 1
+        terminated = turn.won or turn.lost
+        truncated = not terminated and self._steps >= self.step_limit
+        self._over = terminated or truncated
+        return turn.observation, self._reward(turn), terminated, truncated, self._info(turn)
+
+    def _reward(self, turn: Turn) -> float:
+        value = turn.score if turn.value is None else turn.value
+        reward = value - self._value
+        self._value = value
+        return reward
+
+    def _info(self, turn: Turn) -> Info:
+        return {
+            "admissible_commands": sorted(set(turn.admissible)),
+            "score": turn.score,
+            "won": turn.won,
+            "lost": turn.lost,
+            "goal": turn.goal or self._goal,
+            "state": turn.state or f"{turn.observation}\nScore: {turn.score:.2f}",
+        }
+

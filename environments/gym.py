@@ -1,0 +1,163 @@
+"""Any gymnasium environment whose observations are text: `gym/<gymnasium id>`, or `GymTextEnv(env)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import gymnasium.spaces
+
+from environments.base import Split, Task, TextEnv, Turn
+from environments.errors import EnvironmentsError, UnknownEnvironment, did_you_mean
+from environments.parameters import Game, Value, join
+
+DESCRIPTION = "any gymnasium environment whose observations are text, as gym/<its gymnasium id>"
+GAMES: dict[str, Game] = {}
+STEP_LIMIT = 100
+SEEDS_PER_FOLD = 1000
+_FIRST_SEED: dict[Split, int] = {"train": 0, "dev": 10_000, "test": 20_000}
+# Where an environment may say what is worth doing now, and what may hold the text of an observation.
+_COMMANDS = ("admissible_commands", "valid_actions", "valid_commands", "available_actions")
+_TEXTS = ("text", "obs", "observation", "description")
+
+
+class GymTextEnv(TextEnv):
+    """A gymnasium environment as a `TextEnv`.
+
+    Observations are texts, or dictionaries with one. Actions are texts, or numbered: then their names come from
+    `action_names`, and without these from the numbers. What the environment's info says under our keys is taken over
+    (`admissible_commands`, `score`, `won`, `lost`, `goal`, `state`); what it does not say is made up for:
+
+    - admissible commands: the names of the numbered actions; none for actions that are free text;
+    - score: the sum of the rewards, cut to [0, 1]; at the end 1 if won;
+    - won: it ended with a positive sum of rewards; lost: it ended otherwise;
+    - goal: what `goal` says, or the environment's docstring's first line.
+
+    Args:
+        env: the environment, or its gymnasium id.
+        env_id: our id for it; `gym/<gymnasium id>` unless given.
+        step_limit: the number of actions an episode may have.
+        action_names: the names of the numbered actions.
+        goal: the task in words, for environments that do not tell it.
+        settings: for an id: keywords of `gymnasium.make`.
+
+    Raises:
+        UnknownEnvironment: if gymnasium has no such id.
+        EnvironmentsError: if its observations or actions are not text.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any] | str,
+        *,
+        env_id: str | None = None,
+        step_limit: int = STEP_LIMIT,
+        action_names: Sequence[str] | None = None,
+        goal: str = "",
+        **settings: Any,
+    ) -> None:
+        if isinstance(env, str):
+            name, env = env, _make(env, settings)
+        else:
+            name = env.spec.id if env.spec else type(env).__name__
+        super().__init__(env_id or f"gym/{name}", step_limit)
+        self.env = env
+        self._default_goal = goal or _first_line(env.unwrapped.__doc__) or name
+        space = env.observation_space
+        self._key = _text_key(space.spaces) if isinstance(space, gymnasium.spaces.Dict) else None
+        if self._key is None and not isinstance(space, gymnasium.spaces.Text):
+            raise EnvironmentsError(f"the observations of `{name}` are not text but {space}; wrap it so that they are")
+        actions = env.action_space
+        self._numbers: dict[str, Any] | None = None
+        if isinstance(actions, gymnasium.spaces.Discrete):
+            numbers = range(int(actions.start), int(actions.start + actions.n))
+            names = list(action_names or (str(number) for number in numbers))
+            if len(names) != len(numbers) or len(set(names)) != len(names):
+                raise EnvironmentsError(
+                    f"`{name}` has {len(numbers)} actions, and {len(set(names))} different names were given; name each once"
+                )
+            self._numbers = dict(zip(names, numbers, strict=True))
+        elif not isinstance(actions, gymnasium.spaces.Text):
+            raise EnvironmentsError(f"the actions of `{name}` are neither text nor numbered but {actions}; wrap it")
+        self._return = 0.0
+        self._last = ""
+
+    def seeds(self, split: Split) -> Sequence[int]:
+        return range(SEEDS_PER_FOLD)
+
+    def begin(self, task: Task) -> Turn:
+        # The folds of an environment that knows none are three ranges of its seeds.
+        observation, info = self.env.reset(seed=_FIRST_SEED[task.split] + task.seed)
+        self._return = 0.0
+        return self._turn(observation, info, ended=False, goal=str(info.get("goal") or self._default_goal))
+
+    def act(self, action: str) -> Turn:
+        sent: Any = action
+        if self._numbers is not None:
+            if action not in self._numbers:
+                names = ", ".join(self._numbers)
+                return Turn(f"There is no action `{action}`; there are {names}.", self._numbers, self._score(False))
+            sent = self._numbers[action]
+        observation, reward, terminated, truncated, info = self.env.step(sent)
+        self._return += float(reward)
+        turn = self._turn(observation, info, ended=terminated)
+        # An environment that cuts episodes short by itself has ended the game without a win.
+        return turn._replace(lost=True) if truncated and not (turn.won or turn.lost) else turn
+
+    def close(self) -> None:
+        self.env.close()
+
+    def _score(self, won: bool) -> float:
+        return 1.0 if won else min(1.0, max(0.0, self._return))
+
+    def _turn(self, observation: Any, info: Mapping[str, Any], *, ended: bool, goal: str = "") -> Turn:
+        text = str(observation if self._key is None else observation[self._key])
+        won = bool(info["won"]) if "won" in info else ended and self._return > 0
+        lost = bool(info["lost"]) if "lost" in info else ended and not won
+        score = min(1.0, max(0.0, float(info["score"]))) if "score" in info else self._score(won)
+        offered = next((info[key] for key in _COMMANDS if info.get(key) is not None), None)
+        if offered is None:
+            offered = self._numbers or ()
+        return Turn(
+            text,
+            [str(command) for command in offered],
+            score,
+            won,
+            lost or (ended and not won),
+            str(info.get("state") or ""),
+            goal,
+            self._return,
+        )
+
+
+def _make(gymnasium_id: str, settings: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
+    try:
+        return gymnasium.make(gymnasium_id, **settings)
+    except gymnasium.error.UnregisteredEnv:
+        hint = did_you_mean(gymnasium_id, gymnasium.registry)
+        raise UnknownEnvironment(f"gymnasium has no environment `{gymnasium_id}`; {hint}") from None
+    except (gymnasium.error.Error, ImportError, TypeError) as error:
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise EnvironmentsError(f"gymnasium cannot make `{gymnasium_id}`; {what}; check what it needs") from None
+
+
+def _text_key(spaces: Mapping[str, gymnasium.Space[Any]]) -> str | None:
+    texts = [key for key, space in spaces.items() if isinstance(space, gymnasium.spaces.Text)]
+    return next((key for key in _TEXTS if key in texts), texts[0] if texts else None)
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]
+
+
+def make(name: str, parameters: Mapping[str, Value]) -> TextEnv:
+    """The environment `gym/<gymnasium id>`; parameters other than `step_limit` go to `gymnasium.make`."""
+    settings: dict[str, Any] = dict(parameters)
+    step_limit = int(settings.pop("step_limit", STEP_LIMIT))
+    return GymTextEnv(name.removeprefix("gym/"), env_id=join(name, parameters), step_limit=step_limit, **settings)
+
+
+def why_not() -> str | None:
+    """Why this family cannot be played here; None if it can."""
+    return None

@@ -1,0 +1,163 @@
+"""All environments by id: `make("twx/coin")`, `make("twx/coin?numLocations=3")`, `families()`.
+
+Importing this module also tells gymnasium of them, under `agentlab/` and with the slash as a hyphen:
+`gymnasium.make("agentlab/twx-coin-v0", numLocations=3)`. Where nothing has imported it yet, gymnasium does so itself
+when asked for `environments.registry:agentlab/twx-coin-v0`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import gymnasium
+
+from environments.base import TextEnv
+from environments.errors import EnvironmentsError, UnknownEnvironment, did_you_mean
+from environments.parameters import Game, Value, join, split_id
+
+Factory = Callable[..., gymnasium.Env[Any, Any]]
+
+# A family module has GAMES, DESCRIPTION, make(name, parameters) and why_not(); it imports nothing heavy by itself.
+_MODULES = {
+    "toy": "environments.toy",
+    "twx": "environments.textworld_express",
+    "gym": "environments.gym",
+}
+_own: dict[str, Factory] = {}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Environments that come from one source; `why_not` says what is missing when they are not available."""
+
+    name: str
+    environment_ids: tuple[str, ...]
+    description: str
+    available: bool
+    why_not: str | None = None
+
+
+def make(env_id: str, /, **overrides: Value) -> TextEnv:
+    """The environment `env_id`; `overrides` are parameters that win over those in the id.
+
+    Raises:
+        UnknownEnvironment: if there is no such id.
+        BadParameter: if a parameter is unknown or out of its range.
+        MissingDependency: if something that is installed separately is absent.
+    """
+    name, given = split_id(env_id)
+    parameters = {**given, **overrides}
+    if name in _own:
+        return _as_text_env(_own[name](**parameters), join(name, parameters))
+    module, game = _find(name)
+    if game is None:
+        env: TextEnv = module.make(name, parameters)
+        return env
+    built: TextEnv = module.make(name, game.complete(name, parameters))
+    return built
+
+
+def canonical(env_id: str, /, **overrides: Value) -> str:
+    """The one form of `env_id`: parameters sorted, those at their default left out.
+
+    Raises:
+        UnknownEnvironment: if there is no such id.
+        BadParameter: if a parameter is unknown or out of its range.
+    """
+    name, given = split_id(env_id)
+    parameters = {**given, **overrides}
+    if name in _own:
+        return join(name, parameters)
+    game = _find(name)[1]
+    return join(name, parameters) if game is None else game.canonical(name, parameters)
+
+
+def register(env_id: str, factory: Factory) -> None:
+    """Add an environment of one's own; `factory` gets the parameters of the id as keywords.
+
+    It returns a `TextEnv`, or any other gymnasium environment whose observations are text, which is then wrapped.
+
+    Raises:
+        EnvironmentsError: if the id is taken, or is not of the form `family/name`.
+    """
+    family, slash, name = env_id.partition("/")
+    if not family or not slash or not name or any(mark in env_id for mark in "?:, "):
+        raise EnvironmentsError(f"`{env_id}` cannot be an id; ids are family/name without ?:, or blanks; rename it")
+    if env_id in environment_ids() or family == "gym":
+        raise EnvironmentsError(f"`{env_id}` is taken; an id names one environment only; choose another")
+    _own[env_id] = factory
+
+
+def unregister(env_id: str) -> None:
+    """Remove an environment that was added with `register`; unknown ids are ignored."""
+    _own.pop(env_id, None)
+
+
+def families() -> list[Family]:
+    """All families, with what each needs to be available."""
+    found = []
+    for name, path in _MODULES.items():
+        module = importlib.import_module(path)
+        why_not = module.why_not()
+        found.append(Family(name, tuple(module.GAMES), module.DESCRIPTION, why_not is None, why_not))
+    if _own:
+        found.append(Family("own", tuple(_own), "registered by this program", True))
+    return found
+
+
+def environment_ids() -> list[str]:
+    """The ids of all environments, without parameters; `gym/...` stands for any of gymnasium and is not listed."""
+    shipped = [name for path in _MODULES.values() for name in importlib.import_module(path).GAMES]
+    return [*shipped, *_own]
+
+
+def games(name: str) -> Game:
+    """What the environment `name` is and which parameters it has.
+
+    Raises:
+        UnknownEnvironment: if there is no such id.
+    """
+    name = split_id(name)[0]
+    game = None if name in _own else _find(name)[1]
+    return game or Game("no description")
+
+
+def _find(name: str) -> tuple[ModuleType, Game | None]:
+    family = name.partition("/")[0]
+    if family in _MODULES:
+        module = importlib.import_module(_MODULES[family])
+        if family == "gym" and name != "gym/":
+            return module, None
+        if name in module.GAMES:
+            return module, module.GAMES[name]
+    raise UnknownEnvironment(f"there is no environment `{name}`; {did_you_mean(name, environment_ids())}")
+
+
+def _as_text_env(env: gymnasium.Env[Any, Any], env_id: str) -> TextEnv:
+    if isinstance(env, TextEnv):
+        env.env_id = env_id
+        return env
+    from environments.gym import GymTextEnv
+
+    return GymTextEnv(env, env_id=env_id)
+
+
+def make_for_gymnasium(*, env_id: str, **parameters: Value) -> TextEnv:
+    """What gymnasium calls; keywords given to `gymnasium.make` arrive as parameters."""
+    parameters.pop("render_mode", None)
+    return make(env_id, **parameters)
+
+
+def _tell_gymnasium(modules: Mapping[str, str]) -> None:
+    for path in modules.values():
+        for name in importlib.import_module(path).GAMES:
+            gymnasium_id = f"agentlab/{name.replace('/', '-')}-v0"
+            if gymnasium_id not in gymnasium.registry:
+                gymnasium.register(gymnasium_id, entry_point=make_for_gymnasium, kwargs={"env_id": name})
+
+
+_tell_gymnasium(_MODULES)
