@@ -1,0 +1,55 @@
+"""The command line. Each group of commands is a module; this one puts them together.
+
+Nothing heavy is imported before a command needs it, so that `agentlab --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agentlab.cli import adapters, doctor, episodes, memory, models, play
+from agentlab.cli.boundary import Commands
+
+app = typer.Typer(
+    name="agentlab",
+    cls=Commands,
+    no_args_is_help=True,
+    # Plain tracebacks: the pretty ones print local variables, prompts and all.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="An agent that plays text games, remembers what it learned, and distils its successes into LoRA weights.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        typer.echo(f"agentlab {metadata.version('agentlab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+LOOK = "Look"
+app.command(rich_help_panel=LOOK)(episodes.episodes)
+app.command(rich_help_panel=LOOK)(episodes.replay)
+app.add_typer(memory.app, name="memory", rich_help_panel=LOOK)
+app.add_typer(adapters.app, name="adapters", rich_help_panel=LOOK)
+app.command(rich_help_panel=LOOK)(play.play)
+app.command(rich_help_panel=LOOK)(models.models)
+app.command(rich_help_panel=LOOK)(doctor.doctor)
+
+
+def main() -> None:
+    """The console script."""
+    app()

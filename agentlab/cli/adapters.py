@@ -1,0 +1,104 @@
+"""`agentlab adapters`: what was trained, from what, how it did at the gate, and which one serves."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from agentlab.cli import output
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder
+from agentlab.cli.output import Column
+
+app = typer.Typer(no_args_is_help=True, help="List, inspect, promote and roll back adapters.")
+
+Id = Annotated[str, typer.Argument(help="An adapter's id, or its beginning where that is unique.")]
+
+
+@app.command("list")
+def list_(lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
+    """List adapters with their parents and gate results."""
+    from agentlab.lab import Lab
+
+    with Lab.open(lab, write=False) as opened:
+        serving = opened.adapters.serving()
+        rows = [_row(record, serving) for record in opened.adapters.list()]
+    if not json:
+        rows = [row | {"created_at": output.ago(row["created_at"]), "gate": _reason(row["gate"])} for row in rows]
+    columns = [
+        Column("id"),
+        Column("status"),
+        Column("serving"),
+        Column("parent"),
+        Column("base"),
+        Column("created_at", "made"),
+        Column("gate", wide=True),
+    ]
+    output.listing(
+        rows, columns, as_data=json, empty="No adapters here yet. `agentlab distill` or `agentlab rounds` makes one."
+    )
+
+
+def _row(record: Any, serving: str | None) -> dict[str, Any]:
+    row = output.row_of(record)
+    row["serving"] = row["id"] == serving
+    return row
+
+
+def _reason(gate: Any) -> str:
+    data = output.row_of(gate) if gate else {}
+    return output.one_line(str(data.get("reason", "")), 120)
+
+
+@app.command()
+def show(adapter: Id, lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
+    """Show one adapter: where it came from, what it was trained on, and what the gate said."""
+    from agentlab.lab import Lab
+
+    with Lab.open(lab, write=False) as opened:
+        row = _row(opened.adapters.get(adapter), opened.adapters.serving())
+    if json:
+        output.as_json(row)
+        return
+    lineage, gate = row.pop("lineage", None), row.pop("gate", None)
+    row["created_at"] = output.ago(row["created_at"])
+    output.facts(row.items())
+    for title, part in (("Lineage", lineage), ("Gate", gate)):
+        if part:
+            output.say("")
+            output.say(title, "bold")
+            output.facts((name, _short(value)) for name, value in output.row_of(part).items())
+
+
+def _short(value: Any) -> object:
+    """A long list of ids as its length and its beginning."""
+    if isinstance(value, (list, tuple)) and len(value) > 6:
+        return f"{len(value)}: {', '.join(str(item) for item in value[:4])}, … (--json has all)"
+    if isinstance(value, dict):
+        return "  ".join(f"{name} {Column(name, digits=3).cell(item)}" for name, item in value.items())
+    return value
+
+
+@app.command()
+def promote(
+    adapter: Id,
+    force: Annotated[bool, typer.Option("--force", help="Also without a passed gate; the record says so.")] = False,
+    lab: LabFolder = DEFAULT_LAB,
+) -> None:
+    """Let an adapter serve. Without a passed gate this is refused."""
+    from agentlab.lab import Lab
+
+    with Lab.open(lab) as opened:
+        record = opened.adapters.get(adapter)
+        opened.adapters.promote(record.id, record.gate, force=force)
+    output.say(f"{record.id} serves now. `agentlab adapters rollback` undoes it.")
+
+
+@app.command()
+def rollback(lab: LabFolder = DEFAULT_LAB) -> None:
+    """Let the adapter serve that served before; the base if there was none."""
+    from agentlab.lab import Lab
+
+    with Lab.open(lab) as opened:
+        now = opened.adapters.rollback()
+    output.say(f"{now} serves now." if now else "The base model serves now.")

@@ -1,0 +1,136 @@
+"""How far a long work is, on stderr: bars with an estimate on a terminal, a line each tenth of the way elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agentlab.cli.output import console, note, one_line, text
+from agentlab.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Drawing
+    from rich.progress import TaskID
+
+
+class Bars(Progress):
+    """One bar a stage, with the time it has taken and an estimate of what is left."""
+
+    def __init__(self, drawing: Drawing) -> None:
+        self._drawing = drawing
+        self._tasks: dict[str, TaskID] = {}
+
+    def say(self, message: str) -> None:
+        self._drawing.console.print(text(one_line(message), "dim"), soft_wrap=True)
+
+    def start(self, stage: str, total: int) -> None:
+        if stage in self._tasks:
+            self._drawing.reset(self._tasks[stage], total=total)
+        else:
+            self._tasks[stage] = self._drawing.add_task(one_line(stage), total=total, note="")
+
+    def advance(self, stage: str, units: int = 1, note: str = "") -> None:
+        if stage in self._tasks:
+            self._drawing.update(self._tasks[stage], advance=units, note=one_line(note, 48))
+
+    def finish(self, stage: str, note: str = "") -> None:
+        if stage not in self._tasks:
+            return
+        task = self._tasks[stage]
+        total = next(drawn.total for drawn in self._drawing.tasks if drawn.id == task)
+        self._drawing.update(task, completed=total, note=one_line(note, 48))
+
+
+@dataclass
+class _Stage:
+    total: int
+    began: float
+    done: int = 0
+    tenth: int = 0
+
+
+class Lines(Progress):
+    """The same for logs and pipes, where nothing can be drawn over."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._stages: dict[str, _Stage] = {}
+        self._lock = threading.Lock()
+
+    def say(self, message: str) -> None:
+        note(message)
+
+    def start(self, stage: str, total: int) -> None:
+        with self._lock:
+            self._stages[stage] = _Stage(total, self._clock())
+            self._print(f"{stage}: 0 of {total}")
+
+    def advance(self, stage: str, units: int = 1, note: str = "") -> None:
+        with self._lock:
+            at = self._stages.get(stage)
+            if at is None:
+                return
+            at.done += units
+            tenth = 10 * at.done // at.total if at.total else 10
+            if tenth > at.tenth:
+                at.tenth = tenth
+                spent = self._clock() - at.began
+                left = spent / at.done * (at.total - at.done)
+                remark = f" ({note})" if note else ""
+                self._print(f"{stage}: {at.done} of {at.total}, {span(spent)} gone, about {span(left)} left{remark}")
+
+    def finish(self, stage: str, note: str = "") -> None:
+        with self._lock:
+            at = self._stages.pop(stage, None)
+            if at is not None:
+                remark = f" ({note})" if note else ""
+                self._print(f"{stage}: done in {span(self._clock() - at.began)}{remark}")
+
+    @staticmethod
+    def _print(line: str) -> None:
+        print(one_line(line), file=sys.stderr, flush=True)
+
+
+def span(seconds: float) -> str:
+    """A length of time for a person: `45 s`, `3:20`, `1:02:03`."""
+    whole = round(max(0.0, seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Show progress on stderr while the block runs."""
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import (
+        Progress as Drawing,
+    )
+
+    with Drawing(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False, style="dim"),
+        console=console(sys.stderr),
+    ) as drawing:
+        yield Bars(drawing)

@@ -1,0 +1,229 @@
+"""`agentlab doctor`: is everything here that the tool needs, and is it sound?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from agentlab.cli import output
+from agentlab.cli.bars import progress
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder
+from agentlab.cli.output import Column
+
+Verdict = Literal["ok", "warning", "problem"]
+GIB = 2**30
+ENOUGH_ROOM, TOO_LITTLE_ROOM = 2 * GIB, GIB // 4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found. `remedy` says what to do where it is not ok."""
+
+    check: str
+    verdict: Verdict
+    detail: str
+    remedy: str = ""
+
+
+def doctor(
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", help="Check the contract of these environments only; repeat it for more."),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out playing the environments.")] = False,
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """Check Python, packages, Java, disk, models, every environment's contract, and the lab.
+
+    Ends with 1 if there is a problem; warnings are about parts that one can do without.
+    """
+    parts: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("packages", packages),
+        ("machine", machine),
+        ("java", java),
+        ("disk", lambda: disk(lab)),
+        ("models", models),
+        ("lab", lambda: health(lab)),
+    ]
+    if not quick:
+        parts += [(name, lambda name=name: contract(name)) for name in _environments(env)]  # type: ignore[misc]
+    findings: list[Finding] = []
+    with progress() as bars:
+        bars.start("Checking", len(parts))
+        for name, part in parts:
+            findings += guarded(name, part)
+            bars.advance("Checking", note=name)
+    columns = [
+        Column("check"),
+        Column("verdict"),
+        Column("detail", wide=True),
+        Column("remedy", "what to do", wide=True),
+    ]
+    output.listing([asdict(finding) for finding in findings], columns, as_data=json, empty="")
+    problems = sum(finding.verdict == "problem" for finding in findings)
+    if not json:
+        warnings = sum(finding.verdict == "warning" for finding in findings)
+        output.say("")
+        output.say(f"{len(findings)} checks, problems: {problems}, warnings: {warnings}")
+    if problems:
+        raise typer.Exit(1)
+
+
+def guarded(name: str, part: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """The findings of one part; an error in it is a finding too, so that the other parts are still looked at."""
+    findings = []
+    try:
+        for finding in part():
+            findings.append(finding)
+    except Exception as error:
+        findings.append(Finding(name, "problem", output.one_line(f"{type(error).__name__}: {error}")))
+    return findings
+
+
+def packages() -> Iterator[Finding]:
+    """Python and what pyproject.toml asks for, as installed."""
+    from importlib import metadata
+
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    recent = sys.version_info >= (3, 11)
+    yield Finding("python", "ok" if recent else "problem", version, "" if recent else "install Python 3.11 or newer")
+    for name in (
+        "torch",
+        "transformers",
+        "accelerate",
+        "peft",
+        "safetensors",
+        "gguf",
+        "langgraph",
+        "langgraph-checkpoint-sqlite",
+        "faiss-cpu",
+        "sqlite-utils",
+        "sentence-transformers",
+        "gymnasium",
+        "pydantic",
+        "numpy",
+    ):
+        try:
+            yield Finding(name, "ok", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Finding(name, "problem", "not installed", f"pip install {name}")
+    for name, remedy in (
+        ("textworld-express", "pip install 'agentlab[games]'"),
+        ("textworld", "pip install 'agentlab[games]' && pip install --no-deps textworld==1.7.0"),
+        ("vllm", "pip install 'agentlab[vllm]', for a served engine"),
+    ):
+        try:
+            yield Finding(name, "ok", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Finding(name, "warning", "not installed (optional)", remedy)
+
+
+def machine() -> Iterator[Finding]:
+    """What the model runs on."""
+    import torch
+
+    if torch.cuda.is_available():
+        yield Finding("accelerator", "ok", torch.cuda.get_device_name(0))
+    else:
+        yield Finding("accelerator", "ok", f"none; {torch.get_num_threads()} CPU threads")
+
+
+def java() -> Iterator[Finding]:
+    """The Java that TextWorldExpress runs in."""
+    from environments.errors import EnvironmentsError
+    from environments.java import find_java
+
+    try:
+        yield Finding("java", "ok", str(find_java()))
+    except EnvironmentsError as error:
+        yield Finding("java", "warning", str(error))
+
+
+def disk(lab: Path) -> Iterator[Finding]:
+    """Room where the lab and the caches are."""
+    import shutil
+
+    import platformdirs
+
+    for name, folder in (("room for the lab", lab), ("room for caches", platformdirs.user_cache_path("agentlab"))):
+        place = folder.absolute()
+        while not place.exists():
+            place = place.parent
+        free = shutil.disk_usage(place).free
+        detail = f"{free / GIB:.1f} GiB free at {place}"
+        if free >= ENOUGH_ROOM:
+            yield Finding(name, "ok", detail)
+        else:
+            yield Finding(
+                name, "problem" if free < TOO_LITTLE_ROOM else "warning", detail, "free some, a lab needs about 2 GiB"
+            )
+
+
+def models() -> Iterator[Finding]:
+    """The models that are known by name: here, or to be fetched when first used."""
+    from agentlab.cli.models import catalogue
+
+    for row in catalogue():
+        if not row["cached"]:
+            remedy = f"agentlab models --fetch {row['name']}"
+            yield Finding(row["name"], "warning", "not here yet; fetched when it is first used", remedy)
+        elif list(Path(row["path"]).glob("*.safetensors")):
+            yield Finding(row["name"], "ok", row["path"])
+        else:
+            yield Finding(row["name"], "problem", f"no weights in {row['path']}", "delete that folder")
+
+
+def health(lab: Path) -> Iterator[Finding]:
+    """The lab: its database, its reflections, its adapters' files, and which of them serves."""
+    if not lab.exists():
+        yield Finding("lab", "ok", f"none at {lab}", "")
+        return
+    from agentlab.lab import Lab
+
+    with Lab.open(lab, write=False) as opened:
+        database = opened.database
+        damage = [str(row[0]) for row in database.execute("PRAGMA quick_check") if row[0] != "ok"]
+        if damage:
+            remedy = "restore it from a copy, or save what can be read with `sqlite3 FILE .recover`"
+            yield Finding("database", "problem", damage[0], remedy)
+        else:
+            played = database.execute("SELECT count(*) FROM episodes")[0][0]
+            yield Finding("database", "ok", f"{played} episodes, {database.count_reflections()} reflections")
+        records, serving = opened.adapters.list(), opened.adapters.serving()
+        for record in records:
+            if not any((opened.folder / record.path).rglob("*.safetensors")):
+                verdict: Verdict = "problem" if record.id == serving else "warning"
+                yield Finding(
+                    record.id, verdict, f"its weights are gone from {record.path}", "train it again or roll back"
+                )
+        yield Finding("adapters", "ok", f"{len(records)}; serving: {serving or 'the base model'}")
+
+
+def _environments(chosen: list[str] | None) -> list[str]:
+    from environments import canonical, environment_ids
+
+    return [canonical(env) for env in chosen] if chosen else environment_ids()
+
+
+def contract(env: str) -> Iterator[Finding]:
+    """The contract check of one environment."""
+    from environments import families
+    from environments.check import check
+
+    for family in families():
+        if env.partition("?")[0] in family.environment_ids and not family.available:
+            yield Finding(env, "warning", "not available", family.why_not or "")
+            return
+    broken = [finding for finding in check(env).findings if not finding.ok]
+    for finding in broken:
+        yield Finding(
+            env, "problem", f"{finding.rule}: {finding.detail}", "mend the environment, its results cannot be trusted"
+        )
+    if not broken:
+        yield Finding(env, "ok", "keeps the contract")

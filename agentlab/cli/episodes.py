@@ -1,0 +1,179 @@
+"""`agentlab episodes` and `agentlab replay`: what was played, and whether it plays out the same again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from agentlab.cli import output
+from agentlab.cli.options import DEFAULT_LAB, Env, Json, LabFolder, Limit, Run, environment
+from agentlab.cli.output import Column
+
+if TYPE_CHECKING:
+    from environments import TextEnv
+    from memory.records import Episode
+
+Status = Literal["won", "lost", "truncated", "errored"]
+
+_COLUMNS = [
+    Column("id"),
+    Column("env"),
+    Column("split"),
+    Column("seed"),
+    Column("trial"),
+    Column("arm"),
+    Column("engine"),
+    Column("adapter"),
+    Column("status"),
+    Column("score"),
+    Column("steps"),
+    Column("started_at", "started"),
+]
+
+
+def episodes(
+    env: Env = None,
+    split: Annotated[Literal["train", "dev", "test"] | None, typer.Option("--split", help="Only this split.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="Only this task (env:split:seed).")] = None,
+    arm: Annotated[str | None, typer.Option("--arm", help="Only this arm, such as retry or memory.")] = None,
+    adapter: Annotated[str | None, typer.Option("--adapter", help="Only those played with this adapter.")] = None,
+    status: Annotated[Status | None, typer.Option("--status", help="Only those that ended so.")] = None,
+    run: Run = None,
+    limit: Limit = 20,
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """List episodes, the newest first."""
+    from agentlab.lab import Lab
+
+    with Lab.open(lab, write=False) as opened:
+        found = opened.database.episodes(
+            run=run,
+            env=environment(env, opened.database),
+            split=split,
+            task=task,
+            arm=arm,
+            adapter=adapter,
+            status=status,
+            limit=limit,
+            newest=True,
+        )
+    rows = [output.row_of(row) for row in found]
+    if not json:
+        rows = [row | {"started_at": output.ago(row["started_at"])} for row in rows]
+    output.listing(rows, _COLUMNS, as_data=json, empty="No episodes here yet. `agentlab run` plays some.")
+
+
+def replay(
+    episode: Annotated[str, typer.Argument(help="An episode's id, or its beginning where that is unique.")],
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Only print what was recorded; the environment is not started.")
+    ] = False,
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """Play a recorded episode again in its environment, and check that it answers as it did then.
+
+    Ends with 1 if it does not.
+    """
+    from agentlab.lab import Lab
+
+    with Lab.open(lab, write=False) as opened:
+        record = opened.database.episode(episode)
+    differences = [] if plain else list(compare(record))
+    if json:
+        output.as_json({"episode": record, "verified": None if plain else not differences, "differences": differences})
+    else:
+        transcript(record)
+        output.say("")
+        if not plain:
+            _verdict(record, differences)
+    if differences:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One place where the environment answered otherwise than recorded. Step −1 is the start."""
+
+    step: int
+    what: str
+    recorded: str
+    now: str
+
+
+def compare(episode: Episode, env: TextEnv | None = None) -> Iterator[Difference]:
+    """Play the recorded actions again and yield each difference; stops at the first observation that differs.
+
+    Without `env` the environment of the episode is made, and closed at the end.
+    """
+    from environments import Task, make
+
+    played = env or make(episode.env)
+    try:
+        observation, info = played.start(Task(env=episode.env, split=episode.split, seed=episode.seed))  # type: ignore[arg-type]
+        if episode.steps and observation != episode.steps[0].observation:
+            yield Difference(-1, "first observation", episode.steps[0].observation, observation)
+            return
+        for step in episode.steps:
+            if sorted(step.admissible) != sorted(info["admissible_commands"]):
+                yield Difference(
+                    step.index,
+                    "admissible commands",
+                    ", ".join(step.admissible),
+                    ", ".join(info["admissible_commands"]),
+                )
+                return
+            observation, _, _, _, info = played.step(step.action)
+            if observation != step.result:
+                yield Difference(step.index, "observation", step.result, observation)
+                return
+        if episode.steps and episode.status != "errored" and abs(info["score"] - episode.score) > 1e-6:
+            yield Difference(len(episode.steps) - 1, "score", f"{episode.score:.3f}", f"{info['score']:.3f}")
+        if episode.status == "won" and not info["won"]:
+            yield Difference(len(episode.steps) - 1, "result", "won", "not won")
+    finally:
+        if env is None:
+            played.close()
+
+
+def transcript(episode: Episode) -> None:
+    """Print an episode as it was lived: what the agent read, what it did, and how sure it was."""
+    output.say(f"{episode.id}  {episode.task_id}  trial {episode.trial}", "bold")
+    output.facts(
+        [
+            ("arm", episode.arm),
+            ("engine", episode.engine),
+            ("adapter", episode.adapter),
+            ("task", episode.goal),
+            ("hints", episode.hints),
+            ("recalled", episode.recalled),
+        ]
+    )
+    for step in episode.steps:
+        output.say("")
+        output.say(step.observation)
+        sure = "" if step.logprob is None else f"    (log p {step.logprob:.2f} of {len(step.admissible)} commands)"
+        output.say(f"> {step.action}{sure}", "cyan")
+    if episode.steps:
+        output.say("")
+        output.say(episode.steps[-1].result)
+    output.say("")
+    output.say(
+        f"{episode.status}, score {episode.score:.2f}, {len(episode.steps)} steps, {episode.seconds:.1f} s",
+        output.STYLES.get(episode.status, ""),
+    )
+    if episode.error:
+        output.say(f"cause: {output.one_line(episode.error)}")
+
+
+def _verdict(episode: Episode, differences: list[Difference]) -> None:
+    for difference in differences:
+        where = "at the start" if difference.step < 0 else f"after step {difference.step}"
+        output.say(f"Not the same: the {difference.what} {where} differs.", "red")
+        output.facts([("recorded", difference.recorded), ("now", difference.now)])
+    if not differences:
+        output.say(f"Verified: all {len(episode.steps)} steps answered as recorded.", "green")

@@ -1,0 +1,200 @@
+"""What the command line prints: tables or JSON on stdout, notes on stderr.
+
+Text that comes from a game, a model or a memory is data: control characters are taken out of it and markup in it is
+never interpreted, so that nothing recorded can drive the terminal of the one who reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+# C0 without tab and line feed, DEL, C1, and the marks that reorder text.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Whole terminal sequences go first, so that no bracketed rest stays behind.
+_SEQUENCE = re.compile("(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)?|\x1b[@-_]")
+
+STYLES = {
+    "won": "green",
+    "promoted": "green",
+    "active": "green",
+    "ok": "green",
+    "lost": "red",
+    "errored": "magenta",
+    "rejected": "red",
+    "problem": "bold red",
+    "warning": "yellow",
+    "truncated": "yellow",
+    "benched": "yellow",
+    "candidate": "yellow",
+    "forgotten": "dim",
+    "retired": "dim",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a listing: the key in each row, its title, and how its cells are written.
+
+    `digits` rounds floats. A `wide` column takes the room that is left and wraps; all others keep to one line.
+    """
+
+    key: str
+    title: str = ""
+    digits: int = 2
+    wide: bool = False
+
+    def cell(self, value: object) -> str:
+        """`value` as the text of a cell; nothing for None."""
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, float):
+            return f"{value:.{self.digits}f}"
+        if isinstance(value, (list, tuple, set)):
+            return ", ".join(str(item) for item in value)
+        return str(value)
+
+
+def clean(text: str) -> str:
+    """`text` without control characters and terminal sequences; line ends and tabs stay."""
+    return _CONTROL.sub("", _SEQUENCE.sub("", text.replace("\r\n", "\n")))
+
+
+def one_line(text: str, limit: int | None = None) -> str:
+    """`text` cleaned and on one line, cut to `limit` characters with an ellipsis."""
+    flat = " ".join(clean(text).split())
+    return flat if limit is None or len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
+
+
+def ago(stamp: str) -> str:
+    """A stored time (UTC, ISO 8601) as a person reads it: local, to the minute."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(stamp).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return stamp
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A Rich console on `stream` (default: stdout) that interprets no markup and does not wrap into pipes."""
+    from rich.console import Console
+
+    target = stream or sys.stdout
+    # Rich takes 80 columns where there is no terminal, which would cut ids out of a listing that goes into a pipe.
+    width = None if target.isatty() or os.environ.get("COLUMNS") else 200
+    return Console(file=target, markup=False, highlight=False, emoji=False, width=width, soft_wrap=False)
+
+
+def text(value: str, style: str = "") -> Text:
+    """`value` as Rich text: cleaned, no markup."""
+    from rich.text import Text
+
+    return Text(clean(value), style=style)
+
+
+def note(message: str) -> None:
+    """One line beside the result (stderr), such as the reason why an index was built again."""
+    console(sys.stderr).print(text(one_line(message), "dim"), soft_wrap=True)
+
+
+def say(message: str, style: str = "") -> None:
+    """A result in words (stdout)."""
+    console().print(text(message, style), soft_wrap=True)
+
+
+def as_json(value: object) -> None:
+    """`value` as JSON on stdout. Records and paths are turned into plain data."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=plain) + "\n")
+
+
+def plain(value: Any) -> object:
+    """What JSON does not know by itself: pydantic records, dataclasses, named tuples, paths, numpy numbers."""
+    import dataclasses
+
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    return str(value)
+
+
+def row_of(value: Any) -> dict[str, Any]:
+    """A record, dataclass, named tuple or mapping as one row of a listing."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "_asdict"):
+        return dict(value._asdict())
+    data = plain(value)
+    return dict(data) if isinstance(data, dict) else {"value": data}
+
+
+def listing(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, as_data: bool, empty: str, title: str = ""
+) -> None:
+    """Print `rows` as a table with these columns, or whole as a JSON array; `empty` stands in for a table of none."""
+    if as_data:
+        as_json([dict(row) for row in rows])
+        return
+    if not rows:
+        say(empty)
+        return
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        numeric = all(isinstance(row.get(column.key), (int, float, type(None))) for row in rows)
+        table.add_column(
+            column.title or column.key,
+            justify="right" if numeric else "left",
+            no_wrap=not column.wide,
+            overflow="fold",
+            ratio=1 if column.wide else None,
+        )
+    for row in rows:
+        cells = [column.cell(row.get(column.key)) for column in columns]
+        table.add_row(
+            *[
+                text(cell if column.wide else one_line(cell), STYLES.get(cell, ""))
+                for cell, column in zip(cells, columns, strict=True)
+            ]
+        )
+    console().print(table)
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> None:
+    """Print names and values below each other; pairs without a value are left out."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold", ratio=1)
+    for name, value in pairs:
+        if value not in (None, "", [], {}):
+            shown = Column(name, digits=3).cell(value)
+            table.add_row(name, text(shown, STYLES.get(shown, "")))
+    console().print(table)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say on stderr that something of unknown length goes on; a spinner where stderr is a terminal."""
+    with console(sys.stderr).status(text(f"{one_line(what)} …")):
+        yield

@@ -1,0 +1,157 @@
+"""`agentlab play`: a person plays an environment; the agent's ranking of the commands is shown on request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from agentlab.cli import output
+from agentlab.cli.options import DEFAULT_LAB, LabFolder
+from agentlab.cli.output import Column
+
+if TYPE_CHECKING:
+    from agentlab.engines.base import Conversation, Engine
+    from environments import TextEnv
+
+HELP = "Type a command or its number. Enter lists the commands, ? shows how the agent ranks them, :quit ends."
+SHOWN = 12
+
+
+def play(
+    env: Annotated[
+        str, typer.Argument(help='The environment, such as toy/doors, twx/coin or "twx/coin?numLocations=3".')
+    ],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which game of the split.")] = 0,
+    split: Annotated[Literal["train", "dev", "test"], typer.Option("--split", help="Which split.")] = "train",
+    engine: Annotated[str | None, typer.Option("--engine", help="Whose ranking ? shows; the lab's by default.")] = None,
+    lab: LabFolder = DEFAULT_LAB,
+) -> None:
+    """Play a game yourself. Nothing is recorded."""
+    from environments import Task, canonical, make
+
+    env_id = canonical(env)
+    task = Task(env=env_id, split=split, seed=seed)
+    made = make(env_id)
+    adviser = Adviser(lambda: _engine(lab, engine))
+    try:
+        observation, info = made.start(task)
+        game = Game(made, observation, info["goal"], list(info["admissible_commands"]))
+        output.say(f"{task.id}, at most {made.step_limit} steps", "bold")
+        output.say(info["goal"])
+        output.say(HELP, "dim")
+        output.say("")
+        output.say(observation)
+        while not game.over:
+            line = _ask()
+            if line is None or line in (":quit", ":q"):
+                output.say("Stopped.")
+                return
+            if line == "":
+                game.show_commands()
+            elif line == "?":
+                adviser.show(game)
+            elif line.startswith(":"):
+                output.say(HELP, "dim")
+            else:
+                output.say(game.act(line))
+    finally:
+        made.close()
+    output.say(f"{game.over}, score {game.score:.2f}, {len(game.actions)} steps", output.STYLES.get(game.over, ""))
+
+
+def _ask() -> str | None:
+    """The next line that is typed; None at the end of input."""
+    try:
+        return input("> ").strip()
+    except EOFError:
+        return None
+
+
+def _engine(lab: Path, name: str | None) -> Engine:
+    """The lab's engine with the adapter that serves; the default model where there is no lab."""
+    from agentlab.lab import Lab
+
+    with output.working("Loading the model"), Lab.open(lab, write=False) as opened:
+        return opened.engine(name)
+
+
+class Game:
+    """A game in progress: what was seen, what was done, and how it stands. `over` is empty until it ends."""
+
+    def __init__(self, env: TextEnv, observation: str, goal: str, commands: list[str]) -> None:
+        self.env = env
+        self.goal = goal
+        self.observations = [observation]
+        self.actions: list[str] = []
+        self.commands = commands
+        self.score = 0.0
+        self.over = ""
+
+    def act(self, line: str) -> str:
+        """Send a command, given in words or by its number in the list, and return what the environment says."""
+        action = line
+        if line not in self.commands and line.isdecimal() and 1 <= int(line) <= len(self.commands):
+            action = self.commands[int(line) - 1]
+        observation, _, terminated, truncated, info = self.env.step(action)
+        self.actions.append(action)
+        self.observations.append(observation)
+        self.commands = list(info["admissible_commands"])
+        self.score = float(info["score"])
+        if terminated or truncated:
+            self.over = "won" if info["won"] else "lost" if info["lost"] else "truncated"
+        return observation if action == line else f"({action})\n{observation}"
+
+    def show_commands(self) -> None:
+        """Print the admissible commands with their numbers."""
+        for number, command in enumerate(self.commands, 1):
+            output.say(f"{number:4} {command}")
+
+
+class Adviser:
+    """The agent looking over the player's shoulder. Its engine is loaded when it is first asked."""
+
+    def __init__(self, load: Callable[[], Engine]) -> None:
+        self._load = load
+        self._engine: Engine | None = None
+        self._conversation: Conversation | None = None
+        self._told = 0
+
+    def ranking(self, game: Game) -> list[tuple[str, float, float]]:
+        """Commands with their log-probabilities and their shares among the admissible ones, the best first."""
+        if self._engine is None or self._conversation is None:
+            self._engine = self._load()
+            self._conversation = self._engine.conversation(game.goal)
+        for index in range(self._told, len(game.observations)):
+            if index:
+                self._conversation.act(game.actions[index - 1])
+            self._conversation.observe(game.observations[index])
+        self._told = len(game.observations)
+        scores = self._engine.score(self._conversation, game.commands)
+        ranked = sorted(zip(game.commands, scores, shares(scores), strict=True), key=lambda entry: -entry[1])
+        return ranked
+
+    def show(self, game: Game) -> None:
+        """Print the ranking; its best commands only, where there are many."""
+        ranked = self.ranking(game)
+        rows = [
+            {"n": game.commands.index(name) + 1, "command": name, "share": share, "logp": score}
+            for name, score, share in ranked
+        ]
+        columns = [Column("n", "#"), Column("command"), Column("share", digits=3), Column("logp", "log p")]
+        output.listing(rows[:SHOWN], columns, as_data=False, empty="There is no command left.")
+        if len(rows) > SHOWN:
+            output.say(f"… and {len(rows) - SHOWN} more", "dim")
+
+
+def shares(scores: Sequence[float]) -> list[float]:
+    """Softmax of log-probabilities: each command's share among the admissible ones."""
+    if not scores:
+        return []
+    top = max(scores)
+    weights = [math.exp(score - top) for score in scores]
+    total = sum(weights)
+    return [weight / total for weight in weights]

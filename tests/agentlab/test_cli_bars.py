@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from agentlab.cli import output
+from agentlab.cli.bars import Bars, Lines, progress, span
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_without_a_terminal_there_is_one_line_a_tenth_with_an_estimate(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    bars = Lines(clock)
+    bars.start("Playing", 100)
+    for _ in range(100):
+        clock.seconds += 2
+        bars.advance("Playing", note="won 3")
+    bars.finish("Playing", "42 won")
+    bars.say("index\nbuilt again")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 13
+    assert lines[0] == "Playing: 0 of 100"
+    assert lines[1] == "Playing: 10 of 100, 20 s gone, about 3:00 left (won 3)"
+    assert lines[-2:] == ["Playing: done in 3:20 (42 won)", "index built again"]
+
+
+def test_stages_that_never_began_are_ignored(capsys: pytest.CaptureFixture[str]) -> None:
+    bars = Lines()
+    bars.advance("x")
+    bars.finish("x")
+    assert capsys.readouterr().err == ""
+
+
+def test_an_empty_stage_divides_by_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    bars = Lines(Clock())
+    bars.start("Nothing", 0)
+    bars.finish("Nothing")
+    assert capsys.readouterr().err.splitlines() == ["Nothing: 0 of 0", "Nothing: done in 0 s"]
+
+
+def test_on_a_terminal_there_are_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setattr("sys.stderr", screen)
+    with progress() as bars:
+        assert isinstance(bars, Bars)
+        bars.say("[b]the index was built again[/b]")
+        bars.start("Training", 10)
+        bars.advance("Training", 3, "loss 0.5\x1b[2J")
+        bars.finish("Training", "loss 0.4")
+        bars.start("Gate", 5)
+        bars.start("Gate", 6)
+        bars.advance("Gate", 6)
+        bars.advance("unknown")
+        bars.finish("unknown")
+    shown = output.clean(screen.getvalue())
+    for part in ("[b]the index was built again[/b]", "Training", "10/10", "loss 0.4", "Gate", "6/6"):
+        assert part in shown
+    assert "\x1b[2J" not in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0 s"), (59.4, "59 s"), (200, "3:20"), (3723, "1:02:03"), (-1, "0 s")]
+)
+def test_spans_are_written_for_a_person(seconds: float, shown: str) -> None:
+    assert span(seconds) == shown
