@@ -1,5 +1,64 @@
-"""What was lived and what was learned from it."""
+"""What was lived and what was learned from it: episodes, reflections, and when each of them helped.
 
-from memory.database import Database
+Names are loaded when they are first used, so that a program that needs only the records gets only those.
+"""
 
-__all__ = ["Database"]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from memory.database import Database
+    from memory.embedder import CachedEmbedder, Embedder, HashingEmbedder, SentenceTransformerEmbedder
+    from memory.episodes import EpisodeRow
+    from memory.errors import MemoryStoreError
+    from memory.index import VectorIndex
+    from memory.records import Advice, Episode, Evidence, Recall, Reflection, Step
+    from memory.reflection_memory import Detail, ReflectionMemory
+    from memory.retriever import Hit, Retriever, Weights
+
+__all__ = [
+    # the face of the package
+    "ReflectionMemory",
+    "Detail",
+    "Hit",
+    "Weights",
+    # what is kept
+    "Step",
+    "Episode",
+    "Advice",
+    "Evidence",
+    "Reflection",
+    "Recall",
+    # where it is kept
+    "Database",
+    "EpisodeRow",
+    # how it is found again
+    "Embedder",
+    "SentenceTransformerEmbedder",
+    "HashingEmbedder",
+    "CachedEmbedder",
+    "VectorIndex",
+    "Retriever",
+    # what can go wrong
+    "MemoryStoreError",
+]
+
+_HOMES = {
+    "reflection_memory": ("ReflectionMemory", "Detail"),
+    "retriever": ("Hit", "Weights", "Retriever"),
+    "records": ("Step", "Episode", "Advice", "Evidence", "Reflection", "Recall"),
+    "database": ("Database",),
+    "episodes": ("EpisodeRow",),
+    "embedder": ("Embedder", "SentenceTransformerEmbedder", "HashingEmbedder", "CachedEmbedder"),
+    "index": ("VectorIndex",),
+    "errors": ("MemoryStoreError",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"memory.{module}"), name)
+    raise AttributeError(f"module 'memory' has no attribute '{name}'")

@@ -1,0 +1,316 @@
+"""The face of the package: remember what was learned, recall it where it fits, and let a person look after it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TextIO
+
+from memory import errors
+from memory.cleaning import clean
+from memory.database import Database
+from memory.embedder import CachedEmbedder, Embedder
+from memory.index import VectorIndex
+from memory.records import Advice, Episode, Recall, Reflection, ReflectionStatus, Step, now
+from memory.reflections import Filter, Version
+from memory.retriever import SEARCH, Hit, Retriever, Weights
+from memory.sources import ReflectionTexts, StateTexts
+
+Face = Literal["text", "exemplar", "advice"]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The steps of one episode that a reflection rests on; `episode` is None if the episode is not kept here."""
+
+    id: str
+    episode: Episode | None
+    steps: list[Step]
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """Everything known of one reflection: its history, whom it served, and what it rests on."""
+
+    reflection: Reflection
+    versions: list[Version]
+    recalls: list[Recall]
+    evidence: list[Shown]
+
+
+class ReflectionMemory:
+    """The long-term memory over a database, an embedder and an index file that can always be made again.
+
+    Args:
+        database: where everything is kept.
+        embedder: turns texts into vectors; each text is computed once, then taken from the database.
+        index_path: the file of the index. That of the states lies beside it (`name.states.suffix`).
+        notify: is told, in a sentence, when an index had to be made again, and why.
+        progress: is called with (done, total) while many texts are being embedded.
+        weights: how recall weighs relevance, recency, importance and diversity.
+        clock: gives the present moment as `records.now` does.
+
+    What `remember` and the other writing calls acknowledge is in the database when they return. Ids may be shortened
+    wherever a person gives one. Threads may share one object. `close` (or `with`) saves the indexes; without it only
+    time is lost.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        embedder: Embedder,
+        index_path: Path | str,
+        *,
+        notify: Callable[[str], None] | None = None,
+        progress: Progress | None = None,
+        weights: Weights | None = None,
+        clock: Callable[[], str] = now,
+    ):
+        self.database = database
+        self.embedder = embedder if isinstance(embedder, CachedEmbedder) else CachedEmbedder(embedder, database)
+        self.weights = weights or Weights()
+        self.clock = clock
+        self._progress = progress
+        self._lock = threading.RLock()
+        path = Path(index_path)
+        model, dimensions = self.embedder.model_id, self.embedder.dimensions
+        self.index = VectorIndex(path, model, dimensions, notify=notify, readonly=database.readonly)
+        self.state_index = VectorIndex(
+            path.with_name(f"{path.stem}.states{path.suffix}"),
+            model,
+            dimensions,
+            notify=notify,
+            readonly=database.readonly,
+        )
+        self._texts = ReflectionTexts(database)
+        self._states = StateTexts(database)
+        self._retriever = Retriever(database, self.index, clock=clock)
+
+    # Remembering
+
+    def remember(self, reflections: Sequence[Reflection]) -> list[str]:
+        """Keep `reflections`, all or none, and return their ids.
+
+        One whose id is already there is left as it is, so that work repeated after a kill does not undo what a
+        person has edited since. Texts, goals and tags are cleaned of control characters and cut to a length.
+
+        Raises:
+            InvalidReflection: for one with neither text nor advice.
+        """
+        cleaned = [_cleaned(reflection) for reflection in reflections]
+        with self.database.transaction():
+            for reflection in cleaned:
+                if not self.database.has_reflection(reflection.id):
+                    self.database.put_reflection(reflection, change="remembered")
+        self._follow()
+        return [reflection.id for reflection in cleaned]
+
+    def outcome(self, episode_id: str, won: bool) -> None:
+        """Note how the episode ended that recalls have served. Not for errored ones: those say nothing."""
+        self.database.set_recall_outcome(episode_id, won)
+
+    # Recalling
+
+    def recall(
+        self,
+        query: str,
+        *,
+        episode: str,
+        env: str | None = None,
+        task: str | None = None,
+        kinds: Sequence[str] | None = None,
+        k: int = 3,
+        face: Face = "text",
+        exclude_task: str | None = None,
+        before: str | None = None,
+        exclude_run: str | None = None,
+        record: bool = True,
+    ) -> list[Hit]:
+        """The `k` best active reflections for `query`, the best first; served to `episode`, which is recorded.
+
+        `before` (ISO 8601) leaves out what was written at that time or later; `exclude_task` and `exclude_run` what
+        was learned there. `record=False` is for looking without serving.
+        """
+        wanted = Filter(
+            env=env, task=task, kinds=kinds, status="active", before=before, exclude_task=exclude_task,
+            exclude_run=exclude_run, text_only=True,
+        )  # fmt: skip
+        hits = self._retrieve(query, k, wanted, self.weights)
+        if record and hits:
+            moment = self.clock()
+            self.database.put_recalls(
+                [
+                    Recall(
+                        episode=episode, reflection=hit.reflection.id, rank=rank, query=clean(query),
+                        score=hit.score, parts=hit.parts, face=face, at=moment,
+                    )
+                    for rank, hit in enumerate(hits)
+                ]
+            )  # fmt: skip
+        return hits
+
+    def search(
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        env: str | None = None,
+        kind: str | None = None,
+        tag: str | None = None,
+        status: ReflectionStatus | None = "active",
+    ) -> list[Hit]:
+        """What fits `query` best, for a person: relevance counts most, and nothing is recorded."""
+        kinds = None if kind is None else [kind]
+        return self._retrieve(query, k, Filter(env=env, kinds=kinds, tag=tag, status=status, text_only=True), SEARCH)
+
+    def similar_states(self, state: str, *, env: str, k: int = 5) -> list[tuple[Advice, float, str]]:
+        """Advice that gained something in the `k` states of `env` most like this one.
+
+        Returns (advice, cosine of the states, reflection id), the most similar state first; several pieces of advice
+        may speak of one state. The vectors of states are made at the first call, not while remembering.
+        """
+        with self._lock:
+            self.state_index.follow(self._states, self._embed)
+            vector = self.embedder.embed_query(state)
+            count = 4 * k
+            while True:
+                near = dict(self.state_index.search(vector, count))
+                advice = self.database.state_advice(list(near), env)
+                fitting = {number for number, _, _ in advice}
+                # States of other environments, and of forgotten reflections, are in the index too.
+                if len(fitting) >= k or len(near) >= len(self.state_index):
+                    break
+                count *= 4
+        best = [number for number in near if number in fitting][:k]
+        place = {number: rank for rank, number in enumerate(best)}
+        chosen = sorted((item for item in advice if item[0] in place), key=lambda item: place[item[0]])
+        return [(item, near[number], reflection) for number, reflection, item in chosen]
+
+    def advice_for_task(self, task_id: str) -> list[tuple[str, Advice]]:
+        """All advice of the active reflections of one task: (reflection id, advice), the oldest first."""
+        found = self.database.reflections(task=task_id, status="active")
+        return [(reflection.id, advice) for reflection in found for advice in reflection.advice]
+
+    # Looking after it
+
+    def show(self, id: str) -> Detail:
+        """The reflection with its versions, its recalls and the steps it rests on. Raises `UnknownReflection`."""
+        reflection = self.database.reflection(id)
+        evidence = []
+        for source in reflection.evidence:
+            episode = self._kept_episode(source.episode)
+            steps = [step for step in episode.steps if step.index in source.steps] if episode else []
+            evidence.append(Shown(source.episode, episode, steps))
+        versions = self.database.reflection_versions(reflection.id)
+        return Detail(reflection, versions, self.database.recalls_of(reflection.id), evidence)
+
+    def pin(self, id: str) -> Reflection:
+        """Count it as fully important, and keep it from being retired by rule."""
+        return self._change(id, "pinned", pinned=True)
+
+    def unpin(self, id: str) -> Reflection:
+        """Undo `pin`."""
+        return self._change(id, "unpinned", pinned=False)
+
+    def edit(self, id: str, text: str) -> Reflection:
+        """Put another text in place of its text; the old one stays in its versions."""
+        changed = clean(text)
+        if not changed:
+            raise errors.InvalidReflection("The new text is empty; use forget to take a reflection out of use.")
+        return self._change(id, "edited", text=changed)
+
+    def forget(self, id: str) -> Reflection:
+        """Take it out of use. It is recalled no more, and can be restored."""
+        return self._change(id, "forgotten", status="forgotten")
+
+    def restore(self, id: str) -> Reflection:
+        """Bring a forgotten or benched one back into use."""
+        return self._change(id, "restored", status="active")
+
+    def export(self, target: Path | str | TextIO, *, status: ReflectionStatus | None = None) -> int:
+        """Write the reflections as JSON lines, the oldest first; return how many. A path is written whole or not."""
+        lines = [reflection.model_dump_json() + "\n" for reflection in self.database.reflections(status=status)]
+        if not isinstance(target, (str, Path)):
+            target.writelines(lines)
+            return len(lines)
+        path = Path(target)
+        beside = path.with_name(f"{path.name}.{os.getpid()}.new")
+        try:
+            with beside.open("w", encoding="utf-8") as file:
+                file.writelines(lines)
+            beside.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise errors.MemoryStoreError(
+                f"{path} could not be written ({error.strerror}); give a path in a folder where you may write."
+            ) from error
+        return len(lines)
+
+    def count(self, status: ReflectionStatus | None = "active") -> int:
+        """How many reflections there are; with None, whatever their status."""
+        return self.database.count_reflections(status)
+
+    def save(self) -> None:
+        """Write the index files now."""
+        self.index.save()
+        self.state_index.save()
+
+    def close(self) -> None:
+        """Save the indexes. The database stays open, since it was not opened here."""
+        self.save()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Within
+
+    def _retrieve(self, query: str, k: int, wanted: Filter, weights: Weights) -> list[Hit]:
+        with self._lock:
+            self._follow()
+            if not len(self.index):
+                return []
+            vector = self.embedder.embed_query(clean(query))
+        return self._retriever.retrieve(vector, k, wanted, weights)
+
+    def _follow(self) -> None:
+        with self._lock:
+            self.index.follow(self._texts, self._embed)
+
+    def _embed(self, texts: Sequence[str]) -> Any:
+        return self.embedder.embed(texts, progress=self._progress)
+
+    def _change(self, id: str, change: str, **values: Any) -> Reflection:
+        with self.database.transaction():
+            old = self.database.reflection(id)
+            new = old.model_copy(update={**values, "updated_at": self.clock()})
+            changed = self.database.put_reflection(new, change=change)
+        self._follow()
+        return new if changed else old
+
+    def _kept_episode(self, id: str) -> Episode | None:
+        try:
+            return self.database.load_episodes([id])[0]
+        except errors.UnknownEpisode:
+            return None
+
+
+def _cleaned(reflection: Reflection) -> Reflection:
+    text = clean(reflection.text)
+    if not text and not reflection.advice:
+        raise errors.InvalidReflection(
+            f"The reflection '{reflection.id}' has neither text nor advice; there is nothing to remember in it."
+        )
+    tags = [clean(tag, 100) for tag in reflection.tags]
+    return reflection.model_copy(update={"text": text, "goal": clean(reflection.goal), "tags": tags})
