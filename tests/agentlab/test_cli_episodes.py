@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agentlab.cli import app
+from agentlab.cli.episodes import compare
+from agentlab.config import LabConfig
+from agentlab.lab import Lab
+from environments import Task, make
+from memory.records import Episode, Step
+
+RUNNER = CliRunner()
+
+
+def played(id: str, seed: int, actions: list[str], *, run: str = "first") -> Episode:
+    """An episode of the toy game with these actions, recorded as the agent records them."""
+    env = make("toy/doors")
+    observation, info = env.start(Task(env="toy/doors", split="train", seed=seed))
+    episode = Episode(id=id, run=run, env="toy/doors", split="train", seed=seed, goal=info["goal"], arm="base")
+    for index, action in enumerate(actions):
+        commands, state = info["admissible_commands"], info["state"]
+        result, reward, _, _, info = env.step(action)
+        episode.steps.append(
+            Step(
+                index=index,
+                observation=observation,
+                state=state,
+                admissible=commands,
+                action=action,
+                result=result,
+                next_state=info["state"],
+                reward=reward,
+                score=info["score"],
+                logprob=-1.5,
+            )
+        )
+        observation = result
+    episode.score = info["score"]
+    episode.status = "won" if info["won"] else "lost" if info["lost"] else "truncated"
+    return episode
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    folder = tmp_path / "lab"
+    with Lab.open(folder, create=True, config=LabConfig(embedder="hashing")) as opened:
+        opened.database.put_episode(played("ep-aa1", 1, ["look", "read note"]))
+        opened.database.put_episode(played("ep-bb2", 2, ["read note"], run="second"))
+    return folder
+
+
+def agentlab(lab: Path, *arguments: str) -> Result:
+    return RUNNER.invoke(app, [*arguments, "--lab", str(lab)])
+
+
+def test_episodes_are_listed_the_newest_first(lab: Path) -> None:
+    rows = json.loads(agentlab(lab, "episodes", "--json").stdout)
+    assert [(row["id"], row["steps"]) for row in rows] == [("ep-bb2", 1), ("ep-aa1", 2)]
+    assert "ep-aa1" in agentlab(lab, "episodes").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ids"),
+    [
+        (["--run", "second"], ["ep-bb2"]),
+        (["--task", "toy/doors:train:1"], ["ep-aa1"]),
+        (["--status", "won"], []),
+        (["--env", "toy/doors", "-n", "1"], ["ep-bb2"]),
+        (["--split", "test"], []),
+    ],
+)
+def test_episodes_can_be_narrowed(lab: Path, arguments: list[str], ids: list[str]) -> None:
+    assert [row["id"] for row in json.loads(agentlab(lab, "episodes", "--json", *arguments).stdout)] == ids
+
+
+def test_an_empty_listing_says_how_to_fill_it(lab: Path) -> None:
+    assert "agentlab run" in agentlab(lab, "episodes", "--arm", "none").stdout
+
+
+def test_replay_plays_the_episode_again_and_verifies_it(lab: Path) -> None:
+    result = agentlab(lab, "replay", "ep-aa")
+    assert result.exit_code == 0, result.output
+    assert "> read note    (log p -1.50 of 5 commands)" in result.stdout
+    assert "Verified: all 2 steps" in result.stdout
+    data = json.loads(agentlab(lab, "replay", "ep-aa1", "--json").stdout)
+    assert data["verified"] is True
+    assert data["differences"] == []
+
+
+def test_replay_says_where_the_environment_answers_otherwise(lab: Path) -> None:
+    with Lab.open(lab) as opened:
+        episode = opened.database.episode("ep-aa1")
+        episode.steps[1].result = "The note is \x1b[31mblank."
+        opened.database.put_episode(episode)
+    result = agentlab(lab, "replay", "ep-aa1")
+    assert result.exit_code == 1
+    assert "the observation after step 1 differs" in result.stdout
+    assert "The note is blank." in result.stdout
+
+
+def test_plain_replay_only_prints(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Lab.open(lab) as opened:
+        episode = opened.database.episode("ep-aa1")
+        episode.env, episode.error, episode.status = "gone/game", "the JVM died", "errored"
+        opened.database.put_episode(episode)
+    result = agentlab(lab, "replay", "ep-aa1", "--plain")
+    assert result.exit_code == 0
+    assert "cause: the JVM died" in result.stdout
+    assert "Verified" not in result.stdout
+    assert json.loads(agentlab(lab, "replay", "ep-aa1", "--plain", "--json").stdout)["verified"] is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "what"),
+    [("observation", "Elsewhere.", "first observation"), ("admissible", ["dance"], "admissible commands")],
+)
+def test_each_kind_of_difference_is_found(field: str, value: object, what: str) -> None:
+    episode = played("ep", 1, ["look"])
+    setattr(episode.steps[0], field, value)
+    assert [difference.what for difference in compare(episode)] == [what]
+
+
+def test_another_score_or_result_is_a_difference() -> None:
+    episode = played("ep", 1, ["look"])
+    episode.score, episode.status = 1.0, "won"
+    assert [difference.what for difference in compare(episode)] == ["score", "result"]
+
+
+def test_an_unknown_episode_is_one_line_with_the_nearest(lab: Path) -> None:
+    result = agentlab(lab, "replay", "ep-aa9")
+    assert result.exit_code == 2
+    assert "did you mean 'ep-aa1'?" in result.stderr

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agentlab.cli import app
+from agentlab.config import LabConfig
+from agentlab.lab import Lab
+from memory.records import Advice, Episode, Evidence, Recall, Reflection
+
+RUNNER = CliRunner()
+TEXTS = {
+    "r-coins": "Coins are found in the kitchen, behind the wooden door.",
+    "r-doors": "The safe door is the one that the note names.",
+    "r-books": "Read the cookbook before you cook \x1b[2Janything.",
+}
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    folder = tmp_path / "lab"
+    with Lab.open(folder, create=True, config=LabConfig(embedder="hashing")) as opened:
+        opened.database.put_episode(
+            Episode(id="ep-one", run="first", env="toy/doors", split="train", seed=1, status="won")
+        )
+        opened.memory.remember(
+            [
+                Reflection(
+                    id=id,
+                    kind="grounded" if id != "r-books" else "written",
+                    env="toy/doors",
+                    task="toy/doors:train:1",
+                    text=text,
+                    tags=["place"] if id == "r-coins" else [],
+                    advice=[Advice(state="You see a door.", action="open door", visits=2, value=0.5)],
+                    evidence=[Evidence(episode="ep-one", steps=[0, 2])],
+                    run="first",
+                )
+                for id, text in TEXTS.items()
+            ]
+        )
+        opened.database.put_recalls(
+            [
+                Recall(episode="ep-one", reflection="r-coins", rank=0, query="coin", score=1.0, won=True),
+                Recall(episode="ep-two", reflection="r-coins", rank=0, query="coin", score=1.0),
+            ]
+        )
+    return folder
+
+
+def memory(lab: Path, *arguments: str, input: str | None = None) -> Result:
+    return RUNNER.invoke(app, ["memory", *arguments, "--lab", str(lab)], input=input)
+
+
+def shown(lab: Path, *arguments: str) -> str:
+    result = memory(lab, *arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_listing_shows_each_reflection_with_its_use(lab: Path) -> None:
+    rows = json.loads(shown(lab, "list", "--json"))
+    assert [row["id"] for row in rows] == ["r-books", "r-doors", "r-coins"]
+    coins = rows[-1]
+    assert (coins["recalled"], coins["ended"], coins["won"]) == (2, 1, 1)
+    assert coins["text"] == TEXTS["r-coins"]
+    table = shown(lab, "list")
+    assert "r-coins" in table
+    assert "\x1b" not in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ids"),
+    [
+        (["--kind", "written"], ["r-books"]),
+        (["--tag", "place"], ["r-coins"]),
+        (["--env", "toy/doors", "--limit", "1"], ["r-books"]),
+        (["--task", "toy/doors:train:2"], []),
+        (["--status", "forgotten"], []),
+        (["--pinned"], []),
+        (["--run", "first"], ["r-books", "r-doors", "r-coins"]),
+    ],
+)
+def test_a_listing_can_be_narrowed(lab: Path, arguments: list[str], ids: list[str]) -> None:
+    assert [row["id"] for row in json.loads(shown(lab, "list", "--json", *arguments))] == ids
+
+
+def test_an_empty_listing_says_how_to_fill_it(lab: Path) -> None:
+    assert "agentlab run" in shown(lab, "list", "--pinned")
+
+
+def test_search_finds_by_words_and_explains_score_source_and_use(lab: Path) -> None:
+    text = shown(lab, "search", "where are coins found", "--explain")
+    assert text.index("r-coins") < text.index("r-doors")
+    for part in (
+        "relevance",
+        "recency",
+        "importance",
+        "ep-one (steps 0, 2)",
+        "recalled for 2 episodes, 1 won of 1 ended",
+    ):
+        assert part in text
+    assert "never recalled" in text
+
+
+def test_search_as_json_has_every_part_of_the_score(lab: Path) -> None:
+    first = json.loads(shown(lab, "search", "where are coins found", "-k", "1", "--json"))
+    assert [hit["id"] for hit in first] == ["r-coins"]
+    assert {"relevance", "recency", "importance"} <= set(first[0]["parts"])
+    assert first[0]["episodes"] == ["ep-one"]
+    assert (first[0]["recalled"], first[0]["won"]) == (2, 1)
+
+
+def test_a_plain_search_is_a_table_and_records_no_recall(lab: Path) -> None:
+    assert "r-doors" in shown(lab, "search", "which door is safe")
+    assert shown(lab, "search", "x", "--kind", "exemplar", "--explain") == "Nothing found.\n"
+    with Lab.open(lab, write=False) as opened:
+        assert opened.database.recall_counts(["r-doors"])["r-doors"].n == 0
+
+
+def test_one_reflection_is_shown_whole(lab: Path) -> None:
+    text = shown(lab, "show", "r-coi")
+    for part in (
+        TEXTS["r-coins"],
+        "ep-one (steps 0, 2)",
+        "open door",
+        "You see a door.",
+        "not ended",
+        "ep-two",
+        "place",
+    ):
+        assert part in text
+    data = json.loads(shown(lab, "show", "r-coins", "--json"))
+    assert data["reflection"]["id"] == "r-coins"
+    assert len(data["recalls"]) == 2
+    assert "Never recalled." in shown(lab, "show", "r-doors")
+
+
+def test_pin_forget_and_restore_change_it_and_say_so(lab: Path) -> None:
+    assert shown(lab, "pin", "r-coi") == "Pinned r-coins.\n"
+    assert [row["id"] for row in json.loads(shown(lab, "list", "--pinned", "--json"))] == ["r-coins"]
+    assert shown(lab, "unpin", "r-coins") == "Unpinned r-coins.\n"
+    assert shown(lab, "forget", "r-coins") == "Forgot r-coins.\n"
+    assert "r-coins" not in shown(lab, "search", "where are coins found")
+    assert shown(lab, "restore", "r-coins") == "Restored r-coins.\n"
+    assert "r-coins" in shown(lab, "search", "where are coins found")
+
+
+def test_edit_takes_the_text_from_the_command_line_from_stdin_or_from_an_editor(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def text() -> str:
+        return str(json.loads(shown(lab, "show", "r-doors", "--json"))["reflection"]["text"])
+
+    assert shown(lab, "edit", "r-doors", "Trust the note.") == "Changed r-doors.\n"
+    assert text() == "Trust the note."
+    assert memory(lab, "edit", "r-doors", "-", input="Read the note first.\n").stdout == "Changed r-doors.\n"
+    assert text() == "Read the note first."
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nsed -i s/first/always/ "$1"\n')
+    editor.chmod(0o755)
+    monkeypatch.setenv("VISUAL", str(editor))
+    assert shown(lab, "edit", "r-doors") == "Changed r-doors.\n"
+    assert text() == "Read the note always."
+    assert shown(lab, "edit", "r-doors") == "Nothing changed.\n"
+    assert len(json.loads(shown(lab, "show", "r-doors", "--json"))["versions"]) == 4
+
+
+def test_export_writes_json_lines_to_a_file_or_to_stdout(lab: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    result = memory(lab, "export", str(target))
+    assert "3 reflections" in result.stderr
+    lines = target.read_text().splitlines()
+    assert {json.loads(line)["id"] for line in lines} == set(TEXTS)
+    assert shown(lab, "export").splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["show", "r-coinz"], "did you mean 'r-coins'?"),
+        (["forget", "r-"], "more than one"),
+        (["list", "--env", "toy/dors"], "did you mean `toy/doors`?"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_remedy(lab: Path, arguments: list[str], part: str) -> None:
+    result = memory(lab, *arguments)
+    assert result.exit_code == 2
+    assert part in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_environment_of_ones_own_is_known_once_the_lab_has_episodes_of_it(lab: Path) -> None:
+    with Lab.open(lab) as opened:
+        opened.database.put_episode(Episode(id="ep-own", run="r", env="my/game", split="train", seed=0))
+    assert json.loads(shown(lab, "list", "--env", "my/game", "--json")) == []
+
+
+def test_a_folder_that_is_no_lab_is_refused(tmp_path: Path) -> None:
+    result = memory(tmp_path / "nowhere", "list")
+    assert result.exit_code == 2
+    assert "nowhere" in result.stderr
+    assert not (tmp_path / "nowhere").exists()
