@@ -19,6 +19,7 @@ Env = Annotated[str | None, typer.Option("--env", help="Only this environment, s
 Run = Annotated[str | None, typer.Option("--run", help="Only this run.")]
 
 DEFAULT_LAB = Path("lab")
+MOST_SEEDS = 100_000
 
 
 def environment(given: str | None, database: Database) -> str | None:
@@ -40,3 +41,27 @@ def environment(given: str | None, database: Database) -> str | None:
         if database.episodes(env=given, limit=1):
             return given
         raise
+
+
+def seeds(given: str) -> list[int]:
+    """The seeds that a text such as `0-9,12` names, in its order, each once.
+
+    Raises:
+        BadConfig: if it names none.
+    """
+    from agentlab.errors import BadConfig
+
+    found: dict[int, None] = {}
+    for part in given.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise BadConfig(
+                f"'{given}' names no seeds: '{part.strip()}' is neither a number nor a range; write 0-9,12."
+            )
+        wanted = range(int(first), int(last if dash else first) + 1)
+        if len(wanted) > MOST_SEEDS:
+            raise BadConfig(
+                f"'{part.strip()}' are {len(wanted)} seeds; more than {MOST_SEEDS} is surely a slip; name fewer."
+            )
+        found.update(dict.fromkeys(wanted))
+    return list(found)

@@ -1,0 +1,107 @@
+"""The agent: one episode as a LangGraph graph, recall → act → step → … → reflect → remember.
+
+What the graph checkpoints is small: the hints and ids that were recalled, the actions, and a digest of every
+observation. Environments and key/value caches cannot be pickled; after a kill they are rebuilt by playing the recorded
+actions again from the task's seed, and every observation must be the recorded one (ReplayMismatch otherwise).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from agentlab.errors import Stopped
+from agentlab.play import EpisodeState, Play, digest
+from environments import EnvironmentsError
+from memory.records import Episode
+
+
+def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
+    """Reset the environment, recall what helps, and open the conversation."""
+    play: Play = runtime.context
+    play.begin()
+    hints: str = ""
+    ids: list[str] = []
+    if play.recaller is not None and play.spec.arm.recall is not None:
+        play.recalled = play.recaller.recall(play.spec, play.episode.goal, play.observation)
+        hints, ids = play.recalled.hints, play.recalled.ids
+    play.open(hints, ids)
+    return {"hints": hints, "recalled": ids, "actions": [], "digests": [digest(play.observation)], "ended": False}
+
+
+def _act(state: EpisodeState, runtime: Any) -> EpisodeState:
+    """Score, choose, and send one action. Act and step are one node: half the checkpoints, the same guarantees."""
+    play: Play = runtime.context
+    if play.stop.is_set():
+        raise Stopped("Stopped on request; the same command goes on from here.")
+    step = play.decide()
+    ended = play.apply(step)
+    return {
+        "actions": [*state["actions"], step.action],
+        "digests": [*state["digests"], digest(play.observation)],
+        "ended": ended,
+    }
+
+
+def _reflect(state: EpisodeState, runtime: Any) -> EpisodeState:
+    """Draw reflections from the finished trajectory (never from text that a recall put into the prompt)."""
+    play: Play = runtime.context
+    play.finish()
+    play.reflections = [found for reflector in play.reflectors for found in reflector.reflect(play.episode)]
+    return {}
+
+
+def _remember(state: EpisodeState, runtime: Any) -> EpisodeState:
+    """Store the episode, its reflections and the outcome of what was recalled, in one transaction."""
+    play: Play = runtime.context
+    if play.store is not None:
+        play.store(play.episode, play.reflections)
+    return {}
+
+
+@cache
+def _builder() -> Any:
+    from langgraph.graph import END, START, StateGraph
+
+    graph = StateGraph(EpisodeState, context_schema=Play)
+    graph.add_node("recall", _recall)
+    graph.add_node("act", _act)
+    graph.add_node("reflect", _reflect)
+    graph.add_node("remember", _remember)
+    graph.add_edge(START, "recall")
+    graph.add_edge("recall", "act")
+    graph.add_conditional_edges("act", lambda state: "reflect" if state["ended"] else "act", ["reflect", "act"])
+    graph.add_edge("reflect", "remember")
+    graph.add_edge("remember", END)
+    return graph
+
+
+def build_graph(checkpointer: Any = None) -> Any:
+    """Compile the episode's graph. Its runtime context is a Play; its thread id is the episode's id."""
+    return _builder().compile(checkpointer=checkpointer)
+
+
+def play_episode(play: Play, graph: Any) -> Episode:
+    """Play one episode to its end, going on from its checkpoint if it has one.
+
+    An environment that dies ends the episode as `errored` with the cause (it is stored, and counts neither as failure
+    nor as success). Raises Stopped when the run was asked to stop; the checkpoint then stands at the last whole step.
+    """
+    config = {"configurable": {"thread_id": play.spec.id}, "recursion_limit": 10_000}
+    try:
+        unfinished = graph.get_state(config) if graph.checkpointer else None
+        if unfinished is not None and unfinished.next and unfinished.values.get("digests"):
+            play.restore(unfinished.values)
+            graph.invoke(None, config, context=play, durability="async")
+        else:
+            if unfinished is not None and unfinished.values:
+                graph.checkpointer.delete_thread(play.spec.id)
+            graph.invoke({}, config, context=play, durability="async")
+    except EnvironmentsError as error:
+        play.fail(str(error))
+        play.finish()
+        if play.store is not None:
+            play.store(play.episode, [])
+    if graph.checkpointer:
+        graph.checkpointer.delete_thread(play.spec.id)
+    return play.episode

@@ -1,0 +1,62 @@
+"""An arm: one way to play, compared against others on the same tasks and seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agentlab.policy import Policy
+
+
+@dataclass(frozen=True)
+class RecallConfig:
+    """What an episode recalls.
+
+    Attributes:
+        text: reflections whose text enters the prompt (small models do not profit; models that can read do).
+        exemplars: minimised successes of similar games that enter the prompt.
+        advice: advice on actions in states enters the scores: within the episode, from earlier trials of the task,
+            and from other tasks.
+        similarity: cosine that a state of another task must reach before its advice counts.
+        transfer: what advice from another task is multiplied by, times its similarity.
+    """
+
+    text: int = 0
+    exemplars: int = 0
+    advice: bool = True
+    similarity: float = 0.9
+    transfer: float = 0.5
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to play.
+
+    Attributes:
+        name: as it stands in the tables.
+        engine: `model` (the lab's engine) or `random`.
+        adapter: id of a LoRA adapter; None plays the base.
+        recall: what is recalled; None plays without any memory, also within the episode. Its later trials are then
+            the plain Retry arm.
+        policy: how commands are chosen.
+    """
+
+    name: str
+    engine: str = "model"
+    adapter: str | None = None
+    recall: RecallConfig | None = None
+    policy: Policy = field(default_factory=Policy)
+
+    def with_(self, **changes: Any) -> Arm:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+RANDOM = Arm("random", engine="random", policy=Policy(temperature=1.0, advice=False))
+BASE = Arm("base")
+BASE_MEMORY = Arm("base + memory", recall=RecallConfig(exemplars=1))
+
+
+def adapter_arms(adapter: str, label: str = "adapter") -> tuple[Arm, Arm]:
+    """The adapter alone, and with memory. Exemplars are left out: it was trained on prompts without them."""
+    return Arm(label, adapter=adapter), Arm(f"{label} + memory", adapter=adapter, recall=RecallConfig())

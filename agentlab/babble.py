@@ -1,0 +1,93 @@
+"""Cheap exploration: a random policy with memory, no model. Forward passes cost; trying things does not.
+
+The loop is bare on purpose (no graph, no checkpoints): a trial takes milliseconds, and after a kill the task is simply
+played again from its seed.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+
+from agentlab.advice import AdviceBook, facts_of
+from agentlab.arms import RANDOM
+from agentlab.policy import Policy
+from environments import Task, TextEnv
+from memory.records import Episode, Step, content_id
+
+
+@dataclass(frozen=True)
+class Babbled:
+    """What babbling at one task came to: the last episode (the success, if there was one), trials used, all facts."""
+
+    episode: Episode
+    trials: int
+    book: AdviceBook
+
+
+def babble(env: TextEnv, task: Task, *, run: str, trials: int = 30, seed: int = 0, policy: Policy | None = None) -> Babbled:
+    """Try a task at random until it is won, at most `trials` times, guided by what the earlier trials showed."""
+    policy = policy or Policy(temperature=1.0, retry_temperature=1.0, growth=0.0)
+    book = AdviceBook()
+    for trial in range(trials):
+        episode = _trial(env, task, run, trial, seed, policy, book)
+        for fact in facts_of(episode.steps, lost=episode.status == "lost"):
+            book.add(fact)
+        if episode.won:
+            break
+    return Babbled(episode, trial + 1, book)
+
+
+def _trial(
+    env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Policy, book: AdviceBook
+) -> Episode:
+    rng = random.Random(f"{task.id}|babble|{trial}|{seed}")
+    began = time.perf_counter()
+    observation, info = env.start(task)
+    episode = Episode(
+        id=content_id("ep", run, "babble", task.id, trial, seed),
+        run=run,
+        env=task.env,
+        split=task.split,
+        seed=task.seed,
+        trial=trial,
+        arm=RANDOM.name,
+        engine="random",
+        temperature=policy.temperature_at(trial),
+        rng_seed=seed,
+        goal=info["goal"],
+    )
+    within = AdviceBook()
+    ended = False
+    while not ended:
+        commands, state = info["admissible_commands"], info["state"]
+        merged = [
+            first + second
+            for first, second in zip(
+                book.bonuses(state, commands, policy.weights),
+                within.bonuses(state, commands, policy.weights),
+                strict=True,
+            )
+        ]
+        chosen = policy.choose([0.0] * len(commands), merged, trial, rng)
+        result, reward, terminated, truncated, after = env.step(commands[chosen])
+        step = Step.model_construct(
+            index=len(episode.steps),
+            observation=observation,
+            state=state,
+            admissible=commands,
+            action=commands[chosen],
+            result=result,
+            next_state=after["state"],
+            reward=float(reward),
+            score=float(after["score"]),
+        )
+        episode.steps.append(step)
+        within.observe(step)
+        observation, info = result, after
+        ended = terminated or truncated
+    episode.status = "won" if info["won"] else "lost" if info["lost"] else "truncated"
+    episode.score = float(info["score"])
+    episode.seconds = round(time.perf_counter() - began, 4)
+    return episode

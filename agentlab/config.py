@@ -1,0 +1,80 @@
+"""A lab's settings, in `lab.toml`: what a person may change with an editor."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agentlab.errors import BadConfig, NotALab
+
+FORMAT = 1
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class LabConfig(BaseModel):
+    """Settings of a lab.
+
+    Attributes:
+        format: version of the folder's layout.
+        model: base model: a folder, a name of `agentlab models`, or a Hugging Face id.
+        embedder: the same for the text embedder; `hashing` needs no model.
+        dtype: `auto`, `bfloat16` or `float32`.
+        threads: processor threads of one process; 0 takes all that there are.
+        context: tokens of a conversation, at most.
+        concurrency: tasks in flight at once.
+        seed: from which all other seeds follow.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    model: str = "SmolLM2-135M-Instruct"
+    embedder: str = "all-MiniLM-L6-v2"
+    dtype: str = Field("auto", pattern="^(auto|bfloat16|float32)$")
+    threads: int = Field(0, ge=0)
+    context: int = Field(2048, ge=256)
+    concurrency: int = Field(2, ge=1, le=64)
+    seed: int = 0
+
+
+def read_config(path: Path) -> LabConfig:
+    """Read `lab.toml`. Raises NotALab (newer format) or BadConfig (a value that makes no sense)."""
+    raw = read_toml(path)
+    if isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
+        raise NotALab(
+            f"{path.parent} was made by a newer AgentLab (format {raw['format']}, this one knows {FORMAT}); update it."
+        )
+    return parse(LabConfig, raw, path)
+
+
+def write_config(path: Path, config: LabConfig) -> None:
+    """Write `lab.toml`, beside and renamed."""
+    lines = ["# An AgentLab lab. Change with care; `agentlab doctor` checks it."]
+    for key, value in config.model_dump().items():
+        lines.append(f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}")
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text("\n".join(lines) + "\n")
+    scratch.replace(path)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file; BadConfig if it is not there or not TOML."""
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise BadConfig(f"There is no file {path}; check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{path} is not valid TOML ({error}); correct it.") from None
+
+
+def parse(model: type[Model], raw: dict[str, Any], path: Path) -> Model:
+    """Validate; the first complaint becomes one line of BadConfig."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "it"
+        raise BadConfig(f"{path}: {where}: {first['msg']}; correct it.") from None

@@ -1,0 +1,64 @@
+"""What an engine is: the place where log-probabilities and sentences come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from memory import rendering
+
+
+class Conversation:
+    """One episode's transcript as an engine sees it: text for a person, token ids for a model.
+
+    `token_ids` and `action_spans` are what an Episode records. Engines that have a tokenizer subclass it and keep
+    their key/value cache here, so that it lives exactly as long as the episode.
+    """
+
+    def __init__(self, goal: str, hints: str = "") -> None:
+        self.text = rendering.head(goal, hints)
+        self.turns = 0
+        self.token_ids: list[int] = []
+        self.action_spans: list[tuple[int, int]] = []
+
+    def observe(self, observation: str) -> None:
+        """Append what the environment said; an action is expected next."""
+        self.turns += 1
+        self.text += rendering.turn(observation)
+
+    def act(self, command: str) -> None:
+        """Append the chosen action."""
+        self.text += rendering.action(command) + rendering.LINE_END
+
+    def close(self) -> None:
+        """Give back what the conversation holds (a cache, say). It can still be read."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A source of log-probabilities over commands and, where it can, of text.
+
+    `name` identifies the weights; `adapter` the LoRA adapter that is on (None: the base). `can_write` says whether
+    `generate` gives sentences worth reading.
+    """
+
+    name: str
+    adapter: str | None
+    can_write: bool
+
+    def conversation(self, goal: str, hints: str = "") -> Conversation:
+        """Start a transcript for one episode."""
+        ...
+
+    def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
+        """Log-probability (natural log) of each candidate command and its line end as the next action."""
+        ...
+
+    def generate(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
+        """Answer `prompt` as one user message."""
+        ...
+
+    def use(self, adapter: str | None, folder: Path | None = None) -> None:
+        """Serve with this adapter (its id and its folder), or with the base when both are None."""
+        ...

@@ -1,0 +1,239 @@
+"""The local engine: a Hugging Face causal language model, scored through a token tree."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agentlab.engines.base import Conversation
+from agentlab.engines.tree import TokenTree
+from memory import rendering
+
+
+def best_dtype(device: str) -> torch.dtype:
+    """bfloat16 where the processor computes in it, float32 elsewhere (bf16 is emulated slowly on older CPUs)."""
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return torch.bfloat16 if supported else torch.float32
+
+
+class CachedConversation(Conversation):
+    """A transcript with its tokens and its key/value cache.
+
+    `pending` are tokens that the model has not seen yet; `turn_starts` are the borders at which old turns are dropped
+    when the context window is full. The head (task and memory block) is never dropped.
+    """
+
+    def __init__(self, engine: TransformersEngine, goal: str, hints: str) -> None:
+        super().__init__(goal, hints)
+        self.engine = engine
+        self.token_ids = engine.tokenize(self.text)
+        self.head_length = len(self.token_ids)
+        self.turn_starts: list[int] = []
+        self.cache: Any = None
+        self.seen: list[int] = []
+        self.pending: list[int] = list(self.token_ids)
+
+    def observe(self, observation: str) -> None:
+        self.turn_starts.append(len(self.token_ids))
+        super().observe(observation)
+        self._append(self.engine.tokenize(rendering.turn(observation)))
+
+    def act(self, command: str) -> None:
+        super().act(command)
+        start = len(self.token_ids)
+        self._append(self.engine.command_tokens(command))
+        self.action_spans.append((start, len(self.token_ids)))
+
+    def _append(self, ids: list[int]) -> None:
+        self.token_ids.extend(ids)
+        self.pending.extend(ids)
+
+    def make_room(self, needed: int, limit: int) -> None:
+        """Drop the oldest turns until `needed` more tokens fit into `limit`; a cache that lost turns is rebuilt.
+
+        Half of the window is freed at once, so that a long episode does not pay for a rebuild at every step.
+        """
+        if len(self.seen) + len(self.pending) + needed <= limit:
+            return
+        from trainers.examples import drop_oldest
+
+        borders = [*self.turn_starts, len(self.token_ids)]
+        lengths = [after - before for before, after in zip(borders, borders[1:], strict=False)]
+        dropped = drop_oldest(lengths, self.head_length, max(limit // 2, self.head_length + lengths[-1]))
+        kept = self.token_ids[self.turn_starts[dropped] :] if dropped else self.token_ids[self.head_length :]
+        self.cache, self.seen = None, []
+        self.pending = [*self.token_ids[: self.head_length], *kept]
+
+    def close(self) -> None:
+        self.cache = None
+
+
+class TransformersEngine:
+    """Scores all admissible commands of a step in one forward pass over the new tokens only.
+
+    `folder` holds a transformers model and its tokenizer. `context` bounds the tokens of a conversation (default: the
+    model's own window, at most 2,048). Adapters are merged into a copy of the base in float32 and kept ready, two
+    models at a time, so that swapping costs nothing on the way.
+    """
+
+    can_write = True
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str = "",
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+        context: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        from transformers import AutoConfig, AutoTokenizer
+
+        if threads:
+            torch.set_num_threads(threads)
+        self.folder = Path(folder)
+        self.name = name or self.folder.name
+        self.adapter: str | None = None
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.dtype = dtype or best_dtype(self.device)
+        self.tokenizer = AutoTokenizer.from_pretrained(self.folder)
+        window = int(getattr(AutoConfig.from_pretrained(self.folder), "max_position_embeddings", 2048))
+        self.context = min(context or 2048, window)
+        self._models: OrderedDict[str | None, Any] = OrderedDict()
+        self._lock = threading.RLock()
+        self._tokens: dict[str, list[int]] = {}
+        self.model = self._models[None] = self._load(None)
+
+    # -- models and adapters ---------------------------------------------------------------------------------------
+
+    def _load(self, adapter: Path | None) -> Any:
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32, attn_implementation="sdpa")
+        if adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        return model.to(self.device, self.dtype).eval().requires_grad_(False)
+
+    def use(self, adapter: str | None, folder: Path | None = None) -> None:
+        """Swap to `adapter`. The first time, its canary must show that it is on, or the base keeps serving.
+
+        Raises CanaryFailed (trainers.errors) if the weights in `folder` do not score as its trainer recorded.
+        """
+        with self._lock:
+            if adapter not in self._models:
+                if folder is None:
+                    raise ValueError(f"adapter {adapter!r} is not loaded yet: its folder is needed")
+                model = self._load(folder)
+                self._prove(model, folder)
+                self._models[adapter] = model
+                for name in list(self._models):
+                    if len(self._models) > 3 and name not in (None, adapter, self.adapter):
+                        del self._models[name]
+            self._models.move_to_end(adapter)
+            self.model, self.adapter = self._models[adapter], adapter
+
+    def _prove(self, model: Any, folder: Path) -> None:
+        from trainers.canary import Canary
+
+        path = folder / "canary.json"
+        canary = Canary.load(path)
+        canary.check(self._canary_logprob(model, canary))
+
+    @torch.inference_mode()
+    def _canary_logprob(self, model: Any, canary: Any) -> float:
+        from trainers.canary import measure
+
+        return float(measure(model, canary))
+
+    # -- tokens ----------------------------------------------------------------------------------------------------
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of one segment of a transcript, by itself, without special tokens."""
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def command_tokens(self, command: str) -> list[int]:
+        """Token ids of a command as an action: its words, then its line end as a segment of its own."""
+        ids = self._tokens.get(command)
+        if ids is None:
+            ids = [*self.tokenize(rendering.action(command)), *self.tokenize(rendering.LINE_END)]
+            self._tokens[command] = ids
+        return ids
+
+    # -- scoring ---------------------------------------------------------------------------------------------------
+
+    def conversation(self, goal: str, hints: str = "") -> CachedConversation:
+        return CachedConversation(self, goal, hints)
+
+    def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
+        """Log-probability of each candidate and its line end, all in one forward pass."""
+        assert isinstance(conversation, CachedConversation)
+        tree = TokenTree.of([self.command_tokens(command) for command in candidates])
+        with self._lock, torch.inference_mode():
+            conversation.make_room(len(tree), self.context)
+            return tree.sums(self._tree_pass(conversation, tree))
+
+    def _tree_pass(self, conversation: CachedConversation, tree: TokenTree) -> torch.Tensor:
+        """Log-probabilities (1 + nodes, vocabulary), float32, at the conversation's end and at every node."""
+        from transformers import DynamicCache
+
+        if conversation.cache is None:
+            conversation.pending = [*conversation.seen, *conversation.pending]
+            conversation.seen = []
+            conversation.cache = DynamicCache(config=self.model.config)
+        past, fresh, nodes = len(conversation.seen), len(conversation.pending), len(tree)
+        total = past + fresh
+        allowed = torch.zeros(fresh + nodes, total + nodes, dtype=torch.bool)
+        allowed[:, :past] = True
+        allowed[:fresh, past:total] = torch.ones(fresh, fresh, dtype=torch.bool).tril()
+        allowed[fresh:, past:total] = True
+        allowed[fresh:, total:] = tree.visible()
+        mask = torch.zeros(allowed.shape, dtype=self.dtype).masked_fill_(~allowed, torch.finfo(self.dtype).min)
+        positions = [*range(past, total), *(total + depth for depth in tree.depths)]
+        hidden = self.model.model(
+            input_ids=torch.tensor([[*conversation.pending, *tree.tokens]], device=self.device),
+            attention_mask=mask[None, None].to(self.device),
+            position_ids=torch.tensor([positions], device=self.device),
+            past_key_values=conversation.cache,
+            use_cache=True,
+        ).last_hidden_state[0, fresh - 1 :]
+        if nodes:
+            conversation.cache.crop(-nodes)
+        conversation.seen.extend(conversation.pending)
+        conversation.pending = []
+        return torch.log_softmax(self.model.lm_head(hidden).float(), dim=-1)
+
+    # -- text ------------------------------------------------------------------------------------------------------
+
+    def generate(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
+        """Answer one user message, through the tokenizer's chat template where it has one."""
+        if self.tokenizer.chat_template:
+            messages = [{"role": "user", "content": prompt}]
+            text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        else:
+            text = prompt
+        ids = self.tokenizer(str(text), add_special_tokens=False, return_tensors="pt").input_ids
+        ids = ids[:, -(self.context - max_tokens) :].to(self.device)
+        with self._lock, torch.inference_mode(), torch.random.fork_rng(enabled=temperature > 0):
+            if temperature > 0:
+                torch.manual_seed(seed)
+            out = self.model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=max_tokens,
+                do_sample=temperature > 0,
+                temperature=temperature or None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0,
+            )
+        return str(self.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)).strip()

@@ -1,0 +1,39 @@
+"""What can go wrong on the top floor. Each message says what, why, and what to do, in one line."""
+
+from __future__ import annotations
+
+
+class AgentLabError(Exception):
+    """Base of all errors of this package; the command line prints it as one line and exits with 2."""
+
+
+class NotALab(AgentLabError):
+    """The folder is not a lab, or its format is newer than this program."""
+
+
+class LabLocked(AgentLabError):
+    """Another process holds the lab for writing."""
+
+
+class UnknownModel(AgentLabError):
+    """No base model of that name is known or at hand."""
+
+
+class WeightsCorrupt(AgentLabError):
+    """Downloaded weights do not have the checksum that their pin says."""
+
+
+class ModelUnavailable(AgentLabError):
+    """The model is known but could not be brought here."""
+
+
+class ReplayMismatch(AgentLabError):
+    """An environment did not answer recorded actions with the recorded observations."""
+
+
+class BadConfig(AgentLabError):
+    """A config file or an option has a value that makes no sense."""
+
+
+class Stopped(AgentLabError):
+    """Work was stopped on request; what was finished is kept and the same command goes on from there."""

@@ -1,0 +1,122 @@
+"""What an arm is worth: rates with n and intervals, per game and in all, and paired comparisons between arms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from agentlab.rollout import TaskResult
+from trainers.statistics import Paired, paired, wilson
+
+Outcomes = dict[str, bool | None]
+
+ALL = "all"
+
+
+class Cell(BaseModel):
+    """One rate: successes of n, its Wilson 95 % interval, the mean best score, and how many tasks errored."""
+
+    wins: int
+    n: int
+    low: float
+    high: float
+    score: float
+    errored: int = 0
+
+    @property
+    def rate(self) -> float:
+        return self.wins / self.n if self.n else float("nan")
+
+    def __str__(self) -> str:
+        if not self.n:
+            return "–"
+        return f"{self.rate:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+class Row(BaseModel):
+    """One arm: its cells by environment and over all of them, within a number of trials."""
+
+    arm: str
+    trials: int
+    cells: dict[str, Cell]
+    outcomes: dict[str, bool | None]
+
+
+class Comparison(BaseModel):
+    """Two rows on the same tasks and seeds: McNemar's exact test on the discordant pairs."""
+
+    arm: str
+    against: str
+    only_arm: int
+    only_against: int
+    n: int
+    difference: float
+    p: float
+
+
+class Table(BaseModel):
+    """An evaluation: rows, comparisons, and what made them (`about`)."""
+
+    envs: list[str]
+    rows: list[Row]
+    comparisons: list[Comparison] = []
+    about: dict[str, Any] = {}
+
+    def row(self, arm: str) -> Row:
+        """The row of an arm."""
+        return next(row for row in self.rows if row.arm == arm)
+
+    def compare(self, arm: str, against: str) -> Comparison:
+        """Compare two rows, and keep the comparison with the table."""
+        found = paired(_known(self.row(arm).outcomes), _known(self.row(against).outcomes))
+        comparison = _comparison(arm, against, found)
+        self.comparisons = [c for c in self.comparisons if (c.arm, c.against) != (arm, against)] + [comparison]
+        return comparison
+
+
+def _comparison(arm: str, against: str, found: Paired) -> Comparison:
+    return Comparison(
+        arm=arm,
+        against=against,
+        only_arm=found.only_a,
+        only_against=found.only_b,
+        n=found.n,
+        difference=found.difference,
+        p=found.p,
+    )
+
+
+def _known(found: Outcomes) -> dict[str, bool]:
+    return {task: won for task, won in found.items() if won is not None}
+
+
+def outcomes(results: Sequence[TaskResult], trials: int) -> Outcomes:
+    """Whether each task was won within its first `trials` trials; None where an error hides it."""
+    return {result.task.id: result.won_within(trials) for result in results}
+
+
+def row(arm: str, results: Sequence[TaskResult], *, trials: int = 1) -> Row:
+    """Summarise results as one row. Errored tasks count neither as successes nor as failures."""
+    by_env: dict[str, list[TaskResult]] = {}
+    for result in results:
+        by_env.setdefault(result.task.env, []).append(result)
+    cells = {env: _cell(found, trials) for env, found in by_env.items()}
+    cells[ALL] = _cell(results, trials)
+    return Row(arm=arm, trials=trials, cells=cells, outcomes=outcomes(results, trials))
+
+
+def _cell(results: Sequence[TaskResult], trials: int) -> Cell:
+    known = [(result, won) for result in results if (won := result.won_within(trials)) is not None]
+    wins = sum(won for _, won in known)
+    low, high = wilson(wins, len(known)) if known else (0.0, 1.0)
+    scores = [max((trial.score for trial in result.trials[:trials]), default=0.0) for result, _ in known]
+    return Cell(
+        wins=wins,
+        n=len(known),
+        low=low,
+        high=high,
+        score=sum(scores) / len(scores) if scores else 0.0,
+        errored=len(results) - len(known),
+    )

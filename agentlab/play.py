@@ -1,0 +1,196 @@
+"""The living side of an episode: environment, engine, conversation and advice, and the moves that tie them."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from agentlab.advice import AdviceBook
+from agentlab.arms import Arm
+from agentlab.engines.base import Conversation, Engine
+from agentlab.errors import ReplayMismatch, Stopped
+from environments import EnvironmentsError, Task, TextEnv
+from memory.records import Episode, Reflection, Step, content_id
+
+if TYPE_CHECKING:
+    from agentlab.recall import Recalled, Recaller
+    from agentlab.reflectors.base import Reflector
+
+
+@dataclass(frozen=True)
+class EpisodeSpec:
+    """Everything that determines an episode. Equal specs have equal ids, so work is not done twice after a kill."""
+
+    run: str
+    task: Task
+    arm: Arm
+    trial: int = 0
+    seed: int = 0
+
+    @property
+    def id(self) -> str:
+        return content_id("ep", self.run, self.arm.name, self.task.id, self.trial, self.seed)
+
+    def rng(self, step: int) -> random.Random:
+        """The random numbers of one step: a function of the spec alone, so that a resumed episode draws the same."""
+        return random.Random(f"{self.task.id}|{self.arm.name}|{self.trial}|{self.seed}|{step}")
+
+
+class EpisodeState(TypedDict, total=False):
+    """What LangGraph keeps of an episode between nodes."""
+
+    hints: str
+    recalled: list[str]
+    actions: list[str]
+    digests: list[str]
+    ended: bool
+
+
+@dataclass
+class Play:
+    """The living side of an episode, which no checkpoint can hold: environment, engine, conversation, advice."""
+
+    spec: EpisodeSpec
+    env: TextEnv
+    engine: Engine
+    recaller: Recaller | None = None
+    reflectors: Sequence[Reflector] = ()
+    store: Callable[[Episode, list[Reflection]], None] | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    recalled: Recalled | None = None
+    episode: Episode = field(init=False)
+    conversation: Conversation | None = None
+    within: AdviceBook = field(default_factory=AdviceBook)
+    observation: str = ""
+    info: dict[str, Any] = field(default_factory=dict)
+    reflections: list[Reflection] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        spec = self.spec
+        self.episode = Episode(
+            id=spec.id,
+            run=spec.run,
+            env=spec.task.env,
+            split=spec.task.split,
+            seed=spec.task.seed,
+            trial=spec.trial,
+            arm=spec.arm.name,
+            engine=self.engine.name,
+            adapter=spec.arm.adapter,
+            temperature=spec.arm.policy.temperature_at(spec.trial),
+            rng_seed=spec.seed,
+        )
+
+    # -- the moves of an episode ------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Reset the environment to the task."""
+        self.observation, self.info = self.env.start(self.spec.task)
+        self.episode.goal = self.info["goal"]
+
+    def open(self, hints: str, recalled: list[str]) -> None:
+        """Start the conversation with its memory block."""
+        self.episode.hints, self.episode.recalled = hints, recalled
+        self.conversation = self.engine.conversation(self.episode.goal, hints)
+        self.conversation.observe(self.observation)
+
+    def bonuses(self, commands: list[str]) -> list[float]:
+        """What advice adds to each command now: from this episode, from this task, from similar states elsewhere."""
+        arm = self.spec.arm
+        if arm.recall is None or not arm.recall.advice or not arm.policy.advice:
+            return [0.0] * len(commands)
+        state = self.info["state"]
+        if self.recalled is None:
+            return self.within.bonuses(state, commands, arm.policy.weights)
+        return self.recalled.bonuses(state, commands, self.within, arm.policy.weights)
+
+    def decide(self, forced: str | None = None) -> Step:
+        """Score the admissible commands and choose one; `forced` takes that one (when replaying a record)."""
+        assert self.conversation is not None
+        commands: list[str] = self.info["admissible_commands"]
+        scores = self.engine.score(self.conversation, commands)
+        bonus = self.bonuses(commands)
+        spec = self.spec
+        if forced is None:
+            chosen = spec.arm.policy.choose(scores, bonus, spec.trial, spec.rng(len(self.episode.steps)))
+        elif forced in commands:
+            chosen = commands.index(forced)
+        else:
+            raise ReplayMismatch(
+                f"Episode {spec.id} cannot be resumed: '{forced}' is no longer admissible at step "
+                f"{len(self.episode.steps)}; the environment has changed. Start the run under another name."
+            )
+        return Step(
+            index=len(self.episode.steps),
+            observation=self.observation,
+            state=self.info["state"],
+            admissible=commands,
+            action=commands[chosen],
+            result="",
+            next_state="",
+            logprob=scores[chosen],
+            scores=scores,
+            bonus=bonus if any(bonus) else None,
+        )
+
+    def apply(self, step: Step) -> bool:
+        """Send the step's action to the environment, complete the step, and say whether the episode has ended."""
+        assert self.conversation is not None
+        observation, reward, terminated, truncated, info = self.env.step(step.action)
+        step.result, step.next_state = observation, info["state"]
+        step.reward, step.score = float(reward), float(info["score"])
+        self.conversation.act(step.action)
+        self.episode.steps.append(step)
+        self.episode.score = step.score
+        self.within.observe(step)
+        self.observation, self.info = observation, dict(info)
+        if terminated or truncated:
+            self.episode.status = "won" if info["won"] else "lost" if info["lost"] else "truncated"
+            return True
+        self.conversation.observe(observation)
+        return False
+
+    def fail(self, cause: str) -> None:
+        """Close the episode as errored: it counts neither as a success nor as a failure."""
+        self.episode.status, self.episode.error = "errored", cause
+
+    def finish(self) -> None:
+        """Fill in what is known only at the end."""
+        if self.conversation is not None:
+            self.episode.token_ids = list(self.conversation.token_ids)
+            self.episode.action_spans = list(self.conversation.action_spans)
+            self.conversation.close()
+        self.episode.seconds = round(time.perf_counter() - self.began, 3)
+
+    def restore(self, state: EpisodeState) -> None:
+        """Bring the living side to where the checkpoint stands, by replaying the environment and the engine.
+
+        The engine scores every step again, in the same chunks, so that its cache is the one that was lost.
+        """
+        self.begin()
+        self._verify(state, 0)
+        if self.recaller is not None and "recalled" in state:
+            self.recalled = self.recaller.restore(self.spec, self.episode.goal, state["recalled"], state["hints"])
+        self.open(state.get("hints", ""), state.get("recalled", []))
+        for index, action in enumerate(state.get("actions", [])):
+            self.apply(self.decide(forced=action))
+            self._verify(state, index + 1)
+
+    def _verify(self, state: EpisodeState, index: int) -> None:
+        if state["digests"][index] != digest(self.observation):
+            raise ReplayMismatch(
+                f"Episode {self.spec.id} cannot be resumed: the environment answered step {index} differently than "
+                "recorded; it is not deterministic by seed (check it with `agentlab doctor`)."
+            )
+
+
+def digest(observation: str) -> str:
+    """A short fingerprint of an observation."""
+    return hashlib.sha256(observation.encode()).hexdigest()[:12]

@@ -1,0 +1,44 @@
+"""The exemplar reflector: a success, minimised where a replay is at hand, kept as an example for the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agentlab.reflectors.base import reflection_of
+from memory import rendering
+from memory.records import Episode, Reflection
+
+OBSERVATION_LIMIT = 240  # characters of each observation in an exemplar
+
+
+class ExemplarReflector:
+    """Keeps won episodes as worked examples.
+
+    `minimise` shortens a success before it is kept (agentlab.minimise gives one that replays in the environment);
+    without it the episode is kept as it was played.
+    """
+
+    name = "exemplar"
+
+    def __init__(self, minimise: Callable[[Episode], Episode] | None = None) -> None:
+        self.minimise = minimise
+
+    def reflect(self, episode: Episode) -> list[Reflection]:
+        if not episode.won:
+            return []
+        shown = self.minimise(episode) if self.minimise else episode
+        lines = [f"Example. Task: {shown.goal}"]
+        for step in shown.steps:
+            seen = step.observation.strip()
+            cut = seen if len(seen) <= OBSERVATION_LIMIT else seen[:OBSERVATION_LIMIT].rsplit(" ", 1)[0] + " …"
+            lines.append(f"{cut}\n>{rendering.action(step.action)}")
+        return [
+            reflection_of(
+                episode,
+                kind=self.name,
+                text="\n".join(lines),
+                steps=[step.index for step in episode.steps],
+                importance=1.0,
+                tags=[f"steps:{len(shown.steps)}"],
+            )
+        ]

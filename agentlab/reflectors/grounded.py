@@ -1,0 +1,100 @@
+"""The grounded reflector: facts read off the trajectory, no model involved.
+
+It tells what changed the score, what had no effect, where the agent went in circles, where things were found, and
+which steps led to the loss; and files all of it as advice on actions in states.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from agentlab.advice import facts_of
+from agentlab.reflectors.base import reflection_of
+from memory.records import Episode, Reflection, Step
+
+LOOP_LENGTH = 3  # the same action more often than this in one state's neighbourhood is a loop (Reflexion's detector)
+
+
+class GroundedReflector:
+    """Reads facts off a finished episode. Every sentence can be checked against the steps it names."""
+
+    name = "grounded"
+
+    def reflect(self, episode: Episode) -> list[Reflection]:
+        if episode.status == "errored" or not episode.steps:
+            return []
+        sentences: list[str] = []
+        evidence: list[int] = []
+        for finder in (_gains, _found, _no_effect, _loops, _loss):
+            text, steps = finder(episode)
+            if text:
+                sentences.append(text)
+                evidence += steps
+        outcome = {"won": "The game was won", "lost": "The game was lost", "truncated": "Time ran out"}[episode.status]
+        opening = f"{outcome} after {len(episode.steps)} steps with a score of {episode.score:.2f}."
+        return [
+            reflection_of(
+                episode,
+                kind=self.name,
+                text=" ".join([opening, *sentences]),
+                steps=evidence,
+                advice=facts_of(episode.steps, lost=episode.status == "lost"),
+                importance=_importance(episode),
+                tags=["facts"],
+            )
+        ]
+
+
+def _quote(steps: list[Step], limit: int = 6) -> str:
+    """Distinct actions in order, quoted."""
+    actions = list(dict.fromkeys(step.action for step in steps))
+    more = f" and {len(actions) - limit} more" if len(actions) > limit else ""
+    return ", ".join(f"'{action}'" for action in actions[:limit]) + more
+
+
+def _gains(episode: Episode) -> tuple[str, list[int]]:
+    steps = [step for step in episode.steps if step.reward > 0]
+    worse = [step for step in episode.steps if step.reward < 0]
+    text = f"What raised the score: {_quote(steps)}." if steps else "Nothing raised the score."
+    if worse:
+        text += f" What lowered it: {_quote(worse)}."
+    return text, [step.index for step in [*steps, *worse]]
+
+
+def _found(episode: Episode) -> tuple[str, list[int]]:
+    """Where things were taken: the line of the last look that names what was taken, or the place the look opens with."""
+    finds = []
+    for step in episode.steps:
+        if step.action.startswith("take ") and not step.no_effect:
+            thing = step.action.removeprefix("take ")
+            place = step.state.strip().split(".")[0].strip()
+            finds.append((step.index, f"{thing}: {place}" if place else thing))
+    if not finds:
+        return "", []
+    return "Found " + "; ".join(text for _, text in finds[:4]) + ".", [index for index, _ in finds[:4]]
+
+
+def _no_effect(episode: Episode) -> tuple[str, list[int]]:
+    steps = [step for step in episode.steps if step.state == step.next_state and step.reward == 0]
+    return (f"What changed nothing: {_quote(steps)}.", [step.index for step in steps]) if steps else ("", [])
+
+
+def _loops(episode: Episode) -> tuple[str, list[int]]:
+    counts = Counter((step.state, step.action) for step in episode.steps)
+    looped = {pair for pair, count in counts.items() if count >= LOOP_LENGTH}
+    steps = [step for step in episode.steps if (step.state, step.action) in looped]
+    return (f"Went in circles with {_quote(steps)}.", [step.index for step in steps]) if steps else ("", [])
+
+
+def _loss(episode: Episode) -> tuple[str, list[int]]:
+    if episode.status != "lost":
+        return "", []
+    last = episode.steps[-3:]
+    return f"The steps that led to the loss: {_quote(last)}.", [step.index for step in last]
+
+
+def _importance(episode: Episode) -> float:
+    """A win teaches most, a loss or a partial score something, an aimless walk little."""
+    if episode.status == "won":
+        return 1.0
+    return round(min(1.0, 0.3 + 0.4 * max(0.0, episode.score) + (0.3 if episode.status == "lost" else 0.0)), 3)

@@ -1,0 +1,214 @@
+"""Many episodes at once: tasks side by side, the trials of one task after each other (as in Reflexion).
+
+One slow or dead environment stops nobody else; Ctrl-C keeps what is finished; the same call again goes on where the
+last one stopped, because every episode's id follows from what determines it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agentlab.agent import play_episode
+from agentlab.arms import Arm
+from agentlab.engines.base import Engine
+from agentlab.errors import Stopped
+from agentlab.play import EpisodeSpec, Play
+from environments import Task, TextEnv, make
+from memory.records import Episode, Reflection
+
+if TYPE_CHECKING:
+    from agentlab.recall import Recaller
+    from agentlab.reflectors.base import Reflector
+    from memory import Database, ReflectionMemory
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How one trial of a task ended."""
+
+    episode: str
+    status: str
+    score: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """All trials of one task under one arm."""
+
+    task: Task
+    arm: str
+    trials: tuple[Trial, ...]
+
+    def won_within(self, trials: int) -> bool | None:
+        """Whether one of the first `trials` trials won; None if that is unknown because one of them errored."""
+        seen = self.trials[:trials]
+        if any(trial.status == "won" for trial in seen):
+            return True
+        return None if any(trial.status == "errored" for trial in seen) else False
+
+    @property
+    def best_score(self) -> float:
+        return max((trial.score for trial in self.trials), default=0.0)
+
+
+class EnvironmentPool:
+    """Environments in use by one rollout, made once per worker and id, closed together."""
+
+    def __init__(self, factory: Callable[[str], TextEnv] = make) -> None:
+        self.factory = factory
+        self._idle: dict[str, list[TextEnv]] = {}
+        self._all: list[TextEnv] = []
+        self._lock = threading.Lock()
+
+    def take(self, env_id: str) -> TextEnv:
+        with self._lock:
+            if self._idle.get(env_id):
+                return self._idle[env_id].pop()
+        env = self.factory(env_id)
+        with self._lock:
+            self._all.append(env)
+        return env
+
+    def give(self, env_id: str, env: TextEnv) -> None:
+        with self._lock:
+            self._idle.setdefault(env_id, []).append(env)
+
+    def close(self) -> None:
+        with self._lock:
+            for env in self._all:
+                with suppress(Exception):
+                    env.close()
+            self._all, self._idle = [], {}
+
+
+@dataclass
+class Rollout:
+    """Plays tasks under an arm and stores what was lived.
+
+    Attributes:
+        run: name of the run; with the same name, finished episodes are not played again.
+        concurrency: tasks in flight at once (threads; the engine scores one step at a time).
+        checkpointer: LangGraph saver for episodes in flight; None plays them without.
+        reflectors: draw reflections after each episode; they are stored even when an arm recalls nothing, unless the
+            arm is `random`.
+    """
+
+    run: str
+    database: Database
+    engine: Engine
+    memory: ReflectionMemory | None = None
+    recaller: Recaller | None = None
+    reflectors: Sequence[Reflector] = ()
+    checkpointer: Any = None
+    concurrency: int = 2
+    seed: int = 0
+    stop: threading.Event = field(default_factory=threading.Event)
+    pool: EnvironmentPool = field(default_factory=EnvironmentPool)
+
+    def play(
+        self,
+        tasks: Sequence[Task],
+        arm: Arm,
+        *,
+        trials: int = 1,
+        until_won: bool = True,
+        progress: Callable[[TaskResult], None] | None = None,
+    ) -> list[TaskResult]:
+        """Play every task for up to `trials` trials. Results come in the order of `tasks`.
+
+        Raises Stopped after Ctrl-C or `stop.set()`, once the steps in flight are done; finished trials are stored.
+        """
+        from agentlab.agent import build_graph
+
+        graph = build_graph(self.checkpointer)
+        results: dict[int, TaskResult] = {}
+        waiting = iter(enumerate(tasks))
+        flying: dict[Future[TaskResult], int] = {}
+        with ThreadPoolExecutor(max_workers=self.concurrency, thread_name_prefix="rollout") as workers:
+            try:
+                while True:
+                    for index, task in _at_most(waiting, self.concurrency - len(flying)):
+                        flying[workers.submit(self._task, task, arm, trials, until_won, graph)] = index
+                    if not flying:
+                        break
+                    done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        index = flying.pop(future)
+                        results[index] = future.result()
+                        if progress is not None:
+                            progress(results[index])
+            except BaseException as error:
+                self.stop.set()
+                wait(flying)
+                if isinstance(error, KeyboardInterrupt):
+                    raise Stopped(
+                        f"Stopped with {len(results)} of {len(tasks)} tasks finished; "
+                        "nothing is lost, the same command goes on from here."
+                    ) from None
+                raise
+        return [results[index] for index in range(len(tasks))]
+
+    def _task(self, task: Task, arm: Arm, trials: int, until_won: bool, graph: Any) -> TaskResult:
+        scope, played = f"trials|{self.run}|{arm.name}", list[Trial]()
+        for trial in range(trials):
+            spec = EpisodeSpec(self.run, task, arm, trial, self.seed)
+            known = self.database.journal_get(scope, spec.id)
+            if known is None:
+                episode = self._episode(spec, graph)
+                known = {
+                    "episode": episode.id,
+                    "status": episode.status,
+                    "score": episode.score,
+                    "steps": len(episode.steps),
+                }
+                self.database.journal_put(scope, spec.id, known)
+            played.append(Trial(**known))
+            if until_won and known["status"] == "won":
+                break
+        return TaskResult(task, arm.name, tuple(played))
+
+    def _episode(self, spec: EpisodeSpec, graph: Any) -> Episode:
+        env = self.pool.take(spec.task.env)
+        try:
+            play = Play(
+                spec,
+                env,
+                self.engine,
+                recaller=self.recaller if spec.arm.recall is not None else None,
+                reflectors=self.reflectors if spec.arm.recall is not None else (),
+                store=self._store,
+                stop=self.stop,
+            )
+            return play_episode(play, graph)
+        finally:
+            self.pool.give(spec.task.env, env)
+
+    def _store(self, episode: Episode, reflections: list[Reflection]) -> None:
+        with self.database.transaction():
+            self.database.put_episode(episode)
+            if self.memory is not None:
+                if reflections:
+                    self.memory.remember(reflections)
+                if episode.recalled and episode.status != "errored":
+                    self.memory.outcome(episode.id, episode.won)
+
+    def close(self) -> None:
+        """Close the environments of this rollout."""
+        self.pool.close()
+
+
+def _at_most(items: Iterable[tuple[int, Task]], count: int) -> list[tuple[int, Task]]:
+    """The next `count` items of an iterator."""
+    taken = []
+    for _ in range(count):
+        item = next(iter(items), None)
+        if item is None:
+            break
+        taken.append(item)
+    return taken
