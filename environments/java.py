@@ -1,7 +1,7 @@
 """Java for the games that need it: where it is, and one Java process that all environments of a program share.
 
-The process (JVM) speaks the text protocol of py4j. Each environment has its own connection, hence its own thread
-over there, and no call waits for another environment's. The rules:
+The process (JVM) speaks the text protocol of py4j. Each environment has a connection and an object of its own there;
+calls take turns, since nobody wrote the games for threads. The rules:
 
 1. A call has a time limit, kept by the socket itself. A call that takes longer means that the JVM hangs: it is killed.
 2. A JVM that died or hung is `EnvironmentDied` for the call that met it. The next connection starts a new JVM.
@@ -22,7 +22,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,8 @@ class Jvm:
     def __init__(self, jars: Sequence[Path], folder: Path) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         self._death = threading.Lock()
+        self.turn = threading.RLock()
+        self.owners: dict[Hashable, JavaObject] = {}  # who uses what the games' classes hold only once
         self.cause: str | None = None
         path = os.pathsep.join([_gateway_jar(), *(str(jar) for jar in jars)])
         arguments = ["py4j.GatewayServer", "--die-on-broken-pipe", "--enable-auth", "0"]
@@ -224,13 +226,14 @@ class JavaObject:
     def _send(self, command: str) -> str:
         if self.broken or self._socket is None:
             raise ConnectionResetError("the connection is closed")
-        # Until the answer is there, an interruption (Ctrl-C) leaves the connection out of step: then it is no use.
-        self.broken = True
-        self._socket.sendall(command.encode())
-        line = self._stream.readline()
-        if not line.endswith(b"\n"):
-            raise ConnectionResetError("the connection was closed")
-        self.broken = False
+        with self.jvm.turn:
+            # Until the answer is there, an interruption (Ctrl-C) leaves the connection out of step: then it is no use.
+            self.broken = True
+            self._socket.sendall(command.encode())
+            line = self._stream.readline()
+            if not line.endswith(b"\n"):
+                raise ConnectionResetError("the connection was closed")
+            self.broken = False
         return line[1:-1].decode()
 
     def _died(self, error: OSError) -> EnvironmentDied:

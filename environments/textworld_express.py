@@ -7,7 +7,7 @@ each has its own game in it. Defaults are small variants of the games, for small
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,9 @@ GAMES = {
 # Seed s of a fold is the s-th of the seeds that the game itself reserves for the fold.
 FIRST_SEED: dict[Split, int] = {"train": 0, "dev": 10_000, "test": 20_000}
 SEEDS_PER_FOLD = 1000
+# Sorting keeps the objects of its problems once for the whole JVM: two games with the same problem would take each
+# other's objects away. So a game that finds that another has used them is rebuilt before it goes on.
+_PROBLEMS = 100
 _INTERFACE = "textworldexpress.runtime.PythonInterface"
 
 
@@ -121,6 +124,7 @@ class TextWorldExpressEnv(TextEnv):
         self._server: JavaObject | None = None
         self._playing: Task | None = None
         self._actions: list[str] = []
+        self._shared: Hashable = None
 
     def seeds(self, split: Split) -> Sequence[int]:
         return range(SEEDS_PER_FOLD)
@@ -128,6 +132,7 @@ class TextWorldExpressEnv(TextEnv):
     def begin(self, task: Task) -> Turn:
         self._playing = None
         self._actions = []
+        self._shared = (self.game, task.split, task.seed % _PROBLEMS) if self.game == "sorting" else None
         try:
             state = json.loads(self._call("generateNewGameJSON", *_seed(task)))
         except JavaException as error:
@@ -170,8 +175,13 @@ class TextWorldExpressEnv(TextEnv):
                 server = self._server
                 if server is None or server.broken or server.jvm.cause is not None:
                     server = self._connect()
-                answer: str = server.call(method, *arguments)
-                return answer
+                if self._shared is None:
+                    return str(server.call(method, *arguments))
+                with server.jvm.turn:
+                    if server.jvm.owners.get(self._shared) is not server:
+                        self._rebuild(server)
+                        server.jvm.owners[self._shared] = server
+                    return str(server.call(method, *arguments))
             except EnvironmentDied as death:
                 if not death.bystander:
                     raise
@@ -183,12 +193,16 @@ class TextWorldExpressEnv(TextEnv):
         message = server.call("load", self.game, ",".join(f"{key}={value}" for key, value in self.parameters.items()))
         if message:
             raise BadParameter(f"{self.env_id} cannot be made; {message.strip()}; change the parameters")
+        self._rebuild(server)
+        self._server = server
+        return server
+
+    def _rebuild(self, server: JavaObject) -> None:
+        """Bring the running game, if there is one, to where it was."""
         if self._playing is not None:
             server.call("generateNewGameJSON", *_seed(self._playing))
             for action in self._actions:
                 server.call("stepJSON", action)
-        self._server = server
-        return server
 
 
 def _seed(task: Task) -> tuple[int, str, bool]:
