@@ -42,6 +42,10 @@ class MissingDependency(TrainersError):
     """A package that training needs is not installed."""
 
 
+class DiskFull(TrainersError):
+    """No room to write a job's data, checkpoints or results."""
+
+
 class TrainingDiverged(TrainersError):
     """The loss or a weight became infinite or not a number."""
 

@@ -1,0 +1,1 @@
+"""Experience becomes weights: selection, examples, training jobs, gates and adapters."""

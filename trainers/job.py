@@ -1,0 +1,327 @@
+"""A training job is a folder: put data and settings in, run it anywhere, get an adapter out.
+
+    job.json  examples.jsonl  lineage.json          what to do, written once by `create`
+    checkpoints/                                    where a killed run goes on
+    adapter/  canary.json  report.json  done        what came out
+
+`python -m trainers.job FOLDER [--base PATH]` needs only torch, transformers, peft and pydantic, so a folder can be
+carried to a machine with a GPU and back. Killed at any instant, the same command goes on from the last checkpoint; on
+a CPU the adapter is the same to the byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from memory.records import content_id
+from trainers import canary as canaries
+from trainers.canary import Canary
+from trainers.errors import (
+    DiskFull,
+    JobBusy,
+    JobExists,
+    MissingDependency,
+    NotAJob,
+    NothingToTrain,
+    TrainersError,
+)
+from trainers.examples import Example
+from trainers.weights import BaseRef, locate
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called after every step with steps done, steps in all, and `loss`, `learning_rate`, `tokens_per_second`."""
+
+
+class JobConfig(BaseModel):
+    """Settings of a training job; the defaults are those measured best on SmolLM2-135M.
+
+    base: the model that gets the adapter; training always starts from it, never from an earlier adapter.
+    rank, alpha, dropout, targets: the LoRA layers (Hu et al. 2021); `targets` as peft's `target_modules`.
+    learning_rate, warmup_ratio, clip: AdamW without weight decay, linear warm-up and decay, gradient norm limit.
+    batch_size, epochs, seed: examples a step, passes over the data, order and initial weights.
+    dtype: of the frozen weights and the activations; `auto` is bfloat16 where the processor computes in it. LoRA
+        weights are always float32.
+    attention: `auto` takes the plain form on a CPU for short examples, where it is a quarter faster.
+    device: `auto` takes an accelerator if there is one.
+    threads: of PyTorch on a CPU. The weights can differ in the last bits between numbers of threads.
+    save_every: steps between checkpoints.
+    report_to: names of transformers' reporting integrations, such as "tensorboard".
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: BaseRef
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    targets: str | list[str] = "all-linear"
+    learning_rate: float = Field(1e-3, gt=0.0)
+    warmup_ratio: float = Field(0.06, ge=0.0, lt=1.0)
+    clip: float = Field(1.0, gt=0.0)
+    batch_size: int = Field(4, ge=1)
+    epochs: int = Field(2, ge=1)
+    seed: int = 0
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    attention: Literal["auto", "eager", "sdpa"] = "auto"
+    device: Literal["auto", "cpu"] = "auto"
+    threads: int = Field(1, ge=1)
+    save_every: int = Field(20, ge=1)
+    report_to: list[str] = []
+
+
+class Lineage(BaseModel):
+    """Where a job's data came from, by id."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    round: str | None = None
+    parent: str | None = None
+    episodes: list[str] = []
+    reflections: list[str] = []
+    seeds: list[int] = []
+    code_version: str = ""
+
+
+class Report(BaseModel):
+    """What a finished job did. `seconds` is time spent training, over all runs that led to the result.
+
+    `losses` has one value a step; `tokens` counts every token that went through the model, padding left out.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: int
+    examples: int
+    tokens: int
+    chosen_tokens: int
+    losses: list[float]
+    seconds: float
+    tokens_per_second: float
+    resumed: int
+    device: str
+    dtype: str
+    attention: str
+    threads: int
+    versions: dict[str, str]
+
+
+class JobResult(BaseModel):
+    """What came out of a job: the folder of the adapter (peft format, safetensors), its canary, the report."""
+
+    adapter: Path
+    canary: Canary
+    report: Report
+
+
+class Job(BaseModel):
+    """A job folder, read and checked."""
+
+    folder: Path
+    config: JobConfig
+    examples: list[Example]
+    lineage: Lineage
+
+    @property
+    def id(self) -> str:
+        """Depends on settings and examples only, so that the same work has the same name."""
+        # Where the base lies says nothing about what it is.
+        config = self.config.model_dump_json(exclude={"base": {"path"}})
+        return content_id("job", config, *(example.model_dump_json() for example in self.examples))
+
+    @property
+    def done(self) -> bool:
+        """True once adapter, canary and report are all there."""
+        return (self.folder / "done").is_file()
+
+
+def create(folder: Path | str, config: JobConfig, examples: Sequence[Example], lineage: Lineage | None = None) -> Job:
+    """Write a job folder: all of it or nothing. Doing it again with the same content changes nothing.
+
+    Raises NothingToTrain if no token carries loss, JobExists if the folder holds another job.
+    """
+    folder = Path(folder)
+    if not any(example.spans for example in examples):
+        raise NothingToTrain(
+            f"no token of the {len(examples)} examples carries loss; there is nothing to learn; "
+            "collect won episodes first"
+        )
+    job = Job(folder=folder, config=config, examples=list(examples), lineage=lineage or Lineage())
+    if folder.is_dir() and any(folder.iterdir()):
+        present = load(folder)
+        if present.id != job.id:
+            raise JobExists(f"{folder} holds another training job; a job is never changed; choose another folder")
+        return present
+    beside = folder.with_name(folder.name + ".partial")
+    with room_on_disk(folder):
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        (beside / "job.json").write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (beside / "lineage.json").write_text(job.lineage.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        lines = "".join(example.model_dump_json() + "\n" for example in examples)
+        (beside / "examples.jsonl").write_text(lines, encoding="utf-8")
+        os.replace(beside, folder)
+    return job
+
+
+def load(folder: Path | str) -> Job:
+    """Read a job folder. Raises NotAJob if it is none."""
+    folder = Path(folder)
+    try:
+        config = JobConfig.model_validate_json((folder / "job.json").read_bytes())
+        lineage = Lineage.model_validate_json((folder / "lineage.json").read_bytes())
+        lines = (folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()
+        examples = [Example.model_validate_json(line) for line in lines]
+    except (OSError, ValidationError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise NotAJob(f"{folder} is not a training job; {reason}; make one with trainers.job.create") from error
+    return Job(folder=folder, config=config, examples=examples, lineage=lineage)
+
+
+def result(folder: Path | str) -> JobResult | None:
+    """What came out of the job in `folder`; None while it is not done."""
+    folder = Path(folder)
+    if not (folder / "done").is_file():
+        return None
+    try:
+        report = Report.model_validate_json((folder / "report.json").read_bytes())
+    except (OSError, ValidationError) as error:
+        raise NotAJob(f"{folder} lost its report; {str(error).splitlines()[0]}; delete `done` and run it again") from error
+    return JobResult(adapter=folder / "adapter", canary=canaries.load(folder / "canary.json"), report=report)
+
+
+def run(folder: Path | str, *, base: Path | str | None = None, progress: Progress | None = None) -> JobResult:
+    """Train the job in `folder`, or go on where an earlier run was killed; a finished job is not trained again.
+
+    `base` is the folder of the base model, where it is not at the place that the job remembers. The random state and
+    the number of threads of the calling process are given back as they were.
+
+    Raises NotAJob, JobBusy, MissingBase, WrongBase, MissingDependency, DiskFull, TrainingDiverged.
+    """
+    job = load(folder)
+    with _only_one(job.folder):
+        finished = result(job.folder)
+        if finished is not None:
+            return finished
+        weights = locate(job.config.base, base)
+        try:
+            from trainers.training import train
+        except ImportError as error:
+            raise MissingDependency(
+                f"training needs torch, transformers and peft; {error}; pip install torch transformers peft accelerate"
+            ) from error
+        with room_on_disk(job.folder):
+            trained = train(job, weights, progress)
+            _publish(job.folder, trained.save_adapter, trained.canary, trained.report)
+    published = result(job.folder)
+    assert published is not None
+    return published
+
+
+def _publish(folder: Path, save_adapter: Callable[[Path], None], canary: Canary, report: Report) -> None:
+    """Write the results beside, move them to their places, and only then say that the job is done."""
+    beside = folder / "adapter.partial"
+    shutil.rmtree(beside, ignore_errors=True)
+    save_adapter(beside)
+    canary.save(beside / "canary.json")
+    # An earlier run may have been killed between here and `done`.
+    shutil.rmtree(folder / "adapter", ignore_errors=True)
+    os.replace(beside, folder / "adapter")
+    canary.save(folder / "canary.json")
+    (folder / "report.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    marker = folder / "done.partial"
+    marker.write_text("", encoding="utf-8")
+    os.replace(marker, folder / "done")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+@contextmanager
+def room_on_disk(folder: Path) -> Iterator[None]:
+    """Turn the many ways in which writing fails on a full disk into DiskFull."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # PyTorch and safetensors report a full disk as errors of their own, without the number.
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        writing = "PytorchStreamWriter" in str(error)
+        if full or (writing and shutil.disk_usage(folder.parent).free < 1 << 20):
+            raise DiskFull(
+                f"no room left on the disk of {folder}; training keeps a few checkpoints there; "
+                "free some space and run the same command again: it goes on from the last whole checkpoint"
+            ) from error
+        raise
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the job for this process. The kernel lets go of the lock when the process dies, however it dies."""
+    import fcntl
+
+    with open(folder / "lock", "a+", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            stream.seek(0)
+            holder = stream.read().strip() or "unknown"
+            raise JobBusy(
+                f"{folder} is being trained by process {holder}; two would spoil each other's checkpoints; "
+                "wait for it or stop it"
+            ) from error
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command `python -m trainers.job`. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m trainers.job", description="Train a job folder, or go on with it.")
+    parser.add_argument("folder", type=Path, help="the job folder")
+    parser.add_argument("--base", type=Path, help="folder of the base model, if it is not where the job remembers it")
+    options: Any = parser.parse_args(arguments)
+    try:
+        outcome = run(options.folder, base=options.base, progress=_Ticker())
+    except TrainersError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    report = outcome.report
+    print(
+        f"{outcome.adapter}: {report.steps} steps in {report.seconds:.0f} s ({report.tokens_per_second:.0f} tokens/s), "
+        f"loss {report.losses[0]:.3f} -> {report.losses[-1]:.3f}"
+    )
+    return 0
+
+
+class _Ticker:
+    """Prints the progress to the error stream, a line every few seconds."""
+
+    def __init__(self, every: float = 5.0) -> None:
+        self.every = every
+        self.last = 0.0
+
+    def __call__(self, done: int, total: int, metrics: dict[str, float]) -> None:
+        if done < total and time.monotonic() - self.last < self.every:
+            return
+        self.last = time.monotonic()
+        print(
+            f"step {done}/{total}  loss {metrics['loss']:.3f}  {metrics['tokens_per_second']:.0f} tokens/s",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Base models on disk: which one it is, and whether it is the one that was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from trainers.errors import MissingBase, WrongBase
+
+
+class BaseRef(BaseModel):
+    """A base model: its name for people, the fingerprint of its weights, and where it was when the job was made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    fingerprint: str
+    path: str | None = None
+
+
+def fingerprint(folder: Path | str) -> str:
+    """SHA-256 over the safetensors files of a model folder, in order of their names.
+
+    Raises MissingBase if the folder holds none.
+    """
+    files = sorted(Path(folder).glob("*.safetensors"))
+    if not files:
+        raise MissingBase(
+            f"no model weights in {folder}; a base model is a folder with config.json and *.safetensors; "
+            "give the path of such a folder"
+        )
+    whole = hashlib.sha256()
+    for file in files:
+        stat = file.stat()
+        whole.update(_digest(str(file.resolve()), stat.st_size, stat.st_mtime_ns))
+    return whole.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _digest(path: str, _size: int, _changed: int) -> bytes:
+    """A file's SHA-256; size and time of change are part of the key, so that another file is read again."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def reference(name: str, folder: Path | str) -> BaseRef:
+    """The reference to the base model `name` whose weights lie in `folder`."""
+    return BaseRef(name=name, fingerprint=fingerprint(folder), path=str(Path(folder).resolve()))
+
+
+def locate(base: BaseRef, given: Path | str | None = None) -> Path:
+    """The folder that holds exactly the weights that `base` names: the given one, or where they were before.
+
+    Raises MissingBase if there is no such folder, WrongBase if it holds other weights.
+    """
+    candidates = [given] if given is not None else [base.path, base.name]
+    folder = next((Path(path) for path in candidates if path is not None and Path(path).is_dir()), None)
+    if folder is None:
+        looked = ", ".join(str(path) for path in candidates if path is not None)
+        raise MissingBase(f"base model {base.name} not found; looked at {looked}; give its folder with --base")
+    found = fingerprint(folder)
+    if found != base.fingerprint:
+        raise WrongBase(
+            f"{folder} holds other weights ({found[:12]}) than the base model {base.name} ({base.fingerprint[:12]}); "
+            "an adapter fits only the weights it was made for; give the folder of those"
+        )
+    return folder
