@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from agentlab.cli import adapters, doctor, episodes, memory, models, play
+from agentlab.cli import adapters, doctor, episodes, memory, models, play, runs
 from agentlab.cli.boundary import Commands
 
 app = typer.Typer(
@@ -39,6 +39,10 @@ def _options(
 ) -> None:
     pass
 
+
+WORK = "Work"
+app.command(rich_help_panel=WORK)(runs.run)
+app.command("eval", rich_help_panel=WORK)(runs.evaluate)
 
 LOOK = "Look"
 app.command(rich_help_panel=LOOK)(episodes.episodes)

@@ -27,7 +27,10 @@ def play(
     ],
     seed: Annotated[int, typer.Option("--seed", min=0, help="Which game of the split.")] = 0,
     split: Annotated[Literal["train", "dev", "test"], typer.Option("--split", help="Which split.")] = "train",
-    engine: Annotated[str | None, typer.Option("--engine", help="Whose ranking ? shows; the lab's by default.")] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option("--adapter", help="Whose ranking ? shows: an id, or base. By default the one that serves."),
+    ] = None,
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
     """Play a game yourself. Nothing is recorded."""
@@ -36,7 +39,7 @@ def play(
     env_id = canonical(env)
     task = Task(env=env_id, split=split, seed=seed)
     made = make(env_id)
-    adviser = Adviser(lambda: _engine(lab, engine))
+    adviser = Adviser(lambda: _engine(lab, adapter))
     try:
         observation, info = made.start(task)
         game = Game(made, observation, info["goal"], list(info["admissible_commands"]))
@@ -71,12 +74,16 @@ def _ask() -> str | None:
         return None
 
 
-def _engine(lab: Path, name: str | None) -> Engine:
-    """The lab's engine with the adapter that serves; the default model where there is no lab."""
+def _engine(lab: Path, adapter: str | None) -> Engine:
+    """The lab's engine with this adapter. A lab is not made for it: without one, the default model ranks."""
+    from agentlab.config import LabConfig
     from agentlab.lab import Lab
 
-    with output.working("Loading the model"), Lab.open(lab, write=False) as opened:
-        return opened.engine(name)
+    with output.working("Loading the model"):
+        if not lab.exists():
+            return Lab(lab, LabConfig(), write=False).engine()
+        with Lab.open(lab, write=False) as opened:
+            return opened.engine(opened.serving() if adapter is None else None if adapter == "base" else adapter)
 
 
 class Game:

@@ -87,7 +87,7 @@ def test_the_ranking_shows_the_agents_shares_and_tells_it_all_that_happened(monk
     engine = Preferring("note")
     loads: list[object] = []
     monkeypatch.setattr(play, "_engine", lambda lab, name: loads.append((str(lab), name)) or engine)
-    shown = typed("look", "?", "read note", "?", ":quit", arguments=["toy/doors", "--seed", "3", "--engine", "mine"])
+    shown = typed("look", "?", "read note", "?", ":quit", arguments=["toy/doors", "--seed", "3", "--adapter", "mine"])
     assert loads == [("lab", "mine")]
     best = next(line for line in shown.splitlines() if "read note" in line)
     assert "0.649" in best  # 1 / (1 + 4 e^-2)

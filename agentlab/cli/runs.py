@@ -1,0 +1,136 @@
+"""`agentlab run` and `agentlab eval`: play tasks and learn from them; measure arms side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from agentlab.cli import output, scoreboard
+from agentlab.cli.bars import progress
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder
+from agentlab.cli.options import seeds as parsed
+
+if TYPE_CHECKING:
+    from agentlab.evaluation import Table
+    from agentlab.lab import Lab
+    from agentlab.progress import Progress
+
+Envs = Annotated[list[str], typer.Argument(help='Environments, such as toy/doors twx/coin "twx/coin?numLocations=3".')]
+Split = Annotated[Literal["train", "dev", "test"], typer.Option("--split", help="Which games.")]
+Seeds = Annotated[str, typer.Option("--seeds", help="Which games of the split, such as 0-9,12.")]
+Name = Annotated[
+    str | None,
+    typer.Option("--name", help="Name of the run. Under the same name, what is finished is not played again."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="The base model of a new lab: see `agentlab models`, a folder, or org/model."),
+]
+ARMS = "random, base, adapter (the one that serves), an adapter's id; all but random also with '+ memory'."
+
+
+def run(
+    envs: Envs,
+    split: Split = "train",
+    seeds: Seeds = "0-9",
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Tries at each game, until it is won.")] = 3,
+    arm: Annotated[str, typer.Option("--arm", help=f"How to play: {ARMS}")] = "base + memory",
+    name: Name = None,
+    model: Model = None,
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """Play games; episodes and reflections stay in the lab, which is made if there is none.
+
+    The same command after Ctrl-C or a kill goes on where it stopped.
+    """
+    from agentlab.evaluation import Table, row
+    from agentlab.lab import make_tasks
+
+    tasks = make_tasks(envs, split, parsed(seeds))
+    with progress() as bars, opened(lab, model, bars) as here:
+        results = here.run(envs, split=split, seeds=parsed(seeds), trials=trials, arm=arm, name=name)
+    if json:
+        output.as_json([output.row_of(result) for result in results])
+        return
+    names = list(dict.fromkeys(task.env for task in tasks))
+    rows = [row(f"{arm}, first trial", results, trials=1)]
+    if trials > 1:
+        rows.append(row(f"{arm}, within {trials}", results, trials=trials))
+    scoreboard.show(Table(envs=names, rows=rows))
+    first = results[0].trials[-1].episode
+    further = ["agentlab episodes", f"agentlab replay {first}", "agentlab memory list"]
+    output.say("Look further:")
+    for command in further:
+        output.say(f"  {command}{'' if lab == DEFAULT_LAB else f' --lab {lab}'}")
+
+
+def evaluate(
+    envs: Envs,
+    split: Split = "test",
+    seeds: Seeds = "0-19",
+    arms: Annotated[list[str] | None, typer.Option("--arm", help=f"An arm; repeat it for more: {ARMS}")] = None,
+    trials: Annotated[
+        int,
+        typer.Option(
+            "--trials", min=1, help="Tries at each game; more than one adds rows, the plain Retry among them."
+        ),
+    ] = 1,
+    name: Name = None,
+    model: Model = None,
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """Measure arms on the same games, with intervals and paired comparisons.
+
+    By default random, base and base + memory, and the adapter with and without memory where one serves.
+    """
+    from agentlab.lab import make_tasks
+
+    names = list(dict.fromkeys(task.env for task in make_tasks(envs, split, parsed(seeds))))
+    with progress() as bars, opened(lab, model, bars) as here:
+        chosen = arms or default_arms(here)
+        table = here.evaluate(names, split=split, seeds=parsed(seeds), arms=chosen, trials=trials, name=name)
+    compare(table)
+    if json:
+        output.as_json(table)
+    else:
+        scoreboard.show(table)
+
+
+def default_arms(lab: Lab) -> list[str]:
+    """What is measured when nothing is named."""
+    adapter = ["adapter", "adapter + memory"] if lab.serving() else []
+    return ["random", "base", "base + memory", *adapter]
+
+
+def compare(table: Table) -> None:
+    """Pair every row with the base within as many trials; random, which nobody would serve, is left alone."""
+    for plain in [row for row in table.rows if row.arm.split(",")[0] in ("base", "base + retry")]:
+        for row in table.rows:
+            if row.trials == plain.trials and row.arm not in (plain.arm, "random"):
+                table.compare(row.arm, plain.arm)
+
+
+def opened(lab: Path, model: str | None, bars: Progress) -> Lab:
+    """The lab for writing, made if there is none; `model` is the base of a new one.
+
+    Raises:
+        BadConfig: if `model` is not the base of a lab that exists.
+    """
+    from agentlab.config import LabConfig
+    from agentlab.errors import BadConfig
+    from agentlab.lab import Lab
+
+    settings: dict[str, Any] = {} if model is None else {"model": model}
+    found = Lab.open(lab, create=True, config=LabConfig(**settings), progress=bars)
+    if model is not None and found.config.model != model:
+        base = found.config.model
+        found.close()
+        raise BadConfig(
+            f"The lab {lab} has the base model {base!r}, not {model!r}; what it learned belongs to that one. "
+            "Give another folder with --lab."
+        )
+    return found

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agentlab.cli import app, runs
+from agentlab.config import LabConfig
+from agentlab.evaluation import Table, row
+from agentlab.lab import Lab
+from agentlab.rollout import Rollout, TaskResult, Trial
+from environments import Task
+
+RUNNER = CliRunner()
+
+
+def agentlab(lab: Path, *arguments: str) -> Result:
+    return RUNNER.invoke(app, [*arguments, "--lab", str(lab)])
+
+
+def test_a_run_makes_the_lab_plays_and_says_how_to_look_further(tmp_path: Path) -> None:
+    lab = tmp_path / "lab"
+    result = agentlab(lab, "run", "toy/doors", "--seeds", "0-3", "--trials", "4", "--arm", "random")
+    assert result.exit_code == 0, result.output
+    assert "random, first trial" in result.stdout
+    assert "random, within 4" in result.stdout
+    assert "random, train: done" in result.stderr
+    command = next(line.split() for line in result.stdout.splitlines() if "agentlab replay" in line)
+    replayed = RUNNER.invoke(app, command[1:])
+    assert replayed.exit_code == 0, replayed.output
+    assert "Verified" in replayed.stdout
+
+
+def test_the_same_run_again_plays_nothing_twice(tmp_path: Path) -> None:
+    lab = tmp_path / "lab"
+    arguments = ("run", "toy/doors", "--seeds", "0-2", "--arm", "random", "--json")
+    first = agentlab(lab, *arguments)
+    episodes = json.loads(agentlab(lab, "episodes", "--json").stdout)
+    again = agentlab(lab, *arguments)
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+    assert json.loads(agentlab(lab, "episodes", "--json").stdout) == episodes
+
+
+def test_an_evaluation_is_a_table_of_arms(tmp_path: Path) -> None:
+    result = agentlab(tmp_path / "lab", "eval", "toy/doors", "--seeds", "0-4", "--arm", "random")
+    assert result.exit_code == 0, result.output
+    assert "/5)" in result.stdout
+    table = json.loads(
+        agentlab(tmp_path / "lab", "eval", "toy/doors", "--seeds", "0-4", "--arm", "random", "--json").stdout
+    )
+    assert table["rows"][0]["cells"]["toy/doors"]["n"] == 5
+
+
+def test_every_arm_is_paired_with_the_base_within_as_many_trials() -> None:
+    def results(arm: str) -> list[TaskResult]:
+        return [TaskResult(Task(env="toy/doors", split="dev", seed=0), arm, (Trial("e", "won", 1.0, 3),))]
+
+    names = [
+        ("random", 1),
+        ("base", 1),
+        ("base + retry, 2 trials", 2),
+        ("base + memory", 1),
+        ("base + memory, 2 trials", 2),
+    ]
+    table = Table(envs=["toy/doors"], rows=[row(name, results(name), trials=trials) for name, trials in names])
+    runs.compare(table)
+    assert [(found.arm, found.against) for found in table.comparisons] == [
+        ("base + memory", "base"),
+        ("base + memory, 2 trials", "base + retry, 2 trials"),
+    ]
+
+
+def test_by_default_the_adapter_is_measured_where_one_serves() -> None:
+    class Serving:
+        def __init__(self, adapter: str | None) -> None:
+            self.adapter = adapter
+
+        def serving(self) -> str | None:
+            return self.adapter
+
+    assert runs.default_arms(Serving(None)) == ["random", "base", "base + memory"]  # type: ignore[arg-type]
+    assert runs.default_arms(Serving("a"))[3:] == ["adapter", "adapter + memory"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["toy/dors"], "did you mean `toy/doors`?"),
+        (["toy/doors", "--seeds", "x"], "names no seeds"),
+        (["toy/doors?doors=3"], "doors"),
+    ],
+)
+def test_bad_input_is_one_line_and_makes_no_lab(tmp_path: Path, arguments: list[str], part: str) -> None:
+    for command in ("run", "eval"):
+        result = agentlab(tmp_path / "lab", command, *arguments)
+        assert result.exit_code == 2
+        assert part in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "lab").exists()
+
+
+def test_a_lab_keeps_the_model_that_it_was_made_with(tmp_path: Path) -> None:
+    lab = tmp_path / "lab"
+    with Lab.open(lab, create=True, config=LabConfig(model="mine", embedder="hashing")):
+        pass
+    result = agentlab(lab, "run", "toy/doors", "--model", "other", "--arm", "random")
+    assert result.exit_code == 2
+    assert "base model 'mine', not 'other'" in result.stderr
+    assert agentlab(lab, "run", "toy/doors", "--seeds", "0", "--model", "mine", "--arm", "random").exit_code == 0
+
+
+def test_a_lab_that_another_process_writes_is_refused_with_its_holder(tmp_path: Path) -> None:
+    with Lab.open(tmp_path / "lab", create=True):
+        result = agentlab(tmp_path / "lab", "run", "toy/doors", "--arm", "random")
+        looked = agentlab(tmp_path / "lab", "episodes")
+    assert result.exit_code == 2
+    assert "being written by process" in result.stderr
+    assert looked.exit_code == 0
+
+
+def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = tmp_path / "lab"
+    original = Rollout._task
+    seen: list[int] = []
+
+    def interrupted(self: Rollout, task: Task, *rest: object) -> TaskResult:
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(task.seed)
+        return original(self, task, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Rollout, "_task", interrupted)
+    arguments = ("run", "toy/doors", "--seeds", "0-9", "--arm", "random", "--trials", "1")
+    result = agentlab(lab, *arguments)
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    monkeypatch.setattr(Rollout, "_task", original)
+    assert agentlab(lab, *arguments).exit_code == 0
+    assert len(json.loads(agentlab(lab, "episodes", "--json").stdout)) == 10
