@@ -25,6 +25,7 @@ Factory = Callable[..., gymnasium.Env[Any, Any]]
 _MODULES = {
     "toy": "environments.toy",
     "twx": "environments.textworld_express",
+    "tw": "environments.textworld",
     "gym": "environments.gym",
 }
 _own: dict[str, Factory] = {}
