@@ -33,7 +33,8 @@ class VectorIndex:
     when it is read: what does not agree with the database is made again, and `notify` is told why. It is written
     beside itself and renamed. Threads may share one object; processes follow the database, each for itself.
 
-    With `readonly` the file is used but never written.
+    With `readonly` the file is used but never written. `expected` is false for an index that was never made before,
+    so that its absence is no news.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class VectorIndex:
         *,
         notify: Notify | None = None,
         readonly: bool = False,
+        expected: bool = True,
     ):
         self.path = Path(path)
         self.model_id = model_id
         self.dimensions = dimensions
         self.readonly = readonly
+        self.expected = expected
         self._notify = notify or (lambda message: None)
         self._lock = threading.RLock()
         self._faiss: Any = None
@@ -81,11 +84,14 @@ class VectorIndex:
         wrong = [number for number, stamp in self._stamps.items() if held.get(number) != stamp]
         if not fault and wrong:
             fault = f"does not agree with the database on {len(wrong)} of {len(self)} items"
+        if fault and not self.expected and not self.path.exists():
+            fault = ""
         if fault and entries:
             new = len(held.keys() - self._stamps.keys()) + sum(number in held for number in wrong)
             self._notify(f"The index {self.path.name} {fault}; making it again from the database ({new} items).")
         self._remove([number for number in wrong if number not in held])
         self._take(entries, source, embed)
+        self.expected = True
         # Also after a quiet catching-up of more than a few items, so that the next start has not to repeat it.
         if self._unsaved and (fault or self._unsaved >= SAVE_EVERY):
             self.save()

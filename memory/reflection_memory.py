@@ -19,7 +19,7 @@ from memory.index import VectorIndex
 from memory.records import Advice, Episode, Recall, Reflection, ReflectionStatus, Step, now
 from memory.reflections import Filter, Version
 from memory.retriever import SEARCH, Hit, Retriever, Weights
-from memory.sources import ReflectionTexts, StateTexts
+from memory.sources import ReflectionTexts, Source, StateTexts
 
 Face = Literal["text", "exemplar", "advice"]
 Progress = Callable[[int, int], None]
@@ -79,15 +79,8 @@ class ReflectionMemory:
         self._progress = progress
         self._lock = threading.RLock()
         path = Path(index_path)
-        model, dimensions = self.embedder.model_id, self.embedder.dimensions
-        self.index = VectorIndex(path, model, dimensions, notify=notify, readonly=database.readonly)
-        self.state_index = VectorIndex(
-            path.with_name(f"{path.stem}.states{path.suffix}"),
-            model,
-            dimensions,
-            notify=notify,
-            readonly=database.readonly,
-        )
+        self.index = self._cache(path, notify)
+        self.state_index = self._cache(path.with_name(f"{path.stem}.states{path.suffix}"), notify)
         self._texts = ReflectionTexts(database)
         self._states = StateTexts(database)
         self._retriever = Retriever(database, self.index, clock=clock)
@@ -130,16 +123,17 @@ class ReflectionMemory:
         exclude_task: str | None = None,
         before: str | None = None,
         exclude_run: str | None = None,
+        split: str | None = None,
         record: bool = True,
     ) -> list[Hit]:
         """The `k` best active reflections for `query`, the best first; served to `episode`, which is recorded.
 
         `before` (ISO 8601) leaves out what was written at that time or later; `exclude_task` and `exclude_run` what
-        was learned there. `record=False` is for looking without serving.
+        was learned there; `split` lets in only what was learned on that fold. `record=False` is for looking without serving.
         """
         wanted = Filter(
             env=env, task=task, kinds=kinds, status="active", before=before, exclude_task=exclude_task,
-            exclude_run=exclude_run, text_only=True,
+            exclude_run=exclude_run, split=split, text_only=True,
         )  # fmt: skip
         hits = self._retrieve(query, k, wanted, self.weights)
         if record and hits:
@@ -169,19 +163,23 @@ class ReflectionMemory:
         kinds = None if kind is None else [kind]
         return self._retrieve(query, k, Filter(env=env, kinds=kinds, tag=tag, status=status, text_only=True), SEARCH)
 
-    def similar_states(self, state: str, *, env: str, k: int = 5) -> list[tuple[Advice, float, str]]:
+    def similar_states(
+        self, state: str, *, env: str, k: int = 5, before: str | None = None, split: str | None = None
+    ) -> list[tuple[Advice, float, str]]:
         """Advice that gained something in the `k` states of `env` most like this one.
 
+        `before` and `split` are those of `recall`.
         Returns (advice, cosine of the states, reflection id), the most similar state first; several pieces of advice
         may speak of one state. The vectors of states are made at the first call, not while remembering.
         """
+        wanted = Filter(env=env, status="active", before=before, split=split)
         with self._lock:
-            self.state_index.follow(self._states, self._embed)
+            self._agree(self.state_index, self._states)
             vector = self.embedder.embed_query(state)
             count = 4 * k
             while True:
                 near = dict(self.state_index.search(vector, count))
-                advice = self.database.state_advice(list(near), env)
+                advice = self.database.state_advice(list(near), wanted)
                 fitting = {number for number, _, _ in advice}
                 # States of other environments, and of forgotten reflections, are in the index too.
                 if len(fitting) >= k or len(near) >= len(self.state_index):
@@ -192,9 +190,11 @@ class ReflectionMemory:
         chosen = sorted((item for item in advice if item[0] in place), key=lambda item: place[item[0]])
         return [(item, near[number], reflection) for number, reflection, item in chosen]
 
-    def advice_for_task(self, task_id: str) -> list[tuple[str, Advice]]:
+    def advice_for_task(
+        self, task_id: str, *, run: str | None = None, tag: str | None = None
+    ) -> list[tuple[str, Advice]]:
         """All advice of the active reflections of one task: (reflection id, advice), the oldest first."""
-        found = self.database.reflections(task=task_id, status="active")
+        found = self.database.reflections(task=task_id, status="active", run=run, tag=tag)
         return [(reflection.id, advice) for reflection in found for advice in reflection.advice]
 
     # Looking after it
@@ -286,7 +286,21 @@ class ReflectionMemory:
 
     def _follow(self) -> None:
         with self._lock:
-            self.index.follow(self._texts, self._embed)
+            self._agree(self.index, self._texts)
+
+    def _cache(self, path: Path, notify: Callable[[str], None] | None) -> VectorIndex:
+        """The index in this file, of which the database knows whether it was ever made."""
+        embedder, readonly = self.embedder, self.database.readonly
+        made = self.database.get_setting(_made(path), False)
+        return VectorIndex(
+            path, embedder.model_id, embedder.dimensions, notify=notify, readonly=readonly, expected=made
+        )
+
+    def _agree(self, index: VectorIndex, source: Source) -> None:
+        first = not index.expected
+        index.follow(source, self._embed)
+        if first and len(index) and not index.readonly:
+            self.database.put_setting(_made(index.path), True)
 
     def _embed(self, texts: Sequence[str]) -> Any:
         return self.embedder.embed(texts, progress=self._progress)
@@ -304,6 +318,10 @@ class ReflectionMemory:
             return self.database.load_episodes([id])[0]
         except errors.UnknownEpisode:
             return None
+
+
+def _made(path: Path) -> str:
+    return f"index made: {path.name}"
 
 
 def _cleaned(reflection: Reflection) -> Reflection:

@@ -56,7 +56,7 @@ class Filter:
     """Which reflections are meant; None leaves a property open.
 
     `before` and `exclude_task`/`exclude_run` keep out what was learned too late or on the same ground, so that an
-    evaluation does not recall its own answers. `text_only` keeps out those without text.
+    evaluation does not recall its own answers; `split` lets in only what was learned on that fold. `text_only` keeps out those without text.
     """
 
     env: str | None = None
@@ -69,6 +69,7 @@ class Filter:
     before: str | None = None
     exclude_task: str | None = None
     exclude_run: str | None = None
+    split: str | None = None
     text_only: bool = False
 
     def sql(self) -> tuple[str, list[Any]]:
@@ -84,6 +85,7 @@ class Filter:
             "created_at < ?": self.before,
             "task <> ?": self.exclude_task,
             "run <> ?": self.exclude_run,
+            "instr(task, ?) > 0": f":{self.split}:" if self.split is not None else None,
         }
         for condition, value in more.items():
             if value is not None:
@@ -233,18 +235,19 @@ class Reflections(Connection):
         where, values = Filter(status=status).sql()
         return int(self.execute(f"SELECT count(*) FROM reflections WHERE {where}", values)[0][0])
 
-    def state_advice(self, states: Sequence[int], env: str) -> list[tuple[int, str, Advice]]:
-        """What active reflections advise in the states with these numbers, if it gained something in `env`.
+    def state_advice(self, states: Sequence[int], wanted: Filter) -> list[tuple[int, str, Advice]]:
+        """What the reflections that are `wanted` advise in the states with these numbers, if it gained something.
 
         Returns (state number, reflection id, advice), in the order of the reflections' making.
         """
+        where, values = wanted.sql()
         rows: list[tuple[int, int, int]] = []
         for part in chunks(states):
             rows += self.execute(
                 "SELECT advice.state, advice.reflection, advice.position FROM advice "
                 "JOIN reflections ON reflections.number = advice.reflection "
-                f"WHERE advice.state IN {marks(part)} AND reflections.status = 'active' AND reflections.env = ?",
-                [*part, env],
+                f"WHERE advice.state IN {marks(part)} AND {where}",
+                [*part, *values],
             )
         loaded = self.load_reflections(sorted({number for _, number, _ in rows}))
         ordered = sorted(rows, key=lambda row: row[1:])

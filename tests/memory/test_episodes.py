@@ -1,0 +1,81 @@
+"""Episodes go in whole and come out whole, by id, by a beginning of it, or by what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from memory import Database, Episode, errors
+
+Maker = Callable[..., Episode]
+
+
+def test_an_episode_comes_back_as_it_was(database: Database, episode: Maker) -> None:
+    lived = episode(token_ids=[1, 2, 3], action_spans=[(1, 2)], recalled=["rf-1"], status="won", score=1.0, hints="ü\n")
+    database.put_episode(lived)
+    assert database.episode("ep-1") == lived
+
+
+def test_putting_an_episode_again_replaces_it(database: Database, episode: Maker) -> None:
+    database.put_episode(episode())
+    database.put_episode(episode(status="won"))
+    assert [row.status for row in database.episodes()] == ["won"]
+    assert database.episode("ep-1").won
+
+
+def test_a_beginning_of_the_id_is_enough(database: Database, episode: Maker) -> None:
+    for id in ("ep-aa1", "ep-ab2", "ep-ab"):
+        database.put_episode(episode(id))
+    assert database.episode("ep-aa").id == "ep-aa1"
+    assert database.episode("ep-ab").id == "ep-ab"
+    with pytest.raises(errors.UnknownEpisode, match="more than one episode \\(ep-aa1, ep-ab, ep-ab2\\)"):
+        database.episode("ep-a")
+
+
+def test_an_unknown_episode_is_answered_with_the_nearest(database: Database, episode: Maker) -> None:
+    with pytest.raises(errors.UnknownEpisode, match="no episodes yet"):
+        database.episode("ep-12345")
+    database.put_episode(episode("ep-12345"))
+    with pytest.raises(errors.UnknownEpisode, match="did you mean 'ep-12345'"):
+        database.episode("ep-12354")
+    with pytest.raises(errors.UnknownEpisode, match="`agentlab episodes` shows"):
+        database.episode("")
+    with pytest.raises(errors.UnknownEpisode):
+        database.episode("%")
+
+
+def test_episodes_are_listed_by_what_they_are(database: Database, episode: Maker) -> None:
+    database.put_episode(episode("a", status="won", arm="retry"))
+    database.put_episode(episode("b", env="twx/twc", adapter="ad-1", run="run-2"))
+    database.put_episode(episode("c", split="dev", seed=4, status="won"))
+
+    def ids(**wanted: object) -> list[str]:
+        return [row.id for row in database.episodes(**wanted)]  # type: ignore[arg-type]
+
+    assert ids() == ["a", "b", "c"]
+    assert ids(newest=True, limit=2) == ["c", "b"]
+    assert ids(run="run-2") == ids(env="twx/twc") == ids(adapter="ad-1") == ["b"]
+    assert ids(adapter="") == ids(status="won") == ["a", "c"]
+    assert ids(arm="retry") == ["a"]
+    assert ids(split="dev") == ids(task="twx/coin:dev:4") == ["c"]
+    assert ids(split="dev", env="twx/twc") == []
+
+
+def test_a_row_says_what_a_listing_shows(database: Database, episode: Maker) -> None:
+    database.put_episode(episode(status="errored", error="the game died", score=0.25))
+    (row,) = database.episodes()
+    assert (row.task, row.steps, row.goal, row.error, row.score) == (
+        "twx/coin:train:3", 2, "Find it.", "the game died", 0.25,
+    )  # fmt: skip
+    assert not row.won
+
+
+def test_many_episodes_are_loaded_in_the_order_asked_for(database: Database, episode: Maker) -> None:
+    for number in range(1203):
+        database.put_episode(episode(f"ep-{number}", steps=[]))
+    wanted = [f"ep-{number}" for number in (1202, 7, *range(100, 1200), 7)]
+    assert [episode.id for episode in database.load_episodes(wanted)] == wanted
+    assert database.load_episodes([]) == []
+    with pytest.raises(errors.UnknownEpisode, match="ep-9999"):
+        database.load_episodes(["ep-7", "ep-9999"])

@@ -1,0 +1,62 @@
+"""Records derive what they can from their own fields, and an episode becomes text in one way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pydantic
+import pytest
+
+import memory
+from memory import Advice, Episode, Step
+from memory.records import content_id, state_key
+from memory.rendering import segments
+
+
+def test_an_id_depends_on_content_alone() -> None:
+    assert content_id("rf", "a", 1) == content_id("rf", "a", "1")
+    assert content_id("rf", "ab") != content_id("rf", "a", "b")
+
+
+def test_an_episode_knows_its_task_and_its_actions(episode: Callable[..., Episode]) -> None:
+    played = episode(status="won")
+    assert (played.task_id, played.won, played.actions) == ("twx/coin:train:3", True, ["go north", "go south"])
+
+
+def test_a_misspelt_field_is_an_error() -> None:
+    with pytest.raises(pydantic.ValidationError):
+        Advice(state="Here.", action="wait", valeu=1.0)  # type: ignore[call-arg]
+
+
+def test_advice_is_filed_by_its_state_and_action() -> None:
+    assert Advice(state="Here.", action="wait").key == (state_key("Here."), "wait")
+
+
+@pytest.mark.parametrize(
+    ("result", "next_state", "expected"),
+    [("", "Here.", True), ("A room.", "Here.", True), ("You see a map.", "Here.", False), ("", "There.", False)],
+)
+def test_a_step_without_effect_changes_nothing_and_says_nothing_new(
+    result: str, next_state: str, expected: bool
+) -> None:
+    step = Step(
+        index=0, observation="A room.", state="Here.", admissible=["wait"], action="wait", result=result,
+        next_state=next_state,
+    )  # fmt: skip
+    assert step.no_effect is expected
+
+
+def test_the_transcript_holds_hints_only_where_they_are_wanted(episode: Callable[..., Episode]) -> None:
+    played = episode(hints="Look in the kitchen.\n")
+    text = "".join(segment.text for segment in segments(played))
+    head = "Task: Find it.\nHints:\nLook in the kitchen.\n\n"
+    turns = "Room 0.\n> go north\nRoom 1.\n> go south\n"
+    assert text == head + turns
+    assert "".join(segment.text for segment in segments(played, with_hints=False)) == "Task: Find it.\n" + turns
+    assert "".join(segment.text for segment in segments(played) if segment.chosen) == " go north\n go south\n"
+
+
+def test_the_package_offers_what_it_lists() -> None:
+    assert all(getattr(memory, name) for name in memory.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        memory.Nothing  # noqa: B018

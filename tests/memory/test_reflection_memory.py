@@ -1,0 +1,243 @@
+"""The memory remembers, recalls what fits, records whom it served, and lets a person look after it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from memory import Advice, Database, Episode, HashingEmbedder, Reflection, ReflectionMemory, errors
+
+Maker = Callable[..., Reflection]
+
+
+def ids(hits: list[object]) -> list[str]:
+    return [hit.reflection.id for hit in hits]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def filled(memory: ReflectionMemory, reflection: Maker) -> ReflectionMemory:
+    memory.remember(
+        [
+            reflection("kitchen", "Coins are found in the kitchen.", tags=["coin"]),
+            reflection("door", "Open the wooden door before going east.", kind="written", task="twx/coin:train:4"),
+            reflection("book", "Read the cookbook first.", env="twx/twc", task="twx/twc:train:1", run="run-2"),
+        ]
+    )
+    return memory
+
+
+def test_what_fits_is_recalled_first_and_its_service_recorded(filled: ReflectionMemory) -> None:
+    hits = filled.recall("where are coins found", episode="ep-7", k=2, face="exemplar")
+    assert hits[0].reflection.id == "kitchen"
+    (served,) = filled.database.recalls_of("kitchen")
+    assert (served.episode, served.rank, served.face, served.query) == ("ep-7", 0, "exemplar", "where are coins found")
+    assert (served.score, served.parts) == (hits[0].score, hits[0].parts)
+    filled.outcome("ep-7", True)
+    assert filled.database.recalls_of("kitchen")[0].won is True
+
+
+def test_looking_is_not_serving(filled: ReflectionMemory) -> None:
+    filled.search("coins")
+    filled.recall("coins", episode="ep-7", record=False)
+    assert filled.database.recalls_of("kitchen") == []
+
+
+def test_recall_keeps_to_its_filters(filled: ReflectionMemory) -> None:
+    def found(**wanted: object) -> set[str]:
+        return set(ids(filled.recall("coins", episode="ep-1", record=False, k=9, **wanted)))  # type: ignore[arg-type]
+
+    assert found() == {"kitchen", "door", "book"}
+    assert found(env="twx/coin") == found(exclude_run="run-2") == {"kitchen", "door"}
+    assert found(task="twx/coin:train:4") == found(kinds=["written"]) == {"door"}
+    assert found(exclude_task="twx/coin:train:3") == {"door", "book"}
+    assert found(before="2001-01-01") == set()
+
+
+def test_a_search_keeps_to_its_filters(filled: ReflectionMemory) -> None:
+    filled.forget("book")
+    assert set(ids(filled.search("coins"))) == {"kitchen", "door"}
+    assert ids(filled.search("coins", tag="coin")) == ["kitchen"]
+    assert ids(filled.search("coins", kind="written")) == ["door"]
+    assert ids(filled.search("coins", status="forgotten")) == ["book"]
+    assert set(ids(filled.search("coins", status=None, env="twx/twc"))) == {"book"}
+    assert len(filled.search("coins", k=1)) == 1
+
+
+def test_an_empty_memory_recalls_nothing(memory: ReflectionMemory) -> None:
+    assert memory.recall("anything", episode="ep-1") == []
+    assert memory.similar_states("anything", env="twx/coin") == []
+    assert memory.remember([]) == []
+
+
+def test_remembering_again_changes_nothing_that_a_person_edited(memory: ReflectionMemory, reflection: Maker) -> None:
+    assert memory.remember([reflection()]) == ["rf-1"]
+    memory.edit("rf-1", "Coins lie in the cellar.")
+    assert memory.remember([reflection(), reflection("rf-2")]) == ["rf-1", "rf-2"]
+    assert memory.show("rf-1").reflection.text == "Coins lie in the cellar."
+    assert memory.count() == 2
+
+
+def test_remembering_is_all_or_nothing(memory: ReflectionMemory, reflection: Maker) -> None:
+    with pytest.raises(errors.InvalidReflection, match="neither text nor advice"):
+        memory.remember([reflection("good"), reflection("bad", "\x1b[0m")])
+    assert memory.count(None) == 0
+
+
+def test_text_from_outside_is_cleaned_and_cut(memory: ReflectionMemory, reflection: Maker) -> None:
+    memory.remember([reflection(text="\x1b[31mred\x07" + "x" * 9000, goal="find\x00 it", tags=["a\x1b[1mb"])])
+    kept = memory.show("rf-1").reflection
+    assert (kept.text[:4], len(kept.text), kept.goal, kept.tags) == ("redx", 4000, "find it", ["ab"])
+    assert memory.edit("rf-1", "\x1b[2Jnew").text == "new"
+    with pytest.raises(errors.InvalidReflection, match="use forget"):
+        memory.edit("rf-1", "\x1b[2J")
+
+
+def test_an_edit_is_found_by_its_new_words(filled: ReflectionMemory) -> None:
+    filled.edit("kitchen", "The silver key opens the chest.")
+    assert ids(filled.search("silver key chest"))[0] == "kitchen"
+    assert [item.change for item in filled.show("kitchen").versions] == ["remembered", "edited"]
+
+
+def test_what_is_forgotten_is_not_recalled_until_restored(filled: ReflectionMemory) -> None:
+    assert filled.forget("kit").status == "forgotten"
+    assert "kitchen" not in ids(filled.recall("coins", episode="ep-1", k=9))
+    assert (filled.count(), filled.count("forgotten"), filled.count(None)) == (2, 1, 3)
+    assert filled.restore("kit").status == "active"
+    assert "kitchen" in ids(filled.recall("coins", episode="ep-1", k=9))
+
+
+def test_pinning_twice_is_one_version(filled: ReflectionMemory) -> None:
+    assert filled.pin("door").pinned
+    assert filled.pin("door").pinned
+    assert not filled.unpin("door").pinned
+    assert [item.change for item in filled.show("door").versions] == ["remembered", "pinned", "unpinned"]
+    with pytest.raises(errors.UnknownReflection, match="did you mean 'door'"):
+        filled.pin("doors")
+
+
+def test_showing_gives_the_steps_it_rests_on(
+    filled: ReflectionMemory, database: Database, episode: Callable[..., Episode]
+) -> None:
+    assert filled.show("kitchen").evidence[0].episode is None
+    database.put_episode(episode())
+    (source,) = filled.show("kitchen").evidence
+    assert source.id == "ep-1"
+    assert [step.action for step in source.steps] == ["go south"]
+
+
+def test_advice_of_a_task_is_that_of_its_active_reflections(
+    memory: ReflectionMemory, reflection: Maker, advice: Callable[..., Advice]
+) -> None:
+    one, two = advice("Here.", "wait", value=0), advice("Here.", "take coin")
+    memory.remember([reflection("a", "", advice=[one, two]), reflection("b", "", advice=[one], task="other")])
+    assert memory.advice_for_task("twx/coin:train:3") == [("a", one), ("a", two)]
+    memory.forget("a")
+    assert memory.advice_for_task("twx/coin:train:3") == []
+
+
+def test_advice_comes_from_the_most_similar_states_of_the_same_environment(
+    memory: ReflectionMemory, reflection: Maker, advice: Callable[..., Advice]
+) -> None:
+    kitchen = advice("You are in the kitchen. A coin is here.", "take coin")
+    useless = advice("You are in the kitchen. A fork is here.", "take fork", value=0)
+    hall = advice("You are in the hall. A door is east.", "open door")
+    memory.remember(
+        [reflection("a", advice=[kitchen, useless, hall]), reflection("b", advice=[kitchen], env="twx/twc")]
+    )
+    first, second = memory.similar_states("You are in the kitchen. A fork is here.", env="twx/coin", k=2)
+    assert (first[0], first[2], second[0]) == (kitchen, "a", hall)
+    assert 1 > first[1] > second[1]
+    assert memory.similar_states(kitchen.state, env="twx/twc", k=1)[0][1:] == (pytest.approx(1), "b")
+    memory.forget("a")
+    assert memory.similar_states("You are in the kitchen.", env="twx/coin") == []
+
+
+def test_similar_states_are_found_behind_many_of_other_environments(
+    memory: ReflectionMemory, reflection: Maker, advice: Callable[..., Advice]
+) -> None:
+    near = [advice(f"You are in the kitchen. Coin {number}.", "take coin") for number in range(60)]
+    memory.remember([reflection("a", advice=near, env="twx/twc"), reflection("b", advice=[advice("A cellar.")])])
+    assert [id for _, _, id in memory.similar_states("You are in the kitchen.", env="twx/coin", k=2)] == ["b"]
+
+
+def test_an_export_holds_every_reflection_as_it_is(filled: ReflectionMemory, tmp_path: Path) -> None:
+    filled.forget("book")
+    target = tmp_path / "out.jsonl"
+    assert filled.export(target) == 3
+    found = [Reflection.model_validate_json(line) for line in target.read_text().splitlines()]
+    assert found == filled.database.reflections()
+    stream = io.StringIO()
+    assert filled.export(stream, status="active") == 2
+    assert stream.getvalue().count("\n") == 2
+    assert [path.name for path in tmp_path.glob("out*")] == ["out.jsonl"]
+
+
+def test_an_export_to_a_place_that_is_not_there_says_so(filled: ReflectionMemory, tmp_path: Path) -> None:
+    with pytest.raises(errors.MemoryStoreError, match="could not be written"):
+        filled.export(tmp_path / "nowhere" / "out.jsonl")
+
+
+def test_a_second_start_uses_the_saved_index(
+    filled: ReflectionMemory, open_memory: Callable[..., ReflectionMemory], tmp_path: Path, notes: list[str]
+) -> None:
+    with filled:
+        assert filled.search("coins")
+    assert (tmp_path / "texts.faiss").exists()
+    assert ids(open_memory().search("coins found kitchen"))[0] == "kitchen"
+    assert notes == []
+
+
+def test_a_deleted_index_is_made_again_and_said_once(
+    filled: ReflectionMemory,
+    open_memory: Callable[..., ReflectionMemory],
+    reflection: Maker,
+    advice: Callable[..., Advice],
+    tmp_path: Path,
+    notes: list[str],
+) -> None:
+    filled.remember([reflection("cellar", advice=[advice()])])
+    filled.similar_states("Room", env="twx/coin")
+    filled.close()
+    for file in tmp_path.glob("*.faiss"):
+        file.unlink()
+    with open_memory() as memory:
+        assert ids(memory.search("coins found kitchen"))[0] in ("kitchen", "cellar")
+        assert memory.similar_states("Room", env="twx/coin")
+    assert notes == [
+        "The index texts.faiss was missing; making it again from the database (4 items).",
+        "The index texts.states.faiss was missing; making it again from the database (1 items).",
+    ]
+    notes.clear()
+    assert open_memory().search("coins")
+    assert notes == []
+
+
+def test_another_embedder_makes_the_index_again(
+    filled: ReflectionMemory, open_memory: Callable[..., ReflectionMemory], notes: list[str]
+) -> None:
+    filled.close()
+    progress: list[tuple[int, int]] = []
+    other = open_memory(HashingEmbedder(48), progress=lambda done, total: progress.append((done, total)))
+    assert ids(other.search("coins found kitchen"))[0] == "kitchen"
+    assert notes == [
+        "The index texts.faiss was made by the embedder 'hashing-64', and this lab uses 'hashing-48'; "
+        "making it again from the database (3 items)."
+    ]
+    assert progress == [(3, 3)]
+
+
+def test_one_process_sees_what_another_remembers(
+    memory: ReflectionMemory, path: Path, tmp_path: Path, reflection: Maker
+) -> None:
+    with Database(path, readonly=True) as database:
+        reader = ReflectionMemory(database, HashingEmbedder(64), tmp_path / "texts.faiss")
+        assert reader.search("silver key") == []
+        memory.remember([reflection(text="The silver key opens the chest.")])
+        assert ids(reader.search("silver key")) == ["rf-1"]
+        memory.edit("rf-1", "A red apple.")
+        assert reader.search("a red apple")[0].parts["cosine"] > 0.9
+        reader.close()
+    assert not (tmp_path / "texts.faiss").exists()

@@ -1,0 +1,101 @@
+"""Reflections keep every version, and are found by what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from memory import Advice, Database, Reflection, errors
+from memory.reflections import Filter
+
+Maker = Callable[..., Reflection]
+
+
+def test_a_reflection_comes_back_as_it_was(
+    database: Database, reflection: Maker, advice: Callable[..., Advice]
+) -> None:
+    written = reflection(advice=[advice(), advice(value=0)], tags=["coin"], importance=0.75)
+    assert database.put_reflection(written)
+    assert database.reflection("rf-1") == written
+
+
+def test_every_change_is_a_version_and_no_change_is_none(database: Database, reflection: Maker) -> None:
+    first = reflection()
+    database.put_reflection(first)
+    assert not database.put_reflection(first)
+    assert not database.put_reflection(first.model_copy(update={"updated_at": "2031-01-01"}))
+    assert database.put_reflection(first.model_copy(update={"text": "In the hall."}), change="edited")
+    assert database.put_reflection(first.model_copy(update={"text": "In the yard."}))
+    versions = database.reflection_versions("rf-1")
+    assert [(item.version, item.change, item.reflection.text) for item in versions] == [
+        (1, "written", first.text),
+        (2, "edited", "In the hall."),
+        (3, "changed", "In the yard."),
+    ]
+    assert database.reflection("rf-1").text == "In the yard."
+
+
+def test_an_unknown_reflection_is_answered_with_the_nearest(database: Database, reflection: Maker) -> None:
+    with pytest.raises(errors.UnknownReflection, match="memory is empty"):
+        database.reflection("rf-123")
+    for id in ("rf-123", "rf-124"):
+        database.put_reflection(reflection(id))
+    assert database.reflection("rf-124").id == "rf-124"
+    with pytest.raises(errors.UnknownReflection, match="fits more than one reflection"):
+        database.reflection("rf-12")
+    with pytest.raises(errors.UnknownReflection, match="did you mean 'rf-123'"):
+        database.reflection("fr-123")
+    with pytest.raises(errors.UnknownReflection, match="`agentlab memory list` shows"):
+        database.reflection_versions("something else")
+
+
+def test_reflections_are_listed_by_what_they_are(database: Database, reflection: Maker) -> None:
+    database.put_reflection(reflection("a", tags=["door", "key"], pinned=True))
+    database.put_reflection(reflection("b", env="twx/twc", kind="written", run="run-2"))
+    database.put_reflection(reflection("c", task="twx/coin:train:4", status="forgotten", tags=["keys"]))
+
+    def ids(**wanted: object) -> list[str]:
+        return [found.id for found in database.reflections(**wanted)]  # type: ignore[arg-type]
+
+    assert ids() == ["a", "b", "c"]
+    assert ids(newest=True, limit=1) == ids(status="forgotten") == ids(task="twx/coin:train:4") == ["c"]
+    assert ids(env="twx/twc") == ids(kind="written") == ids(run="run-2") == ["b"]
+    assert ids(tag="key") == ids(pinned=True) == ["a"]
+    assert ids(tag="ke%") == []
+    assert (database.count_reflections(), database.count_reflections("active")) == (3, 2)
+
+
+def test_a_filter_leaves_out_what_was_learned_too_late_or_on_the_same_ground(
+    database: Database, reflection: Maker
+) -> None:
+    database.put_reflection(reflection("old", created_at="2025-01-01T00:00:00+00:00"))
+    database.put_reflection(reflection("late", created_at="2025-03-01T00:00:00+00:00", run="run-2"))
+    database.put_reflection(
+        reflection("other", task="twx/coin:train:9", text="", created_at="2025-01-02T00:00:00+00:00")
+    )
+
+    def ids(**wanted: object) -> set[str]:
+        numbers = database.reflection_numbers(Filter(**wanted))  # type: ignore[arg-type]
+        return {found.id for found in database.load_reflections(numbers).values()}
+
+    assert ids(before="2025-03-01T00:00:00+00:00") == {"old", "other"}
+    assert ids(exclude_run="run-1") == {"late"}
+    assert ids(exclude_task="twx/coin:train:3") == {"other"}
+    assert ids(kinds=["grounded"], text_only=True) == {"old", "late"}
+    assert ids(kinds=[]) == set()
+
+
+def test_advice_that_gained_something_is_filed_by_its_state(
+    database: Database, reflection: Maker, advice: Callable[..., Advice]
+) -> None:
+    here, there = advice("Here.", "take coin"), advice("There.", "go east")
+    database.put_reflection(reflection("a", advice=[here, there, advice("Nowhere.", "wait", value=0)]))
+    database.put_reflection(reflection("b", advice=[advice("Here.", "open box")]))
+    states = dict(database.execute("SELECT text, number FROM states"))
+    assert set(states) == {"Here.", "There."}
+    found = database.state_advice(list(states.values()), "twx/coin")
+    assert [(id, item.action) for _, id, item in found] == [("a", "take coin"), ("a", "go east"), ("b", "open box")]
+    database.put_reflection(reflection("a", advice=[there], status="forgotten"))
+    assert [id for _, id, _ in database.state_advice(list(states.values()), "twx/coin")] == ["b"]
+    assert database.state_advice(list(states.values()), "twx/twc") == []
