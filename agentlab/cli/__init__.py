@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from agentlab.cli import adapters, doctor, episodes, memory, models, play, runs
+from agentlab.cli import adapters, demo, doctor, episodes, memory, models, play, rounds, runs
 from agentlab.cli.boundary import Commands
 
 app = typer.Typer(
@@ -41,8 +41,11 @@ def _options(
 
 
 WORK = "Work"
+app.command(rich_help_panel=WORK)(demo.demo)
 app.command(rich_help_panel=WORK)(runs.run)
 app.command("eval", rich_help_panel=WORK)(runs.evaluate)
+app.command(rich_help_panel=WORK)(rounds.distill)
+app.add_typer(rounds.app, name="rounds", rich_help_panel=WORK)
 
 LOOK = "Look"
 app.command(rich_help_panel=LOOK)(episodes.episodes)

@@ -114,7 +114,7 @@ def compare(episode: Episode, env: TextEnv | None = None) -> Iterator[Difference
 
     played = env or make(episode.env)
     try:
-        observation, info = played.start(Task(env=episode.env, split=episode.split, seed=episode.seed))  # type: ignore[arg-type]
+        observation, info = played.start(Task(env=episode.env, split=episode.split, seed=episode.seed))
         if episode.steps and observation != episode.steps[0].observation:
             yield Difference(-1, "first observation", episode.steps[0].observation, observation)
             return

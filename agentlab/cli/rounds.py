@@ -1,0 +1,219 @@
+"""`agentlab rounds` and `agentlab distill`: turn successes into an adapter, and let the gate decide about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from agentlab.cli import output
+from agentlab.cli.bars import progress
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder
+from agentlab.cli.output import Column
+from agentlab.cli.runs import Model, opened
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+    from agentlab.rounds import RoundConfig, RoundReport
+
+app = typer.Typer(no_args_is_help=True, help="Run distillation rounds, and look at those that were run.")
+
+Envs = Annotated[
+    list[str] | None, typer.Argument(help="Environments to learn; by default those of the last round, if there is one.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file with the round's settings (fields of RoundConfig).")
+]
+
+
+@app.command("list")
+def list_(lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
+    """List rounds, the oldest first: what each collected and trained on, and what the gate said."""
+    from agentlab.lab import Lab
+
+    with Lab.open(lab, write=False) as here:
+        reports = here.rounds()
+    rows = [report.model_dump() for report in reports] if json else [_row(report) for report in reports]
+    columns = [
+        Column("id"),
+        Column("phase"),
+        Column("envs", wide=True),
+        Column("collected"),
+        Column("selected"),
+        Column("adapter"),
+        Column("promoted"),
+        Column("started_at", "started"),
+    ]
+    output.listing(rows, columns, as_data=json, empty="No rounds here yet. `agentlab rounds run ENV…` runs one.")
+
+
+def _row(report: RoundReport) -> dict[str, Any]:
+    row = report.model_dump()
+    row["envs"] = report.config.envs
+    row["collected"] = ", ".join(f"{way} {part['won']}/{part['tasks']}" for way, part in report.collected.items())
+    row["selected"] = sum(report.selected.values())
+    row["started_at"] = output.ago(report.started_at)
+    return row
+
+
+@app.command()
+def show(
+    round: Annotated[str, typer.Argument(help="A round's id, such as round-1.")],
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """Show one round: its settings, what it collected and selected, its training, and the gate."""
+    from agentlab.lab import Lab
+
+    with Lab.open(lab, write=False) as here:
+        report = find(here, round)
+    if json:
+        output.as_json(report)
+    else:
+        told(report)
+
+
+def find(lab: Lab, id: str) -> RoundReport:
+    """The round with this id, or this number.
+
+    Raises:
+        AgentLabError: with the nearest id.
+    """
+    from difflib import get_close_matches
+
+    from agentlab.errors import AgentLabError
+
+    known = {report.id: report for report in lab.rounds()}
+    wanted = f"round-{id}" if id.isdecimal() else id
+    if wanted in known:
+        return known[wanted]
+    near = get_close_matches(wanted, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else "`agentlab rounds list` shows which there are."
+    raise AgentLabError(f"No round has the id '{id}'; {hint}")
+
+
+@app.command("run")
+def run_(
+    envs: Envs = None,
+    config: ConfigFile = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many rounds, one after the other.")] = 1,
+    collect: Annotated[
+        Literal["auto", "random", "model", "both", "none"] | None,
+        typer.Option("--collect", help="Who explores; auto is random in the first round and both later."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="New games of each environment.")] = None,
+    gate_seeds: Annotated[
+        int | None, typer.Option("--gate-seeds", min=1, help="Held-out games of each environment at the gate.")
+    ] = None,
+    model: Model = None,
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """Run a round: collect, select, train, gate, promote or reject.
+
+    A round that was interrupted is finished first, with its own settings.
+    """
+    changes = {"collect": collect, "seeds": seeds, "gate_seeds": gate_seeds}
+    _checked(envs)
+    reports = []
+    with progress() as bars, opened(lab, model, bars) as here:
+        for _ in range(count):
+            reports.append(here.round(settings(here, envs, config, changes)))
+    _print(reports, json)
+
+
+def distill(
+    envs: Annotated[
+        list[str] | None, typer.Argument(help="Environments; by default all that the lab has won games of.")
+    ] = None,
+    config: ConfigFile = None,
+    gate_seeds: Annotated[
+        int | None, typer.Option("--gate-seeds", min=1, help="Held-out games of each environment at the gate.")
+    ] = None,
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """Train an adapter on the successes that the lab has, and gate it: a round that plays nothing new to learn from."""
+    from agentlab.errors import AgentLabError
+    from agentlab.lab import Lab
+
+    _checked(envs)
+    with progress() as bars, Lab.open(lab, progress=bars) as here:
+        won = {row.env for row in here.database.episodes(split="train", status="won")}
+        if not won:
+            raise AgentLabError(
+                f"The lab {lab} has no won games of the train split, so there is nothing to distil; play some with "
+                "`agentlab run`, or let `agentlab rounds run` collect them."
+            )
+        chosen = envs or (None if config else sorted(won))
+        report = here.round(settings(here, chosen, config, {"collect": "none", "gate_seeds": gate_seeds}))
+    _print([report], json)
+
+
+def _checked(envs: list[str] | None) -> None:
+    """Refuse unknown environments before a lab is made or changed."""
+    from environments import canonical
+
+    for env in envs or []:
+        canonical(env)
+
+
+def settings(lab: Lab, envs: list[str] | None, file: Path | None, changes: dict[str, Any]) -> RoundConfig:
+    """The settings of a round: from `file`, else from the lab's last round, else the defaults; then `changes`.
+
+    Raises:
+        BadConfig: if no environment is named anywhere, or a setting makes no sense.
+    """
+    from agentlab.config import parse, read_toml
+    from agentlab.errors import BadConfig
+    from agentlab.rounds import RoundConfig
+
+    last = lab.rounds()[-1:]
+    if file is not None:
+        given = read_toml(file)
+    elif last and not envs:
+        given = last[0].config.model_dump()
+    else:
+        given = {}
+    given |= {name: value for name, value in changes.items() if value is not None}
+    if envs:
+        given["envs"] = envs
+    if not given.get("envs"):
+        raise BadConfig("A round needs an environment to learn; name one, such as `agentlab rounds run twx/coin`.")
+    return parse(RoundConfig, given, file or Path("the round's settings"))
+
+
+def _print(reports: list[RoundReport], json: bool) -> None:
+    if json:
+        output.as_json(reports)
+        return
+    for report in reports:
+        told(report)
+
+
+def told(report: RoundReport) -> None:
+    """Print a round for a person; its verdict last."""
+    collected = (f"{way}: {part['won']} of {part['tasks']} games won" for way, part in report.collected.items())
+    output.say(f"{report.id}  {', '.join(report.config.envs)}", "bold")
+    output.facts(
+        [
+            ("phase", report.phase),
+            ("started", output.ago(report.started_at)),
+            ("incumbent", report.incumbent or "the base model"),
+            ("collected", "; ".join(collected)),
+            ("selected", _counts(report.selected)),
+            ("left out", _counts(report.left_out)),
+            ("training", _counts(report.training)),
+            ("adapter", report.adapter),
+            ("gate", report.gate.get("reason")),
+            ("note", report.note),
+        ]
+    )
+    if report.promoted is not None:
+        verdict = "Promoted: it serves now." if report.promoted else "Rejected: the incumbent goes on serving."
+        output.say(verdict, "green" if report.promoted else "red")
+
+
+def _counts(parts: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {Column(name, digits=3).cell(value)}" for name, value in parts.items())
