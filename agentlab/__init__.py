@@ -1,0 +1,67 @@
+"""AgentLab: an agent plays text environments, remembers what it learned, and distils its successes into LoRA weights.
+
+The names below are loaded when they are first used, so that importing this package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentlab.arms import Arm, RecallConfig
+    from agentlab.config import LabConfig
+    from agentlab.errors import AgentLabError
+    from agentlab.evaluation import Table
+    from agentlab.lab import Lab
+    from agentlab.policy import Policy
+    from agentlab.reflectors.base import Reflector, reflection_of
+    from agentlab.rounds import RoundConfig, RoundReport
+    from environments import Task, TextEnv, make, register
+    from memory import Episode, Reflection, ReflectionMemory
+
+__all__ = [
+    # The lab and what is done in it
+    "Lab",
+    "LabConfig",
+    "RoundConfig",
+    "RoundReport",
+    "Table",
+    # How an agent plays
+    "Arm",
+    "Policy",
+    "RecallConfig",
+    # What can be acted in
+    "Task",
+    "TextEnv",
+    "make",
+    "register",
+    # What was lived and learned
+    "Episode",
+    "Reflection",
+    "ReflectionMemory",
+    "Reflector",
+    "reflection_of",
+    # What can go wrong
+    "AgentLabError",
+]
+
+_HOMES = {
+    "agentlab.lab": ("Lab",),
+    "agentlab.config": ("LabConfig",),
+    "agentlab.rounds": ("RoundConfig", "RoundReport"),
+    "agentlab.evaluation": ("Table",),
+    "agentlab.arms": ("Arm", "RecallConfig"),
+    "agentlab.policy": ("Policy",),
+    "agentlab.reflectors.base": ("Reflector", "reflection_of"),
+    "agentlab.errors": ("AgentLabError",),
+    "environments": ("Task", "TextEnv", "make", "register"),
+    "memory": ("Episode", "Reflection", "ReflectionMemory"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'agentlab' has no attribute '{name}'")

@@ -25,6 +25,8 @@ class LabConfig(BaseModel):
         threads: processor threads of one process; 0 takes all that there are.
         context: tokens of a conversation, at most.
         concurrency: tasks in flight at once.
+        recency: weight of recency when an agent recalls. It depends on the clock, so anything but 0 gives up that a
+            resumed run equals an unbroken one.
         seed: from which all other seeds follow.
     """
 
@@ -37,6 +39,7 @@ class LabConfig(BaseModel):
     threads: int = Field(0, ge=0)
     context: int = Field(2048, ge=256)
     concurrency: int = Field(2, ge=1, le=64)
+    recency: float = Field(0.0, ge=0)
     seed: int = 0
 
 

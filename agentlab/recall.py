@@ -1,7 +1,7 @@
 """Recall for an episode: text and exemplars for its prompt, advice for its scores, each recorded with the episode.
 
 Advice comes from three places: the episode itself, earlier trials of the same task, and other tasks of the same
-environment whose states are similar. What a run wrote is served to other tasks only after the run has ended, so that
+environment whose states are similar. Only what was learned on train folds serves other tasks, and what a run wrote is served to other tasks only after the run has ended, so that
 tasks played at the same time cannot depend on which of them happened to finish first.
 """
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from agentlab.play import EpisodeSpec
     from memory import ReflectionMemory
 
-TEXT_KINDS_EXCLUDED = ("exemplar",)
 HINT_LIMIT = 1200  # characters of the memory block: it stays in the window for the whole episode
 
 
@@ -36,6 +35,7 @@ class Recalled:
     memory: ReflectionMemory | None = None
     env: str = ""
     task: str = ""
+    frozen_at: str | None = None
     config: RecallConfig = field(default_factory=RecallConfig)
     _transfer: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -67,7 +67,9 @@ class Recalled:
         known = self._transfer.get(state)
         if known is None:
             known = {}
-            for advice, cosine, _ in self.memory.similar_states(state, env=self.env, k=8):
+            for advice, cosine, _ in self.memory.similar_states(
+                state, env=self.env, k=8, before=self.frozen_at, split="train"
+            ):
                 if cosine >= self.config.similarity:
                     bonus = self.config.transfer * cosine * weights.bonus(advice)
                     known[advice.action] = max(known.get(advice.action, 0.0), bonus)
@@ -86,13 +88,12 @@ class Recaller:
         self.memory = memory
         self.run = run
         self.frozen_at = frozen_at
-        self._books: dict[tuple[str, str], list[tuple[str, Advice]]] = {}
 
     def recall(self, spec: EpisodeSpec, goal: str, observation: str) -> Recalled:
         """Everything that serves this episode; the recalls are recorded under its id."""
         config = spec.arm.recall or RecallConfig(advice=False)
         query = f"{goal}\n{observation}"
-        common = {"episode": spec.id, "env": spec.task.env, "before": self.frozen_at}
+        common = {"episode": spec.id, "env": spec.task.env, "before": self.frozen_at, "split": "train"}
         blocks: list[str] = []
         ids: list[str] = []
         if config.exemplars:
@@ -102,7 +103,9 @@ class Recaller:
             blocks += [hit.reflection.text for hit in hits]
             ids += [hit.reflection.id for hit in hits]
         if config.text:
-            hits = self.memory.recall(query, kinds=["grounded", "written"], k=config.text, face="text", **common)
+            hits = self.memory.recall(
+                query, kinds=["grounded", "written"], k=config.text, face="text", exclude_task=spec.task.id, **common
+            )
             blocks += [f"- {hit.reflection.text}" for hit in hits]
             ids += [hit.reflection.id for hit in hits]
         recalled = self._with_advice(spec, config, self.written(spec))
@@ -123,7 +126,7 @@ class Recaller:
         return self.memory.advice_for_task(spec.task.id, run=self.run, tag=f"arm:{spec.arm.name}")
 
     def _with_advice(self, spec: EpisodeSpec, config: RecallConfig, pairs: list[tuple[str, Advice]]) -> Recalled:
-        recalled = Recalled(memory=self.memory, env=spec.task.env, task=spec.task.id, config=config)
+        recalled = Recalled(memory=self.memory, env=spec.task.env, task=spec.task.id, frozen_at=self.frozen_at, config=config)
         if config.advice:
             recalled.task_book = AdviceBook(advice for _, advice in pairs)
             recalled.ids = list(dict.fromkeys(reflection for reflection, _ in pairs))

@@ -129,7 +129,8 @@ class ReflectionMemory:
         """The `k` best active reflections for `query`, the best first; served to `episode`, which is recorded.
 
         `before` (ISO 8601) leaves out what was written at that time or later; `exclude_task` and `exclude_run` what
-        was learned there; `split` lets in only what was learned on that fold. `record=False` is for looking without serving.
+        was learned there; `split` lets in only what was learned on that fold. `record=False` is for looking without
+        serving.
         """
         wanted = Filter(
             env=env, task=task, kinds=kinds, status="active", before=before, exclude_task=exclude_task,
@@ -168,8 +169,7 @@ class ReflectionMemory:
     ) -> list[tuple[Advice, float, str]]:
         """Advice that gained something in the `k` states of `env` most like this one.
 
-        `before` and `split` are those of `recall`.
-        Returns (advice, cosine of the states, reflection id), the most similar state first; several pieces of advice
+        `before` and `split` are those of `recall`. Returns (advice, cosine of the states, reflection id), the most similar state first; several pieces of advice
         may speak of one state. The vectors of states are made at the first call, not while remembering.
         """
         wanted = Filter(env=env, status="active", before=before, split=split)
@@ -193,7 +193,10 @@ class ReflectionMemory:
     def advice_for_task(
         self, task_id: str, *, run: str | None = None, tag: str | None = None
     ) -> list[tuple[str, Advice]]:
-        """All advice of the active reflections of one task: (reflection id, advice), the oldest first."""
+        """All advice of the active reflections of one task: (reflection id, advice), the oldest first.
+
+        `run` and `tag` let in only what was learned in that run, or carries that tag.
+        """
         found = self.database.reflections(task=task_id, status="active", run=run, tag=tag)
         return [(reflection.id, advice) for reflection in found for advice in reflection.advice]
 

@@ -56,7 +56,8 @@ class Filter:
     """Which reflections are meant; None leaves a property open.
 
     `before` and `exclude_task`/`exclude_run` keep out what was learned too late or on the same ground, so that an
-    evaluation does not recall its own answers; `split` lets in only what was learned on that fold. `text_only` keeps out those without text.
+    evaluation does not recall its own answers; `split` lets in only what was learned on that fold. `text_only` keeps
+    out those without text.
     """
 
     env: str | None = None

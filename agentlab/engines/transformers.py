@@ -23,6 +23,10 @@ def best_dtype(device: str) -> torch.dtype:
     return torch.bfloat16 if supported else torch.float32
 
 
+def _dtype(dtype: torch.dtype | str) -> torch.dtype:
+    return dtype if isinstance(dtype, torch.dtype) else {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
+
+
 class CachedConversation(Conversation):
     """A transcript with its tokens and its key/value cache.
 
@@ -91,7 +95,7 @@ class TransformersEngine:
         *,
         name: str = "",
         device: str | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str = "auto",
         context: int | None = None,
         threads: int | None = None,
     ) -> None:
@@ -103,7 +107,7 @@ class TransformersEngine:
         self.name = name or self.folder.name
         self.adapter: str | None = None
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.dtype = dtype or best_dtype(self.device)
+        self.dtype = best_dtype(self.device) if dtype == "auto" else _dtype(dtype)
         self.tokenizer = AutoTokenizer.from_pretrained(self.folder)
         window = int(getattr(AutoConfig.from_pretrained(self.folder), "max_position_embeddings", 2048))
         self.context = min(context or 2048, window)
@@ -143,17 +147,17 @@ class TransformersEngine:
             self.model, self.adapter = self._models[adapter], adapter
 
     def _prove(self, model: Any, folder: Path) -> None:
-        from trainers.canary import Canary
+        from trainers import canary
 
-        path = folder / "canary.json"
-        canary = Canary.load(path)
-        canary.check(self._canary_logprob(model, canary))
+        recorded = canary.load(folder / "canary.json")
+        recorded.check(self.logprob(recorded.token_ids, recorded.spans, model))
 
-    @torch.inference_mode()
-    def _canary_logprob(self, model: Any, canary: Any) -> float:
-        from trainers.canary import measure
-
-        return float(measure(model, canary))
+    def logprob(self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], model: Any = None) -> float:
+        """Summed log-probability of the tokens in `spans` (half-open, in `token_ids`), given all before them."""
+        with self._lock, torch.inference_mode():
+            ids = torch.tensor([list(token_ids)], device=self.device)
+            log_probabilities = torch.log_softmax((model or self.model)(input_ids=ids).logits[0].float(), dim=-1)
+            return sum(float(log_probabilities[at - 1, token_ids[at]]) for start, end in spans for at in range(start, end))
 
     # -- tokens ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,136 @@
+"""Collecting successes: cheap exploration by a random policy, and the model's own play, both with memory.
+
+Every task is one item of work in the journal; after a kill, tasks that are done are not played again, and a task that
+was half done is played again from its seed with the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from agentlab.advice import AdviceBook
+from agentlab.arms import Arm, RecallConfig
+from agentlab.babble import babble
+from agentlab.minimise import refine
+from agentlab.policy import Policy
+from agentlab.reflectors.exemplar import ExemplarReflector
+from agentlab.reflectors.grounded import GroundedReflector
+from environments import EnvironmentDied, Task, TextEnv
+from memory.records import Advice, Episode, Reflection
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+    from agentlab.rollout import TaskResult
+
+
+def explorer(adapter: str | None, temperature: float) -> Arm:
+    """The model exploring with memory: sampled from the first trial on."""
+    policy = Policy(temperature=temperature, retry_temperature=temperature)
+    return Arm("explorer", adapter=adapter, recall=RecallConfig(exemplars=0), policy=policy)
+
+
+def collect_random(lab: Lab, run: str, tasks: Sequence[Task], *, trials: int, seed: int) -> int:
+    """Babble at each task until it is won, at most `trials` times; keep the success, its refined form and what both
+    teach. Returns how many tasks were won."""
+    from environments import make
+
+    scope, stage = f"collect|{run}|random", "exploring at random"
+    lab.progress.start(stage, len(tasks))
+    done = lab.database.journal_items(scope)
+    won, env = 0, None
+    try:
+        for task in tasks:
+            known = done.get(task.id)
+            if known is None:
+                if env is None or env.env_id != task.env:
+                    if env is not None:
+                        env.close()
+                    env = make(task.env)
+                known = _explore(lab, env, run, scope, task, trials, seed)
+            won += bool(known["won"])
+            lab.progress.advance(stage, 1, f"{won} won")
+    finally:
+        if env is not None:
+            env.close()
+        lab.progress.finish(stage)
+    return won
+
+
+def _explore(lab: Lab, env: TextEnv, run: str, scope: str, task: Task, trials: int, seed: int) -> dict[str, object]:
+    try:
+        found = babble(env, task, run=run, trials=trials, seed=seed)
+        shown = refine(found.episode, env)
+    except EnvironmentDied as error:
+        known = {"won": False, "trials": 0, "error": str(error)}
+        lab.database.journal_put(scope, task.id, known)
+        return known
+    known = {"won": found.episode.won, "trials": found.trials, "episode": found.episode.id}
+    with lab.database.transaction():
+        lab.database.put_episode(found.episode)
+        if shown is not found.episode:
+            lab.database.put_episode(shown)
+        lab.memory.remember(reflections_on(found.episode, shown, found.book))
+        lab.database.journal_put(scope, task.id, known)
+    return known
+
+
+def reflections_on(episode: Episode, shown: Episode, book: AdviceBook) -> list[Reflection]:
+    """One grounded reflection with what all trials showed, and the refined success as an exemplar."""
+    reflections = GroundedReflector().reflect(episode)
+    for reflection in reflections:
+        reflection.advice = lasting(AdviceBook([*book.facts.values(), *_facts(shown)]))
+    return [*reflections, *ExemplarReflector(lambda _: shown).reflect(episode)]
+
+
+def _facts(episode: Episode) -> list[Advice]:
+    from agentlab.advice import facts_of
+
+    return facts_of(episode.steps, lost=False) if episode.won else []
+
+
+def lasting(book: AdviceBook) -> list[Advice]:
+    """The facts that are worth keeping beyond the task's trials: gains, losses and penalties, not mere visits."""
+    return [fact for fact in book.facts.values() if fact.value > 0 or fact.lost or fact.negative]
+
+
+def collect_model(
+    lab: Lab, run: str, tasks: Sequence[Task], *, adapter: str | None, trials: int, temperature: float, seed: int
+) -> list[TaskResult]:
+    """The model plays each task with memory until it wins, at most `trials` times; successes are refined by replay."""
+    arm = explorer(adapter, temperature)
+    rollout = lab.rollout(run, arm, seed=seed, reflectors=(GroundedReflector(),))
+    stage, won = "exploring with the model", 0
+    lab.progress.start(stage, len(tasks))
+
+    def told(result: TaskResult) -> None:
+        nonlocal won
+        won += bool(result.won_within(trials))
+        lab.progress.advance(stage, 1, f"{won} won")
+
+    try:
+        results = rollout.play(tasks, arm, trials=trials, progress=told)
+        _refine_successes(lab, rollout.pool.take, run, results)
+        return results
+    finally:
+        rollout.close()
+        lab.progress.finish(stage)
+
+
+def _refine_successes(lab: Lab, env_of: object, run: str, results: Sequence[TaskResult]) -> None:
+    scope = f"collect|{run}|refined"
+    done = lab.database.journal_items(scope)
+    envs: dict[str, TextEnv] = {}
+    for result in results:
+        for trial in result.trials:
+            if trial.status != "won" or trial.episode in done:
+                continue
+            if result.task.env not in envs:
+                envs[result.task.env] = env_of(result.task.env)  # type: ignore[operator]
+            episode = lab.database.episode(trial.episode)
+            shown = refine(episode, envs[result.task.env])
+            with lab.database.transaction():
+                if shown is not episode:
+                    lab.database.put_episode(shown)
+                lab.memory.remember(ExemplarReflector(lambda _, kept=shown: kept).reflect(episode))
+                lab.database.journal_put(scope, trial.episode, {"refined": shown.id})

@@ -1,0 +1,331 @@
+"""A lab: one folder on disk that holds a project, and the calls that a person makes on it.
+
+    lab.toml         settings                      adapters/        LoRA adapters, one folder each
+    lab.db           the truth (SQLite)            jobs/            training jobs, one folder each
+    memory.faiss     a cache of it                 checkpoints.db   episodes and rounds in flight (LangGraph)
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from agentlab.config import LabConfig, read_config, write_config
+from agentlab.errors import AgentLabError, BadConfig, NotALab
+from agentlab.lock import WriteLock
+from agentlab.progress import Progress
+
+if TYPE_CHECKING:
+    from agentlab.arms import Arm
+    from agentlab.engines.base import Engine
+    from agentlab.evaluation import Table
+    from agentlab.reflectors.base import Reflector
+    from agentlab.rollout import Rollout, TaskResult
+    from agentlab.rounds import RoundConfig, RoundReport
+    from environments import Task
+    from memory import Database, ReflectionMemory
+    from trainers.adapters import AdapterRegistry
+
+CONFIG_FILE = "lab.toml"
+
+
+class Lab:
+    """One project. Open it with `Lab.open`, as a context manager.
+
+    Attributes:
+        folder: where it lies.
+        config: its settings.
+        database: the SQLite file with everything that was lived and learned.
+        progress: told how far long work is.
+    """
+
+    def __init__(self, folder: Path, config: LabConfig, *, write: bool, progress: Progress | None = None) -> None:
+        self.folder = folder
+        self.config = config
+        self.write = write
+        self.progress = progress or Progress()
+        self._closing = ExitStack()
+        self._engine: Engine | None = None
+
+    # -- opening and closing ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path | str = "lab",
+        *,
+        create: bool = False,
+        write: bool = True,
+        config: LabConfig | None = None,
+        engine: Engine | None = None,
+        progress: Progress | None = None,
+    ) -> Lab:
+        """Open a lab, or with `create` make one where there is none.
+
+        `write=False` opens it for looking only, beside a writer. `engine` plays instead of the model that the settings
+        name (a scripted one in tests, or your own).
+
+        Raises NotALab if the folder is no lab, LabLocked if another process is writing to it.
+        """
+        path = Path(folder).expanduser()
+        file = path / CONFIG_FILE
+        if not file.exists():
+            if not create:
+                what = "is not a lab (it has no lab.toml)" if path.exists() else "does not exist"
+                raise NotALab(f"{path} {what}; make one with `agentlab run` or `agentlab demo`, or give --lab FOLDER.")
+            if path.is_file() or (path.is_dir() and any(path.iterdir())):
+                raise NotALab(f"{path} exists and is not a lab; give --lab an empty or a new folder.")
+            path.mkdir(parents=True, exist_ok=True)
+            write_config(file, config or LabConfig())
+        lab = cls(path.resolve(), read_config(file), write=write, progress=progress)
+        lab._engine = engine
+        if write:
+            lock = WriteLock(lab.folder / ".lock")
+            lock.acquire()
+            lab._closing.callback(lock.release)
+        return lab
+
+    def close(self) -> None:
+        """Save the caches and give back the lock."""
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- its parts ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def database(self) -> Database:
+        """The truth."""
+        from memory import Database
+
+        path = self.folder / "lab.db"
+        database = Database(path, readonly=not self.write and path.exists())
+        self._closing.callback(database.close)
+        return database
+
+    @cached_property
+    def memory(self) -> ReflectionMemory:
+        """The long-term memory over the database."""
+        from memory import HashingEmbedder, ReflectionMemory, SentenceTransformerEmbedder, Weights
+
+        database, name = self.database, self.config.embedder
+        embedder: Any
+        if name == "hashing":
+            embedder = HashingEmbedder()
+        else:
+            from agentlab import hub
+
+            embedder = SentenceTransformerEmbedder(hub.resolve(name, say=self.progress.say), name)
+        # Recency depends on the clock; an agent's recall must not, or a resumed run would differ from an unbroken one.
+        memory = ReflectionMemory(
+            database,
+            embedder,
+            self.folder / "memory.faiss",
+            notify=self.progress.say,
+            weights=Weights(recency=self.config.recency),
+        )
+        self._closing.callback(memory.close)
+        return memory
+
+    @cached_property
+    def adapters(self) -> AdapterRegistry:
+        """The adapters with their lineage."""
+        from trainers.adapters import AdapterRegistry
+
+        return AdapterRegistry(self.database, self.folder)
+
+    @cached_property
+    def checkpointer(self) -> Any:
+        """LangGraph's SQLite saver for what is in flight."""
+        from langgraph.checkpoint.sqlite import SqliteSaver
+
+        connection = sqlite3.connect(self.folder / "checkpoints.db", check_same_thread=False, timeout=30)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        self._closing.callback(connection.close)
+        return SqliteSaver(connection)
+
+    @property
+    def model_folder(self) -> Path:
+        """The base model's folder, fetched if need be."""
+        from agentlab import hub
+
+        return hub.resolve(self.config.model, say=self.progress.say)
+
+    @property
+    def threads(self) -> int:
+        """Processor threads of this process: as set, or all that it may use."""
+        return self.config.threads or len(os.sched_getaffinity(0))
+
+    def engine(self, adapter: str | None = None) -> Engine:
+        """The engine of this lab, serving `adapter` (an id; None: the base). It is loaded once."""
+        if self._engine is None:
+            from agentlab.engines.transformers import TransformersEngine
+
+            self._engine = TransformersEngine(
+                self.model_folder,
+                name=self.config.model,
+                dtype=self.config.dtype,
+                context=self.config.context,
+                threads=self.threads,
+            )
+        if adapter != self._engine.adapter:
+            if adapter is None:
+                self._engine.use(None)
+            else:
+                record = self.adapters.get(adapter)
+                self._engine.use(record.id, self.adapters.folder_of(record.id))
+        return self._engine
+
+    def serving(self) -> str | None:
+        """The id of the adapter that serves; None while it is the base."""
+        return self.adapters.serving()
+
+    def arm(self, name: str) -> Arm:
+        """An arm by name: `random`, `base`, `adapter`, each of the last two also as `… + memory`; or an adapter's id.
+
+        `adapter` is the one that serves.
+        """
+        from agentlab.arms import BASE, BASE_MEMORY, RANDOM, adapter_arms
+
+        plain, with_memory = name.removesuffix("+ memory").removesuffix("+memory").strip(), "memory" in name
+        if plain == "random":
+            return RANDOM
+        if plain == "base":
+            return BASE_MEMORY if with_memory else BASE
+        adapter = self.serving() if plain == "adapter" else self.adapters.get(plain).id
+        if adapter is None:
+            raise AgentLabError(
+                "No adapter serves yet, so there is no arm 'adapter'; run `agentlab rounds` first, or use 'base'."
+            )
+        return adapter_arms(adapter, "adapter" if plain == "adapter" else adapter)[int(with_memory)]
+
+    # -- work ----------------------------------------------------------------------------------------------------------
+
+    def rollout(self, run: str, arm: Arm, *, reflectors: Sequence[Reflector] | None = None, seed: int | None = None) -> Rollout:
+        """A rollout of this lab for an arm, with its engine, memory and checkpoints. Close it after use."""
+        from agentlab.engines.random import RandomEngine
+        from agentlab.recall import Recaller
+        from agentlab.reflectors.exemplar import ExemplarReflector
+        from agentlab.reflectors.grounded import GroundedReflector
+        from agentlab.rollout import Rollout
+        from memory.records import now
+
+        self._must_write()
+        with self.database.transaction():
+            begun = self.database.journal_get("run", run) or {"at": now()}
+            self.database.journal_put("run", run, begun)
+        if reflectors is None:
+            reflectors = (GroundedReflector(), ExemplarReflector())
+        return Rollout(
+            run,
+            self.database,
+            RandomEngine() if arm.engine == "random" else self.engine(arm.adapter),
+            memory=self.memory if arm.recall is not None else None,
+            recaller=Recaller(self.memory, run, begun["at"]) if arm.recall is not None else None,
+            reflectors=reflectors,
+            checkpointer=self.checkpointer,
+            concurrency=self.config.concurrency,
+            seed=self.config.seed if seed is None else seed,
+        )
+
+    def run(
+        self,
+        envs: str | Sequence[str],
+        *,
+        split: Literal["train", "dev", "test"] = "train",
+        seeds: Sequence[int] = range(10),
+        trials: int = 3,
+        arm: str | Arm = "base + memory",
+        name: str | None = None,
+        reflectors: Sequence[Reflector] | None = None,
+    ) -> list[TaskResult]:
+        """Play tasks; what is lived and learned stays in the lab. The same call again goes on where it stopped."""
+        chosen = self.arm(arm) if isinstance(arm, str) else arm
+        tasks = make_tasks(envs, split, seeds)
+        rollout = self.rollout(name or f"run-{split}", chosen, reflectors=reflectors)
+        stage = f"{chosen.name}, {split}"
+        self.progress.start(stage, len(tasks))
+        won = 0
+
+        def told(result: TaskResult) -> None:
+            nonlocal won
+            won += bool(result.won_within(trials))
+            self.progress.advance(stage, 1, f"{won} won")
+
+        try:
+            return rollout.play(tasks, chosen, trials=trials, progress=told)
+        finally:
+            rollout.close()
+            self.progress.finish(stage)
+
+    def evaluate(
+        self,
+        envs: str | Sequence[str],
+        *,
+        split: Literal["train", "dev", "test"] = "test",
+        seeds: Sequence[int] = range(20),
+        arms: Sequence[str | Arm] = ("random", "base", "base + memory"),
+        trials: int = 1,
+        name: str | None = None,
+    ) -> Table:
+        """Measure arms side by side on the same tasks and seeds.
+
+        With `trials` > 1 every arm but `random` is also shown within that many trials: for an arm without memory that
+        row is the plain Retry arm.
+        """
+        from agentlab.evaluation import Table, row
+
+        chosen = [self.arm(arm) if isinstance(arm, str) else arm for arm in arms]
+        envs = [envs] if isinstance(envs, str) else list(envs)
+        rows = []
+        for arm in chosen:
+            many = 1 if arm.engine == "random" else trials
+            results = self.run(envs, split=split, seeds=seeds, trials=many, arm=arm, name=name or f"eval-{split}")
+            rows.append(row(arm.name, results, trials=1))
+            if many > 1:
+                suffix = f", {many} trials" if arm.recall else f" + retry, {many} trials"
+                rows.append(row(f"{arm.name}{suffix}", results, trials=many))
+        about = {"split": split, "seeds": [min(seeds), max(seeds)], "model": self.config.model, "trials": trials}
+        table = Table(envs=envs, rows=rows, about=about)
+        self.database.put_evaluation(name or f"eval-{split}", table.model_dump(mode="json"))
+        return table
+
+    def round(self, config: RoundConfig) -> RoundReport:
+        """Collect, select, train, gate, and promote or reject. An unfinished round is finished first."""
+        from agentlab.rounds import run_round
+
+        self._must_write()
+        return run_round(self, config)
+
+    def rounds(self) -> list[RoundReport]:
+        """Reports of all rounds, oldest first."""
+        from agentlab.rounds import reports
+
+        return reports(self)
+
+    def _must_write(self) -> None:
+        if not self.write:
+            raise AgentLabError(f"The lab {self.folder} was opened for looking only; open it with write=True.")
+
+
+def make_tasks(envs: str | Sequence[str], split: str, seeds: Sequence[int]) -> list[Task]:
+    """Every environment with every seed. Raises UnknownEnvironment before anything is played, BadConfig if empty."""
+    from environments import Task, canonical
+
+    names = [canonical(env) for env in ([envs] if isinstance(envs, str) else envs)]
+    if not names or not len(seeds):
+        raise BadConfig("There is nothing to play: give at least one environment and one seed.")
+    return [Task(env=env, split=split, seed=seed) for env in names for seed in seeds]  # type: ignore[arg-type]
