@@ -148,14 +148,17 @@ class Connection:
             name = f"level_{level}"
             # IMMEDIATE takes the write lock at once: a transaction that begins by reading cannot then fail as stale.
             begin = "BEGIN" if self.readonly else "BEGIN IMMEDIATE"
-            self._connection.execute(f"SAVEPOINT {name}" if level else begin)
+            # The outermost may be undone even if Ctrl-C came right after its beginning.
+            begun = not level
             self._depth += 1
             try:
+                self._connection.execute(f"SAVEPOINT {name}" if level else begin)
+                begun = True
                 yield self
                 self._connection.execute(f"RELEASE {name}" if level else "COMMIT")
             except BaseException:
                 # SQLite itself rolls back on some errors, such as a full disk.
-                if self._connection.in_transaction:
+                if begun and self._connection.in_transaction:
                     self._connection.execute(f"ROLLBACK TO {name}" if level else "ROLLBACK")
                     if level:
                         self._connection.execute(f"RELEASE {name}")

@@ -169,8 +169,9 @@ class ReflectionMemory:
     ) -> list[tuple[Advice, float, str]]:
         """Advice that gained something in the `k` states of `env` most like this one.
 
-        `before` and `split` are those of `recall`. Returns (advice, cosine of the states, reflection id), the most similar state first; several pieces of advice
-        may speak of one state. The vectors of states are made at the first call, not while remembering.
+        `before` and `split` are those of `recall`. Returns (advice, cosine of the states, reflection id), the most
+        similar state first; several pieces of advice may speak of one state. The vectors of states are made at the
+        first call, not while remembering.
         """
         wanted = Filter(env=env, status="active", before=before, split=split)
         with self._lock:

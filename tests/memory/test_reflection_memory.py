@@ -53,7 +53,8 @@ def test_recall_keeps_to_its_filters(filled: ReflectionMemory) -> None:
     assert found(env="twx/coin") == found(exclude_run="run-2") == {"kitchen", "door"}
     assert found(task="twx/coin:train:4") == found(kinds=["written"]) == {"door"}
     assert found(exclude_task="twx/coin:train:3") == {"door", "book"}
-    assert found(before="2001-01-01") == set()
+    assert found(before="2001-01-01") == found(split="dev") == set()
+    assert found(split="train") == found()
 
 
 def test_a_search_keeps_to_its_filters(filled: ReflectionMemory) -> None:
@@ -134,6 +135,9 @@ def test_advice_of_a_task_is_that_of_its_active_reflections(
     one, two = advice("Here.", "wait", value=0), advice("Here.", "take coin")
     memory.remember([reflection("a", "", advice=[one, two]), reflection("b", "", advice=[one], task="other")])
     assert memory.advice_for_task("twx/coin:train:3") == [("a", one), ("a", two)]
+    assert memory.advice_for_task("twx/coin:train:3", run="run-2") == []
+    assert memory.advice_for_task("twx/coin:train:3", tag="arm:memory") == []
+    assert len(memory.advice_for_task("twx/coin:train:3", run="run-1")) == 2
     memory.forget("a")
     assert memory.advice_for_task("twx/coin:train:3") == []
 
@@ -151,6 +155,8 @@ def test_advice_comes_from_the_most_similar_states_of_the_same_environment(
     assert (first[0], first[2], second[0]) == (kitchen, "a", hall)
     assert 1 > first[1] > second[1]
     assert memory.similar_states(kitchen.state, env="twx/twc", k=1)[0][1:] == (pytest.approx(1), "b")
+    assert memory.similar_states(kitchen.state, env="twx/coin", split="dev") == []
+    assert memory.similar_states(kitchen.state, env="twx/coin", before="2001-01-01") == []
     memory.forget("a")
     assert memory.similar_states("You are in the kitchen.", env="twx/coin") == []
 

@@ -83,7 +83,8 @@ def test_a_filter_leaves_out_what_was_learned_too_late_or_on_the_same_ground(
     assert ids(exclude_run="run-1") == {"late"}
     assert ids(exclude_task="twx/coin:train:3") == {"other"}
     assert ids(kinds=["grounded"], text_only=True) == {"old", "late"}
-    assert ids(kinds=[]) == set()
+    assert ids(kinds=[]) == ids(split="dev") == set()
+    assert ids(split="train") == {"old", "late", "other"}
 
 
 def test_advice_that_gained_something_is_filed_by_its_state(
@@ -93,9 +94,10 @@ def test_advice_that_gained_something_is_filed_by_its_state(
     database.put_reflection(reflection("a", advice=[here, there, advice("Nowhere.", "wait", value=0)]))
     database.put_reflection(reflection("b", advice=[advice("Here.", "open box")]))
     states = dict(database.execute("SELECT text, number FROM states"))
+    wanted = Filter(env="twx/coin", status="active")
     assert set(states) == {"Here.", "There."}
-    found = database.state_advice(list(states.values()), "twx/coin")
+    found = database.state_advice(list(states.values()), wanted)
     assert [(id, item.action) for _, id, item in found] == [("a", "take coin"), ("a", "go east"), ("b", "open box")]
     database.put_reflection(reflection("a", advice=[there], status="forgotten"))
-    assert [id for _, id, _ in database.state_advice(list(states.values()), "twx/coin")] == ["b"]
-    assert database.state_advice(list(states.values()), "twx/twc") == []
+    assert [id for _, id, _ in database.state_advice(list(states.values()), wanted)] == ["b"]
+    assert database.state_advice(list(states.values()), Filter(env="twx/twc")) == []
