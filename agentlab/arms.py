@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentlab.policy import Policy
+from memory.records import content_id
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Arm:
     adapter: str | None = None
     recall: RecallConfig | None = None
     policy: Policy = field(default_factory=Policy)
+
+    @property
+    def identity(self) -> str:
+        """Depends on everything that makes it play as it does, and not on its name."""
+        return content_id("arm", self.engine, self.adapter, self.recall, self.policy)
 
     def with_(self, **changes: Any) -> Arm:
         """A copy with some fields changed."""

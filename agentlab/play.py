@@ -31,14 +31,17 @@ class EpisodeSpec:
     arm: Arm
     trial: int = 0
     seed: int = 0
+    engine: str = ""
 
     @property
     def id(self) -> str:
-        return content_id("ep", self.run, self.arm.name, self.task.id, self.trial, self.seed)
+        return content_id(
+            "ep", self.run, self.engine, self.arm.name, self.arm.identity, self.task.id, self.trial, self.seed
+        )
 
     def rng(self, step: int) -> random.Random:
-        """The random numbers of one step: a function of the spec alone, so that a resumed episode draws the same."""
-        return random.Random(f"{self.task.id}|{self.arm.name}|{self.trial}|{self.seed}|{step}")
+        """The random numbers of one step. A resumed episode draws the same; so do all arms, which sharpens pairs."""
+        return random.Random(f"{self.task.id}|{self.trial}|{self.seed}|{step}")
 
 
 class EpisodeState(TypedDict, total=False):

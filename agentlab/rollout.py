@@ -155,9 +155,9 @@ class Rollout:
         return [results[index] for index in range(len(tasks))]
 
     def _task(self, task: Task, arm: Arm, trials: int, until_won: bool, graph: Any) -> TaskResult:
-        scope, played = f"trials|{self.run}|{arm.name}", list[Trial]()
+        scope, played = f"trials|{self.run}", list[Trial]()
         for trial in range(trials):
-            spec = EpisodeSpec(self.run, task, arm, trial, self.seed)
+            spec = EpisodeSpec(self.run, task, arm, trial, self.seed, self.engine.name)
             known = self.database.journal_get(scope, spec.id)
             if known is None:
                 episode = self._episode(spec, graph)

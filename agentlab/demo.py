@@ -1,0 +1,60 @@
+"""The demonstration: the whole loop on real games, small enough for two processor cores and a cup of coffee."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agentlab.rounds import RoundConfig, RoundReport
+from trainers.gate import GateConfig
+from trainers.selection import SelectionConfig
+
+if TYPE_CHECKING:
+    from agentlab.evaluation import Table
+    from agentlab.lab import Lab
+
+ENVS = ("twx/coin", "twx/mapreader", "twx/peckingorder")
+TEST_SEEDS = range(20)
+TRIALS = 2
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What the demonstration came to."""
+
+    table: Table
+    report: RoundReport
+    tried_again: list[str]
+
+
+def config() -> RoundConfig:
+    """The round of the demonstration: 40 train games of each kind, at most 30 successes of each, a strict gate."""
+    return RoundConfig(
+        envs=list(ENVS),
+        seeds=40,
+        selection=SelectionConfig(cap_per_task=1, cap_per_env=30),
+        gate=GateConfig(alpha=0.01),
+        gate_seeds=12,
+    )
+
+
+def demonstrate(lab: Lab) -> Demonstration:
+    """Play, reflect, recall, try again; distil; gate; measure. Stopped at any point, the same call goes on."""
+    say = lab.progress.say
+    say("1/3  The base model plays, reflects on its failures, recalls what it wrote, and tries again.")
+    results = lab.run(ENVS, split="train", seeds=range(2), trials=3, arm="base + memory", name="demo-play")
+    tried_again = [trial.episode for result in results if len(result.trials) > 1 for trial in result.trials]
+    say("2/3  A distillation round: explore, select, train, and let held-out games decide.")
+    known = [report for report in lab.rounds() if report.phase == "done"]
+    report = known[0] if known else lab.round(config())
+    say(f"3/3  Measuring on {len(TEST_SEEDS)} test games of each kind that nothing above has seen.")
+    arms = ["random", "base", "base + memory"]
+    if lab.serving():
+        arms += ["adapter", "adapter + memory"]
+    table = lab.evaluate(ENVS, split="test", seeds=TEST_SEEDS, arms=arms, trials=TRIALS, name="demo-test")
+    retry, memory = f"base + retry, {TRIALS} trials", f"base + memory, {TRIALS} trials"
+    table.compare(memory, retry)
+    if lab.serving():
+        table.compare("adapter", "base")
+        table.compare(f"adapter + memory, {TRIALS} trials", f"adapter + retry, {TRIALS} trials")
+    return Demonstration(table, report, tried_again)
