@@ -77,10 +77,14 @@ class SentenceTransformerEmbedder:
     def _model(self) -> Any:
         try:
             from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging
         except ImportError as error:
             raise errors.MissingDependency(
                 f"sentence-transformers cannot be imported ({error}); run `pip install sentence-transformers`."
             ) from error
+        # Loading takes a moment; a bar for it would tear the progress display of whoever is working.
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
         try:
             return SentenceTransformer(str(self.folder), device=self.device, local_files_only=True)
         except Exception as error:
@@ -88,6 +92,9 @@ class SentenceTransformerEmbedder:
             raise errors.EmbedderUnavailable(
                 f"The embedding model in {self.folder} cannot be loaded ({cause}); put its files there again."
             ) from error
+        finally:
+            if shown:
+                logging.enable_progress_bar()
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """One row of length 1 for each text."""
