@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, cast, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 import gymnasium
 import gymnasium.spaces
@@ -45,7 +45,7 @@ class Task(BaseModel):
         env, split, seed = ["", "", *text.rsplit(":", 2)][-3:]
         if not env or split not in SPLITS or not seed.isdecimal():
             raise BadTask(f"`{text}` is not a task; a task is env:split:seed; write it like `twx/coin:train:0`")
-        return cls(env=env, split=cast(Split, split), seed=int(seed))
+        return cls(env=env, split=split, seed=int(seed))
 
 
 class Info(TypedDict):
@@ -97,7 +97,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         step_limit: the number of actions after which an episode is truncated.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - gymnasium's name and type
 
     def __init__(self, env_id: str, step_limit: int) -> None:
         self.env_id = env_id
@@ -129,12 +129,14 @@ class TextEnv(gymnasium.Env[str, str], ABC):
             BadTask: if the fold has no such seed, or the task belongs to another environment.
         """
         if task.env != self.env_id:
-            raise BadTask(f"`{task.id}` is not a task of `{self.env_id}`; its environment is `{task.env}`; make that one")
+            raise BadTask(
+                f"`{task.id}` is no task of `{self.env_id}`; it belongs to `{task.env}`; make that environment"
+            )
         seeds = self.seeds(task.split)
         if task.seed not in seeds:
             raise BadTask(
-                f"{self.env_id} has no seed {task.seed} in fold {task.split}; it has {len(seeds)}, from {min(seeds)} to "
-                f"{max(seeds)}; choose one of those"
+                f"{self.env_id} has no seed {task.seed} in fold {task.split}; they are {min(seeds)} to {max(seeds)}; "
+                "choose one of those"
             )
         self._over = True
         turn = self.begin(task)
@@ -193,4 +195,3 @@ class TextEnv(gymnasium.Env[str, str], ABC):
             "goal": turn.goal or self._goal,
             "state": turn.state or f"{turn.observation}\nScore: {turn.score:.2f}",
         }
-

@@ -182,7 +182,8 @@ class _Inspection:
             self._info(task, info, goal=str(begun[1].get("goal")), running=not over)
             self.test("reward", math.isfinite(reward), f"{task.id}: `{action}` was rewarded with {reward}")
             self._end(task, info, terminated)
-        self.test("step limit", over, f"{task.id}: {len(lived)} steps were not the end, the limit is {env.step_limit}")
+        kept = over and len(lived) <= env.step_limit
+        self.test("step limit", kept, f"{task.id}: {len(lived)} steps were not the end, the limit is {env.step_limit}")
         self._repeat(other, task, begun, lived)
         self._repeat(env, task, begun, lived)
 
@@ -200,7 +201,7 @@ class _Inspection:
             same = len(seen[split] & seen["train"])
             self.test(
                 "folds",
-                2 * same <= len(seen[split]) or not same,
+                2 * same <= len(seen[split]),
                 f"{same} of {len(seen[split])} different starts of {split} are starts of train too",
             )
 

@@ -75,7 +75,8 @@ class GymTextEnv(TextEnv):
             names = list(action_names or (str(number) for number in numbers))
             if len(names) != len(numbers) or len(set(names)) != len(names):
                 raise EnvironmentsError(
-                    f"`{name}` has {len(numbers)} actions, and {len(set(names))} different names were given; name each once"
+                    f"`{name}` has {len(numbers)} actions, and {len(set(names))} different names were given; "
+                    "name each once"
                 )
             self._numbers = dict(zip(names, numbers, strict=True))
         elif not isinstance(actions, gymnasium.spaces.Text):

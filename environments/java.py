@@ -119,7 +119,7 @@ class Jvm:
         self.cause = "it belongs to the parent process"
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
-                os.close(pipe.fileno())
+                pipe.close()
         self.process.returncode = 0  # not our child; nobody shall wait for it
 
     def _kill(self) -> None:
@@ -147,7 +147,7 @@ class Jvm:
             port, token = text.decode().split()[:2]
             return port, token
         self.die(cause)
-        raise EnvironmentDied(f"{self.cause}; the games run in it; try `java -version`, or another Java through JAVA_HOME")
+        raise EnvironmentDied(f"{self.cause}; games run in it; try `java -version`, or set JAVA_HOME to another Java")
 
     def _drain(self) -> None:
         assert self.process.stdout

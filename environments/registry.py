@@ -158,7 +158,7 @@ def _tell_gymnasium(modules: Mapping[str, str]) -> None:
         for name in importlib.import_module(path).GAMES:
             gymnasium_id = f"agentlab/{name.replace('/', '-')}-v0"
             if gymnasium_id not in gymnasium.registry:
-                gymnasium.register(gymnasium_id, entry_point=make_for_gymnasium, kwargs={"env_id": name})
+                gymnasium.register(gymnasium_id, entry_point=f"{__name__}:make_for_gymnasium", kwargs={"env_id": name})
 
 
 _tell_gymnasium(_MODULES)

