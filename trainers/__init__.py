@@ -1,1 +1,78 @@
-"""Experience becomes weights: selection, examples, training jobs, gates and adapters."""
+"""Experience becomes weights: which episodes are trained on, training jobs, gates, and the adapters of a lab.
+
+Names are imported when they are first asked for; PyTorch, transformers and peft only when a job runs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainers.adapters import AdapterRecord, AdapterRegistry
+    from trainers.canary import Canary
+    from trainers.errors import TrainersError
+    from trainers.examples import Example, drop_oldest, from_episode
+    from trainers.gate import GateConfig, GateResult, decide
+    from trainers.job import Job, JobConfig, JobResult, Lineage, Report
+    from trainers.selection import Selected, Selection, SelectionConfig, select, survey
+    from trainers.statistics import Paired, mcnemar, paired, wilson
+    from trainers.weights import BaseRef, fingerprint, reference
+
+__all__ = [
+    # Which episodes, and how they become examples
+    "Example",
+    "Selected",
+    "Selection",
+    "SelectionConfig",
+    "drop_oldest",
+    "from_episode",
+    "select",
+    "survey",
+    # Training jobs: see trainers.job for create and run
+    "BaseRef",
+    "Canary",
+    "Job",
+    "JobConfig",
+    "JobResult",
+    "Lineage",
+    "Report",
+    "fingerprint",
+    "reference",
+    # Gates and adapters
+    "AdapterRecord",
+    "AdapterRegistry",
+    "GateConfig",
+    "GateResult",
+    "decide",
+    # Statistics
+    "Paired",
+    "mcnemar",
+    "paired",
+    "wilson",
+    # Errors
+    "TrainersError",
+]
+
+_HOMES = {
+    "trainers.adapters": ("AdapterRecord", "AdapterRegistry"),
+    "trainers.canary": ("Canary",),
+    "trainers.errors": ("TrainersError",),
+    "trainers.examples": ("Example", "drop_oldest", "from_episode"),
+    "trainers.gate": ("GateConfig", "GateResult", "decide"),
+    "trainers.job": ("Job", "JobConfig", "JobResult", "Lineage", "Report"),
+    "trainers.selection": ("Selected", "Selection", "SelectionConfig", "select", "survey"),
+    "trainers.statistics": ("Paired", "mcnemar", "paired", "wilson"),
+    "trainers.weights": ("BaseRef", "fingerprint", "reference"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = next((module for module, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module 'trainers' has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

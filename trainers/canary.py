@@ -43,7 +43,7 @@ class Canary(BaseModel):
 
     @property
     def tells_apart(self) -> bool:
-        """True if the base model itself would fail the check; false only for an adapter that changed next to nothing."""
+        """True if the base itself would fail the check; false only where the adapter changed next to nothing."""
         return abs(self.adapter_logprob - self.base_logprob) > self.tolerance
 
     def check(self, measured: float) -> None:

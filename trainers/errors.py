@@ -66,6 +66,10 @@ class PromotionRefused(TrainersError):
     """An adapter that did not pass its gate may not serve."""
 
 
+class AdapterInUse(TrainersError):
+    """The adapter that serves cannot be rejected or retired."""
+
+
 class NothingToRollBack(TrainersError):
     """No adapter has served before the present one."""
 

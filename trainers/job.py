@@ -196,7 +196,9 @@ def result(folder: Path | str) -> JobResult | None:
     try:
         report = Report.model_validate_json((folder / "report.json").read_bytes())
     except (OSError, ValidationError) as error:
-        raise NotAJob(f"{folder} lost its report; {str(error).splitlines()[0]}; delete `done` and run it again") from error
+        raise NotAJob(
+            f"{folder} lost its report; {str(error).splitlines()[0]}; delete `done` and run it again"
+        ) from error
     return JobResult(adapter=folder / "adapter", canary=canaries.load(folder / "canary.json"), report=report)
 
 

@@ -114,9 +114,7 @@ def survey(
     )
 
 
-def _refusal(
-    episode: Episode, config: SelectionConfig, replaced: set[str | None], forbidden: set[Start]
-) -> str | None:
+def _refusal(episode: Episode, config: SelectionConfig, replaced: set[str | None], forbidden: set[Start]) -> str | None:
     """Why this episode is not trained on, whatever the others are; None if it may be."""
     if episode.split != "train":
         return "not of the train fold"

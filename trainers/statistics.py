@@ -1,6 +1,7 @@
 """Rates and comparisons of success, for few and paired trials. Pure Python, exact where it can be.
 
-`wilson` gives the interval of one rate, `mcnemar` the p-value of a paired comparison, `paired` counts the pairs.
+`wilson` gives the interval of one rate, `mcnemar` the p-value of a paired comparison, `difference_interval` the
+interval of its difference, and `paired` all of these from the results of two arms.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def mcnemar(b: int, c: int) -> float:
 class Paired(BaseModel):
     """Two arms on the same tasks and seeds: how often both, only one, or neither succeeded.
 
-    `difference` is rate(a) − rate(b) over the `n` shared pairs; `p` is McNemar's exact two-sided p-value.
+    `difference` is rate(a) − rate(b) over the `n` shared pairs, `interval` its 95 % interval (see
+    `difference_interval`); `p` is McNemar's exact two-sided p-value.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,6 +68,32 @@ class Paired(BaseModel):
     neither: int
     p: float
     difference: float
+    interval: tuple[float, float] = (-1.0, 1.0)
+
+
+def difference_interval(
+    both: int, only_a: int, only_b: int, neither: int, confidence: float = 0.95
+) -> tuple[float, float]:
+    """The interval of rate(a) − rate(b) from paired counts (Newcombe 1998, method 10): `(low, high)` in [-1, 1].
+
+    It joins the two Wilson intervals, narrowed by the correlation of the pairs. No pairs give (-1, 1).
+    """
+    n = both + only_a + only_b + neither
+    if n == 0:
+        return -1.0, 1.0
+    a, b = (both + only_a) / n, (both + only_b) / n
+    low_a, high_a = wilson(both + only_a, n, confidence)
+    low_b, high_b = wilson(both + only_b, n, confidence)
+    margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
+    product = float(both * neither - only_a * only_b)
+    # The continuity correction applies to positive association only.
+    product = max(product - n / 2, 0.0) if product > 0 else product
+    phi = product / math.sqrt(margins) if margins else 0.0
+
+    def joined(x: float, y: float) -> float:
+        return math.sqrt(max(0.0, x * x - 2 * phi * x * y + y * y))
+
+    return (a - b) - joined(a - low_a, high_b - b), (a - b) + joined(high_a - a, b - low_b)
 
 
 def paired(a: Mapping[Key, bool], b: Mapping[Key, bool]) -> Paired:
@@ -83,4 +111,5 @@ def paired(a: Mapping[Key, bool], b: Mapping[Key, bool]) -> Paired:
         neither=n - both - only_a - only_b,
         p=mcnemar(only_a, only_b),
         difference=(only_a - only_b) / n if n else 0.0,
+        interval=difference_interval(both, only_a, only_b, n - both - only_a - only_b),
     )

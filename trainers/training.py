@@ -72,9 +72,7 @@ def resolve(config: JobConfig, longest: int) -> Setup:
 
 def _cpu_computes_bfloat16() -> bool:
     # Without these instructions bfloat16 is emulated, and slower than float32.
-    return any(
-        getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
 
 
 def train(job: Job, base: Path, progress: Progress | None = None) -> Trained:
@@ -276,9 +274,7 @@ class _JobTrainer(Trainer):
             dtype=str(self.setup.dtype).removeprefix("torch."),
             attention=self.setup.attention,
             threads=config.threads,
-            versions={
-                module.__name__: str(module.__version__) for module in (torch, transformers, peft)
-            },
+            versions={module.__name__: str(module.__version__) for module in (torch, transformers, peft)},
         )
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:

@@ -1,0 +1,271 @@
+"""The adapters of a lab: where each came from, how it did at its gate, and which one serves.
+
+The database holds the records, the folder `adapters/` beside it the weights. Ids follow from the weights, every change
+is one transaction, and each can be repeated: a kill in the middle of a promotion is mended by promoting again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from memory.records import content_id, now
+from trainers import job as jobs
+from trainers.errors import (
+    AdapterInUse,
+    BadAdapter,
+    NotAJob,
+    NothingToRollBack,
+    PromotionRefused,
+    UnknownAdapter,
+    WrongBase,
+)
+from trainers.gate import GateResult
+from trainers.job import Lineage
+
+if TYPE_CHECKING:
+    from memory.database import Database
+
+AdapterStatus = Literal["candidate", "promoted", "rejected", "retired"]
+
+SERVING = "serving adapter"
+"""The setting that names the adapter in use; None is the base model."""
+
+BEFORE = "adapters that served before"
+"""The setting that rollback takes from: adapters, the latest last; None is the base model."""
+
+HISTORY = "serving history"
+"""The setting that keeps every change of the serving adapter."""
+
+PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+
+
+class AdapterRecord(BaseModel):
+    """One adapter. `base` is the name of its base model, `fingerprint` that of the base's weights.
+
+    `path` is relative to the lab folder. `gate` is None until it stood at one; `forced` says that it was promoted
+    without having passed.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    parent: str | None = None
+    base: str
+    fingerprint: str
+    status: AdapterStatus = "candidate"
+    path: str
+    lineage: Lineage = Field(default_factory=Lineage)
+    gate: GateResult | None = None
+    forced: bool = False
+    created_at: str = Field(default_factory=now)
+
+
+class Change(BaseModel):
+    """A change of the serving adapter; None is the base model."""
+
+    at: str
+    event: Literal["promoted", "rolled back"]
+    serving: str | None
+    before: str | None
+
+
+class AdapterRegistry:
+    """The adapters of the lab in `folder`, recorded in its `database`."""
+
+    def __init__(self, database: Database, folder: Path | str) -> None:
+        self.database = database
+        self.folder = Path(folder)
+
+    # Looking
+
+    def list(self, status: AdapterStatus | None = None) -> list[AdapterRecord]:
+        """All adapters, or those of one status, oldest first."""
+        return [AdapterRecord.model_validate(row) for row in self.database.list_adapters(status=status)]
+
+    def get(self, adapter: str) -> AdapterRecord:
+        """The adapter with this id, or whose id begins so if there is only one.
+
+        The part of an id before its first hyphen can be left out. Raises UnknownAdapter.
+        """
+        row = self.database.get_adapter(adapter)
+        if row is not None:
+            return AdapterRecord.model_validate(row)
+        ids = [record.id for record in self.list()]
+        found = [id for id in ids if adapter and (id.startswith(adapter) or id.partition("-")[2].startswith(adapter))]
+        if len(found) == 1:
+            return self.get(found[0])
+        if found:
+            raise UnknownAdapter(
+                f"{adapter!r} fits {len(found)} adapters: {', '.join(found[:4])}; give more of the id of one"
+            )
+        near = difflib.get_close_matches(adapter, ids, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"there are {len(ids)}; list them first"
+        raise UnknownAdapter(f"no adapter has the id {adapter!r}; {hint}")
+
+    def serving(self) -> str | None:
+        """The id of the adapter in use; None for the base model."""
+        serving: str | None = self.database.get_setting(SERVING)
+        return serving
+
+    def history(self) -> Sequence[Change]:
+        """Every change of the serving adapter, oldest first."""
+        return [Change.model_validate(change) for change in self.database.get_setting(HISTORY) or ()]
+
+    def folder_of(self, adapter: str, base: str | None = None) -> Path:
+        """Where an adapter's weights lie, checked.
+
+        `base` is the fingerprint of the model that it is to be laid on. Raises UnknownAdapter, BadAdapter if files are
+        missing or damaged, WrongBase if it was made for another model.
+        """
+        record = self.get(adapter)
+        if base is not None and base != record.fingerprint:
+            raise WrongBase(
+                f"adapter {record.id} was made for {record.base} ({record.fingerprint[:12]}), not for the model at "
+                f"hand ({base[:12]}); an adapter fits only its own base; load that one or train a new adapter"
+            )
+        folder = self.folder / record.path
+        check_files(folder)
+        return folder
+
+    # Changing
+
+    def register(self, job_folder: Path | str, lineage: Lineage | None = None) -> AdapterRecord:
+        """Take over the adapter of a finished job as a candidate; `lineage` replaces the one in the job folder.
+
+        Doing it again changes nothing. Raises NotAJob if the job is not done, BadAdapter if its files are not right.
+        """
+        job, outcome = jobs.load(job_folder), jobs.result(job_folder)
+        if outcome is None:
+            raise NotAJob(f"{job_folder} is not trained to its end; an adapter comes out last; run the job first")
+        check_files(outcome.adapter)
+        weights = (outcome.adapter / "adapter_model.safetensors").read_bytes()
+        adapter = content_id("adapter", job.config.base.fingerprint, hashlib.sha256(weights).hexdigest())
+        path = f"adapters/{adapter}"
+        place = self.folder / path
+        if not place.exists():
+            beside = place.with_name(place.name + ".partial")
+            with jobs.room_on_disk(self.folder):
+                shutil.rmtree(beside, ignore_errors=True)
+                shutil.copytree(outcome.adapter, beside)
+                os.replace(beside, place)
+        with self.database.transaction():
+            known = self.database.get_adapter(adapter)
+            if known is not None:
+                return AdapterRecord.model_validate(known)
+            record = AdapterRecord(
+                id=adapter,
+                parent=(lineage or job.lineage).parent,
+                base=job.config.base.name,
+                fingerprint=job.config.base.fingerprint,
+                path=path,
+                lineage=lineage or job.lineage,
+            )
+            self._put(record)
+        return record
+
+    def promote(self, adapter: str, gate: GateResult | None = None, force: bool = False) -> AdapterRecord:
+        """Let an adapter serve. Promoting the one that serves changes nothing but its record.
+
+        Without `gate` the one it stood at before counts. Raises PromotionRefused unless the gate was passed or `force`
+        is given, UnknownAdapter, BadAdapter.
+        """
+        with self.database.transaction():
+            record = self.get(adapter)
+            gate = gate or record.gate
+            passed = gate is not None and gate.promote
+            if not passed and not force:
+                reason = gate.reason if gate is not None else "it has not stood at a gate"
+                raise PromotionRefused(
+                    f"adapter {record.id} may not serve; {reason}; run a round to gate it, or force the promotion"
+                )
+            self.folder_of(record.id)
+            record = record.model_copy(update={"status": "promoted", "gate": gate, "forced": not passed})
+            self._put(record)
+            before = self.serving()
+            if before != record.id:
+                self.database.put_setting(BEFORE, [*self._before(), before])
+                self._serve(record.id, before, "promoted")
+        return record
+
+    def reject(self, adapter: str, gate: GateResult | None = None) -> AdapterRecord:
+        """Keep an adapter, marked as not good enough. Raises AdapterInUse if it serves."""
+        return self._end(adapter, "rejected", gate)
+
+    def retire(self, adapter: str) -> AdapterRecord:
+        """Keep an adapter, but never serve it again, not by rollback either. Raises AdapterInUse if it serves."""
+        return self._end(adapter, "retired", None)
+
+    def rollback(self) -> str | None:
+        """Let the adapter serve that served before the present one, which is retired; None is the base model.
+
+        Raises NothingToRollBack if none has served before.
+        """
+        with self.database.transaction():
+            serving, before = self.serving(), [*self._before()]
+            # What was retired since must not come back.
+            while before and before[-1] is not None and self.get(before[-1]).status == "retired":
+                before.pop()
+            if not before:
+                raise NothingToRollBack(
+                    "nothing served before the present model; only a promotion can be undone; promote an adapter first"
+                )
+            target = before.pop()
+            if serving is not None:
+                self._put(self.get(serving).model_copy(update={"status": "retired"}))
+            self.database.put_setting(BEFORE, before)
+            self._serve(target, serving, "rolled back")
+        return target
+
+    def _end(self, adapter: str, status: AdapterStatus, gate: GateResult | None) -> AdapterRecord:
+        with self.database.transaction():
+            record = self.get(adapter)
+            if record.id == self.serving():
+                raise AdapterInUse(f"adapter {record.id} serves; it cannot be {status} meanwhile; roll back first")
+            record = record.model_copy(update={"status": status, "gate": gate or record.gate})
+            self._put(record)
+        return record
+
+    def _before(self) -> tuple[str | None, ...]:
+        return tuple(self.database.get_setting(BEFORE) or ())
+
+    def _serve(self, adapter: str | None, before: str | None, event: Literal["promoted", "rolled back"]) -> None:
+        self.database.put_setting(SERVING, adapter)
+        change = Change(at=now(), event=event, serving=adapter, before=before)
+        self.database.put_setting(HISTORY, [*(item.model_dump() for item in self.history()), change.model_dump()])
+
+    def _put(self, record: AdapterRecord) -> None:
+        self.database.put_adapter(record.model_dump(mode="json"))
+
+
+def check_files(folder: Path) -> None:
+    """Raise BadAdapter unless `folder` holds an adapter that can be loaded safely: safetensors, whole, no pickle."""
+    pickled = [path.name for path in sorted(folder.glob("*")) if path.suffix in PICKLED]
+    if pickled:
+        raise BadAdapter(
+            f"{folder} holds pickled weights ({', '.join(pickled)}); loading them would run whatever code is in them; "
+            "convert them to safetensors and remove them"
+        )
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / name).is_file():
+            raise BadAdapter(f"{folder} has no {name}; it is not a whole adapter; train or copy it again")
+    weights = folder / "adapter_model.safetensors"
+    with open(weights, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        size = weights.stat().st_size
+        try:
+            # A damaged length could ask for the whole memory.
+            header = json.loads(stream.read(length)) if length < size else {}
+            end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+        except (ValueError, KeyError, TypeError):
+            end = -1
+    if 8 + length + end != size:
+        raise BadAdapter(f"{weights} is damaged (it has {size} bytes); it was cut short; train or copy it again")
