@@ -79,15 +79,19 @@ class Jvm:
         self.cause: str | None = None
         path = os.pathsep.join([_gateway_jar(), *(str(jar) for jar in jars)])
         arguments = ["py4j.GatewayServer", "--die-on-broken-pipe", "--enable-auth", "0"]
-        self.process = subprocess.Popen(
-            [str(find_java()), *_OPTIONS, "-cp", path, *arguments],
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            start_new_session=True,
-            bufsize=0,
-        )
+        program = find_java()
+        try:
+            self.process = subprocess.Popen(
+                [str(program), *_OPTIONS, "-cp", path, *arguments],
+                cwd=folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise EnvironmentDied(f"{program} cannot be run; {error.strerror}; set JAVA_HOME to another Java") from None
         port, self.token = self._first_lines()
         self.address = ("127.0.0.1", int(port))
         # What the games print is thrown away, lest a full pipe stop the JVM.
@@ -132,9 +136,11 @@ class Jvm:
     def _first_lines(self) -> tuple[str, str]:
         assert self.process.stdout
         output, text = self.process.stdout.fileno(), b""
+        ready = select.poll()
+        ready.register(output, select.POLLIN)
         end = time.monotonic() + START_LIMIT
         while text.count(b"\n") < 2:
-            if not select.select([output], [], [], max(0.0, end - time.monotonic()))[0]:
+            if not ready.poll(max(0.0, end - time.monotonic()) * 1000):
                 cause = f"Java was not ready within {START_LIMIT:g} s"
                 break
             chunk = os.read(output, 4096)

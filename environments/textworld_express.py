@@ -132,6 +132,8 @@ class TextWorldExpressEnv(TextEnv):
     def begin(self, task: Task) -> Turn:
         self._playing = None
         self._actions = []
+        if self._server is not None and not self._server.jvm.alive:
+            self.close()  # it died when nothing was played, so nothing is lost
         self._shared = (self.game, task.split, task.seed % _PROBLEMS) if self.game == "sorting" else None
         try:
             state = json.loads(self._call("generateNewGameJSON", *_seed(task)))

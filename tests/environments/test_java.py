@@ -115,6 +115,14 @@ def test_a_java_that_does_not_start_says_why(tmp_path, monkeypatch) -> None:
         coin().reset(seed=0)
 
 
+def test_a_java_that_cannot_be_run_says_why(tmp_path, monkeypatch) -> None:
+    home = script(tmp_path, "")
+    Path(home, "bin", "java").write_bytes(b"\x7fELF nonsense")
+    monkeypatch.setenv("JAVA_HOME", home)
+    with pytest.raises(EnvironmentDied, match=r"cannot be run; .*set JAVA_HOME"):
+        coin().reset(seed=0)
+
+
 def test_a_java_that_never_gets_ready_is_given_up(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(java, "START_LIMIT", 0.1)
     monkeypatch.setenv("JAVA_HOME", script(tmp_path, "exec cat"))
@@ -158,6 +166,14 @@ def test_a_jvm_that_died_between_episodes_is_met_by_one_of_them_only() -> None:
     assert not death.value.bystander
     told += [second.step(action) for action in ("move south", "look around")]
     assert told == expected
+
+
+def test_a_jvm_that_died_while_nothing_was_played_is_replaced_silently() -> None:
+    env = coin()
+    told = env.reset(seed=0)
+    jvm_of(env).process.kill()
+    jvm_of(env).process.wait()
+    assert env.reset(seed=0) == told
 
 
 def test_a_call_that_hangs_ends_the_episode_and_the_jvm() -> None:
