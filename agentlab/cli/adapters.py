@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agentlab.cli import output
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder
 from agentlab.cli.output import Column
+
+if TYPE_CHECKING:
+    from trainers.adapters import AdapterRecord
 
 app = typer.Typer(no_args_is_help=True, help="List, inspect, promote and roll back adapters.")
 
@@ -39,15 +42,12 @@ def list_(lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
     )
 
 
-def _row(record: Any, serving: str | None) -> dict[str, Any]:
-    row = output.row_of(record)
-    row["serving"] = row["id"] == serving
-    return row
+def _row(record: AdapterRecord, serving: str | None) -> dict[str, Any]:
+    return record.model_dump(mode="json") | {"serving": record.id == serving}
 
 
-def _reason(gate: Any) -> str:
-    data = output.row_of(gate) if gate else {}
-    return output.one_line(str(data.get("reason", "")), 120)
+def _reason(gate: dict[str, Any] | None) -> str:
+    return gate["reason"] if gate else "has not stood at a gate"
 
 
 @app.command()
@@ -60,23 +60,31 @@ def show(adapter: Id, lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
     if json:
         output.as_json(row)
         return
-    lineage, gate = row.pop("lineage", None), row.pop("gate", None)
-    row["created_at"] = output.ago(row["created_at"])
-    output.facts(row.items())
-    for title, part in (("Lineage", lineage), ("Gate", gate)):
-        if part:
-            output.say("")
-            output.say(title, "bold")
-            output.facts((name, _short(value)) for name, value in output.row_of(part).items())
+    lineage, gate = row.pop("lineage"), row.pop("gate")
+    output.facts((row | {"created_at": output.ago(row["created_at"])}).items())
+    output.say("")
+    output.say("Lineage", "bold")
+    output.facts((name, _short(value)) for name, value in lineage.items())
+    output.say("")
+    output.say("Gate", "bold")
+    output.say(_reason(gate))
+    if gate:
+        output.facts((name, _pairs(part)) for name, part in gate["envs"].items())
 
 
 def _short(value: Any) -> object:
     """A long list of ids as its length and its beginning."""
-    if isinstance(value, (list, tuple)) and len(value) > 6:
+    if isinstance(value, list) and len(value) > 6:
         return f"{len(value)}: {', '.join(str(item) for item in value[:4])}, … (--json has all)"
-    if isinstance(value, dict):
-        return "  ".join(f"{name} {Column(name, digits=3).cell(item)}" for name, item in value.items())
     return value
+
+
+def _pairs(part: dict[str, Any]) -> str:
+    """The paired comparison on one environment."""
+    return (
+        f"{part['n']} pairs: both won {part['both']}, only the adapter {part['only_a']}, "
+        f"only the incumbent {part['only_b']}, neither {part['neither']}"
+    )
 
 
 @app.command()
@@ -90,7 +98,7 @@ def promote(
 
     with Lab.open(lab) as opened:
         record = opened.adapters.get(adapter)
-        opened.adapters.promote(record.id, record.gate, force=force)
+        opened.adapters.promote(record.id, force=force)
     output.say(f"{record.id} serves now. `agentlab adapters rollback` undoes it.")
 
 

@@ -192,6 +192,7 @@ def health(lab: Path) -> Iterator[Finding]:
         yield Finding("lab", "ok", f"none at {lab}", "")
         return
     from agentlab.lab import Lab
+    from trainers.errors import BadAdapter
 
     with Lab.open(lab, write=False) as opened:
         database = opened.database
@@ -204,10 +205,12 @@ def health(lab: Path) -> Iterator[Finding]:
             yield Finding("database", "ok", f"{played} episodes, {database.count_reflections()} reflections")
         records, serving = opened.adapters.list(), opened.adapters.serving()
         for record in records:
-            if not any((opened.folder / record.path).rglob("*.safetensors")):
+            try:
+                opened.adapters.folder_of(record.id)
+            except BadAdapter as error:
                 verdict: Verdict = "problem" if record.id == serving else "warning"
                 yield Finding(
-                    record.id, verdict, f"its weights are gone from {record.path}", "train it again or roll back"
+                    record.id, verdict, str(error), "agentlab adapters rollback" if record.id == serving else ""
                 )
         yield Finding("adapters", "ok", f"{len(records)}; serving: {serving or 'the base model'}")
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from agentlab.cli import app, play
+from agentlab.config import LabConfig
 from agentlab.engines.base import Conversation
+from agentlab.lab import Lab
 from environments import Task, make
 
 RUNNER = CliRunner()
@@ -120,3 +123,13 @@ def test_bad_input_is_one_line_with_the_remedy(arguments: list[str], part: str) 
     assert result.exit_code == 2
     assert part in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_the_ranking_comes_from_the_labs_own_model(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "lab"
+    with Lab.open(folder, create=True, config=LabConfig(model=str(tiny_model), embedder="hashing")) as opened:
+        assert opened.serving() is None
+    shown = typed("?", ":quit", arguments=["toy/doors", "--seed", "3", "--lab", str(folder)])
+    rows = [line.split() for line in shown.splitlines() if line.strip()[:1].isdigit()]
+    assert len(rows) == 5
+    assert sum(float(row[-2]) for row in rows) == pytest.approx(1.0, abs=0.01)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agentlab.cli import app, rounds
+from agentlab.config import LabConfig
+from agentlab.errors import BadConfig
+from agentlab.lab import Lab
+from agentlab.rounds import RoundConfig, RoundReport
+from memory.records import Episode
+
+RUNNER = CliRunner()
+
+
+def report(number: int, *, promoted: bool, **settings: object) -> RoundReport:
+    return RoundReport(
+        id=f"round-{number}",
+        number=number,
+        config=RoundConfig.model_validate({"envs": ["toy/doors"], **settings}),
+        phase="done",
+        collected={"random": {"tasks": 9, "won": 7}},
+        selected={"toy/doors": 6},
+        left_out={"duplicate": 1},
+        adapter=f"ad-{number}",
+        training={"steps": 12, "last_loss": 0.25},
+        gate={"reason": "p = 0.001"},
+        promoted=promoted,
+    )
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    folder = tmp_path / "lab"
+    with Lab.open(folder, create=True, config=LabConfig(embedder="hashing")) as opened:
+        for found in (report(1, promoted=True, seeds=7), report(2, promoted=False, seeds=7)):
+            opened.database.put_round(found.id, found.model_dump(mode="json"))
+    return folder
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[RoundConfig]:
+    """The settings with which rounds were asked for; none of them is really run."""
+    asked: list[RoundConfig] = []
+
+    def round(self: Lab, config: RoundConfig) -> RoundReport:
+        asked.append(config)
+        return report(len(asked), promoted=len(asked) == 1)
+
+    monkeypatch.setattr(Lab, "round", round)
+    return asked
+
+
+def agentlab(lab: Path, *arguments: str) -> Result:
+    return RUNNER.invoke(app, [*arguments, "--lab", str(lab)])
+
+
+def test_rounds_are_listed_the_oldest_first(lab: Path) -> None:
+    rows = json.loads(agentlab(lab, "rounds", "list", "--json").stdout)
+    assert [(row["id"], row["promoted"]) for row in rows] == [("round-1", True), ("round-2", False)]
+    shown = agentlab(lab, "rounds", "list").stdout
+    assert "random 7/9" in shown
+    assert "ad-2" in shown
+
+
+def test_a_lab_without_rounds_says_how_to_run_one(tmp_path: Path) -> None:
+    with Lab.open(tmp_path / "lab", create=True):
+        pass
+    assert "agentlab rounds run" in agentlab(tmp_path / "lab", "rounds", "list").stdout
+
+
+def test_one_round_is_shown_with_its_verdict(lab: Path) -> None:
+    shown = agentlab(lab, "rounds", "show", "2").stdout
+    for part in ("random: 7 of 9 games won", "duplicate 1", "last_loss 0.250", "p = 0.001", "Rejected"):
+        assert part in shown
+    assert json.loads(agentlab(lab, "rounds", "show", "round-1", "--json").stdout)["adapter"] == "ad-1"
+
+
+@pytest.mark.parametrize(("id", "part"), [("round-3", "did you mean 'round-"), ("x", "`agentlab rounds list`")])
+def test_an_unknown_round_is_one_line(lab: Path, id: str, part: str) -> None:
+    result = agentlab(lab, "rounds", "show", id)
+    assert result.exit_code == 2
+    assert part in result.stderr
+
+
+def test_another_round_has_the_settings_of_the_last_one(lab: Path, asked: list[RoundConfig]) -> None:
+    result = agentlab(lab, "rounds", "run", "--gate-seeds", "3", "--count", "2")
+    assert result.exit_code == 0, result.output
+    assert [(config.envs, config.seeds, config.gate_seeds) for config in asked] == [(["toy/doors"], 7, 3)] * 2
+    assert "Promoted" in result.stdout
+    assert "Rejected" in result.stdout
+
+
+def test_named_environments_begin_with_the_defaults(lab: Path, asked: list[RoundConfig]) -> None:
+    agentlab(lab, "rounds", "run", "toy/doors", "--collect", "both", "--json")
+    assert asked == [RoundConfig(envs=["toy/doors"], collect="both")]
+
+
+def test_settings_can_come_from_a_file(tmp_path: Path, asked: list[RoundConfig]) -> None:
+    file = tmp_path / "round.toml"
+    file.write_text('envs = ["toy/doors"]\nseeds = 5\n[training]\nepochs = 3\n')
+    result = agentlab(tmp_path / "new", "rounds", "run", "--config", str(file), "--seeds", "6")
+    assert result.exit_code == 0, result.output
+    assert (asked[0].seeds, asked[0].training.epochs) == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [("seeds = 0\nenvs = ['toy/doors']", "seeds"), ("speed = 3\nenvs = ['toy/doors']", "speed"), ("envs =", "TOML")],
+)
+def test_a_bad_setting_is_one_line_that_names_file_and_field(tmp_path: Path, content: str, part: str) -> None:
+    file = tmp_path / "round.toml"
+    file.write_text(content)
+    result = agentlab(tmp_path / "new", "rounds", "run", "--config", str(file))
+    assert result.exit_code == 2
+    assert part in result.stderr
+    assert "round.toml" in result.stderr
+
+
+def test_a_round_needs_an_environment(tmp_path: Path) -> None:
+    with Lab.open(tmp_path / "lab", create=True) as opened, pytest.raises(BadConfig, match="needs an environment"):
+        rounds.settings(opened, None, None, {})
+
+
+def test_an_unknown_environment_is_refused_before_a_lab_is_made(tmp_path: Path) -> None:
+    result = agentlab(tmp_path / "lab", "rounds", "run", "toy/dors")
+    assert result.exit_code == 2
+    assert "did you mean" in result.stderr
+    assert not (tmp_path / "lab").exists()
+
+
+def test_distil_takes_what_was_won_and_collects_nothing(lab: Path, asked: list[RoundConfig]) -> None:
+    result = agentlab(lab, "distill")
+    assert result.exit_code == 2
+    assert "nothing to distil" in result.stderr
+    with Lab.open(lab) as opened:
+        opened.database.put_episode(Episode(id="e", run="r", env="toy/doors", split="train", seed=0, status="won"))
+    result = agentlab(lab, "distill", "--gate-seeds", "4")
+    assert result.exit_code == 0, result.output
+    assert [(config.envs, config.collect, config.gate_seeds) for config in asked] == [(["toy/doors"], "none", 4)]
