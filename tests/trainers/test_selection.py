@@ -1,0 +1,114 @@
+"""Which episodes are trained on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from memory.records import Episode
+from trainers.selection import SelectionConfig, select, start_of, survey
+
+MakeEpisode = Callable[..., Episode]
+
+
+def ids(episodes: list[Episode], config: SelectionConfig | None = None, seed: int = 0, **held: object) -> list[str]:
+    chosen = select(episodes, config or SelectionConfig(cap_per_task=10), seed, **held)  # type: ignore[arg-type]
+    return [item.episode.id for item in chosen]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"status": "lost"}, "not won"),
+        ({"status": "truncated"}, "not won"),
+        ({"status": "errored"}, "errored"),
+        ({"split": "test"}, "not of the train fold"),
+        ({"split": "dev"}, "not of the train fold"),
+        ({"actions": ()}, "no actions"),
+        ({"trial": 4}, "won too late"),
+        ({"start": "A cellar."}, "begins like a held-out game"),
+    ],
+)
+def test_what_must_not_be_trained_on_is_left_out_and_counted(
+    make_episode: MakeEpisode, fields: dict[str, object], reason: str
+) -> None:
+    config = SelectionConfig(max_trial=3)
+    held_out = [("Find the coin.\n", "A cellar. ")]
+    result = survey([make_episode("good"), make_episode("bad", **fields)], config, 0, held_out=held_out)
+    assert [item.episode.id for item in result.selected] == ["good"]
+    assert result.left_out == {reason: 1}
+
+
+def test_the_lowest_trial_of_a_task_is_preferred(make_episode: MakeEpisode) -> None:
+    episodes = [make_episode(f"t{trial}", actions=(f"go {trial}",), trial=trial) for trial in (3, 1, 2)]
+    assert ids(episodes, SelectionConfig(cap_per_task=1)) == ["t1"]
+    assert ids(episodes) == ["t1", "t2", "t3"]
+
+
+def test_the_same_game_played_the_same_way_is_taken_once(make_episode: MakeEpisode) -> None:
+    result = survey([make_episode("a", seed=1), make_episode("b", seed=2)], SelectionConfig(), 0)
+    assert len(result.selected) == 1 and result.left_out == {"duplicate": 1}
+
+
+def test_the_same_actions_in_another_game_are_no_duplicate(make_episode: MakeEpisode) -> None:
+    assert len(ids([make_episode("a"), make_episode("b", start="A cellar.")])) == 2
+
+
+def test_a_minimised_episode_takes_the_place_of_the_one_it_came_from(make_episode: MakeEpisode) -> None:
+    long = make_episode("long", actions=("north", "south", "take coin"))
+    short = make_episode("short", actions=("take coin",), minimised_from="long")
+    result = survey([long, short], SelectionConfig(), 0)
+    assert [item.episode.id for item in result.selected] == ["short"]
+    assert result.left_out == {"minimised": 1}
+
+
+def test_environments_and_tasks_are_capped(make_episode: MakeEpisode) -> None:
+    episodes = [
+        make_episode(f"{env}-{seed}-{n}", env=env, seed=seed, actions=(f"go {n}",), start=f"Start {seed}.")
+        for env in ("a", "b")
+        for seed in range(5)
+        for n in range(4)
+    ]
+    result = survey(episodes, SelectionConfig(cap_per_task=2, cap_per_env=6), 0)
+    assert len(result.selected) == 12
+    per_task: dict[str, int] = {}
+    for item in result.selected:
+        per_task[item.episode.task_id] = per_task.get(item.episode.task_id, 0) + 1
+    assert max(per_task.values()) == 2
+    assert sum(result.left_out.values()) == 40 - 12
+    assert len(ids(episodes, SelectionConfig(cap_per_task=2, cap_per_env=None))) == 20
+
+
+def test_ties_are_broken_by_the_seed_and_not_by_the_order_of_arrival(make_episode: MakeEpisode) -> None:
+    episodes = [make_episode(f"e{n}", actions=(f"go {n}",)) for n in range(12)]
+    config = SelectionConfig(cap_per_task=3)
+    shuffled = list(episodes)
+    random.Random(5).shuffle(shuffled)
+    assert ids(episodes, config, 1) == ids(shuffled, config, 1)
+    assert len({tuple(ids(episodes, config, seed)) for seed in range(8)}) > 1
+
+
+def test_a_longer_solution_is_as_likely_as_a_short_one(make_episode: MakeEpisode) -> None:
+    episodes = [make_episode("short", actions=("a",)), make_episode("long", actions=("a",) * 9)]
+    picked = [ids(episodes, SelectionConfig(cap_per_task=1), seed)[0] for seed in range(60)]
+    assert 15 < picked.count("long") < 45
+
+
+def test_an_episode_given_twice_counts_once(make_episode: MakeEpisode) -> None:
+    assert ids([make_episode("a"), make_episode("a")]) == ["a"]
+
+
+def test_every_environment_can_be_given_the_same_weight(make_episode: MakeEpisode) -> None:
+    episodes = [make_episode("a1", env="a"), *(make_episode(f"b{n}", env="b", seed=n, start=f"{n}") for n in range(3))]
+    chosen = select(episodes, SelectionConfig(balance=True), 0)
+    weights = {item.episode.id: item.weight for item in chosen}
+    assert weights["a1"] == pytest.approx(2.0)
+    assert weights["b0"] + weights["b1"] + weights["b2"] == pytest.approx(2.0)
+    assert {item.weight for item in select(episodes, SelectionConfig(), 0)} == {1.0}
+
+
+def test_a_start_is_the_goal_and_the_first_observation(make_episode: MakeEpisode) -> None:
+    assert start_of(make_episode(goal=" Win. ", start="A hut.\n")) == ("Win.", "A hut.")
+    assert start_of(make_episode(actions=())) == ("Find the coin.", "")
