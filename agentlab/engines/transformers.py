@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,23 @@ def _dtype(dtype: torch.dtype | str) -> torch.dtype:
     return dtype if isinstance(dtype, torch.dtype) else {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Loading takes a moment: a bar of its own would tear the progress display of whoever is working."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            # peft reads an attribute that transformers is about to rename.
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 class CachedConversation(Conversation):
     """A transcript with its tokens and its key/value cache.
 
@@ -41,6 +60,7 @@ class CachedConversation(Conversation):
         self.head_length = len(self.token_ids)
         self.turn_starts: list[int] = []
         self.cache: Any = None
+        self.model: Any = None  # the one that filled the cache
         self.seen: list[int] = []
         self.pending: list[int] = list(self.token_ids)
 
@@ -64,19 +84,19 @@ class CachedConversation(Conversation):
 
         Half of the window is freed at once, so that a long episode does not pay for a rebuild at every step.
         """
-        if len(self.seen) + len(self.pending) + needed <= limit:
+        if len(self.seen) + len(self.pending) + needed <= limit or not self.turn_starts:
             return
         from trainers.examples import drop_oldest
 
         borders = [*self.turn_starts, len(self.token_ids)]
         lengths = [after - before for before, after in zip(borders, borders[1:], strict=False)]
-        dropped = drop_oldest(lengths, self.head_length, max(limit // 2, self.head_length + lengths[-1]))
+        dropped = drop_oldest(lengths, self.head_length, min(limit // 2, limit - needed))
         kept = self.token_ids[self.turn_starts[dropped] :] if dropped else self.token_ids[self.head_length :]
         self.cache, self.seen = None, []
         self.pending = [*self.token_ids[: self.head_length], *kept]
 
     def close(self) -> None:
-        self.cache = None
+        self.cache = self.model = None
 
 
 class TransformersEngine:
@@ -121,11 +141,12 @@ class TransformersEngine:
     def _load(self, adapter: Path | None) -> Any:
         from transformers import AutoModelForCausalLM
 
-        model = AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32, attn_implementation="sdpa")
-        if adapter is not None:
-            from peft import PeftModel
+        with _quiet():
+            model = AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32, attn_implementation="sdpa")
+            if adapter is not None:
+                from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+                model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
         return model.to(self.device, self.dtype).eval().requires_grad_(False)
 
     def use(self, adapter: str | None, folder: Path | None = None) -> None:
@@ -190,10 +211,14 @@ class TransformersEngine:
         """Log-probabilities (1 + nodes, vocabulary), float32, at the conversation's end and at every node."""
         from transformers import DynamicCache
 
-        if conversation.cache is None:
+        if conversation.cache is None or conversation.model is not self.model:
             conversation.pending = [*conversation.seen, *conversation.pending]
             conversation.seen = []
-            conversation.cache = DynamicCache(config=self.model.config)
+            conversation.cache, conversation.model = DynamicCache(config=self.model.config), self.model
+        elif not conversation.pending:
+            # Asked again about the same moment: what follows its last token was not kept, so that token is read again.
+            conversation.pending = [conversation.seen.pop()]
+            conversation.cache.crop(-1)
         past, fresh, nodes = len(conversation.seen), len(conversation.pending), len(tree)
         total = past + fresh
         allowed = torch.zeros(fresh + nodes, total + nodes, dtype=torch.bool)

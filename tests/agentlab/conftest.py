@@ -1,0 +1,85 @@
+"""What the tests of the top floor share: a player that reads notes, and labs of the toy game."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab.config import LabConfig
+from agentlab.engines.scripted import ScriptedEngine
+from agentlab.lab import Lab
+from agentlab.progress import Progress
+from environments import Task
+
+
+def reads_notes(transcript: str, command: str) -> float:
+    """A score that wins the toy game: read the note, open the door that it names, take the coin."""
+    last = transcript.rstrip(">").rstrip().splitlines()[-1]
+    if command == "take coin":
+        return 0.0
+    if command.startswith("open "):
+        return 0.0 if f"the {command.removeprefix('open ')} is safe" in last else -9.0
+    return -1.0 if command == "read note" else -5.0
+
+
+@pytest.fixture
+def note_reader() -> ScriptedEngine:
+    """An engine that wins the toy game in five steps."""
+    return ScriptedEngine(reads_notes)
+
+
+@pytest.fixture
+def task() -> Callable[..., Task]:
+    """Makes a task of the toy game."""
+
+    def made(seed: int = 0, split: str = "train", env: str = "toy/doors") -> Task:
+        return Task(env=env, split=split, seed=seed)  # type: ignore[arg-type]
+
+    return made
+
+
+class Told(Progress):
+    """Keeps what it is told, as (event, stage or message)."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.stages: dict[str, tuple[int, int]] = {}
+        self.finished: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.messages.append(message)
+
+    def start(self, stage: str, total: int) -> None:
+        self.stages[stage] = (0, total)
+
+    def advance(self, stage: str, units: int = 1, note: str = "") -> None:
+        done, total = self.stages[stage]
+        self.stages[stage] = (done + units, total)
+
+    def finish(self, stage: str, note: str = "") -> None:
+        self.finished.append(stage)
+
+
+@pytest.fixture
+def told() -> Told:
+    """A progress that remembers."""
+    return Told()
+
+
+@pytest.fixture
+def open_lab(tmp_path: Path, note_reader: ScriptedEngine) -> Iterator[Callable[..., Lab]]:
+    """Opens a lab (by default always the same one) without a model and with the hashing embedder."""
+    opened: list[Lab] = []
+
+    def open_it(name: str = "lab", engine: Any = note_reader, progress: Progress | None = None, **config: Any) -> Lab:
+        settings = LabConfig(embedder="hashing", model="scripted", threads=1, **config)
+        lab = Lab.open(tmp_path / name, create=True, config=settings, engine=engine, progress=progress)
+        opened.append(lab)
+        return lab
+
+    yield open_it
+    for lab in opened:
+        lab.close()

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from agentlab.engines.base import Engine
+from agentlab.engines.transformers import CachedConversation, TransformersEngine, best_dtype
+from agentlab.engines.tree import TokenTree
+from memory import rendering
+from memory.records import Episode, Step
+from trainers import canary as canaries
+from trainers.canary import Canary
+from trainers.errors import BadAdapter, CanaryFailed
+from trainers.examples import from_episode
+
+COMMANDS = ["look", "open black door", "open blue door", "open blue", "read note", "take coin", "jump ✓"]
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> TransformersEngine:
+    return TransformersEngine(tiny_model, dtype="float32", device="cpu")
+
+
+def naive(engine: TransformersEngine, ids: list[int], command: str) -> float:
+    """The log-probability of a command by one plain forward pass over everything."""
+    tail = [*engine.tokenize(rendering.action(command)), *engine.tokenize(rendering.LINE_END)]
+    with torch.inference_mode():
+        logits = engine.model(input_ids=torch.tensor([[*ids, *tail]])).logits[0].float().log_softmax(-1)
+    return sum(float(logits[len(ids) + at - 1, token]) for at, token in enumerate(tail))
+
+
+def played(engine: TransformersEngine, turns: int, hints: str = "") -> CachedConversation:
+    """A conversation in which `turns` commands were scored and taken."""
+    conversation = engine.conversation("Find the coin.", hints)
+    conversation.observe("You are in the attic. You see a note.")
+    for turn in range(turns):
+        engine.score(conversation, COMMANDS)
+        conversation.act(COMMANDS[turn % len(COMMANDS)])
+        conversation.observe(f"The note says: the {'blue' if turn % 2 else 'red'} door is safe.")
+    return conversation
+
+
+def test_it_is_an_engine_named_after_its_folder(engine: TransformersEngine) -> None:
+    assert isinstance(engine, Engine)
+    assert (engine.name, engine.adapter, engine.can_write) == ("tiny-llama", None, True)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 4])
+def test_scores_are_those_of_one_plain_pass_per_candidate(engine: TransformersEngine, turns: int) -> None:
+    conversation = played(engine, turns, hints="- Read the note first.")
+    scores = engine.score(conversation, COMMANDS)
+    assert scores == pytest.approx([naive(engine, conversation.token_ids, c) for c in COMMANDS], abs=1e-4)
+    assert len(set(scores)) == len(COMMANDS)
+
+
+def test_scoring_leaves_no_trace_of_the_candidates(engine: TransformersEngine) -> None:
+    conversation = played(engine, 1)
+    first = engine.score(conversation, COMMANDS)
+    engine.score(conversation, ["sing a song", "open the red door"])
+    assert engine.score(conversation, COMMANDS) == pytest.approx(first, abs=1e-4)
+
+
+def test_equal_candidates_have_equal_scores_and_one_candidate_is_enough(engine: TransformersEngine) -> None:
+    conversation = played(engine, 1)
+    first, second = engine.score(conversation, ["look", "look"])
+    assert first == second == pytest.approx(engine.score(conversation, ["look"])[0], abs=1e-4)
+
+
+def test_a_step_pays_for_its_new_tokens_only(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    conversation = played(engine, 3)
+    engine.score(conversation, ["look"])
+    conversation.act("look")
+    conversation.observe("Dark.")
+    new, run = len(conversation.pending), []
+    forward = engine.model.model.forward
+
+    def counted(input_ids: torch.Tensor, **rest: object) -> object:
+        run.append(input_ids.shape[1])
+        return forward(input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(engine.model.model, "forward", counted)
+    engine.score(conversation, ["look"])
+    inner = len(engine.command_tokens("look")) - 1
+    assert run == [new + inner]
+
+
+def test_the_tokens_of_a_conversation_are_those_that_training_makes(engine: TransformersEngine) -> None:
+    conversation = played(engine, 2)
+    observations = ["You are in the attic. You see a note.", "The note says: the red door is safe."]
+    steps = [
+        Step(index=at, observation=seen, state="", admissible=COMMANDS, action=action, result="", next_state="")
+        for at, (seen, action) in enumerate(zip(observations, COMMANDS, strict=False))
+    ]
+    episode = Episode(id="e", run="r", env="x", split="train", seed=0, goal="Find the coin.", steps=steps)
+    example = from_episode(episode, engine.tokenize)
+    assert conversation.token_ids[: len(example)] == example.token_ids
+    assert conversation.action_spans == example.spans
+    played_text = engine.tokenizer.decode(conversation.token_ids)
+    assert played_text == conversation.text
+
+
+def test_the_log_probability_of_what_was_chosen_can_be_asked_later(engine: TransformersEngine) -> None:
+    conversation = played(engine, 0)
+    score = engine.score(conversation, ["read note"])[0]
+    conversation.act("read note")
+    assert engine.logprob(conversation.token_ids, conversation.action_spans) == pytest.approx(score, abs=1e-4)
+
+
+def test_a_full_window_drops_the_oldest_turns_and_keeps_the_head(tiny_model: Path) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=160)
+    conversation = engine.conversation("Find the coin.", "- Read the note first.")
+    head = conversation.head_length
+    for turn in range(20):
+        conversation.observe(f"You are in the attic, for the {turn}th time. You see a note.")
+        scores = engine.score(conversation, COMMANDS)
+        kept = conversation.seen
+        assert len(kept) <= 160
+        assert kept[:head] == conversation.token_ids[:head]
+        # What is kept behind the head begins at a border between turns.
+        start = len(conversation.token_ids) - (len(kept) - head)
+        assert start in conversation.turn_starts
+        assert kept[head:] == conversation.token_ids[start:]
+        assert scores == pytest.approx([naive(engine, kept, command) for command in COMMANDS], abs=1e-3)
+        conversation.act("look")
+    assert len(conversation.token_ids) > 2 * 160
+    assert len(conversation.action_spans) == 20
+
+
+def test_many_candidates_count_as_part_of_the_window(tiny_model: Path) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=160)
+    conversation = engine.conversation("Find the coin.")
+    commands = [f"open the {first}{second}" for first in "abcdefghijklmnopqrst" for second in "klmn"]
+    nodes = len(TokenTree.of([engine.command_tokens(command) for command in commands]))
+    assert 80 < nodes < 120
+    for turn in range(8):
+        conversation.observe(f"Room number {turn}.")
+        engine.score(conversation, commands)
+        assert len(conversation.seen) + nodes <= 160
+        conversation.act("look")
+
+
+def test_the_window_is_never_larger_than_the_models_own(tiny_model: Path) -> None:
+    assert TransformersEngine(tiny_model, context=1_000_000, dtype="float32", device="cpu").context == 2048
+
+
+def test_a_closed_conversation_gives_its_cache_back_and_can_be_read(engine: TransformersEngine) -> None:
+    conversation = played(engine, 1)
+    conversation.close()
+    assert conversation.cache is None
+    assert conversation.text.startswith("Task: Find the coin.")
+    assert engine.score(conversation, ["look"]) == pytest.approx(
+        [naive(engine, conversation.token_ids, "look")], abs=1e-4
+    )
+
+
+@pytest.fixture
+def adapter(tiny_model: Path, tmp_path: Path, engine: TransformersEngine) -> Callable[..., Path]:
+    """Makes a LoRA adapter that changes something, with a canary that is right unless told otherwise."""
+
+    def made(name: str = "adapter", seed: int = 1, off_by: float = 0.0) -> Path:
+        from peft import LoraConfig, get_peft_model
+        from transformers import AutoModelForCausalLM
+
+        base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # peft's own
+                model = get_peft_model(base, config)
+        folder = tmp_path / name
+        model.save_pretrained(str(folder), save_embedding_layers=False)
+        ids, spans = engine.tokenize("Task: Find the coin.\n> look\n"), [(4, 9)]
+        merged = model.merge_and_unload().eval()
+        scored = engine.logprob(ids, spans, merged)
+        canary = Canary(
+            token_ids=ids,
+            spans=spans,
+            base_logprob=engine.logprob(ids, spans),
+            adapter_logprob=scored + off_by,
+            base="any",
+        )
+        canary.save(folder / "canary.json")
+        return folder
+
+    return made
+
+
+def test_an_adapter_is_on_after_use_and_off_after_use_of_none(tiny_model: Path, adapter: Callable[..., Path]) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
+    folder = adapter()
+    base = engine.score(played(engine, 0), COMMANDS)
+    engine.use("ad-1", folder)
+    assert engine.adapter == "ad-1"
+    recorded = canaries.load(folder / "canary.json")
+    assert engine.logprob(recorded.token_ids, recorded.spans) == pytest.approx(recorded.adapter_logprob, abs=1e-2)
+    changed = engine.score(played(engine, 0), COMMANDS)
+    assert max(abs(a - b) for a, b in zip(base, changed, strict=True)) > 0.01
+    engine.use(None)
+    assert engine.score(played(engine, 0), COMMANDS) == base
+
+
+def test_an_adapter_that_does_not_sing_is_refused_and_the_base_keeps_serving(
+    tiny_model: Path, adapter: Callable[..., Path]
+) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
+    base = engine.score(played(engine, 0), COMMANDS)
+    with pytest.raises(CanaryFailed, match="canary scored"):
+        engine.use("ad-1", adapter(off_by=50.0))
+    assert engine.adapter is None
+    assert engine.score(played(engine, 0), COMMANDS) == base
+
+
+def test_an_adapter_without_its_canary_is_refused(tiny_model: Path, adapter: Callable[..., Path]) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
+    folder = adapter()
+    (folder / "canary.json").unlink()
+    with pytest.raises(BadAdapter, match="canary"):
+        engine.use("ad-1", folder)
+    with pytest.raises(ValueError, match="its folder is needed"):
+        engine.use("ad-2")
+    assert engine.adapter is None
+
+
+def test_loading_draws_no_bar_and_warns_of_nothing(
+    tiny_model: Path, adapter: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = adapter()
+    capfd.readouterr()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TransformersEngine(tiny_model, dtype="float32", device="cpu").use("ad-1", folder)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_few_models_are_kept_in_memory_and_the_base_is_always_one(
+    tiny_model: Path, adapter: Callable[..., Path]
+) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
+    folders = {f"ad-{seed}": adapter(f"ad-{seed}", seed) for seed in range(1, 5)}
+    for name, folder in folders.items():
+        engine.use(name, folder)
+    assert len(engine._models) <= 3
+    assert {None, "ad-4"} <= set(engine._models)
+    engine.use("ad-1", folders["ad-1"])
+    assert engine.adapter == "ad-1"
+
+
+def test_a_conversation_that_meets_another_adapter_is_read_again(
+    tiny_model: Path, adapter: Callable[..., Path]
+) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
+    conversation = played(engine, 2)
+    engine.score(conversation, COMMANDS)
+    engine.use("ad-1", adapter())
+    scores = engine.score(conversation, COMMANDS)
+    assert scores == pytest.approx([naive(engine, conversation.token_ids, c) for c in COMMANDS], abs=1e-4)
+
+
+def test_writing_is_repeatable_greedily_and_by_seed(engine: TransformersEngine) -> None:
+    greedy = [engine.generate("Find the coin.", max_tokens=6) for _ in range(2)]
+    assert greedy[0] == greedy[1]
+    before = torch.get_rng_state()
+    sampled = [engine.generate("Find it.", max_tokens=12, temperature=1.5, seed=seed) for seed in (3, 3, 4)]
+    assert sampled[0] == sampled[1] != sampled[2]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_chat_model_is_asked_through_its_template(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
+    engine.tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %} =>"
+    asked: list[str] = []
+    generate = engine.model.generate
+
+    def heard(ids: torch.Tensor, **settings: object) -> object:
+        asked.append(engine.tokenizer.decode(ids[0]))
+        return generate(ids, **settings)
+
+    monkeypatch.setattr(engine.model, "generate", heard)
+    engine.generate("Hello?", max_tokens=2)
+    assert asked == ["[user] Hello? =>"]
+
+
+def test_a_prompt_longer_than_the_window_keeps_its_end(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=64)
+    asked: list[str] = []
+    generate = engine.model.generate
+
+    def heard(ids: torch.Tensor, **settings: object) -> object:
+        asked.append(engine.tokenizer.decode(ids[0]))
+        assert ids.shape[1] + 16 <= 64
+        return generate(ids, **settings)
+
+    monkeypatch.setattr(engine.model, "generate", heard)
+    engine.generate("read note " * 100 + "The end?", max_tokens=16)
+    assert asked[0].endswith("The end?")
+
+
+def test_the_number_format_is_the_fast_one_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert best_dtype("cpu") is torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    assert best_dtype("cpu") is torch.float32
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert best_dtype("cuda") is torch.float16
+
+
+def test_threads_are_set_when_asked_for(tiny_model: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        TransformersEngine(tiny_model, dtype=torch.bfloat16, device="cpu", threads=1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
