@@ -1,0 +1,203 @@
+"""A job is a folder: written whole, checked when read, run by one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainers import job
+from trainers.errors import (
+    DiskFull,
+    JobBusy,
+    JobExists,
+    MissingDependency,
+    NotAJob,
+    NothingToTrain,
+    TrainersError,
+    WrongBase,
+)
+from trainers.examples import Example
+from trainers.weights import BaseRef
+
+CONFIG = job.JobConfig(base=BaseRef(name="tiny", fingerprint="f" * 64))
+
+
+def test_a_job_reads_back_as_it_was_written(tmp_path: Path, some_examples: list[Example]) -> None:
+    lineage = job.Lineage(round="round-1", episodes=["e0"], seeds=[1])
+    made = job.create(tmp_path / "job", CONFIG, some_examples, lineage)
+    read = job.load(tmp_path / "job")
+    assert (read.config, read.examples, read.lineage, read.id) == (CONFIG, some_examples, lineage, made.id)
+    assert not read.done and job.result(tmp_path / "job") is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job"]
+
+
+def test_making_the_same_job_again_changes_nothing(tmp_path: Path, some_examples: list[Example]) -> None:
+    first = job.create(tmp_path, CONFIG, some_examples)
+    moved = CONFIG.model_copy(update={"base": CONFIG.base.model_copy(update={"path": "/elsewhere"})})
+    assert job.create(tmp_path, moved, some_examples).id == first.id
+    assert job.load(tmp_path).config == CONFIG
+
+
+@pytest.mark.parametrize("change", ["config", "examples"])
+def test_a_folder_is_never_given_to_another_job(tmp_path: Path, some_examples: list[Example], change: str) -> None:
+    job.create(tmp_path, CONFIG, some_examples)
+    config = CONFIG.model_copy(update={"seed": 1}) if change == "config" else CONFIG
+    with pytest.raises(JobExists, match="another training job"):
+        job.create(tmp_path, config, some_examples if change == "config" else some_examples[1:])
+
+
+def test_a_job_without_loss_is_refused(tmp_path: Path) -> None:
+    mute = Example(token_ids=[1, 2], weights=[0.0, 0.0], episode="e", task="t")
+    with pytest.raises(NothingToTrain, match="collect won episodes first"):
+        job.create(tmp_path / "job", CONFIG, [mute])
+    assert not (tmp_path / "job").exists()
+
+
+@pytest.mark.parametrize("damage", ["nothing", "missing", "half a line", "unknown setting"])
+def test_a_folder_that_is_no_job_is_told_so(tmp_path: Path, some_examples: list[Example], damage: str) -> None:
+    folder = tmp_path / "job"
+    if damage != "nothing":
+        job.create(folder, CONFIG, some_examples)
+    if damage == "missing":
+        (folder / "lineage.json").unlink()
+    if damage == "half a line":
+        (folder / "examples.jsonl").write_bytes((folder / "examples.jsonl").read_bytes()[:-20])
+    if damage == "unknown setting":
+        (folder / "job.json").write_text('{"learning_rat": 1}')
+    with pytest.raises(NotAJob, match="is not a training job") as error:
+        job.load(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_a_finished_job_is_not_trained_again(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trainers.training", None)
+    outcome = job.run(trained)
+    assert outcome.adapter == trained / "adapter" and job.load(trained).done
+    assert outcome.report.steps == 10 and len(outcome.report.losses) == 10
+
+
+def test_a_finished_job_that_lost_its_report_says_what_to_do(trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "job"))
+    (folder / "report.json").unlink()
+    with pytest.raises(NotAJob, match="delete `done`"):
+        job.result(folder)
+
+
+def test_a_job_in_the_hands_of_another_process_is_left_alone(tmp_path: Path, some_examples: list[Example]) -> None:
+    import fcntl
+
+    job.create(tmp_path, CONFIG, some_examples)
+    with open(tmp_path / "lock", "w", encoding="utf-8") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write("4711")
+        other.flush()
+        with pytest.raises(JobBusy, match="process 4711"):
+            job.run(tmp_path)
+
+
+def test_a_job_for_other_weights_does_not_start(tmp_path: Path, some_examples: list[Example], tiny_model: Path) -> None:
+    job.create(tmp_path, CONFIG, some_examples)
+    with pytest.raises(WrongBase):
+        job.run(tmp_path, base=tiny_model)
+
+
+def test_a_missing_package_is_named(
+    tmp_path: Path, some_examples: list[Example], config: job.JobConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.create(tmp_path, config, some_examples)
+    monkeypatch.setitem(sys.modules, "trainers.training", None)
+    with pytest.raises(MissingDependency, match="pip install"):
+        job.run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_told_with_its_remedy(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(DiskFull, match="free some space"), job.room_on_disk(tmp_path):
+        raise error
+
+
+def test_a_failed_write_on_a_full_disk_is_known_by_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed")
+    with pytest.raises(RuntimeError, match="PytorchStreamWriter"), job.room_on_disk(tmp_path):
+        raise failed
+
+    class Full:
+        free = 0
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Full)
+    with pytest.raises(DiskFull), job.room_on_disk(tmp_path):
+        raise failed
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), job.room_on_disk(tmp_path):
+        raise PermissionError(errno.EACCES, "no")
+
+
+def test_the_command_prints_the_result_of_a_finished_job(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert job.main([str(trained)]) == 0
+    assert "10 steps" in capsys.readouterr().out
+
+
+def test_the_command_prints_an_error_as_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert job.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_command_says_after_ctrl_c_how_to_go_on(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        options["progress"](1, 10, {"loss": 2.0, "tokens_per_second": 100.0})
+        options["progress"](2, 10, {"loss": 2.0, "tokens_per_second": 100.0})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "run", interrupted)
+    assert job.main([str(trained)]) == 130
+    printed = capsys.readouterr().err
+    assert "goes on" in printed and printed.count("step ") == 1
+
+
+def test_every_error_of_the_package_has_the_same_base() -> None:
+    from trainers import errors
+
+    raised: Sequence[type] = [item for item in vars(errors).values() if isinstance(item, type)]
+    assert all(issubclass(error, TrainersError) and error.__doc__ for error in raised)
+
+
+def test_a_job_needs_neither_a_database_nor_an_index() -> None:
+    code = (
+        "import sys, trainers.job, trainers.training; "
+        "print([m for m in ('sqlite_utils', 'faiss', 'langgraph', 'memory.database') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, trainers; from trainers import JobConfig, AdapterRegistry, select, decide; "
+        "print([m for m in ('torch', 'transformers', 'peft', 'numpy', 'sqlite_utils') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_every_public_name_can_be_imported_and_no_other() -> None:
+    import trainers
+
+    assert all(getattr(trainers, name) for name in trainers.__all__)
+    assert set(trainers.__all__) <= set(dir(trainers))
+    with pytest.raises(AttributeError, match="no attribute 'train'"):
+        trainers.train  # noqa: B018
