@@ -12,7 +12,7 @@ from typing import Any
 
 from agentlab.errors import Stopped
 from agentlab.play import EpisodeState, Play, digest
-from environments import EnvironmentsError
+from environments import EnvironmentDied
 from memory.records import Episode
 
 
@@ -97,7 +97,7 @@ def play_episode(play: Play, graph: Any) -> Episode:
             if unfinished is not None and unfinished.values:
                 graph.checkpointer.delete_thread(play.spec.id)
             graph.invoke({}, config, context=play, durability="async")
-    except EnvironmentsError as error:
+    except EnvironmentDied as error:
         play.fail(str(error))
         play.finish()
         if play.store is not None:

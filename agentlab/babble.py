@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from agentlab.advice import AdviceBook, facts_of
 from agentlab.arms import RANDOM
+from agentlab.play import admissible, blaming
 from agentlab.policy import Policy
 from environments import Task, TextEnv
 from memory.records import Episode, Step, content_id
@@ -26,7 +27,9 @@ class Babbled:
     book: AdviceBook
 
 
-def babble(env: TextEnv, task: Task, *, run: str, trials: int = 30, seed: int = 0, policy: Policy | None = None) -> Babbled:
+def babble(
+    env: TextEnv, task: Task, *, run: str, trials: int = 30, seed: int = 0, policy: Policy | None = None
+) -> Babbled:
     """Try a task at random until it is won, at most `trials` times, guided by what the earlier trials showed."""
     policy = policy or Policy(temperature=1.0, retry_temperature=1.0, growth=0.0)
     book = AdviceBook()
@@ -39,12 +42,11 @@ def babble(env: TextEnv, task: Task, *, run: str, trials: int = 30, seed: int = 
     return Babbled(episode, trial + 1, book)
 
 
-def _trial(
-    env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Policy, book: AdviceBook
-) -> Episode:
+def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Policy, book: AdviceBook) -> Episode:
     rng = random.Random(f"{task.id}|babble|{trial}|{seed}")
     began = time.perf_counter()
-    observation, info = env.start(task)
+    with blaming(env):
+        observation, info = env.start(task)
     episode = Episode(
         id=content_id("ep", run, "babble", task.id, trial, seed),
         run=run,
@@ -61,7 +63,7 @@ def _trial(
     within = AdviceBook()
     ended = False
     while not ended:
-        commands, state = info["admissible_commands"], info["state"]
+        commands, state = admissible(env, info), info["state"]
         merged = [
             first + second
             for first, second in zip(
@@ -71,7 +73,8 @@ def _trial(
             )
         ]
         chosen = policy.choose([0.0] * len(commands), merged, trial, rng)
-        result, reward, terminated, truncated, after = env.step(commands[chosen])
+        with blaming(env):
+            result, reward, terminated, truncated, after = env.step(commands[chosen])
         step = Step.model_construct(
             index=len(episode.steps),
             observation=observation,

@@ -186,8 +186,14 @@ class Lab:
                 self._engine.use(None)
             else:
                 record = self.adapters.get(adapter)
-                self._engine.use(record.id, self.adapters.folder_of(record.id))
+                self._engine.use(record.id, self.adapters.folder_of(record.id, self._fingerprint))
         return self._engine
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        from trainers.weights import fingerprint
+
+        return fingerprint(self.model_folder)
 
     def serving(self) -> str | None:
         """The id of the adapter that serves; None while it is the base."""
@@ -290,17 +296,17 @@ class Lab:
 
         chosen = [self.arm(arm) if isinstance(arm, str) else arm for arm in arms]
         envs = [envs] if isinstance(envs, str) else list(envs)
-        rows = []
+        name = name or f"eval-{split}"
+        about = {"split": split, "seeds": [min(seeds), max(seeds)], "model": self.config.model, "trials": trials}
+        table = Table(envs=envs, rows=[], about=about)
         for arm in chosen:
             many = 1 if arm.engine == "random" else trials
-            results = self.run(envs, split=split, seeds=seeds, trials=many, arm=arm, name=name or f"eval-{split}")
-            rows.append(row(arm.name, results, trials=1))
+            results = self.run(envs, split=split, seeds=seeds, trials=many, arm=arm, name=name)
+            table.rows.append(row(arm.name, results, trials=1))
             if many > 1:
                 suffix = f", {many} trials" if arm.recall else f" + retry, {many} trials"
-                rows.append(row(f"{arm.name}{suffix}", results, trials=many))
-        about = {"split": split, "seeds": [min(seeds), max(seeds)], "model": self.config.model, "trials": trials}
-        table = Table(envs=envs, rows=rows, about=about)
-        self.database.put_evaluation(name or f"eval-{split}", table.model_dump(mode="json"))
+                table.rows.append(row(f"{arm.name}{suffix}", results, trials=many))
+            self.database.put_evaluation(name, table.model_dump(mode="json"))
         return table
 
     def round(self, config: RoundConfig) -> RoundReport:

@@ -17,12 +17,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agentlab.play import blaming
 from environments import Task, TextEnv
 from memory.records import Episode, Step, content_id
 
 NEWS = 3  # words a result must bring that no earlier text had, to be worth hearing early
-STOP_WORDS = frozenset("a an and are at for from go has have in into is it now of on or that the then there this to "
-                       "was with you your".split())  # fmt: skip
+STOP_WORDS = frozenset(["a", "an", "and", "are", "at", "for", "from", "go", "has", "have", "in", "into", "is", "it", "now", "of", "on", "or", "that", "the", "then", "there", "this", "to", "was", "with", "you", "your"])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,14 @@ class Replay:
 
 def replay(env: TextEnv, task: Task, actions: Sequence[str]) -> Replay | None:
     """Play `actions` from the task's start. None if one of them is not admissible when its turn comes."""
-    observation, info = env.start(task)
+    with blaming(env):
+        observation, info = env.start(task)
     steps: list[Step] = []
     for index, action in enumerate(actions):
         if action not in info["admissible_commands"]:
             return None
-        result, reward, terminated, truncated, after = env.step(action)
+        with blaming(env):
+            result, reward, terminated, truncated, after = env.step(action)
         steps.append(
             Step(
                 index=index,
@@ -160,7 +162,7 @@ def hasten(best: Replay, env: TextEnv, task: Task, goal: str = "") -> Replay:
 
 
 def inform(best: Replay, env: TextEnv, task: Task, goal: str = "") -> Replay:
-    """Insert looks that single out the next action among its alternatives, or at the start speak of the goal's things."""
+    """Insert looks that single out the next action among its alternatives, or speak of the goal's things at the start."""
     for look in best.steps[0].admissible:
         answer = replay(env, task, [look])
         if look not in best.actions and answer is not None and telling(answer.steps, goal):

@@ -6,15 +6,16 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from agentlab.advice import AdviceBook
 from agentlab.arms import Arm
 from agentlab.engines.base import Conversation, Engine
-from agentlab.errors import ReplayMismatch, Stopped
-from environments import EnvironmentsError, Task, TextEnv
+from agentlab.errors import ReplayMismatch
+from environments import EnvironmentDied, EnvironmentsError, Task, TextEnv
 from memory.records import Episode, Reflection, Step, content_id
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ class Play:
 
     def begin(self) -> None:
         """Reset the environment to the task."""
-        self.observation, self.info = self.env.start(self.spec.task)
+        with blaming(self.env):
+            self.observation, self.info = self.env.start(self.spec.task)
         self.episode.goal = self.info["goal"]
 
     def open(self, hints: str, recalled: list[str]) -> None:
@@ -117,7 +119,7 @@ class Play:
     def decide(self, forced: str | None = None) -> Step:
         """Score the admissible commands and choose one; `forced` takes that one (when replaying a record)."""
         assert self.conversation is not None
-        commands: list[str] = self.info["admissible_commands"]
+        commands = admissible(self.env, self.info)
         scores = self.engine.score(self.conversation, commands)
         bonus = self.bonuses(commands)
         spec = self.spec
@@ -146,7 +148,8 @@ class Play:
     def apply(self, step: Step) -> bool:
         """Send the step's action to the environment, complete the step, and say whether the episode has ended."""
         assert self.conversation is not None
-        observation, reward, terminated, truncated, info = self.env.step(step.action)
+        with blaming(self.env):
+            observation, reward, terminated, truncated, info = self.env.step(step.action)
         step.result, step.next_state = observation, info["state"]
         step.reward, step.score = float(reward), float(info["score"])
         self.conversation.act(step.action)
@@ -192,6 +195,32 @@ class Play:
                 f"Episode {self.spec.id} cannot be resumed: the environment answered step {index} differently than "
                 "recorded; it is not deterministic by seed (check it with `agentlab doctor`)."
             )
+
+
+@contextmanager
+def blaming(env: TextEnv) -> Iterator[None]:
+    """Turn whatever goes wrong in an environment into EnvironmentDied: a bug there ends one episode, not the run."""
+    try:
+        yield
+    except EnvironmentsError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise EnvironmentDied(
+            f"The environment `{env.env_id}` failed with {type(error).__name__}: {said}; this episode ends as errored; "
+            "`agentlab doctor` checks the environment."
+        ) from error
+
+
+def admissible(env: TextEnv, info: Any) -> list[str]:
+    """The commands that may be chosen now. Raises EnvironmentDied if there are none although the game goes on."""
+    commands: list[str] = info["admissible_commands"]
+    if not commands:
+        raise EnvironmentDied(
+            f"The environment `{env.env_id}` gave no admissible command although the game goes on; this episode ends "
+            "as errored; `agentlab doctor` checks the environment."
+        )
+    return commands
 
 
 def digest(observation: str) -> str:

@@ -44,7 +44,8 @@ class RoundConfig(BaseModel):
     Attributes:
         envs: the environments to learn.
         collect: who explores; `auto` is a random policy with memory while no adapter serves, and both after that.
-        seeds: new train seeds of each environment in this round (the n-th round takes the n-th block of them).
+        seeds: train seeds of each environment in this round.
+        first_seed: the first of them; None takes the n-th block in the n-th round.
         random_trials: trials of the random policy at one task.
         model_trials: trials of the model at one task.
         temperature: at which the model explores.
@@ -62,6 +63,7 @@ class RoundConfig(BaseModel):
     envs: list[str] = Field(min_length=1)
     collect: Literal["auto", "random", "model", "both", "none"] = "auto"
     seeds: int = Field(40, ge=1)
+    first_seed: int | None = Field(None, ge=0)
     random_trials: int = Field(30, ge=1)
     model_trials: int = Field(4, ge=1)
     temperature: float = Field(1.0, gt=0)
@@ -128,7 +130,7 @@ def run_round(lab: Lab, config: RoundConfig) -> RoundReport:
 
 def reports(lab: Lab) -> list[RoundReport]:
     """All rounds of a lab, oldest first."""
-    found = [RoundReport.model_validate(payload) for payload in lab.database.list_rounds()]
+    found = [RoundReport.model_validate(payload) for payload in lab.database.list_rounds().values()]
     return sorted(found, key=lambda report: report.number)
 
 
@@ -310,7 +312,7 @@ def _train_tasks(report: RoundReport) -> list[Task]:
     from agentlab.lab import make_tasks
 
     config = report.config
-    first = (report.number - 1) * config.seeds
+    first = (report.number - 1) * config.seeds if config.first_seed is None else config.first_seed
     return make_tasks(config.envs, "train", range(first, first + config.seeds))
 
 

@@ -31,7 +31,8 @@ from trainers.statistics import paired, wilson
 HERE = Path(__file__).resolve().parent
 RESULT = HERE.parent / "benchmarks" / "results" / "learning_curve.md"
 SHARED = ("random", "base")
-LEARNED = ("base + memory", "adapter", "adapter + memory")
+LEARNED = ("adapter + memory", "adapter")
+WITH_MEMORY = "base + memory"
 NAME = "learning-curve"
 
 
@@ -76,7 +77,9 @@ def learn(curve: Curve, folder: Path, seed: int, bars: Progress) -> None:
     with Lab.open(folder / f"seed-{seed}", create=True, config=settings, progress=bars) as lab:
         while (done := sum(report.phase == "done" for report in lab.rounds())) < len(curve.rounds):
             lab.round(curve.config(done, seed))
-        arms = LEARNED if lab.serving() else LEARNED[:1]
+        arms = [*LEARNED] if lab.serving() else []
+        if seed == curve.training_seeds[0] or not arms:
+            arms.append(WITH_MEMORY)  # it differs between training seeds by what was remembered only: once is enough
         lab.evaluate(curve.games, seeds=range(curve.test_seeds), arms=arms, trials=curve.trials, name=NAME)
 
 

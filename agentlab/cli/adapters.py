@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentlab.cli import output
-from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
 from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
@@ -21,11 +21,9 @@ Id = Annotated[str, typer.Argument(help="An adapter's id, or its beginning where
 @app.command("list")
 def list_(lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
     """List adapters with their parents and gate results."""
-    from agentlab.lab import Lab
-
-    with Lab.open(lab, write=False) as opened:
-        serving = opened.adapters.serving()
-        rows = [_row(record, serving) for record in opened.adapters.list()]
+    with opened(lab) as here:
+        serving = here.adapters.serving()
+        rows = [_row(record, serving) for record in here.adapters.list()]
     if not json:
         rows = [row | {"created_at": output.ago(row["created_at"]), "gate": _reason(row["gate"])} for row in rows]
     columns = [
@@ -53,10 +51,8 @@ def _reason(gate: dict[str, Any] | None) -> str:
 @app.command()
 def show(adapter: Id, lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
     """Show one adapter: where it came from, what it was trained on, and what the gate said."""
-    from agentlab.lab import Lab
-
-    with Lab.open(lab, write=False) as opened:
-        row = _row(opened.adapters.get(adapter), opened.adapters.serving())
+    with opened(lab) as here:
+        row = _row(here.adapters.get(adapter), here.adapters.serving())
     if json:
         output.as_json(row)
         return
@@ -94,19 +90,15 @@ def promote(
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
     """Let an adapter serve. Without a passed gate this is refused."""
-    from agentlab.lab import Lab
-
-    with Lab.open(lab) as opened:
-        record = opened.adapters.get(adapter)
-        opened.adapters.promote(record.id, force=force)
+    with opened(lab, write=True) as here:
+        record = here.adapters.get(adapter)
+        here.adapters.promote(record.id, force=force)
     output.say(f"{record.id} serves now. `agentlab adapters rollback` undoes it.")
 
 
 @app.command()
 def rollback(lab: LabFolder = DEFAULT_LAB) -> None:
     """Let the adapter serve that served before; the base if there was none."""
-    from agentlab.lab import Lab
-
-    with Lab.open(lab) as opened:
-        now = opened.adapters.rollback()
+    with opened(lab, write=True) as here:
+        now = here.adapters.rollback()
     output.say(f"{now} serves now." if now else "The base model serves now.")

@@ -41,9 +41,10 @@ class Bars(Progress):
     def finish(self, stage: str, note: str = "") -> None:
         if stage not in self._tasks:
             return
-        task = self._tasks[stage]
-        total = next(drawn.total for drawn in self._drawing.tasks if drawn.id == task)
-        self._drawing.update(task, completed=total, note=one_line(note, 48))
+        # The bar stays where it is: a stage that was stopped has not reached its end.
+        if note:
+            self._drawing.update(self._tasks[stage], note=one_line(note, 48))
+        self._drawing.stop_task(self._tasks[stage])
 
 
 @dataclass
@@ -89,7 +90,8 @@ class Lines(Progress):
             at = self._stages.pop(stage, None)
             if at is not None:
                 remark = f" ({note})" if note else ""
-                self._print(f"{stage}: done in {span(self._clock() - at.began)}{remark}")
+                came = "done" if at.done >= at.total else f"stopped at {at.done} of {at.total}"
+                self._print(f"{stage}: {came} after {span(self._clock() - at.began)}{remark}")
 
     @staticmethod
     def _print(line: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agentlab.cli import output, scoreboard
 from agentlab.cli.bars import progress, span
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder
-from agentlab.cli.runs import Model, opened
+from agentlab.cli.runs import Model, workplace
 
 if TYPE_CHECKING:
     from agentlab.demo import Demonstration
@@ -24,7 +24,7 @@ def demo(model: Model = None, lab: LabFolder = DEFAULT_LAB, json: Json = False) 
     from agentlab.demo import demonstrate
 
     began = time.monotonic()
-    with progress() as bars, opened(lab, model, bars) as here:
+    with progress() as bars, workplace(lab, model, bars) as here:
         came = demonstrate(here)
         further = commands(here, came, lab)
         folder = here.folder

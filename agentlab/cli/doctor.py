@@ -12,7 +12,7 @@ import typer
 
 from agentlab.cli import output
 from agentlab.cli.bars import progress
-from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
 from agentlab.cli.output import Column
 
 Verdict = Literal["ok", "warning", "problem"]
@@ -191,11 +191,10 @@ def health(lab: Path) -> Iterator[Finding]:
     if not lab.exists():
         yield Finding("lab", "ok", f"none at {lab}", "")
         return
-    from agentlab.lab import Lab
     from trainers.errors import BadAdapter
 
-    with Lab.open(lab, write=False) as opened:
-        database = opened.database
+    with opened(lab) as here:
+        database = here.database
         damage = [str(row[0]) for row in database.execute("PRAGMA quick_check") if row[0] != "ok"]
         if damage:
             remedy = "restore it from a copy, or save what can be read with `sqlite3 FILE .recover`"
@@ -203,10 +202,10 @@ def health(lab: Path) -> Iterator[Finding]:
         else:
             played = database.execute("SELECT count(*) FROM episodes")[0][0]
             yield Finding("database", "ok", f"{played} episodes, {database.count_reflections()} reflections")
-        records, serving = opened.adapters.list(), opened.adapters.serving()
+        records, serving = here.adapters.list(), here.adapters.serving()
         for record in records:
             try:
-                opened.adapters.folder_of(record.id)
+                here.adapters.folder_of(record.id)
             except BadAdapter as error:
                 verdict: Verdict = "problem" if record.id == serving else "warning"
                 yield Finding(

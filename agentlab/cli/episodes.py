@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from agentlab.cli import output
-from agentlab.cli.options import DEFAULT_LAB, Env, Json, LabFolder, Limit, Run, environment
+from agentlab.cli.options import DEFAULT_LAB, Env, Json, LabFolder, Limit, Run, environment, opened
 from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
@@ -47,12 +47,10 @@ def episodes(
     json: Json = False,
 ) -> None:
     """List episodes, the newest first."""
-    from agentlab.lab import Lab
-
-    with Lab.open(lab, write=False) as opened:
-        found = opened.database.episodes(
+    with opened(lab) as here:
+        found = here.database.episodes(
             run=run,
-            env=environment(env, opened.database),
+            env=environment(env, here.database),
             split=split,
             task=task,
             arm=arm,
@@ -79,10 +77,8 @@ def replay(
 
     Ends with 1 if it does not.
     """
-    from agentlab.lab import Lab
-
-    with Lab.open(lab, write=False) as opened:
-        record = opened.database.episode(episode)
+    with opened(lab) as here:
+        record = here.database.episode(episode)
     differences = [] if plain else list(compare(record))
     if json:
         output.as_json({"episode": record, "verified": None if plain else not differences, "differences": differences})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from agentlab.cli import output
-from agentlab.cli.options import DEFAULT_LAB, Env, Json, LabFolder, Limit, Run, environment
+from agentlab.cli.options import DEFAULT_LAB, Env, Json, LabFolder, Limit, Run, environment, opened
 from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
@@ -52,11 +52,9 @@ def list_(
     json: Json = False,
 ) -> None:
     """List reflections, the newest first, with how often each was recalled and how many of those episodes were won."""
-    from agentlab.lab import Lab
-
-    with Lab.open(lab, write=False) as opened:
-        found = opened.database.reflections(
-            env=environment(env, opened.database),
+    with opened(lab) as here:
+        found = here.database.reflections(
+            env=environment(env, here.database),
             task=task,
             kind=kind,
             tag=tag,
@@ -66,7 +64,7 @@ def list_(
             limit=limit,
             newest=True,
         )
-        counts = opened.database.recall_counts([reflection.id for reflection in found])
+        counts = here.database.recall_counts([reflection.id for reflection in found])
     rows = []
     for reflection in found:
         recalled, won, ended = counts.get(reflection.id, (0, 0, 0))
@@ -90,10 +88,8 @@ def search(
     json: Json = False,
 ) -> None:
     """Search the reflections by meaning. Nothing is recorded as recalled."""
-    from agentlab.lab import Lab
-
-    with Lab.open(lab, write=False) as opened:
-        hits = opened.memory.search(query, k=k, env=environment(env, opened.database), kind=kind, tag=tag)
+    with opened(lab) as here:
+        hits = here.memory.search(query, k=k, env=environment(env, here.database), kind=kind, tag=tag)
     if json:
         output.as_json([_row(hit) for hit in hits])
     elif explain and hits:
@@ -130,29 +126,31 @@ def _explained(rank: int, hit: Hit) -> None:
         [
             ("   score", hit.explanation),
             ("   from", "; ".join(_source(evidence.episode, evidence.steps) for evidence in reflection.evidence)),
-            ("   use", _use(hit)),
             ("   text", reflection.text),
         ]
     )
 
 
 def _source(episode: str, steps: list[int]) -> str:
-    return f"{episode} (steps {', '.join(str(step) for step in steps)})" if steps else episode
+    return f"{episode} (steps {ranges(steps)})" if steps else episode
 
 
-def _use(hit: Hit) -> str:
-    if not hit.recalled:
-        return "never recalled"
-    return f"recalled for {hit.recalled} episode{'s' * (hit.recalled != 1)}, {hit.won} won of {hit.ended} ended"
+def ranges(numbers: list[int]) -> str:
+    """Numbers in order, neighbours drawn together: 0–3, 7."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 @app.command()
 def show(reflection: Id, lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
     """Show one reflection whole: text, advice, evidence, earlier versions, and every recall with its result."""
-    from agentlab.lab import Lab
-
-    with Lab.open(lab, write=False) as opened:
-        detail = opened.memory.show(reflection)
+    with opened(lab) as here:
+        detail = here.memory.show(reflection)
     if json:
         output.as_json(detail)
         return
@@ -172,7 +170,7 @@ def show(reflection: Id, lab: LabFolder = DEFAULT_LAB, json: Json = False) -> No
             ("feedback", "the environment's own score" if item.oracle else "no oracle"),
             ("run", item.run),
             ("written", output.ago(item.created_at)),
-            ("changed", output.ago(item.updated_at) if item.updated_at != item.created_at else None),
+            ("changed", output.ago(item.updated_at) if len(detail.versions) > 1 else None),
             ("evidence", "; ".join(_source(evidence.episode, evidence.steps) for evidence in item.evidence)),
             ("versions", len(detail.versions)),
         ]
@@ -226,11 +224,9 @@ def restore(reflection: Id, lab: LabFolder = DEFAULT_LAB) -> None:
 
 
 def _change(lab: Path, verb: str, reflection: str, done: str) -> None:
-    from agentlab.lab import Lab
-
-    with Lab.open(lab) as opened:
-        full = opened.database.reflection(reflection).id
-        getattr(opened.memory, verb)(full)
+    with opened(lab, write=True) as here:
+        full = here.database.reflection(reflection).id
+        getattr(here.memory, verb)(full)
     output.say(f"{done} {full}.")
 
 
@@ -243,10 +239,8 @@ def edit(
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
     """Change a reflection's text. The earlier text is kept as a version."""
-    from agentlab.lab import Lab
-
-    with Lab.open(lab) as opened:
-        before = opened.database.reflection(reflection)
+    with opened(lab, write=True) as here:
+        before = here.database.reflection(reflection)
         if text == "-":
             text = sys.stdin.read()
         elif text is None:
@@ -254,7 +248,7 @@ def edit(
         if not text.strip() or text.strip() == before.text.strip():
             output.say("Nothing changed.")
             return
-        opened.memory.edit(before.id, text.strip())
+        here.memory.edit(before.id, text.strip())
     output.say(f"Changed {before.id}.")
 
 
@@ -279,9 +273,7 @@ def export(
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
     """Write all reflections as JSON lines, one a line."""
-    from agentlab.lab import Lab
-
-    with Lab.open(lab, write=False) as opened:
-        count = opened.memory.export(sys.stdout if target is None else target)
+    with opened(lab) as here:
+        count = here.memory.export(sys.stdout if target is None else target)
     if target is not None:
         output.note(f"{count} reflections written to {target}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from agentlab.lab import Lab
+    from agentlab.progress import Progress
     from memory import Database
 
 LabFolder = Annotated[
@@ -20,6 +22,20 @@ Run = Annotated[str | None, typer.Option("--run", help="Only this run.")]
 
 DEFAULT_LAB = Path("lab")
 MOST_SEEDS = 100_000
+
+
+def opened(folder: Path, *, write: bool = False, progress: Progress | None = None) -> Lab:
+    """The lab in `folder`; by default for looking only, and with what it has to say (such as why an index was built
+    again) on stderr.
+
+    Raises:
+        NotALab: if it is not one.
+        LabLocked: if `write` is asked for and another process is writing to it.
+    """
+    from agentlab.cli.bars import Lines
+    from agentlab.lab import Lab
+
+    return Lab.open(folder, write=write, progress=progress or Lines())
 
 
 def environment(given: str | None, database: Database) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from agentlab.cli import output
-from agentlab.cli.options import DEFAULT_LAB, LabFolder
+from agentlab.cli.options import DEFAULT_LAB, LabFolder, opened
 from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def _engine(lab: Path, adapter: str | None) -> Engine:
     with output.working("Loading the model"):
         if not lab.exists():
             return Lab(lab, LabConfig(), write=False).engine()
-        with Lab.open(lab, write=False) as opened:
-            return opened.engine(opened.serving() if adapter is None else None if adapter == "base" else adapter)
+        with opened(lab) as here:
+            return here.engine(here.serving() if adapter is None else None if adapter == "base" else adapter)
 
 
 class Game:

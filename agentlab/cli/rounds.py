@@ -9,9 +9,9 @@ import typer
 
 from agentlab.cli import output
 from agentlab.cli.bars import progress
-from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
 from agentlab.cli.output import Column
-from agentlab.cli.runs import Model, opened
+from agentlab.cli.runs import Model, workplace
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
@@ -30,9 +30,7 @@ ConfigFile = Annotated[
 @app.command("list")
 def list_(lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
     """List rounds, the oldest first: what each collected and trained on, and what the gate said."""
-    from agentlab.lab import Lab
-
-    with Lab.open(lab, write=False) as here:
+    with opened(lab) as here:
         reports = here.rounds()
     rows = [report.model_dump() for report in reports] if json else [_row(report) for report in reports]
     columns = [
@@ -64,9 +62,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show one round: its settings, what it collected and selected, its training, and the gate."""
-    from agentlab.lab import Lab
-
-    with Lab.open(lab, write=False) as here:
+    with opened(lab) as here:
         report = find(here, round)
     if json:
         output.as_json(report)
@@ -117,7 +113,7 @@ def run_(
     changes = {"collect": collect, "seeds": seeds, "gate_seeds": gate_seeds}
     _checked(envs)
     reports = []
-    with progress() as bars, opened(lab, model, bars) as here:
+    with progress() as bars, workplace(lab, model, bars) as here:
         for _ in range(count):
             reports.append(here.round(settings(here, envs, config, changes)))
     _print(reports, json)
@@ -136,10 +132,9 @@ def distill(
 ) -> None:
     """Train an adapter on the successes that the lab has, and gate it: a round that plays nothing new to learn from."""
     from agentlab.errors import AgentLabError
-    from agentlab.lab import Lab
 
     _checked(envs)
-    with progress() as bars, Lab.open(lab, progress=bars) as here:
+    with progress() as bars, opened(lab, write=True, progress=bars) as here:
         won = {row.env for row in here.database.episodes(split="train", status="won")}
         if not won:
             raise AgentLabError(

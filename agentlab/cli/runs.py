@@ -50,15 +50,15 @@ def run(
     from agentlab.lab import make_tasks
 
     tasks = make_tasks(envs, split, parsed(seeds))
-    with progress() as bars, opened(lab, model, bars) as here:
+    with progress() as bars, workplace(lab, model, bars) as here:
         results = here.run(envs, split=split, seeds=parsed(seeds), trials=trials, arm=arm, name=name)
     if json:
         output.as_json([output.row_of(result) for result in results])
         return
     names = list(dict.fromkeys(task.env for task in tasks))
-    rows = [row(f"{arm}, first trial", results, trials=1)]
+    rows = [row(arm, results, trials=1)]
     if trials > 1:
-        rows.append(row(f"{arm}, within {trials}", results, trials=trials))
+        rows.append(row(arm, results, trials=trials))
     scoreboard.show(Table(envs=names, rows=rows))
     first = results[0].trials[-1].episode
     further = ["agentlab episodes", f"agentlab replay {first}", "agentlab memory list"]
@@ -90,7 +90,7 @@ def evaluate(
     from agentlab.lab import make_tasks
 
     names = list(dict.fromkeys(task.env for task in make_tasks(envs, split, parsed(seeds))))
-    with progress() as bars, opened(lab, model, bars) as here:
+    with progress() as bars, workplace(lab, model, bars) as here:
         chosen = arms or default_arms(here)
         table = here.evaluate(names, split=split, seeds=parsed(seeds), arms=chosen, trials=trials, name=name)
     compare(table)
@@ -114,7 +114,7 @@ def compare(table: Table) -> None:
                 table.compare(row.arm, plain.arm)
 
 
-def opened(lab: Path, model: str | None, bars: Progress) -> Lab:
+def workplace(lab: Path, model: str | None, bars: Progress) -> Lab:
     """The lab for writing, made if there is none; `model` is the base of a new one.
 
     Raises:

@@ -7,6 +7,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class CachedConversation(Conversation):
         from trainers.examples import drop_oldest
 
         borders = [*self.turn_starts, len(self.token_ids)]
-        lengths = [after - before for before, after in zip(borders, borders[1:], strict=False)]
+        lengths = [after - before for before, after in pairwise(borders)]
         dropped = drop_oldest(lengths, self.head_length, min(limit // 2, limit - needed))
         kept = self.token_ids[self.turn_starts[dropped] :] if dropped else self.token_ids[self.head_length :]
         self.cache, self.seen = None, []
@@ -178,7 +179,8 @@ class TransformersEngine:
         with self._lock, torch.inference_mode():
             ids = torch.tensor([list(token_ids)], device=self.device)
             log_probabilities = torch.log_softmax((model or self.model)(input_ids=ids).logits[0].float(), dim=-1)
-            return sum(float(log_probabilities[at - 1, token_ids[at]]) for start, end in spans for at in range(start, end))
+            chosen = [at for start, end in spans for at in range(start, end)]
+            return sum(float(log_probabilities[at - 1, token_ids[at]]) for at in chosen)
 
     # -- tokens ----------------------------------------------------------------------------------------------------
 

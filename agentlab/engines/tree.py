@@ -53,7 +53,7 @@ class TokenTree:
         return seen
 
     def sums(self, log_probabilities: torch.Tensor) -> list[float]:
-        """Sum each candidate's log-probabilities. Row 0 of the input is the conversation's last token, row i+1 node i."""
+        """Sum each candidate's log-probabilities. Row 0 is the conversation's last token, row i+1 node i."""
         rows = [at + 1 for path in self.edges for at, _ in path]
         columns = [token for path in self.edges for _, token in path]
         picked = log_probabilities[rows, columns].double().tolist()

@@ -29,7 +29,7 @@ def test_without_a_terminal_there_is_one_line_a_tenth_with_an_estimate(capsys: p
     assert len(lines) == 13
     assert lines[0] == "Playing: 0 of 100"
     assert lines[1] == "Playing: 10 of 100, 20 s gone, about 3:00 left (won 3)"
-    assert lines[-2:] == ["Playing: done in 3:20 (42 won)", "index built again"]
+    assert lines[-2:] == ["Playing: done after 3:20 (42 won)", "index built again"]
 
 
 def test_stages_that_never_began_are_ignored(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,11 +39,19 @@ def test_stages_that_never_began_are_ignored(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == ""
 
 
+def test_a_stage_that_was_stopped_does_not_claim_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    bars = Lines(Clock())
+    bars.start("Playing", 31)
+    bars.advance("Playing", 4)
+    bars.finish("Playing")
+    assert capsys.readouterr().err.splitlines()[-1] == "Playing: stopped at 4 of 31 after 0 s"
+
+
 def test_an_empty_stage_divides_by_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     bars = Lines(Clock())
     bars.start("Nothing", 0)
     bars.finish("Nothing")
-    assert capsys.readouterr().err.splitlines() == ["Nothing: 0 of 0", "Nothing: done in 0 s"]
+    assert capsys.readouterr().err.splitlines() == ["Nothing: 0 of 0", "Nothing: done after 0 s"]
 
 
 def test_on_a_terminal_there_are_bars(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,14 +68,18 @@ def test_on_a_terminal_there_are_bars(monkeypatch: pytest.MonkeyPatch) -> None:
         bars.say("[b]the index was built again[/b]")
         bars.start("Training", 10)
         bars.advance("Training", 3, "loss 0.5\x1b[2J")
+        bars.advance("Training", 7)
         bars.finish("Training", "loss 0.4")
+        bars.start("Stopped", 8)
+        bars.advance("Stopped", 2)
+        bars.finish("Stopped")
         bars.start("Gate", 5)
         bars.start("Gate", 6)
         bars.advance("Gate", 6)
         bars.advance("unknown")
         bars.finish("unknown")
     shown = output.clean(screen.getvalue())
-    for part in ("[b]the index was built again[/b]", "Training", "10/10", "loss 0.4", "Gate", "6/6"):
+    for part in ("[b]the index was built again[/b]", "Training", "10/10", "loss 0.4", "2/8", "Gate", "6/6"):
         assert part in shown
     assert "\x1b[2J" not in screen.getvalue()
 

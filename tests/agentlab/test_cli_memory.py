@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agentlab.cli import app
+from agentlab.cli.memory import ranges
 from agentlab.config import LabConfig
 from agentlab.lab import Lab
 from memory.records import Advice, Episode, Evidence, Recall, Reflection
@@ -100,7 +101,7 @@ def test_search_finds_by_words_and_explains_score_source_and_use(lab: Path) -> N
         "recency",
         "importance",
         "ep-one (steps 0, 2)",
-        "recalled for 2 episodes, 1 won of 1 ended",
+        "recalled 2×, won 1 of 1 ended",
     ):
         assert part in text
     assert "never recalled" in text
@@ -204,3 +205,18 @@ def test_a_folder_that_is_no_lab_is_refused(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "nowhere" in result.stderr
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_steps_are_drawn_together() -> None:
+    assert ranges([3, 0, 1, 2, 7, 7]) == "0–3, 7"
+    assert ranges([5]) == "5"
+
+
+def test_an_index_that_was_deleted_is_built_again_and_the_command_says_so(lab: Path) -> None:
+    assert memory(lab, "search", "coins").stderr == ""
+    for file in lab.glob("*.faiss*"):
+        file.unlink()
+    result = memory(lab, "search", "where are coins found", "--json")
+    assert json.loads(result.stdout)[0]["id"] == "r-coins"
+    assert result.stderr.count("\n") == 1
+    assert "index" in result.stderr
