@@ -162,7 +162,7 @@ def hasten(best: Replay, env: TextEnv, task: Task, goal: str = "") -> Replay:
 
 
 def inform(best: Replay, env: TextEnv, task: Task, goal: str = "") -> Replay:
-    """Insert looks that single out the next action among its alternatives, or speak of the goal's things at the start."""
+    """Insert looks that single out the next action among its alternatives, or at the start speak of the goal."""
     for look in best.steps[0].admissible:
         answer = replay(env, task, [look])
         if look not in best.actions and answer is not None and telling(answer.steps, goal):

@@ -41,7 +41,7 @@ def test_the_random_engine_finds_every_command_equally_likely() -> None:
 
 def test_the_random_engine_takes_no_adapter() -> None:
     RandomEngine().use(None)
-    with pytest.raises(AgentLabError, match="no weights.*leave --adapter out"):
+    with pytest.raises(AgentLabError, match=r"no weights.*leave --adapter out"):
         RandomEngine().use("ad-1", Path("adapters"))
 
 

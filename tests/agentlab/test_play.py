@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agentlab.arms import BASE, RANDOM, Arm, RecallConfig
+from agentlab.engines.scripted import ScriptedEngine
+from agentlab.errors import ReplayMismatch
+from agentlab.play import EpisodeSpec, Play, digest
+from agentlab.policy import Policy
+from environments import EnvironmentDied, Task, TextEnv, Turn, make
+
+MEMORY = Arm("memory", recall=RecallConfig())
+
+
+def begun(task: Task, engine: Any, arm: Arm = BASE, env: TextEnv | None = None) -> Play:
+    """A play whose episode has begun."""
+    play = Play(EpisodeSpec("r", task, arm), env or make(task.env), engine)
+    play.begin()
+    play.open("", [])
+    return play
+
+
+def to_the_end(play: Play) -> list[str]:
+    while not play.apply(play.decide()):
+        pass
+    play.finish()
+    return play.episode.actions
+
+
+def test_the_id_follows_from_all_that_determines_an_episode(task: Callable[..., Task]) -> None:
+    spec = EpisodeSpec("run", task(1), BASE, trial=0, seed=0, engine="e")
+    others = [
+        EpisodeSpec("other", task(1), BASE, engine="e"),
+        EpisodeSpec("run", task(2), BASE, engine="e"),
+        EpisodeSpec("run", task(1), RANDOM, engine="e"),
+        EpisodeSpec("run", task(1), BASE.with_(policy=Policy(temperature=1.0)), engine="e"),
+        EpisodeSpec("run", task(1), BASE.with_(adapter="ad-1"), engine="e"),
+        EpisodeSpec("run", task(1), BASE, trial=1, engine="e"),
+        EpisodeSpec("run", task(1), BASE, seed=1, engine="e"),
+        EpisodeSpec("run", task(1), BASE, engine="f"),
+    ]
+    assert EpisodeSpec("run", task(1), BASE, trial=0, seed=0, engine="e").id == spec.id
+    assert len({spec.id, *(other.id for other in others)}) == len(others) + 1
+
+
+def test_all_arms_draw_the_same_random_numbers_at_the_same_step(task: Callable[..., Task]) -> None:
+    draws = [EpisodeSpec("r", task(1), arm).rng(3).random() for arm in (BASE, RANDOM)]
+    assert draws[0] == draws[1]
+    assert EpisodeSpec("r", task(1), BASE).rng(4).random() != draws[0]
+    assert EpisodeSpec("r", task(1), BASE, trial=1).rng(3).random() != draws[0]
+
+
+def test_a_won_episode_holds_everything_that_happened(task: Callable[..., Task], note_reader: ScriptedEngine) -> None:
+    play = begun(task(), note_reader)
+    actions = to_the_end(play)
+    episode = play.episode
+    assert actions[0] == "read note" and actions[-1] == "take coin" and len(actions) == 5
+    assert (episode.status, episode.score, episode.task_id) == ("won", 1.0, "toy/doors:train:0")
+    assert [step.index for step in episode.steps] == [0, 1, 2, 3, 4]
+    for before, after in zip(episode.steps, episode.steps[1:], strict=False):
+        assert before.result == after.observation
+        assert before.next_state == after.state
+    for step in episode.steps:
+        assert step.logprob == step.scores[step.admissible.index(step.action)]  # type: ignore[index]
+        assert step.bonus is None
+    assert sum(step.reward for step in episode.steps) == pytest.approx(1.0)
+
+
+def test_a_wrong_door_is_a_loss_and_time_can_run_out(task: Callable[..., Task]) -> None:
+    lost = begun(task(), ScriptedEngine(lambda _, command: float(command.startswith("open"))))
+    to_the_end(lost)
+    idle = begun(task(), ScriptedEngine({"look": 0.0}))
+    to_the_end(idle)
+    assert lost.episode.status == "lost"
+    assert (idle.episode.status, len(idle.episode.steps)) == ("truncated", 10)
+
+
+def test_with_memory_an_agent_does_not_repeat_in_vain_what_it_just_tried(task: Callable[..., Task]) -> None:
+    lazy = ScriptedEngine({"look": 0.0, "read note": -1.0})
+    without, with_memory = begun(task(), lazy), begun(task(), lazy, MEMORY)
+    to_the_end(without)
+    to_the_end(with_memory)
+    assert set(without.episode.actions) == {"look"}
+    assert with_memory.episode.actions[:2] == ["look", "read note"]
+    assert with_memory.episode.steps[0].bonus is None
+    look = with_memory.episode.steps[1].admissible.index("look")
+    assert with_memory.episode.steps[1].bonus[look] < -2  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        MEMORY.with_(recall=RecallConfig(advice=False)),
+        MEMORY.with_(policy=Policy(advice=False)),
+    ],
+)
+def test_advice_can_be_left_out(task: Callable[..., Task], arm: Arm) -> None:
+    play = begun(task(), ScriptedEngine({"look": 0.0}), arm)
+    to_the_end(play)
+    assert set(play.episode.actions) == {"look"}
+    assert all(step.bonus is None for step in play.episode.steps)
+
+
+def state_of(play: Play, *actions: str) -> dict[str, Any]:
+    """What the graph would have checkpointed after these actions."""
+    digests = [digest(play.observation)]
+    for action in actions:
+        play.apply(play.decide(forced=action))
+        digests.append(digest(play.observation))
+    return {"hints": "", "recalled": [], "actions": list(actions), "digests": digests, "ended": False}
+
+
+def test_a_restored_episode_goes_on_as_if_nothing_had_happened(
+    task: Callable[..., Task], note_reader: ScriptedEngine
+) -> None:
+    whole = begun(task(), note_reader)
+    to_the_end(whole)
+    state = state_of(begun(task(), note_reader), *whole.episode.actions[:2])
+    resumed = Play(EpisodeSpec("r", task(), BASE), make("toy/doors"), note_reader)
+    resumed.restore(state)  # type: ignore[arg-type]
+    assert resumed.episode.steps == whole.episode.steps[:2]
+    to_the_end(resumed)
+    assert resumed.episode.steps == whole.episode.steps
+    assert resumed.conversation.text == whole.conversation.text  # type: ignore[union-attr]
+
+
+def test_an_environment_that_answers_otherwise_is_noticed(
+    task: Callable[..., Task], note_reader: ScriptedEngine
+) -> None:
+    state = state_of(begun(task(), note_reader), "look", "read note")
+    for at in range(3):
+        changed = {**state, "digests": [*state["digests"][:at], "0" * 12, *state["digests"][at + 1 :]]}
+        play = Play(EpisodeSpec("r", task(), BASE), make("toy/doors"), note_reader)
+        with pytest.raises(ReplayMismatch, match=f"answered step {at} differently"):
+            play.restore(changed)  # type: ignore[arg-type]
+
+
+def test_a_recorded_action_that_is_no_longer_there_is_noticed(
+    task: Callable[..., Task], note_reader: ScriptedEngine
+) -> None:
+    state = state_of(begun(task(), note_reader), "look")
+    play = Play(EpisodeSpec("r", task(), BASE), make("toy/doors"), note_reader)
+    with pytest.raises(ReplayMismatch, match="'dance' is no longer admissible at step 0"):
+        play.restore({**state, "actions": ["dance"]})  # type: ignore[typeddict-item]
+
+
+def test_a_failed_episode_says_why(task: Callable[..., Task], note_reader: ScriptedEngine) -> None:
+    play = begun(task(), note_reader)
+    play.apply(play.decide())
+    play.fail("The JVM died.")
+    play.finish()
+    assert (play.episode.status, play.episode.error, len(play.episode.steps)) == ("errored", "The JVM died.", 1)
+    assert not play.episode.won
+
+
+class Broken(TextEnv):
+    """Breaks its contract in the way that it is told."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__("own/broken", 5)
+        self.fault = fault
+
+    def begin(self, task: Task) -> Turn:
+        if self.fault == "begin":
+            raise RuntimeError("no board\nat all")
+        return Turn("A room.", [] if self.fault == "speechless" else ["go"], goal="Leave.")
+
+    def act(self, action: str) -> Turn:
+        raise KeyError("room 7")
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        ("begin", "RuntimeError.*no board"),
+        ("act", "KeyError.*room 7"),
+        ("speechless", "no admissible command"),
+    ],
+)
+def test_a_bug_in_an_environment_ends_its_episode(fault: str, cause: str, note_reader: ScriptedEngine) -> None:
+    with pytest.raises(EnvironmentDied, match=cause) as caught:
+        play = begun(Task(env="own/broken", split="train", seed=0), note_reader, env=Broken(fault))
+        play.apply(play.decide())
+    assert "\n" not in str(caught.value)
+    assert "own/broken" in str(caught.value)
