@@ -64,5 +64,9 @@ BASE_MEMORY = Arm("base + memory", recall=RecallConfig(exemplars=1))
 
 
 def adapter_arms(adapter: str, label: str = "adapter") -> tuple[Arm, Arm]:
-    """The adapter alone, and with memory. Exemplars are left out: it was trained on prompts without them."""
-    return Arm(label, adapter=adapter), Arm(f"{label} + memory", adapter=adapter, recall=RecallConfig())
+    """The adapter alone, and with memory.
+
+    It recalls no exemplars, since it was trained on prompts without them, and no advice from other tasks, since it was
+    trained on what that advice was drawn from.
+    """
+    return Arm(label, adapter=adapter), Arm(f"{label} + memory", adapter=adapter, recall=RecallConfig(transfer=0.0))

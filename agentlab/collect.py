@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def explorer(adapter: str | None, temperature: float) -> Arm:
     """The model exploring with memory: sampled from the first trial on."""
     policy = Policy(temperature=temperature, retry_temperature=temperature)
-    return Arm("explorer", adapter=adapter, recall=RecallConfig(exemplars=0), policy=policy)
+    return Arm("explorer", adapter=adapter, recall=RecallConfig(transfer=0.0), policy=policy)
 
 
 def collect_random(lab: Lab, run: str, tasks: Sequence[Task], *, trials: int, seed: int) -> int:

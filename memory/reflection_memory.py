@@ -91,7 +91,7 @@ class ReflectionMemory:
         """Keep `reflections`, all or none, and return their ids.
 
         One whose id is already there is left as it is, so that work repeated after a kill does not undo what a
-        person has edited since. Texts, goals and tags are cleaned of control characters and cut to a length.
+        person has edited since. Their vectors are made when somebody recalls, many at once. Texts, goals and tags are cleaned of control characters and cut to a length.
 
         Raises:
             InvalidReflection: for one with neither text nor advice.
@@ -101,7 +101,6 @@ class ReflectionMemory:
             for reflection in cleaned:
                 if not self.database.has_reflection(reflection.id):
                     self.database.put_reflection(reflection, change="remembered")
-        self._follow()
         return [reflection.id for reflection in cleaned]
 
     def outcome(self, episode_id: str, won: bool) -> None:
