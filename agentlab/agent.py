@@ -88,15 +88,16 @@ def play_episode(play: Play, graph: Any) -> Episode:
     nor as success). Raises Stopped when the run was asked to stop; the checkpoint then stands at the last whole step.
     """
     config = {"configurable": {"thread_id": play.spec.id}, "recursion_limit": 10_000}
+    durability = {"durability": "async"} if graph.checkpointer else {}
     try:
         unfinished = graph.get_state(config) if graph.checkpointer else None
         if unfinished is not None and unfinished.next and unfinished.values.get("digests"):
             play.restore(unfinished.values)
-            graph.invoke(None, config, context=play, durability="async")
+            graph.invoke(None, config, context=play, **durability)
         else:
             if unfinished is not None and unfinished.values:
                 graph.checkpointer.delete_thread(play.spec.id)
-            graph.invoke({}, config, context=play, durability="async")
+            graph.invoke({}, config, context=play, **durability)
     except EnvironmentDied as error:
         play.fail(str(error))
         play.finish()

@@ -22,7 +22,29 @@ from environments import Task, TextEnv
 from memory.records import Episode, Step, content_id
 
 NEWS = 3  # words a result must bring that no earlier text had, to be worth hearing early
-STOP_WORDS = frozenset(["a", "an", "and", "are", "at", "for", "from", "go", "has", "have", "in", "into", "is", "it", "now", "of", "on", "or", "that", "the", "then", "there", "this", "to", "was", "with", "you", "your"])  # fmt: skip
+STOP_WORDS = frozenset(
+    {
+        "a",
+        "an",
+        "and",
+        "are",
+        "at",
+        "for",
+        "from",
+        "go",
+        "has",
+        "have",
+        "in",
+        "into",
+        "is",
+        "it",
+        "now",
+        "of",
+        "on",
+        "or",
+    }
+    | {"that", "the", "then", "there", "this", "to", "was", "with", "you", "your"}
+)
 
 
 @dataclass(frozen=True)
