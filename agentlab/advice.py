@@ -89,7 +89,7 @@ def immediate(step: Step) -> Advice:
         state=step.state,
         action=step.action,
         visits=1,
-        no_effect=int(step.no_effect or step.state == step.next_state and step.reward == 0),
+        no_effect=int(step.no_effect or (step.state == step.next_state and step.reward == 0)),
         negative=int(step.reward < 0),
         value=max(0.0, step.reward),
     )
@@ -106,7 +106,8 @@ def facts_of(steps: Sequence[Step], *, lost: bool) -> list[Advice]:
     for index, step in enumerate(steps):
         fact = immediate(step)
         gains = (
-            GAIN_DISCOUNT ** (later - index) * (steps[later].score - before[index]) for later in range(index, len(steps))
+            GAIN_DISCOUNT ** (later - index) * (steps[later].score - before[index])
+            for later in range(index, len(steps))
         )
         fact.value = max(fact.value, min(1.0, max(gains, default=0.0)), 0.0)
         if lost:

@@ -54,8 +54,10 @@ def _reflect(state: EpisodeState, runtime: Any) -> EpisodeState:
 def _remember(state: EpisodeState, runtime: Any) -> EpisodeState:
     """Store the episode, its reflections and the outcome of what was recalled, in one transaction."""
     play: Play = runtime.context
+    if play.reflections is None:  # killed between the two nodes: what was drawn then is drawn again
+        _reflect(state, runtime)
     if play.store is not None:
-        play.store(play.episode, play.reflections)
+        play.store(play.episode, play.reflections or [])
     return {}
 
 
@@ -87,8 +89,9 @@ def play_episode(play: Play, graph: Any) -> Episode:
     An environment that dies ends the episode as `errored` with the cause (it is stored, and counts neither as failure
     nor as success). Raises Stopped when the run was asked to stop; the checkpoint then stands at the last whole step.
     """
-    config = {"configurable": {"thread_id": play.spec.id}, "recursion_limit": 10_000}
-    durability = {"durability": "async"} if graph.checkpointer else {}
+    config: Any = {"configurable": {"thread_id": play.spec.id}, "recursion_limit": 10_000}
+    durability: dict[str, Any] = {"durability": "async"} if graph.checkpointer else {}
+    durability = "async" if graph.checkpointer else None
     try:
         unfinished = graph.get_state(config) if graph.checkpointer else None
         if unfinished is not None and unfinished.next and unfinished.values.get("digests"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from agentlab.advice import AdviceBook
+from agentlab.advice import AdviceBook, facts_of
 from agentlab.arms import Arm, RecallConfig
 from agentlab.babble import babble
 from agentlab.minimise import refine
@@ -21,7 +21,7 @@ from memory.records import Advice, Episode, Reflection
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
-    from agentlab.rollout import TaskResult
+    from agentlab.rollout import EnvironmentPool, TaskResult
 
 
 def explorer(adapter: str | None, temperature: float) -> Arm:
@@ -80,12 +80,14 @@ def reflections_on(episode: Episode, shown: Episode, book: AdviceBook) -> list[R
     reflections = GroundedReflector().reflect(episode)
     for reflection in reflections:
         reflection.advice = lasting(AdviceBook([*book.facts.values(), *_facts(shown)]))
-    return [*reflections, *ExemplarReflector(lambda _: shown).reflect(episode)]
+    return [*reflections, *_exemplars(episode, shown)]
+
+
+def _exemplars(episode: Episode, shown: Episode) -> list[Reflection]:
+    return ExemplarReflector(lambda _: shown).reflect(episode)
 
 
 def _facts(episode: Episode) -> list[Advice]:
-    from agentlab.advice import facts_of
-
     return facts_of(episode.steps, lost=False) if episode.won else []
 
 
@@ -110,14 +112,14 @@ def collect_model(
 
     try:
         results = rollout.play(tasks, arm, trials=trials, progress=told)
-        _refine_successes(lab, rollout.pool.take, run, results)
+        _refine_successes(lab, rollout.pool, run, results)
         return results
     finally:
         rollout.close()
         lab.progress.finish(stage)
 
 
-def _refine_successes(lab: Lab, env_of: object, run: str, results: Sequence[TaskResult]) -> None:
+def _refine_successes(lab: Lab, pool: EnvironmentPool, run: str, results: Sequence[TaskResult]) -> None:
     scope = f"collect|{run}|refined"
     done = lab.database.journal_items(scope)
     envs: dict[str, TextEnv] = {}
@@ -126,11 +128,11 @@ def _refine_successes(lab: Lab, env_of: object, run: str, results: Sequence[Task
             if trial.status != "won" or trial.episode in done:
                 continue
             if result.task.env not in envs:
-                envs[result.task.env] = env_of(result.task.env)  # type: ignore[operator]
+                envs[result.task.env] = pool.take(result.task.env)
             episode = lab.database.episode(trial.episode)
             shown = refine(episode, envs[result.task.env])
             with lab.database.transaction():
                 if shown is not episode:
                     lab.database.put_episode(shown)
-                lab.memory.remember(ExemplarReflector(lambda _, kept=shown: kept).reflect(episode))
+                lab.memory.remember(_exemplars(episode, shown))
                 lab.database.journal_put(scope, trial.episode, {"refined": shown.id})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -27,6 +27,7 @@ class LabConfig(BaseModel):
         concurrency: tasks in flight at once.
         recency: weight of recency when an agent recalls. It depends on the clock, so anything but 0 gives up that a
             resumed run equals an unbroken one.
+        reflectors: who reflects on an episode: `grounded`, `exemplar`, `written` (for models that can write).
         seed: from which all other seeds follow.
     """
 
@@ -40,6 +41,7 @@ class LabConfig(BaseModel):
     context: int = Field(2048, ge=256)
     concurrency: int = Field(2, ge=1, le=64)
     recency: float = Field(0.0, ge=0)
+    reflectors: list[Literal["grounded", "exemplar", "written"]] = ["grounded", "exemplar"]
     seed: int = 0
 
 

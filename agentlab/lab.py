@@ -1,8 +1,8 @@
 """A lab: one folder on disk that holds a project, and the calls that a person makes on it.
 
-    lab.toml         settings                      adapters/        LoRA adapters, one folder each
-    lab.db           the truth (SQLite)            jobs/            training jobs, one folder each
-    memory.faiss     a cache of it                 checkpoints.db   episodes and rounds in flight (LangGraph)
+lab.toml         settings                      adapters/        LoRA adapters, one folder each
+lab.db           the truth (SQLite)            jobs/            training jobs, one folder each
+memory.faiss     a cache of it                 checkpoints.db   episodes and rounds in flight (LangGraph)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from agentlab.config import LabConfig, read_config, write_config
 from agentlab.errors import AgentLabError, BadConfig, NotALab
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from agentlab.rollout import Rollout, TaskResult
     from agentlab.rounds import RoundConfig, RoundReport
     from environments import Task
+    from environments.base import Split
     from memory import Database, ReflectionMemory
     from trainers.adapters import AdapterRegistry
 
@@ -220,12 +221,15 @@ class Lab:
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
-    def rollout(self, run: str, arm: Arm, *, reflectors: Sequence[Reflector] | None = None, seed: int | None = None) -> Rollout:
+    def rollout(
+        self, run: str, arm: Arm, *, reflectors: Sequence[Reflector] | None = None, seed: int | None = None
+    ) -> Rollout:
         """A rollout of this lab for an arm, with its engine, memory and checkpoints. Close it after use."""
         from agentlab.engines.random import RandomEngine
         from agentlab.recall import Recaller
         from agentlab.reflectors.exemplar import ExemplarReflector
         from agentlab.reflectors.grounded import GroundedReflector
+        from agentlab.reflectors.written import WrittenReflector
         from agentlab.rollout import Rollout
         from memory.records import now
 
@@ -233,12 +237,16 @@ class Lab:
         with self.database.transaction():
             begun = self.database.journal_get("run", run) or {"at": now()}
             self.database.journal_put("run", run, begun)
+        engine = RandomEngine() if arm.engine == "random" else self.engine(arm.adapter)
         if reflectors is None:
-            reflectors = (GroundedReflector(), ExemplarReflector())
+            known = {"grounded": GroundedReflector, "exemplar": ExemplarReflector}
+            reflectors = [
+                WrittenReflector(engine) if name == "written" else known[name]() for name in self.config.reflectors
+            ]
         return Rollout(
             run,
             self.database,
-            RandomEngine() if arm.engine == "random" else self.engine(arm.adapter),
+            engine,
             memory=self.memory if arm.recall is not None else None,
             recaller=Recaller(self.memory, run, begun["at"]) if arm.recall is not None else None,
             reflectors=reflectors,
@@ -251,7 +259,7 @@ class Lab:
         self,
         envs: str | Sequence[str],
         *,
-        split: Literal["train", "dev", "test"] = "train",
+        split: Split = "train",
         seeds: Sequence[int] = range(10),
         trials: int = 3,
         arm: str | Arm = "base + memory",
@@ -281,7 +289,7 @@ class Lab:
         self,
         envs: str | Sequence[str],
         *,
-        split: Literal["train", "dev", "test"] = "test",
+        split: Split = "test",
         seeds: Sequence[int] = range(20),
         arms: Sequence[str | Arm] = ("random", "base", "base + memory"),
         trials: int = 1,
@@ -327,11 +335,11 @@ class Lab:
             raise AgentLabError(f"The lab {self.folder} was opened for looking only; open it with write=True.")
 
 
-def make_tasks(envs: str | Sequence[str], split: str, seeds: Sequence[int]) -> list[Task]:
+def make_tasks(envs: str | Sequence[str], split: Split, seeds: Sequence[int]) -> list[Task]:
     """Every environment with every seed. Raises UnknownEnvironment before anything is played, BadConfig if empty."""
     from environments import Task, canonical
 
     names = [canonical(env) for env in ([envs] if isinstance(envs, str) else envs)]
     if not names or not len(seeds):
         raise BadConfig("There is nothing to play: give at least one environment and one seed.")
-    return [Task(env=env, split=split, seed=seed) for env in names for seed in seeds]  # type: ignore[arg-type]
+    return [Task(env=env, split=split, seed=seed) for env in names for seed in seeds]

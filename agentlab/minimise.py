@@ -96,7 +96,7 @@ def refine(episode: Episode, env: TextEnv) -> Episode:
     """
     if not episode.won:
         return episode
-    task = Task(env=episode.env, split=episode.split, seed=episode.seed)  # type: ignore[arg-type]
+    task = Task(env=episode.env, split=episode.split, seed=episode.seed)
     best = replay(env, task, episode.actions)
     if best is None or not best.won:
         return episode

@@ -73,7 +73,7 @@ class Play:
     within: AdviceBook = field(default_factory=AdviceBook)
     observation: str = ""
     info: dict[str, Any] = field(default_factory=dict)
-    reflections: list[Reflection] = field(default_factory=list)
+    reflections: list[Reflection] | None = None
     began: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -97,7 +97,8 @@ class Play:
     def begin(self) -> None:
         """Reset the environment to the task."""
         with blaming(self.env):
-            self.observation, self.info = self.env.start(self.spec.task)
+            observation, info = self.env.start(self.spec.task)
+        self.observation, self.info = observation, dict(info)
         self.episode.goal = self.info["goal"]
 
     def open(self, hints: str, recalled: list[str]) -> None:

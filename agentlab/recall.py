@@ -1,8 +1,9 @@
 """Recall for an episode: text and exemplars for its prompt, advice for its scores, each recorded with the episode.
 
 Advice comes from three places: the episode itself, earlier trials of the same task, and other tasks of the same
-environment whose states are similar. Only what was learned on train folds serves other tasks, and what a run wrote is served to other tasks only after the run has ended, so that
-tasks played at the same time cannot depend on which of them happened to finish first.
+environment whose states are similar. Only what was learned on train folds serves other tasks, and what a run wrote is
+served to other tasks only after the run has ended, so that tasks played at the same time cannot depend on which of them
+happened to finish first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from memory.records import Advice, state_key
 if TYPE_CHECKING:
     from agentlab.play import EpisodeSpec
     from memory import ReflectionMemory
+    from memory.reflection_memory import Face
 
 HINT_LIMIT = 1200  # characters of the memory block: it stays in the window for the whole episode
 
@@ -39,9 +41,7 @@ class Recalled:
     config: RecallConfig = field(default_factory=RecallConfig)
     _transfer: dict[str, dict[str, float]] = field(default_factory=dict)
 
-    def bonuses(
-        self, state: str, commands: Sequence[str], within: AdviceBook, weights: AdviceWeights
-    ) -> list[float]:
+    def bonuses(self, state: str, commands: Sequence[str], within: AdviceBook, weights: AdviceWeights) -> list[float]:
         """The sum of what this episode, this task and similar states advise on each command, in nats.
 
         Facts about this very state (from here or from earlier trials) are merged before they become a bonus; advice
@@ -92,22 +92,27 @@ class Recaller:
     def recall(self, spec: EpisodeSpec, goal: str, observation: str) -> Recalled:
         """Everything that serves this episode; the recalls are recorded under its id."""
         config = spec.arm.recall or RecallConfig(advice=False)
-        query = f"{goal}\n{observation}"
-        common = {"episode": spec.id, "env": spec.task.env, "before": self.frozen_at, "split": "train"}
         blocks: list[str] = []
         ids: list[str] = []
-        if config.exemplars:
-            hits = self.memory.recall(
-                query, kinds=["exemplar"], k=config.exemplars, face="exemplar", exclude_task=spec.task.id, **common
-            )
-            blocks += [hit.reflection.text for hit in hits]
-            ids += [hit.reflection.id for hit in hits]
-        if config.text:
-            hits = self.memory.recall(
-                query, kinds=["grounded", "written"], k=config.text, face="text", exclude_task=spec.task.id, **common
-            )
-            blocks += [f"- {hit.reflection.text}" for hit in hits]
-            ids += [hit.reflection.id for hit in hits]
+        wanted: list[tuple[int, Face, list[str], str]] = [
+            (config.exemplars, "exemplar", ["exemplar"], ""),
+            (config.text, "text", ["grounded", "written"], "- "),
+        ]
+        for count, face, kinds, mark in wanted:
+            if count:
+                hits = self.memory.recall(
+                    f"{goal}\n{observation}",
+                    episode=spec.id,
+                    env=spec.task.env,
+                    kinds=kinds,
+                    k=count,
+                    face=face,
+                    exclude_task=spec.task.id,
+                    before=self.frozen_at,
+                    split="train",
+                )
+                blocks += [f"{mark}{hit.reflection.text}" for hit in hits]
+                ids += [hit.reflection.id for hit in hits]
         recalled = self._with_advice(spec, config, self.written(spec))
         recalled.hints = "\n".join(blocks)[:HINT_LIMIT]
         recalled.ids = list(dict.fromkeys([*ids, *recalled.ids]))
@@ -126,7 +131,9 @@ class Recaller:
         return self.memory.advice_for_task(spec.task.id, run=self.run, tag=f"arm:{spec.arm.name}")
 
     def _with_advice(self, spec: EpisodeSpec, config: RecallConfig, pairs: list[tuple[str, Advice]]) -> Recalled:
-        recalled = Recalled(memory=self.memory, env=spec.task.env, task=spec.task.id, frozen_at=self.frozen_at, config=config)
+        recalled = Recalled(
+            memory=self.memory, env=spec.task.env, task=spec.task.id, frozen_at=self.frozen_at, config=config
+        )
         if config.advice:
             recalled.task_book = AdviceBook(advice for _, advice in pairs)
             recalled.ids = list(dict.fromkeys(reflection for reflection, _ in pairs))

@@ -22,6 +22,7 @@ from trainers.selection import SelectionConfig
 if TYPE_CHECKING:
     from agentlab.lab import Lab
     from environments import Task
+    from environments.base import Split
 
 
 class TrainingConfig(BaseModel):
@@ -134,7 +135,7 @@ def reports(lab: Lab) -> list[RoundReport]:
     return sorted(found, key=lambda report: report.number)
 
 
-# -- the nodes -----------------------------------------------------------------------------------------------------------
+# -- the nodes ---------------------------------------------------------------------------------------------------------
 
 
 def _collect(state: RoundState, runtime: Any) -> RoundState:
@@ -175,9 +176,7 @@ def _select(state: RoundState, runtime: Any) -> RoundState:
     config = report.config
     chosen = survey(_successes(lab, config.envs), config.selection, config.seed, held_out=_held_out(lab, config))
     report.left_out = chosen.left_out
-    report.selected = {
-        env: sum(item.episode.env == env for item in chosen.selected) for env in config.envs
-    }
+    report.selected = {env: sum(item.episode.env == env for item in chosen.selected) for env in config.envs}
     if not chosen.selected:
         _save(lab, report)
         raise AgentLabError(
@@ -192,7 +191,7 @@ def _select(state: RoundState, runtime: Any) -> RoundState:
     settings = job.JobConfig(
         base=reference(lab.config.model, lab.model_folder),
         seed=config.seed,
-        dtype=lab.config.dtype,  # type: ignore[arg-type]
+        dtype=lab.config.dtype,
         threads=lab.threads,
         **config.training.model_dump(exclude={"max_tokens"}),
     )
@@ -288,7 +287,7 @@ def _reject(state: RoundState, runtime: Any) -> RoundState:
 def _builder() -> Any:
     from langgraph.graph import END, START, StateGraph
 
-    graph = StateGraph(RoundState, context_schema=object)
+    graph: Any = StateGraph(RoundState)
     for name, node in (("collect", _collect), ("select", _select), ("train", _train), ("gate", _gate)):
         graph.add_node(name, node)
     graph.add_node("promote", _promote)
@@ -297,15 +296,13 @@ def _builder() -> Any:
     graph.add_edge("collect", "select")
     graph.add_edge("select", "train")
     graph.add_edge("train", "gate")
-    graph.add_conditional_edges(
-        "gate", lambda state: "promote" if state["passed"] else "reject", ["promote", "reject"]
-    )
+    graph.add_conditional_edges("gate", lambda state: "promote" if state["passed"] else "reject", ["promote", "reject"])
     graph.add_edge("promote", END)
     graph.add_edge("reject", END)
     return graph
 
 
-# -- what they share -------------------------------------------------------------------------------------------------------
+# -- what they share ---------------------------------------------------------------------------------------------------
 
 
 def _train_tasks(report: RoundReport) -> list[Task]:
@@ -351,7 +348,8 @@ def _held_out(lab: Lab, config: RoundConfig) -> list[tuple[str, str]]:
     for env_id in config.envs:
         env = make(env_id)
         try:
-            for split, count in (("dev", config.gate_seeds), ("test", config.held_out_seeds)):
+            folds: list[tuple[Split, int]] = [("dev", config.gate_seeds), ("test", config.held_out_seeds)]
+            for split, count in folds:
                 for seed in list(env.seeds(split))[:count]:
                     observation, info = env.start(Task(env=env_id, split=split, seed=seed))
                     starts.append((str(info["goal"]), observation))

@@ -91,7 +91,8 @@ class ReflectionMemory:
         """Keep `reflections`, all or none, and return their ids.
 
         One whose id is already there is left as it is, so that work repeated after a kill does not undo what a
-        person has edited since. Their vectors are made when somebody recalls, many at once. Texts, goals and tags are cleaned of control characters and cut to a length.
+        person has edited since. Vectors are made at the next recall, many at once. Texts, goals and tags are cleaned of
+        control characters and cut to a length.
 
         Raises:
             InvalidReflection: for one with neither text nor advice.

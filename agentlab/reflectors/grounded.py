@@ -62,7 +62,7 @@ def _gains(episode: Episode) -> tuple[str, list[int]]:
 
 
 def _found(episode: Episode) -> tuple[str, list[int]]:
-    """Where things were taken: the line of the last look that names what was taken, or the place the look opens with."""
+    """Where things were taken: the place with which the look opens."""
     finds = []
     for step in episode.steps:
         if step.action.startswith("take ") and not step.no_effect:
