@@ -24,7 +24,7 @@ def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
     ids: list[str] = []
     if play.recaller is not None and play.spec.arm.recall is not None:
         play.recalled = play.recaller.recall(play.spec, play.episode.goal, play.observation)
-        hints, ids = play.recalled.hints, play.recalled.ids
+        hints, ids = play.recalled.hints, list(play.recalled.ids)
     play.open(hints, ids)
     return {"hints": hints, "recalled": ids, "actions": [], "digests": [digest(play.observation)], "ended": False}
 
@@ -91,7 +91,6 @@ def play_episode(play: Play, graph: Any) -> Episode:
     """
     config: Any = {"configurable": {"thread_id": play.spec.id}, "recursion_limit": 10_000}
     durability: dict[str, Any] = {"durability": "async"} if graph.checkpointer else {}
-    durability = "async" if graph.checkpointer else None
     try:
         unfinished = graph.get_state(config) if graph.checkpointer else None
         if unfinished is not None and unfinished.next and unfinished.values.get("digests"):

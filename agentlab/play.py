@@ -170,6 +170,8 @@ class Play:
 
     def finish(self) -> None:
         """Fill in what is known only at the end."""
+        if self.recalled is not None:
+            self.episode.recalled = list(self.recalled.ids)
         if self.conversation is not None:
             self.episode.token_ids = list(self.conversation.token_ids)
             self.episode.action_spans = list(self.conversation.action_spans)

@@ -8,13 +8,13 @@ happened to finish first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentlab.advice import AdviceBook, AdviceWeights
 from agentlab.arms import RecallConfig
-from memory.records import Advice, state_key
+from memory.records import Advice, Recall, state_key
 
 if TYPE_CHECKING:
     from agentlab.play import EpisodeSpec
@@ -22,24 +22,35 @@ if TYPE_CHECKING:
     from memory.reflection_memory import Face
 
 HINT_LIMIT = 1200  # characters of the memory block: it stays in the window for the whole episode
+QUERY_LIMIT = 200  # characters of a state that are kept with a recall
+
+
+class _Elsewhere(NamedTuple):
+    """What the most similar state of another task advises on one command: bonus in nats, cosine, reflection."""
+
+    bonus: float
+    cosine: float
+    reflection: str
 
 
 @dataclass
 class Recalled:
     """What one episode recalled.
 
-    `task_book` holds the advice of earlier trials of this task; `elsewhere` finds advice in similar states.
+    `ids` names every reflection that served it; advice from other tasks is added when it first enters a score.
+    `task_book` holds the advice of earlier trials of this task.
     """
 
     hints: str = ""
     ids: list[str] = field(default_factory=list)
     task_book: AdviceBook = field(default_factory=AdviceBook)
     memory: ReflectionMemory | None = None
+    episode: str = ""
     env: str = ""
-    task: str = ""
     frozen_at: str | None = None
     config: RecallConfig = field(default_factory=RecallConfig)
-    _transfer: dict[str, dict[str, float]] = field(default_factory=dict)
+    _advised: dict[str, float] = field(default_factory=dict)
+    _transfer: dict[str, dict[str, _Elsewhere]] = field(default_factory=dict)
 
     def bonuses(self, state: str, commands: Sequence[str], within: AdviceBook, weights: AdviceWeights) -> list[float]:
         """The sum of what this episode, this task and similar states advise on each command, in nats.
@@ -49,30 +60,58 @@ class Recalled:
         """
         here = state_key(state)
         transferred = self._elsewhere(state, weights)
-        bonuses = []
+        bonuses: list[float] = []
+        served: dict[str, float] = {}
         for command in commands:
             now, before = within.facts.get((here, command)), self.task_book.facts.get((here, command))
             if now is not None and before is not None:
                 bonuses.append(weights.bonus(AdviceBook([now, before]).facts[here, command]))
             elif now is not None or before is not None:
                 bonuses.append(weights.bonus(now or before))  # type: ignore[arg-type]
+            elif command in transferred:
+                found = transferred[command]
+                bonuses.append(found.bonus)
+                served.setdefault(found.reflection, found.cosine)
             else:
-                bonuses.append(transferred.get(command, 0.0))
+                bonuses.append(0.0)
+        self.note_advice(served, state)
         return bonuses
 
-    def _elsewhere(self, state: str, weights: AdviceWeights) -> dict[str, float]:
-        """Bonus by command from the most similar states of other tasks, scaled by similarity."""
+    def note_advice(self, served: Mapping[str, float], query: str) -> None:
+        """Record, once for each, that advice of these reflections (id: similarity) entered the episode's scores."""
+        fresh = {reflection: score for reflection, score in served.items() if reflection not in self._advised}
+        if not fresh or self.memory is None:
+            return
+        self.memory.database.put_recalls(
+            [
+                Recall(
+                    episode=self.episode,
+                    reflection=reflection,
+                    rank=len(self._advised) + place,
+                    query=query[:QUERY_LIMIT],
+                    score=score,
+                    face="advice",
+                )
+                for place, (reflection, score) in enumerate(fresh.items())
+            ]
+        )
+        self._advised.update(fresh)
+        self.ids = list(dict.fromkeys([*self.ids, *fresh]))
+
+    def _elsewhere(self, state: str, weights: AdviceWeights) -> dict[str, _Elsewhere]:
+        """What the most similar states of other tasks advise, by command; the bonus is scaled by similarity."""
         if self.memory is None or self.config.transfer <= 0:
             return {}
         known = self._transfer.get(state)
         if known is None:
             known = {}
-            for advice, cosine, _ in self.memory.similar_states(
+            for advice, cosine, reflection in self.memory.similar_states(
                 state, env=self.env, k=8, before=self.frozen_at, split="train"
             ):
                 if cosine >= self.config.similarity:
                     bonus = self.config.transfer * cosine * weights.bonus(advice)
-                    known[advice.action] = max(known.get(advice.action, 0.0), bonus)
+                    if bonus > 0 and (advice.action not in known or bonus > known[advice.action].bonus):
+                        known[advice.action] = _Elsewhere(bonus, cosine, reflection)
             self._transfer[state] = known
         return known
 
@@ -123,7 +162,7 @@ class Recaller:
         config = spec.arm.recall or RecallConfig(advice=False)
         wanted = set(ids)
         recalled = self._with_advice(spec, config, [pair for pair in self.written(spec) if pair[0] in wanted])
-        recalled.hints, recalled.ids = hints, ids
+        recalled.hints, recalled.ids = hints, list(ids)
         return recalled
 
     def written(self, spec: EpisodeSpec) -> list[tuple[str, Advice]]:
@@ -132,9 +171,9 @@ class Recaller:
 
     def _with_advice(self, spec: EpisodeSpec, config: RecallConfig, pairs: list[tuple[str, Advice]]) -> Recalled:
         recalled = Recalled(
-            memory=self.memory, env=spec.task.env, task=spec.task.id, frozen_at=self.frozen_at, config=config
+            memory=self.memory, episode=spec.id, env=spec.task.env, frozen_at=self.frozen_at, config=config
         )
         if config.advice:
             recalled.task_book = AdviceBook(advice for _, advice in pairs)
-            recalled.ids = list(dict.fromkeys(reflection for reflection, _ in pairs))
+            recalled.note_advice({reflection: 1.0 for reflection, _ in pairs}, spec.task.id)
         return recalled

@@ -126,6 +126,7 @@ def test_cut_off_before_the_end_was_stored_it_is_stored_on_resume(
     episode = play_episode(resumed, graph)
     assert (episode.status, len(stored)) == ("won", 1)
     assert stored[0][0].score == 1.0
+    assert [found.kind for found in stored[0][1]] == ["grounded"]
 
 
 def test_killed_after_the_last_node_it_is_played_again_to_the_same_end(

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab.advice import AdviceBook, AdviceWeights
+from agentlab.arms import Arm, RecallConfig
+from agentlab.lab import Lab
+from agentlab.play import EpisodeSpec
+from agentlab.policy import Policy
+from agentlab.recall import HINT_LIMIT, Recalled, Recaller
+from environments import Task
+from memory import Database, HashingEmbedder, ReflectionMemory
+from memory.records import Advice, Reflection, now
+
+WEIGHTS = AdviceWeights()
+STATE = "You are in the attic. You see a note, a red door, a blue door.\nScore: 0.00"
+LIKE_IT = "You are in the attic. You see a note, a red door, a green door.\nScore: 0.00"
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[ReflectionMemory]:
+    with Database(tmp_path / "lab.db") as database:
+        yield ReflectionMemory(database, HashingEmbedder(), tmp_path / "memory.faiss")
+
+
+def spec_of(arm: Arm, seed: int = 0, split: str = "test") -> EpisodeSpec:
+    return EpisodeSpec("now", Task(env="toy/doors", split=split, seed=seed), arm)  # type: ignore[arg-type]
+
+
+def written(
+    id: str, text: str = "", *, kind: str = "exemplar", task: str = "toy/doors:train:7", **rest: Any
+) -> Reflection:
+    return Reflection(id=id, kind=kind, env="toy/doors", task=task, text=text or f"text of {id}", **rest)
+
+
+def recall(memory: ReflectionMemory, config: RecallConfig, frozen_at: str | None = None, **spec: Any) -> Recalled:
+    recaller = Recaller(memory, "now", frozen_at or now())
+    return recaller.recall(spec_of(Arm("m", recall=config), **spec), "Find the coin.", "You are in the attic.")
+
+
+def test_exemplars_and_texts_stand_in_the_memory_block_and_are_recorded(memory: ReflectionMemory) -> None:
+    memory.remember([written("ex"), written("gr", kind="grounded"), written("wr", kind="written")])
+    recalled = recall(memory, RecallConfig(exemplars=1, text=2))
+    assert recalled.hints.splitlines()[0] == "text of ex"
+    assert set(recalled.hints.splitlines()[1:]) == {"- text of gr", "- text of wr"}
+    assert recalled.ids[0] == "ex" and set(recalled.ids) == {"ex", "gr", "wr"}
+    faces = {id: [recall.face for recall in memory.database.recalls_of(id)] for id in recalled.ids}
+    assert faces == {"ex": ["exemplar"], "gr": ["text"], "wr": ["text"]}
+
+
+def test_no_more_is_recalled_than_the_arm_asks_for(memory: ReflectionMemory) -> None:
+    memory.remember([written(f"ex{at}", f"The {at}th way to the coin.") for at in range(4)])
+    assert len(recall(memory, RecallConfig(exemplars=2)).ids) == 2
+    assert recall(memory, RecallConfig()).ids == []
+    assert recall(memory, RecallConfig()).hints == ""
+
+
+def test_the_memory_block_is_cut_to_a_length(memory: ReflectionMemory) -> None:
+    memory.remember([written("ex", "a long way " * 300)])
+    assert len(recall(memory, RecallConfig(exemplars=1)).hints) == HINT_LIMIT
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_what_was_learned_on_held_out_folds_serves_no_other_task(memory: ReflectionMemory, split: str) -> None:
+    gain = [Advice(state=LIKE_IT, action="read note", visits=1, value=0.9)]
+    memory.remember([written("held", task=f"toy/doors:{split}:3", advice=gain)])
+    recalled = recall(memory, RecallConfig(exemplars=2, text=2, similarity=0.1))
+    assert recalled.ids == []
+    assert recalled.bonuses(STATE, ["read note"], AdviceBook(), WEIGHTS) == [0.0]
+
+
+def test_what_a_task_taught_before_is_not_its_own_exemplar(memory: ReflectionMemory) -> None:
+    memory.remember([written("own", task="toy/doors:train:0"), written("other", task="toy/doors:train:1")])
+    assert recall(memory, RecallConfig(exemplars=5), split="train").ids == ["other"]
+
+
+def test_only_what_was_known_when_the_run_began_is_recalled(memory: ReflectionMemory) -> None:
+    gain = [Advice(state=LIKE_IT, action="read note", visits=1, value=0.9)]
+    frozen = now()
+    memory.remember([written("later", advice=gain)])
+    recalled = recall(memory, RecallConfig(exemplars=5, similarity=0.1), frozen)
+    assert recalled.ids == []
+    assert recalled.bonuses(STATE, ["read note"], AdviceBook(), WEIGHTS) == [0.0]
+
+
+def test_other_environments_do_not_speak(memory: ReflectionMemory) -> None:
+    memory.remember([written("other").model_copy(update={"env": "twx/coin", "task": "twx/coin:train:1"})])
+    assert recall(memory, RecallConfig(exemplars=5)).ids == []
+
+
+def of_trial(id: str, arm: str = "m", run: str = "now", action: str = "look", **fact: Any) -> Reflection:
+    advice = [Advice(state=STATE, action=action, **fact)]
+    return written(id, kind="grounded", task="toy/doors:test:0", advice=advice, tags=[f"arm:{arm}"], run=run)
+
+
+def test_earlier_trials_of_the_task_advise_whatever_the_fold_and_are_recorded(memory: ReflectionMemory) -> None:
+    frozen = now()
+    memory.remember([of_trial("t0", visits=1, lost=1)])
+    recalled = recall(memory, RecallConfig(), frozen)
+    assert recalled.bonuses(STATE, ["look", "read note"], AdviceBook(), WEIGHTS) == [-8.0, 0.0]
+    assert recalled.ids == ["t0"]
+    assert [found.face for found in memory.database.recalls_of("t0")] == ["advice"]
+
+
+def test_another_arm_or_another_run_is_another_life(memory: ReflectionMemory) -> None:
+    memory.remember([of_trial("arm", arm="other", lost=1), of_trial("run", run="earlier", lost=1)])
+    recalled = recall(memory, RecallConfig())
+    assert recalled.bonuses(STATE, ["look"], AdviceBook(), WEIGHTS) == [0.0]
+    assert recalled.ids == []
+
+
+def test_facts_of_here_and_of_earlier_trials_are_merged_before_they_count(memory: ReflectionMemory) -> None:
+    memory.remember([of_trial("t0", visits=1)])
+    within = AdviceBook([Advice(state=STATE, action="look", visits=2)])
+    (bonus,) = recall(memory, RecallConfig()).bonuses(STATE, ["look"], within, WEIGHTS)
+    assert bonus == pytest.approx(WEIGHTS.bonus(Advice(state=STATE, action="look", visits=3)))
+
+
+def test_advice_is_left_out_where_the_arm_leaves_it_out(memory: ReflectionMemory) -> None:
+    memory.remember([of_trial("t0", lost=1)])
+    recalled = recall(memory, RecallConfig(advice=False))
+    assert recalled.ids == []
+    assert len(recalled.task_book) == 0
+
+
+def elsewhere(memory: ReflectionMemory) -> float:
+    """Files a gain in a similar state of a train task; returns the cosine."""
+    gain = [Advice(state=LIKE_IT, action="read note", visits=1, value=0.9)]
+    memory.remember([written("far", advice=gain, created_at="2020-01-01T00:00:00+00:00")])
+    ((_, cosine, _),) = memory.similar_states(STATE, env="toy/doors")
+    return cosine
+
+
+def test_a_similar_state_of_another_task_advises_scaled_by_similarity(memory: ReflectionMemory) -> None:
+    cosine = elsewhere(memory)
+    recalled = recall(memory, RecallConfig(similarity=0.5, transfer=0.5))
+    bonuses = recalled.bonuses(STATE, ["look", "read note"], AdviceBook(), WEIGHTS)
+    assert bonuses == [0.0, pytest.approx(0.5 * cosine * 3.0 * 1.4)]
+    assert recalled.bonuses(STATE, ["look", "read note"], AdviceBook(), WEIGHTS) == bonuses
+    assert recalled.ids == ["far"]
+    (recorded,) = memory.database.recalls_of("far")
+    assert (recorded.face, recorded.score) == ("advice", pytest.approx(cosine))
+
+
+def test_a_state_that_is_not_similar_enough_does_not_speak(memory: ReflectionMemory) -> None:
+    cosine = elsewhere(memory)
+    recalled = recall(memory, RecallConfig(similarity=cosine + 0.01))
+    assert recalled.bonuses(STATE, ["read note"], AdviceBook(), WEIGHTS) == [0.0]
+    assert recalled.ids == []
+    without = recall(memory, RecallConfig(similarity=0.5, transfer=0.0))
+    assert without.bonuses(STATE, ["read note"], AdviceBook(), WEIGHTS) == [0.0]
+
+
+def test_what_is_known_here_overrules_what_is_known_elsewhere(memory: ReflectionMemory) -> None:
+    elsewhere(memory)
+    recalled = recall(memory, RecallConfig(similarity=0.5))
+    within = AdviceBook([Advice(state=STATE, action="read note", visits=1, lost=1)])
+    assert recalled.bonuses(STATE, ["read note"], within, WEIGHTS) == [-8.0]
+    assert recalled.ids == []
+
+
+def test_an_episode_resumed_is_recorded_once(memory: ReflectionMemory) -> None:
+    memory.remember([of_trial("t0", lost=1), of_trial("t1", lost=1)])
+    recaller, spec = Recaller(memory, "now", now()), spec_of(Arm("m", recall=RecallConfig()))
+    restored = recaller.restore(spec, "Find the coin.", ["t0"], "hints as they stood")
+    again = recaller.restore(spec, "Find the coin.", ["t0"], "hints as they stood")
+    assert (restored.hints, restored.ids) == (again.hints, again.ids) == ("hints as they stood", ["t0"])
+    assert len(memory.database.recalls_of("t0")) == 1
+    assert memory.database.recalls_of("t1") == []
+
+
+def episodes_of(lab: Lab, run: str) -> dict[str, dict[str, Any]]:
+    rows = lab.database.episodes(run=run)
+    loaded = lab.database.load_episodes([row.id for row in rows])
+    return {episode.id: episode.model_dump(exclude={"started_at", "seconds"}) for episode in loaded}
+
+
+def test_how_many_play_at_once_changes_nothing(open_lab: Callable[..., Lab]) -> None:
+    arm = Arm(
+        "m",
+        recall=RecallConfig(exemplars=1, text=1, similarity=0.3),
+        policy=Policy(temperature=1.0),
+    )
+    found = []
+    for concurrency in (1, 4):
+        lab = open_lab(f"lab{concurrency}", engine=None, concurrency=concurrency)
+        lab._engine = _lively()
+        lab.run("toy/doors", seeds=range(8), arm=arm, trials=3, name="first")
+        lab.run("toy/doors", seeds=range(8, 16), arm=arm, trials=3, name="second")
+        found.append({**episodes_of(lab, "first"), **episodes_of(lab, "second")})
+    assert found[0] == found[1]
+    assert any(episode["recalled"] and episode["hints"] for episode in found[0].values())
+    served = [recall for episode in found[0] for recall in lab.database.recalls_for(episode)]
+    assert {recall.face for recall in served} == {"text", "exemplar", "advice"}
+
+
+def _lively() -> Any:
+    from agentlab.engines.scripted import ScriptedEngine
+
+    return ScriptedEngine(lambda text, command: -(len(text) * len(command) % 7) / 3)
+
+
+def test_the_outcome_of_an_episode_is_noted_on_all_that_served_it(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    lab.memory.remember([written("ex", created_at="2020-01-01T00:00:00+00:00")])
+    lab.run("toy/doors", split="test", seeds=[0, 1], arm=Arm("m", recall=RecallConfig(exemplars=1)), trials=1)
+    assert [found.won for found in lab.database.recalls_of("ex")] == [True, True]
