@@ -77,7 +77,7 @@ class RoundConfig(BaseModel):
 
 
 class RoundReport(BaseModel):
-    """What a round did. `phase` is `done` when it has ended; until then, where it stands."""
+    """What a round did. `phase` is `done` when it has ended, `failed` when it could not; until then, where it stands."""
 
     id: str
     number: int
@@ -178,11 +178,15 @@ def _select(state: RoundState, runtime: Any) -> RoundState:
     report.left_out = chosen.left_out
     report.selected = {env: sum(item.episode.env == env for item in chosen.selected) for env in config.envs}
     if not chosen.selected:
-        _save(lab, report)
-        raise AgentLabError(
-            f"{report.id} found no success to train on ({report.left_out or 'none was collected'}); give it more seeds "
-            "or trials, or easier environments. What was lived is kept."
+        why = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items()) or "none was collected"
+        report.note = (
+            f"{report.id} found no success to train on ({why}); give it more seeds or trials, or easier environments. "
+            "What was lived is kept."
         )
+        report.ended_at = now()
+        _save(lab, report, "failed")
+        lab.checkpointer.delete_thread(report.id)
+        raise AgentLabError(report.note)
     engine: Any = lab.engine()
     examples = [
         from_episode(item.episode, engine.tokenize, weight=item.weight, max_tokens=config.training.max_tokens)
@@ -361,7 +365,7 @@ def _held_out(lab: Lab, config: RoundConfig) -> list[tuple[str, str]]:
 
 
 def _unfinished(lab: Lab) -> RoundReport | None:
-    return next((report for report in reports(lab) if report.phase != "done"), None)
+    return next((report for report in reports(lab) if report.phase not in ("done", "failed")), None)
 
 
 def _load(lab: Lab, round_id: str) -> RoundReport:

@@ -262,13 +262,17 @@ class ReflectionMemory:
         return self.database.count_reflections(status)
 
     def save(self) -> None:
-        """Write the index files now."""
-        self.index.save()
-        self.state_index.save()
+        """Bring the index of the texts up to date and write the index files now."""
+        self._follow()
+        self._write()
 
     def close(self) -> None:
-        """Save the indexes. The database stays open, since it was not opened here."""
-        self.save()
+        """Write the indexes as they are. The database stays open, since it was not opened here."""
+        self._write()
+
+    def _write(self) -> None:
+        self.index.save()
+        self.state_index.save()
 
     def __enter__(self) -> Self:
         return self

@@ -58,5 +58,12 @@ app.command(rich_help_panel=LOOK)(doctor.doctor)
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. Libraries keep their own bars and advice about their own deprecations to themselves."""
+    import os
+    import warnings
+
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|torch)\b")
     app()

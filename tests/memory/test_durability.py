@@ -86,6 +86,7 @@ memory.remember(batch(0))
 memory.save()
 memory.index.follow = die
 memory.remember(batch(1))
+memory.save()
 """
 
 

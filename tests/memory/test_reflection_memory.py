@@ -206,7 +206,7 @@ def test_a_deleted_index_is_made_again_and_said_once(
 ) -> None:
     filled.remember([reflection("cellar", advice=[advice()])])
     filled.similar_states("Room", env="twx/coin")
-    filled.close()
+    filled.save()
     for file in tmp_path.glob("*.faiss"):
         file.unlink()
     with open_memory() as memory:
@@ -224,7 +224,7 @@ def test_a_deleted_index_is_made_again_and_said_once(
 def test_another_embedder_makes_the_index_again(
     filled: ReflectionMemory, open_memory: Callable[..., ReflectionMemory], notes: list[str]
 ) -> None:
-    filled.close()
+    filled.save()
     progress: list[tuple[int, int]] = []
     other = open_memory(HashingEmbedder(48), progress=lambda done, total: progress.append((done, total)))
     assert ids(other.search("coins found kitchen"))[0] == "kitchen"
