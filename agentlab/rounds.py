@@ -77,7 +77,7 @@ class RoundConfig(BaseModel):
 
 
 class RoundReport(BaseModel):
-    """What a round did. `phase` is `done` when it has ended, `failed` when it could not; until then, where it stands."""
+    """What a round did. `phase` is `done` when it has ended, `failed` when it could not, else where it stands."""
 
     id: str
     number: int
