@@ -55,8 +55,7 @@ class WrittenReflector:
 def clean(text: str) -> str:
     """One paragraph of printable text, cut at a sentence's end, within the limit; chat markers are removed."""
     text = re.sub(r"<\|[^|>]*\|>", " ", text)
-    text = " ".join(character if character.isprintable() else " " for character in text.split())
-    text = "".join(character for character in text if character.isprintable())
+    text = "".join(character if character.isprintable() else " " for character in text)
     text = re.sub(r"\s+", " ", text).strip().strip('"').strip()
     if len(text) <= TEXT_LIMIT:
         return text

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab.arms import BASE, Arm
+from agentlab.engines.scripted import ScriptedEngine
+from agentlab.errors import Stopped
+from agentlab.policy import Policy
+from agentlab.rollout import EnvironmentPool, Rollout, TaskResult, Trial
+from environments import EnvironmentDied, Task, TextEnv, make
+from memory import Database
+
+SAMPLED = Arm("sampled", policy=Policy(temperature=1.0))
+
+
+class Watched:
+    """The toy game, which counts its steps, and breaks in the tasks that it is told to break in."""
+
+    def __init__(self, log: list[str], broken: set[int]) -> None:
+        self.env, self.env_id, self.log, self.broken = make("toy/doors"), "toy/doors", log, broken
+        self.task: Task | None = None
+        self.closed = False
+
+    def start(self, task: Task) -> Any:
+        self.task = task
+        self.log.append(task.id)
+        return self.env.start(task)
+
+    def step(self, action: str) -> Any:
+        assert self.task is not None
+        if self.task.seed in self.broken:
+            raise EnvironmentDied("The JVM died.")
+        return self.env.step(action)
+
+    def close(self) -> None:
+        self.closed = True
+        raise OSError("closing fails too")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with Database(tmp_path / "lab.db") as database:
+        yield database
+
+
+@pytest.fixture
+def started() -> list[str]:
+    """The tasks that were started, in order."""
+    return []
+
+
+@pytest.fixture
+def rollout(database: Database, note_reader: ScriptedEngine, started: list[str]) -> Callable[..., Rollout]:
+    """Makes a rollout of the toy game, as a fresh process would."""
+
+    def made(engine: Any = note_reader, broken: set[int] | None = None, **options: Any) -> Rollout:
+        def factory(_: str) -> TextEnv:
+            return Watched(started, broken or set())  # type: ignore[return-value]
+
+        return Rollout("run", database, engine, pool=EnvironmentPool(factory), **options)
+
+    return made
+
+
+def tasks(count: int) -> list[Task]:
+    return [Task(env="toy/doors", split="train", seed=seed) for seed in range(count)]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_results_come_in_the_order_of_the_tasks(rollout: Callable[..., Rollout], concurrency: int) -> None:
+    wanted = tasks(7)[::-1]
+    results = rollout(concurrency=concurrency).play(wanted, BASE)
+    assert [result.task for result in results] == wanted
+    assert all(result.won_within(1) for result in results)
+
+
+def test_as_many_are_in_flight_as_asked_for(rollout: Callable[..., Rollout], note_reader: ScriptedEngine) -> None:
+    meeting = threading.Barrier(3)
+    score = note_reader.score
+
+    def together(conversation: Any, candidates: Any) -> list[float]:
+        if conversation.turns == 1:
+            meeting.wait()  # nobody goes on until three are here
+        return score(conversation, candidates)
+
+    note_reader.score = together  # type: ignore[method-assign]
+    assert len(rollout(concurrency=3).play(tasks(6), BASE)) == 6
+
+
+def test_a_task_is_tried_until_it_is_won(rollout: Callable[..., Rollout], database: Database) -> None:
+    (result,) = rollout(ScriptedEngine({}), seed=1).play(tasks(1), SAMPLED, trials=50)
+    statuses = [trial.status for trial in result.trials]
+    assert statuses[-1] == "won" and "won" not in statuses[:-1]
+    assert len(statuses) > 1
+    assert [row.trial for row in database.episodes()] == list(range(len(statuses)))
+    kept = {row.id: (row.status, row.score, row.steps) for row in database.episodes()}
+    assert kept == {trial.episode: (trial.status, trial.score, trial.steps) for trial in result.trials}
+
+
+def test_all_trials_are_played_where_that_is_asked_for(rollout: Callable[..., Rollout]) -> None:
+    (result,) = rollout().play(tasks(1), BASE.with_(policy=Policy(retry_temperature=0.01)), trials=3, until_won=False)
+    assert [trial.status for trial in result.trials] == ["won"] * 3
+
+
+def test_one_broken_environment_stops_nobody_else(rollout: Callable[..., Rollout], database: Database) -> None:
+    results = rollout(broken={2}, concurrency=2).play(tasks(5), BASE, trials=1)
+    assert [result.won_within(1) for result in results] == [True, True, None, True, True]
+    (row,) = database.episodes(status="errored")
+    assert (row.seed, row.error) == (2, "The JVM died.")
+
+
+def test_ctrl_c_keeps_what_is_finished_and_the_same_call_goes_on(
+    rollout: Callable[..., Rollout], database: Database, started: list[str]
+) -> None:
+    seen: list[TaskResult] = []
+
+    def interrupt(result: TaskResult) -> None:
+        seen.append(result)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Stopped, match=r"Stopped with 3 of 8 tasks finished.*same command goes on"):
+        rollout(concurrency=1).play(tasks(8), BASE, progress=interrupt)
+    assert len(database.episodes(status="won")) >= 3
+    before = {row.task for row in database.episodes()}
+    started.clear()
+    results = rollout(concurrency=1).play(tasks(8), BASE)
+    assert not before & set(started)
+    assert [result.task for result in results] == tasks(8)
+    assert all(result.won_within(1) for result in results)
+
+
+def test_asked_to_stop_it_stops_after_the_steps_in_flight(
+    rollout: Callable[..., Rollout], database: Database, note_reader: ScriptedEngine
+) -> None:
+    player = rollout(concurrency=2)
+    score = note_reader.score
+
+    def stop_in_the_middle(conversation: Any, candidates: Any) -> list[float]:
+        if conversation.turns == 3:
+            player.stop.set()
+        return score(conversation, candidates)
+
+    note_reader.score = stop_in_the_middle  # type: ignore[method-assign]
+    with pytest.raises(Stopped):
+        player.play(tasks(4), BASE)
+    assert database.episodes() == []
+
+
+def test_the_same_call_again_plays_nothing_and_tells_the_same(
+    rollout: Callable[..., Rollout], database: Database, started: list[str]
+) -> None:
+    first = rollout(ScriptedEngine({})).play(tasks(4), SAMPLED, trials=3)
+    episodes = database.episodes()
+    started.clear()
+    assert rollout(ScriptedEngine({})).play(tasks(4), SAMPLED, trials=3) == first
+    assert started == []
+    assert database.episodes() == episodes
+
+
+def test_more_trials_go_on_behind_those_that_were_played(rollout: Callable[..., Rollout], started: list[str]) -> None:
+    (first,) = rollout(ScriptedEngine({"look": 0.0})).play(tasks(1), BASE.with_(policy=Policy(retry_temperature=0)))
+    started.clear()
+    (more,) = rollout(ScriptedEngine({"look": 0.0})).play(
+        tasks(1), BASE.with_(policy=Policy(retry_temperature=0)), trials=3
+    )
+    assert more.trials[0] == first.trials[0]
+    assert len(started) == 2
+
+
+def test_a_bug_of_ours_ends_the_run_with_its_own_error(rollout: Callable[..., Rollout]) -> None:
+    def broken(text: str, command: str) -> float:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        rollout(ScriptedEngine(broken)).play(tasks(3), BASE)
+
+
+def test_environments_are_used_again_and_closed_together(started: list[str]) -> None:
+    made: list[Watched] = []
+
+    def factory(_: str) -> TextEnv:
+        made.append(Watched(started, set()))
+        return made[-1]  # type: ignore[return-value]
+
+    pool = EnvironmentPool(factory)
+    first = pool.take("toy/doors")
+    second = pool.take("toy/doors")
+    assert first is not second
+    pool.give("toy/doors", first)
+    assert pool.take("toy/doors") is first
+    pool.close()
+    assert [env.closed for env in made] == [True, True]
+
+
+def result_of(*statuses: str) -> TaskResult:
+    trials = tuple(Trial(f"e{at}", status, 0.25 * (at + 1), 3) for at, status in enumerate(statuses))
+    return TaskResult(tasks(1)[0], "arm", trials)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "trials", "won"),
+    [
+        (["lost", "won"], 1, False),
+        (["lost", "won"], 2, True),
+        (["errored", "won"], 2, True),
+        (["errored", "lost"], 2, None),
+        (["lost", "errored"], 1, False),
+    ],
+)
+def test_an_error_hides_whether_a_task_was_won_unless_it_was(statuses: list[str], trials: int, won: object) -> None:
+    assert result_of(*statuses).won_within(trials) is won
+
+
+def test_the_best_score_of_all_trials_counts() -> None:
+    assert result_of("lost", "lost").best_score == 0.5
+    assert TaskResult(tasks(1)[0], "arm", ()).best_score == 0.0
