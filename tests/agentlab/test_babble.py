@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from agentlab.advice import facts_of
+from agentlab.babble import babble
+from agentlab.policy import Policy
+from environments import EnvironmentDied, Task, TextEnv, Turn, make
+
+
+def test_babbling_ends_with_the_first_success(task: Callable[..., Task]) -> None:
+    found = babble(make("toy/doors"), task(1), run="r", trials=200)
+    assert found.episode.won
+    assert found.trials == found.episode.trial + 1
+    assert found.episode.actions[-1] == "take coin"
+    assert (found.episode.engine, found.episode.arm) == ("random", "random")
+
+
+def test_it_gives_up_after_its_trials_and_keeps_what_they_showed(task: Callable[..., Task]) -> None:
+    found = babble(make("toy/doors?rooms=6,colours=6"), task(0, env="toy/doors?colours=6,rooms=6"), run="r", trials=2)
+    assert not found.episode.won
+    assert (found.trials, found.episode.trial) == (2, 1)
+    assert sum(fact.lost for fact in found.book.facts.values()) >= 1
+    last = {fact.key for fact in facts_of(found.episode.steps, lost=True)}
+    assert last <= set(found.book.facts)
+
+
+def test_the_same_seed_babbles_the_same(task: Callable[..., Task]) -> None:
+    def once(**options: Any) -> Any:
+        found = babble(make("toy/doors"), task(2), run="r", trials=30, **options)
+        return found.trials, found.episode.id, found.episode.actions
+
+    assert once() == once()
+    assert len({once(seed=seed)[1] for seed in range(5)}) == 5
+    assert len({str(once(seed=seed)[2]) for seed in range(5)}) > 1
+
+
+def test_what_lost_a_trial_is_not_done_again(task: Callable[..., Task]) -> None:
+    sure = Policy(temperature=0.1, retry_temperature=0.1, growth=0.0)
+    lost: list[tuple[str, str]] = []
+    for trials in range(1, 12):
+        found = babble(make("toy/doors"), task(4), run="r", trials=trials, policy=sure)
+        if found.trials < trials:
+            break
+        if found.episode.status == "lost":
+            last = found.episode.steps[-1]
+            assert (last.state, last.action) not in lost
+            lost.append((last.state, last.action))
+    assert lost
+
+
+def test_its_steps_chain_and_its_score_is_the_last(task: Callable[..., Task]) -> None:
+    steps = (episode := babble(make("toy/doors"), task(3), run="r", trials=3).episode).steps
+    assert [step.index for step in steps] == list(range(len(steps)))
+    assert all(before.result == after.observation for before, after in pairwise(steps))
+    assert steps[-1].score == episode.score
+
+
+def test_an_environment_that_fails_says_so() -> None:
+    class Broken(TextEnv):
+        def begin(self, task: Task) -> Turn:
+            return Turn("A room.", ["go"], goal="Leave.")
+
+        def act(self, action: str) -> Turn:
+            raise IndexError("no such room")
+
+    with pytest.raises(EnvironmentDied, match="IndexError: no such room"):
+        babble(Broken("own/broken", 5), Task(env="own/broken", split="train", seed=0), run="r")

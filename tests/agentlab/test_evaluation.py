@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from agentlab.evaluation import ALL, Cell, Table, outcomes, row
+from agentlab.rollout import TaskResult, Trial
+from environments import Task
+from trainers.statistics import wilson
+
+
+def results(statuses: dict[str, list[list[str]]], arm: str = "a") -> list[TaskResult]:
+    """For each environment, for each seed, how its trials ended."""
+    scores = {"won": 1.0, "lost": 0.5, "truncated": 0.0, "errored": 0.0}
+    return [
+        TaskResult(
+            Task(env=env, split="test", seed=seed),
+            arm,
+            tuple(Trial("e", status, scores[status], 3) for status in trials),
+        )
+        for env, tasks in statuses.items()
+        for seed, trials in enumerate(tasks)
+    ]
+
+
+def test_a_row_has_a_cell_for_each_environment_and_one_for_all() -> None:
+    made = row("a", results({"x": [["won"], ["lost"]], "y": [["won"]]}))
+    assert {env: (cell.wins, cell.n) for env, cell in made.cells.items()} == {"x": (1, 2), "y": (1, 1), ALL: (2, 3)}
+    assert (made.cells[ALL].low, made.cells[ALL].high) == wilson(2, 3)
+    assert made.cells["x"].score == 0.75
+
+
+def test_trials_count_up_to_the_number_asked_for() -> None:
+    found = results({"x": [["lost", "won"], ["lost", "truncated"]]})
+    assert row("a", found, trials=1).cells[ALL].wins == 0
+    assert row("a", found, trials=2).cells[ALL].wins == 1
+    assert row("a", found, trials=2).cells[ALL].score == 0.75
+    assert list(outcomes(found, 2).values()) == [True, False]
+
+
+def test_what_errored_is_neither_success_nor_failure() -> None:
+    cell = row("a", results({"x": [["won"], ["errored"], ["lost"]]})).cells[ALL]
+    assert (cell.wins, cell.n, cell.errored) == (1, 2, 1)
+    assert cell.score == 0.75
+
+
+def test_nothing_known_is_a_dash_and_no_rate() -> None:
+    cell = row("a", results({"x": [["errored"]]})).cells[ALL]
+    assert str(cell) == "–"
+    assert math.isnan(cell.rate)
+    assert (cell.low, cell.high) == (0.0, 1.0)
+
+
+def test_a_cell_shows_its_interval() -> None:
+    assert str(Cell(wins=1, n=2, low=0.0945, high=0.9055, score=0.5)) == "0.50 [0.09, 0.91]"
+
+
+def table() -> Table:
+    base = results({"x": [["lost"], ["lost"], ["lost"], ["won"], ["errored"]]})
+    better = results({"x": [["won"], ["won"], ["won"], ["lost"], ["won"]]})
+    return Table(envs=["x"], rows=[row("base", base), row("better", better)])
+
+
+def test_two_arms_are_compared_in_pairs_without_what_errored() -> None:
+    found = table().compare("better", "base")
+    assert (found.n, found.only_arm, found.only_against) == (4, 3, 1)
+    assert found.difference == pytest.approx(0.5)
+    assert found.p == pytest.approx(0.625)
+
+
+def test_a_comparison_is_kept_once_with_its_table() -> None:
+    made = table()
+    made.compare("better", "base")
+    again = made.compare("better", "base")
+    other = made.compare("base", "better")
+    assert made.comparisons == [again, other]
+    assert Table.model_validate_json(made.model_dump_json()) == made
