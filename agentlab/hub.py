@@ -79,11 +79,10 @@ def is_cached(name: str) -> bool:
     return (cache_folder() / "models" / name / "ready").exists()
 
 
-def resolve(name: str, *, say: Say = lambda _: None) -> Path:
-    """The folder of a model in transformers form, fetching it if need be.
+def recognise(name: str) -> Path | WheelModel | str:
+    """What `name` means, without fetching anything: a folder, a model of the catalogue, or a Hugging Face id.
 
-    `name` is a folder, a name of the catalogue, or a Hugging Face id such as `org/model`. Raises UnknownModel (with
-    what was perhaps meant), ModelUnavailable, or WeightsCorrupt.
+    Raises UnknownModel, with what was perhaps meant.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -91,12 +90,24 @@ def resolve(name: str, *, say: Say = lambda _: None) -> Path:
             raise UnknownModel(f"{path} is no model folder: it has no config.json; give one in transformers form.")
         return path.resolve()
     if name in CATALOGUE:
-        return _from_wheel(CATALOGUE[name], say)
-    if "/" in name and not name.startswith((".", "/", "~")) and name.count("/") == 1:
-        return _from_hub(name)
+        return CATALOGUE[name]
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return name
     close = get_close_matches(name, list(CATALOGUE), n=1, cutoff=0.4)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(CATALOGUE)}."
     raise UnknownModel(f"Unknown model {name!r}; {hint} A folder or a Hugging Face id (org/model) works too.")
+
+
+def resolve(name: str, *, say: Say = lambda _: None) -> Path:
+    """The folder of a model in transformers form, fetching it if need be.
+
+    `name` is a folder, a name of the catalogue, or a Hugging Face id such as `org/model`. Raises UnknownModel (with
+    what was perhaps meant), ModelUnavailable, or WeightsCorrupt.
+    """
+    found = recognise(name)
+    if isinstance(found, Path):
+        return found
+    return _from_wheel(found, say) if isinstance(found, WheelModel) else _from_hub(found)
 
 
 def _from_hub(name: str) -> Path:

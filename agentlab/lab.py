@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from agentlab import hub
 from agentlab.config import LabConfig, read_config, write_config
 from agentlab.errors import AgentLabError, BadConfig, NotALab
 from agentlab.lock import WriteLock
@@ -82,8 +83,13 @@ class Lab:
                 raise NotALab(f"{path} {what}; make one with `agentlab run` or `agentlab demo`, or give --lab FOLDER.")
             if path.is_file() or (path.is_dir() and any(path.iterdir())):
                 raise NotALab(f"{path} exists and is not a lab; give --lab an empty or a new folder.")
+            config = config or LabConfig()
+            if engine is None:
+                hub.recognise(config.model)
+            if config.embedder != "hashing":
+                hub.recognise(config.embedder)
             path.mkdir(parents=True, exist_ok=True)
-            write_config(file, config or LabConfig())
+            write_config(file, config)
         lab = cls(path.resolve(), read_config(file), write=write, progress=progress)
         lab._engine = engine
         if write:
@@ -126,8 +132,6 @@ class Lab:
         if name == "hashing":
             embedder = HashingEmbedder()
         else:
-            from agentlab import hub
-
             embedder = SentenceTransformerEmbedder(hub.resolve(name, say=self.progress.say), name)
         # Recency depends on the clock; an agent's recall must not, or a resumed run would differ from an unbroken one.
         memory = ReflectionMemory(
@@ -161,8 +165,6 @@ class Lab:
     @property
     def model_folder(self) -> Path:
         """The base model's folder, fetched if need be."""
-        from agentlab import hub
-
         return hub.resolve(self.config.model, say=self.progress.say)
 
     @property

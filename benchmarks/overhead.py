@@ -101,7 +101,7 @@ class Bench:
         for at, action in enumerate(actions):
             scores = self.engine.score(conversation, info["admissible_commands"])
             max(range(len(scores)), key=scores.__getitem__)
-            observation, _, _, _, info = self.env.step(action)  # type: ignore[assignment]
+            observation, _, _, _, info = self.env.step(action)
             conversation.act(action)
             if at + 1 < len(actions):
                 conversation.observe(observation)

@@ -78,7 +78,7 @@ def make(
     adapter_score: Callable[[Example], float],
     base: str,
     *,
-    tried: int = 8,
+    tried: int = 4,
 ) -> Canary:
     """Record the example on which base and adapter differ most, among the first `tried` that carry loss.
 
