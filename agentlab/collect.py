@@ -7,6 +7,7 @@ was half done is played again from its seed with the same result.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from agentlab.advice import AdviceBook, facts_of
@@ -129,8 +130,9 @@ def _refine_successes(lab: Lab, pool: EnvironmentPool, run: str, results: Sequen
                 continue
             if result.task.env not in envs:
                 envs[result.task.env] = pool.take(result.task.env)
-            episode = lab.database.episode(trial.episode)
-            shown = refine(episode, envs[result.task.env])
+            episode = shown = lab.database.episode(trial.episode)
+            with suppress(EnvironmentDied):  # then it is kept as it was played
+                shown = refine(episode, envs[result.task.env])
             with lab.database.transaction():
                 if shown is not episode:
                     lab.database.put_episode(shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -59,7 +60,8 @@ def write_config(path: Path, config: LabConfig) -> None:
     """Write `lab.toml`, beside and renamed."""
     lines = ["# An AgentLab lab. Change with care; `agentlab doctor` checks it."]
     for key, value in config.model_dump().items():
-        lines.append(f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}")
+        # What JSON writes for these values (text, numbers, lists of text) is TOML too.
+        lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
     scratch = path.with_suffix(".tmp")
     scratch.write_text("\n".join(lines) + "\n")
     scratch.replace(path)

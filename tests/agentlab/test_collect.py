@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import environments
+from agentlab import collect
+from agentlab.advice import AdviceBook
+from agentlab.collect import collect_model, collect_random, explorer, lasting
+from agentlab.engines.scripted import ScriptedEngine
+from agentlab.lab import Lab, make_tasks
+from environments import EnvironmentDied
+from memory.records import Advice
+
+TASKS = make_tasks("toy/doors", "train", range(4))
+
+
+def lived(lab: Lab) -> list[dict[str, Any]]:
+    """Everything in the lab but what a clock says."""
+    rows = sorted(row.id for row in lab.database.episodes())
+    episodes = [found.model_dump(exclude={"started_at", "seconds"}) for found in lab.database.load_episodes(rows)]
+    kept = sorted(lab.database.reflections(), key=lambda found: found.id)
+    return episodes + [found.model_dump(exclude={"created_at", "updated_at"}) for found in kept]
+
+
+def test_random_exploration_keeps_the_success_its_refined_form_and_what_both_teach(
+    open_lab: Callable[..., Lab], told: Any
+) -> None:
+    lab = open_lab(progress=told)
+    assert collect_random(lab, "r", TASKS, trials=200, seed=0) == 4
+    assert told.stages["exploring at random"] == (4, 4)
+    won = [row for row in lab.database.episodes(status="won") if row.minimised_from is None]
+    refined = [row for row in lab.database.episodes() if row.minimised_from is not None]
+    assert len(won) == 4
+    assert {row.minimised_from for row in refined} <= {row.id for row in won}
+    kinds = [found.kind for found in lab.database.reflections()]
+    assert (kinds.count("grounded"), kinds.count("exemplar")) == (4, 4)
+    assert all("> take coin" in found.text for found in lab.database.reflections(kind="exemplar"))
+
+
+def test_a_task_that_is_not_won_still_teaches(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    tasks = make_tasks("toy/doors?colours=6,rooms=6", "train", range(2))
+    assert collect_random(lab, "r", tasks, trials=2, seed=0) == 0
+    assert [found.kind for found in lab.database.reflections()] == ["grounded", "grounded"]
+
+
+def test_what_lasts_are_gains_losses_and_penalties() -> None:
+    facts = [
+        Advice(state="s", action="a", visits=5),
+        Advice(state="s", action="b", value=0.1),
+        Advice(state="s", action="c", lost=1),
+        Advice(state="s", action="d", negative=1),
+    ]
+    assert [fact.action for fact in lasting(AdviceBook(facts))] == ["b", "c", "d"]
+
+
+def test_done_again_it_plays_nothing_and_leaves_everything_as_it_is(
+    open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = open_lab()
+    collect_random(lab, "r", TASKS, trials=200, seed=0)
+    before = lived(lab)
+    monkeypatch.setattr(environments, "make", None)
+    assert collect_random(lab, "r", TASKS, trials=200, seed=0) == 4
+    assert lived(lab) == before
+
+
+def test_cut_off_between_two_tasks_it_ends_as_if_unbroken(open_lab: Callable[..., Lab]) -> None:
+    whole, cut = open_lab("whole"), open_lab("cut")
+    collect_random(whole, "r", TASKS, trials=200, seed=0)
+    collect_random(cut, "r", TASKS[:2], trials=200, seed=0)
+    collect_random(cut, "r", TASKS, trials=200, seed=0)
+    assert lived(cut) == lived(whole)
+
+
+def test_an_environment_that_dies_costs_its_task_only(
+    open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, babble = open_lab(), collect.babble
+
+    def dying(env: Any, task: Any, **rest: Any) -> Any:
+        if task.seed == 1:
+            raise EnvironmentDied("The JVM died.")
+        return babble(env, task, **rest)
+
+    monkeypatch.setattr(collect, "babble", dying)
+    assert collect_random(lab, "r", TASKS, trials=200, seed=0) == 3
+    assert lab.database.journal_get("collect|r|random", TASKS[1].id)["error"] == "The JVM died."  # type: ignore[index]
+
+
+def test_the_model_explores_and_its_successes_are_refined(
+    open_lab: Callable[..., Lab], note_reader: ScriptedEngine, told: Any
+) -> None:
+    lab = open_lab(
+        engine=ScriptedEngine(lambda text, command: 3 * note_reader.score(_said(text), [command])[0]), progress=told
+    )
+    results = collect_model(lab, "r", TASKS, adapter=None, trials=3, temperature=1.0, seed=0)
+    assert [result.task for result in results] == TASKS
+    assert all(result.won_within(3) for result in results)
+    assert told.finished == ["exploring with the model"]
+    assert {row.arm for row in lab.database.episodes()} == {"explorer"}
+    assert len(lab.database.reflections(kind="exemplar")) == 4
+    before = lived(lab)
+    assert collect_model(lab, "r", TASKS, adapter=None, trials=3, temperature=1.0, seed=0) == results
+    assert lived(lab) == before
+
+
+def _said(text: str) -> Any:
+    class Said:
+        pass
+
+    said = Said()
+    said.text = text  # type: ignore[attr-defined]
+    return said
+
+
+def test_a_success_that_cannot_be_replayed_is_kept_as_it_was_played(
+    open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dying(*_: Any) -> Any:
+        raise EnvironmentDied("The JVM died.")
+
+    monkeypatch.setattr(collect, "refine", dying)
+    lab = open_lab()
+    collect_model(lab, "r", TASKS[:1], adapter=None, trials=9, temperature=0.1, seed=0)
+    (exemplar,) = lab.database.reflections(kind="exemplar")
+    assert "> read note" in exemplar.text
+    assert all(row.minimised_from is None for row in lab.database.episodes())
+
+
+def test_an_explorer_samples_from_the_first_trial_on() -> None:
+    arm = explorer("ad-1", 0.7)
+    assert (arm.adapter, arm.policy.temperature_at(0), arm.policy.temperature_at(1)) == ("ad-1", 0.7, 0.7)
+    assert arm.recall is not None and arm.recall.exemplars == 0

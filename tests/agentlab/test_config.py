@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from agentlab.config import FORMAT, LabConfig, parse, read_config, read_toml, write_config
+from agentlab.errors import BadConfig, NotALab
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "lab.toml"
+
+
+def test_what_is_written_is_read_again(file: Path) -> None:
+    config = LabConfig(model="my/model", concurrency=7, recency=0.25, reflectors=["written"], seed=3)
+    write_config(file, config)
+    assert read_config(file) == config
+    assert [path.name for path in file.parent.iterdir()] == ["lab.toml"]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x7f"), min_size=1))
+def test_any_path_survives_being_written(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    file = tmp_path_factory.mktemp("lab") / "lab.toml"
+    write_config(file, LabConfig(model=name))
+    assert read_config(file).model == name
+
+
+def test_an_empty_file_is_the_defaults(file: Path) -> None:
+    file.write_text("")
+    assert read_config(file) == LabConfig()
+
+
+def test_a_newer_format_is_refused_before_its_settings_are_judged(file: Path) -> None:
+    file.write_text(f"format = {FORMAT + 1}\nnovelty = 1\n")
+    with pytest.raises(NotALab, match=f"newer AgentLab \\(format {FORMAT + 1}, this one knows {FORMAT}\\); update it"):
+        read_config(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("threads = -1", "threads: Input should be greater than or equal to 0"),
+        ("treads = 1", "treads: Extra inputs are not permitted"),
+        ('dtype = "int8"', "dtype: "),
+        ('reflectors = ["mine"]', "reflectors.0: "),
+        ("context = 1", "context: "),
+        ("threads = ", "not valid TOML"),
+        ("\\x00", "not valid TOML"),
+    ],
+)
+def test_a_bad_setting_is_one_line_that_names_it(file: Path, text: str, complaint: str) -> None:
+    file.write_text(text)
+    with pytest.raises(BadConfig) as caught:
+        read_config(file)
+    assert complaint in str(caught.value)
+    assert str(caught.value).endswith("correct it.")
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_no_settings(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(BadConfig, match="not valid TOML"):
+        read_toml(file)
+
+
+def test_a_missing_file_is_said(file: Path) -> None:
+    with pytest.raises(BadConfig, match="There is no file"):
+        read_toml(file)
+
+
+def test_a_complaint_about_the_whole_says_so() -> None:
+    class Any(BaseModel):
+        x: int = 1
+
+    with pytest.raises(BadConfig, match="it: "):
+        parse(Any, 3, Path("f.toml"))  # type: ignore[arg-type]

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import agentlab
+from agentlab.arms import BASE, BASE_MEMORY, RANDOM, Arm, RecallConfig, adapter_arms
+from agentlab.config import LabConfig
+from agentlab.engines.scripted import ScriptedEngine
+from agentlab.errors import AgentLabError, BadConfig, NotALab, UnknownModel
+from agentlab.lab import Lab, make_tasks
+from agentlab.policy import Policy
+from agentlab.reflectors.base import reflection_of
+from environments import UnknownEnvironment
+from memory.errors import NewerDatabase
+from memory.records import Episode, Reflection
+from trainers.errors import UnknownAdapter
+
+
+def test_a_folder_without_a_lab_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(NotALab, match=r"does not exist; make one with `agentlab run`"):
+        Lab.open(tmp_path / "lab")
+    with pytest.raises(NotALab, match="is not a lab"):
+        Lab.open(tmp_path)
+
+
+def test_a_lab_is_made_only_where_nothing_is(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(NotALab, match="exists and is not a lab"):
+        Lab.open(tmp_path, create=True)
+    with pytest.raises(NotALab, match="exists and is not a lab"):
+        Lab.open(tmp_path / "thesis.txt", create=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_lab_keeps_the_settings_that_it_was_made_with(open_lab: Callable[..., Lab], tmp_path: Path) -> None:
+    open_lab(seed=5).close()
+    with Lab.open(tmp_path / "lab", create=True, config=LabConfig(seed=9)) as lab:
+        assert lab.config.seed == 5
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(open_lab: Callable[..., Lab]) -> None:
+    import sqlite3
+
+    lab = open_lab()
+    assert lab.database
+    lab.close()
+    with sqlite3.connect(lab.folder / "lab.db") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    before = (lab.folder / "lab.db").read_bytes()
+    with pytest.raises(NewerDatabase, match="update the program"):
+        _ = open_lab().database
+    assert (lab.folder / "lab.db").read_bytes() == before
+
+
+def test_looking_changes_nothing_and_may_not_work(open_lab: Callable[..., Lab], note_reader: ScriptedEngine) -> None:
+    lab = open_lab()
+    lab.run("toy/doors", seeds=[0], trials=1, arm="base")
+    with Lab.open(lab.folder, write=False, engine=note_reader) as looking:
+        assert len(looking.database.episodes()) == 1
+        with pytest.raises(AgentLabError, match="opened for looking only"):
+            looking.run("toy/doors", seeds=[1])
+        with pytest.raises(AgentLabError, match="opened for looking only"):
+            looking.round(agentlab.RoundConfig(envs=["toy/doors"]))
+
+
+def test_arms_have_names(open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = open_lab()
+    assert [lab.arm(name) for name in ("random", "base", "base + memory", "base+memory")] == [
+        RANDOM,
+        BASE,
+        BASE_MEMORY,
+        BASE_MEMORY,
+    ]
+    with pytest.raises(AgentLabError, match="No adapter serves yet"):
+        lab.arm("adapter")
+    with pytest.raises(UnknownAdapter, match="'basse'"):
+        lab.arm("basse")
+    monkeypatch.setattr(lab, "serving", lambda: "adapter-abc")
+    assert lab.arm("adapter") == adapter_arms("adapter-abc")[0]
+    assert lab.arm("adapter + memory") == adapter_arms("adapter-abc")[1]
+
+
+def test_an_arm_is_what_it_does_and_not_its_name() -> None:
+    assert Arm("a").identity == Arm("b").identity
+    assert Arm("a").identity != Arm("a", recall=RecallConfig()).identity
+    assert Arm("a", recall=RecallConfig()).identity != Arm("a", recall=RecallConfig(similarity=0.5)).identity
+    assert BASE.with_(name="x") == Arm("x")
+
+
+def test_tasks_are_each_environment_with_each_seed_once() -> None:
+    tasks = make_tasks(["toy/doors?rooms=2", "toy/doors", "toy/doors?rooms=3"], "dev", [1, 0, 1])
+    assert [task.id for task in tasks] == [
+        "toy/doors:dev:1",
+        "toy/doors:dev:0",
+        "toy/doors?rooms=3:dev:1",
+        "toy/doors?rooms=3:dev:0",
+    ]
+
+
+def test_tasks_that_make_no_sense_are_refused_before_anything_is_played(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    with pytest.raises(UnknownEnvironment, match="did you mean `toy/doors`"):
+        lab.run(["toy/doors", "toy/dors"])
+    for work in (lab.run, lab.evaluate):
+        with pytest.raises(BadConfig, match="nothing to play"):
+            work("toy/doors", seeds=[])
+        with pytest.raises(BadConfig, match="nothing to play"):
+            work([])
+    assert lab.database.episodes() == []
+
+
+def test_a_run_stores_episodes_reflections_and_its_progress(open_lab: Callable[..., Lab], told: Any) -> None:
+    lab = open_lab(progress=told)
+    results = lab.run("toy/doors", seeds=range(3), arm="base + memory")
+    assert all(result.won_within(1) for result in results)
+    assert told.stages == {"base + memory, train": (3, 3)}
+    assert told.finished == ["base + memory, train"]
+    assert {found.kind for found in lab.database.reflections()} == {"grounded", "exemplar"}
+    assert {row.run for row in lab.database.episodes()} == {"run-train"}
+
+
+def test_reflectors_are_a_setting_and_may_be_ones_own(open_lab: Callable[..., Lab]) -> None:
+    engine = ScriptedEngine({"look": 0.0}, answers=["Do something else."])
+    lab = open_lab(engine=engine, reflectors=["written"])
+    lab.run("toy/doors", seeds=[0], trials=1, arm=BASE_MEMORY.with_(recall=RecallConfig(advice=False)))
+    assert [found.text for found in lab.database.reflections()] == ["Do something else."]
+
+    class Mine:
+        name = "mine"
+
+        def reflect(self, episode: Episode) -> list[Reflection]:
+            return [reflection_of(episode, kind=self.name, text="Mine.", steps=[0])]
+
+    lab.run("toy/doors", seeds=[1], trials=1, name="other", reflectors=[Mine()])
+    assert [found.text for found in lab.database.reflections(kind="mine")] == ["Mine."]
+
+
+def test_what_a_run_wrote_serves_the_next_run(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    lab.run("toy/doors", seeds=range(3), trials=1, name="first")
+    lab.run("toy/doors", split="test", seeds=range(2), trials=1, name="second")
+    first, second = (
+        [lab.database.episode(row.id) for row in lab.database.episodes(run=run)] for run in ("first", "second")
+    )
+    assert not any(episode.hints for episode in first)
+    assert all("Example. Task:" in episode.hints for episode in second)
+
+
+def test_an_evaluation_shows_every_arm_first_and_within_its_trials(open_lab: Callable[..., Lab]) -> None:
+    lazy = ScriptedEngine({"look": 0.0}, floor=-1.0)
+    lab = open_lab(engine=lazy)
+    table = lab.evaluate("toy/doors?rooms=2", seeds=range(4), trials=6)
+    assert [row.arm for row in table.rows] == [
+        "random",
+        "base",
+        "base + retry, 6 trials",
+        "base + memory",
+        "base + memory, 6 trials",
+    ]
+    assert table.envs == ["toy/doors"]
+    assert all(set(row.cells) == {"toy/doors", "all"} and row.cells["all"].n == 4 for row in table.rows)
+    assert table.row("base").cells["all"].wins == 0
+    assert table.row("base + retry, 6 trials").cells["all"].score > 0
+    assert table.about["seeds"] == [0, 3] and table.about["split"] == "test"
+    assert lab.database.get_evaluation("eval-test") == json.loads(table.model_dump_json())
+
+
+def test_the_same_evaluation_again_plays_nothing_and_gives_the_same_table(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    first = lab.evaluate("toy/doors", seeds=range(3), trials=2)
+    count = len(lab.database.episodes())
+    assert lab.evaluate("toy/doors", seeds=range(3), trials=2) == first
+    assert len(lab.database.episodes()) == count
+
+
+def test_arms_are_paired_they_meet_the_same_games_and_the_same_luck(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab(engine=ScriptedEngine({}))
+    arms = [Arm("one", policy=Policy(temperature=1.0)), Arm("two", policy=Policy(temperature=1.0))]
+    table = lab.evaluate("toy/doors", seeds=range(6), arms=arms)
+    assert table.row("one").outcomes == table.row("two").outcomes
+
+
+def test_the_engine_is_the_model_of_the_settings_loaded_once(tmp_path: Path, tiny_model: Path) -> None:
+    config = LabConfig(model=str(tiny_model), embedder="hashing", threads=1, context=512, dtype="float32")
+    with Lab.open(tmp_path / "lab", create=True, config=config) as lab:
+        engine: Any = lab.engine()
+        assert (engine.folder, engine.name, engine.context) == (tiny_model, str(tiny_model), 512)
+        assert lab.engine() is engine
+        assert lab.threads == 1
+        (result,) = lab.run("toy/doors", seeds=[0], trials=1, arm="base")
+        assert lab.database.episode(result.trials[0].episode).token_ids
+
+
+def test_a_model_that_nobody_knows_makes_no_lab(tmp_path: Path) -> None:
+    with pytest.raises(UnknownModel, match="did you mean 'SmolLM2-135M-Instruct'"):
+        Lab.open(tmp_path / "lab", create=True, config=LabConfig(model="SmolLM2-135M"))
+    assert not (tmp_path / "lab").exists()
+
+
+def test_the_random_arm_needs_no_model(tmp_path: Path) -> None:
+    config = LabConfig(model="nobody/nothing", embedder="hashing")
+    with Lab.open(tmp_path / "lab", create=True, config=config) as lab:
+        assert len(lab.run("toy/doors", seeds=[0], arm="random")) == 1
+
+
+def test_all_processors_are_taken_unless_fewer_are_asked_for(open_lab: Callable[..., Lab]) -> None:
+    import os
+
+    lab = open_lab()
+    lab.config = LabConfig(threads=0)
+    assert lab.threads == len(os.sched_getaffinity(0))
+
+
+def test_a_damaged_index_is_rebuilt_and_said(open_lab: Callable[..., Lab], told: Any) -> None:
+    lab = open_lab()
+    lab.run("toy/doors", seeds=range(3), trials=1)
+    lab.close()
+    index = lab.folder / "memory.faiss"
+    index.write_bytes(index.read_bytes()[:40])
+    again = open_lab(progress=told)
+    assert len(again.memory.search("coin")) > 0
+    assert len(told.messages) == 1
+
+
+def test_ten_names_are_enough_and_importing_them_costs_nothing_heavy() -> None:
+    for name in agentlab.__all__:
+        assert getattr(agentlab, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Labb'"):
+        _ = agentlab.Labb  # type: ignore[attr-defined]
+    code = """
+import sys
+import agentlab, agentlab.lab, agentlab.config
+heavy = {"torch", "transformers", "faiss", "langgraph", "peft", "sentence_transformers"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
