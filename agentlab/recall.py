@@ -166,8 +166,15 @@ class Recaller:
         return recalled
 
     def written(self, spec: EpisodeSpec) -> list[tuple[str, Advice]]:
-        """Advice of earlier trials of this task in this run and arm, as (reflection id, advice)."""
-        return self.memory.advice_for_task(spec.task.id, run=self.run, tag=f"arm:{spec.arm.name}")
+        """Advice on this very task, as (reflection id, advice): from earlier trials of this run and arm, and on the train
+        fold from all that was learned on it before the run. Held-out tasks start from nothing in every run."""
+        found = self.memory.advice_for_task(spec.task.id, run=self.run, tag=f"arm:{spec.arm.name}")
+        if spec.task.split != "train":
+            return found
+        return [
+            *self.memory.advice_for_task(spec.task.id, before=self.frozen_at, exclude_run=self.run),
+            *found,
+        ]
 
     def _with_advice(self, spec: EpisodeSpec, config: RecallConfig, pairs: list[tuple[str, Advice]]) -> Recalled:
         recalled = Recalled(

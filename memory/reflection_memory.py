@@ -192,13 +192,18 @@ class ReflectionMemory:
         return [(item, near[number], reflection) for number, reflection, item in chosen]
 
     def advice_for_task(
-        self, task_id: str, *, run: str | None = None, tag: str | None = None
+        self,
+        task_id: str,
+        *,
+        run: str | None = None,
+        tag: str | None = None,
+        before: str | None = None,
+        exclude_run: str | None = None,
     ) -> list[tuple[str, Advice]]:
-        """All advice of the active reflections of one task: (reflection id, advice), the oldest first.
-
-        `run` and `tag` let in only what was learned in that run, or carries that tag.
-        """
-        found = self.database.reflections(task=task_id, status="active", run=run, tag=tag)
+        """All advice of the active reflections of one task: (reflection id, advice), the oldest first."""
+        found = self.database.reflections(
+            task=task_id, status="active", run=run, tag=tag, before=before, exclude_run=exclude_run
+        )
         return [(reflection.id, advice) for reflection in found for advice in reflection.advice]
 
     # Looking after it

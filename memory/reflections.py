@@ -186,12 +186,14 @@ class Reflections(Connection):
         status: ReflectionStatus | None = None,
         run: str | None = None,
         pinned: bool | None = None,
+        before: str | None = None,
+        exclude_run: str | None = None,
         limit: int | None = None,
         newest: bool = False,
     ) -> list[Reflection]:
         """The reflections that fit every filter, oldest first, or the `newest` first."""
         kinds = None if kind is None else [kind]
-        where, values = Filter(env, task, kinds, tag, status, run, pinned).sql()
+        where, values = Filter(env, task, kinds, tag, status, run, pinned, before, exclude_run=exclude_run).sql()
         rows = self.execute(
             f"SELECT payload FROM reflections WHERE {where} ORDER BY number {'DESC' if newest else 'ASC'} LIMIT ?",
             [*values, -1 if limit is None else limit],
