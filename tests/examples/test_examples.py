@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from agentlab import Lab, LabConfig, RoundConfig
+from agentlab.engines.scripted import ScriptedEngine
+from environments import unregister
+
+FOLDER = Path(__file__).parents[2] / "examples"
+
+
+def example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"example_{name}", FOLDER / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where pydantic looks names up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def small(tiny_model: Path) -> LabConfig:
+    return LabConfig(model=str(tiny_model), embedder="hashing", dtype="float32", threads=1)
+
+
+@pytest.fixture
+def bakes() -> Iterator[ScriptedEngine]:
+    """An engine that bakes at once, and the example's environment taken back afterwards."""
+    yield ScriptedEngine({"bake": 0.0})
+    unregister("own/oven")
+
+
+def test_ten_lines_play_distil_and_measure(
+    tmp_path: Path, small: LabConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = str(tmp_path / "lab")
+    example("ten_lines").main(lab, games=("toy/doors",), seeds=4, test_seeds=4, config=small)
+    printed = capsys.readouterr().out
+    assert "was promoted" in printed or "was rejected" in printed
+    assert [line.split("  ")[0].strip() for line in printed.splitlines()[1:4]] == ["random", "base", "base + memory"]
+    example("ten_lines").main(lab, games=("toy/doors",), seeds=4, test_seeds=4)
+    assert capsys.readouterr().out == printed, "called again, it finds everything done"
+
+
+def test_one_s_own_environment_keeps_the_contract_and_is_played(
+    tmp_path: Path, small: LabConfig, bakes: ScriptedEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example("own_environment").main(str(tmp_path / "lab"), config=small, engine=bakes)
+    printed = capsys.readouterr().out
+    assert "base + memory, 2 trials" in printed
+    assert "base + retry, 2 trials" in printed
+
+
+def test_one_s_own_reflector_writes_what_memory_finds(
+    tmp_path: Path, small: LabConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = ScriptedEngine({"look": 0.0})
+    example("own_reflector").main(str(tmp_path / "lab"), config=small, engine=engine)
+    assert "It changes nothing to: look" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["own_environment", "own_reflector"])
+def test_short_examples_stay_short(name: str) -> None:
+    assert len((FOLDER / f"{name}.py").read_text().splitlines()) < 40
+
+
+CURVE = """
+training_seeds = [0, 1]
+train_games = ["toy/doors"]
+other_games = ["toy/doors?rooms=1"]
+test_seeds = 3
+lab = {{ model = "{model}", embedder = "hashing", dtype = "float32", threads = 1 }}
+round = {{ seeds = 3, gate_seeds = 2, training = {{ epochs = 1 }} }}
+rounds = [{{ collect = "random" }}, {{ collect = "both", model_trials = 1, training = {{ learning_rate = 1e-4 }} }}]
+"""
+
+
+@pytest.fixture
+def curve(tmp_path: Path, tiny_model: Path) -> list[str]:
+    """Options of a learning curve on the toy game."""
+    config = tmp_path / "curve.toml"
+    config.write_text(CURVE.format(model=tiny_model))
+    return ["--config", str(config), "--folder", str(tmp_path / "labs"), "--output", str(tmp_path / "curve.md")]
+
+
+def test_a_learning_curve_goes_through_all_rounds_and_ends_with_a_table(tmp_path: Path, curve: list[str]) -> None:
+    script = example("learning_curve")
+    script.main([*curve, "--seed", "0"])
+    script.main([*curve, "--table"])
+    assert "Not measured yet: training seed 1" in (tmp_path / "curve.md").read_text()
+    script.main(curve)
+    text = (tmp_path / "curve.md").read_text()
+    assert "Not measured yet" not in text
+    assert "2 training seeds, pooled" in text
+    assert "python examples/learning_curve.py --config" in text
+    with Lab.open(tmp_path / "labs" / "seed-1", write=False) as lab:
+        assert [report.phase for report in lab.rounds()] == ["done", "done"]
+        assert [report.config.training.learning_rate for report in lab.rounds()] == [1e-3, 1e-4]
+        assert {report.config.training.epochs for report in lab.rounds()} == {1}
+        assert lab.rounds()[1].config.seed == 1
+        arms = {row.arm for row in lab.database.episodes(run="learning-curve")}
+        assert not arms & {"random", "base"}, "the arms that no training seed changes are played elsewhere"
+    header = next(line for line in text.splitlines() if line.startswith("| game"))
+    assert header.startswith("| game | random | base | base + memory")
+    pooled = next(line for line in text.splitlines() if line.startswith("| **all**"))
+    assert pooled.count("/6)") == 2 and pooled.count("/12)") >= 1, pooled
+    script.main([*curve, "--table"])
+    assert (tmp_path / "curve.md").read_text() == text
+
+
+def test_the_shipped_learning_curve_is_the_one_of_eight_games_and_two_rounds() -> None:
+    script = example("learning_curve")
+    shipped = script.parse(script.Curve, script.read_toml(FOLDER / "learning_curve.toml"), FOLDER)
+    assert len(shipped.games) == 8
+    assert len(shipped.rounds) == 2
+    assert shipped.test_seeds == 100
+    for number in range(2):
+        config = shipped.config(number, seed=2)
+        assert isinstance(config, RoundConfig)
+        assert config.seed == 2
+        assert not set(config.envs) & set(shipped.other_games)
