@@ -166,8 +166,11 @@ class Recaller:
         return recalled
 
     def written(self, spec: EpisodeSpec) -> list[tuple[str, Advice]]:
-        """Advice on this very task, as (reflection id, advice): from earlier trials of this run and arm, and on the train
-        fold from all that was learned on it before the run. Held-out tasks start from nothing in every run."""
+        """Advice on this very task, as (reflection id, advice).
+
+        It comes from earlier trials of this run and arm, and on the train fold from all that was learned on the task
+        before the run. Held-out tasks start from nothing in every run.
+        """
         found = self.memory.advice_for_task(spec.task.id, run=self.run, tag=f"arm:{spec.arm.name}")
         if spec.task.split != "train":
             return found

@@ -75,7 +75,7 @@ def open_lab(tmp_path: Path, note_reader: ScriptedEngine) -> Iterator[Callable[.
     opened: list[Lab] = []
 
     def open_it(name: str = "lab", engine: Any = note_reader, progress: Progress | None = None, **config: Any) -> Lab:
-        settings = LabConfig(embedder="hashing", model="scripted", threads=1, **config)
+        settings = LabConfig(embedder="hashing", threads=1, **config)
         lab = Lab.open(tmp_path / name, create=True, config=settings, engine=engine, progress=progress)
         opened.append(lab)
         return lab
