@@ -74,7 +74,7 @@ def commands(rng: random.Random, count: int) -> list[str]:
     moves = ["inventory", "look around", *(f"move {side.lower()}" for side in SIDES)]
     doors = [f"{verb} door to {side.lower()}" for verb in ("open", "close") for side in SIDES]
     near = [f"{verb} {place}" for verb in ("open", "close", "examine") for place in PLACES]
-    take = [f"take {thing}" for thing in THINGS]
+    take = [f"{verb} {thing}" for verb in ("take", "examine") for thing in THINGS]
     put = [f"put {thing} in {place}" for thing in THINGS for place in PLACES]
     return sorted(rng.sample([*moves, *doors, *near, *take, *put], count))
 

@@ -124,7 +124,7 @@ def _about(curve: Curve, seeds: Sequence[int] | dict[int, Table], command: str) 
     missing = [str(seed) for seed in curve.training_seeds if seed not in seeds]
     model = LabConfig.model_validate(curve.lab).model
     about = [
-        f"{model}, {len(curve.rounds)} rounds, {len(curve.train_games)} games trained on; measured on test seeds "
+        f"{model}; rounds: {len(curve.rounds)}; games trained on: {len(curve.train_games)}; measured on test seeds "
         f"0–{curve.test_seeds - 1} of each game. Made on {date.today()} with Python {platform.python_version()} by",
         "",
         f"    {command}",
