@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab import Lab, RoundReport, Table
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = Path(__file__).with_name("round_script.py")
+MOMENTS = {
+    "exploring at random": "exploring at random:5",
+    "exploring with the model": "exploring with the model:4",
+    "training, before the first checkpoint": "training:3",
+    "training, after a checkpoint": "training:22",
+    "the gate, incumbent": "gate: base:5",
+    "the gate, candidate": "gate: candidate:6",
+    "the transaction of the promotion": "promoting",
+    "right after the promotion": "promoted",
+    "at the end of the round": "said",
+}
+CLOCK = {"started_at", "ended_at", "seconds", "tokens_per_second", "created_at", "updated_at", "at"}
+
+
+@dataclass
+class Outcome:
+    """Everything that a round and its evaluation leave, but what a clock says."""
+
+    report: dict[str, Any]
+    table: Table
+    weights: bytes
+    episodes: list[dict[str, Any]]
+    reflections: list[dict[str, Any]]
+    recalls: set[tuple[str, str, str, bool | None]]
+
+
+def timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: timeless(inner) for key, inner in value.items() if key not in CLOCK}
+    return [timeless(inner) for inner in value] if isinstance(value, list) else value
+
+
+def outcome(folder: Path, model: Path) -> Outcome:
+    """Make the call, to its end, and read what there is."""
+    report, table = runpy.run_path(str(SCRIPT))["work"](folder, model)
+    with Lab.open(folder, write=False) as lab:
+        database = lab.database
+        record = lab.adapters.get(report.adapter)
+        episodes = database.load_episodes(sorted(row.id for row in database.episodes()))
+        reflections = sorted(database.reflections(), key=lambda found: found.id)
+        recalls = [recall for found in reflections for recall in database.recalls_of(found.id)]
+        return Outcome(
+            timeless(RoundReport.model_validate(report).model_dump(mode="json")),
+            table,
+            (folder / record.path / "adapter_model.safetensors").read_bytes(),
+            [timeless(episode.model_dump(mode="json")) for episode in episodes],
+            [timeless(found.model_dump(mode="json")) for found in reflections],
+            {(recall.episode, recall.reflection, recall.face, recall.won) for recall in recalls},
+        )
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Outcome:
+    """What comes of it when nobody interferes."""
+    return outcome(tmp_path_factory.mktemp("unbroken") / "lab", tiny_model)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[dict[str, Path]]:
+    """A lab as it lies there after each kill. Each process goes on where the one before was killed."""
+    folder = tmp_path_factory.mktemp("killed")
+    ended = subprocess.run(
+        [sys.executable, str(SCRIPT), str(folder / "lab"), str(tiny_model), *MOMENTS.values()],
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout.split() == [str(-signal.SIGKILL)] * len(MOMENTS), ended.stderr[-3000:]
+    yield {name: folder / f"lab-{number}" for number, name in enumerate(MOMENTS)}
+    shutil.rmtree(folder)
+
+
+def test_unbroken_it_learns_and_promotes(unbroken: Outcome) -> None:
+    assert unbroken.report["promoted"] is True
+    assert unbroken.report["training"]["steps"] > 22
+    table = unbroken.table
+    assert table.row("adapter").cells["all"].wins > table.row("base").cells["all"].wins
+    assert {face for _, _, face, _ in unbroken.recalls} >= {"advice", "exemplar"}
+    assert len(unbroken.weights) > 10_000
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_at_any_moment_the_same_call_gives_what_an_unbroken_one_gives(
+    moment: str, killed: dict[str, Path], unbroken: Outcome, tiny_model: Path
+) -> None:
+    resumed = outcome(killed[moment], tiny_model)
+    assert resumed.weights == unbroken.weights
+    assert resumed.table == unbroken.table
+    assert resumed.report == unbroken.report
+    assert resumed.episodes == unbroken.episodes
+    assert resumed.reflections == unbroken.reflections
+    assert resumed.recalls == unbroken.recalls
