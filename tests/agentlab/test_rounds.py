@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from agentlab.config import LabConfig
+from agentlab.errors import AgentLabError
+from agentlab.lab import Lab
+from agentlab.progress import Progress
+from agentlab.rounds import RoundConfig, RoundReport, TrainingConfig
+from environments import Task, TextEnv, Turn, register, registry
+from trainers.gate import GateConfig
+from trainers.selection import SelectionConfig
+
+ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
+QUICK = RoundConfig(
+    envs=[ENV],
+    seeds=12,
+    gate_seeds=14,
+    held_out_seeds=5,
+    selection=SelectionConfig(cap_per_task=1),
+    training=TrainingConfig(learning_rate=5e-3, epochs=4),
+    gate=GateConfig(min_pairs=10),
+)
+
+
+def open_at(folder: Path, model: Path, progress: Progress | None = None) -> Lab:
+    config = LabConfig(model=str(model), embedder="hashing", dtype="float32", threads=1, context=512)
+    return Lab.open(folder, create=True, config=config, progress=progress)
+
+
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Lab]:
+    """A lab in which a round has promoted its adapter."""
+    with open_at(tmp_path_factory.mktemp("promoted") / "lab", tiny_model) as lab:
+        lab.round(QUICK)
+        yield lab
+
+
+def test_a_round_says_what_it_did(promoted: Lab) -> None:
+    (report,) = promoted.rounds()
+    assert (report.id, report.number, report.phase, report.promoted) == ("round-1", 1, "done", True)
+    assert report.config == QUICK
+    assert report.collected == {"random": {"tasks": 12, "won": 12}}
+    assert report.selected == {ENV: 12}
+    assert report.training["examples"] == 12
+    assert report.training["last_loss"] < report.training["first_loss"]
+    assert report.gate["promote"] is True and report.gate["paired"]["n"] == 14
+    assert report.incumbent is None
+    assert report.ended_at is not None and report.ended_at > report.started_at
+
+
+def test_the_adapter_serves_and_knows_where_it_comes_from(promoted: Lab) -> None:
+    (report,) = promoted.rounds()
+    record = promoted.adapters.get(str(report.adapter))
+    assert promoted.serving() == record.id
+    assert record.status == "promoted"
+    assert (record.lineage.round, record.lineage.parent, record.lineage.seeds) == ("round-1", None, [0])
+    trained_on = promoted.database.load_episodes(record.lineage.episodes)
+    assert len(trained_on) == 12
+    assert all(episode.won and episode.split == "train" for episode in trained_on)
+    assert record.gate is not None and record.gate.promote
+
+
+def test_the_adapter_plays_better_than_the_base_where_nobody_has_played(promoted: Lab) -> None:
+    table = promoted.evaluate(ENV, seeds=range(12), arms=["base", "adapter"])
+    assert table.compare("adapter", "base").difference > 0.2
+    assert {row.adapter for row in promoted.database.episodes(arm="adapter")} == {promoted.serving()}
+
+
+def test_a_finished_round_leaves_no_checkpoint(promoted: Lab) -> None:
+    assert list(promoted.checkpointer.list(None)) == []
+
+
+def test_the_next_round_takes_the_next_seeds_and_both_explore(promoted: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainers import job
+
+    class Reached(Exception):
+        pass
+
+    def reached(folder: Path, *_: Any, **__: Any) -> Any:
+        raise Reached
+
+    before = promoted.serving()
+    monkeypatch.setattr(job, "run", reached)
+    with pytest.raises(Reached):
+        promoted.round(QUICK.model_copy(update={"model_trials": 1}))
+    monkeypatch.undo()
+    report = promoted.rounds()[-1]
+    assert (report.number, report.phase, report.incumbent) == (2, "train", before)
+    assert set(report.collected) == {"random", "model"}
+    assert {row.seed for row in promoted.database.episodes(run="round-2")} == set(range(12, 24))
+    lineage = job.load(promoted.folder / "jobs" / "round-2").lineage
+    assert lineage.parent == before
+    finished = promoted.round(QUICK)
+    assert finished.id == "round-2" and finished.phase == "done"
+    assert finished.config.model_trials == 1
+
+
+def test_training_that_gives_the_serving_weights_again_ends_without_a_change(tmp_path: Path, tiny_model: Path) -> None:
+    with open_at(tmp_path / "lab", tiny_model) as lab:
+        first = lab.round(QUICK)
+        again = lab.round(QUICK.model_copy(update={"collect": "none"}))
+        assert first.promoted and again.promoted is False
+        assert (again.adapter, lab.serving()) == (first.adapter, first.adapter)
+        assert "they keep serving" in again.note
+        assert lab.adapters.get(str(first.adapter)).status == "promoted"
+
+
+def test_an_adapter_that_does_not_pass_the_gate_is_kept_as_rejected(tmp_path: Path, tiny_model: Path) -> None:
+    strict = QUICK.model_copy(update={"gate": GateConfig(min_pairs=15), "training": TrainingConfig(epochs=1)})
+    with open_at(tmp_path / "lab", tiny_model) as lab:
+        report = lab.round(strict)
+        assert report.promoted is False
+        assert "only 14 usable pairs" in report.gate["reason"]
+        assert lab.serving() is None
+        record = lab.adapters.get(str(report.adapter))
+        assert record.status == "rejected"
+        assert (lab.folder / record.path / "adapter_model.safetensors").exists()
+
+
+class Interrupts(Progress):
+    """Presses Ctrl-C when a stage begins, once."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage: str | None = stage
+        self.messages: list[str] = []
+        self.stages: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.messages.append(message)
+
+    def start(self, stage: str, total: int) -> None:
+        self.stages.append(stage)
+        if self.stage and stage.startswith(self.stage):
+            self.stage = None
+            raise KeyboardInterrupt
+
+
+def test_an_unfinished_round_is_finished_first_with_its_own_settings(tmp_path: Path, tiny_model: Path) -> None:
+    progress = Interrupts("gate: candidate")
+    with open_at(tmp_path / "lab", tiny_model, progress) as lab:
+        with pytest.raises(KeyboardInterrupt):
+            lab.round(QUICK)
+        progress.stages.clear()
+        report = lab.round(QUICK.model_copy(update={"seeds": 99}))
+        assert report.id == "round-1" and report.config == QUICK
+        assert progress.messages[-2:] == [
+            "Going on with round-1 at 'gate'.",
+            "Its settings differ from those given now; it keeps its own.",
+        ]
+        assert [stage.split()[0] for stage in progress.stages] == ["gate:", "gate:"]
+
+
+def test_a_round_without_a_success_says_so_and_the_next_call_is_a_new_round(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    hopeless = RoundConfig(envs=["toy/doors?rooms=6,colours=6"], seeds=2, random_trials=1, held_out_seeds=0)
+    for number in (1, 2):
+        with pytest.raises(AgentLabError, match=f"round-{number} found no success to train on.*give it more seeds"):
+            lab.round(hopeless)
+    assert [report.phase for report in lab.rounds()] == ["failed", "failed"]
+    assert len(lab.database.episodes()) == 4
+    assert list(lab.checkpointer.list(None)) == []
+
+
+class Alike(TextEnv):
+    """A game whose folds all begin alike: what is learned in one would be known by heart in the others."""
+
+    def __init__(self) -> None:
+        super().__init__("own/alike", 3)
+
+    def begin(self, task: Task) -> Turn:
+        return Turn("A door.", ["open"], goal="Open it.")
+
+    def act(self, action: str) -> Turn:
+        return Turn("Open.", ["open"], 1.0, won=True)
+
+
+def test_what_begins_like_a_held_out_game_is_not_trained_on(open_lab: Callable[..., Lab]) -> None:
+    register("own/alike", Alike)
+    try:
+        lab = open_lab()
+        with pytest.raises(AgentLabError, match="2 begins like a held-out game"):
+            lab.round(RoundConfig(envs=["own/alike"], seeds=2, gate_seeds=1, held_out_seeds=0))
+    finally:
+        registry.unregister("own/alike")
+    assert lab.rounds()[0].collected["random"]["won"] == 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"envs": []}, {"envs": ["toy/doors"], "sedes": 3}, {"envs": ["toy/doors"], "temperature": 0}]
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        RoundConfig(**wrong)
+
+
+def test_reports_survive_being_stored() -> None:
+    report = RoundReport(id="round-1", number=1, config=QUICK)
+    assert RoundReport.model_validate(report.model_dump(mode="json")) == report
