@@ -63,10 +63,12 @@ BASE = Arm("base")
 BASE_MEMORY = Arm("base + memory", recall=RecallConfig(exemplars=1))
 
 
-def adapter_arms(adapter: str, label: str = "adapter") -> tuple[Arm, Arm]:
+def adapter_arms(adapter: str, label: str = "adapter", *, text: int = 0) -> tuple[Arm, Arm]:
     """The adapter alone, and with memory.
 
     It recalls no exemplars, since it was trained on prompts without them, and no advice from other tasks, since it was
     trained on what that advice was drawn from.
     """
-    return Arm(label, adapter=adapter), Arm(f"{label} + memory", adapter=adapter, recall=RecallConfig(transfer=0.0))
+    return Arm(label, adapter=adapter), Arm(
+        f"{label} + memory", adapter=adapter, recall=RecallConfig(text=text, transfer=0.0)
+    )

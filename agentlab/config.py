@@ -28,6 +28,8 @@ class LabConfig(BaseModel):
         concurrency: tasks in flight at once.
         recency: weight of recency when an agent recalls. It depends on the clock, so anything but 0 gives up that a
             resumed run equals an unbroken one.
+        recall_text: reflections whose text enters the prompt of an arm with memory. Small models do not profit.
+        recall_exemplars: recalled successes that enter the prompt of the base with memory.
         reflectors: who reflects on an episode: `grounded`, `exemplar`, `written` (for models that can write).
         seed: from which all other seeds follow.
     """
@@ -42,6 +44,8 @@ class LabConfig(BaseModel):
     context: int = Field(2048, ge=256)
     concurrency: int = Field(2, ge=1, le=64)
     recency: float = Field(0.0, ge=0)
+    recall_text: int = Field(0, ge=0, le=10)
+    recall_exemplars: int = Field(1, ge=0, le=5)
     reflectors: list[Literal["grounded", "exemplar", "written"]] = ["grounded", "exemplar"]
     seed: int = 0
 

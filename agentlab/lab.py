@@ -207,19 +207,21 @@ class Lab:
 
         `adapter` is the one that serves.
         """
-        from agentlab.arms import BASE, BASE_MEMORY, RANDOM, adapter_arms
+        from agentlab.arms import BASE, BASE_MEMORY, RANDOM, RecallConfig, adapter_arms
 
         plain, with_memory = name.removesuffix("+ memory").removesuffix("+memory").strip(), "memory" in name
+        text, exemplars = self.config.recall_text, self.config.recall_exemplars
         if plain == "random":
             return RANDOM
         if plain == "base":
-            return BASE_MEMORY if with_memory else BASE
+            recall = RecallConfig(text=text, exemplars=exemplars)
+            return BASE_MEMORY.with_(recall=recall) if with_memory else BASE
         adapter = self.serving() if plain == "adapter" else self.adapters.get(plain).id
         if adapter is None:
             raise AgentLabError(
                 "No adapter serves yet, so there is no arm 'adapter'; run `agentlab rounds` first, or use 'base'."
             )
-        return adapter_arms(adapter, "adapter" if plain == "adapter" else adapter)[int(with_memory)]
+        return adapter_arms(adapter, "adapter" if plain == "adapter" else adapter, text=text)[int(with_memory)]
 
     # -- work ----------------------------------------------------------------------------------------------------------
 

@@ -170,6 +170,7 @@ def _collect(state: RoundState, runtime: Any) -> RoundState:
 
 def _select(state: RoundState, runtime: Any) -> RoundState:
     from trainers import job
+    from trainers.errors import BadExample
     from trainers.examples import from_episode
     from trainers.selection import survey
     from trainers.weights import reference
@@ -179,8 +180,20 @@ def _select(state: RoundState, runtime: Any) -> RoundState:
     config = report.config
     chosen = survey(_successes(lab, config.envs), config.selection, config.seed, held_out=_held_out(lab, config))
     report.left_out = chosen.left_out
-    report.selected = {env: sum(item.episode.env == env for item in chosen.selected) for env in config.envs}
-    if not chosen.selected:
+    engine: Any = lab.engine()
+    examples, episodes = [], []
+    for item in chosen.selected:
+        try:
+            example = from_episode(
+                item.episode, engine.tokenize, weight=item.weight, max_tokens=config.training.max_tokens
+            )
+        except BadExample:  # its last turn alone is longer than what one example may be
+            report.left_out["too long"] = report.left_out.get("too long", 0) + 1
+            continue
+        examples.append(example)
+        episodes.append(item.episode)
+    report.selected = {env: sum(episode.env == env for episode in episodes) for env in config.envs}
+    if not examples:
         why = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items()) or "none was collected"
         report.note = (
             f"{report.id} found no success to train on ({why}); give it more seeds or trials, or easier environments. "
@@ -190,11 +203,6 @@ def _select(state: RoundState, runtime: Any) -> RoundState:
         _save(lab, report, "failed")
         lab.checkpointer.delete_thread(report.id)
         raise AgentLabError(report.note)
-    engine: Any = lab.engine()
-    examples = [
-        from_episode(item.episode, engine.tokenize, weight=item.weight, max_tokens=config.training.max_tokens)
-        for item in chosen.selected
-    ]
     settings = job.JobConfig(
         base=reference(lab.config.model, lab.model_folder),
         seed=config.seed,
@@ -205,7 +213,7 @@ def _select(state: RoundState, runtime: Any) -> RoundState:
     lineage = job.Lineage(
         round=report.id,
         parent=report.incumbent,
-        episodes=[item.episode.id for item in chosen.selected],
+        episodes=[episode.id for episode in episodes],
         seeds=[config.seed],
         code_version=_version(),
     )
