@@ -213,6 +213,8 @@ def test_steps_are_drawn_together() -> None:
 
 
 def test_an_index_that_was_deleted_is_built_again_and_the_command_says_so(lab: Path) -> None:
+    with Lab.open(lab) as opened:  # recalling makes the index, closing saves it
+        assert opened.memory.search("coins")
     assert memory(lab, "search", "coins").stderr == ""
     for file in lab.glob("*.faiss*"):
         file.unlink()

@@ -103,12 +103,12 @@ def test_bad_input_is_one_line_and_makes_no_lab(tmp_path: Path, arguments: list[
 
 def test_a_lab_keeps_the_model_that_it_was_made_with(tmp_path: Path) -> None:
     lab = tmp_path / "lab"
-    with Lab.open(lab, create=True, config=LabConfig(model="mine", embedder="hashing")):
+    with Lab.open(lab, create=True, config=LabConfig(model="my/own", embedder="hashing")):
         pass
-    result = agentlab(lab, "run", "toy/doors", "--model", "other", "--arm", "random")
+    result = agentlab(lab, "run", "toy/doors", "--model", "an/other", "--arm", "random")
     assert result.exit_code == 2
-    assert "base model 'mine', not 'other'" in result.stderr
-    assert agentlab(lab, "run", "toy/doors", "--seeds", "0", "--model", "mine", "--arm", "random").exit_code == 0
+    assert "base model 'my/own', not 'an/other'" in result.stderr
+    assert agentlab(lab, "run", "toy/doors", "--seeds", "0", "--model", "my/own", "--arm", "random").exit_code == 0
 
 
 def test_a_lab_that_another_process_writes_is_refused_with_its_holder(tmp_path: Path) -> None:
