@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentlab import demo
+from agentlab.config import LabConfig
+from agentlab.lab import Lab
+from agentlab.rounds import RoundConfig, TrainingConfig
+from trainers.gate import GateConfig
+
+ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demonstration in the toy game."""
+    quick = RoundConfig(
+        envs=[ENV],
+        seeds=12,
+        gate_seeds=14,
+        held_out_seeds=0,
+        training=TrainingConfig(learning_rate=5e-3, epochs=4),
+        gate=GateConfig(min_pairs=10),
+    )
+    monkeypatch.setattr(demo, "ENVS", (ENV,))
+    monkeypatch.setattr(demo, "TEST_SEEDS", range(4))
+    monkeypatch.setattr(demo, "config", lambda: quick)
+
+
+def test_the_demonstration_goes_round_the_whole_loop_and_can_be_repeated(
+    tmp_path: Path, tiny_model: Path, small: None
+) -> None:
+    config = LabConfig(model=str(tiny_model), embedder="hashing", dtype="float32", threads=1, context=512)
+    with Lab.open(tmp_path / "lab", create=True, config=config) as lab:
+        shown = demo.demonstrate(lab)
+        assert shown.report.promoted
+        assert [row.arm for row in shown.table.rows][::2] == [
+            "random",
+            "base + retry, 2 trials",
+            "base + memory, 2 trials",
+            "adapter + retry, 2 trials",
+            "adapter + memory, 2 trials",
+        ]
+        assert all(row.cells["all"].n == 4 for row in shown.table.rows)
+        assert [(found.arm, found.against) for found in shown.table.comparisons] == [
+            ("base + memory, 2 trials", "base + retry, 2 trials"),
+            ("adapter", "base"),
+            ("adapter + memory, 2 trials", "adapter + retry, 2 trials"),
+        ]
+        assert shown.tried_again
+        assert all(lab.database.episode(id).run == "demo-play" for id in shown.tried_again)
+        count = len(lab.database.episodes())
+        assert demo.demonstrate(lab) == shown
+        assert len(lab.database.episodes()) == count
+
+
+def test_its_own_settings_are_three_real_games_and_a_strict_gate() -> None:
+    config = demo.config()
+    assert len(config.envs) == 3 and all(env.startswith("twx/") for env in config.envs)
+    assert config.gate.alpha == 0.01
+    assert config.gate_seeds * len(config.envs) >= config.gate.min_pairs
