@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from agentlab.babble import babble
-from agentlab.minimise import Replay, minimise, refine, replay, singles_out, straighten, telling, words
+from agentlab.minimise import Replay, hasten, minimise, refine, replay, singles_out, straighten, telling, words
 from environments import Task, TextEnv, Turn, make
 from memory.records import Episode, Step
 
@@ -128,6 +128,31 @@ def test_gains_are_brought_forward() -> None:
     assert start is not None
     straight = straighten(start, env, TASK)  # what comes after the win is never played
     assert straight.actions == ["take coin", "take red bag", "leave"]
+
+
+def test_news_is_heard_before_anything_is_done() -> None:
+    env = Shop()
+    start = replay(env, TASK, ["take coin", "read list", "take red bag", "leave"])
+    assert start is not None
+    assert hasten(start, env, TASK, "Bring home what the list says, and a coin.").actions == [
+        "read list",
+        "take coin",
+        "take red bag",
+        "leave",
+    ]
+
+
+def test_what_can_only_be_heard_later_stays_where_it_is() -> None:
+    class Whisper(Shop):
+        def _turn(self, said: str, won: bool = False, lost: bool = False, goal: str = "") -> Turn:
+            turn = super()._turn(said, won, lost, goal)
+            hidden = [] if "coin" in self.have else ["read list"]
+            return turn._replace(admissible=[command for command in turn.admissible if command not in hidden])
+
+    env = Whisper()
+    start = replay(env, TASK, ["take coin", "read list", "take red bag", "leave"])
+    assert start is not None
+    assert hasten(start, env, TASK).actions == start.actions
 
 
 def test_a_look_that_tells_which_is_inserted_before_a_guess() -> None:

@@ -167,6 +167,12 @@ def test_a_round_without_a_success_says_so_and_the_next_call_is_a_new_round(open
     assert list(lab.checkpointer.list(None)) == []
 
 
+def test_a_success_that_is_too_long_to_train_on_is_left_out_and_counted(tmp_path: Path, tiny_model: Path) -> None:
+    short = QUICK.model_copy(update={"training": TrainingConfig(max_tokens=64), "seeds": 2})
+    with open_at(tmp_path / "lab", tiny_model) as lab, pytest.raises(AgentLabError, match="2 too long"):
+        lab.round(short)
+
+
 class Alike(TextEnv):
     """A game whose folds all begin alike: what is learned in one would be known by heart in the others."""
 
