@@ -167,33 +167,43 @@ def test_a_round_without_a_success_says_so_and_the_next_call_is_a_new_round(open
     assert list(lab.checkpointer.list(None)) == []
 
 
-def test_a_success_that_is_too_long_to_train_on_is_left_out_and_counted(tmp_path: Path, tiny_model: Path) -> None:
-    short = QUICK.model_copy(update={"training": TrainingConfig(max_tokens=64), "seeds": 2})
-    with open_at(tmp_path / "lab", tiny_model) as lab, pytest.raises(AgentLabError, match="2 too long"):
-        lab.round(short)
+class OneDoor(TextEnv):
+    """A game of one action. `form` is how it begins, with the task's name in it if its folds are to differ."""
 
-
-class Alike(TextEnv):
-    """A game whose folds all begin alike: what is learned in one would be known by heart in the others."""
-
-    def __init__(self) -> None:
-        super().__init__("own/alike", 3)
+    def __init__(self, form: str = "A door.", goal: str = "Open it.") -> None:
+        super().__init__("own/door", 3)
+        self.form, self.goal = form, goal
 
     def begin(self, task: Task) -> Turn:
-        return Turn("A door.", ["open"], goal="Open it.")
+        return Turn(self.form.format(task.id), ["open"], goal=self.goal)
 
     def act(self, action: str) -> Turn:
         return Turn("Open.", ["open"], 1.0, won=True)
 
 
-def test_what_begins_like_a_held_out_game_is_not_trained_on(open_lab: Callable[..., Lab]) -> None:
-    register("own/alike", Alike)
-    try:
-        lab = open_lab()
-        with pytest.raises(AgentLabError, match="2 begins like a held-out game"):
-            lab.round(RoundConfig(envs=["own/alike"], seeds=2, gate_seeds=1, held_out_seeds=0))
-    finally:
-        registry.unregister("own/alike")
+@pytest.fixture
+def registered() -> Iterator[Callable[[Callable[[], TextEnv]], None]]:
+    """Registers a game as own/door for the time of a test."""
+    yield lambda factory: register("own/door", factory)
+    registry.unregister("own/door")
+
+
+def test_a_success_that_is_too_long_to_train_on_is_left_out_and_counted(
+    tmp_path: Path, tiny_model: Path, registered: Callable[..., None]
+) -> None:
+    registered(lambda: OneDoor("Door {}.", "Open the door after reading all of this. " * 20))
+    settings = RoundConfig(envs=["own/door"], seeds=2, held_out_seeds=0, training=TrainingConfig(max_tokens=64))
+    with open_at(tmp_path / "lab", tiny_model) as lab, pytest.raises(AgentLabError, match="2 too long"):
+        lab.round(settings)
+
+
+def test_what_begins_like_a_held_out_game_is_not_trained_on(
+    open_lab: Callable[..., Lab], registered: Callable[..., None]
+) -> None:
+    registered(OneDoor)
+    lab = open_lab()
+    with pytest.raises(AgentLabError, match="2 begins like a held-out game"):
+        lab.round(RoundConfig(envs=["own/door"], seeds=2, gate_seeds=1, held_out_seeds=0))
     assert lab.rounds()[0].collected["random"]["won"] == 2
 
 
