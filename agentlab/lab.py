@@ -108,7 +108,12 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            # What was remembered is embedded now rather than at somebody's first search; after Ctrl-C that can wait.
+            if kind is None and self.write and "memory" in self.__dict__:
+                self.memory.save()
+        finally:
+            self.close()
 
     # -- its parts ---------------------------------------------------------------------------------------------------
 
