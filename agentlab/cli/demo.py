@@ -53,13 +53,14 @@ def demo(model: Model = None, lab: LabFolder = DEFAULT_LAB, json: Json = False) 
 
 def commands(lab: Lab, came: Demonstration, folder: Path) -> list[tuple[str, str]]:
     """The three commands to look further, on things that this lab really has, each with what it shows."""
+    program = output.program()
     place = "" if folder == DEFAULT_LAB else f" --lab {folder}"
     episode = came.tried_again[-1:] or [row.id for row in lab.database.episodes(newest=True, limit=1)]
     return [
         (
-            f'agentlab memory search "where are coins found" --explain{place}',
+            f'{program} memory search "where are coins found" --explain{place}',
             "what was written down, and why it fits",
         ),
-        (f"agentlab replay {''.join(episode)}{place}", "an episode again, step by step, verified in its environment"),
-        (f"agentlab rounds run{place}", "another round, which explores with the adapter that serves"),
+        (f"{program} replay {''.join(episode)}{place}", "an episode again, step by step, verified in its environment"),
+        (f"{program} rounds run{place}", "another round, which explores with the adapter that serves"),
     ]

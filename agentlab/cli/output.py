@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -113,6 +115,14 @@ def note(message: str) -> None:
 def say(message: str, style: str = "") -> None:
     """A result in words (stdout)."""
     console().print(text(message, style), soft_wrap=True)
+
+
+def program() -> str:
+    """What a person types to start this program: its name where that is on the PATH, else its place."""
+    if shutil.which("agentlab") or Path(sys.argv[0]).name != "agentlab":
+        return "agentlab"
+    own = Path(sys.argv[0]).absolute()
+    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
 
 
 def as_json(value: object) -> None:

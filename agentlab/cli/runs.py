@@ -61,7 +61,8 @@ def run(
         rows.append(row(arm, results, trials=trials))
     scoreboard.show(Table(envs=names, rows=rows))
     first = results[0].trials[-1].episode
-    further = ["agentlab episodes", f"agentlab replay {first}", "agentlab memory list"]
+    program = output.program()
+    further = [f"{program} episodes", f"{program} replay {first}", f"{program} memory list"]
     output.say("Look further:")
     for command in further:
         output.say(f"  {command}{'' if lab == DEFAULT_LAB else f' --lab {lab}'}")
