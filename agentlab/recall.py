@@ -9,7 +9,7 @@ happened to finish first.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentlab.advice import AdviceBook, AdviceWeights
@@ -169,9 +169,11 @@ class Recaller:
         """Advice on this very task, as (reflection id, advice).
 
         It comes from earlier trials of this run and arm, and on the train fold from all that was learned on the task
-        before the run. Held-out tasks start from nothing in every run.
+        before the run. Held-out tasks start from nothing in every run. The trials are known by their ids: an arm of
+        the same name may have had another adapter, and what is played again after a kill must not advise itself.
         """
-        found = self.memory.advice_for_task(spec.task.id, run=self.run, tag=f"arm:{spec.arm.name}")
+        earlier = {replace(spec, trial=trial).id for trial in range(spec.trial)}
+        found = self.memory.advice_for_task(spec.task.id, run=self.run, episodes=earlier) if earlier else []
         if spec.task.split != "train":
             return found
         return [

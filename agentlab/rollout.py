@@ -95,8 +95,7 @@ class Rollout:
         run: name of the run; with the same name, finished episodes are not played again.
         concurrency: tasks in flight at once (threads; the engine scores one step at a time).
         checkpointer: LangGraph saver for episodes in flight; None plays them without.
-        reflectors: draw reflections after each episode; they are stored even when an arm recalls nothing, unless the
-            arm is `random`.
+        reflectors: draw reflections after each episode of an arm with memory; they are stored where `memory` is given.
     """
 
     run: str
@@ -155,19 +154,12 @@ class Rollout:
         return [results[index] for index in range(len(tasks))]
 
     def _task(self, task: Task, arm: Arm, trials: int, until_won: bool, graph: Any) -> TaskResult:
-        scope, played = f"trials|{self.run}", list[Trial]()
+        played = list[Trial]()
         for trial in range(trials):
             spec = EpisodeSpec(self.run, task, arm, trial, self.seed, self.engine.name)
-            known = self.database.journal_get(scope, spec.id)
+            known = self.database.journal_get(self._scope, spec.id)
             if known is None:
-                episode = self._episode(spec, graph)
-                known = {
-                    "episode": episode.id,
-                    "status": episode.status,
-                    "score": episode.score,
-                    "steps": len(episode.steps),
-                }
-                self.database.journal_put(scope, spec.id, known)
+                known = _summary(self._episode(spec, graph))
             played.append(Trial(**known))
             if until_won and known["status"] == "won":
                 break
@@ -197,10 +189,26 @@ class Rollout:
                     self.memory.remember(reflections)
                 if episode.recalled and episode.status != "errored":
                     self.memory.outcome(episode.id, episode.won)
+            # In the same transaction: an episode that is stored is never played again.
+            self.database.journal_put(self._scope, episode.id, _summary(episode))
+
+    @property
+    def _scope(self) -> str:
+        return f"trials|{self.run}"
 
     def close(self) -> None:
         """Close the environments of this rollout."""
         self.pool.close()
+
+
+def _summary(episode: Episode) -> dict[str, Any]:
+    """What a finished trial is known by: the fields of Trial."""
+    return {
+        "episode": episode.id,
+        "status": episode.status,
+        "score": episode.score,
+        "steps": len(episode.steps),
+    }
 
 
 def _at_most(items: Iterable[tuple[int, Task]], count: int) -> list[tuple[int, Task]]:

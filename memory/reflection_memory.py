@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -196,15 +196,23 @@ class ReflectionMemory:
         task_id: str,
         *,
         run: str | None = None,
-        tag: str | None = None,
         before: str | None = None,
         exclude_run: str | None = None,
+        episodes: Collection[str] | None = None,
     ) -> list[tuple[str, Advice]]:
-        """All advice of the active reflections of one task: (reflection id, advice), the oldest first."""
+        """All advice of the active reflections of one task: (reflection id, advice), the oldest first.
+
+        `episodes` lets in only what rests on one of these.
+        """
         found = self.database.reflections(
-            task=task_id, status="active", run=run, tag=tag, before=before, exclude_run=exclude_run
+            task=task_id, status="active", run=run, before=before, exclude_run=exclude_run
         )
-        return [(reflection.id, advice) for reflection in found for advice in reflection.advice]
+        return [
+            (reflection.id, advice)
+            for reflection in found
+            if episodes is None or any(source.episode in episodes for source in reflection.evidence)
+            for advice in reflection.advice
+        ]
 
     # Looking after it
 

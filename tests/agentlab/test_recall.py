@@ -14,9 +14,10 @@ from agentlab.policy import Policy
 from agentlab.recall import HINT_LIMIT, Recalled, Recaller
 from environments import Task
 from memory import Database, HashingEmbedder, ReflectionMemory
-from memory.records import Advice, Reflection, now
+from memory.records import Advice, Evidence, Reflection, now
 
 WEIGHTS = AdviceWeights()
+PLAIN = Arm("m", recall=RecallConfig())
 STATE = "You are in the attic. You see a note, a red door, a blue door.\nScore: 0.00"
 LIKE_IT = "You are in the attic. You see a note, a red door, a green door.\nScore: 0.00"
 
@@ -27,8 +28,8 @@ def memory(tmp_path: Path) -> Iterator[ReflectionMemory]:
         yield ReflectionMemory(database, HashingEmbedder(), tmp_path / "memory.faiss")
 
 
-def spec_of(arm: Arm, seed: int = 0, split: str = "test") -> EpisodeSpec:
-    return EpisodeSpec("now", Task(env="toy/doors", split=split, seed=seed), arm)  # type: ignore[arg-type]
+def spec_of(arm: Arm, seed: int = 0, split: str = "test", trial: int = 1, run: str = "now") -> EpisodeSpec:
+    return EpisodeSpec(run, Task(env="toy/doors", split=split, seed=seed), arm, trial)  # type: ignore[arg-type]
 
 
 def written(
@@ -92,9 +93,11 @@ def test_other_environments_do_not_speak(memory: ReflectionMemory) -> None:
     assert recall(memory, RecallConfig(exemplars=5)).ids == []
 
 
-def of_trial(id: str, arm: str = "m", run: str = "now", action: str = "look", **fact: Any) -> Reflection:
-    advice = [Advice(state=STATE, action=action, **fact)]
-    return written(id, kind="grounded", task="toy/doors:test:0", advice=advice, tags=[f"arm:{arm}"], run=run)
+def of_trial(id: str, arm: Arm = PLAIN, run: str = "now", trial: int = 0, **fact: Any) -> Reflection:
+    """What was written after the first trial of test game 0."""
+    advice, episode = [Advice(state=STATE, action="look", **fact)], spec_of(arm, trial=trial, run=run).id
+    evidence = [Evidence(episode=episode)]
+    return written(id, kind="grounded", task="toy/doors:test:0", advice=advice, evidence=evidence, run=run)
 
 
 def test_earlier_trials_of_the_task_advise_whatever_the_fold_and_are_recorded(memory: ReflectionMemory) -> None:
@@ -107,10 +110,22 @@ def test_earlier_trials_of_the_task_advise_whatever_the_fold_and_are_recorded(me
 
 
 def test_another_arm_or_another_run_is_another_life(memory: ReflectionMemory) -> None:
-    memory.remember([of_trial("arm", arm="other", lost=1), of_trial("run", run="earlier", lost=1)])
+    memory.remember(
+        [
+            of_trial("arm", arm=PLAIN.with_(name="other"), lost=1),
+            of_trial("adapter", arm=PLAIN.with_(adapter="adapter-old"), lost=1),  # of the same name
+            of_trial("run", run="earlier", lost=1),
+        ]
+    )
     recalled = recall(memory, RecallConfig())
     assert recalled.bonuses(STATE, ["look"], AdviceBook(), WEIGHTS) == [0.0]
     assert recalled.ids == []
+
+
+def test_a_trial_that_is_played_again_is_not_advised_by_itself(memory: ReflectionMemory) -> None:
+    memory.remember([of_trial("t0", lost=1), of_trial("t1", trial=1, lost=1), of_trial("t2", trial=2, lost=1)])
+    assert recall(memory, RecallConfig(), trial=1).ids == ["t0"]
+    assert recall(memory, RecallConfig(), trial=0).ids == []
 
 
 def test_facts_of_here_and_of_earlier_trials_are_merged_before_they_count(memory: ReflectionMemory) -> None:
@@ -121,8 +136,9 @@ def test_facts_of_here_and_of_earlier_trials_are_merged_before_they_count(memory
 
 
 def test_advice_is_left_out_where_the_arm_leaves_it_out(memory: ReflectionMemory) -> None:
-    memory.remember([of_trial("t0", lost=1)])
-    recalled = recall(memory, RecallConfig(advice=False))
+    without = RecallConfig(advice=False)
+    memory.remember([of_trial("t0", arm=PLAIN.with_(recall=without), lost=1)])
+    recalled = recall(memory, without)
     assert recalled.ids == []
     assert len(recalled.task_book) == 0
 
@@ -164,8 +180,8 @@ def test_what_is_known_here_overrules_what_is_known_elsewhere(memory: Reflection
 
 
 def test_an_episode_resumed_is_recorded_once(memory: ReflectionMemory) -> None:
-    memory.remember([of_trial("t0", lost=1), of_trial("t1", lost=1)])
-    recaller, spec = Recaller(memory, "now", now()), spec_of(Arm("m", recall=RecallConfig()))
+    memory.remember([of_trial("t0", lost=1), of_trial("t1", trial=1, lost=1)])
+    recaller, spec = Recaller(memory, "now", now()), spec_of(PLAIN, trial=2)
     restored = recaller.restore(spec, "Find the coin.", ["t0"], "hints as they stood")
     again = recaller.restore(spec, "Find the coin.", ["t0"], "hints as they stood")
     assert (restored.hints, restored.ids) == (again.hints, again.ids) == ("hints as they stood", ["t0"])

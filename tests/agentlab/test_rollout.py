@@ -163,6 +163,22 @@ def test_the_same_call_again_plays_nothing_and_tells_the_same(
     assert database.episodes() == episodes
 
 
+def test_a_trial_is_known_as_played_in_the_moment_in_which_it_is_stored(
+    rollout: Callable[..., Rollout], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = Rollout._episode
+
+    def killed(*given: Any) -> None:
+        play(*given)
+        raise SystemExit
+
+    monkeypatch.setattr(Rollout, "_episode", killed)
+    with pytest.raises(SystemExit):
+        rollout().play(tasks(1), BASE)
+    (row,) = database.episodes()
+    assert list(database.journal_items("trials|" + row.run)) == [row.id]
+
+
 def test_more_trials_go_on_behind_those_that_were_played(rollout: Callable[..., Rollout], started: list[str]) -> None:
     (first,) = rollout(ScriptedEngine({"look": 0.0})).play(tasks(1), BASE.with_(policy=Policy(retry_temperature=0)))
     started.clear()

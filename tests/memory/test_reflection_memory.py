@@ -136,7 +136,7 @@ def test_advice_of_a_task_is_that_of_its_active_reflections(
     memory.remember([reflection("a", "", advice=[one, two]), reflection("b", "", advice=[one], task="other")])
     assert memory.advice_for_task("twx/coin:train:3") == [("a", one), ("a", two)]
     assert memory.advice_for_task("twx/coin:train:3", run="run-2") == []
-    assert memory.advice_for_task("twx/coin:train:3", tag="arm:memory") == []
+    assert memory.advice_for_task("twx/coin:train:3", episodes={"ep-other"}) == []
     assert len(memory.advice_for_task("twx/coin:train:3", run="run-1")) == 2
     memory.forget("a")
     assert memory.advice_for_task("twx/coin:train:3") == []
