@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,8 @@ def test_a_resumed_episode_has_the_advice_and_hints_that_it_had(
     tmp_path: Path, note_reader: ScriptedEngine, saver: SqliteSaver
 ) -> None:
     lazy = ScriptedEngine({"look": 0.0})
-    arm = Arm("memory", recall=RecallConfig(exemplars=1))
-    spec = spec_of(0, arm)
+    arm = Arm("memory", recall=RecallConfig(exemplars=1), policy=Policy(retry_temperature=0.0))
+    spec = replace(spec_of(0, arm), trial=1)
     with Database(tmp_path / "lab.db") as database:
         memory = ReflectionMemory(database, HashingEmbedder(), tmp_path / "memory.faiss")
         memory.remember([exemplar("r-1", "Read the note, then take what it says.")])
@@ -188,8 +189,7 @@ def of_this_task(id: str, spec: EpisodeSpec, state: str, action: str, lost: int)
         task=spec.task.id,
         text="It ends badly.",
         advice=[Advice(state=state, action=action, visits=1, lost=lost)],
-        evidence=[Evidence(episode="e")],
-        tags=[f"arm:{spec.arm.name}"],
+        evidence=[Evidence(episode=replace(spec, trial=0).id)],
         run=spec.run,
     )
 
