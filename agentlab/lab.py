@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import ExitStack
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -161,10 +162,17 @@ class Lab:
         """LangGraph's SQLite saver for what is in flight."""
         from langgraph.checkpoint.sqlite import SqliteSaver
 
-        connection = sqlite3.connect(self.folder / "checkpoints.db", check_same_thread=False, timeout=30)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
+        path = self.folder / "checkpoints.db"
+        connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
         self._closing.callback(connection.close)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("SELECT count(*) FROM sqlite_master")
+        except sqlite3.DatabaseError as error:
+            raise NotALab(
+                f"{path} cannot be read ({error}); delete it: it holds only what was in flight, which is played again."
+            ) from error
         return SqliteSaver(connection)
 
     @property
@@ -216,17 +224,30 @@ class Lab:
 
         plain, with_memory = name.removesuffix("+ memory").removesuffix("+memory").strip(), "memory" in name
         text, exemplars = self.config.recall_text, self.config.recall_exemplars
+        if plain == "random" and with_memory:
+            raise AgentLabError("The arm 'random' has no memory; use 'random', or 'base + memory'.")
         if plain == "random":
             return RANDOM
         if plain == "base":
             recall = RecallConfig(text=text, exemplars=exemplars)
             return BASE_MEMORY.with_(recall=recall) if with_memory else BASE
-        adapter = self.serving() if plain == "adapter" else self.adapters.get(plain).id
+        adapter = self.serving() if plain == "adapter" else self._adapter_named(plain)
         if adapter is None:
             raise AgentLabError(
                 "No adapter serves yet, so there is no arm 'adapter'; run `agentlab rounds` first, or use 'base'."
             )
         return adapter_arms(adapter, "adapter" if plain == "adapter" else adapter, text=text)[int(with_memory)]
+
+    def _adapter_named(self, name: str) -> str:
+        from trainers.errors import UnknownAdapter
+
+        try:
+            return self.adapters.get(name).id
+        except UnknownAdapter as error:
+            near = get_close_matches(name, ["random", "base", "adapter"], n=1)
+            if not near:
+                raise
+            raise UnknownAdapter(f"There is no arm {name!r}; did you mean {near[0]!r}?") from error
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
@@ -355,3 +376,21 @@ def make_tasks(envs: str | Sequence[str], split: Split, seeds: Sequence[int]) ->
     if not names or not len(seeds):
         raise BadConfig("There is nothing to play: give at least one environment and one seed.")
     return [Task(env=env, split=split, seed=seed) for env in names for seed in dict.fromkeys(seeds)]
+
+
+def check_tasks(tasks: Sequence[Task]) -> None:
+    """Raise BadConfig if one of the tasks is in no fold of its environment."""
+    from environments import make
+
+    for name in dict.fromkeys(task.env for task in tasks):
+        env = make(name)
+        try:
+            folds = {split: env.seeds(split) for split in {task.split for task in tasks}}
+        finally:
+            env.close()
+        for task in tasks:
+            if task.env == name and task.seed not in folds[task.split]:
+                raise BadConfig(
+                    f"{name} has no {task.split} game {task.seed}: there are {len(folds[task.split])} of them; ask for "
+                    "fewer, or name the first seed."
+                )

@@ -107,7 +107,8 @@ class RoundState(TypedDict, total=False):
 def run_round(lab: Lab, config: RoundConfig) -> RoundReport:
     """Run a round to its end. An unfinished one is finished first, with its own settings, and returned.
 
-    Raises AgentLabError if there is nothing to train on; the collected episodes stay.
+    Raises BadConfig if a fold has fewer games than the settings ask for, AgentLabError if there is nothing to train on;
+    the collected episodes stay.
     """
     from environments import canonical
 
@@ -123,6 +124,7 @@ def run_round(lab: Lab, config: RoundConfig) -> RoundReport:
     else:
         number = len(reports(lab)) + 1
         report = RoundReport(id=f"round-{number}", number=number, config=config, incumbent=lab.serving())
+        _check_games(report)
         _save(lab, report)
     graph = _builder().compile(checkpointer=lab.checkpointer)
     thread = {"configurable": {"thread_id": report.id}}
@@ -321,6 +323,15 @@ def _builder() -> Any:
 
 
 # -- what they share ---------------------------------------------------------------------------------------------------
+
+
+def _check_games(report: RoundReport) -> None:
+    """Refuse a round that could never end, before it has begun: a fold has fewer games than it asks for."""
+    from agentlab.lab import check_tasks, make_tasks
+
+    config = report.config
+    explored = [] if config.collect == "none" else _train_tasks(report)
+    check_tasks([*explored, *make_tasks(config.envs, "dev", range(config.gate_seeds))])
 
 
 def _train_tasks(report: RoundReport) -> list[Task]:

@@ -169,6 +169,8 @@ def settings(lab: Lab, envs: list[str] | None, file: Path | None, changes: dict[
         given = read_toml(file)
     elif last and not envs:
         given = last[0].config.model_dump()
+        if given["collect"] == "none":  # that round was a distillation; this one is to collect, unless it is said again
+            del given["collect"]
     else:
         given = {}
     given |= {name: value for name, value in changes.items() if value is not None}

@@ -94,6 +94,16 @@ def test_another_round_has_the_settings_of_the_last_one(lab: Path, asked: list[R
     assert "Rejected" in result.stdout
 
 
+def test_a_round_after_a_distillation_collects_again(tmp_path: Path) -> None:
+    with Lab.open(tmp_path / "lab", create=True) as opened:
+        config = RoundConfig(envs=["toy/doors"], seeds=7, collect="none")
+        report = RoundReport(id="round-1", number=1, config=config, phase="done")
+        opened.database.put_round(report.id, report.model_dump(mode="json"))
+        again = rounds.settings(opened, None, None, {"collect": None})
+        assert (again.collect, again.seeds) == ("auto", 7)
+        assert rounds.settings(opened, None, None, {"collect": "none"}).collect == "none"
+
+
 def test_named_environments_begin_with_the_defaults(lab: Path, asked: list[RoundConfig]) -> None:
     agentlab(lab, "rounds", "run", "toy/doors", "--collect", "both", "--json")
     assert asked == [RoundConfig(envs=["toy/doors"], collect="both")]

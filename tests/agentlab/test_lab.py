@@ -81,8 +81,12 @@ def test_arms_have_names(open_lab: Callable[..., Lab], monkeypatch: pytest.Monke
     ]
     with pytest.raises(AgentLabError, match="No adapter serves yet"):
         lab.arm("adapter")
-    with pytest.raises(UnknownAdapter, match="'basse'"):
-        lab.arm("basse")
+    with pytest.raises(UnknownAdapter, match="no arm 'basse'; did you mean 'base'"):
+        lab.arm("basse + memory")
+    with pytest.raises(UnknownAdapter, match="'zzz'"):
+        lab.arm("zzz")
+    with pytest.raises(AgentLabError, match="'random' has no memory"):
+        lab.arm("random + memory")
     monkeypatch.setattr(lab, "serving", lambda: "adapter-abc")
     assert lab.arm("adapter") == adapter_arms("adapter-abc")[0]
     assert lab.arm("adapter + memory") == adapter_arms("adapter-abc")[1]
@@ -228,6 +232,16 @@ def test_a_damaged_index_is_rebuilt_and_said(open_lab: Callable[..., Lab], told:
     again = open_lab(progress=told)
     assert len(again.memory.search("coin")) > 0
     assert len(told.messages) == 1
+
+
+def test_damaged_checkpoints_are_named_and_may_go(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    file = lab.folder / "checkpoints.db"
+    file.write_bytes(b"no database" * 100)
+    with pytest.raises(NotALab, match=r"checkpoints\.db cannot be read .* delete it"):
+        lab.run("toy/doors", seeds=[0], arm="base")
+    file.unlink()
+    assert lab.run("toy/doors", seeds=[0], arm="base")[0].won_within(1)
 
 
 def test_ten_names_are_enough_and_importing_them_costs_nothing_heavy() -> None:

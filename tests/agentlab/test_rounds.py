@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from agentlab.config import LabConfig
-from agentlab.errors import AgentLabError
+from agentlab.errors import AgentLabError, BadConfig
 from agentlab.lab import Lab
 from agentlab.progress import Progress
 from agentlab.rounds import RoundConfig, RoundReport, TrainingConfig
@@ -205,6 +205,21 @@ def test_what_begins_like_a_held_out_game_is_not_trained_on(
     with pytest.raises(AgentLabError, match="2 begins like a held-out game"):
         lab.round(RoundConfig(envs=["own/door"], seeds=2, gate_seeds=1, held_out_seeds=0))
     assert lab.rounds()[0].collected["random"]["won"] == 2
+
+
+@pytest.mark.parametrize("more", [{"seeds": 4}, {"gate_seeds": 4}, {"first_seed": 2}])
+def test_a_round_that_needs_more_games_than_there_are_is_refused_and_does_not_block_the_next(
+    open_lab: Callable[..., Lab], registered: Callable[..., None], more: dict[str, int]
+) -> None:
+    class Few(OneDoor):
+        def seeds(self, split: str) -> range:  # type: ignore[override]
+            return range(3)
+
+    registered(Few)
+    lab = open_lab()
+    with pytest.raises(BadConfig, match=r"own/door has no (train|dev) game 3: there are 3 of them"):
+        lab.round(RoundConfig(**{"envs": ["own/door"], "seeds": 2, "gate_seeds": 2, **more}))
+    assert lab.rounds() == [] and lab.database.episodes() == []
 
 
 @pytest.mark.parametrize(
