@@ -31,7 +31,7 @@ class LabConfig(BaseModel):
         recall_text: reflections whose text enters the prompt of an arm with memory. Small models do not profit.
         recall_exemplars: recalled successes that enter the prompt of the base with memory.
         reflectors: who reflects on an episode: `grounded`, `exemplar`, `written` (for models that can write).
-        seed: from which all other seeds follow.
+        seed: of all chance in playing; a round has its own (`RoundConfig.seed`).
     """
 
     model_config = ConfigDict(extra="forbid")

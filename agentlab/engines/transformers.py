@@ -104,8 +104,8 @@ class TransformersEngine:
     """Scores all admissible commands of a step in one forward pass over the new tokens only.
 
     `folder` holds a transformers model and its tokenizer. `context` bounds the tokens of a conversation (default: the
-    model's own window, at most 2,048). Adapters are merged into a copy of the base in float32 and kept ready, two
-    models at a time, so that swapping costs nothing on the way.
+    model's own window, at most 2,048). Adapters are merged into a copy of the base in float32; the last two are
+    kept ready beside the base, so that swapping costs nothing on the way.
     """
 
     can_write = True

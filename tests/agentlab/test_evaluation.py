@@ -53,7 +53,7 @@ def test_nothing_known_is_a_dash_and_no_rate() -> None:
 
 
 def test_a_cell_shows_its_interval() -> None:
-    assert str(Cell(wins=1, n=2, low=0.0945, high=0.9055, score=0.5)) == "0.50 [0.09, 0.91]"
+    assert str(Cell(wins=1, n=2, low=0.0945, high=0.9055, score=0.5)) == "0.50 (1/2) [0.09, 0.91]"
 
 
 def table() -> Table:
