@@ -22,6 +22,7 @@ from agentlab.config import LabConfig, read_config, write_config
 from agentlab.errors import AgentLabError, BadConfig, NotALab
 from agentlab.lock import WriteLock
 from agentlab.progress import Progress
+from memory.records import content_id
 
 if TYPE_CHECKING:
     from agentlab.arms import Arm
@@ -296,10 +297,17 @@ class Lab:
         name: str | None = None,
         reflectors: Sequence[Reflector] | None = None,
     ) -> list[TaskResult]:
-        """Play tasks; what is lived and learned stays in the lab. The same call again goes on where it stopped."""
+        """Play tasks; what is lived and learned stays in the lab. The same call again goes on where it stopped.
+
+        A run recalls what was known when it first began. Without a `name` it has one that follows from its games and
+        its arm, so that other games are another run, which recalls what this one taught.
+        """
         chosen = self.arm(arm) if isinstance(arm, str) else arm
         tasks = make_tasks(envs, split, seeds)
-        rollout = self.rollout(name or f"run-{split}", chosen, reflectors=reflectors)
+        if name is None:
+            name = content_id(f"run-{split}", chosen.identity, *(task.id for task in tasks))
+            self._tell_what_is_known(name)
+        rollout = self.rollout(name, chosen, reflectors=reflectors)
         stage = f"{chosen.name}, {split}"
         self.progress.start(stage, len(tasks))
         won = 0
@@ -334,7 +342,9 @@ class Lab:
 
         chosen = [self.arm(arm) if isinstance(arm, str) else arm for arm in arms]
         envs = list(dict.fromkeys(task.env for task in make_tasks(envs, split, seeds)))
-        name = name or f"eval-{split}"
+        if name is None:
+            name = f"eval-{split}"
+            self._tell_what_is_known(name)
         about = {"split": split, "seeds": [min(seeds), max(seeds)], "model": self.config.model, "trials": trials}
         table = Table(envs=envs, rows=[], about=about)
         for arm in chosen:
@@ -359,6 +369,16 @@ class Lab:
         from agentlab.rounds import reports
 
         return reports(self)
+
+    def _tell_what_is_known(self, run: str) -> None:
+        """Say it, if something was learned since a run began: it goes on without."""
+        begun = self.database.journal_get("run", run)
+        newest = self.database.reflections(split="train", exclude_run=run, newest=True, limit=1)
+        if begun is not None and newest and newest[0].created_at > begun["at"]:
+            self.progress.say(
+                f"Going on with '{run}' as it began on {begun['at'][:16]} UTC: what was learned since does not serve "
+                "it. Under another name (--name) it begins anew."
+            )
 
     def _must_write(self) -> None:
         if not self.write:

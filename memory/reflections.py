@@ -188,12 +188,15 @@ class Reflections(Connection):
         pinned: bool | None = None,
         before: str | None = None,
         exclude_run: str | None = None,
+        split: str | None = None,
         limit: int | None = None,
         newest: bool = False,
     ) -> list[Reflection]:
         """The reflections that fit every filter, oldest first, or the `newest` first."""
         kinds = None if kind is None else [kind]
-        where, values = Filter(env, task, kinds, tag, status, run, pinned, before, exclude_run=exclude_run).sql()
+        where, values = Filter(
+            env, task, kinds, tag, status, run, pinned, before, exclude_run=exclude_run, split=split
+        ).sql()
         rows = self.execute(
             f"SELECT payload FROM reflections WHERE {where} ORDER BY number {'DESC' if newest else 'ASC'} LIMIT ?",
             [*values, -1 if limit is None else limit],

@@ -22,7 +22,11 @@ Split = Annotated[Literal["train", "dev", "test"], typer.Option("--split", help=
 Seeds = Annotated[str, typer.Option("--seeds", help="Which games of the split, such as 0-9,12.")]
 Name = Annotated[
     str | None,
-    typer.Option("--name", help="Name of the run. Under the same name, what is finished is not played again."),
+    typer.Option(
+        "--name",
+        help="Name of the run. Under the same name, what is finished is not played again; another one begins anew, "
+        "with all that is known by now.",
+    ),
 ]
 Model = Annotated[
     str | None,

@@ -128,7 +128,8 @@ def test_a_run_stores_episodes_reflections_and_its_progress(open_lab: Callable[.
     assert told.stages == {"base + memory, train": (3, 3)}
     assert told.finished == ["base + memory, train"]
     assert {found.kind for found in lab.database.reflections()} == {"grounded", "exemplar"}
-    assert {row.run for row in lab.database.episodes()} == {"run-train"}
+    (run,) = {row.run for row in lab.database.episodes()}
+    assert run.startswith("run-train-")
 
 
 def test_reflectors_are_a_setting_and_may_be_ones_own(open_lab: Callable[..., Lab]) -> None:
@@ -156,6 +157,26 @@ def test_what_a_run_wrote_serves_the_next_run(open_lab: Callable[..., Lab]) -> N
     )
     assert not any(episode.hints for episode in first)
     assert all("Example. Task:" in episode.hints for episode in second)
+
+
+def test_other_games_are_another_run_which_recalls_what_the_first_one_taught(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    first = lab.run("toy/doors", seeds=range(3), trials=1)
+    second = lab.run("toy/doors", seeds=range(3, 5), trials=1)
+    hints = [[lab.database.episode(result.trials[0].episode).hints for result in found] for found in (first, second)]
+    assert not any(hints[0])
+    assert all(hints[1])
+
+
+def test_a_run_that_goes_on_without_what_was_learned_since_says_so(open_lab: Callable[..., Lab], told: Any) -> None:
+    lab = open_lab(progress=told)
+    first = lab.evaluate("toy/doors", seeds=[0], arms=["base + memory"])
+    assert lab.evaluate("toy/doors", seeds=[0], arms=["base + memory"]) == first
+    assert told.messages == []
+    lab.run("toy/doors", seeds=[1])
+    assert lab.evaluate("toy/doors", seeds=[0], arms=["base + memory"]) == first
+    (message,) = told.messages
+    assert message.startswith("Going on with 'eval-test' as it began on") and "--name" in message
 
 
 def test_an_evaluation_shows_every_arm_first_and_within_its_trials(open_lab: Callable[..., Lab]) -> None:
