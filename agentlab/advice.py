@@ -18,7 +18,7 @@ BLAME_DISCOUNT = 0.6  # per step between an action and the loss it led to
 
 @dataclass(frozen=True)
 class AdviceWeights:
-    """How facts become a bonus in nats. The defaults are the measured best of the learning recipe.
+    """How facts become a bonus in nats. The defaults are the measured best.
 
     Attributes:
         lost: for an action that ended the game in a loss.

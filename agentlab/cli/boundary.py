@@ -44,6 +44,16 @@ def refusal(error: OSError) -> str:
     return f"{name}{error.strerror or error}"
 
 
+def checkpoints_refused(error: Exception) -> str:
+    """What SQLite says of the lab's checkpoints, the only file of it that memory's errors do not speak for."""
+    if "full" in str(error):
+        return refusal(OSError(errno.ENOSPC, "", "checkpoints.db"))
+    return (
+        f"checkpoints.db of the lab cannot be used ({error}); if no other process uses it, delete it and repeat the "
+        "command: it holds only what was in flight, which is played again"
+    )
+
+
 def report(message: str) -> None:
     """`message` as one red line on stderr."""
     from agentlab.cli import output
@@ -68,6 +78,8 @@ def boundary() -> Iterator[None]:
                 raise typer.Exit(INTERRUPTED) from None
         elif isinstance(error, OSError) and error.errno is not None:
             report(refusal(error))
+        elif "sqlite3" in sys.modules and isinstance(error, sys.modules["sqlite3"].DatabaseError):
+            report(checkpoints_refused(error))
         else:
             raise
         raise typer.Exit(BAD_INPUT) from None

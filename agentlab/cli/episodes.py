@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Status = Literal["won", "lost", "truncated", "errored"]
 
+NO_FIT = "Nothing fits these filters."
 _COLUMNS = [
     Column("id"),
     Column("env"),
@@ -38,8 +39,10 @@ def episodes(
     env: Env = None,
     split: Annotated[Literal["train", "dev", "test"] | None, typer.Option("--split", help="Only this split.")] = None,
     task: Annotated[str | None, typer.Option("--task", help="Only this task (env:split:seed).")] = None,
-    arm: Annotated[str | None, typer.Option("--arm", help="Only this arm, such as retry or memory.")] = None,
-    adapter: Annotated[str | None, typer.Option("--adapter", help="Only those played with this adapter.")] = None,
+    arm: Annotated[str | None, typer.Option("--arm", help="Only this arm, such as 'base + memory'.")] = None,
+    adapter: Annotated[
+        str | None, typer.Option("--adapter", help="Only those played with this adapter (its id).")
+    ] = None,
     status: Annotated[Status | None, typer.Option("--status", help="Only those that ended so.")] = None,
     run: Run = None,
     limit: Limit = 20,
@@ -54,15 +57,18 @@ def episodes(
             split=split,
             task=task,
             arm=arm,
-            adapter=adapter,
+            adapter=None if adapter is None else here.adapters.get(adapter).id,
             status=status,
             limit=limit,
             newest=True,
         )
+        some = bool(here.database.episodes(limit=1))
     rows = [output.row_of(row) for row in found]
     if not json:
         rows = [row | {"started_at": output.ago(row["started_at"])} for row in rows]
-    output.listing(rows, _COLUMNS, as_data=json, empty="No episodes here yet. `agentlab run` plays some.")
+    output.listing(
+        rows, _COLUMNS, as_data=json, empty=NO_FIT if some else "No episodes here yet. `agentlab run` plays some."
+    )
 
 
 def replay(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from agentlab.cli import output
+from agentlab.cli.episodes import NO_FIT
 from agentlab.cli.options import DEFAULT_LAB, Env, Json, LabFolder, Limit, Run, environment, opened
 from agentlab.cli.output import Column
 
@@ -65,13 +66,16 @@ def list_(
             newest=True,
         )
         counts = here.database.recall_counts([reflection.id for reflection in found])
+        some = here.database.count_reflections() > 0
     rows = []
     for reflection in found:
         recalled, won, ended = counts.get(reflection.id, (0, 0, 0))
         rows.append(reflection.model_dump() | {"recalled": recalled, "won": won, "ended": ended})
     if not json:
         rows = [row | {"text": output.one_line(row["text"], 160)} for row in rows]
-    output.listing(rows, _COLUMNS, as_data=json, empty="No reflections here yet. `agentlab run` writes some.")
+    output.listing(
+        rows, _COLUMNS, as_data=json, empty=NO_FIT if some else "No reflections here yet. `agentlab run` writes some."
+    )
 
 
 @app.command()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 import subprocess
 import sys
 
@@ -46,6 +47,17 @@ def test_our_errors_are_one_line_and_exit_code_2(error: Exception, monkeypatch: 
     assert result.exit_code == 2
     assert result.stderr == f"error: {error}\n"
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "part"),
+    [("database or disk is full", "no room left on the disk"), ("database disk image is malformed", "delete it")],
+)
+def test_what_sqlite_says_of_checkpoints_is_one_line(said: str, part: str) -> None:
+    result = RUNNER.invoke(program(sqlite3.OperationalError(said)), ["fail"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: checkpoints.db") and part in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_an_error_stays_on_one_line_and_drives_no_terminal() -> None:

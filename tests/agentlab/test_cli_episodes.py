@@ -77,8 +77,17 @@ def test_episodes_can_be_narrowed(lab: Path, arguments: list[str], ids: list[str
     assert [row["id"] for row in json.loads(agentlab(lab, "episodes", "--json", *arguments).stdout)] == ids
 
 
-def test_an_empty_listing_says_how_to_fill_it(lab: Path) -> None:
-    assert "agentlab run" in agentlab(lab, "episodes", "--arm", "none").stdout
+def test_an_empty_listing_says_why_it_is_empty(lab: Path, tmp_path: Path) -> None:
+    assert "Nothing fits" in agentlab(lab, "episodes", "--arm", "none").stdout
+    with Lab.open(tmp_path / "new", create=True, config=LabConfig(embedder="hashing")):
+        pass
+    assert "agentlab run" in agentlab(tmp_path / "new", "episodes").stdout
+
+
+def test_an_unknown_adapter_is_one_line(lab: Path) -> None:
+    result = agentlab(lab, "episodes", "--adapter", "adapter-x")
+    assert result.exit_code == 2
+    assert "no adapter has the id 'adapter-x'" in result.stderr
 
 
 def test_replay_plays_the_episode_again_and_verifies_it(lab: Path) -> None:

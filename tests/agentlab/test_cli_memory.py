@@ -89,8 +89,11 @@ def test_a_listing_can_be_narrowed(lab: Path, arguments: list[str], ids: list[st
     assert [row["id"] for row in json.loads(shown(lab, "list", "--json", *arguments))] == ids
 
 
-def test_an_empty_listing_says_how_to_fill_it(lab: Path) -> None:
-    assert "agentlab run" in shown(lab, "list", "--pinned")
+def test_an_empty_listing_says_why_it_is_empty(lab: Path, tmp_path: Path) -> None:
+    assert "Nothing fits" in shown(lab, "list", "--pinned")
+    with Lab.open(tmp_path / "new", create=True, config=LabConfig(embedder="hashing")):
+        pass
+    assert "agentlab run" in shown(tmp_path / "new", "list")
 
 
 def test_search_finds_by_words_and_explains_score_source_and_use(lab: Path) -> None:
