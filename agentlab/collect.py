@@ -63,6 +63,7 @@ def _explore(lab: Lab, env: TextEnv, run: str, scope: str, task: Task, trials: i
         found = babble(env, task, run=run, trials=trials, seed=seed)
         shown = refine(found.episode, env)
     except EnvironmentDied as error:
+        lab.progress.say(f"{task.id} is left out: {error}")
         known = {"won": False, "trials": 0, "error": str(error)}
         lab.database.journal_put(scope, task.id, known)
         return known

@@ -98,6 +98,12 @@ def recognise(name: str) -> Path | WheelModel | str:
     raise UnknownModel(f"Unknown model {name!r}; {hint} A folder or a Hugging Face id (org/model) works too.")
 
 
+def lasting_name(name: str) -> str:
+    """`name` as a lab keeps it: a folder by its full path, so that it is found from anywhere. Raises UnknownModel."""
+    found = recognise(name)
+    return str(found) if isinstance(found, Path) else name
+
+
 def resolve(name: str, *, say: Say = lambda _: None) -> Path:
     """The folder of a model in transformers form, fetching it if need be.
 

@@ -87,9 +87,9 @@ class Lab:
                 raise NotALab(f"{path} exists and is not a lab; give --lab an empty or a new folder.")
             config = config or LabConfig()
             if engine is None:
-                hub.recognise(config.model)
+                config = config.model_copy(update={"model": hub.lasting_name(config.model)})
             if config.embedder != "hashing":
-                hub.recognise(config.embedder)
+                config = config.model_copy(update={"embedder": hub.lasting_name(config.embedder)})
             path.mkdir(parents=True, exist_ok=True)
             write_config(file, config)
         lab = cls(path.resolve(), read_config(file), write=write, progress=progress)

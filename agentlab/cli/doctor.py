@@ -17,7 +17,7 @@ from agentlab.cli.output import Column
 
 Verdict = Literal["ok", "warning", "problem"]
 GIB = 2**30
-EXTRAS = ("games", "vllm")
+EXTRAS = ("games",)  # those that something here makes use of
 # Installed by itself, without its dependencies; so it stands in no list.
 TEXTWORLD = 'textworld==1.7.0; extra == "games"'
 ENOUGH_ROOM, TOO_LITTLE_ROOM = 2 * GIB, GIB // 4

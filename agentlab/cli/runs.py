@@ -123,12 +123,15 @@ def workplace(lab: Path, model: str | None, bars: Progress) -> Lab:
     """The lab for writing, made if there is none; `model` is the base of a new one.
 
     Raises:
+        UnknownModel: if there is no such model.
         BadConfig: if `model` is not the base of a lab that exists.
     """
+    from agentlab import hub
     from agentlab.config import LabConfig
     from agentlab.errors import BadConfig
     from agentlab.lab import Lab
 
+    model = None if model is None else hub.lasting_name(model)
     settings: dict[str, Any] = {} if model is None else {"model": model}
     found = Lab.open(lab, create=True, config=LabConfig(**settings), progress=bars)
     if model is not None and found.config.model != model:

@@ -108,7 +108,6 @@ def test_packages_are_held_against_what_the_distribution_needs(monkeypatch: pyte
         "torch": "ok",
         "peft": "problem",
         "faiss-cpu": "problem",
-        "vllm": "warning",
         "textworld": "warning",
     }
     assert found["peft"].detail == "0.1, but >=0.18 is needed"

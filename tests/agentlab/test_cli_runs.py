@@ -111,6 +111,16 @@ def test_a_lab_keeps_the_model_that_it_was_made_with(tmp_path: Path) -> None:
     assert agentlab(lab, "run", "toy/doors", "--seeds", "0", "--model", "my/own", "--arm", "random").exit_code == 0
 
 
+def test_a_model_folder_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    once = ("run", "toy/doors", "--seeds", "0", "--arm", "random", "--model", "mine")
+    assert [agentlab(tmp_path / "lab", *once).exit_code for _ in range(2)] == [0, 0]
+    with Lab.open(tmp_path / "lab", write=False) as lab:
+        assert lab.config.model == str(tmp_path / "mine")
+
+
 def test_a_lab_that_another_process_writes_is_refused_with_its_holder(tmp_path: Path) -> None:
     with Lab.open(tmp_path / "lab", create=True):
         result = agentlab(tmp_path / "lab", "run", "toy/doors", "--arm", "random")
