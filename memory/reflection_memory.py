@@ -78,6 +78,7 @@ class ReflectionMemory:
         self.clock = clock
         self._progress = progress
         self._lock = threading.RLock()
+        self._made: set[Path] = set()
         path = Path(index_path)
         self.index = self._cache(path, notify)
         self.state_index = self._cache(path.with_name(f"{path.stem}.states{path.suffix}"), notify)
@@ -312,16 +313,19 @@ class ReflectionMemory:
     def _cache(self, path: Path, notify: Callable[[str], None] | None) -> VectorIndex:
         """The index in this file, of which the database knows whether it was ever made."""
         embedder, readonly = self.embedder, self.database.readonly
-        made = self.database.get_setting(_made(path), False)
+        made = bool(self.database.get_setting(_made(path), False))
+        if made:
+            self._made.add(path)
         return VectorIndex(
             path, embedder.model_id, embedder.dimensions, notify=notify, readonly=readonly, expected=made
         )
 
     def _agree(self, index: VectorIndex, source: Source) -> None:
-        first = not index.expected
         index.follow(source, self._embed)
-        if first and len(index) and not index.readonly:
+        # Not at the first look: that may have been into an empty database.
+        if len(index) and not index.readonly and index.path not in self._made:
             self.database.put_setting(_made(index.path), True)
+            self._made.add(index.path)
 
     def _embed(self, texts: Sequence[str]) -> Any:
         return self.embedder.embed(texts, progress=self._progress)

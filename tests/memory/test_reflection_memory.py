@@ -221,6 +221,19 @@ def test_a_deleted_index_is_made_again_and_said_once(
     assert notes == []
 
 
+def test_an_index_that_was_first_looked_into_while_empty_is_missed_as_well(
+    open_memory: Callable[..., ReflectionMemory], tmp_path: Path, reflection: Maker, notes: list[str]
+) -> None:
+    with open_memory() as memory:
+        assert memory.search("coins") == []
+        memory.remember([reflection(text="Coins lie in the kitchen.")])
+        assert memory.search("coins")
+        memory.save()
+    (tmp_path / "texts.faiss").unlink()
+    assert open_memory().search("coins")
+    assert notes == ["The index texts.faiss was missing; making it again from the database (1 items)."]
+
+
 def test_another_embedder_makes_the_index_again(
     filled: ReflectionMemory, open_memory: Callable[..., ReflectionMemory], notes: list[str]
 ) -> None:
