@@ -96,7 +96,7 @@ def run_(
     count: Annotated[int, typer.Option("--count", min=1, help="How many rounds, one after the other.")] = 1,
     collect: Annotated[
         Literal["auto", "random", "model", "both", "none"] | None,
-        typer.Option("--collect", help="Who explores; auto is random in the first round and both later."),
+        typer.Option("--collect", help="Who explores; auto is random while the base serves, both after that."),
     ] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="New games of each environment.")] = None,
     gate_seeds: Annotated[

@@ -36,10 +36,16 @@ def bakes() -> Iterator[ScriptedEngine]:
     unregister("own/oven")
 
 
-def test_ten_lines_play_distil_and_measure(
-    tmp_path: Path, small: LabConfig, capsys: pytest.CaptureFixture[str]
+def test_ten_lines_play_distil_and_measure_also_after_they_were_stopped(
+    tmp_path: Path, small: LabConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
     lab = str(tmp_path / "lab")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("trainers.job.run", stopped)
+        example("ten_lines").main(lab, games=("toy/doors",), seeds=4, test_seeds=4, config=small)
     example("ten_lines").main(lab, games=("toy/doors",), seeds=4, test_seeds=4, config=small)
     printed = capsys.readouterr().out
     assert "was promoted" in printed or "was rejected" in printed
