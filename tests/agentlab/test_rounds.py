@@ -156,6 +156,21 @@ def test_an_unfinished_round_is_finished_first_with_its_own_settings(tmp_path: P
         assert [stage.split()[0] for stage in progress.stages] == ["gate:", "gate:"]
 
 
+def test_what_the_gate_did_not_compare_with_is_not_replaced(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_at(tmp_path / "lab", tiny_model) as lab:
+        with monkeypatch.context() as patch:
+            patch.setattr(lab.adapters, "promote", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                lab.round(QUICK)
+        lab.database.put_setting("serving adapter", "adapter-other")  # a person's doing, before the round goes on
+        report = lab.round(QUICK)
+        assert (report.phase, report.promoted) == ("done", False)
+        assert "adapter-other was let serve meanwhile" in report.note
+        assert lab.serving() == "adapter-other"
+
+
 def test_a_round_without_a_success_says_so_and_the_next_call_is_a_new_round(open_lab: Callable[..., Lab]) -> None:
     lab = open_lab()
     hopeless = RoundConfig(envs=["toy/doors?rooms=6,colours=6"], seeds=2, random_trials=1, held_out_seeds=0)
