@@ -19,6 +19,10 @@ class UnknownModel(AgentLabError):
     """No base model of that name is known or at hand."""
 
 
+class UnsupportedModel(AgentLabError):
+    """The model cannot be scored through a token tree."""
+
+
 class WeightsCorrupt(AgentLabError):
     """Downloaded weights do not have the checksum that their pin says."""
 

@@ -116,6 +116,24 @@ class Recalled:
         return known
 
 
+def memory_block(blocks: Sequence[str], limit: int = HINT_LIMIT) -> str:
+    """The recalled texts as one block of at most `limit` characters.
+
+    Texts that do not fit are left out, the least relevant first. Where even the first is too long, lines from its
+    middle go: an example needs its task and its winning end.
+    """
+    kept: list[str] = []
+    for block in blocks:
+        if sum(map(len, kept)) + len(kept) + len(block) <= limit:
+            kept.append(block)
+    if kept or not blocks:
+        return "\n".join(kept)
+    first, *rest = blocks[0].split("\n")
+    while rest and len(first) + 1 + len("\n".join(rest)) > limit:
+        rest = rest[1:]
+    return "\n".join([first, *rest])[:limit]
+
+
 class Recaller:
     """Serves one run's episodes from the long-term memory.
 
@@ -153,7 +171,7 @@ class Recaller:
                 blocks += [f"{mark}{hit.reflection.text}" for hit in hits]
                 ids += [hit.reflection.id for hit in hits]
         recalled = self._with_advice(spec, config, self.written(spec))
-        recalled.hints = "\n".join(blocks)[:HINT_LIMIT]
+        recalled.hints = memory_block(blocks)
         recalled.ids = list(dict.fromkeys([*ids, *recalled.ids]))
         return recalled
 

@@ -18,6 +18,7 @@ from agentlab.arms import Arm
 from agentlab.engines.base import Engine
 from agentlab.errors import Stopped
 from agentlab.play import EpisodeSpec, Play
+from agentlab.reflectors.exemplar import ExemplarReflector
 from environments import Task, TextEnv, make
 from memory.records import Episode, Reflection
 
@@ -173,13 +174,20 @@ class Rollout:
                 env,
                 self.engine,
                 recaller=self.recaller if spec.arm.recall is not None else None,
-                reflectors=self.reflectors if spec.arm.recall is not None else (),
+                reflectors=self._reflectors(env) if spec.arm.recall is not None else (),
                 store=self._store,
                 stop=self.stop,
             )
             return play_episode(play, graph)
         finally:
             self.pool.give(spec.task.env, env)
+
+    def _reflectors(self, env: TextEnv) -> list[Reflector]:
+        """The reflectors; exemplars are minimised in the environment in which their episode was just played."""
+        return [
+            reflector.in_env(env) if isinstance(reflector, ExemplarReflector) else reflector
+            for reflector in self.reflectors
+        ]
 
     def _store(self, episode: Episode, reflections: list[Reflection]) -> None:
         with self.database.transaction():

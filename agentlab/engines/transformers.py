@@ -15,6 +15,7 @@ import torch
 
 from agentlab.engines.base import Conversation
 from agentlab.engines.tree import TokenTree
+from agentlab.errors import UnsupportedModel
 from memory import rendering
 
 
@@ -136,6 +137,7 @@ class TransformersEngine:
         self._lock = threading.RLock()
         self._tokens: dict[str, list[int]] = {}
         self.model = self._models[None] = self._load(None)
+        self._prove_tree()
 
     # -- models and adapters ---------------------------------------------------------------------------------------
 
@@ -149,6 +151,28 @@ class TransformersEngine:
 
                 model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
         return model.to(self.device, self.dtype).eval().requires_grad_(False)
+
+    def _prove_tree(self) -> None:
+        """Raise UnsupportedModel unless a tree pass scores as a plain pass does.
+
+        Models with sliding windows, recurrent states or scaled logits would score something else without saying so.
+        """
+        conversation = self.conversation("Find the coin.")
+        conversation.observe("You see a door.")
+        commands = ["open door", "open the window"]
+        tolerance = 0.01 if self.dtype == torch.float32 else 0.75
+        try:
+            for command, score in zip(commands, self.score(conversation, commands), strict=True):
+                ids = [*conversation.token_ids, *self.command_tokens(command)]
+                plain = self.logprob(ids, [(len(conversation.token_ids), len(ids))])
+                if not abs(score - plain) <= tolerance:
+                    raise ValueError(f"{score:.2f} instead of {plain:.2f}")
+        except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise UnsupportedModel(
+                f"{self.name} cannot be scored through a token tree ({reason}); use a decoder-only model with full "
+                "attention, such as those of the Llama family."
+            ) from error
 
     def use(self, adapter: str | None, folder: Path | None = None) -> None:
         """Swap to `adapter`. The first time, its canary must show that it is on, or the base keeps serving.
@@ -230,7 +254,7 @@ class TransformersEngine:
         allowed[fresh:, total:] = tree.visible()
         mask = torch.zeros(allowed.shape, dtype=self.dtype).masked_fill_(~allowed, torch.finfo(self.dtype).min)
         positions = [*range(past, total), *(total + depth for depth in tree.depths)]
-        hidden = self.model.model(
+        hidden = self.model.base_model(
             input_ids=torch.tensor([[*conversation.pending, *tree.tokens]], device=self.device),
             attention_mask=mask[None, None].to(self.device),
             position_ids=torch.tensor([positions], device=self.device),
@@ -241,7 +265,7 @@ class TransformersEngine:
             conversation.cache.crop(-nodes)
         conversation.seen.extend(conversation.pending)
         conversation.pending = []
-        return torch.log_softmax(self.model.lm_head(hidden).float(), dim=-1)
+        return torch.log_softmax(self.model.get_output_embeddings()(hidden).float(), dim=-1)
 
     # -- text ------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from agentlab.arms import Arm, RecallConfig
 from agentlab.lab import Lab
 from agentlab.play import EpisodeSpec
 from agentlab.policy import Policy
-from agentlab.recall import HINT_LIMIT, Recalled, Recaller
+from agentlab.recall import HINT_LIMIT, Recalled, Recaller, memory_block
 from environments import Task
 from memory import Database, HashingEmbedder, ReflectionMemory
 from memory.records import Advice, Evidence, Reflection, now
@@ -62,7 +62,7 @@ def test_no_more_is_recalled_than_the_arm_asks_for(memory: ReflectionMemory) -> 
 
 def test_the_memory_block_is_cut_to_a_length(memory: ReflectionMemory) -> None:
     memory.remember([written("ex", "a long way " * 300)])
-    assert len(recall(memory, RecallConfig(exemplars=1)).hints) == HINT_LIMIT
+    assert 0 < len(recall(memory, RecallConfig(exemplars=1)).hints) <= HINT_LIMIT
 
 
 @pytest.mark.parametrize("split", ["dev", "test"])
@@ -225,3 +225,11 @@ def test_the_outcome_of_an_episode_is_noted_on_all_that_served_it(open_lab: Call
     lab.memory.remember([written("ex", created_at="2020-01-01T00:00:00+00:00")])
     lab.run("toy/doors", split="test", seeds=[0, 1], arm=Arm("m", recall=RecallConfig(exemplars=1)), trials=1)
     assert [found.won for found in lab.database.recalls_of("ex")] == [True, True]
+
+
+def test_what_does_not_fit_is_left_out_whole_and_a_long_example_keeps_its_task_and_its_end() -> None:
+    assert memory_block(["a" * 6, "b" * 6, "c" * 2], limit=10) == "aaaaaa\ncc"
+    example = "\n".join(["Example. Task: win", *(f"> step {number}" for number in range(40)), "> take coin"])
+    block = memory_block([example], limit=120)
+    assert len(block) <= 120
+    assert block.splitlines()[0] == "Example. Task: win" and block.splitlines()[-1] == "> take coin"

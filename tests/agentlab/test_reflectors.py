@@ -4,12 +4,15 @@ from typing import Any
 
 import pytest
 
+from agentlab.babble import babble
 from agentlab.engines.random import RandomEngine
 from agentlab.engines.scripted import ScriptedEngine
+from agentlab.minimise import refine
 from agentlab.reflectors.base import Reflector, reflection_of
 from agentlab.reflectors.exemplar import OBSERVATION_LIMIT, ExemplarReflector
 from agentlab.reflectors.grounded import GroundedReflector
 from agentlab.reflectors.written import TEXT_LIMIT, WrittenReflector, clean
+from environments import Task, make
 from memory.records import Episode, Reflection, Step
 
 
@@ -182,3 +185,13 @@ def test_an_answer_that_says_nothing_is_dropped(answer: str) -> None:
 def test_what_a_model_writes_becomes_one_short_printable_paragraph(raw: str, cleaned: str) -> None:
     assert clean(raw) == cleaned
     assert len(clean(raw)) <= TEXT_LIMIT
+
+
+def test_an_exemplar_is_minimised_in_the_environment_of_its_episode() -> None:
+    task = Task(env="toy/doors", split="train", seed=0)
+    with_detours = babble(make(task.env), task, run="r", trials=60).episode
+    assert with_detours.won
+    [kept] = ExemplarReflector().in_env(make(task.env)).reflect(with_detours)
+    [as_played] = ExemplarReflector().reflect(with_detours)
+    assert kept.text.count("\n> ") <= as_played.text.count("\n> ")
+    assert kept.text.count("\n> ") == len(refine(with_detours, make(task.env)).steps)

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import json
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import GraniteConfig, GraniteForCausalLM
 
 from agentlab.engines.base import Engine
 from agentlab.engines.transformers import CachedConversation, TransformersEngine, best_dtype
 from agentlab.engines.tree import TokenTree
+from agentlab.errors import UnsupportedModel
 from memory import rendering
 from memory.records import Episode, Step
 from trainers import canary as canaries
@@ -316,3 +320,18 @@ def test_threads_are_set_when_asked_for(tiny_model: Path) -> None:
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_model_whose_scores_a_tree_pass_would_get_wrong_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "scaled"
+    shutil.copytree(tiny_model, folder)
+    (folder / "model.safetensors").unlink()
+    vocabulary = json.loads((tiny_model / "config.json").read_text())["vocab_size"]
+    settings = GraniteConfig(
+        vocab_size=vocabulary, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, logits_scaling=0.05, tie_word_embeddings=False,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    GraniteForCausalLM(settings).save_pretrained(folder)
+    with pytest.raises(UnsupportedModel, match="decoder-only"):
+        TransformersEngine(folder, dtype="float32", device="cpu")
