@@ -64,3 +64,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test runner that tells its processes how wide its terminal is (make, xdist) must not cut what is printed."""
+    monkeypatch.delenv("COLUMNS", raising=False)

@@ -66,6 +66,8 @@ def script(folder: Path, text: str) -> str:
 def start_player(code: str) -> subprocess.Popen[str]:
     """A program that prints the id of its JVM and then runs `code`, in a process group of its own."""
     program = (
+        # A shell that started the tests in the background may have had them ignore interruptions.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from environments import make\n"
         "env = make('twx/coin'); env.reset(seed=0)\n"
         f"print(env._server.jvm.process.pid, flush=True)\n{code}"
