@@ -11,12 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agentlab import hub
+from agentlab.errors import ModelUnavailable
 from memory import CachedEmbedder, Database, HashingEmbedder, SentenceTransformerEmbedder, errors
-
-MODEL = os.environ.get("AGENTLAB_TEST_EMBEDDER")
-needs_model = pytest.mark.skipif(
-    not MODEL, reason="AGENTLAB_TEST_EMBEDDER does not name the folder of all-MiniLM-L6-v2"
-)
 
 
 class Counting(HashingEmbedder):
@@ -146,9 +143,12 @@ def test_dimensions_are_read_without_loading_the_model(tmp_path: Path) -> None:
     assert embedder.embed([]).shape == (0, 384)
 
 
-@needs_model
+@pytest.mark.weights
 def test_the_real_model_likens_meanings() -> None:
-    embedder = SentenceTransformerEmbedder(MODEL or "")
+    try:
+        embedder = SentenceTransformerEmbedder(hub.resolve("all-MiniLM-L6-v2"))
+    except ModelUnavailable as error:
+        pytest.skip(f"the weights cannot be fetched here: {error}")
     near, query, far = embedder.embed(["The coin lies in the kitchen.", "where is the money?", "Dogs bark at night."])
     assert embedder.dimensions == len(near) == 384
     np.testing.assert_allclose(near @ near, 1, rtol=1e-5)
