@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from agentlab import hub
-from agentlab.errors import ModelUnavailable
 from memory import CachedEmbedder, Database, HashingEmbedder, SentenceTransformerEmbedder, errors
 
 
@@ -145,10 +144,7 @@ def test_dimensions_are_read_without_loading_the_model(tmp_path: Path) -> None:
 
 @pytest.mark.weights
 def test_the_real_model_likens_meanings() -> None:
-    try:
-        embedder = SentenceTransformerEmbedder(hub.resolve("all-MiniLM-L6-v2"))
-    except ModelUnavailable as error:
-        pytest.skip(f"the weights cannot be fetched here: {error}")
+    embedder = SentenceTransformerEmbedder(hub.resolve("all-MiniLM-L6-v2"))
     near, query, far = embedder.embed(["The coin lies in the kitchen.", "where is the money?", "Dogs bark at night."])
     assert embedder.dimensions == len(near) == 384
     np.testing.assert_allclose(near @ near, 1, rtol=1e-5)
