@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from memory.episodes import Episodes
 from memory.ledger import Ledger
+from memory.links import Links
 from memory.recalls import Recalls
 from memory.reflections import Reflections
 
 
-class Database(Episodes, Reflections, Recalls, Ledger):
-    """A lab's database: episodes, reflections, recalls, and the ledger of work, adapters and settings.
+class Database(Episodes, Reflections, Recalls, Links, Ledger):
+    """A lab's database: episodes, reflections, recalls, links, and the ledger of work, adapters and settings.
 
     `Database(path)` makes the file if there is none and brings an older one up to date; `readonly=True` does neither.
     Threads may share one object, processes open one each: many may read while one writes. Several writes that belong

@@ -54,6 +54,10 @@ class UnknownReflection(MemoryStoreError):
     """No reflection has this id, or a shortened id fits more than one."""
 
 
+class UnknownOperation(MemoryStoreError):
+    """No operation has this id, or a shortened id fits more than one."""
+
+
 class InvalidReflection(MemoryStoreError):
     """A reflection that cannot be kept, such as one without text and without advice."""
 

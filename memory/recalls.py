@@ -10,7 +10,7 @@ from memory.connection import Connection
 from memory.episodes import chunks, marks
 from memory.records import Recall
 
-_COLUMNS = "episode, reflection, face, rank, query, score, parts, at, won"
+_COLUMNS = "episode, reflection, face, rank, query, score, parts, at, won, env, withheld, propensity"
 
 
 class RecallCount(NamedTuple):
@@ -30,12 +30,12 @@ class Recalls(Connection):
         So an episode that is resumed after a kill does not count twice. The first query and score are kept.
         """
         self.executemany(
-            f"INSERT INTO recalls ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            f"INSERT INTO recalls ({_COLUMNS}) VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))}) "
             "ON CONFLICT(episode, reflection, face) DO NOTHING",
             [
                 (
                     recall.episode, recall.reflection, recall.face, recall.rank, recall.query, recall.score,
-                    json.dumps(recall.parts), recall.at, recall.won,
+                    json.dumps(recall.parts), recall.at, recall.won, recall.env, recall.withheld, recall.propensity,
                 )
                 for recall in recalls
             ],
@@ -58,7 +58,8 @@ class Recalls(Connection):
         return [
             Recall(
                 episode=row[0], reflection=row[1], face=row[2], rank=row[3], query=row[4], score=row[5],
-                parts=json.loads(row[6]), at=row[7], won=None if row[8] is None else bool(row[8]),
+                parts=json.loads(row[6]), at=row[7], won=None if row[8] is None else bool(row[8]), env=row[9],
+                withheld=bool(row[10]), propensity=row[11],
             )
             for row in rows
         ]  # fmt: skip
@@ -71,7 +72,7 @@ class Recalls(Connection):
             rows = self.execute(
                 "SELECT reflection, count(DISTINCT episode), count(DISTINCT CASE WHEN won THEN episode END), "
                 "count(DISTINCT CASE WHEN won IS NOT NULL THEN episode END) FROM recalls "
-                f"WHERE reflection IN {marks(part)} GROUP BY reflection",
+                f"WHERE reflection IN {marks(part)} AND NOT withheld GROUP BY reflection",
                 part,
             )
             found.update((row[0], RecallCount(*row[1:])) for row in rows)
@@ -83,7 +84,8 @@ class Recalls(Connection):
         for part in chunks(ids):
             found.update(
                 self.execute(
-                    f"SELECT reflection, max(at) FROM recalls WHERE reflection IN {marks(part)} GROUP BY reflection",
+                    f"SELECT reflection, max(at) FROM recalls WHERE reflection IN {marks(part)} AND NOT withheld "
+                    "GROUP BY reflection",
                     part,
                 )
             )

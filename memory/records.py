@@ -13,7 +13,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["won", "lost", "truncated", "errored"]
-ReflectionStatus = Literal["active", "benched", "forgotten"]
+ReflectionStatus = Literal["active", "benched", "forgotten", "merged"]
+Tier = Literal["raw", "summary", "rule"]
 
 
 def now() -> str:
@@ -144,7 +145,10 @@ class Reflection(Record):
     """One item of the long-term memory, with its two faces: `text` and `advice`, both backed by `evidence`.
 
     `kind` is the reflector's name (`grounded`, `written`, `exemplar`, or a user's own). `importance` is in [0, 1].
-    `oracle` says that the feedback it rests on came from the environment's own score.
+    `oracle` says that the feedback it rests on came from the environment's own score. `namespace` is whose memory it
+    belongs to: one namespace never sees another. `source` says who wrote it (empty: the agent itself). Consolidation
+    lifts what was read off one episode (`raw`) to a `summary` or a `rule`; `derived_from` names the reflections that
+    such an item was made from, `merged_into` the one that took this one's place, `votes` what a rule stands at.
     """
 
     id: str
@@ -160,6 +164,12 @@ class Reflection(Record):
     oracle: bool = True
     pinned: bool = False
     status: ReflectionStatus = "active"
+    namespace: str = ""
+    source: str = ""
+    tier: Tier = "raw"
+    votes: int = 0
+    derived_from: list[str] = Field(default_factory=list)
+    merged_into: str | None = None
     run: str = ""
     created_at: str = Field(default_factory=now)
     updated_at: str = Field(default_factory=now)
@@ -168,7 +178,9 @@ class Reflection(Record):
 class Recall(Record):
     """One reflection served to one episode: the query, the parts of its score, and whether the episode was won.
 
-    `won` is None until the episode has ended.
+    `won` is None until the episode has ended. One that was `withheld` was chosen but not served, so that its effect
+    can be told from chance; `propensity` is the probability with which it was served rather than withheld. `env` is
+    the environment of the episode: effects are compared within one environment.
     """
 
     episode: str
@@ -180,3 +192,19 @@ class Recall(Record):
     face: Literal["text", "exemplar", "advice"] = "text"
     at: str = Field(default_factory=now)
     won: bool | None = None
+    env: str = ""
+    withheld: bool = False
+    propensity: float = Field(1.0, ge=0.0, le=1.0)
+
+
+class Link(Record):
+    """One reflection points to another: `similar`, `merged`, `derived`, or a kind of the writer's own.
+
+    `weight` is in [0, 1] for similarities, else a count.
+    """
+
+    source: str
+    target: str
+    kind: str
+    weight: float = 1.0
+    at: str = Field(default_factory=now)

@@ -331,7 +331,7 @@ class ReflectionMemory:
         return self.embedder.embed(texts, progress=self._progress)
 
     def _change(self, id: str, change: str, **values: Any) -> Reflection:
-        with self.database.transaction():
+        with self.database.operation(change, id):
             old = self.database.reflection(id)
             new = old.model_copy(update={**values, "updated_at": self.clock()})
             changed = self.database.put_reflection(new, change=change)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from memory import errors
-from memory.connection import Connection
 from memory.episodes import chunks, conditions, full_ids, marks
-from memory.records import Advice, Reflection, ReflectionStatus, now, state_key
+from memory.operations import Operations
+from memory.records import Advice, Reflection, ReflectionStatus, Tier, now, state_key
 
 _COLUMNS = (
-    "id", "kind", "env", "task", "run", "status", "pinned", "importance", "text", "tags", "created_at", "changed",
-    "stamp", "payload",
+    "id", "kind", "env", "task", "run", "status", "pinned", "importance", "text", "tags", "created_at", "namespace",
+    "source", "tier", "changed", "stamp", "payload",
 )  # fmt: skip
 _PUT = (
     f"INSERT INTO reflections ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
@@ -43,12 +43,13 @@ class ReflectionRow:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A reflection as it was from `at` on; `change` says what was done to it."""
+    """A reflection as it was from `at` on; `change` says what was done to it, `operation` (a number) in which go."""
 
     version: int
     at: str
     change: str
     reflection: Reflection
+    operation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Filter:
 
     `before` and `exclude_task`/`exclude_run` keep out what was learned too late or on the same ground, so that an
     evaluation does not recall its own answers; `split` lets in only what was learned on that fold. `text_only` keeps
-    out those without text.
+    out those without text. `before` is exclusive, `after` inclusive (both ISO 8601, of the writing).
     """
 
     env: str | None = None
@@ -72,18 +73,26 @@ class Filter:
     exclude_run: str | None = None
     split: str | None = None
     text_only: bool = False
+    namespace: str | None = None
+    source: str | None = None
+    tier: Tier | None = None
+    after: str | None = None
 
     def sql(self) -> tuple[str, list[Any]]:
         """A WHERE condition and its values."""
         where, values = conditions(
-            {"env": self.env, "task": self.task, "status": self.status, "run": self.run, "pinned": self.pinned}
-        )
+            {
+                "env": self.env, "task": self.task, "status": self.status, "run": self.run, "pinned": self.pinned,
+                "namespace": self.namespace, "source": self.source, "tier": self.tier,
+            }
+        )  # fmt: skip
         if self.kinds is not None:
             where.append(f"kind IN {marks(self.kinds)}")
             values.extend(self.kinds)
         more = {
             "EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)": self.tag,
             "created_at < ?": self.before,
+            "created_at >= ?": self.after,
             "task <> ?": self.exclude_task,
             "run <> ?": self.exclude_run,
             "instr(task, ?) > 0": f":{self.split}:" if self.split is not None else None,
@@ -102,7 +111,7 @@ def stamp(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
-class Reflections(Connection):
+class Reflections(Operations):
     """What can be done with reflections."""
 
     def put_reflection(self, reflection: Reflection, *, change: str = "") -> bool:
@@ -121,7 +130,8 @@ class Reflections(Connection):
                 (
                     reflection.id, reflection.kind, reflection.env, reflection.task, reflection.run,
                     reflection.status, reflection.pinned, reflection.importance, reflection.text,
-                    json.dumps(reflection.tags), reflection.created_at, changed, stamp(reflection.text), payload,
+                    json.dumps(reflection.tags), reflection.created_at, reflection.namespace, reflection.source,
+                    reflection.tier, changed, stamp(reflection.text), payload,
                 ),
             )  # fmt: skip
             if old:
@@ -129,9 +139,9 @@ class Reflections(Connection):
             else:
                 number = self.execute("SELECT number FROM reflections WHERE id = ?", (reflection.id,))[0][0]
             self.execute(
-                "INSERT INTO reflection_versions (reflection, version, at, change, payload) SELECT ?, "
-                "ifnull(max(version), 0) + 1, ?, ?, ? FROM reflection_versions WHERE reflection = ?",
-                (number, now(), change or ("changed" if old else "written"), payload, number),
+                "INSERT INTO reflection_versions (reflection, version, at, change, payload, operation) SELECT ?, "
+                "ifnull(max(version), 0) + 1, ?, ?, ?, ? FROM reflection_versions WHERE reflection = ?",
+                (number, now(), change or ("changed" if old else "written"), payload, self._operation, number),
             )
             self._put_states(number, reflection)
         return True
@@ -230,11 +240,11 @@ class Reflections(Connection):
     def reflection_versions(self, id: str) -> list[Version]:
         """Every version of a reflection, the first one first. Raises `UnknownReflection`."""
         rows = self.execute(
-            "SELECT version, at, change, versions.payload FROM reflection_versions AS versions "
+            "SELECT version, at, change, versions.payload, operation FROM reflection_versions AS versions "
             "JOIN reflections ON reflections.number = versions.reflection WHERE id = ? ORDER BY version",
             (self.reflection_id(id),),
         )
-        return [Version(version, at, change, _reflection(payload)) for version, at, change, payload in rows]
+        return [Version(*row[:3], _reflection(row[3]), row[4]) for row in rows]
 
     def count_reflections(self, status: ReflectionStatus | None = None) -> int:
         """How many reflections there are, of one status or of all."""

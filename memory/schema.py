@@ -139,6 +139,57 @@ def work_and_adapters(db: sqlite_utils.Database) -> None:
         ).create_index(["id"], unique=True)
 
 
+def words_credit_and_operations(db: sqlite_utils.Database) -> None:
+    """Version 3: full-text search, namespaces, what was withheld, links, and changes that can be undone together."""
+    reflections = db.table("reflections")
+    reflections.add_column("namespace", str, not_null_default="")
+    reflections.add_column("source", str, not_null_default="")
+    reflections.add_column("tier", str, not_null_default="raw")
+    reflections.create_index(["namespace", "status"]).create_index(["source", "created_at"])
+    # An index of words that holds no text of its own. Triggers keep it inside the transaction of every change.
+    for statement in (
+        "CREATE VIRTUAL TABLE reflection_words USING fts5("
+        "text, content='reflections', content_rowid='number', tokenize='porter unicode61')",
+        "CREATE TRIGGER reflection_words_insert AFTER INSERT ON reflections BEGIN "
+        "INSERT INTO reflection_words (rowid, text) VALUES (new.number, new.text); END",
+        "CREATE TRIGGER reflection_words_delete AFTER DELETE ON reflections BEGIN "
+        "INSERT INTO reflection_words (reflection_words, rowid, text) VALUES ('delete', old.number, old.text); END",
+        "CREATE TRIGGER reflection_words_update AFTER UPDATE OF text ON reflections WHEN old.text <> new.text BEGIN "
+        "INSERT INTO reflection_words (reflection_words, rowid, text) VALUES ('delete', old.number, old.text); "
+        "INSERT INTO reflection_words (rowid, text) VALUES (new.number, new.text); END",
+        "INSERT INTO reflection_words (reflection_words) VALUES ('rebuild')",
+        "CREATE VIRTUAL TABLE reflection_terms USING fts5vocab(reflection_words, row)",
+    ):
+        db.execute(statement)
+
+    recalls = db.table("recalls")
+    recalls.add_column("env", str, not_null_default="")
+    recalls.add_column("withheld", int, not_null_default=0)
+    recalls.add_column("propensity", float, not_null_default=1.0)
+    recalls.create_index(["env", "reflection"])
+    db.execute(
+        "UPDATE recalls SET env = ifnull((SELECT env FROM episodes WHERE episodes.id = recalls.episode), '')"
+    )
+
+    db.table("links").create(
+        {"source": str, "target": str, "kind": str, "weight": float, "at": str},
+        pk=("source", "target", "kind"),
+        not_null={"weight", "at"},
+    ).create_index(["target", "kind"])
+
+    # What was done in one go (an edit, a merge, a whole consolidation) is undone in one go.
+    db.table("operations").create(
+        {"number": int, "id": str, "at": str, "name": str, "detail": str, "undone": int},
+        pk="number",
+        not_null={"id", "at", "name", "detail"},
+        defaults={"undone": 0},
+    ).create_index(["id"], unique=True)
+    versions = db.table("reflection_versions")
+    versions.add_column("operation", int)
+    versions.create_index(["operation"])
+    versions.create_index(["at"])
+
+
 MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...]
-MIGRATIONS = (episodes_and_reflections, work_and_adapters)
+MIGRATIONS = (episodes_and_reflections, work_and_adapters, words_credit_and_operations)
 VERSION = len(MIGRATIONS)

@@ -1,0 +1,82 @@
+"""What was done in one go: a group of changed versions that is listed, and undone, as one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from memory import errors
+from memory.connection import Connection
+from memory.episodes import full_ids
+from memory.records import now
+
+
+class Operation(NamedTuple):
+    """A group of changes: `name` says what kind (`edit`, `merge`, …), `changed` how many versions it wrote."""
+
+    number: int
+    id: str
+    at: str
+    name: str
+    detail: str
+    undone: bool
+    changed: int
+
+
+_SELECT = (
+    "SELECT number, id, operations.at, name, detail, undone, count(versions.operation) FROM operations "
+    "LEFT JOIN reflection_versions AS versions ON versions.operation = operations.number"
+)
+
+
+class Operations(Connection):
+    """What can be done with operations."""
+
+    _operation: int | None = None
+
+    @contextmanager
+    def operation(self, name: str, detail: str = "") -> Iterator[int]:
+        """A transaction whose changes to reflections belong together; gives the operation's number.
+
+        Inside another operation it is part of that one. An operation that changed nothing is not kept.
+        """
+        with self.transaction():
+            if self._operation is not None:
+                yield self._operation
+                return
+            self.execute(
+                "INSERT INTO operations (id, at, name, detail) VALUES (?, ?, ?, ?)",
+                (f"op-{uuid.uuid4().hex[:12]}", now(), name, detail),
+            )
+            number = int(self.execute("SELECT last_insert_rowid()")[0][0])
+            self._operation = number
+            try:
+                yield number
+            finally:
+                self._operation = None
+            if not self.execute("SELECT 1 FROM reflection_versions WHERE operation = ? LIMIT 1", (number,)):
+                self.execute("DELETE FROM operations WHERE number = ?", (number,))
+
+    def operations(self, *, limit: int | None = None) -> list[Operation]:
+        """What was done, the newest first."""
+        rows = self.execute(
+            f"{_SELECT} GROUP BY number ORDER BY number DESC LIMIT ?", (-1 if limit is None else limit,)
+        )
+        return [Operation(*row[:5], bool(row[5]), row[6]) for row in rows]
+
+    def get_operation(self, id: str) -> Operation:
+        """One operation; a beginning of its id is enough. Raises `UnknownOperation`."""
+        found = full_ids(self, "operations", id)
+        if not found:
+            near = [operation.id for operation in self.operations(limit=200)]
+            raise errors.UnknownOperation(errors.unknown("operation", id, near, "`agentlab memory history`"))
+        if len(found) > 1:
+            raise errors.UnknownOperation(errors.ambiguous("operation", id, found))
+        row = self.execute(f"{_SELECT} WHERE id = ? GROUP BY number", (found[0],))[0]
+        return Operation(*row[:5], bool(row[5]), row[6])
+
+    def mark_undone(self, number: int, undone: bool = True) -> None:
+        """Note that an operation was taken back (or done again)."""
+        self.execute("UPDATE operations SET undone = ? WHERE number = ?", (undone, number))
