@@ -167,9 +167,7 @@ def words_credit_and_operations(db: sqlite_utils.Database) -> None:
     recalls.add_column("withheld", int, not_null_default=0)
     recalls.add_column("propensity", float, not_null_default=1.0)
     recalls.create_index(["env", "reflection"])
-    db.execute(
-        "UPDATE recalls SET env = ifnull((SELECT env FROM episodes WHERE episodes.id = recalls.episode), '')"
-    )
+    db.execute("UPDATE recalls SET env = ifnull((SELECT env FROM episodes WHERE episodes.id = recalls.episode), '')")
 
     db.table("links").create(
         {"source": str, "target": str, "kind": str, "weight": float, "at": str},
