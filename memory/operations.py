@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from memory import errors
 from memory.connection import Connection
@@ -64,7 +64,7 @@ class Operations(Connection):
         rows = self.execute(
             f"{_SELECT} GROUP BY number ORDER BY number DESC LIMIT ?", (-1 if limit is None else limit,)
         )
-        return [Operation(*row[:5], bool(row[5]), row[6]) for row in rows]
+        return [_operation(row) for row in rows]
 
     def get_operation(self, id: str) -> Operation:
         """One operation; a beginning of its id is enough. Raises `UnknownOperation`."""
@@ -75,8 +75,13 @@ class Operations(Connection):
         if len(found) > 1:
             raise errors.UnknownOperation(errors.ambiguous("operation", id, found))
         row = self.execute(f"{_SELECT} WHERE id = ? GROUP BY number", (found[0],))[0]
-        return Operation(*row[:5], bool(row[5]), row[6])
+        return _operation(row)
 
     def mark_undone(self, number: int, undone: bool = True) -> None:
         """Note that an operation was taken back (or done again)."""
         self.execute("UPDATE operations SET undone = ? WHERE number = ?", (undone, number))
+
+
+def _operation(row: tuple[Any, ...]) -> Operation:
+    number, id, at, name, detail, undone, changed = row
+    return Operation(number, id, at, name, detail, bool(undone), changed)

@@ -244,7 +244,10 @@ class Reflections(Operations):
             "JOIN reflections ON reflections.number = versions.reflection WHERE id = ? ORDER BY version",
             (self.reflection_id(id),),
         )
-        return [Version(*row[:3], _reflection(row[3]), row[4]) for row in rows]
+        return [
+            Version(version, at, change, _reflection(payload), operation)
+            for version, at, change, payload, operation in rows
+        ]
 
     def count_reflections(self, status: ReflectionStatus | None = None) -> int:
         """How many reflections there are, of one status or of all."""
