@@ -35,6 +35,7 @@ class Connection:
         self._busy_timeout = busy_timeout
         self._lock = threading.RLock()
         self._depth = 0
+        self._owner = 0
         in_memory = str(path) == ":memory:"
         if not in_memory:
             self._check_file()
@@ -137,6 +138,11 @@ class Connection:
         with self.transaction(), self._worded():
             self._connection.executemany(sql, rows)
 
+    @property
+    def in_transaction(self) -> bool:
+        """True while this thread has a transaction open, so that what it reads may still be undone."""
+        return self._depth > 0 and self._owner == threading.get_ident()
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Self]:
         """All or nothing: what is written inside is kept at its end, or undone if an exception leaves it.
@@ -151,6 +157,7 @@ class Connection:
             # The outermost may be undone even if Ctrl-C came right after its beginning.
             begun = not level
             self._depth += 1
+            self._owner = threading.get_ident()
             try:
                 self._connection.execute(f"SAVEPOINT {name}" if level else begin)
                 begun = True

@@ -321,6 +321,9 @@ class ReflectionMemory:
         )
 
     def _agree(self, index: VectorIndex, source: Source) -> None:
+        # What is not committed may be taken back; an index that had followed it would then hold what never was.
+        if self.database.in_transaction:
+            return
         index.follow(source, self._embed)
         # Not at the first look: that may have been into an empty database.
         if len(index) and not index.readonly and index.path not in self._made:
