@@ -20,6 +20,8 @@ class RecallConfig:
             and from other tasks.
         similarity: cosine that a state of another task must reach before its advice counts.
         transfer: what advice from another task is multiplied by, times its similarity.
+        wording: advice on a command that is not admissible here bears on the commands most like it in wording.
+        learned: the strength of advice is learned from what it led to (`agentlab.strength`), not fixed.
     """
 
     text: int = 0
@@ -27,6 +29,8 @@ class RecallConfig:
     advice: bool = True
     similarity: float = 0.9
     transfer: float = 0.5
+    wording: bool = True
+    learned: bool = True
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ class Play:
             engine=self.engine.name,
             adapter=spec.arm.adapter,
             temperature=spec.arm.policy.temperature_at(spec.trial),
+            strength=self.recaller.strength(spec) if self.recaller is not None else 1.0,
             rng_seed=spec.seed,
         )
 
@@ -125,7 +126,8 @@ class Play:
         bonus = self.bonuses(commands)
         spec = self.spec
         if forced is None:
-            chosen = spec.arm.policy.choose(scores, bonus, spec.trial, spec.rng(len(self.episode.steps)))
+            rng = spec.rng(len(self.episode.steps))
+            chosen = spec.arm.policy.choose(scores, bonus, spec.trial, rng, self.episode.strength)
         elif forced in commands:
             chosen = commands.index(forced)
         else:

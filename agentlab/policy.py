@@ -36,14 +36,16 @@ class Policy:
         """What advice is multiplied by in a trial (0-based)."""
         return 1 + self.growth * trial
 
-    def choose(self, scores: Sequence[float], bonus: Sequence[float], trial: int, rng: random.Random) -> int:
+    def choose(
+        self, scores: Sequence[float], bonus: Sequence[float], trial: int, rng: random.Random, strength: float = 1.0
+    ) -> int:
         """Index of the chosen command. Ties between best commands go to the first, so a greedy agent is repeatable.
 
-        At temperature T a command is drawn in proportion to exp(score / T + bonus): advice is not softened by
-        exploring, or a hot agent would forget what it knows.
+        `strength` multiplies the bonus. At temperature T a command is drawn in proportion to exp(score / T + bonus):
+        advice is not softened by exploring, or a hot agent would forget what it knows.
         """
         temperature = self.temperature_at(trial)
-        scale = self.scale_at(trial)
+        scale = strength * self.scale_at(trial)
         if temperature <= 0:
             totals = [score + scale * extra for score, extra in zip(scores, bonus, strict=True)]
             return max(range(len(totals)), key=totals.__getitem__)

@@ -8,13 +8,16 @@ happened to finish first.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentlab.advice import AdviceBook, AdviceWeights
 from agentlab.arms import RecallConfig
-from memory.records import Advice, Recall, state_key
+from agentlab.strength import EXPLORE, Strength, note
+from agentlab.wording import carried
+from memory.records import Advice, Episode, Recall, state_key
 
 if TYPE_CHECKING:
     from agentlab.play import EpisodeSpec
@@ -50,7 +53,7 @@ class Recalled:
     frozen_at: str | None = None
     config: RecallConfig = field(default_factory=RecallConfig)
     _advised: dict[str, float] = field(default_factory=dict)
-    _transfer: dict[str, dict[str, _Elsewhere]] = field(default_factory=dict)
+    _similar: dict[str, list[tuple[Advice, float, str]]] = field(default_factory=dict)
 
     def bonuses(self, state: str, commands: Sequence[str], within: AdviceBook, weights: AdviceWeights) -> list[float]:
         """The sum of what this episode, this task and similar states advise on each command, in nats.
@@ -59,7 +62,7 @@ class Recalled:
         from elsewhere counts only for commands about which nothing is known here.
         """
         here = state_key(state)
-        transferred = self._elsewhere(state, weights)
+        transferred = self._elsewhere(state, commands, weights)
         bonuses: list[float] = []
         served: dict[str, float] = {}
         for command in commands:
@@ -98,21 +101,27 @@ class Recalled:
         self._advised.update(fresh)
         self.ids = list(dict.fromkeys([*self.ids, *fresh]))
 
-    def _elsewhere(self, state: str, weights: AdviceWeights) -> dict[str, _Elsewhere]:
-        """What the most similar states of other tasks advise, by command; the bonus is scaled by similarity."""
+    def _elsewhere(self, state: str, commands: Sequence[str], weights: AdviceWeights) -> dict[str, _Elsewhere]:
+        """What the most similar states of other tasks advise, by command.
+
+        The bonus is scaled by the likeness of the states and, where the advised command is not admissible here, by
+        that of the wordings.
+        """
         if self.memory is None or self.config.transfer <= 0:
             return {}
-        known = self._transfer.get(state)
-        if known is None:
-            known = {}
-            for advice, cosine, reflection in self.memory.similar_states(
+        if state not in self._similar:
+            self._similar[state] = self.memory.similar_states(
                 state, env=self.env, k=8, before=self.frozen_at, split="train"
-            ):
-                if cosine >= self.config.similarity:
-                    bonus = self.config.transfer * cosine * weights.bonus(advice)
-                    if bonus > 0 and (advice.action not in known or bonus > known[advice.action].bonus):
-                        known[advice.action] = _Elsewhere(bonus, cosine, reflection)
-            self._transfer[state] = known
+            )
+        known: dict[str, _Elsewhere] = {}
+        for advice, cosine, reflection in self._similar[state]:
+            bonus = self.config.transfer * cosine * weights.bonus(advice)
+            if cosine < self.config.similarity or bonus <= 0:
+                continue
+            bears = carried(advice.action, commands) if self.config.wording else {advice.action: 1.0}
+            for command, likeness in bears.items():
+                if command not in known or likeness * bonus > known[command].bonus:
+                    known[command] = _Elsewhere(likeness * bonus, cosine, reflection)
         return known
 
 
@@ -145,6 +154,29 @@ class Recaller:
         self.memory = memory
         self.run = run
         self.frozen_at = frozen_at
+        self._strengths: dict[tuple[str, str | None], Strength] = {}
+
+    def strength(self, spec: EpisodeSpec) -> float:
+        """What the advice of this episode is multiplied by: the best known, on some train games another one to try."""
+        config = spec.arm.recall
+        if config is None or not config.advice or not config.learned:
+            return 1.0
+        key = spec.task.env, spec.arm.adapter
+        if key not in self._strengths:
+            self._strengths[key] = Strength.known(self.memory.database, *key, before=self.frozen_at)
+        rng = random.Random(f"{spec.id}|strength")
+        if spec.task.split == "train" and rng.random() < EXPLORE:
+            return self._strengths[key].draw(rng)
+        return self._strengths[key].best()
+
+    def learn(self, spec: EpisodeSpec, episode: Episode) -> None:
+        """Keep how an episode on a train game ended, for the strength of later runs."""
+        config = spec.arm.recall
+        if config is None or not config.advice or not config.learned:
+            return
+        if spec.task.split == "train" and episode.status != "errored":
+            key = spec.task.env, spec.arm.adapter
+            note(self.memory.database, *key, episode.id, episode.strength, episode.won, episode.started_at)
 
     def recall(self, spec: EpisodeSpec, goal: str, observation: str) -> Recalled:
         """Everything that serves this episode; the recalls are recorded under its id."""

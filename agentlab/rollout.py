@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentlab.agent import play_episode
@@ -175,7 +176,7 @@ class Rollout:
                 self.engine,
                 recaller=self.recaller if spec.arm.recall is not None else None,
                 reflectors=self._reflectors(env) if spec.arm.recall is not None else (),
-                store=self._store,
+                store=partial(self._store, spec),
                 stop=self.stop,
             )
             return play_episode(play, graph)
@@ -189,7 +190,7 @@ class Rollout:
             for reflector in self.reflectors
         ]
 
-    def _store(self, episode: Episode, reflections: list[Reflection]) -> None:
+    def _store(self, spec: EpisodeSpec, episode: Episode, reflections: list[Reflection]) -> None:
         with self.database.transaction():
             self.database.put_episode(episode)
             if self.memory is not None:
@@ -197,6 +198,8 @@ class Rollout:
                     self.memory.remember(reflections)
                 if episode.recalled and episode.status != "errored":
                     self.memory.outcome(episode.id, episode.won)
+            if self.recaller is not None:
+                self.recaller.learn(spec, episode)
             # In the same transaction: an episode that is stored is never played again.
             self.database.journal_put(self._scope, episode.id, _summary(episode))
 

@@ -1,10 +1,10 @@
 """How strongly advice should speak, learned from what it led to.
 
 A fixed bonus stops helping when the policy is confident: what moves an untrained model leaves a trained one untouched.
-So the strength (what advice is multiplied by) is a bandit with a few arms, one for each environment and adapter: on
-train games it is drawn by Thompson sampling (Thompson 1933; Beta posteriors over success), elsewhere the one with the
-best mean serves. What a run finds out serves the runs after it, so that episodes played at the same time do not depend
-on which of them ended first.
+So the strength (what advice is multiplied by) is a bandit with a few arms, one bandit for each environment and adapter:
+the strength with the best mean serves, and on a share of the train games one is drawn by Thompson sampling instead
+(Thompson 1933; Beta posteriors over success). What a run finds out serves the runs after it, so that episodes played at
+the same time do not depend on which of them ended first.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 GRID = (0.0, 0.5, 1.0, 2.0, 4.0)
 """The strengths to choose from. 0 lets the policy alone decide: whether advice helps at all is asked as well."""
+
+EXPLORE = 0.25
+"""The share of train games that try a strength rather than use the best."""
 
 DEFAULT = 1.0
 HEAD_START = 2

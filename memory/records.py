@@ -69,9 +69,9 @@ class Episode(Record):
     """One play of one task, from reset to its end, exactly as it was lived.
 
     `token_ids` is the whole sequence the model saw and chose; `action_spans` are the half-open ranges in it that the
-    agent chose. Both are empty for policies without a model. `recalled` names the reflections that served it and
-    `hints` is the memory block that stood in the prompt. `is_oracle` says that the feedback between trials came from
-    the environment's own score.
+    agent chose. Both are empty for policies without a model. `recalled` names the reflections that served it, `hints`
+    is the memory block that stood in the prompt, `strength` what advice was multiplied by. `is_oracle` says that the
+    feedback between trials came from the environment's own score.
     """
 
     id: str
@@ -84,6 +84,7 @@ class Episode(Record):
     engine: str = ""
     adapter: str | None = None
     temperature: float = 0.0
+    strength: float = 1.0
     rng_seed: int = 0
     goal: str = ""
     hints: str = ""
