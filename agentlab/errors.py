@@ -41,3 +41,7 @@ class BadConfig(AgentLabError):
 
 class Stopped(AgentLabError):
     """Work was stopped on request; what was finished is kept and the same command goes on from there."""
+
+
+class MissingPackage(AgentLabError):
+    """A package that only some work needs is not installed."""

@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from agentlab.cli import adapters, demo, doctor, episodes, memory, models, play, rounds, runs
+from agentlab.cli import (
+    adapters,
+    demo,
+    doctor,
+    episodes,
+    memory,
+    memory_screens,
+    memory_serve,
+    models,
+    play,
+    rounds,
+    runs,
+)
 from agentlab.cli.boundary import Commands
 
 app = typer.Typer(
@@ -51,6 +63,9 @@ LOOK = "Look"
 app.command(rich_help_panel=LOOK)(episodes.episodes)
 app.command(rich_help_panel=LOOK)(episodes.replay)
 app.add_typer(memory.app, name="memory", rich_help_panel=LOOK)
+memory.app.command()(memory_screens.show)
+memory.app.command()(memory_screens.stats)
+memory.app.command()(memory_serve.serve)
 app.add_typer(adapters.app, name="adapters", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(play.play)
 app.command(rich_help_panel=LOOK)(models.models)

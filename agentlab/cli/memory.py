@@ -151,59 +151,6 @@ def ranges(numbers: list[int]) -> str:
 
 
 @app.command()
-def show(reflection: Id, lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
-    """Show one reflection whole: text, advice, evidence, earlier versions, and every recall with its result."""
-    with opened(lab) as here:
-        detail = here.memory.show(reflection)
-    if json:
-        output.as_json(detail)
-        return
-    item = detail.reflection
-    output.say(item.text)
-    output.say("")
-    output.facts(
-        [
-            ("id", item.id),
-            ("kind", item.kind),
-            ("task", item.task),
-            ("goal", item.goal),
-            ("status", item.status),
-            ("pinned", item.pinned),
-            ("importance", item.importance),
-            ("tags", item.tags),
-            ("feedback", "the environment's own score" if item.oracle else "no oracle"),
-            ("run", item.run),
-            ("written", output.ago(item.created_at)),
-            ("changed", output.ago(item.updated_at) if len(detail.versions) > 1 else None),
-            ("evidence", "; ".join(_source(evidence.episode, evidence.steps) for evidence in item.evidence)),
-            ("versions", len(detail.versions)),
-        ]
-    )
-    if item.advice:
-        advice = [Column(key) for key in ("action", "visits", "value", "blame", "negative", "no_effect", "lost")]
-        output.say("")
-        rows = [entry.model_dump() | {"state": output.one_line(entry.state, 60)} for entry in item.advice]
-        output.listing(rows, [*advice, Column("state", wide=True)], as_data=False, empty="", title="Advice")
-    output.say("")
-    recalls = [
-        recall.model_dump() | {"at": output.ago(recall.at), "won": _result(recall.won)} for recall in detail.recalls
-    ]
-    columns = [
-        Column("episode"),
-        Column("face"),
-        Column("rank"),
-        Column("score"),
-        Column("won", "result"),
-        Column("at"),
-    ]
-    output.listing(recalls, columns, as_data=False, empty="Never recalled.", title="Recalls")
-
-
-def _result(won: bool | None) -> str:
-    return "not ended" if won is None else "won" if won else "not won"
-
-
-@app.command()
 def pin(reflection: Id, lab: LabFolder = DEFAULT_LAB) -> None:
     """Pin a reflection: it is never benched or retired."""
     _change(lab, "pin", reflection, "Pinned")

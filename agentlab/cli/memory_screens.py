@@ -1,0 +1,333 @@
+"""`agentlab memory show` and `stats`: all that is known of one reflection, and the health of them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agentlab.cli import output
+from agentlab.cli.memory import Id, ranges
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
+from agentlab.cli.output import Column
+
+if TYPE_CHECKING:
+    from memory import Advice, Detail, Recall, Reflection
+    from memory.health import Health
+    from memory.records import Link
+
+MOST_STATES = 12
+"""Advice on so many states is shown on a screen."""
+ROOMY = 110
+"""From this width on there is room for what each recall was asked with."""
+
+
+def show(
+    reflection: Id,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many recalls, the newest.")] = 100,
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """Show one reflection whole: text, effect, advice, source steps, versions, links, and every recall with its result.
+
+    With --json nothing is shortened.
+    """
+    from memory.health import uplift_line, uplifts
+
+    with opened(lab) as here:
+        detail = here.memory.show(reflection)
+        id = detail.reflection.id
+        links = here.database.links_of(id)
+        effect = uplift_line(here.memory, id)
+        measured = uplifts(here.database, id).get(id, [])
+    if json:
+        output.as_json(output.row_of(detail) | {"links": links, "uplift": measured})
+        return
+    _head(detail, effect)
+    _advice(detail.reflection.advice)
+    _sources(detail)
+    _section("Versions", _versions(detail))
+    if links:
+        _section("Links", [_link(link, id) for link in links])
+    _recalls(detail.recalls, limit)
+
+
+def _head(detail: Detail, effect: str) -> None:
+    item = detail.reflection
+    output.say(f"{item.id}  {item.kind}, {item.env}", "bold")
+    output.say("")
+    _paragraph(item.text)
+    output.say("")
+    served = {recall.episode: recall.won for recall in detail.recalls if not recall.withheld}
+    ended = [won for won in served.values() if won is not None]
+    withheld = len({recall.episode for recall in detail.recalls if recall.withheld})
+    output.facts(
+        [
+            ("task", item.task),
+            ("goal", item.goal),
+            ("status", item.status),
+            ("merged into", item.merged_into),
+            ("pinned", item.pinned),
+            ("importance", item.importance),
+            ("tags", item.tags),
+            ("tier", item.tier),
+            ("votes", item.votes or None),
+            ("derived from", item.derived_from),
+            ("namespace", item.namespace),
+            ("source", item.source or "the agent"),
+            ("feedback", "the environment's own score" if item.oracle else "no oracle"),
+            ("run", item.run),
+            ("written", output.ago(item.created_at)),
+            ("changed", output.ago(item.updated_at) if len(detail.versions) > 1 else None),
+            ("uplift", effect),
+            (
+                "recalled",
+                f"served {_many(len(served), 'episode')}, won {sum(ended)} of {len(ended)} ended; "
+                f"withheld from {withheld}",
+            ),
+        ]
+    )
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _paragraph(text: str) -> None:
+    """`text`, wrapped at words to the width there is."""
+    output.console().print(output.text(text))
+
+
+def _section(title: str, rows: Sequence[Sequence[str]], empty: str = "") -> None:
+    """A title in bold, more lines of it plain, and rows of cells, of which the last wraps; `empty` instead of none."""
+    from rich.table import Table
+
+    output.say("")
+    name, *more = title.split("\n")
+    output.say(name, "bold")
+    for line in more:
+        _paragraph(line)
+    if not rows:
+        if empty:
+            output.say(f"  {empty}")
+        return
+    table = Table.grid(padding=(0, 2), pad_edge=False)
+    last = len(rows[0]) - 1
+    for place in range(last + 1):
+        table.add_column(no_wrap=place < last, overflow="fold", ratio=None if place < last else 1)
+    for row in rows:
+        cells = [output.one_line(cell) for cell in row]
+        table.add_row(*(output.text(f"  {cell}" if not n else cell, _style(cell)) for n, cell in enumerate(cells)))
+    output.console().print(table)
+
+
+def _style(cell: str) -> str:
+    return output.STYLES.get(cell, "")
+
+
+# What it advises, and where from
+
+
+def _advice(advice: Iterable[Advice]) -> None:
+    states: dict[str, list[Advice]] = {}
+    for entry in advice:
+        states.setdefault(entry.state, []).append(entry)
+    shown = list(states.items())[:MOST_STATES]
+    for number, (state, entries) in enumerate(shown):
+        title = f"in: {output.one_line(state, 150)}"
+        _section(title if number else f"Advice\n{title}", [(entry.action, _worth(entry)) for entry in entries])
+    if len(states) > len(shown):
+        _section(f"Advice on {len(states) - len(shown)} more states is shown by --json.", [])
+
+
+def _worth(entry: Advice) -> str:
+    parts = [f"tried {entry.visits}×", f"worth {entry.value:.2f}"]
+    parts += [
+        f"{words} {count}×"
+        for words, count in (("no effect", entry.no_effect), ("lost score", entry.negative), ("lost", entry.lost))
+        if count
+    ]
+    return ", ".join([*parts, f"blame {entry.blame:.2f}"] if entry.blame else parts)
+
+
+def _sources(detail: Detail) -> None:
+    for evidence, shown in zip(detail.reflection.evidence, detail.evidence, strict=True):
+        title = f"Source: {shown.id}" + (f" (steps {ranges(evidence.steps)})" if evidence.steps else "")
+        if shown.episode is None:
+            _section(title, [], "This episode is not kept here.")
+            continue
+        _section(
+            f"{title}, {shown.episode.task_id}, trial {shown.episode.trial}, {shown.episode.status}",
+            [(str(step.index), f"> {step.action}", output.one_line(step.result, 160)) for step in shown.steps],
+            "`agentlab replay` plays it again.",
+        )
+
+
+# What became of it
+
+
+def _versions(detail: Detail) -> list[tuple[str, str, str, str]]:
+    rows = []
+    before: Reflection | None = None
+    for version in detail.versions:
+        what = "as first written" if before is None else difference(before, version.reflection)
+        rows.append((str(version.version), output.ago(version.at), version.change, what))
+        before = version.reflection
+    return rows
+
+
+def difference(before: Reflection, after: Reflection) -> str:
+    """What is otherwise in `after`, field by field; of a text the words that went `[-so-]` and came `{+so+}`."""
+    parts = []
+    for name in type(after).model_fields:
+        old, new = getattr(before, name), getattr(after, name)
+        if old == new or name == "updated_at":
+            continue
+        if name in ("text", "goal"):
+            parts.append(f"{name}: {word_difference(old, new)}")
+        elif name in ("advice", "evidence"):
+            parts.append(f"{name}: {len(old)} → {len(new)} entries")
+        elif isinstance(new, list):
+            changes = [f"[-{item}-]" for item in old if item not in new]
+            changes += [f"{{+{item}+}}" for item in new if item not in old]
+            parts.append(f"{name}: {' '.join(changes)}")
+        else:
+            cell = Column(name).cell
+            parts.append(f"{name}: {cell(old) or 'none'} → {cell(new) or 'none'}")
+    return "; ".join(parts) or "nothing"
+
+
+def word_difference(before: str, after: str, context: int = 4) -> str:
+    """The words that went `[-so-]` and came `{+so+}`, with `context` words around each change."""
+    old, new = before.split(), after.split()
+    parts = []
+    for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            first, last = (0 if a == 0 else context), (0 if b == len(old) else context)
+            same = old[a:b]
+            if len(same) > first + last + 1:
+                same = [*same[:first], "…", *same[len(same) - last :]]
+            parts += same
+            continue
+        if a < b:
+            parts.append(f"[-{' '.join(old[a:b])}-]")
+        if c < d:
+            parts.append(f"{{+{' '.join(new[c:d])}+}}")
+    return " ".join(parts)
+
+
+def _link(link: Link, id: str) -> tuple[str, str, str, str]:
+    way, other = ("→", link.target) if link.source == id else ("←", link.source)
+    return way, other, link.kind, f"weight {link.weight:.2f}, {output.ago(link.at)}"
+
+
+def _recalls(recalls: Sequence[Recall], limit: int) -> None:
+    roomy = output.console().width >= ROOMY
+    rows = []
+    for recall in recalls[-limit:]:
+        how = f"{recall.face} #{recall.rank + 1}, {recall.score:.2f}"
+        if roomy:
+            how += f", asked: {output.one_line(recall.query, 120)}"
+        served = "withheld" if recall.withheld else "served"
+        rows.append((output.ago(recall.at), recall.episode, served, _result(recall.won), how))
+    if not rows:
+        _section("Recalls", [], "Never recalled.")
+        return
+    title = "Recalls: when, episode, served or not, its result, face with rank and score"
+    if len(rows) < len(recalls):
+        title += f"\nThe newest {len(rows):,} of {len(recalls):,}; --limit shows more."
+    _section(title, rows)
+
+
+def _result(won: bool | None) -> str:
+    return "not ended" if won is None else "won" if won else "not won"
+
+
+# All of them
+
+
+def stats(lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
+    """Show the health of the memory: what it holds, repeats, never served, what harms, and what it costs."""
+    from memory.health import health
+
+    with opened(lab) as here:
+        found = health(here.memory)
+    if json:
+        output.as_json(found)
+        return
+    output.facts(
+        [
+            ("items", f"{found.items:,}{': ' if found.items else ''}{_counts(found.statuses)}"),
+            ("tiers", _counts(found.tiers)),
+            ("kinds", _counts(found.kinds)),
+            ("environments", _counts(found.envs)),
+            ("sources", _counts({source or "the agent": count for source, count in found.sources.items()})),
+            ("pinned", f"{found.pinned:,}"),
+            *_worries(found),
+            ("prompt", _prompt(found)),
+            ("withholding", _withholding(found)),
+            (
+                "index",
+                f"{found.index.file}: {found.index.kind}, {_many(found.index.items, 'vector')}, "
+                f"{_size(found.index.bytes) if found.index.bytes else 'not written yet'}",
+            ),
+            ("database", _size(found.database_bytes)),
+        ]
+    )
+
+
+def _counts(counts: Mapping[str, int], most: int = 12) -> str:
+    shown = [f"{name} {count:,}" for name, count in list(counts.items())[:most]]
+    return ", ".join([*shown, f"and {len(counts) - most} more"] if len(counts) > most else shown)
+
+
+def _worries(found: Health) -> list[tuple[str, str]]:
+    from memory.health import NEAR
+
+    repeats, active = found.repeats, found.statuses.get("active", 0)
+    of = f"{repeats.examined:,}" + ("" if repeats.examined == repeats.items else f" sampled from {repeats.items:,}")
+    harmful = ", ".join([*found.harmful[:5], *(["…"] if len(found.harmful) > 5 else [])])
+    return [
+        ("duplicates", f"{repeats.exact:,} exact"),
+        ("near-duplicates", f"{repeats.near:,} of {of} ({_share(repeats.near, repeats.examined)}), cosine ≥ {NEAR}"),
+        ("never recalled", f"{found.never_recalled:,} of {active:,} active ({_share(found.never_recalled, active)})"),
+        ("benched", f"{found.statuses.get('benched', 0):,}"),
+        ("harmful", f"{len(found.harmful):,}{' (uplift below 0): ' if harmful else ''}{harmful}"),
+    ]
+
+
+def _prompt(found: Health) -> str:
+    prompt = found.prompt
+    if not prompt.tokens:
+        return "no episodes of a model yet"
+    which = "all" if prompt.episodes == prompt.played else f"the newest {prompt.episodes:,} of"
+    return (
+        f"the memory block takes about {prompt.share:.1%} of the tokens ({which} {_many(prompt.played, 'episode')}, "
+        f"{prompt.with_block:,} with a block)"
+    )
+
+
+def _withholding(found: Health) -> str:
+    cost = found.withholding
+    if not cost.recalls:
+        return "no recalls yet"
+    if not cost.withheld:
+        return f"none of {_many(cost.recalls, 'recall')} withheld"
+    words = f"{cost.withheld:,} of {_many(cost.recalls, 'recall')} withheld ({_share(cost.withheld, cost.recalls)})"
+    if cost.served_ended and cost.withheld_ended:
+        words += (
+            f"; won {cost.served_won / cost.served_ended:.2f} of {cost.served_ended:,} served, "
+            f"{cost.withheld_won / cost.withheld_ended:.2f} of {cost.withheld_ended:,} withheld; "
+            f"cost about {cost.forgone:.1f} wins"
+        )
+    return words
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.0%}" if whole else "0%"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import memory.health as health_module
+from memory import Database, Episode, HashingEmbedder, Recall, Reflection, ReflectionMemory, Step
+from memory.health import Uplift, health, uplift_line, uplifts
+
+LONG = "the safe door is the one that the note in the first room names so read the note before you open any door at all"
+
+
+def item(id: str, text: str, **more: object) -> Reflection:
+    return Reflection.model_validate(
+        {"id": id, "kind": "written", "env": "toy/doors", "task": "toy/doors:train:1", "text": text} | more
+    )
+
+
+def served(
+    reflection: str, episode: str, won: bool | None, *, withheld: bool = False, env: str = "toy/doors"
+) -> Recall:
+    return Recall(
+        episode=episode, reflection=reflection, rank=0, query="q", score=1.0, won=won, env=env, withheld=withheld
+    )
+
+
+@pytest.fixture
+def kept(database: Database, tmp_path: Path) -> ReflectionMemory:
+    return ReflectionMemory(database, HashingEmbedder(), tmp_path / "memory.faiss")
+
+
+def test_an_empty_memory_is_healthy(kept: ReflectionMemory) -> None:
+    found = health(kept)
+    assert found.items == found.never_recalled == found.pinned == 0
+    assert (found.statuses, found.envs, found.harmful) == ({}, {}, [])
+    assert (found.repeats.exact, found.repeats.near, found.repeats.examined) == (0, 0, 0)
+    assert found.prompt.share == 0.0
+    assert found.withholding.recalls == 0
+    assert found.database_bytes > 0
+    assert (found.index.file, found.index.items, found.index.bytes) == ("memory.faiss", 0, 0)
+
+
+def test_items_are_counted_by_what_they_are(kept: ReflectionMemory) -> None:
+    kept.remember(
+        [
+            item("r-1", "one", pinned=True),
+            item("r-2", "two", tier="rule", source="mcp:someone"),
+            item("r-3", "three", env="toy/other", kind="grounded"),
+        ]
+    )
+    kept.forget("r-3")
+    found = health(kept)
+    assert found.items == 3
+    assert found.statuses == {"active": 2, "forgotten": 1}
+    assert found.tiers == {"raw": 2, "rule": 1}
+    assert found.kinds == {"written": 2, "grounded": 1}
+    assert found.sources == {"": 2, "mcp:someone": 1}
+    assert list(found.envs.items()) == [("toy/doors", 2), ("toy/other", 1)]
+    assert found.pinned == 1
+    assert found.index.items == 3
+    assert found.index.bytes == (kept.index.path).stat().st_size
+
+
+def test_exact_and_near_duplicates_are_told_apart(kept: ReflectionMemory) -> None:
+    kept.remember(
+        [
+            item("r-1", LONG),
+            item("r-2", LONG),
+            item("r-3", LONG + " again"),
+            item("r-4", "Coins lie in the kitchen."),
+            item("r-5", "Coins lie in the kitchen.", env="toy/other"),
+            item("r-6", "Coins lie in the kitchen.", namespace="another"),
+            item("r-7", LONG),
+        ]
+    )
+    kept.forget("r-7")
+    repeats = health(kept).repeats
+    assert repeats.exact == 1, "the same text of another environment, of another namespace or out of use is no repeat"
+    assert repeats.near == 3, "the two exact ones are near to the third"
+    assert repeats.examined == repeats.items == 6
+
+
+def test_in_a_large_memory_a_sample_is_examined(kept: ReflectionMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept.remember([item(f"r-{n}", f"{LONG} {n}") for n in range(20)])
+    monkeypatch.setattr(health_module, "COMPARISONS", 100)
+    monkeypatch.setattr(health_module, "_BLOCK", 3)
+    repeats = health(kept).repeats
+    assert (repeats.near, repeats.examined, repeats.items) == (5, 5, 20)
+
+
+def test_what_was_only_withheld_was_never_recalled(kept: ReflectionMemory) -> None:
+    kept.remember([item("r-1", "one"), item("r-2", "two"), item("r-3", "three"), item("r-4", "four")])
+    kept.forget("r-4")
+    kept.database.put_recalls([served("r-1", "ep-1", None), served("r-2", "ep-1", None, withheld=True)])
+    assert health(kept).never_recalled == 2
+
+
+def test_the_uplift_is_the_difference_of_the_rates_within_an_environment(kept: ReflectionMemory) -> None:
+    kept.remember([item("r-1", "one"), item("r-2", "two")])
+    kept.database.put_recalls(
+        [
+            *(served("r-1", f"ep-{n}", n < 8) for n in range(10)),
+            *(served("r-1", f"ep-w{n}", n < 3, withheld=True) for n in range(10)),
+            served("r-1", "ep-open", None),
+            *(served("r-1", f"ep-o{n}", False, env="toy/other") for n in range(5)),
+            served("r-2", "ep-0", True),
+        ]
+    )
+    (found,) = uplifts(kept.database)["r-1"]
+    assert found.env == "toy/doors"
+    assert (found.served, found.served_won, found.withheld, found.withheld_won) == (10, 8, 10, 3)
+    assert found.difference == pytest.approx(0.5)
+    # Newcombe 1998, method 10, from the Wilson intervals [0.490, 0.943] and [0.108, 0.603].
+    assert (found.low, found.high) == pytest.approx((0.0665, 0.7397), abs=1e-4)
+    assert uplifts(kept.database) == uplifts(kept.database, "r-1")
+    assert uplift_line(kept, "r-1") == "+0.50 [+0.07, +0.74] in toy/doors: won 8 of 10 served, 3 of 10 withheld"
+    assert "not measured" in uplift_line(kept, "r-2")
+
+
+def test_an_episode_that_was_served_in_two_faces_counts_once(kept: ReflectionMemory) -> None:
+    kept.remember([item("r-1", "one")])
+    both = served("r-1", "ep-1", True)
+    kept.database.put_recalls(
+        [both, both.model_copy(update={"face": "advice"}), served("r-1", "ep-2", False, withheld=True)]
+    )
+    assert [found.served for found in uplifts(kept.database)["r-1"]] == [1]
+
+
+def test_an_active_item_that_credibly_does_harm_is_named(kept: ReflectionMemory) -> None:
+    kept.remember([item(id, id) for id in ("r-bad", "r-unclear", "r-gone")])
+    for id in ("r-bad", "r-gone"):
+        kept.database.put_recalls(
+            [
+                *(served(id, f"ep-{n}", False) for n in range(12)),
+                *(served(id, f"ep-w{n}", True, withheld=True) for n in range(12)),
+            ]
+        )
+    kept.database.put_recalls([served("r-unclear", "ep-0", False), served("r-unclear", "ep-w0", True, withheld=True)])
+    kept.forget("r-gone")
+    assert health(kept).harmful == ["r-bad"]
+
+
+def test_the_cost_of_withholding_is_estimated_within_environments(kept: ReflectionMemory) -> None:
+    kept.remember([item("r-1", "one")])
+    kept.database.put_recalls(
+        [
+            *(served("r-1", f"ep-{n}", n < 3) for n in range(4)),
+            *(served("r-1", f"ep-w{n}", n < 1, withheld=True) for n in range(4)),
+            served("r-1", "ep-open", None, withheld=True),
+            served("r-1", "ep-alone", True, env="toy/other"),
+        ]
+    )
+    cost = health(kept).withholding
+    assert (cost.recalls, cost.withheld) == (10, 5)
+    assert (cost.served_ended, cost.served_won, cost.withheld_ended, cost.withheld_won) == (5, 4, 4, 1)
+    assert cost.forgone == pytest.approx(5 * (3 / 4 - 1 / 4))
+
+
+def test_the_share_of_the_prompt_is_that_of_the_block_in_what_a_model_read(
+    kept: ReflectionMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Step(index=0, observation="o" * 85, state="s", admissible=["go"], action="go", result="r", next_state="t")
+
+    def episode(id: str, hints: str, **more: object) -> Episode:
+        fields = {"id": id, "run": "r", "env": "toy/doors", "split": "train", "seed": 1, "engine": "model"}
+        return Episode.model_validate(
+            fields | {"goal": "g", "hints": hints, "steps": [step], "token_ids": list(range(50))} | more
+        )
+
+    # "Task: g\n" (8) + 85 + "\n>" (2) + " go" (3) + "\n" (1) are 99 characters; a block adds "Hints:\n" and "\n\n" (9).
+    kept.database.put_episode(episode("ep-old", "x" * 999))
+    kept.database.put_episode(episode("ep-with", "x" * 90))
+    kept.database.put_episode(episode("ep-without", ""))
+    kept.database.put_episode(episode("ep-random", "", engine="random", token_ids=[]))
+    monkeypatch.setattr(health_module, "EPISODES", 2)
+    prompt = health(kept).prompt
+    assert (prompt.episodes, prompt.played, prompt.with_block, prompt.tokens) == (2, 3, 1, 100)
+    assert prompt.block_tokens == 25
+    assert prompt.share == 0.25
+
+
+def test_health_changes_nothing(path: Path, tmp_path: Path, kept: ReflectionMemory) -> None:
+    kept.remember([item("r-1", LONG)])
+    kept.save()
+    kept.database.close()
+    with Database(path, readonly=True) as database:
+        assert health(ReflectionMemory(database, HashingEmbedder(), tmp_path / "memory.faiss")).items == 1
+
+
+def test_an_uplift_reads_as_a_line() -> None:
+    line = str(Uplift("", 4, 1, 2, 2, -0.75, -0.93, -0.01))
+    assert line == "-0.75 [-0.93, -0.01] in unknown: won 1 of 4 served, 2 of 2 withheld"
