@@ -130,15 +130,18 @@ def _episode(payload: bytes) -> Episode:
     return Episode.model_validate_json(zlib.decompress(payload))
 
 
-def full_ids(connection: Connection, table: str, beginning: str) -> list[str]:
-    """The id itself if `table` has it, else up to four ids that begin so."""
-    if connection.execute(f"SELECT 1 FROM {table} WHERE id = ?", (beginning,)):
+def full_ids(connection: Connection, table: str, beginning: str, wanted: dict[str, Any] | None = None) -> list[str]:
+    """The id itself if `table` has it, else up to four ids that begin so; only where the `wanted` columns fit."""
+    where, values = conditions(wanted or {})
+    fits = " AND ".join(where)
+    if connection.execute(f"SELECT 1 FROM {table} WHERE id = ? AND {fits}", [beginning, *values]):
         return [beginning]
     if not beginning:
         return []
     # A range rather than LIKE: it uses the index, and % and _ in what was typed mean nothing.
     rows = connection.execute(
-        f"SELECT id FROM {table} WHERE id >= ? AND id < ? ORDER BY id LIMIT 4", (beginning, beginning + "\U0010ffff")
+        f"SELECT id FROM {table} WHERE id >= ? AND id < ? AND {fits} ORDER BY id LIMIT 4",
+        [beginning, beginning + "\U0010ffff", *values],
     )
     return [row[0] for row in rows]
 
@@ -149,10 +152,10 @@ def conditions(wanted: dict[str, Any]) -> tuple[list[str], list[Any]]:
     return [f"{name} = ?" for name in given] or ["1"], list(given.values())
 
 
-def chunks(items: Sequence[Any]) -> Iterator[list[Any]]:
-    """`items` in lists of at most `CHUNK`."""
+def chunks(items: Sequence[Any], most: int = CHUNK) -> Iterator[list[Any]]:
+    """`items` in lists of at most `most`."""
     rest = iter(items)
-    while part := list(islice(rest, CHUNK)):
+    while part := list(islice(rest, most)):
         yield part
 
 

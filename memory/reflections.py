@@ -80,10 +80,12 @@ class Filter:
 
     def sql(self) -> tuple[str, list[Any]]:
         """A WHERE condition and its values."""
+        # The plus keeps SQLite from the index on namespaces where another one leads to far fewer rows.
+        narrow = self.env is not None or self.task is not None or self.source is not None
         where, values = conditions(
             {
                 "env": self.env, "task": self.task, "status": self.status, "run": self.run, "pinned": self.pinned,
-                "namespace": self.namespace, "source": self.source, "tier": self.tier,
+                "+namespace" if narrow else "namespace": self.namespace, "source": self.source, "tier": self.tier,
             }
         )  # fmt: skip
         if self.kinds is not None:
@@ -159,32 +161,47 @@ class Reflections(Operations):
             [(number, place, reflection.env, state_key(item.state)) for place, item in worth],
         )
 
-    def reflection(self, id: str) -> Reflection:
+    def reflection(self, id: str, namespace: str | None = None) -> Reflection:
         """The reflection. A beginning of its id is enough if it fits no other.
+
+        Those outside `namespace` are as if they were not there; None looks into all.
 
         Raises:
             UnknownReflection: with the nearest id, or with those that the beginning fits.
         """
-        return _reflection(
-            self.execute("SELECT payload FROM reflections WHERE id = ?", (self.reflection_id(id),))[0][0]
-        )
+        full = self.reflection_id(id, namespace)
+        return _reflection(self.execute("SELECT payload FROM reflections WHERE id = ?", (full,))[0][0])
 
-    def reflection_id(self, beginning: str) -> str:
+    def reflection_id(self, beginning: str, namespace: str | None = None) -> str:
         """The whole id that begins so. Raises `UnknownReflection` as `reflection` does."""
-        found = full_ids(self, "reflections", beginning)
+        found = full_ids(self, "reflections", beginning, {"namespace": namespace})
         if not found:
-            near = [row[0] for row in self.execute("SELECT id FROM reflections ORDER BY number DESC LIMIT 2000")]
+            near = self.execute(
+                "SELECT id FROM reflections WHERE ? IS NULL OR namespace = ? ORDER BY number DESC LIMIT 2000",
+                (namespace, namespace),
+            )
             listing = (
                 "`agentlab memory list`" if near else "the memory is empty until `agentlab run` fills it: a listing"
             )
-            raise errors.UnknownReflection(errors.unknown("reflection", beginning, near, listing))
+            raise errors.UnknownReflection(errors.unknown("reflection", beginning, [row[0] for row in near], listing))
         if len(found) > 1:
             raise errors.UnknownReflection(errors.ambiguous("reflection", beginning, found))
         return found[0]
 
     def has_reflection(self, id: str) -> bool:
         """True if a reflection has exactly this id."""
-        return bool(self.execute("SELECT 1 FROM reflections WHERE id = ?", (id,)))
+        return self.namespace_of(id) is not None
+
+    def namespace_of(self, id: str) -> str | None:
+        """The namespace of the reflection with exactly this id, or None if there is none."""
+        rows = self.execute("SELECT namespace FROM reflections WHERE id = ?", (id,))
+        return rows[0][0] if rows else None
+
+    def newest_reflection(self, before: str | None = None) -> int:
+        """The number of the newest reflection that was written before that moment (ISO 8601); 0 if there is none."""
+        # Found from the end: what is asked for is seldom far from it.
+        where, values = ("created_at < ?", [before]) if before is not None else ("1", [])
+        return self.execute(f"SELECT ifnull(max(number), 0) FROM reflections WHERE {where}", values)[0][0]
 
     def reflections(
         self,
@@ -197,18 +214,26 @@ class Reflections(Operations):
         run: str | None = None,
         pinned: bool | None = None,
         before: str | None = None,
+        after: str | None = None,
         exclude_run: str | None = None,
         split: str | None = None,
+        namespace: str | None = None,
+        source: str | None = None,
+        tier: Tier | None = None,
         limit: int | None = None,
         newest: bool = False,
     ) -> list[Reflection]:
         """The reflections that fit every filter, oldest first, or the `newest` first."""
-        kinds = None if kind is None else [kind]
         where, values = Filter(
-            env, task, kinds, tag, status, run, pinned, before, exclude_run=exclude_run, split=split
-        ).sql()
+            env=env, task=task, kinds=None if kind is None else [kind], tag=tag, status=status, run=run, pinned=pinned,
+            before=before, exclude_run=exclude_run, split=split, namespace=namespace, source=source, tier=tier,
+            after=after,
+        ).sql()  # fmt: skip
+        # The numbers first: they are sorted and cut without reading what the rows hold.
+        order = f"ORDER BY number {'DESC' if newest else 'ASC'}"
         rows = self.execute(
-            f"SELECT payload FROM reflections WHERE {where} ORDER BY number {'DESC' if newest else 'ASC'} LIMIT ?",
+            "SELECT payload FROM reflections WHERE number IN "
+            f"(SELECT number FROM reflections WHERE {where} {order} LIMIT ?) {order}",
             [*values, -1 if limit is None else limit],
         )
         return [_reflection(row[0]) for row in rows]
@@ -232,10 +257,18 @@ class Reflections(Operations):
             found.update((row[0], ReflectionRow(*row)) for row in rows)
         return found
 
-    def reflection_numbers(self, filter: Filter) -> list[int]:
-        """The numbers of all reflections that fit `filter`."""
+    def reflection_numbers(self, filter: Filter, among: Sequence[int] | None = None) -> list[int]:
+        """The numbers of all reflections that fit `filter`, or of those `among` these numbers."""
         where, values = filter.sql()
-        return [row[0] for row in self.execute(f"SELECT number FROM reflections WHERE {where}", values)]
+        if among is None:
+            return [row[0] for row in self.execute(f"SELECT number FROM reflections WHERE {where}", values)]
+        found: list[int] = []
+        for part in chunks(among):
+            rows = self.execute(
+                f"SELECT number FROM reflections WHERE number IN {marks(part)} AND {where}", [*part, *values]
+            )
+            found += [row[0] for row in rows]
+        return found
 
     def reflection_versions(self, id: str) -> list[Version]:
         """Every version of a reflection, the first one first. Raises `UnknownReflection`."""
@@ -249,9 +282,9 @@ class Reflections(Operations):
             for version, at, change, payload, operation in rows
         ]
 
-    def count_reflections(self, status: ReflectionStatus | None = None) -> int:
-        """How many reflections there are, of one status or of all."""
-        where, values = Filter(status=status).sql()
+    def count_reflections(self, status: ReflectionStatus | None = None, namespace: str | None = None) -> int:
+        """How many reflections there are, of one status or of all, in one namespace or in all."""
+        where, values = Filter(status=status, namespace=namespace).sql()
         return int(self.execute(f"SELECT count(*) FROM reflections WHERE {where}", values)[0][0])
 
     def state_advice(self, states: Sequence[int], wanted: Filter) -> list[tuple[int, str, Advice]]:

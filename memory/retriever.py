@@ -1,8 +1,9 @@
-"""What to recall, and why: relevance, recency and importance, then diversity."""
+"""What to recall, and why: relevance to meaning and words, recency, importance and measured use, then diversity."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -16,19 +17,29 @@ if TYPE_CHECKING:
     import numpy as np
 
 CANDIDATES = 64
-"""How many of the most relevant reflections are weighed against each other, or eight times k if that is more."""
+"""How many reflections each of the two searches puts up, or eight times k if that is more."""
+
+RRF_K = 60
+"""How little the first ranks differ when two rankings are fused (Cormack, Clarke and Büttcher 2009)."""
+
+HALF_LIFE = math.log(0.5) / math.log(0.995)
+"""In hours, about 138: what remains is 0.995 after one (Park et al. 2023, Generative Agents, §4.1)."""
+
+Use = Callable[[Sequence[str], str | None, int], Mapping[str, float]]
+"""How much each of these reflections (ids) helps in an environment (None: in any); the seed decides what is chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What counts for how much (Park et al. 2023, Generative Agents, §4.1, where all three are 1).
+    """What counts for how much (Park et al. 2023, where the first three are 1).
 
     Attributes:
-        relevance: of the cosine of query and text.
-        recency: of `decay` to the power of the hours since the last recall, or since the writing. It depends on the
-            clock: 0 makes ranking the same at any time.
+        relevance: of the fused ranks by meaning and by words.
+        recency: of the time since the last recall, or since the writing. It depends on the clock: 0 makes ranking the
+            same at any time.
         importance: of the importance that the reflector gave; a pinned reflection counts as fully important.
-        decay: what remains of the recency after an hour.
+        use: of the measured use, where it is measured; otherwise it does not count.
+        half_life: the hours after which half of the recency is left.
         diversity: how much the cosine to what is already chosen costs (Carbonell and Goldstein 1998, maximal marginal
             relevance, 1 − λ); 0 chooses by score alone.
     """
@@ -36,21 +47,23 @@ class Weights:
     relevance: float = 1.0
     recency: float = 1.0
     importance: float = 1.0
-    decay: float = 0.995
+    use: float = 1.0
+    half_life: float = HALF_LIFE
     diversity: float = 0.3
 
     def __post_init__(self) -> None:
-        if min(self.relevance, self.recency, self.importance) < 0 or not self.total:
-            raise ValueError("The weights of recall must not be negative, nor all be 0.")
-        if not 0 < self.decay <= 1 or not 0 <= self.diversity < 1:
-            raise ValueError("The decay of recall must be in (0, 1], its diversity in [0, 1).")
+        always = (self.relevance, self.recency, self.importance)
+        if min(*always, self.use) < 0 or not sum(always):
+            raise ValueError("The weights of recall must not be negative, nor all be 0 without the use.")
+        if not self.half_life > 0 or not 0 <= self.diversity < 1:
+            raise ValueError("The half-life of recall must be above 0, its diversity in [0, 1).")
 
-    @property
-    def total(self) -> float:
-        return self.relevance + self.recency + self.importance
+    def left(self, hours: float) -> float:
+        """What is left of the recency after so many hours."""
+        return float(0.5 ** (hours / self.half_life))
 
 
-SEARCH = Weights(recency=0.1, importance=0.1, diversity=0.0)
+SEARCH = Weights(recency=0.1, importance=0.1, use=0.0, diversity=0.0)
 """For a person who types words and expects what fits them best to come first."""
 
 
@@ -59,13 +72,16 @@ class Hit:
     """A reflection that was found.
 
     Attributes:
-        score: the weighted sum of the parts `relevance`, `recency` and `importance`, in [0, sum of the weights].
-        parts: these three, scaled to [0, 1] over the candidates; before scaling they are `cosine`, `decay` and
-            `rated`; `hours` since it was last recalled or written; `overlap`, the cosine to the nearest hit above.
+        score: the weighted sum of the parts `relevance`, `recency`, `importance` and, where it is measured, `use`.
+        parts: these, scaled to [0, 1] over the candidates. Before scaling they are `rrf`, `decay`, `rated` and
+            `measured`. `rrf` comes of the ranks `cosine_rank` and `bm25_rank` (from 1; 0 where that search did not
+            put it up), these of `cosine` and `bm25` (0 where words did not find it). `hours` since it was last
+            recalled or written; `overlap`, the cosine to the nearest hit above.
         recalled: how many episodes it has served before.
         ended: how many of these have ended.
         won: how many of these were won.
         explanation: the parts in one line.
+        text: what there is to show: the whole text, or what is left of it where it had to be shortened.
     """
 
     reflection: Reflection
@@ -75,90 +91,114 @@ class Hit:
     ended: int
     won: int
     explanation: str
+    text: str = ""
 
 
 class Retriever:
-    """Ranks what `index` finds near a query, by what `database` knows of it."""
+    """Ranks what `index` finds near a query and what words found, by what `database` knows of it."""
 
     def __init__(self, database: Database, index: VectorIndex, *, clock: Callable[[], str] = now):
         self.database = database
         self.index = index
         self.clock = clock
 
-    def retrieve(self, query: np.ndarray, k: int, filter: Filter, weights: Weights | None = None) -> list[Hit]:
+    def retrieve(
+        self,
+        query: np.ndarray,
+        k: int,
+        filter: Filter,
+        weights: Weights | None = None,
+        *,
+        worded: Sequence[tuple[int, float]] = (),
+        use: Use | None = None,
+        seed: int = 0,
+    ) -> list[Hit]:
         """The best `k` hits for the query vector (dimensions,) among the reflections that fit `filter`.
 
-        Ties are broken in favour of the older reflection, so that the order does not depend on chance.
+        `worded` are the numbers that its words found, with their BM25, the best first; the index must know them. Ties
+        are broken in favour of the older reflection, so that the order does not depend on chance.
         """
+        import numpy as np
+
         weights = weights or Weights()
         if k < 1:
             return []
-        cosines, rows = self._candidates(query, max(CANDIDATES, 8 * k), filter)
-        parts = self._parts(cosines, rows, weights)
-        scores = {number: _score(parts[number], weights) for number in parts}
-        chosen = self._diverse(scores, parts, k, weights)
-        reflections = self.database.load_reflections(chosen)
-        counts = self.database.recall_counts([rows[number].id for number in chosen])
-        hits = []
-        for number in chosen:
-            count = counts[rows[number].id]
-            hit = Hit(reflections[number], scores[number], parts[number], count.n, count.n_ended, count.n_won, "")
-            hits.append(replace(hit, explanation=explain(hit, weights)))
-        return hits
+        nearest, rows = self._nearest(query, candidates(k), filter)
+        rows |= self.database.reflection_rows([number for number, _ in worded if number not in rows], filter)
+        if not rows:
+            return []
+        numbers = list(rows)
+        vectors = self.index.vectors(numbers)
+        cosines = dict(zip(numbers, (vectors @ np.asarray(query, np.float32)).tolist(), strict=True))
+        parts = _relevance(cosines, nearest, [item for item in worded if item[0] in rows])
+        self._add_time_and_rating(parts, rows, weights)
+        if use is not None and weights.use:
+            _add_use(parts, rows, use([row.id for row in rows.values()], filter.env, seed))
+        scores = {number: _score(parts[number], weights) for number in numbers}
+        chosen = _diverse(scores, dict(zip(numbers, vectors, strict=True)), parts, k, weights)
+        return self._hits(chosen, rows, scores, parts, weights)
 
-    def _candidates(
+    def _nearest(
         self, query: np.ndarray, count: int, filter: Filter
-    ) -> tuple[dict[int, float], dict[int, ReflectionRow]]:
-        """Cosines and rows of the nearest `count` that fit."""
-        # First among all, since a filter seldom leaves out many.
-        found = dict(self.index.search(query, 2 * count))
-        rows = self.database.reflection_rows(list(found), filter)
-        if len(rows) < count and len(found) < len(self.index):
-            found = dict(self.index.search(query, count, only=self.database.reflection_numbers(filter)))
-            rows = self.database.reflection_rows(list(found), filter)
+    ) -> tuple[list[int], dict[int, ReflectionRow]]:
+        """The numbers of the nearest `count` that fit, and their rows."""
+        # First among all, since a filter seldom leaves out many; then among more; then among those that fit.
+        for looked in (2 * count, 16 * count):
+            found = [number for number, _ in self.index.search(query, looked)]
+            rows = self.database.reflection_rows(found, filter)
+            if len(rows) >= count or len(found) >= len(self.index):
+                break
+        else:
+            only = self.database.reflection_numbers(filter)
+            found = [number for number, _ in self.index.search(query, count, only=only)]
+            rows = self.database.reflection_rows(found, filter)
         best = [number for number in found if number in rows][:count]
-        return {number: found[number] for number in best}, {number: rows[number] for number in best}
+        return best, {number: rows[number] for number in best}
 
-    def _parts(
-        self, cosines: dict[int, float], rows: dict[int, ReflectionRow], weights: Weights
-    ) -> dict[int, dict[str, float]]:
+    def _add_time_and_rating(
+        self, parts: dict[int, dict[str, float]], rows: dict[int, ReflectionRow], weights: Weights
+    ) -> None:
         last = self.database.last_recalled([row.id for row in rows.values()])
         moment = datetime.fromisoformat(self.clock())
-        raw = {}
         for number, row in rows.items():
             seen = max(row.created_at, last.get(row.id, row.created_at))
             hours = max(0.0, (moment - datetime.fromisoformat(seen)).total_seconds() / 3600)
             rated = 1.0 if row.pinned else row.importance
-            raw[number] = {"cosine": cosines[number], "hours": hours, "decay": weights.decay**hours, "rated": rated}
+            parts[number] |= {"hours": hours, "decay": weights.left(hours), "rated": rated}
         # Less than an hour apart is not stretched to the full scale: within one run everything is about as recent.
-        least = {"relevance": 1e-6, "recency": 1 - weights.decay, "importance": 1e-6}
-        for name, of in (("relevance", "cosine"), ("recency", "decay"), ("importance", "rated")):
-            scaled = scale([part[of] for part in raw.values()], least[name])
-            for part, value in zip(raw.values(), scaled, strict=True):
-                part[name] = value
-        return raw
+        _add_scaled(parts, "recency", "decay", 1 - weights.left(1.0))
+        _add_scaled(parts, "importance", "rated")
 
-    def _diverse(
-        self, scores: dict[int, float], parts: dict[int, dict[str, float]], k: int, weights: Weights
-    ) -> list[int]:
-        """Choose `k`, one after the other, each by its score less its likeness to those already chosen."""
-        rest = sorted(scores, key=lambda number: (-scores[number], number))
-        if not rest:
-            return []
-        vectors = self.index.vectors(rest)
-        likeness = vectors @ vectors.T
-        worth = [scores[number] / weights.total for number in rest]
-        chosen: list[int] = []
-        overlap = [0.0] * len(rest)
-        while len(chosen) < min(k, len(rest)):
-            place = max(
-                (place for place in range(len(rest)) if place not in chosen),
-                key=lambda place: (1 - weights.diversity) * worth[place] - weights.diversity * overlap[place],
-            )
-            parts[rest[place]]["overlap"] = overlap[place]
-            chosen.append(place)
-            overlap = [max(old, float(new)) for old, new in zip(overlap, likeness[place], strict=True)]
-        return [rest[place] for place in chosen]
+    def _hits(
+        self,
+        chosen: list[int],
+        rows: dict[int, ReflectionRow],
+        scores: dict[int, float],
+        parts: dict[int, dict[str, float]],
+        weights: Weights,
+    ) -> list[Hit]:
+        reflections = self.database.load_reflections(chosen)
+        counts = self.database.recall_counts([rows[number].id for number in chosen])
+        hits = []
+        for number in chosen:
+            count, found = counts[rows[number].id], reflections[number]
+            hit = Hit(found, scores[number], parts[number], count.n, count.n_ended, count.n_won, "", found.text)
+            hits.append(replace(hit, explanation=explain(hit, weights)))
+        return hits
+
+
+def candidates(k: int) -> int:
+    """How many reflections each search puts up for `k` hits."""
+    return max(CANDIDATES, 8 * k)
+
+
+def ranks(values: Sequence[float], tie: float = 1e-6) -> list[int]:
+    """The ranks of falling `values`, from 1; those within `tie` of the one above share its rank."""
+    found: list[int] = []
+    for place, value in enumerate(values):
+        equal = place and values[place - 1] - value <= tie
+        found.append(found[-1] if equal else place + 1)
+    return found
 
 
 def scale(values: Sequence[float], least: float = 1e-6) -> list[float]:
@@ -170,28 +210,105 @@ def scale(values: Sequence[float], least: float = 1e-6) -> list[float]:
     return [1 - (greatest - value) / span for value in values]
 
 
+def _relevance(
+    cosines: dict[int, float], nearest: Sequence[int], worded: Sequence[tuple[int, float]]
+) -> dict[int, dict[str, float]]:
+    """The parts of the relevance of every candidate, fused by reciprocal rank.
+
+    What only one of the searches put up has a summand from that one alone.
+    """
+    near = sorted(((number, cosines[number]) for number in nearest), key=lambda item: (-item[1], item[0]))
+    by_meaning = dict(zip([number for number, _ in near], ranks([value for _, value in near]), strict=True))
+    by_words = dict(zip([number for number, _ in worded], ranks([value for _, value in worded]), strict=True))
+    bm25 = dict(worded)
+    parts = {}
+    for number, cosine in cosines.items():
+        places = by_meaning.get(number, 0), by_words.get(number, 0)
+        parts[number] = {
+            "cosine": cosine,
+            "bm25": bm25.get(number, 0.0),
+            "cosine_rank": float(places[0]),
+            "bm25_rank": float(places[1]),
+            "rrf": sum(1 / (RRF_K + place) for place in places if place),
+        }
+    _add_scaled(parts, "relevance", "rrf")
+    return parts
+
+
+def _add_use(
+    parts: dict[int, dict[str, float]], rows: dict[int, ReflectionRow], measured: Mapping[str, float]
+) -> None:
+    """Add the use. One that nothing is known of stands in the middle of the others."""
+    if measured:
+        unknown = sum(measured.values()) / len(measured)
+        for number, row in rows.items():
+            parts[number]["measured"] = measured.get(row.id, unknown)
+        _add_scaled(parts, "use", "measured")
+
+
+def _add_scaled(parts: dict[int, dict[str, float]], name: str, of: str, least: float = 1e-6) -> None:
+    scaled = scale([part[of] for part in parts.values()], least)
+    for part, value in zip(parts.values(), scaled, strict=True):
+        part[name] = value
+
+
+def _score(parts: Mapping[str, float], weights: Weights) -> float:
+    return sum(weight * parts[name] for name, weight in _weighed(parts, weights).items())
+
+
+def _weighed(parts: Mapping[str, float], weights: Weights) -> dict[str, float]:
+    """The weights of the parts that are there."""
+    named = {"relevance": weights.relevance, "recency": weights.recency, "importance": weights.importance}
+    return named | {"use": weights.use} if "use" in parts else named
+
+
+def _diverse(
+    scores: dict[int, float],
+    vectors: dict[int, np.ndarray],
+    parts: dict[int, dict[str, float]],
+    k: int,
+    weights: Weights,
+) -> list[int]:
+    """Choose `k`, one after the other, each by its score less its likeness to those already chosen."""
+    import numpy as np
+
+    rest = sorted(scores, key=lambda number: (-scores[number], number))
+    total = sum(_weighed(parts[rest[0]], weights).values())
+    worth = (1 - weights.diversity) * np.asarray([scores[number] for number in rest]) / total
+    directions = np.stack([vectors[number] for number in rest])
+    overlap = np.zeros(len(rest))
+    chosen: list[int] = []
+    while len(chosen) < min(k, len(rest)):
+        # The first of the best, which is the older of equals.
+        place = int(np.argmax(worth - weights.diversity * overlap))
+        parts[rest[place]]["overlap"] = float(overlap[place])
+        chosen.append(rest[place])
+        worth[place] = -np.inf
+        overlap = np.maximum(overlap, directions @ directions[place])
+    return chosen
+
+
 def explain(hit: Hit, weights: Weights) -> str:
     """One line that says where the score of `hit` comes from and what became of the episodes that it served."""
     part = hit.parts
-    sources = (
-        ("relevance", weights.relevance, f"cosine {part['cosine']:.2f}"),
-        ("recency", weights.recency, f"{_ago(part['hours'])} ago"),
-        ("importance", weights.importance, "pinned" if hit.reflection.pinned else f"rated {part['rated']:.2f}"),
+    fused = ", ".join(
+        f"{name} {part[name]:.2f} {'#' + format(part[f'{name}_rank'], '.0f') if part[f'{name}_rank'] else 'unranked'}"
+        for name in ("cosine", "bm25")
     )
+    sources = {
+        "relevance": f"rrf {part['rrf']:.4f}: {fused}",
+        "recency": f"{_ago(part['hours'])} ago",
+        "importance": "pinned" if hit.reflection.pinned else f"rated {part['rated']:.2f}",
+        "use": f"measured {part.get('measured', 0.0):.2f}",
+    }
     summands = " + ".join(
-        f"{name} {weight:g}×{part[name]:.2f} ({source})" for name, weight, source in sources if weight
+        f"{name} {weight:g}×{part[name]:.2f} ({sources[name]})"
+        for name, weight in _weighed(part, weights).items()
+        if weight
     )
     likeness = f"; likeness to the hits above {part['overlap']:.2f}" if part.get("overlap") else ""
     served = f"; recalled {hit.recalled}×, won {hit.won} of {hit.ended} ended" if hit.recalled else "; never recalled"
     return f"{hit.score:.2f} = {summands}{likeness}{served}"
-
-
-def _score(parts: dict[str, float], weights: Weights) -> float:
-    return (
-        weights.relevance * parts["relevance"]
-        + weights.recency * parts["recency"]
-        + weights.importance * parts["importance"]
-    )
 
 
 def _ago(hours: float) -> str:

@@ -1,0 +1,198 @@
+"""Search by words: BM25 over the places of every word, which SQLite's FTS5 keeps in step with the texts.
+
+The ranking is done here rather than by FTS5's own `bm25()`, for two reasons. What is written later must not change what
+an earlier moment would have found: a run that is resumed recalls what an unbroken one does. And a word that half of a
+million texts contain must cost no more than a rare one.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from memory.cleaning import clean
+from memory.database import Database
+from memory.episodes import chunks
+from memory.reflections import Filter
+
+if TYPE_CHECKING:
+    import numpy as np
+
+K1, B = 1.2, 0.75
+"""How soon more of the same word counts no more, and how far a long text is marked down (Robertson et al. 1994)."""
+
+LEVELS = (128, 512, 2048)
+"""How often a word may occur to be looked at: the rare ones first, the next level only if too few texts were found."""
+
+MOST_STEMS = 128
+"""How many different words of a query count."""
+
+
+class Places(NamedTuple):
+    """Where a word stands: the numbers of its texts, as often as it occurs in them; and in how many texts of all."""
+
+    numbers: list[int]
+    texts: int
+
+
+class Words:
+    """Finds reflections by the words of their texts.
+
+    It reads a bounded number of places, however many texts there are: of each word at most those of the level that it
+    is looked at. Words beyond the last level are left out, since what is in very many texts tells little; if all words
+    are such, the rarest stands for them, in the oldest of its texts. Which words are common is learned once per object.
+    """
+
+    def __init__(self, database: Database):
+        self.database = database
+        # Of a word that goes beyond a level: that level, and the text in which it does. Texts are added at the end, so
+        # this stays true, and what is left out depends on the texts alone and not on what was asked before.
+        self._beyond: dict[str, tuple[int, int]] = {}
+
+    def search(self, text: str, count: int, filter: Filter | None = None) -> list[tuple[int, float]]:
+        """The numbers of the `count` best of those that fit `filter`, with their BM25 (> 0), the best first.
+
+        Any `text` will do; one without words finds nothing. Equal scores stand by number, the older first. How rare a
+        word is and how long a text is are taken from the texts written before `filter.before`, whatever else it asks.
+        """
+        wanted = filter or Filter()
+        stems = stems_of(text)[:MOST_STEMS]
+        newest = self.database.newest_reflection(wanted.before)
+        if not stems or not newest or count < 1:
+            return []
+        # A view of FTS5's places, which holds nothing. It is this connection's own, so that readers have it as well.
+        self.database.execute(
+            "CREATE VIRTUAL TABLE IF NOT EXISTS temp.reflection_places "
+            "USING fts5vocab(main, reflection_words, instance)"
+        )
+        ranked = self._ranked(self._places(stems, newest, count), newest)
+        best: list[tuple[int, float]] = []
+        for part in chunks(ranked, 2 * count):
+            fitting = set(self.database.reflection_numbers(wanted, [number for number, _ in part]))
+            best += [item for item in part if item[0] in fitting]
+            if len(best) >= count:
+                break
+        return best[:count]
+
+    def _places(self, stems: list[str], newest: int, count: int) -> list[Places]:
+        """The words of the query that are looked at."""
+        found: dict[str, list[int]] = {}
+        texts: set[int] = set()
+        waiting = stems
+        for level in LEVELS:
+            beyond = []
+            for stem in waiting:
+                numbers = self._read(stem, level, newest)
+                if numbers is None:
+                    beyond.append(stem)
+                elif numbers:
+                    found[stem] = numbers
+                    texts.update(numbers)
+                if sum(map(len, found.values())) >= LEVELS[-1]:
+                    return _telling(found, newest)
+            waiting = beyond
+            if not waiting or len(texts) >= count:
+                break
+        if not found and waiting:
+            # The rarest is the one that took the longest to go beyond the level: it is about as rare further on.
+            rarest = max(waiting, key=lambda stem: self._beyond[stem][1])
+            numbers = self._occurrences(rarest, LEVELS[-1])
+            return [Places(numbers, min(newest, len(set(numbers)) * newest // numbers[-1]))]
+        return _telling(found, newest)
+
+    def _read(self, stem: str, level: int, newest: int) -> list[int] | None:
+        """The places of a word in the texts up to `newest`, or None if there are more than `level`."""
+        reached, text = self._beyond.get(stem, (0, 0))
+        if reached >= level and text <= newest:
+            return None
+        numbers = self._occurrences(stem, level + 1)
+        if len(numbers) > level:
+            self._beyond[stem] = (level, numbers[-1])
+            if numbers[-1] <= newest:
+                return None
+        return [number for number in numbers if number <= newest]
+
+    def _occurrences(self, stem: str, limit: int) -> list[int]:
+        rows = self.database.execute("SELECT doc FROM temp.reflection_places WHERE term = ? LIMIT ?", (stem, limit))
+        return [row[0] for row in rows]
+
+    def _ranked(self, words: list[Places], newest: int) -> list[tuple[int, float]]:
+        """The texts with their BM25, the best first. Lengths are compared with the mean of these texts, not of all."""
+        import numpy as np
+
+        if not words:
+            return []
+        places = [np.unique(np.asarray(word.numbers, np.int64), return_counts=True) for word in words]
+        numbers = np.unique(np.concatenate([texts for texts, _ in places]))
+        lengths = self._lengths(numbers)
+        norm = K1 * (1 - B + B * lengths / max(lengths.mean(), 1.0))
+        scores = np.zeros(len(numbers))
+        for word, (texts, times) in zip(words, places, strict=True):
+            at = np.searchsorted(numbers, texts)
+            # With 1 added, so that a word of most texts still counts for something rather than against them.
+            rarity = np.log1p((newest - word.texts + 0.5) / (word.texts + 0.5))
+            scores[at] += rarity * times * (K1 + 1) / (times + norm[at])
+        order = np.lexsort((numbers, -scores))
+        return list(zip(numbers[order].tolist(), scores[order].tolist(), strict=True))
+
+    def _lengths(self, numbers: np.ndarray) -> np.ndarray:
+        """How many words each of these texts has."""
+        import numpy as np
+
+        rows = self.database.execute(
+            "SELECT id, sz FROM reflection_words_docsize WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(numbers.tolist()),),
+        )
+        lengths = {number: _varint(size) for number, size in rows}
+        return np.asarray([lengths.get(number, 0) for number in numbers.tolist()], float)
+
+
+def _telling(found: dict[str, list[int]], newest: int) -> list[Places]:
+    """What was found without the words of more than half of the texts, which tell nothing; but the rarest stays."""
+    words = sorted((Places(numbers, len(set(numbers))) for numbers in found.values()), key=lambda word: word.texts)
+    return words[:1] + [word for word in words[1:] if 2 * word.texts <= newest]
+
+
+def stems_of(text: str) -> list[str]:
+    """The different words of `text` in their order, as the index of words has them: folded and stemmed.
+
+    FTS5 itself takes them out of the text. So nothing that was typed is ever read as its query language.
+    """
+    return _stemmer().stems(clean(text))
+
+
+class _Stemmer:
+    """An index of words in memory that holds one text at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        # The tokenizer is that of `reflection_words` in the schema.
+        for statement in (
+            "CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize='porter unicode61')",
+            "CREATE VIRTUAL TABLE terms USING fts5vocab(words, instance)",
+        ):
+            self._connection.execute(statement)
+
+    def stems(self, text: str) -> list[str]:
+        with self._lock:
+            self._connection.execute("INSERT INTO words (rowid, text) VALUES (1, ?)", (text,))
+            rows = self._connection.execute("SELECT term FROM terms ORDER BY offset").fetchall()
+            self._connection.execute("INSERT INTO words (words) VALUES ('delete-all')")
+        return list(dict.fromkeys(row[0] for row in rows))
+
+
+@cache
+def _stemmer() -> _Stemmer:
+    return _Stemmer()
+
+
+def _varint(size: bytes) -> int:
+    """SQLite's variable-length integer: seven bits a byte, the highest first."""
+    value = 0
+    for byte in size:
+        value = value << 7 | byte & 0x7F
+    return value
