@@ -22,6 +22,7 @@ class RecallConfig:
         transfer: what advice from another task is multiplied by, times its similarity.
         wording: advice on a command that is not admissible here bears on the commands most like it in wording.
         learned: the strength of advice is learned from what it led to (`agentlab.strength`), not fixed.
+        budget: tokens of the memory block, at most; it stays in the window for the whole episode.
     """
 
     text: int = 0
@@ -31,6 +32,7 @@ class RecallConfig:
     transfer: float = 0.5
     wording: bool = True
     learned: bool = True
+    budget: int = 300
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class LabConfig(BaseModel):
             resumed run equals an unbroken one.
         recall_text: reflections whose text enters the prompt of an arm with memory. Small models do not profit.
         recall_exemplars: recalled successes that enter the prompt of the base with memory.
+        namespace: whose memory this lab plays with; what belongs to another namespace is as if it were not there.
         reflectors: who reflects on an episode: `grounded`, `exemplar`, `written` (for models that can write).
         seed: of all chance in playing; a round has its own (`RoundConfig.seed`).
     """
@@ -46,6 +47,7 @@ class LabConfig(BaseModel):
     recency: float = Field(0.0, ge=0)
     recall_text: int = Field(0, ge=0, le=10)
     recall_exemplars: int = Field(1, ge=0, le=5)
+    namespace: str = Field("", max_length=100)
     reflectors: list[Literal["grounded", "exemplar", "written"]] = ["grounded", "exemplar"]
     seed: int = 0
 

@@ -147,6 +147,7 @@ class Lab:
             self.folder / "memory.faiss",
             notify=self.progress.say,
             weights=Weights(recency=self.config.recency),
+            namespace=self.config.namespace,
         )
         self._closing.callback(memory.close)
         return memory
@@ -257,7 +258,7 @@ class Lab:
     ) -> Rollout:
         """A rollout of this lab for an arm, with its engine, memory and checkpoints. Close it after use."""
         from agentlab.engines.random import RandomEngine
-        from agentlab.recall import Recaller
+        from agentlab.recall import Recaller, counter
         from agentlab.reflectors.exemplar import ExemplarReflector
         from agentlab.reflectors.grounded import GroundedReflector
         from agentlab.reflectors.written import WrittenReflector
@@ -274,12 +275,15 @@ class Lab:
             reflectors = [
                 WrittenReflector(engine) if name == "written" else known[name]() for name in self.config.reflectors
             ]
+        recaller = None
+        if arm.recall is not None:
+            recaller = Recaller(self.memory, run, begun["at"], count_tokens=counter(engine))
         return Rollout(
             run,
             self.database,
             engine,
             memory=self.memory if arm.recall is not None else None,
-            recaller=Recaller(self.memory, run, begun["at"]) if arm.recall is not None else None,
+            recaller=recaller,
             reflectors=reflectors,
             checkpointer=self.checkpointer,
             concurrency=self.config.concurrency,
@@ -373,7 +377,9 @@ class Lab:
     def _tell_what_is_known(self, run: str) -> None:
         """Say it, if something was learned since a run began: it goes on without."""
         begun = self.database.journal_get("run", run)
-        newest = self.database.reflections(split="train", exclude_run=run, newest=True, limit=1)
+        newest = self.database.reflections(
+            split="train", exclude_run=run, namespace=self.config.namespace, newest=True, limit=1
+        )
         if begun is not None and newest and newest[0].created_at > begun["at"]:
             self.progress.say(
                 f"Going on with '{run}' as it began on {begun['at'][:16]} UTC: what was learned since does not serve "

@@ -11,20 +11,22 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentlab.advice import AdviceBook, AdviceWeights
 from agentlab.arms import RecallConfig
 from agentlab.strength import EXPLORE, Strength, note
 from agentlab.wording import carried
+from memory import block
 from memory.records import Advice, Episode, Recall, state_key
 
 if TYPE_CHECKING:
+    from agentlab.engines.base import Engine
     from agentlab.play import EpisodeSpec
     from memory import ReflectionMemory
     from memory.reflection_memory import Face
 
-HINT_LIMIT = 1200  # characters of the memory block: it stays in the window for the whole episode
 QUERY_LIMIT = 200  # characters of a state that are kept with a recall
 
 
@@ -94,6 +96,7 @@ class Recalled:
                     query=query[:QUERY_LIMIT],
                     score=score,
                     face="advice",
+                    env=self.env,
                 )
                 for place, (reflection, score) in enumerate(fresh.items())
             ]
@@ -125,35 +128,27 @@ class Recalled:
         return known
 
 
-def memory_block(blocks: Sequence[str], limit: int = HINT_LIMIT) -> str:
-    """The recalled texts as one block of at most `limit` characters.
-
-    Texts that do not fit are left out, the least relevant first. Where even the first is too long, lines from its
-    middle go: an example needs its task and its winning end.
-    """
-    kept: list[str] = []
-    for block in blocks:
-        if sum(map(len, kept)) + len(kept) + len(block) <= limit:
-            kept.append(block)
-    if kept or not blocks:
-        return "\n".join(kept)
-    first, *rest = blocks[0].split("\n")
-    while rest and len(first) + 1 + len("\n".join(rest)) > limit:
-        rest = rest[1:]
-    return "\n".join([first, *rest])[:limit]
+def counter(engine: Engine) -> block.Count:
+    """How many tokens a text has for this engine; roughly, for one without a tokenizer."""
+    tokenize = getattr(engine, "tokenize", None)
+    return block.about if tokenize is None else lambda text: len(tokenize(text))
 
 
 class Recaller:
     """Serves one run's episodes from the long-term memory.
 
     `run` is the run being played: what it writes is recalled within the same task only. `frozen_at` bounds what
-    counts as known before the run (ISO time); resuming a run uses the time at which it first began.
+    counts as known before the run (ISO time); resuming a run uses the time at which it first began. `count_tokens` is
+    by what the memory block is measured.
     """
 
-    def __init__(self, memory: ReflectionMemory, run: str, frozen_at: str) -> None:
+    def __init__(
+        self, memory: ReflectionMemory, run: str, frozen_at: str, *, count_tokens: block.Count = block.about
+    ) -> None:
         self.memory = memory
         self.run = run
         self.frozen_at = frozen_at
+        self.count_tokens = count_tokens
         self._strengths: dict[tuple[str, str | None], Strength] = {}
 
     def strength(self, spec: EpisodeSpec) -> float:
@@ -181,31 +176,43 @@ class Recaller:
     def recall(self, spec: EpisodeSpec, goal: str, observation: str) -> Recalled:
         """Everything that serves this episode; the recalls are recorded under its id."""
         config = spec.arm.recall or RecallConfig(advice=False)
-        blocks: list[str] = []
+        lines: list[str] = []
         ids: list[str] = []
+        left = config.budget
         wanted: list[tuple[int, Face, list[str], str]] = [
             (config.exemplars, "exemplar", ["exemplar"], ""),
             (config.text, "text", ["grounded", "written"], "- "),
         ]
         for count, face, kinds, mark in wanted:
-            if count:
-                hits = self.memory.recall(
-                    f"{goal}\n{observation}",
-                    episode=spec.id,
-                    env=spec.task.env,
-                    kinds=kinds,
-                    k=count,
-                    face=face,
-                    exclude_task=spec.task.id,
-                    before=self.frozen_at,
-                    split="train",
-                )
-                blocks += [f"{mark}{hit.reflection.text}" for hit in hits]
-                ids += [hit.reflection.id for hit in hits]
+            if not count or left <= 0:
+                continue
+            # With its mark and its line end, as it stands in the block.
+            tokens = partial(self._tokens, mark)
+            hits = self.memory.recall(
+                f"{goal}\n{observation}",
+                episode=spec.id,
+                env=spec.task.env,
+                kinds=kinds,
+                k=count,
+                face=face,
+                exclude_task=spec.task.id,
+                before=self.frozen_at,
+                split="train",
+                budget=left,
+                count_tokens=tokens,
+                # What would be cut beside something whole is rather left out.
+                shorten=not lines,
+            )
+            lines += [f"{mark}{hit.text}" for hit in hits]
+            ids += [hit.reflection.id for hit in hits]
+            left -= sum(tokens(hit.text) for hit in hits)
         recalled = self._with_advice(spec, config, self.written(spec))
-        recalled.hints = memory_block(blocks)
+        recalled.hints = "\n".join(lines)
         recalled.ids = list(dict.fromkeys([*ids, *recalled.ids]))
         return recalled
+
+    def _tokens(self, mark: str, text: str) -> int:
+        return self.count_tokens(f"{mark}{text}\n")
 
     def restore(self, spec: EpisodeSpec, goal: str, ids: list[str], hints: str) -> Recalled:
         """The same again for a resumed episode: its hints as they stood, advice from the same reflections."""

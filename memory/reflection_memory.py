@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import zlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TextIO
 
-from memory import errors
+from memory import block, errors
 from memory.cleaning import clean
 from memory.database import Database
 from memory.embedder import CachedEmbedder, Embedder
 from memory.index import VectorIndex
-from memory.records import Advice, Episode, Recall, Reflection, ReflectionStatus, Step, now
+from memory.records import Advice, Episode, Recall, Reflection, ReflectionStatus, Step, Tier, content_id, now
 from memory.reflections import Filter, Version
-from memory.retriever import SEARCH, Hit, Retriever, Weights
+from memory.retriever import SEARCH, Hit, Retriever, Use, Weights, candidates
 from memory.sources import ReflectionTexts, Source, StateTexts
+from memory.words import Words
 
 Face = Literal["text", "exemplar", "advice"]
 Progress = Callable[[int, int], None]
@@ -53,8 +55,13 @@ class ReflectionMemory:
         index_path: the file of the index. That of the states lies beside it (`name.states.suffix`).
         notify: is told, in a sentence, when an index had to be made again, and why.
         progress: is called with (done, total) while many texts are being embedded.
-        weights: how recall weighs relevance, recency, importance and diversity.
+        weights: how recall weighs relevance, recency, importance, use and diversity.
         clock: gives the present moment as `records.now` does.
+        namespace: whose memory it is. Every call keeps to it: what is written belongs to it, and what belongs to
+            another is as if it were not there. Several share one database and one index.
+
+    Attributes:
+        use: how much each reflection helps, if that is measured; it then counts in every recall.
 
     What `remember` and the other writing calls acknowledge is in the database when they return. Ids may be shortened
     wherever a person gives one. Threads may share one object. `close` (or `with`) saves the indexes; without it only
@@ -71,11 +78,14 @@ class ReflectionMemory:
         progress: Progress | None = None,
         weights: Weights | None = None,
         clock: Callable[[], str] = now,
+        namespace: str = "",
     ):
         self.database = database
         self.embedder = embedder if isinstance(embedder, CachedEmbedder) else CachedEmbedder(embedder, database)
         self.weights = weights or Weights()
         self.clock = clock
+        self.namespace = namespace
+        self.use: Use | None = None
         self._progress = progress
         self._lock = threading.RLock()
         self._made: set[Path] = set()
@@ -84,26 +94,38 @@ class ReflectionMemory:
         self.state_index = self._cache(path.with_name(f"{path.stem}.states{path.suffix}"), notify)
         self._texts = ReflectionTexts(database)
         self._states = StateTexts(database)
+        self._words = Words(database)
         self._retriever = Retriever(database, self.index, clock=clock)
 
     # Remembering
 
     def remember(self, reflections: Sequence[Reflection]) -> list[str]:
-        """Keep `reflections`, all or none, and return their ids.
+        """Keep `reflections` in this namespace, all or none, and return their ids.
 
         One whose id is already there is left as it is, so that work repeated after a kill does not undo what a
-        person has edited since. Vectors are made at the next recall, many at once. Texts, goals and tags are cleaned of
-        control characters and cut to a length.
+        person has edited since. Where another namespace has the id, it gets one of its own, always the same. Vectors
+        are made at the next recall, many at once. Texts, goals and tags are cleaned of control characters and cut to a
+        length.
 
         Raises:
             InvalidReflection: for one with neither text nor advice.
         """
         cleaned = [_cleaned(reflection) for reflection in reflections]
+        kept = []
         with self.database.transaction():
             for reflection in cleaned:
-                if not self.database.has_reflection(reflection.id):
-                    self.database.put_reflection(reflection, change="remembered")
-        return [reflection.id for reflection in cleaned]
+                own = reflection.model_copy(
+                    update={
+                        "id": self._own(reflection.id),
+                        "namespace": self.namespace,
+                        "derived_from": [self._own(id) for id in reflection.derived_from],
+                        "merged_into": self._own(reflection.merged_into) if reflection.merged_into else None,
+                    }
+                )
+                if not self.database.has_reflection(own.id):
+                    self.database.put_reflection(own, change="remembered")
+                kept.append(own.id)
+        return kept
 
     def outcome(self, episode_id: str, won: bool) -> None:
         """Note how the episode ended that recalls have served. Not for errored ones: those say nothing."""
@@ -119,32 +141,49 @@ class ReflectionMemory:
         env: str | None = None,
         task: str | None = None,
         kinds: Sequence[str] | None = None,
+        tag: str | None = None,
         k: int = 3,
         face: Face = "text",
         exclude_task: str | None = None,
         before: str | None = None,
+        after: str | None = None,
         exclude_run: str | None = None,
         split: str | None = None,
+        status: ReflectionStatus | None = "active",
+        source: str | None = None,
+        tier: Tier | None = None,
+        budget: int | None = None,
+        count_tokens: block.Count = block.about,
+        shorten: bool = True,
         record: bool = True,
     ) -> list[Hit]:
-        """The `k` best active reflections for `query`, the best first; served to `episode`, which is recorded.
+        """The `k` best reflections for `query`, the best first; served to `episode`, which is recorded.
 
-        `before` (ISO 8601) leaves out what was written at that time or later; `exclude_task` and `exclude_run` what
-        was learned there; `split` lets in only what was learned on that fold. `record=False` is for looking without
-        serving.
+        `before` (ISO 8601) leaves out what was written at that time or later, `after` what was written earlier;
+        `exclude_task` and `exclude_run` what was learned there; `split` lets in only what was learned on that fold.
+        `record=False` is for looking without serving.
+
+        With a `budget` only those are served, and recorded, whose texts fit into so many tokens together, as
+        `count_tokens` counts them. If not even one fits, the first is shortened, unless `shorten` is false: what there
+        is to show of a hit is its `text`.
         """
         wanted = Filter(
-            env=env, task=task, kinds=kinds, status="active", before=before, exclude_task=exclude_task,
-            exclude_run=exclude_run, split=split, text_only=True,
+            env=env, task=task, kinds=kinds, tag=tag, status=status, before=before, after=after,
+            exclude_task=exclude_task, exclude_run=exclude_run, split=split, text_only=True,
+            namespace=self.namespace, source=source, tier=tier,
         )  # fmt: skip
-        hits = self._retrieve(query, k, wanted, self.weights)
+        # The same episode asks with the same chance when it is resumed.
+        hits = self._retrieve(query, k, wanted, self.weights, self.use, zlib.crc32(episode.encode()))
+        if budget is not None:
+            texts = block.fill([hit.text for hit in hits], budget, count_tokens, shorten=shorten)
+            hits = [replace(hit, text=text) for hit, text in zip(hits, texts, strict=True) if text]
         if record and hits:
             moment = self.clock()
             self.database.put_recalls(
                 [
                     Recall(
                         episode=episode, reflection=hit.reflection.id, rank=rank, query=clean(query),
-                        score=hit.score, parts=hit.parts, face=face, at=moment,
+                        score=hit.score, parts=hit.parts, face=face, at=moment, env=env or "",
                     )
                     for rank, hit in enumerate(hits)
                 ]
@@ -157,13 +196,21 @@ class ReflectionMemory:
         *,
         k: int = 10,
         env: str | None = None,
+        task: str | None = None,
         kind: str | None = None,
         tag: str | None = None,
         status: ReflectionStatus | None = "active",
+        before: str | None = None,
+        after: str | None = None,
+        source: str | None = None,
+        tier: Tier | None = None,
     ) -> list[Hit]:
         """What fits `query` best, for a person: relevance counts most, and nothing is recorded."""
-        kinds = None if kind is None else [kind]
-        return self._retrieve(query, k, Filter(env=env, kinds=kinds, tag=tag, status=status, text_only=True), SEARCH)
+        wanted = Filter(
+            env=env, task=task, kinds=None if kind is None else [kind], tag=tag, status=status, before=before,
+            after=after, text_only=True, namespace=self.namespace, source=source, tier=tier,
+        )  # fmt: skip
+        return self._retrieve(query, k, wanted, SEARCH)
 
     def similar_states(
         self, state: str, *, env: str, k: int = 5, before: str | None = None, split: str | None = None
@@ -174,7 +221,7 @@ class ReflectionMemory:
         similar state first; several pieces of advice may speak of one state. The vectors of states are made at the
         first call, not while remembering.
         """
-        wanted = Filter(env=env, status="active", before=before, split=split)
+        wanted = Filter(env=env, status="active", before=before, split=split, namespace=self.namespace)
         with self._lock:
             self._agree(self.state_index, self._states)
             vector = self.embedder.embed_query(state)
@@ -206,7 +253,7 @@ class ReflectionMemory:
         `episodes` lets in only what rests on one of these.
         """
         found = self.database.reflections(
-            task=task_id, status="active", run=run, before=before, exclude_run=exclude_run
+            task=task_id, status="active", run=run, before=before, exclude_run=exclude_run, namespace=self.namespace
         )
         return [
             (reflection.id, advice)
@@ -219,7 +266,7 @@ class ReflectionMemory:
 
     def show(self, id: str) -> Detail:
         """The reflection with its versions, its recalls and the steps it rests on. Raises `UnknownReflection`."""
-        reflection = self.database.reflection(id)
+        reflection = self.database.reflection(id, self.namespace)
         evidence = []
         for source in reflection.evidence:
             episode = self._kept_episode(source.episode)
@@ -253,7 +300,8 @@ class ReflectionMemory:
 
     def export(self, target: Path | str | TextIO, *, status: ReflectionStatus | None = None) -> int:
         """Write the reflections as JSON lines, the oldest first; return how many. A path is written whole or not."""
-        lines = [reflection.model_dump_json() + "\n" for reflection in self.database.reflections(status=status)]
+        found = self.database.reflections(status=status, namespace=self.namespace)
+        lines = [reflection.model_dump_json() + "\n" for reflection in found]
         if not isinstance(target, (str, Path)):
             target.writelines(lines)
             return len(lines)
@@ -273,7 +321,7 @@ class ReflectionMemory:
 
     def count(self, status: ReflectionStatus | None = "active") -> int:
         """How many reflections there are; with None, whatever their status."""
-        return self.database.count_reflections(status)
+        return self.database.count_reflections(status, self.namespace)
 
     def save(self) -> None:
         """Bring the index of the texts up to date and write the index files now."""
@@ -298,13 +346,21 @@ class ReflectionMemory:
 
     # Within
 
-    def _retrieve(self, query: str, k: int, wanted: Filter, weights: Weights) -> list[Hit]:
+    def _retrieve(
+        self, query: str, k: int, wanted: Filter, weights: Weights, use: Use | None = None, seed: int = 0
+    ) -> list[Hit]:
+        # The words first: what they find is in the database before the index follows it.
+        worded = self._words.search(query, candidates(k), wanted)
         with self._lock:
             self._follow()
             if not len(self.index):
                 return []
             vector = self.embedder.embed_query(clean(query))
-        return self._retriever.retrieve(vector, k, wanted, weights)
+            if self.database.in_transaction:
+                # The index has not followed what is not committed.
+                held = dict(self.index.search(vector, len(worded), only=[number for number, _ in worded]))
+                worded = [item for item in worded if item[0] in held]
+        return self._retriever.retrieve(vector, k, wanted, weights, worded=worded, use=use, seed=seed)
 
     def _follow(self) -> None:
         with self._lock:
@@ -334,12 +390,18 @@ class ReflectionMemory:
         return self.embedder.embed(texts, progress=self._progress)
 
     def _change(self, id: str, change: str, **values: Any) -> Reflection:
-        with self.database.operation(change, id):
-            old = self.database.reflection(id)
+        with self.database.transaction():
+            old = self.database.reflection(id, self.namespace)
             new = old.model_copy(update={**values, "updated_at": self.clock()})
-            changed = self.database.put_reflection(new, change=change)
+            with self.database.operation(change, old.id):
+                changed = self.database.put_reflection(new, change=change)
         self._follow()
         return new if changed else old
+
+    def _own(self, id: str) -> str:
+        """`id`, or the one that stands for it here if another namespace has it."""
+        owner = self.database.namespace_of(id)
+        return id if owner in (None, self.namespace) else content_id("rf", self.namespace, id)
 
     def _kept_episode(self, id: str) -> Episode | None:
         try:

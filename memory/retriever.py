@@ -74,8 +74,8 @@ class Hit:
     Attributes:
         score: the weighted sum of the parts `relevance`, `recency`, `importance` and, where it is measured, `use`.
         parts: these, scaled to [0, 1] over the candidates. Before scaling they are `rrf`, `decay`, `rated` and
-            `measured`. `rrf` comes of the ranks `cosine_rank` and `bm25_rank` (from 1; 0 where that search did not
-            put it up), these of `cosine` and `bm25` (0 where words did not find it). `hours` since it was last
+            `measured`. `rrf` comes of the ranks `cosine_rank` and `bm25_rank` among the candidates (from 1, equals
+            share one), these of `cosine` and `bm25` (0 where words did not find it). `hours` since it was last
             recalled or written; `overlap`, the cosine to the nearest hit above.
         recalled: how many episodes it has served before.
         ended: how many of these have ended.
@@ -123,14 +123,18 @@ class Retriever:
         weights = weights or Weights()
         if k < 1:
             return []
-        nearest, rows = self._nearest(query, candidates(k), filter)
+        rows = self._nearest(query, candidates(k), filter)
         rows |= self.database.reflection_rows([number for number, _ in worded if number not in rows], filter)
         if not rows:
             return []
-        numbers = list(rows)
+        numbers = sorted(rows)
         vectors = self.index.vectors(numbers)
-        cosines = dict(zip(numbers, (vectors @ np.asarray(query, np.float32)).tolist(), strict=True))
-        parts = _relevance(cosines, nearest, [item for item in worded if item[0] in rows])
+        bm25 = dict(worded)
+        parts = {
+            number: {"cosine": cosine, "bm25": bm25.get(number, 0.0)}
+            for number, cosine in zip(numbers, (vectors @ np.asarray(query, np.float32)).tolist(), strict=True)
+        }
+        _add_relevance(parts)
         self._add_time_and_rating(parts, rows, weights)
         if use is not None and weights.use:
             _add_use(parts, rows, use([row.id for row in rows.values()], filter.env, seed))
@@ -138,22 +142,17 @@ class Retriever:
         chosen = _diverse(scores, dict(zip(numbers, vectors, strict=True)), parts, k, weights)
         return self._hits(chosen, rows, scores, parts, weights)
 
-    def _nearest(
-        self, query: np.ndarray, count: int, filter: Filter
-    ) -> tuple[list[int], dict[int, ReflectionRow]]:
-        """The numbers of the nearest `count` that fit, and their rows."""
+    def _nearest(self, query: np.ndarray, count: int, filter: Filter) -> dict[int, ReflectionRow]:
+        """The rows of the nearest `count` that fit."""
         # First among all, since a filter seldom leaves out many; then among more; then among those that fit.
         for looked in (2 * count, 16 * count):
             found = [number for number, _ in self.index.search(query, looked)]
             rows = self.database.reflection_rows(found, filter)
             if len(rows) >= count or len(found) >= len(self.index):
-                break
-        else:
-            only = self.database.reflection_numbers(filter)
-            found = [number for number, _ in self.index.search(query, count, only=only)]
-            rows = self.database.reflection_rows(found, filter)
-        best = [number for number in found if number in rows][:count]
-        return best, {number: rows[number] for number in best}
+                return {number: rows[number] for number in [number for number in found if number in rows][:count]}
+        only = self.database.reflection_numbers(filter)
+        found = [number for number, _ in self.index.search(query, count, only=only)]
+        return self.database.reflection_rows(found, filter)
 
     def _add_time_and_rating(
         self, parts: dict[int, dict[str, float]], rows: dict[int, ReflectionRow], weights: Weights
@@ -193,11 +192,13 @@ def candidates(k: int) -> int:
 
 
 def ranks(values: Sequence[float], tie: float = 1e-6) -> list[int]:
-    """The ranks of falling `values`, from 1; those within `tie` of the one above share its rank."""
-    found: list[int] = []
-    for place, value in enumerate(values):
-        equal = place and values[place - 1] - value <= tie
-        found.append(found[-1] if equal else place + 1)
+    """The rank of each value, 1 for the greatest; those within `tie` of the next greater share its rank."""
+    found = [0] * len(values)
+    above = rank = 0
+    for place, which in enumerate(sorted(range(len(values)), key=lambda which: -values[which])):
+        if not place or values[above] - values[which] > tie:
+            rank = place + 1
+        found[which], above = rank, which
     return found
 
 
@@ -210,34 +211,17 @@ def scale(values: Sequence[float], least: float = 1e-6) -> list[float]:
     return [1 - (greatest - value) / span for value in values]
 
 
-def _relevance(
-    cosines: dict[int, float], nearest: Sequence[int], worded: Sequence[tuple[int, float]]
-) -> dict[int, dict[str, float]]:
-    """The parts of the relevance of every candidate, fused by reciprocal rank.
-
-    What only one of the searches put up has a summand from that one alone.
-    """
-    near = sorted(((number, cosines[number]) for number in nearest), key=lambda item: (-item[1], item[0]))
-    by_meaning = dict(zip([number for number, _ in near], ranks([value for _, value in near]), strict=True))
-    by_words = dict(zip([number for number, _ in worded], ranks([value for _, value in worded]), strict=True))
-    bm25 = dict(worded)
-    parts = {}
-    for number, cosine in cosines.items():
-        places = by_meaning.get(number, 0), by_words.get(number, 0)
-        parts[number] = {
-            "cosine": cosine,
-            "bm25": bm25.get(number, 0.0),
-            "cosine_rank": float(places[0]),
-            "bm25_rank": float(places[1]),
-            "rrf": sum(1 / (RRF_K + place) for place in places if place),
-        }
+def _add_relevance(parts: dict[int, dict[str, float]]) -> None:
+    """Fuse the rankings by meaning and by words, each of all candidates: those without a word in common come last."""
+    for name in ("cosine", "bm25"):
+        for part, rank in zip(parts.values(), ranks([part[name] for part in parts.values()]), strict=True):
+            part[f"{name}_rank"] = float(rank)
+    for part in parts.values():
+        part["rrf"] = 1 / (RRF_K + part["cosine_rank"]) + 1 / (RRF_K + part["bm25_rank"])
     _add_scaled(parts, "relevance", "rrf")
-    return parts
 
 
-def _add_use(
-    parts: dict[int, dict[str, float]], rows: dict[int, ReflectionRow], measured: Mapping[str, float]
-) -> None:
+def _add_use(parts: dict[int, dict[str, float]], rows: dict[int, ReflectionRow], measured: Mapping[str, float]) -> None:
     """Add the use. One that nothing is known of stands in the middle of the others."""
     if measured:
         unknown = sum(measured.values()) / len(measured)
@@ -291,10 +275,7 @@ def _diverse(
 def explain(hit: Hit, weights: Weights) -> str:
     """One line that says where the score of `hit` comes from and what became of the episodes that it served."""
     part = hit.parts
-    fused = ", ".join(
-        f"{name} {part[name]:.2f} {'#' + format(part[f'{name}_rank'], '.0f') if part[f'{name}_rank'] else 'unranked'}"
-        for name in ("cosine", "bm25")
-    )
+    fused = ", ".join(f"{name} {part[name]:.2f} #{part[f'{name}_rank']:.0f}" for name in ("cosine", "bm25"))
     sources = {
         "relevance": f"rrf {part['rrf']:.4f}: {fused}",
         "recency": f"{_ago(part['hours'])} ago",

@@ -10,7 +10,20 @@ import typer
 
 from agentlab.cli import output
 from agentlab.cli.episodes import NO_FIT
-from agentlab.cli.options import DEFAULT_LAB, Env, Json, LabFolder, Limit, Run, environment, opened
+from agentlab.cli.options import (
+    DEFAULT_LAB,
+    After,
+    Before,
+    Env,
+    Json,
+    LabFolder,
+    Limit,
+    Namespace,
+    Run,
+    environment,
+    moment,
+    opened,
+)
 from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
@@ -21,6 +34,12 @@ app = typer.Typer(no_args_is_help=True, help="Inspect and mend the reflections."
 Id = Annotated[str, typer.Argument(help="A reflection's id, or its beginning where that is unique.")]
 Kind = Annotated[str | None, typer.Option("--kind", help="Only this kind: grounded, written, exemplar, or your own.")]
 Tag = Annotated[str | None, typer.Option("--tag", help="Only those with this tag.")]
+Task = Annotated[str | None, typer.Option("--task", help="Only this task (env:split:seed).")]
+Source = Annotated[str | None, typer.Option("--source", help="Only what this source wrote.")]
+Tier = Annotated[Literal["raw", "summary", "rule"] | None, typer.Option("--tier", help="Only this tier.")]
+Status = Annotated[
+    Literal["active", "benched", "forgotten", "merged", "all"], typer.Option("--status", help="Only this status.")
+]
 
 _COLUMNS = [
     Column("id"),
@@ -39,34 +58,42 @@ _COLUMNS = [
 @app.command("list")
 def list_(
     env: Env = None,
-    task: Annotated[str | None, typer.Option("--task", help="Only this task (env:split:seed).")] = None,
+    task: Task = None,
     kind: Kind = None,
     tag: Tag = None,
-    status: Annotated[
-        Literal["active", "benched", "forgotten"] | None,
-        typer.Option("--status", help="Only those of this status; all by default."),
-    ] = None,
+    status: Status = "all",
+    tier: Tier = None,
+    source: Source = None,
+    after: After = None,
+    before: Before = None,
     run: Run = None,
     pinned: Annotated[bool, typer.Option("--pinned", help="Only pinned ones.")] = False,
     limit: Limit = 50,
+    namespace: Namespace = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
     """List reflections, the newest first, with how often each was recalled and how many of those episodes were won."""
-    with opened(lab) as here:
+    since, until = moment(after), moment(before)
+    with opened(lab, namespace=namespace) as here:
         found = here.database.reflections(
             env=environment(env, here.database),
             task=task,
             kind=kind,
             tag=tag,
-            status=status,
+            status=None if status == "all" else status,
+            tier=tier,
+            source=source,
+            after=since,
+            before=until,
             run=run,
             pinned=pinned or None,
+            namespace=here.config.namespace,
             limit=limit,
             newest=True,
         )
         counts = here.database.recall_counts([reflection.id for reflection in found])
-        some = here.database.count_reflections() > 0
+        some = here.database.count_reflections(namespace=here.config.namespace) > 0
     rows = []
     for reflection in found:
         recalled, won, ended = counts.get(reflection.id, (0, 0, 0))
@@ -83,17 +110,37 @@ def search(
     query: Annotated[str, typer.Argument(help="What to look for, in your own words.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
     env: Env = None,
+    task: Task = None,
     kind: Kind = None,
     tag: Tag = None,
+    status: Status = "active",
+    tier: Tier = None,
+    source: Source = None,
+    after: After = None,
+    before: Before = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show each part of the score, the episodes it came from, and its use.")
     ] = False,
+    namespace: Namespace = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
-    """Search the reflections by meaning. Nothing is recorded as recalled."""
-    with opened(lab) as here:
-        hits = here.memory.search(query, k=k, env=environment(env, here.database), kind=kind, tag=tag)
+    """Search the reflections by meaning and by words. Nothing is recorded as recalled."""
+    since, until = moment(after), moment(before)
+    with opened(lab, namespace=namespace) as here:
+        hits = here.memory.search(
+            query,
+            k=k,
+            env=environment(env, here.database),
+            task=task,
+            kind=kind,
+            tag=tag,
+            status=None if status == "all" else status,
+            tier=tier,
+            source=source,
+            after=since,
+            before=until,
+        )
     if json:
         output.as_json([_row(hit) for hit in hits])
     elif explain and hits:
@@ -113,6 +160,8 @@ def _row(hit: Hit) -> dict[str, Any]:
         "kind": reflection.kind,
         "env": reflection.env,
         "task": reflection.task,
+        "status": reflection.status,
+        "tier": reflection.tier,
         "score": hit.score,
         "parts": dict(hit.parts),
         "episodes": [evidence.episode for evidence in reflection.evidence],
@@ -151,34 +200,33 @@ def ranges(numbers: list[int]) -> str:
 
 
 @app.command()
-def pin(reflection: Id, lab: LabFolder = DEFAULT_LAB) -> None:
+def pin(reflection: Id, namespace: Namespace = None, lab: LabFolder = DEFAULT_LAB) -> None:
     """Pin a reflection: it is never benched or retired."""
-    _change(lab, "pin", reflection, "Pinned")
+    _change(lab, namespace, "pin", reflection, "Pinned")
 
 
 @app.command()
-def unpin(reflection: Id, lab: LabFolder = DEFAULT_LAB) -> None:
+def unpin(reflection: Id, namespace: Namespace = None, lab: LabFolder = DEFAULT_LAB) -> None:
     """Take the pin off again."""
-    _change(lab, "unpin", reflection, "Unpinned")
+    _change(lab, namespace, "unpin", reflection, "Unpinned")
 
 
 @app.command()
-def forget(reflection: Id, lab: LabFolder = DEFAULT_LAB) -> None:
+def forget(reflection: Id, namespace: Namespace = None, lab: LabFolder = DEFAULT_LAB) -> None:
     """Forget a reflection: it is served no more. Its record stays, so that `restore` can bring it back."""
-    _change(lab, "forget", reflection, "Forgot")
+    _change(lab, namespace, "forget", reflection, "Forgot")
 
 
 @app.command()
-def restore(reflection: Id, lab: LabFolder = DEFAULT_LAB) -> None:
+def restore(reflection: Id, namespace: Namespace = None, lab: LabFolder = DEFAULT_LAB) -> None:
     """Bring back a forgotten or benched reflection."""
-    _change(lab, "restore", reflection, "Restored")
+    _change(lab, namespace, "restore", reflection, "Restored")
 
 
-def _change(lab: Path, verb: str, reflection: str, done: str) -> None:
-    with opened(lab, write=True) as here:
-        full = here.database.reflection(reflection).id
-        getattr(here.memory, verb)(full)
-    output.say(f"{done} {full}.")
+def _change(lab: Path, namespace: str | None, verb: str, reflection: str, done: str) -> None:
+    with opened(lab, write=True, namespace=namespace) as here:
+        changed = getattr(here.memory, verb)(reflection)
+    output.say(f"{done} {changed.id}.")
 
 
 @app.command()
@@ -187,11 +235,12 @@ def edit(
     text: Annotated[
         str | None, typer.Argument(help="The new text; `-` reads it from stdin. Without it an editor opens.")
     ] = None,
+    namespace: Namespace = None,
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
     """Change a reflection's text. The earlier text is kept as a version."""
-    with opened(lab, write=True) as here:
-        before = here.database.reflection(reflection)
+    with opened(lab, write=True, namespace=namespace) as here:
+        before = here.database.reflection(reflection, here.config.namespace)
         if text == "-":
             text = sys.stdin.read()
         elif text is None:
@@ -221,10 +270,11 @@ def _in_editor(text: str) -> str:
 @app.command()
 def export(
     target: Annotated[Path | None, typer.Argument(help="The file to write; stdout without it.")] = None,
+    namespace: Namespace = None,
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
     """Write all reflections as JSON lines, one a line."""
-    with opened(lab) as here:
+    with opened(lab, namespace=namespace) as here:
         count = here.memory.export(sys.stdout if target is None else target)
     if target is not None:
         output.note(f"{count} reflections written to {target}")

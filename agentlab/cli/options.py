@@ -19,14 +19,22 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")]
 Env = Annotated[str | None, typer.Option("--env", help="Only this environment, such as twx/coin.")]
 Run = Annotated[str | None, typer.Option("--run", help="Only this run.")]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", help="Whose memory; by default the one in lab.toml.", show_default=False)
+]
+After = Annotated[str | None, typer.Option("--after", help="Only what was written since: 2026-11-01, or 3d, 12h ago.")]
+Before = Annotated[
+    str | None, typer.Option("--before", help="Only what was written before: 2026-11-01, or 3d, 12h ago.")
+]
 
 DEFAULT_LAB = Path("lab")
 MOST_SEEDS = 100_000
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def opened(folder: Path, *, write: bool = False, progress: Progress | None = None) -> Lab:
+def opened(folder: Path, *, write: bool = False, progress: Progress | None = None, namespace: str | None = None) -> Lab:
     """The lab in `folder`; by default for looking only, and with what it has to say (such as why an index was built
-    again) on stderr.
+    again) on stderr. `namespace` is taken instead of the one in its settings.
 
     Raises:
         NotALab: if it is not one.
@@ -35,7 +43,10 @@ def opened(folder: Path, *, write: bool = False, progress: Progress | None = Non
     from agentlab.cli.bars import Lines
     from agentlab.lab import Lab
 
-    return Lab.open(folder, write=write, progress=progress or Lines())
+    lab = Lab.open(folder, write=write, progress=progress or Lines())
+    if namespace is not None:
+        lab.config = lab.config.model_copy(update={"namespace": namespace})
+    return lab
 
 
 def environment(given: str | None, database: Database) -> str | None:
@@ -57,6 +68,32 @@ def environment(given: str | None, database: Database) -> str | None:
         if database.episodes(env=given, limit=1):
             return given
         raise
+
+
+def moment(given: str | None) -> str | None:
+    """The moment that a person means by `2026-11-01`, `2026-11-01 18:30` (their own time) or `3d` ago, as it is stored.
+
+    Raises:
+        BadConfig: if it is neither.
+    """
+    from datetime import UTC, datetime, timedelta
+
+    from agentlab.errors import BadConfig
+
+    if given is None:
+        return None
+    number, unit = given.strip()[:-1], given.strip()[-1:]
+    try:
+        if unit in UNITS:
+            meant = datetime.now(UTC) - float(number) * timedelta(**{UNITS[unit]: 1})
+        else:
+            meant = datetime.fromisoformat(given.strip())
+        return meant.astimezone(UTC).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError):
+        raise BadConfig(
+            f"'{given}' is no moment; write a date (2026-11-01 or 2026-11-01T18:30) or how long ago "
+            "(90m, 12h, 3d or 2w)."
+        ) from None
 
 
 def seeds(given: str) -> list[int]:
