@@ -74,9 +74,9 @@ class Hit:
     Attributes:
         score: the weighted sum of the parts `relevance`, `recency`, `importance` and, where it is measured, `use`.
         parts: these, scaled to [0, 1] over the candidates. Before scaling they are `rrf`, `decay`, `rated` and
-            `measured`. `rrf` comes of the ranks `cosine_rank` and `bm25_rank` among the candidates (from 1, equals
-            share one), these of `cosine` and `bm25` (0 where words did not find it). `hours` since it was last
-            recalled or written; `overlap`, the cosine to the nearest hit above.
+            `measured`. `rrf` comes of the ranks `cosine_rank` and `bm25_rank` (from 1, equals share one; 0 where that
+            search did not put it up), these of `cosine` and `bm25` (0 where words did not find it). `hours` since it
+            was last recalled or written; `overlap`, the cosine to the nearest hit above.
         recalled: how many episodes it has served before.
         ended: how many of these have ended.
         won: how many of these were won.
@@ -124,17 +124,16 @@ class Retriever:
         if k < 1:
             return []
         rows = self._nearest(query, candidates(k), filter)
+        near = list(rows)
         rows |= self.database.reflection_rows([number for number, _ in worded if number not in rows], filter)
         if not rows:
             return []
         numbers = sorted(rows)
         vectors = self.index.vectors(numbers)
-        bm25 = dict(worded)
-        parts = {
-            number: {"cosine": cosine, "bm25": bm25.get(number, 0.0)}
-            for number, cosine in zip(numbers, (vectors @ np.asarray(query, np.float32)).tolist(), strict=True)
-        }
-        _add_relevance(parts)
+        cosines = dict(zip(numbers, (vectors @ np.asarray(query, np.float32)).tolist(), strict=True))
+        bm25 = {number: score for number, score in worded if number in rows}
+        parts = {number: {"cosine": cosines[number], "bm25": bm25.get(number, 0.0)} for number in numbers}
+        _add_relevance(parts, {"cosine": {number: cosines[number] for number in near}, "bm25": bm25})
         self._add_time_and_rating(parts, rows, weights)
         if use is not None and weights.use:
             _add_use(parts, rows, use([row.id for row in rows.values()], filter.env, seed))
@@ -191,14 +190,13 @@ def candidates(k: int) -> int:
     return max(CANDIDATES, 8 * k)
 
 
-def ranks(values: Sequence[float], tie: float = 1e-6) -> list[int]:
+def ranks(values: Mapping[int, float], tie: float = 1e-6) -> dict[int, int]:
     """The rank of each value, 1 for the greatest; those within `tie` of the next greater share its rank."""
-    found = [0] * len(values)
-    above = rank = 0
-    for place, which in enumerate(sorted(range(len(values)), key=lambda which: -values[which])):
-        if not place or values[above] - values[which] > tie:
-            rank = place + 1
-        found[which], above = rank, which
+    found: dict[int, int] = {}
+    above, rank = math.inf, 0
+    for place, (number, value) in enumerate(sorted(values.items(), key=lambda item: -item[1]), 1):
+        rank = place if above - value > tie else rank
+        found[number], above = rank, value
     return found
 
 
@@ -211,13 +209,12 @@ def scale(values: Sequence[float], least: float = 1e-6) -> list[float]:
     return [1 - (greatest - value) / span for value in values]
 
 
-def _add_relevance(parts: dict[int, dict[str, float]]) -> None:
-    """Fuse the rankings by meaning and by words, each of all candidates: those without a word in common come last."""
-    for name in ("cosine", "bm25"):
-        for part, rank in zip(parts.values(), ranks([part[name] for part in parts.values()]), strict=True):
-            part[f"{name}_rank"] = float(rank)
-    for part in parts.values():
-        part["rrf"] = 1 / (RRF_K + part["cosine_rank"]) + 1 / (RRF_K + part["bm25_rank"])
+def _add_relevance(parts: dict[int, dict[str, float]], searches: dict[str, dict[int, float]]) -> None:
+    """Fuse what the searches put up by reciprocal rank: each adds to its own, and takes nothing from the others."""
+    ranked = {name: ranks(values) for name, values in searches.items()}
+    for number, part in parts.items():
+        part |= {f"{name}_rank": float(found.get(number, 0)) for name, found in ranked.items()}
+        part["rrf"] = sum(1 / (RRF_K + found[number]) for found in ranked.values() if number in found)
     _add_scaled(parts, "relevance", "rrf")
 
 
@@ -275,7 +272,10 @@ def _diverse(
 def explain(hit: Hit, weights: Weights) -> str:
     """One line that says where the score of `hit` comes from and what became of the episodes that it served."""
     part = hit.parts
-    fused = ", ".join(f"{name} {part[name]:.2f} #{part[f'{name}_rank']:.0f}" for name in ("cosine", "bm25"))
+    places = {
+        name: f"#{part[f'{name}_rank']:.0f}" if part[f"{name}_rank"] else "unranked" for name in ("cosine", "bm25")
+    }
+    fused = ", ".join(f"{name} {part[name]:.2f} {place}" for name, place in places.items())
     sources = {
         "relevance": f"rrf {part['rrf']:.4f}: {fused}",
         "recency": f"{_ago(part['hours'])} ago",

@@ -53,8 +53,13 @@ def test_recall_keeps_to_its_filters(filled: ReflectionMemory) -> None:
     assert found(env="twx/coin") == found(exclude_run="run-2") == {"kitchen", "door"}
     assert found(task="twx/coin:train:4") == found(kinds=["written"]) == {"door"}
     assert found(exclude_task="twx/coin:train:3") == {"door", "book"}
-    assert found(before="2001-01-01") == found(split="dev") == set()
-    assert found(split="train") == found()
+    assert found(before="2001-01-01") == found(split="dev") == found(tier="rule") == set()
+    assert found(split="train") == found(after="2001-01-01") == found(tier="raw") == found()
+    assert found(after="2999-01-01") == found(source="somebody") == set()
+    assert found(tag="coin") == {"kitchen"}
+    filled.forget("door")
+    assert found(status="forgotten") == {"door"}
+    assert found(status=None) == {"kitchen", "door", "book"}
 
 
 def test_a_search_keeps_to_its_filters(filled: ReflectionMemory) -> None:
@@ -65,6 +70,42 @@ def test_a_search_keeps_to_its_filters(filled: ReflectionMemory) -> None:
     assert ids(filled.search("coins", status="forgotten")) == ["book"]
     assert set(ids(filled.search("coins", status=None, env="twx/twc"))) == {"book"}
     assert len(filled.search("coins", k=1)) == 1
+    assert ids(filled.search("coins", task="twx/coin:train:4")) == ["door"]
+    assert set(ids(filled.search("coins", after="2001-01-01", source="", tier="raw"))) == {"kitchen", "door"}
+    assert filled.search("coins", before="2001-01-01") == filled.search("coins", tier="summary") == []
+
+
+def test_a_budget_serves_and_records_only_what_fits(filled: ReflectionMemory) -> None:
+    # In words: kitchen 6, door 7, book 4.
+    def count(text: str) -> int:
+        return len(text.split())
+
+    hits = filled.recall("coins in the kitchen", episode="ep-7", k=3, budget=11, count_tokens=count)
+    assert ids(hits)[0] == "kitchen" and set(ids(hits)) == {"kitchen", "book"}
+    assert [hit.text for hit in hits] == [hit.reflection.text for hit in hits]
+    assert {recall.reflection: recall.rank for recall in filled.database.recalls_for("ep-7")} == {
+        "kitchen": 0,
+        "book": 1,
+    }
+    assert filled.recall("coins", episode="ep-8", budget=3, count_tokens=count, shorten=False) == []
+    assert filled.database.recalls_for("ep-8") == []
+
+
+def test_what_is_too_long_for_the_whole_budget_is_shortened(memory: ReflectionMemory, reflection: Maker) -> None:
+    memory.remember([reflection("long", "\n".join(["Task: win", *["> look around"] * 30, "> take coin"]))])
+    (hit,) = memory.recall("coin", episode="ep-1", budget=10)
+    assert hit.text == "Task: win\n> look around\n> take coin"
+    assert len(hit.reflection.text) > 400
+    assert len(memory.database.recalls_for("ep-1")) == 1
+
+
+def test_inside_a_transaction_recall_knows_what_is_committed(memory: ReflectionMemory, reflection: Maker) -> None:
+    memory.remember([reflection("here", "The silver key.")])
+    assert ids(memory.search("silver key")) == ["here"]
+    with memory.database.transaction():
+        memory.remember([reflection("coming", "Another silver key.")])
+        assert ids(memory.search("silver key")) == ["here"]
+    assert set(ids(memory.search("silver key"))) == {"here", "coming"}
 
 
 def test_an_empty_memory_recalls_nothing(memory: ReflectionMemory) -> None:

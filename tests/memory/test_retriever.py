@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from memory import Database, Recall, Reflection, ReflectionMemory, Weights
-from memory.retriever import scale
+from memory.retriever import ranks, scale
 
 NOON = "2025-06-01T12:00:00.000000+00:00"
 MORNING = "2025-06-01T02:00:00.000000+00:00"
@@ -16,13 +16,13 @@ Maker = Callable[..., Reflection]
 
 
 class Angles:
-    """A text is an angle in degrees, so that its cosine to a query is known by heart."""
+    """A text begins with an angle in degrees, so that its cosine to a query is known by heart."""
 
     model_id = "angles"
     dimensions = 2
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        radians = np.radians([float(text) for text in texts])
+        radians = np.radians([float(text.split()[0]) for text in texts])
         return np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
 
 
@@ -46,6 +46,26 @@ def test_values_are_spread_between_their_least_and_greatest(values: list[float],
     assert scale(values) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], []),
+        ([0.5], [1]),
+        ([0.1, 0.9, 0.5], [3, 1, 2]),
+        ([0.5, 0.9, 0.5, 0.1], [2, 1, 2, 4]),
+        ([1.0, 1 - 1e-9], [1, 1]),
+    ],
+)
+def test_equals_share_a_rank(values: list[float], expected: list[int]) -> None:
+    found = ranks(dict(enumerate(values)))
+    assert [found[number] for number in range(len(values))] == expected
+
+
+def test_half_of_the_recency_is_left_after_the_half_life() -> None:
+    assert Weights(half_life=24).left(24) == Weights(half_life=24).left(0) / 2 == 0.5
+    assert Weights().left(1) == pytest.approx(0.995)
+
+
 def test_small_differences_are_not_stretched() -> None:
     assert scale([0.1, 0.2], least=1.0) == pytest.approx([0.9, 1.0])
 
@@ -57,22 +77,29 @@ def test_the_score_is_the_weighted_sum_of_the_scaled_parts(
     memory.remember(
         [
             reflection("near", "0", importance=0.2, created_at=MORNING),
-            reflection("half", "60", importance=0.8, created_at=NOON),
+            reflection("half", "60 seven", importance=0.8, created_at=NOON),
             reflection("far", "90", importance=0.5, created_at=MORNING),
         ]
     )
-    hits = {hit.reflection.id: hit for hit in memory.recall("0", episode="ep-1")}
+    # The words find "half" by "seven" as well as "near" by "0", and rank the longer text lower.
+    hits = {hit.reflection.id: hit for hit in memory.recall("0 seven", episode="ep-1")}
     near, half, far = hits["near"], hits["half"], hits["far"]
     assert near.parts["cosine"] == pytest.approx(1)
     assert (near.parts["hours"], near.parts["decay"]) == (10, pytest.approx(0.995**10))
-    assert [hit.parts["relevance"] for hit in (near, half, far)] == pytest.approx([1, 0.5, 0])
+    assert [(hit.parts["cosine_rank"], hit.parts["bm25_rank"]) for hit in (near, half, far)] == [(1, 1), (2, 2), (3, 0)]
+    fused = [2 / 61, 2 / 62, 1 / 63]
+    assert [hit.parts["rrf"] for hit in (near, half, far)] == pytest.approx(fused)
+    middle = (fused[1] - fused[2]) / (fused[0] - fused[2])
+    assert [hit.parts["relevance"] for hit in (near, half, far)] == pytest.approx([1, middle, 0])
     assert [hit.parts["recency"] for hit in (near, half, far)] == pytest.approx([0, 1, 0])
     assert [hit.parts["importance"] for hit in (near, half, far)] == pytest.approx([0, 1, 0.5])
-    assert [hit.score for hit in (near, half, far)] == pytest.approx([2.0, 1.0 + 1.0 + 0.5, 0.25])
+    assert [hit.score for hit in (near, half, far)] == pytest.approx([2.0, 2 * middle + 1.5, 0.25])
     assert half.explanation == (
-        "2.50 = relevance 2×0.50 (cosine 0.50) + recency 1×1.00 (0 min ago) + importance 0.5×1.00 (rated 0.80)"
-        "; likeness to the hits above 0.00; never recalled"
-    ).replace("; likeness to the hits above 0.00", "")
+        "3.44 = relevance 2×0.97 (rrf 0.0323: cosine 0.50 #2, bm25 0.86 #2) + recency 1×1.00 (0 min ago) + "
+        "importance 0.5×1.00 (rated 0.80); never recalled"
+    )
+    assert "#3, bm25 0.00 unranked)" in far.explanation
+    assert half.text == half.reflection.text == "60 seven"
 
 
 def test_recent_beats_old_when_all_else_is_equal(angles: Callable[..., ReflectionMemory], reflection: Maker) -> None:
@@ -115,7 +142,7 @@ def test_diversity_prefers_something_else_to_the_same_again(
     items = [reflection("a", "0", **same), reflection("a again", "1", **same), reflection("b", "-50", **same)]
     plain = {"recency": 0.0, "importance": 0.0}
     alike, diverse = angles(**plain), angles(**plain, diversity=0.5)
-    alike.remember([*items, reflection("far", "180", **same)])
+    alike.remember(items)
     assert ids(alike.recall("0", episode="ep-1", k=2)) == ["a", "a again"]
     hits = diverse.recall("0", episode="ep-2", k=2)
     assert ids(hits) == ["a", "b"]
@@ -161,9 +188,76 @@ def test_a_filter_that_leaves_few_still_finds_them_among_many(
     assert memory.recall("0", episode="ep-1", k=0) == []
 
 
+def test_what_has_the_words_of_the_query_is_found_however_far_its_meaning(
+    angles: Callable[..., ReflectionMemory], reflection: Maker
+) -> None:
+    memory = angles(recency=0.0, importance=0.0)
+    memory.remember([reflection(f"rf-{number}", f"{20 + number}") for number in range(150)])
+    memory.remember([reflection("worded", "175 silver key")])
+    first, second, third = memory.recall("9 silver key", episode="ep-1")
+    assert ids([first, second, third]) == ["rf-0", "worded", "rf-1"]
+    assert second.parts["cosine"] == pytest.approx(np.cos(np.radians(166)), abs=1e-6)
+    # Meaning put it up as little as words the others: each is the first of one list.
+    assert (second.parts["cosine_rank"], second.parts["bm25_rank"]) == (0, 1)
+    assert (first.parts["cosine_rank"], first.parts["bm25_rank"], first.parts["bm25"]) == (1, 0, 0)
+    assert first.parts["relevance"] == second.parts["relevance"] == 1 > third.parts["relevance"]
+    assert "cosine -0.97 unranked" in second.explanation
+
+
+def test_where_no_words_are_shared_meaning_alone_decides(
+    angles: Callable[..., ReflectionMemory], reflection: Maker
+) -> None:
+    memory = angles(recency=0.0, importance=0.0)
+    memory.remember([reflection(id, angle) for id, angle in (("far", "80"), ("near", "10"), ("middle", "40"))])
+    hits = memory.recall("5", episode="ep-1")
+    assert ids(hits) == ["near", "middle", "far"]
+    assert [hit.parts["bm25_rank"] for hit in hits] == [0, 0, 0]
+    assert [hit.parts["relevance"] for hit in (hits[0], hits[2])] == [1, 0]
+
+
+def test_of_equals_the_older_comes_first(angles: Callable[..., ReflectionMemory], reflection: Maker) -> None:
+    memory = angles(recency=0.0)
+    memory.remember([reflection(f"rf-{number}", "0 coin") for number in range(9)])
+    assert ids(memory.recall("0 coin", episode="ep-1", k=9)) == [f"rf-{number}" for number in range(9)]
+
+
+def test_measured_use_counts_where_it_is_given(angles: Callable[..., ReflectionMemory], reflection: Maker) -> None:
+    memory = angles(recency=0.0, importance=0.0, relevance=1.0, use=2.0)
+    memory.remember([reflection(id, "0", created_at=NOON) for id in ("poor", "unknown", "good")])
+    assert "use" not in memory.recall("0", episode="ep-1")[0].parts
+    asked: list[tuple[list[str], str | None, int]] = []
+
+    def use(ids: Sequence[str], env: str | None, seed: int) -> dict[str, float]:
+        asked.append((list(ids), env, seed))
+        return {"poor": -0.25, "good": 0.75}
+
+    memory.use = use
+    hits = memory.recall("0", episode="ep-1", env="twx/coin")
+    assert ids(hits) == ["good", "unknown", "poor"]
+    assert [hit.parts["measured"] for hit in hits] == [0.75, 0.25, -0.25]
+    assert [hit.parts["use"] for hit in hits] == [1, 0.5, 0]
+    assert [hit.score for hit in hits] == [3, 2, 1]
+    assert "use 2×0.50 (measured 0.25)" in hits[1].explanation
+    memory.recall("0", episode="ep-1", env="twx/coin")
+    memory.recall("0", episode="ep-2", env="twx/coin")
+    (ids_of, env, seed), again, other = asked
+    assert (sorted(ids_of), env) == (["good", "poor", "unknown"], "twx/coin")
+    assert again[2] == seed != other[2]
+    memory.search("0")
+    assert len(asked) == 3
+    memory.use = lambda ids, env, seed: {}
+    assert "use" not in memory.recall("0", episode="ep-3")[0].parts
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"relevance": -1.0}, {"relevance": 0.0, "recency": 0.0, "importance": 0.0}, {"decay": 0.0}, {"diversity": 1.0}],
+    [
+        {"relevance": -1.0},
+        {"relevance": 0.0, "recency": 0.0, "importance": 0.0},
+        {"half_life": 0.0},
+        {"diversity": 1.0},
+        {"use": -0.1},
+    ],
 )
 def test_weights_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="recall must"):
