@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from memory.database import Database
+from memory.episodes import chunks
 from memory.index import VectorIndex
 from memory.records import Reflection, now
 from memory.reflections import Filter, ReflectionRow
@@ -76,7 +78,7 @@ class Hit:
         parts: these, scaled to [0, 1] over the candidates. Before scaling they are `rrf`, `decay`, `rated` and
             `measured`. `rrf` comes of the ranks `cosine_rank` and `bm25_rank` (from 1, equals share one; 0 where that
             search did not put it up), these of `cosine` and `bm25` (0 where words did not find it). `hours` since it
-            was last recalled or written; `overlap`, the cosine to the nearest hit above.
+            was last recalled (if recency counts) or written; `overlap`, the cosine to the nearest hit above.
         recalled: how many episodes it has served before.
         ended: how many of these have ended.
         won: how many of these were won.
@@ -137,26 +139,39 @@ class Retriever:
         self._add_time_and_rating(parts, rows, weights)
         if use is not None and weights.use:
             _add_use(parts, rows, use([row.id for row in rows.values()], filter.env, seed))
-        scores = {number: _score(parts[number], weights) for number in numbers}
-        chosen = _diverse(scores, dict(zip(numbers, vectors, strict=True)), parts, k, weights)
+        weighed = _weighed(parts[numbers[0]], weights)
+        scores = {
+            number: sum(weight * part[name] for name, weight in weighed.items()) for number, part in parts.items()
+        }
+        worth = {number: score / sum(weighed.values()) for number, score in scores.items()}
+        chosen = _diverse(worth, dict(zip(numbers, vectors, strict=True)), parts, k, weights.diversity)
         return self._hits(chosen, rows, scores, parts, weights)
 
     def _nearest(self, query: np.ndarray, count: int, filter: Filter) -> dict[int, ReflectionRow]:
-        """The rows of the nearest `count` that fit."""
+        """The rows of the nearest `count` that fit, the nearest first."""
         # First among all, since a filter seldom leaves out many; then among more; then among those that fit.
-        for looked in (2 * count, 16 * count):
+        for looked in (8 * count, 32 * count):
             found = [number for number, _ in self.index.search(query, looked)]
-            rows = self.database.reflection_rows(found, filter)
-            if len(rows) >= count or len(found) >= len(self.index):
-                return {number: rows[number] for number in [number for number in found if number in rows][:count]}
+            rows = self._fitting(found, count, filter)
+            if len(rows) == count or len(found) == len(self.index):
+                return rows
         only = self.database.reflection_numbers(filter)
-        found = [number for number, _ in self.index.search(query, count, only=only)]
-        return self.database.reflection_rows(found, filter)
+        return self._fitting([number for number, _ in self.index.search(query, count, only=only)], count, filter)
+
+    def _fitting(self, numbers: Sequence[int], count: int, filter: Filter) -> dict[int, ReflectionRow]:
+        """The rows of the first `count` of `numbers` that fit, in this order."""
+        rows: dict[int, ReflectionRow] = {}
+        for part in chunks(numbers, 2 * count):
+            fit = self.database.reflection_rows(part, filter)
+            rows |= {number: fit[number] for number in part if number in fit}
+            if len(rows) >= count:
+                break
+        return dict(islice(rows.items(), count))
 
     def _add_time_and_rating(
         self, parts: dict[int, dict[str, float]], rows: dict[int, ReflectionRow], weights: Weights
     ) -> None:
-        last = self.database.last_recalled([row.id for row in rows.values()])
+        last = self.database.last_recalled([row.id for row in rows.values()]) if weights.recency else {}
         moment = datetime.fromisoformat(self.clock())
         for number, row in rows.items():
             seen = max(row.created_at, last.get(row.id, row.created_at))
@@ -211,10 +226,14 @@ def scale(values: Sequence[float], least: float = 1e-6) -> list[float]:
 
 def _add_relevance(parts: dict[int, dict[str, float]], searches: dict[str, dict[int, float]]) -> None:
     """Fuse what the searches put up by reciprocal rank: each adds to its own, and takes nothing from the others."""
-    ranked = {name: ranks(values) for name, values in searches.items()}
-    for number, part in parts.items():
-        part |= {f"{name}_rank": float(found.get(number, 0)) for name, found in ranked.items()}
-        part["rrf"] = sum(1 / (RRF_K + found[number]) for found in ranked.values() if number in found)
+    for part in parts.values():
+        part["rrf"] = 0.0
+    for name, values in searches.items():
+        found = ranks(values)
+        for number, part in parts.items():
+            rank = found.get(number, 0)
+            part[f"{name}_rank"] = float(rank)
+            part["rrf"] += 1 / (RRF_K + rank) if rank else 0.0
     _add_scaled(parts, "relevance", "rrf")
 
 
@@ -233,10 +252,6 @@ def _add_scaled(parts: dict[int, dict[str, float]], name: str, of: str, least: f
         part[name] = value
 
 
-def _score(parts: Mapping[str, float], weights: Weights) -> float:
-    return sum(weight * parts[name] for name, weight in _weighed(parts, weights).items())
-
-
 def _weighed(parts: Mapping[str, float], weights: Weights) -> dict[str, float]:
     """The weights of the parts that are there."""
     named = {"relevance": weights.relevance, "recency": weights.recency, "importance": weights.importance}
@@ -244,27 +259,26 @@ def _weighed(parts: Mapping[str, float], weights: Weights) -> dict[str, float]:
 
 
 def _diverse(
-    scores: dict[int, float],
+    worth: dict[int, float],
     vectors: dict[int, np.ndarray],
     parts: dict[int, dict[str, float]],
     k: int,
-    weights: Weights,
+    diversity: float,
 ) -> list[int]:
-    """Choose `k`, one after the other, each by its score less its likeness to those already chosen."""
+    """Choose `k`, one after the other, each by its worth in [0, 1] less its likeness to those already chosen."""
     import numpy as np
 
-    rest = sorted(scores, key=lambda number: (-scores[number], number))
-    total = sum(_weighed(parts[rest[0]], weights).values())
-    worth = (1 - weights.diversity) * np.asarray([scores[number] for number in rest]) / total
+    rest = sorted(worth, key=lambda number: (-worth[number], number))
+    gain = (1 - diversity) * np.asarray([worth[number] for number in rest])
     directions = np.stack([vectors[number] for number in rest])
     overlap = np.zeros(len(rest))
     chosen: list[int] = []
     while len(chosen) < min(k, len(rest)):
         # The first of the best, which is the older of equals.
-        place = int(np.argmax(worth - weights.diversity * overlap))
+        place = int(np.argmax(gain - diversity * overlap))
         parts[rest[place]]["overlap"] = float(overlap[place])
         chosen.append(rest[place])
-        worth[place] = -np.inf
+        gain[place] = -np.inf
         overlap = np.maximum(overlap, directions @ directions[place])
     return chosen
 

@@ -89,6 +89,53 @@ def test_a_listing_can_be_narrowed(lab: Path, arguments: list[str], ids: list[st
     assert [row["id"] for row in json.loads(shown(lab, "list", "--json", *arguments))] == ids
 
 
+@pytest.mark.parametrize(
+    ("arguments", "ids"),
+    [
+        (["--kind", "written"], {"r-books"}),
+        (["--tag", "place"], {"r-coins"}),
+        (["--task", "toy/doors:train:2"], set()),
+        (["--status", "forgotten"], {"r-old"}),
+        (["--status", "all", "--after", "2020-01-02"], {"r-old", *TEXTS}),
+        (["--after", "2d"], set(TEXTS)),
+        (["--before", "2d", "--status", "all"], {"r-old"}),
+        (["--before", "2020-01-01", "--status", "all"], set()),
+        (["--source", "somebody", "--status", "all"], {"r-old"}),
+        (["--tier", "rule", "--status", "all"], {"r-old"}),
+        (["--namespace", "other"], {"r-other"}),
+    ],
+)
+def test_a_search_can_be_narrowed_and_so_can_a_listing(lab: Path, arguments: list[str], ids: set[str]) -> None:
+    with Lab.open(lab) as opened:
+        old = Reflection(
+            id="r-old", kind="note", env="toy/doors", task="toy/doors:train:1", text="An old rule.", tier="rule",
+            source="somebody", status="forgotten", created_at="2020-01-02T12:00:00+00:00",
+        )  # fmt: skip
+        opened.memory.remember([old])
+        opened.database.put_reflection(
+            old.model_copy(update={"id": "r-other", "namespace": "other", "status": "active"})
+        )
+    found = json.loads(shown(lab, "search", "coins and doors", "--json", *arguments))
+    assert {hit["id"] for hit in found} == ids
+    if "--status" in arguments or "--namespace" in arguments:
+        assert {row["id"] for row in json.loads(shown(lab, "list", "--json", *arguments))} == ids
+
+
+def test_another_namespace_is_as_if_it_were_empty(lab: Path, tmp_path: Path) -> None:
+    elsewhere = ["--namespace", "other"]
+    assert shown(lab, "search", "coins", *elsewhere) == "Nothing found.\n"
+    assert "agentlab run" in shown(lab, "list", *elsewhere)
+    assert shown(lab, "export", *elsewhere) == ""
+    for command in (["show", "r-coins"], ["pin", "r-coins"], ["edit", "r-coins", "mine"]):
+        result = memory(lab, *command, *elsewhere)
+        assert result.exit_code == 2
+        assert "No reflection has the id 'r-coins'" in result.stderr
+    config = (lab / "lab.toml").read_text()
+    (lab / "lab.toml").write_text(config.replace('namespace = ""', 'namespace = "other"'))
+    assert shown(lab, "search", "coins") == "Nothing found.\n"
+    assert "r-coins" in shown(lab, "search", "coins", "--namespace", "")
+
+
 def test_an_empty_listing_says_why_it_is_empty(lab: Path, tmp_path: Path) -> None:
     assert "Nothing fits" in shown(lab, "list", "--pinned")
     with Lab.open(tmp_path / "new", create=True, config=LabConfig(embedder="hashing")):
@@ -101,6 +148,8 @@ def test_search_finds_by_words_and_explains_score_source_and_use(lab: Path) -> N
     assert text.index("r-coins") < text.index("r-doors")
     for part in (
         "relevance",
+        "rrf",
+        "bm25",
         "recency",
         "importance",
         "ep-one (steps 0, 2)",
@@ -188,6 +237,8 @@ def test_export_writes_json_lines_to_a_file_or_to_stdout(lab: Path, tmp_path: Pa
         (["show", "r-coinz"], "did you mean 'r-coins'?"),
         (["forget", "r-"], "more than one"),
         (["list", "--env", "toy/dors"], "did you mean `toy/doors`?"),
+        (["list", "--after", "soon"], "'soon' is no moment; write a date (2026-11-01"),
+        (["search", "coin", "--before", "1e9999d"], "is no moment"),
     ],
 )
 def test_bad_input_is_one_line_with_the_remedy(lab: Path, arguments: list[str], part: str) -> None:

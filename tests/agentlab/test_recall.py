@@ -8,10 +8,11 @@ import pytest
 
 from agentlab.advice import AdviceBook, AdviceWeights
 from agentlab.arms import Arm, RecallConfig
+from agentlab.engines.random import RandomEngine
 from agentlab.lab import Lab
 from agentlab.play import EpisodeSpec
 from agentlab.policy import Policy
-from agentlab.recall import HINT_LIMIT, Recalled, Recaller, memory_block
+from agentlab.recall import Recalled, Recaller, counter
 from environments import Task
 from memory import Database, HashingEmbedder, ReflectionMemory
 from memory.records import Advice, Evidence, Reflection, now
@@ -60,9 +61,50 @@ def test_no_more_is_recalled_than_the_arm_asks_for(memory: ReflectionMemory) -> 
     assert recall(memory, RecallConfig()).hints == ""
 
 
-def test_the_memory_block_is_cut_to_a_length(memory: ReflectionMemory) -> None:
-    memory.remember([written("ex", "a long way " * 300)])
-    assert 0 < len(recall(memory, RecallConfig(exemplars=1)).hints) <= HINT_LIMIT
+EXAMPLE = "\n".join(["Example. Task: win", *(f"> step {number}" for number in range(200)), "> take coin"])
+
+
+def test_a_long_example_is_shortened_to_the_budget_in_its_middle(memory: ReflectionMemory) -> None:
+    memory.remember([written("ex", EXAMPLE)])
+    recalled = recall(memory, RecallConfig(exemplars=1))
+    assert 1100 < len(recalled.hints) <= 4 * RecallConfig().budget
+    lines = recalled.hints.splitlines()
+    assert (lines[0], lines[-1]) == ("Example. Task: win", "> take coin")
+    assert recalled.ids == ["ex"]
+
+
+def test_what_does_not_fit_into_the_block_is_not_recorded_as_recalled(memory: ReflectionMemory) -> None:
+    memory.remember([written("ex", "an example"), written("long", "a note " * 20, kind="grounded")])
+    memory.remember([written("short", "a short note", kind="written")])
+    recalled = recall(memory, RecallConfig(exemplars=1, text=2, budget=12))
+    assert recalled.hints == "an example\n- a short note"
+    assert recalled.ids == ["ex", "short"]
+    assert memory.database.recalls_of("long") == []
+
+
+def test_an_example_that_fills_the_block_leaves_no_room_for_notes(memory: ReflectionMemory) -> None:
+    memory.remember([written("ex", EXAMPLE), written("gr", kind="grounded")])
+    assert recall(memory, RecallConfig(exemplars=1, text=1, budget=8)).ids == ["ex"]
+
+
+def test_the_block_is_measured_by_the_tokenizer_of_the_engine(memory: ReflectionMemory) -> None:
+    class Wordy(RandomEngine):
+        def tokenize(self, text: str) -> list[str]:
+            return text.split()
+
+    assert counter(Wordy())("three little words") == 3  # type: ignore[arg-type]
+    assert counter(RandomEngine())("three little words") == 5
+    memory.remember([written("ex", "one two three\nfour five\nsix")])
+    recaller = Recaller(memory, "now", now(), count_tokens=counter(Wordy()))  # type: ignore[arg-type]
+    spec = spec_of(Arm("m", recall=RecallConfig(exemplars=1, budget=4)))
+    assert recaller.recall(spec, "Find the coin.", "").hints == "one two three\nsix"
+
+
+def test_a_recall_is_noted_with_the_environment_of_its_episode(memory: ReflectionMemory) -> None:
+    config = RecallConfig(exemplars=1)
+    memory.remember([written("ex"), of_trial("t0", arm=Arm("m", recall=config), lost=1)])
+    recall(memory, config)
+    assert {memory.database.recalls_of(id)[0].env for id in ("ex", "t0")} == {"toy/doors"}
 
 
 @pytest.mark.parametrize("split", ["dev", "test"])
@@ -225,11 +267,3 @@ def test_the_outcome_of_an_episode_is_noted_on_all_that_served_it(open_lab: Call
     lab.memory.remember([written("ex", created_at="2020-01-01T00:00:00+00:00")])
     lab.run("toy/doors", split="test", seeds=[0, 1], arm=Arm("m", recall=RecallConfig(exemplars=1)), trials=1)
     assert [found.won for found in lab.database.recalls_of("ex")] == [True, True]
-
-
-def test_what_does_not_fit_is_left_out_whole_and_a_long_example_keeps_its_task_and_its_end() -> None:
-    assert memory_block(["a" * 6, "b" * 6, "c" * 2], limit=10) == "aaaaaa\ncc"
-    example = "\n".join(["Example. Task: win", *(f"> step {number}" for number in range(40)), "> take coin"])
-    block = memory_block([example], limit=120)
-    assert len(block) <= 120
-    assert block.splitlines()[0] == "Example. Task: win" and block.splitlines()[-1] == "> take coin"
