@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from agentlab.errors import BadConfig, NotALab
+from agentlab.errors import BadConfig, NotALab, UnknownReflector
 
 FORMAT = 1
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def _reflector(name: str) -> str:
+    from agentlab.reflectors.registry import known
+
+    try:
+        return known(name)
+    except UnknownReflector as error:
+        raise ValueError(str(error)) from None
 
 
 class LabConfig(BaseModel):
@@ -31,7 +40,10 @@ class LabConfig(BaseModel):
         recall_text: reflections whose text enters the prompt of an arm with memory. Small models do not profit.
         recall_exemplars: recalled successes that enter the prompt of the base with memory.
         namespace: whose memory this lab plays with; what belongs to another namespace is as if it were not there.
-        reflectors: who reflects on an episode: `grounded`, `exemplar`, `written` (for models that can write).
+        reflectors: who reflects on an episode: names of `agentlab.reflectors.registry`; all but `grounded` and
+            `exemplar` are for models that can write.
+        critic: a second model that criticises and judges where a reflector has a part for one (`critique`, `debate`):
+            named as `model` is; empty: the lab's own model plays all parts.
         seed: of all chance in playing; a round has its own (`RoundConfig.seed`).
     """
 
@@ -48,7 +60,8 @@ class LabConfig(BaseModel):
     recall_text: int = Field(0, ge=0, le=10)
     recall_exemplars: int = Field(1, ge=0, le=5)
     namespace: str = Field("", max_length=100)
-    reflectors: list[Literal["grounded", "exemplar", "written"]] = ["grounded", "exemplar"]
+    reflectors: list[Annotated[str, AfterValidator(_reflector)]] = ["grounded", "exemplar"]
+    critic: str = ""
     seed: int = 0
 
 

@@ -45,3 +45,7 @@ class Stopped(AgentLabError):
 
 class MissingPackage(AgentLabError):
     """A package that only some work needs is not installed."""
+
+
+class UnknownReflector(AgentLabError):
+    """No reflector has this name."""

@@ -88,6 +88,8 @@ class Lab:
             config = config or LabConfig()
             if engine is None:
                 config = config.model_copy(update={"model": hub.lasting_name(config.model)})
+            if config.critic:
+                config = config.model_copy(update={"critic": hub.lasting_name(config.critic)})
             if config.embedder != "hashing":
                 config = config.model_copy(update={"embedder": hub.lasting_name(config.embedder)})
             path.mkdir(parents=True, exist_ok=True)
@@ -190,15 +192,7 @@ class Lab:
     def engine(self, adapter: str | None = None) -> Engine:
         """The engine of this lab, serving `adapter` (an id; None: the base). It is loaded once."""
         if self._engine is None:
-            from agentlab.engines.transformers import TransformersEngine
-
-            self._engine = TransformersEngine(
-                self.model_folder,
-                name=self.config.model,
-                dtype=self.config.dtype,
-                context=self.config.context,
-                threads=self.threads,
-            )
+            self._engine = self._load(self.config.model, self.model_folder)
         if adapter != self._engine.adapter:
             if adapter is None:
                 self._engine.use(None)
@@ -206,6 +200,19 @@ class Lab:
                 record = self.adapters.get(adapter)
                 self._engine.use(record.id, self.adapters.folder_of(record.id, self._fingerprint))
         return self._engine
+
+    @cached_property
+    def critic(self) -> Engine | None:
+        """The second engine, for reflectors that have a part for one; None if the settings name none."""
+        name = self.config.critic
+        return self._load(name, hub.resolve(name, say=self.progress.say)) if name else None
+
+    def _load(self, name: str, folder: Path) -> Engine:
+        from agentlab.engines.transformers import TransformersEngine
+
+        return TransformersEngine(
+            folder, name=name, dtype=self.config.dtype, context=self.config.context, threads=self.threads
+        )
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -254,14 +261,15 @@ class Lab:
     # -- work ----------------------------------------------------------------------------------------------------------
 
     def rollout(
-        self, run: str, arm: Arm, *, reflectors: Sequence[Reflector] | None = None, seed: int | None = None
+        self, run: str, arm: Arm, *, reflectors: Sequence[str | Reflector] | None = None, seed: int | None = None
     ) -> Rollout:
-        """A rollout of this lab for an arm, with its engine, memory and checkpoints. Close it after use."""
+        """A rollout of this lab for an arm, with its engine, memory and checkpoints. Close it after use.
+
+        Raises UnknownReflector for a name that no reflector has.
+        """
         from agentlab.engines.random import RandomEngine
         from agentlab.recall import Recaller, counter
-        from agentlab.reflectors.exemplar import ExemplarReflector
-        from agentlab.reflectors.grounded import GroundedReflector
-        from agentlab.reflectors.written import WrittenReflector
+        from agentlab.reflectors.registry import build
         from agentlab.rollout import Rollout
         from memory.records import now
 
@@ -270,11 +278,6 @@ class Lab:
             begun = self.database.journal_get("run", run) or {"at": now()}
             self.database.journal_put("run", run, begun)
         engine = RandomEngine() if arm.engine == "random" else self.engine(arm.adapter)
-        if reflectors is None:
-            known = {"grounded": GroundedReflector, "exemplar": ExemplarReflector}
-            reflectors = [
-                WrittenReflector(engine) if name == "written" else known[name]() for name in self.config.reflectors
-            ]
         recaller = None
         if arm.recall is not None:
             recaller = Recaller(self.memory, run, begun["at"], count_tokens=counter(engine))
@@ -284,7 +287,7 @@ class Lab:
             engine,
             memory=self.memory if arm.recall is not None else None,
             recaller=recaller,
-            reflectors=reflectors,
+            reflectors=build(self.config.reflectors if reflectors is None else reflectors, engine, lambda: self.critic),
             checkpointer=self.checkpointer,
             concurrency=self.config.concurrency,
             seed=self.config.seed if seed is None else seed,
@@ -299,17 +302,19 @@ class Lab:
         trials: int = 3,
         arm: str | Arm = "base + memory",
         name: str | None = None,
-        reflectors: Sequence[Reflector] | None = None,
+        reflectors: Sequence[str | Reflector] | None = None,
     ) -> list[TaskResult]:
         """Play tasks; what is lived and learned stays in the lab. The same call again goes on where it stopped.
 
-        A run recalls what was known when it first began. Without a `name` it has one that follows from its games and
-        its arm, so that other games are another run, which recalls what this one taught.
+        A run recalls what was known when it first began. Without a `name` it has one that follows from its games, its
+        arm and the reflectors asked for, so that other games are another run, which recalls what this one taught.
+        `reflectors` are names (see `agentlab.reflectors.registry`) or one's own; by default those of the settings.
         """
         chosen = self.arm(arm) if isinstance(arm, str) else arm
         tasks = make_tasks(envs, split, seeds)
         if name is None:
-            name = content_id(f"run-{split}", chosen.identity, *(task.id for task in tasks))
+            who = [one if isinstance(one, str) else one.name for one in reflectors or ()]
+            name = content_id(f"run-{split}", chosen.identity, *(task.id for task in tasks), *who)
             self._tell_what_is_known(name)
         rollout = self.rollout(name, chosen, reflectors=reflectors)
         stage = f"{chosen.name}, {split}"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agentlab.advice import AdviceBook, AdviceWeights
 from agentlab.arms import RecallConfig
+from agentlab.reflectors.registry import TEXT_KINDS
 from agentlab.strength import EXPLORE, Strength, note
 from agentlab.wording import carried
 from memory import block
@@ -181,7 +182,7 @@ class Recaller:
         left = config.budget
         wanted: list[tuple[int, Face, list[str], str]] = [
             (config.exemplars, "exemplar", ["exemplar"], ""),
-            (config.text, "text", ["grounded", "written"], "- "),
+            (config.text, "text", TEXT_KINDS, "- "),
         ]
         for count, face, kinds, mark in wanted:
             if not count or left <= 0:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentlab.arms import BASE, Arm
 from agentlab.collect import collect_model, collect_random
 from agentlab.errors import AgentLabError
-from memory.records import Episode, now
+from memory.records import Episode, Status, now
 from trainers.gate import GateConfig
 from trainers.selection import SelectionConfig
 
@@ -180,7 +180,7 @@ def _select(state: RoundState, runtime: Any) -> RoundState:
     lab: Lab = runtime.context
     report = _load(lab, state["round"])
     config = report.config
-    chosen = survey(_successes(lab, config.envs), config.selection, config.seed, held_out=_held_out(lab, config))
+    chosen = survey(_successes(lab, config), config.selection, config.seed, held_out=_held_out(lab, config))
     report.left_out = chosen.left_out
     engine: Any = lab.engine()
     examples, episodes = [], []
@@ -215,7 +215,7 @@ def _select(state: RoundState, runtime: Any) -> RoundState:
     lineage = job.Lineage(
         round=report.id,
         parent=report.incumbent,
-        episodes=[episode.id for episode in episodes],
+        episodes=[episode.relabelled_from or episode.id for episode in episodes],
         seeds=[config.seed],
         code_version=_version(),
     )
@@ -366,10 +366,20 @@ def _held_out_play(lab: Lab, report: RoundReport, arm: Arm, tasks: list[Task]) -
     return {result.task.id: result.won_within(1) for result in results}
 
 
-def _successes(lab: Lab, envs: list[str]) -> list[Episode]:
-    """All won episodes of the train fold that the lab has of these environments."""
-    rows = [row for env in envs for row in lab.database.episodes(env=env, split="train", status="won")]
-    return lab.database.load_episodes([row.id for row in rows])
+def _successes(lab: Lab, config: RoundConfig) -> list[Episode]:
+    """All won episodes of the train fold that the lab has, and failures relabelled in hindsight where those are asked
+    for. The latter are made here and never stored, so that nothing takes them for wins."""
+
+    def of(status: Status) -> list[Episode]:
+        rows = [row for env in config.envs for row in lab.database.episodes(env=env, split="train", status=status)]
+        return lab.database.load_episodes([row.id for row in rows])
+
+    if not config.selection.hindsight:
+        return of("won")
+    from agentlab.reflectors.hindsight import HindsightReflector
+
+    relabel = HindsightReflector().relabel
+    return [*of("won"), *(made for episode in [*of("lost"), *of("truncated")] for made in relabel(episode))]
 
 
 def _held_out(lab: Lab, config: RoundConfig) -> list[tuple[str, str]]:

@@ -71,7 +71,8 @@ class Episode(Record):
     `token_ids` is the whole sequence the model saw and chose; `action_spans` are the half-open ranges in it that the
     agent chose. Both are empty for policies without a model. `recalled` names the reflections that served it, `hints`
     is the memory block that stood in the prompt, `strength` what advice was multiplied by. `is_oracle` says that the
-    feedback between trials came from the environment's own score.
+    feedback between trials came from the environment's own score. An episode with `relabelled_from` was made from that
+    one in hindsight: it is won by a goal that it did reach, which was not its task, so it is no success of the agent.
     """
 
     id: str
@@ -96,6 +97,7 @@ class Episode(Record):
     token_ids: list[int] = Field(default_factory=list)
     action_spans: list[tuple[int, int]] = Field(default_factory=list)
     minimised_from: str | None = None
+    relabelled_from: str | None = None
     error: str | None = None
     started_at: str = Field(default_factory=now)
     seconds: float = 0.0

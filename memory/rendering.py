@@ -12,6 +12,8 @@ The transcript is append-only, so that a key/value cache lives as long as the ep
     >
 
 It is made of segments, each tokenised by itself; therefore the tokens of a prefix never depend on what follows.
+
+A model that writes about an episode, rather than playing it, reads a `report`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from memory.records import Episode
+from memory.records import Episode, Step
 
 
 class Segment(NamedTuple):
@@ -47,6 +49,9 @@ def action(command: str) -> str:
 
 LINE_END = "\n"
 
+REPORT_STEPS = 15  # the last steps matter most
+REPORT_WIDTH = 200  # characters of each text that the environment said
+
 
 def segments(episode: Episode, *, with_hints: bool = True) -> Iterator[Segment]:
     """The transcript of `episode`, with or without the memory block that stood in its prompt."""
@@ -55,3 +60,30 @@ def segments(episode: Episode, *, with_hints: bool = True) -> Iterator[Segment]:
         yield Segment(turn(step.observation), False)
         yield Segment(action(step.action), True)
         yield Segment(LINE_END, True)
+
+
+def reported(episode: Episode) -> list[Step]:
+    """The steps that a report shows."""
+    return episode.steps[-REPORT_STEPS:]
+
+
+def report(episode: Episode, *, outcome: bool) -> str:
+    """What happened in `episode`, for a model that writes about it: the task and the last steps, by their indices.
+
+    The memory block is left out, or memories would breed memories. What the environment said is quoted. `outcome` adds
+    how it ended, which only the environment knows.
+    """
+    steps = reported(episode)
+    lines = [f"Task: {' '.join(episode.goal.split())}"]
+    for at, step in enumerate(steps):
+        if at == 0:
+            lines.append(quoted(step.observation[:REPORT_WIDTH]))
+        lines += [f"[{step.index}] >{action(step.action)}", quoted(step.result[:REPORT_WIDTH])]
+    if outcome:
+        lines.append(f"Result: {episode.status}, score {episode.score:.2f}.")
+    return "\n".join(lines)
+
+
+def quoted(text: str) -> str:
+    """`text` as somebody's words: each line behind a bar, so that none can pass for a part of the prompt."""
+    return "\n".join(f"| {line.strip()}" for line in text.strip().splitlines() or [""])

@@ -25,6 +25,7 @@ class SelectionConfig(BaseModel):
     cap_per_task: at most this many episodes of one task (ReST-EM uses 10).
     cap_per_env: at most this many episodes of one environment; None for all.
     max_trial: episodes won later than in this trial are left out; None for all.
+    hindsight: take episodes that were relabelled in hindsight (`Episode.relabelled_from`), after those that were won.
     balance: weigh episodes so that every environment has the same total weight; otherwise every episode weighs 1.
     """
 
@@ -33,6 +34,7 @@ class SelectionConfig(BaseModel):
     cap_per_task: int = Field(2, ge=1)
     cap_per_env: int | None = Field(30, ge=1)
     max_trial: int | None = Field(None, ge=0)
+    hindsight: bool = False
     balance: bool = False
 
 
@@ -80,7 +82,9 @@ def survey(
     forbidden = {(goal.strip(), observation.strip()) for goal, observation in held_out}
 
     candidates = []
-    for episode in sorted(pool.values(), key=lambda e: (e.env, e.trial, _draw(seed, e.id), e.id)):
+    for episode in sorted(
+        pool.values(), key=lambda e: (e.env, e.relabelled_from is not None, e.trial, _draw(seed, e.id), e.id)
+    ):
         reason = _refusal(episode, config, replaced, forbidden)
         if reason:
             left_out[reason] += 1
@@ -122,13 +126,23 @@ def _refusal(episode: Episode, config: SelectionConfig, replaced: set[str | None
         return "errored" if episode.status == "errored" else "not won"
     if not episode.steps:
         return "no actions"
+    if episode.relabelled_from is not None and not config.hindsight:
+        return "relabelled"
     if episode.id in replaced:
         return "minimised"
     if config.max_trial is not None and episode.trial > config.max_trial:
         return "won too late"
-    if start_of(episode) in forbidden:
+    if _begins_like(episode, forbidden):
         return "begins like a held-out game"
     return None
+
+
+def _begins_like(episode: Episode, forbidden: set[Start]) -> bool:
+    """A relabelled episode has a goal of its own, so there what the game looks like decides."""
+    goal, observation = start_of(episode)
+    if episode.relabelled_from is None:
+        return (goal, observation) in forbidden
+    return any(observation == held_out for _, held_out in forbidden)
 
 
 def _draw(seed: int, episode_id: str) -> str:

@@ -41,6 +41,10 @@ def run(
     seeds: Seeds = "0-9",
     trials: Annotated[int, typer.Option("--trials", min=1, help="Tries at each game, until it is won.")] = 3,
     arm: Annotated[str, typer.Option("--arm", help=f"How to play: {ARMS}")] = "base + memory",
+    reflectors: Annotated[
+        str | None,
+        typer.Option("--reflectors", help="Who reflects, such as grounded,critique; by default as lab.toml says."),
+    ] = None,
     name: Name = None,
     model: Model = None,
     lab: LabFolder = DEFAULT_LAB,
@@ -52,10 +56,12 @@ def run(
     """
     from agentlab.evaluation import Table, row
     from agentlab.lab import make_tasks
+    from agentlab.reflectors.registry import known
 
     tasks = make_tasks(envs, split, parsed(seeds))
+    who = None if reflectors is None else [known(one.strip()) for one in reflectors.split(",")]
     with progress() as bars, workplace(lab, model, bars) as here:
-        results = here.run(envs, split=split, seeds=parsed(seeds), trials=trials, arm=arm, name=name)
+        results = here.run(envs, split=split, seeds=parsed(seeds), trials=trials, arm=arm, name=name, reflectors=who)
     if json:
         output.as_json([output.row_of(result) for result in results])
         return

@@ -12,8 +12,12 @@ from memory.records import Advice, Episode, Evidence, Reflection, content_id
 class Reflector(Protocol):
     """Reads a trajectory, writes reflections.
 
-    `name` becomes the reflections' `kind`. A reflector sees the episode only: never text that a recall put into its
-    prompt (`Episode.hints`), or memories would breed memories (mem0's audit, see the README's reading list).
+    `name` becomes the reflections' `kind`. One that judges by itself rather than by the environment's score says so in
+    its reflections (`oracle`; those that ship have an attribute of that name): intrinsic self-correction and correction
+    by an oracle are not to be mixed up (Huang et al. 2024).
+
+    A reflector sees the episode only: never text that a recall put into its prompt (`Episode.hints`), or memories would
+    breed memories (mem0's audit, see the README's reading list).
     """
 
     name: str
@@ -32,19 +36,26 @@ def reflection_of(
     advice: Sequence[Advice] = (),
     importance: float = 0.5,
     tags: Sequence[str] = (),
+    oracle: bool = True,
+    goal: str | None = None,
 ) -> Reflection:
-    """A reflection on `episode` with its evidence; its id follows from the episode and the kind alone."""
+    """A reflection on `episode` with its evidence; its id follows from the episode, the kind and the goal alone.
+
+    `oracle` says that what it rests on came from the environment and not from a model's judgement. `goal` is what it
+    is about, where that is not the episode's own.
+    """
+    about = () if goal is None else (goal,)
     return Reflection(
-        id=content_id("r", episode.id, kind),
+        id=content_id("r", episode.id, kind, *about),
         kind=kind,
         env=episode.env,
         task=episode.task_id,
-        goal=episode.goal,
+        goal=episode.goal if goal is None else goal,
         text=text,
         advice=list(advice),
         evidence=[Evidence(episode=episode.id, steps=sorted(set(steps)))],
         importance=importance,
         tags=[episode.status, f"arm:{episode.arm}", *tags],
-        oracle=episode.is_oracle,
+        oracle=oracle and episode.is_oracle,
         run=episode.run,
     )

@@ -22,6 +22,7 @@ class ExemplarReflector:
     """
 
     name = "exemplar"
+    oracle = True
 
     def __init__(self, minimise: Callable[[Episode], Episode] | None = None) -> None:
         self.minimise = minimise

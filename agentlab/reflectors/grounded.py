@@ -7,6 +7,7 @@ which steps led to the loss; and files all of it as advice on actions in states.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from agentlab.advice import facts_of
 from agentlab.reflectors.base import reflection_of
@@ -19,6 +20,7 @@ class GroundedReflector:
     """Reads facts off a finished episode. Every sentence can be checked against the steps it names."""
 
     name = "grounded"
+    oracle = True
 
     def reflect(self, episode: Episode) -> list[Reflection]:
         if episode.status == "errored" or not episode.steps:
@@ -45,8 +47,8 @@ class GroundedReflector:
         ]
 
 
-def _quote(steps: list[Step], limit: int = 6) -> str:
-    """Distinct actions in order, quoted."""
+def quote(steps: Sequence[Step], limit: int = 6) -> str:
+    """The distinct actions of `steps` in order, quoted; at most `limit` of them."""
     actions = list(dict.fromkeys(step.action for step in steps))
     more = f" and {len(actions) - limit} more" if len(actions) > limit else ""
     return ", ".join(f"'{action}'" for action in actions[:limit]) + more
@@ -55,9 +57,9 @@ def _quote(steps: list[Step], limit: int = 6) -> str:
 def _gains(episode: Episode) -> tuple[str, list[int]]:
     steps = [step for step in episode.steps if step.reward > 0]
     worse = [step for step in episode.steps if step.reward < 0]
-    text = f"What raised the score: {_quote(steps)}." if steps else "Nothing raised the score."
+    text = f"What raised the score: {quote(steps)}." if steps else "Nothing raised the score."
     if worse:
-        text += f" What lowered it: {_quote(worse)}."
+        text += f" What lowered it: {quote(worse)}."
     return text, [step.index for step in [*steps, *worse]]
 
 
@@ -76,21 +78,21 @@ def _found(episode: Episode) -> tuple[str, list[int]]:
 
 def _no_effect(episode: Episode) -> tuple[str, list[int]]:
     steps = [step for step in episode.steps if step.state == step.next_state and step.reward == 0]
-    return (f"What changed nothing: {_quote(steps)}.", [step.index for step in steps]) if steps else ("", [])
+    return (f"What changed nothing: {quote(steps)}.", [step.index for step in steps]) if steps else ("", [])
 
 
 def _loops(episode: Episode) -> tuple[str, list[int]]:
     counts = Counter((step.state, step.action) for step in episode.steps)
     looped = {pair for pair, count in counts.items() if count >= LOOP_LENGTH}
     steps = [step for step in episode.steps if (step.state, step.action) in looped]
-    return (f"Went in circles with {_quote(steps)}.", [step.index for step in steps]) if steps else ("", [])
+    return (f"Went in circles with {quote(steps)}.", [step.index for step in steps]) if steps else ("", [])
 
 
 def _loss(episode: Episode) -> tuple[str, list[int]]:
     if episode.status != "lost":
         return "", []
     last = episode.steps[-3:]
-    return f"The steps that led to the loss: {_quote(last)}.", [step.index for step in last]
+    return f"The steps that led to the loss: {quote(last)}.", [step.index for step in last]
 
 
 def _importance(episode: Episode) -> float:

@@ -1,63 +1,104 @@
-"""The written reflector: the model writes the lesson (Shinn et al. 2023, Reflexion), validated and never trusted."""
+"""Reflections that a model writes; the plain one is a lesson after a failure (Shinn et al. 2023, Reflexion)."""
 
 from __future__ import annotations
 
-import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from agentlab.engines.base import Engine
-from agentlab.reflectors.base import reflection_of
+from agentlab.reflectors.base import Reflector, reflection_of
+from agentlab.reflectors.grounded import GroundedReflector
+from agentlab.reflectors.writing import TEXT_LIMIT, Writer
+from memory import rendering
 from memory.records import Episode, Reflection
 
-PROMPT = """You played a text game and did not succeed.
-Task: {goal}
-What you did:
-{log}
-Result: {outcome}, score {score:.2f}.
-In one or two sentences, say what to do differently next time.
-"""
-STEP_LIMIT = 15  # the last steps matter most
-TEXT_LIMIT = 400  # characters of a written reflection
+OPENING = "This is what a player did in a text game. Lines behind a bar are what the game said."
+LESSON = "In one or two sentences, say what to do differently next time."
+GROUNDED = GroundedReflector()
 
 
-class WrittenReflector:
-    """Has the engine write a lesson after a failure.
+@dataclass(frozen=True)
+class Lesson:
+    """What a writing reflector came to. `steps` are the indices that show it; None: all that the model was shown."""
 
-    The prompt quotes actions and observations as data, without the memory block that stood in the episode's prompt.
-    Answers that are empty or merely repeat the prompt are dropped.
+    text: str
+    steps: Sequence[int] | None = None
+    tags: Sequence[str] = ()
+
+
+class WritingReflector(ABC):
+    """Has an engine write a lesson. A subclass says how in `lesson`.
+
+    Every prompt quotes the transcript and all texts of models as data, without the memory block that stood in the
+    episode's prompt; every answer goes through `writing.usable`.
+
+    `oracle` says whose feedback it is. True: the environment's; the prompt tells the outcome, and only failures are
+    reflected on. False: the model's own judgement (intrinsic); neither the outcome nor the score is told or looked
+    at, so every finished episode is reflected on, since picking the failures would take the oracle.
+
+    Where the engine cannot write or gives nothing usable, `fallback` reflects instead (None: nobody does). What it
+    writes bears its own kind and its own `oracle`.
     """
 
-    name = "written"
+    name: str
+    oracle: bool = True
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, *, oracle: bool | None = None, fallback: Reflector | None = GROUNDED) -> None:
+        self.writer = Writer(engine)
+        self.fallback = fallback
+        if oracle is not None:
+            self.oracle = oracle
+
+    @abstractmethod
+    def lesson(self, episode: Episode) -> Lesson | None:
+        """The lesson of `episode`, or None where nothing usable was written."""
 
     def reflect(self, episode: Episode) -> list[Reflection]:
-        if episode.won or episode.status == "errored" or not episode.steps or not self.engine.can_write:
+        if episode.status == "errored" or not episode.steps or (self.oracle and episode.won):
             return []
-        steps = episode.steps[-STEP_LIMIT:]
-        log = "\n".join(f"> {step.action}\n{step.result.strip()[:200]}" for step in steps)
-        prompt = PROMPT.format(goal=episode.goal, log=log, outcome=episode.status, score=episode.score)
-        text = clean(self.engine.generate(prompt, max_tokens=80))
-        if not text or text.lower() in prompt.lower():
-            return []
+        lesson = self.lesson(episode)
+        if lesson is None:
+            return self.fall_back(episode)
+        shown = [step.index for step in rendering.reported(episode)]
         return [
             reflection_of(
                 episode,
                 kind=self.name,
-                text=text,
-                steps=[step.index for step in steps],
-                importance=0.5,
-                tags=[f"by:{self.engine.name}"],
+                text=lesson.text,
+                steps=shown if lesson.steps is None else lesson.steps,
+                tags=[f"by:{self.writer.name}", *lesson.tags],
+                oracle=self.oracle,
             )
         ]
 
+    def fall_back(self, episode: Episode) -> list[Reflection]:
+        """What is remembered where nothing was written."""
+        return self.fallback.reflect(episode) if self.fallback is not None else []
 
-def clean(text: str) -> str:
-    """One paragraph of printable text, cut at a sentence's end, within the limit; chat markers are removed."""
-    text = re.sub(r"<\|[^|>]*\|>", " ", text)
-    text = "".join(character if character.isprintable() else " " for character in text)
-    text = re.sub(r"\s+", " ", text).strip().strip('"').strip()
-    if len(text) <= TEXT_LIMIT:
-        return text
-    end = text.rfind(". ", 0, TEXT_LIMIT)
-    return text[: end + 1] if end > 0 else text[:TEXT_LIMIT].rsplit(" ", 1)[0]
+    def ask(
+        self,
+        episode: Episode,
+        question: str,
+        *said: tuple[str, str],
+        writer: Writer | None = None,
+        limit: int = TEXT_LIMIT,
+    ) -> str:
+        """A usable answer (or an empty one) to a `prompt`. It may repeat what was said, but not the transcript."""
+        prompt = self.prompt(episode, question, *said)
+        return (writer or self.writer).write(prompt, limit=limit, unlike=self.prompt(episode, question))
+
+    def prompt(self, episode: Episode, question: str, *said: tuple[str, str]) -> str:
+        """The transcript, what was `said` about it so far (who or what, and the words), and the question."""
+        quotes = [f"{who}:\n{rendering.quoted(words)}" for who, words in said]
+        return "\n".join([OPENING, rendering.report(episode, outcome=self.oracle), *quotes, question]) + "\n"
+
+
+class WrittenReflector(WritingReflector):
+    """Has the engine write a lesson after a failure, in one go."""
+
+    name = "written"
+
+    def lesson(self, episode: Episode) -> Lesson | None:
+        text = self.ask(episode, LESSON)
+        return Lesson(text) if text else None

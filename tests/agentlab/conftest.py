@@ -13,6 +13,7 @@ from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
 from agentlab.progress import Progress
 from environments import Task
+from memory.records import Episode, Step
 
 
 def reads_notes(transcript: str, command: str) -> float:
@@ -37,6 +38,35 @@ def task() -> Callable[..., Task]:
 
     def made(seed: int = 0, split: str = "train", env: str = "toy/doors") -> Task:
         return Task(env=env, split=split, seed=seed)  # type: ignore[arg-type]
+
+    return made
+
+
+@pytest.fixture
+def step() -> Callable[..., Step]:
+    """Makes a step that leads from one room to the next; `values` say what is otherwise."""
+
+    def made(index: int, action: str, **values: Any) -> Step:
+        usual: dict[str, Any] = {
+            "observation": f"Observation {index}.",
+            "state": f"You are in room {index}. Dark.",
+            "admissible": [action],
+            "result": f"Observation {index + 1}.",
+            "next_state": f"You are in room {index + 1}. Dark.",
+        }
+        return Step(index=index, action=action, **{**usual, **values})
+
+    return made
+
+
+@pytest.fixture
+def lived() -> Callable[..., Episode]:
+    """Makes an episode of these steps, by default a lost one."""
+
+    def made(*steps: Step, status: str = "lost", **values: Any) -> Episode:
+        usual: dict[str, Any] = {"goal": "Find the coin.", "arm": "m", "run": "r", "score": 0.0}
+        origin: dict[str, Any] = {"id": "ep-1", "env": "toy/doors", "split": "train", "seed": 3}
+        return Episode(**{**origin, **usual, **values}, steps=list(steps), status=status)  # type: ignore[arg-type]
 
     return made
 

@@ -17,7 +17,9 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_what_is_written_is_read_again(file: Path) -> None:
-    config = LabConfig(model="my/model", concurrency=7, recency=0.25, reflectors=["written"], seed=3)
+    config = LabConfig(
+        model="my/model", concurrency=7, recency=0.25, reflectors=["written", "debate"], critic="my/judge", seed=3
+    )
     write_config(file, config)
     assert read_config(file) == config
     assert [path.name for path in file.parent.iterdir()] == ["lab.toml"]
@@ -47,7 +49,10 @@ def test_a_newer_format_is_refused_before_its_settings_are_judged(file: Path) ->
         ("threads = -1", "threads: Input should be greater than or equal to 0"),
         ("treads = 1", "treads: Extra inputs are not permitted"),
         ('dtype = "int8"', "dtype: "),
-        ('reflectors = ["mine"]', "reflectors.0: "),
+        (
+            'reflectors = ["grounded", "writen"]',
+            "reflectors.1: Value error, No reflector is called `writen`; did you mean",
+        ),
         ("context = 1", "context: "),
         ("threads = ", "not valid TOML"),
         ("\\x00", "not valid TOML"),

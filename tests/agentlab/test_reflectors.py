@@ -11,7 +11,7 @@ from agentlab.minimise import refine
 from agentlab.reflectors.base import Reflector, reflection_of
 from agentlab.reflectors.exemplar import OBSERVATION_LIMIT, ExemplarReflector
 from agentlab.reflectors.grounded import GroundedReflector
-from agentlab.reflectors.written import TEXT_LIMIT, WrittenReflector, clean
+from agentlab.reflectors.written import WrittenReflector
 from environments import Task, make
 from memory.records import Episode, Reflection, Step
 
@@ -120,6 +120,7 @@ def test_a_win_teaches_most(status: str, score: float, importance: float) -> Non
 
 def test_nothing_is_drawn_from_errors_or_from_nothing() -> None:
     written = WrittenReflector(ScriptedEngine({}, answers=["Be careful."]))
+    assert [one.oracle for one in (GroundedReflector, ExemplarReflector, WrittenReflector)] == [True] * 3
     for reflector in (GroundedReflector(), ExemplarReflector(), written):
         assert reflector.reflect(episode(step(0, "go"), status="errored")) == []
         assert reflector.reflect(episode()) == []
@@ -153,7 +154,7 @@ def test_the_model_is_asked_after_a_failure_about_the_last_steps() -> None:
     steps = [step(at, f"go {at}") for at in range(20)]
     made = only(WrittenReflector(engine).reflect(episode(*steps, score=0.25, hints="SECRET HINT")))
     (prompt,) = engine.prompts
-    assert "> go 5\n" in prompt and "> go 4\n" not in prompt
+    assert "[5] > go 5\n" in prompt and "> go 4\n" not in prompt
     assert "Task: Find the coin." in prompt and "score 0.25" in prompt
     assert "SECRET" not in prompt
     assert made.text == "Read the note before you open a door."
@@ -161,30 +162,31 @@ def test_the_model_is_asked_after_a_failure_about_the_last_steps() -> None:
     assert made.tags[-1] == "by:scripted"
 
 
-def test_a_success_needs_no_lesson_and_some_engines_cannot_write() -> None:
+def test_a_success_needs_no_lesson() -> None:
     engine = ScriptedEngine({}, answers=["Well done."])
     assert WrittenReflector(engine).reflect(episode(step(0, "go"), status="won")) == []
-    assert WrittenReflector(RandomEngine()).reflect(episode(step(0, "go"))) == []
     assert engine.prompts == []
 
 
-@pytest.mark.parametrize("answer", ["", "   \n", "<|im_end|>", "task: find the coin."])
-def test_an_answer_that_says_nothing_is_dropped(answer: str) -> None:
-    assert WrittenReflector(ScriptedEngine({}, answers=[answer])).reflect(episode(step(0, "go"))) == []
+@pytest.mark.parametrize("answer", ["", "   \n", "<|im_end|>", "task: find the coin.", "go go go go go go"])
+def test_where_nothing_usable_is_written_the_facts_are_remembered(answer: str) -> None:
+    failed = episode(step(0, "go"))
+    (grounded,) = GroundedReflector().reflect(failed)
+    for engine in (ScriptedEngine({}, answers=[answer]), RandomEngine()):
+        (made,) = WrittenReflector(engine).reflect(failed)
+        assert (made.id, made.kind, made.text) == (grounded.id, "grounded", grounded.text)
+        assert WrittenReflector(engine, fallback=None).reflect(failed) == []
 
 
-@pytest.mark.parametrize(
-    ("raw", "cleaned"),
-    [
-        (' "Look  around.\n\nThen go."<|im_end|> ', "Look around. Then go."),
-        ("bad \x1b[31mred\x07 text", "bad [31mred text"),
-        ("one. " * 100 + "cut", "one. " * 79 + "one."),
-        ("word " * 100, ("word " * 80).strip()),
-    ],
-)
-def test_what_a_model_writes_becomes_one_short_printable_paragraph(raw: str, cleaned: str) -> None:
-    assert clean(raw) == cleaned
-    assert len(clean(raw)) <= TEXT_LIMIT
+def test_a_lesson_may_be_asked_for_without_telling_how_the_game_ended() -> None:
+    engine = ScriptedEngine({}, answers=["Read the note first."])
+    [lost], [won] = (
+        WrittenReflector(engine, oracle=False).reflect(episode(step(0, "go"), status=status, score=score))
+        for status, score in (("lost", 0.25), ("won", 1.0))
+    )
+    assert engine.prompts[0] == engine.prompts[1]
+    assert "lost" not in engine.prompts[0] and "0.25" not in engine.prompts[0]
+    assert lost.oracle is won.oracle is False
 
 
 def test_an_exemplar_is_minimised_in_the_environment_of_its_episode() -> None:

@@ -41,6 +41,26 @@ def test_what_must_not_be_trained_on_is_left_out_and_counted(
     assert result.left_out == {reason: 1}
 
 
+def test_what_was_relabelled_in_hindsight_is_taken_only_when_asked_for_and_after_real_wins(
+    make_episode: MakeEpisode,
+) -> None:
+    pool = [
+        make_episode("made", relabelled_from="failed", actions=("north",), goal="Go north."),
+        make_episode("real", trial=5),
+    ]
+    assert ids(pool) == ["real"]
+    assert survey(pool, SelectionConfig(), 0).left_out == {"relabelled": 1}
+    assert ids(pool, SelectionConfig(hindsight=True)) == ["real", "made"]
+    assert ids(pool, SelectionConfig(hindsight=True, cap_per_task=1)) == ["real"]
+
+
+def test_a_new_goal_does_not_hide_that_a_game_begins_like_a_held_out_one(make_episode: MakeEpisode) -> None:
+    made = make_episode("made", relabelled_from="failed", goal="Go north.")
+    config = SelectionConfig(hindsight=True)
+    assert ids([made], config, held_out=[("Find the coin.", "A room.")]) == []
+    assert ids([made], config, held_out=[("Find the coin.", "A hall.")]) == ["made"]
+
+
 def test_the_lowest_trial_of_a_task_is_preferred(make_episode: MakeEpisode) -> None:
     episodes = [make_episode(f"t{trial}", actions=(f"go {trial}",), trial=trial) for trial in (3, 1, 2)]
     assert ids(episodes, SelectionConfig(cap_per_task=1)) == ["t1"]

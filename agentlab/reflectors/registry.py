@@ -1,0 +1,77 @@
+"""Reflectors by name, as they stand in `lab.toml`, on the command line and in `Lab.run`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from agentlab.engines.base import Engine
+from agentlab.errors import UnknownReflector
+from agentlab.reflectors import renze
+from agentlab.reflectors.base import Reflector
+from agentlab.reflectors.confidence import ConfidenceReflector
+from agentlab.reflectors.contrast import ContrastReflector
+from agentlab.reflectors.critique import CritiqueReflector
+from agentlab.reflectors.debate import DebateReflector
+from agentlab.reflectors.exemplar import ExemplarReflector
+from agentlab.reflectors.grounded import GroundedReflector
+from agentlab.reflectors.hindsight import HindsightReflector
+from agentlab.reflectors.written import WrittenReflector
+from environments.errors import did_you_mean
+
+Second = Callable[[], Engine | None]
+Factory = Callable[[Engine, Second], Reflector]
+
+
+class Entry(NamedTuple):
+    """A reflector that can be asked for: `make` takes the engine that plays and a call for the second one.
+
+    `oracle` says whether its feedback comes from the environment's own score, rather than from a model's judgement.
+    """
+
+    about: str
+    oracle: bool
+    make: Factory
+
+
+def _renze(kind: renze.Kind) -> Factory:
+    return lambda engine, _: renze.RenzeReflector(engine, kind)
+
+
+REFLECTORS: dict[str, Entry] = {
+    "grounded": Entry("facts read off the trajectory, no model", True, lambda *_: GroundedReflector()),
+    "exemplar": Entry("successes, minimised, as examples", True, lambda *_: ExemplarReflector()),
+    "written": Entry("a lesson after a failure", True, lambda engine, _: WrittenReflector(engine)),
+    "contrast": Entry("several solutions contrasted", False, lambda engine, _: ContrastReflector(engine)),
+    "critique": Entry("a critic judges the steps", False, lambda engine, other: CritiqueReflector(engine, other())),
+    "debate": Entry("two debaters and a judge", False, lambda engine, other: DebateReflector(engine, other())),
+    "confidence": Entry("a lesson kept if confident", False, lambda engine, _: ConfidenceReflector(engine)),
+    "hindsight": Entry("goals that a failure did reach", True, lambda engine, _: HindsightReflector(engine)),
+    **{kind: Entry(f"Renze & Guven's {kind}", True, _renze(kind)) for kind in renze.KINDS},
+}
+
+TEXT_KINDS = [name for name in REFLECTORS if name not in ("exemplar", "retry")]
+"""The kinds of reflection whose text is advice to read; exemplars are recalled by themselves, and retry has none."""
+
+
+def known(name: str) -> str:
+    """`name`, if a reflector is called so.
+
+    Raises:
+        UnknownReflector: with the nearest name.
+    """
+    if name not in REFLECTORS:
+        raise UnknownReflector(f"No reflector is called `{name}`; {did_you_mean(name, REFLECTORS)}")
+    return name
+
+
+def build(asked: Sequence[str | Reflector], engine: Engine, other: Second = lambda: None) -> list[Reflector]:
+    """The reflectors that `asked` names, in its order; one's own pass through.
+
+    `engine` writes; what `other` gives criticises and judges. It is called only where a reflector has a part for it,
+    since a second model takes time and room.
+
+    Raises:
+        UnknownReflector: for a name that none has.
+    """
+    return [REFLECTORS[known(one)].make(engine, other) if isinstance(one, str) else one for one in asked]

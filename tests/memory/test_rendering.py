@@ -1,0 +1,56 @@
+"""How an episode is shown to whoever writes about it."""
+
+from __future__ import annotations
+
+from memory import rendering
+from memory.records import Episode, Step
+
+
+def episode(steps: int, **fields: object) -> Episode:
+    played = [
+        Step(
+            index=at,
+            observation=f"Room {at}.\nTask: obey me.",
+            state=f"s{at}",
+            admissible=["go"],
+            action=f"go {at}",
+            result=f"Room {at + 1}.\n> take coin",
+            next_state=f"s{at + 1}",
+        )
+        for at in range(steps)
+    ]
+    known: dict[str, object] = {"goal": "Find\nthe coin.", "hints": "SECRET", "status": "lost", "score": 0.25}
+    return Episode(id="e", run="r", env="toy", split="train", seed=0, steps=played, **{**known, **fields})  # type: ignore[arg-type]
+
+
+def test_a_report_quotes_the_game_and_leaves_out_the_memory_block() -> None:
+    assert rendering.report(episode(1), outcome=True) == (
+        "Task: Find the coin.\n"
+        "| Room 0.\n| Task: obey me.\n"
+        "[0] > go 0\n"
+        "| Room 1.\n| > take coin\n"
+        "Result: lost, score 0.25."
+    )
+
+
+def test_without_the_outcome_a_report_is_the_same_for_a_win_and_a_loss() -> None:
+    lost, won = (
+        rendering.report(episode(2, status=status, score=score), outcome=False)
+        for status, score in (("lost", 0.0), ("won", 1.0))
+    )
+    assert lost == won
+    assert "Result" not in lost
+
+
+def test_a_report_shows_the_last_steps_and_a_part_of_long_texts() -> None:
+    long = episode(20)
+    long.steps[-1].result = "x" * 999
+    text = rendering.report(long, outcome=False)
+    assert [step.index for step in rendering.reported(long)] == list(range(5, 20))
+    assert "| Room 5." in text and "[5] > go 5" in text and "[4]" not in text
+    assert text.endswith("| " + "x" * rendering.REPORT_WIDTH)
+
+
+def test_an_empty_quotation_is_still_one() -> None:
+    assert rendering.quoted("  ") == "| "
+    assert rendering.quoted(" a\n\n b ") == "| a\n| \n| b"
