@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from memory import errors
+from memory.records import Reflection
+
 TEXT_LIMIT = 4000
 """The longest text that a reflection may have, in characters."""
 
@@ -20,3 +23,18 @@ def clean(text: str, limit: int = TEXT_LIMIT) -> str:
     """
     plain = _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))).strip()
     return plain if len(plain) <= limit else plain[: limit - 1].rstrip() + "…"
+
+
+def cleaned(reflection: Reflection) -> Reflection:
+    """`reflection` with its text, goal and tags cleaned, as it is remembered.
+
+    Raises:
+        InvalidReflection: if neither text nor advice is left.
+    """
+    text = clean(reflection.text)
+    if not text and not reflection.advice:
+        raise errors.InvalidReflection(
+            f"The reflection '{reflection.id}' has neither text nor advice; there is nothing to remember in it."
+        )
+    tags = [clean(tag, 100) for tag in reflection.tags]
+    return reflection.model_copy(update={"text": text, "goal": clean(reflection.goal), "tags": tags})

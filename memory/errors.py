@@ -66,6 +66,22 @@ class MissingDependency(MemoryStoreError):
     """A third-party package that this needs is not installed."""
 
 
+class BadMoment(MemoryStoreError):
+    """A time that cannot be understood, or two in the wrong order."""
+
+
+class CannotUndo(MemoryStoreError):
+    """An operation that cannot be taken back as things stand."""
+
+
+class BadImport(MemoryStoreError):
+    """A file of reflections that cannot be read, or an entry of it that cannot be kept. Nothing was imported."""
+
+
+class QuotaExceeded(MemoryStoreError):
+    """One source has brought in more than it may. Nothing of it was kept."""
+
+
 class EmbedderUnavailable(MemoryStoreError):
     """The embedding model cannot be loaded from its folder."""
 

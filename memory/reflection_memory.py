@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 import zlib
 from collections.abc import Callable, Collection, Sequence
@@ -12,11 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TextIO
 
-from memory import block, errors
-from memory.cleaning import clean
+from memory import block, errors, quota
+from memory.cleaning import clean, cleaned
 from memory.database import Database
 from memory.embedder import CachedEmbedder, Embedder
 from memory.index import VectorIndex
+from memory.interchange import export_reflections
 from memory.records import Advice, Episode, Recall, Reflection, ReflectionStatus, Step, Tier, content_id, now
 from memory.reflections import Filter, Version
 from memory.retriever import SEARCH, Hit, Retriever, Use, Weights, candidates
@@ -59,6 +58,7 @@ class ReflectionMemory:
         clock: gives the present moment as `records.now` does.
         namespace: whose memory it is. Every call keeps to it: what is written belongs to it, and what belongs to
             another is as if it were not there. Several share one database and one index.
+        quota: how many active reflections a source other than the agent itself may bring in within 24 hours.
 
     Attributes:
         use: how much each reflection helps, if that is measured; it then counts in every recall.
@@ -79,8 +79,10 @@ class ReflectionMemory:
         weights: Weights | None = None,
         clock: Callable[[], str] = now,
         namespace: str = "",
+        quota: int = quota.QUOTA,
     ):
         self.database = database
+        self.quota = quota
         self.embedder = embedder if isinstance(embedder, CachedEmbedder) else CachedEmbedder(embedder, database)
         self.weights = weights or Weights()
         self.clock = clock
@@ -109,23 +111,15 @@ class ReflectionMemory:
 
         Raises:
             InvalidReflection: for one with neither text nor advice.
+            QuotaExceeded: if a source other than the agent itself has brought in too many within a day.
         """
-        cleaned = [_cleaned(reflection) for reflection in reflections]
-        kept = []
+        wanted = [self._owned(cleaned(reflection)) for reflection in reflections]
         with self.database.transaction():
-            for reflection in cleaned:
-                own = reflection.model_copy(
-                    update={
-                        "id": self._own(reflection.id),
-                        "namespace": self.namespace,
-                        "derived_from": [self._own(id) for id in reflection.derived_from],
-                        "merged_into": self._own(reflection.merged_into) if reflection.merged_into else None,
-                    }
-                )
-                if not self.database.has_reflection(own.id):
-                    self.database.put_reflection(own, change="remembered")
-                kept.append(own.id)
-        return kept
+            new = [reflection for reflection in wanted if not self.database.has_reflection(reflection.id)]
+            for reflection in new:
+                self.database.put_reflection(reflection, change="remembered")
+            quota.check(self.database, new, self.quota, now())
+        return [reflection.id for reflection in wanted]
 
     def outcome(self, episode_id: str, won: bool) -> None:
         """Note how the episode ended that recalls have served. Not for errored ones: those say nothing."""
@@ -299,25 +293,8 @@ class ReflectionMemory:
         return self._change(id, "restored", status="active")
 
     def export(self, target: Path | str | TextIO, *, status: ReflectionStatus | None = None) -> int:
-        """Write the reflections as JSON lines, the oldest first; return how many. A path is written whole or not."""
-        found = self.database.reflections(status=status, namespace=self.namespace)
-        lines = [reflection.model_dump_json() + "\n" for reflection in found]
-        if not isinstance(target, (str, Path)):
-            target.writelines(lines)
-            return len(lines)
-        path = Path(target)
-        beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-        try:
-            with beside.open("w", encoding="utf-8") as file:
-                file.writelines(lines)
-            beside.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
-            raise errors.MemoryStoreError(
-                f"{path} could not be written ({error.strerror}); give a path in a folder where you may write."
-            ) from error
-        return len(lines)
+        """Write the reflections, the oldest first; return how many. See `interchange.export_reflections`."""
+        return export_reflections(self.database, target, wanted=Filter(status=status, namespace=self.namespace))
 
     def count(self, status: ReflectionStatus | None = "active") -> int:
         """How many reflections there are; with None, whatever their status."""
@@ -398,6 +375,17 @@ class ReflectionMemory:
         self._follow()
         return new if changed else old
 
+    def _owned(self, reflection: Reflection) -> Reflection:
+        """The reflection as it is kept in this namespace."""
+        return reflection.model_copy(
+            update={
+                "id": self._own(reflection.id),
+                "namespace": self.namespace,
+                "derived_from": [self._own(id) for id in reflection.derived_from],
+                "merged_into": self._own(reflection.merged_into) if reflection.merged_into else None,
+            }
+        )
+
     def _own(self, id: str) -> str:
         """`id`, or the one that stands for it here if another namespace has it."""
         owner = self.database.namespace_of(id)
@@ -412,13 +400,3 @@ class ReflectionMemory:
 
 def _made(path: Path) -> str:
     return f"index made: {path.name}"
-
-
-def _cleaned(reflection: Reflection) -> Reflection:
-    text = clean(reflection.text)
-    if not text and not reflection.advice:
-        raise errors.InvalidReflection(
-            f"The reflection '{reflection.id}' has neither text nor advice; there is nothing to remember in it."
-        )
-    tags = [clean(tag, 100) for tag in reflection.tags]
-    return reflection.model_copy(update={"text": text, "goal": clean(reflection.goal), "tags": tags})

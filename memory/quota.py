@@ -1,0 +1,40 @@
+"""How much one source may bring in: nobody but the agent itself fills the memory unnoticed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from memory import errors
+from memory.database import Database
+from memory.records import Reflection
+
+QUOTA = 1000
+"""Active reflections that one source may bring into one namespace within 24 hours, unless set otherwise."""
+
+
+def check(database: Database, reflections: Iterable[Reflection], limit: int, present: str) -> None:
+    """Refuse `reflections`, which were just written, if one of their sources has now brought in more than `limit`.
+
+    To be called within the transaction of the writing, which the refusal undoes. The agent's own (source `""`) are not
+    counted. What counts is when a reflection came into this database, which its file cannot say otherwise, and not when
+    it says that it was made. `present` is a stored time.
+
+    Raises:
+        QuotaExceeded
+    """
+    since = (datetime.fromisoformat(present) - timedelta(hours=24)).isoformat(timespec="microseconds")
+    for namespace, source in sorted({(item.namespace, item.source) for item in reflections if item.source}):
+        # CROSS JOIN keeps the order: the versions of a day are few, the reflections of a source may be many.
+        count = database.execute(
+            "SELECT count(DISTINCT number) FROM reflection_versions AS versions "
+            "CROSS JOIN reflections ON number = versions.reflection "
+            "WHERE at > ? AND (version = 1 OR change = 'imported') AND source = ? AND namespace = ? "
+            "AND status = 'active'",
+            (since, source, namespace),
+        )[0][0]
+        if count > limit:
+            raise errors.QuotaExceeded(
+                f"The source '{source}' would have brought in {count} reflections within 24 hours, of {limit} that one "
+                "source may; nothing was kept. Bring in fewer, or allow more with source_quota in lab.toml."
+            )
