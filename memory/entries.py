@@ -43,9 +43,9 @@ def entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"item {number}", _object(path, f"item {number}", entry)
         return
     # Not splitlines(): a text may hold other line ends than \n, which JSON does not escape.
-    for number, line in enumerate(text.split("\n"), 1):
+    for place, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield f"line {number}", _object(path, f"line {number}", _parsed(path, line, number))
+            yield f"line {place}", _object(path, f"line {place}", _parsed(path, line, place))
 
 
 def _whole(path: Path, text: str) -> list[Any] | None:
@@ -67,7 +67,7 @@ def _parsed(path: Path, text: str, line: int | None) -> Any:
     except (ValueError, RecursionError) as error:
         at = line or (error.lineno if isinstance(error, json.JSONDecodeError) else 1)
         raise errors.BadImport(
-            f"{path.name}, line {at}: it is not valid JSON ({why(error)}); correct or remove it (nothing was imported)."
+            f"{path.name}, line {at}: it is not valid JSON ({why(error)}); correct it (nothing was imported)."
         ) from error
 
 
@@ -85,9 +85,7 @@ def _finite(text: str) -> float:
 
 def _object(path: Path, where: str, entry: Any) -> dict[str, Any]:
     if not isinstance(entry, dict):
-        raise errors.BadImport(
-            f"{path.name}, {where}: it is not an object; correct or remove it (nothing was imported)."
-        )
+        raise errors.BadImport(f"{path.name}, {where}: it is not an object; correct it (nothing was imported).")
     return entry
 
 

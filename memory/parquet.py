@@ -52,8 +52,8 @@ def _pyarrow() -> tuple[Any, Any]:
         from pyarrow import parquet
     except ImportError as error:
         raise errors.MissingDependency(
-            "Parquet needs the package pyarrow, which is not installed; `pip install 'agentlab[parquet]'` brings it, and "
-            "JSON lines (.jsonl) need nothing."
+            "Parquet needs the package pyarrow, which is not installed; `pip install 'agentlab[parquet]'` brings it, "
+            "and JSON lines (.jsonl) need nothing."
         ) from error
     return pyarrow, parquet
 
