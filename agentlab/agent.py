@@ -13,6 +13,7 @@ from typing import Any
 from agentlab.errors import Stopped
 from agentlab.play import EpisodeState, Play, digest
 from environments import EnvironmentDied
+from memory.novelty import novel
 from memory.records import Episode
 
 
@@ -47,7 +48,8 @@ def _reflect(state: EpisodeState, runtime: Any) -> EpisodeState:
     """Draw reflections from the finished trajectory (never from text that a recall put into the prompt)."""
     play: Play = runtime.context
     play.finish()
-    play.reflections = [found for reflector in play.reflectors for found in reflector.reflect(play.episode)]
+    drawn = (found for reflector in play.reflectors for found in reflector.reflect(play.episode))
+    play.reflections = novel(drawn, play.episode)
     return {}
 
 

@@ -44,6 +44,7 @@ class LabConfig(BaseModel):
             `exemplar` are for models that can write.
         critic: a second model that criticises and judges where a reflector has a part for one (`critique`, `debate`):
             named as `model` is; empty: the lab's own model plays all parts.
+        source_quota: reflections that one source other than the agent itself may bring in within 24 hours.
         seed: of all chance in playing; a round has its own (`RoundConfig.seed`).
     """
 
@@ -62,6 +63,7 @@ class LabConfig(BaseModel):
     namespace: str = Field("", max_length=100)
     reflectors: list[Annotated[str, AfterValidator(_reflector)]] = ["grounded", "exemplar"]
     critic: str = ""
+    source_quota: int = Field(1000, ge=0)
     seed: int = 0
 
 

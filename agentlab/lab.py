@@ -150,6 +150,7 @@ class Lab:
             notify=self.progress.say,
             weights=Weights(recency=self.config.recency),
             namespace=self.config.namespace,
+            quota=self.config.source_quota,
         )
         self._closing.callback(memory.close)
         return memory

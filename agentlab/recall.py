@@ -20,6 +20,7 @@ from agentlab.reflectors.registry import TEXT_KINDS
 from agentlab.strength import EXPLORE, Strength, note
 from agentlab.wording import carried
 from memory import block
+from memory.quoting import quoted
 from memory.records import Advice, Episode, Recall, state_key
 
 if TYPE_CHECKING:
@@ -204,7 +205,8 @@ class Recaller:
                 # What would be cut beside something whole is rather left out.
                 shorten=not lines,
             )
-            lines += [f"{mark}{hit.text}" for hit in hits]
+            # Whoever wrote it: a recalled text is data. Only an example may hold actions.
+            lines += [f"{mark}{quoted(hit.text, turns=face == 'exemplar')}" for hit in hits]
             ids += [hit.reflection.id for hit in hits]
             left -= sum(tokens(hit.text) for hit in hits)
         recalled = self._with_advice(spec, config, self.written(spec))

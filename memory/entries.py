@@ -36,8 +36,8 @@ def entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise errors.BadImport(f"{path.name}, line {line}: it is not UTF-8; save the file as UTF-8 text.") from error
+        bad = data[: error.start].count(b"\n") + 1
+        raise errors.BadImport(f"{path.name}, line {bad}: it is not UTF-8; save the file as UTF-8 text.") from error
     if (whole := _whole(path, text)) is not None:
         for number, entry in enumerate(whole, 1):
             yield f"item {number}", _object(path, f"item {number}", entry)
@@ -181,12 +181,14 @@ def _checked(reflection: Reflection) -> Reflection:
 
 def _recall(item: dict[str, Any], reflection: str) -> Recall:
     recall = Recall.model_validate(item | {"reflection": reflection})
-    return recall.model_copy(update={"at": moments.stored(recall.at), "query": clean(recall.query)})
+    names = {"query": clean(recall.query), "episode": clean(recall.episode, NAME_LIMIT)}
+    return recall.model_copy(update=names | {"at": moments.stored(recall.at)})
 
 
 def _link(item: dict[str, Any], source: str) -> Link:
     link = Link.model_validate(item | {"source": source})
-    return link.model_copy(update={"at": moments.stored(link.at), "kind": clean(link.kind, NAME_LIMIT)})
+    names = {"target": clean(link.target, NAME_LIMIT), "kind": clean(link.kind, NAME_LIMIT)}
+    return link.model_copy(update=names | {"at": moments.stored(link.at)})
 
 
 def _earlier(items: Sequence[dict[str, Any]], reflection: Reflection) -> list[Version]:

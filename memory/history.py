@@ -127,9 +127,9 @@ class History:
         first, last = moments.typed(start, present), moments.typed(end, present)
         if first > last:
             raise errors.BadMoment(f"'{start}' is later than '{end}'; give the earlier time first.")
-        state = "SELECT payload FROM reflection_versions WHERE reflection = number AND at <= ? ORDER BY version DESC LIMIT 1"
+        state = "SELECT payload FROM reflection_versions WHERE reflection = number AND at <= ? ORDER BY version DESC"
         rows = self.database.execute(
-            f"SELECT ({state}), ({state}) FROM reflections WHERE number IN "
+            f"SELECT ({state} LIMIT 1), ({state} LIMIT 1) FROM reflections WHERE number IN "
             "(SELECT reflection FROM reflection_versions WHERE at > ? AND at <= ?) "
             "AND (? IS NULL OR namespace = ?) ORDER BY number",
             (first, last, first, last, self.namespace, self.namespace),

@@ -15,6 +15,7 @@ from agentlab.cli import (
     doctor,
     episodes,
     memory,
+    memory_history,
     memory_screens,
     memory_serve,
     models,
@@ -60,6 +61,7 @@ app.command(rich_help_panel=WORK)(rounds.distill)
 app.add_typer(rounds.app, name="rounds", rich_help_panel=WORK)
 
 LOOK = "Look"
+memory_history.add_to(memory.app)
 app.command(rich_help_panel=LOOK)(episodes.episodes)
 app.command(rich_help_panel=LOOK)(episodes.replay)
 app.add_typer(memory.app, name="memory", rich_help_panel=LOOK)

@@ -265,16 +265,3 @@ def _in_editor(text: str) -> str:
         file.write_text(text, encoding="utf-8")
         subprocess.run([*command, str(file)], check=False)
         return file.read_text(encoding="utf-8")
-
-
-@app.command()
-def export(
-    target: Annotated[Path | None, typer.Argument(help="The file to write; stdout without it.")] = None,
-    namespace: Namespace = None,
-    lab: LabFolder = DEFAULT_LAB,
-) -> None:
-    """Write all reflections as JSON lines, one a line."""
-    with opened(lab, namespace=namespace) as here:
-        count = here.memory.export(sys.stdout if target is None else target)
-    if target is not None:
-        output.note(f"{count} reflections written to {target}")

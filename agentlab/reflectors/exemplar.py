@@ -9,6 +9,7 @@ from agentlab.minimise import refine
 from agentlab.reflectors.base import reflection_of
 from environments import EnvironmentsError, TextEnv
 from memory import rendering
+from memory.quoting import quoted
 from memory.records import Episode, Reflection
 
 OBSERVATION_LIMIT = 240  # characters of each observation in an exemplar
@@ -45,7 +46,7 @@ class ExemplarReflector:
         shown = self.minimise(episode) if self.minimise else episode
         lines = [f"Example. Task: {shown.goal}"]
         for step in shown.steps:
-            seen = step.observation.strip()
+            seen = quoted(step.observation)
             cut = seen if len(seen) <= OBSERVATION_LIMIT else seen[:OBSERVATION_LIMIT].rsplit(" ", 1)[0] + " …"
             lines.append(f"{cut}\n>{rendering.action(step.action)}")
         return [

@@ -1,0 +1,242 @@
+"""`agentlab memory` over time and across labs: history, undo and diff, import and export."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from agentlab.cli import output
+from agentlab.cli.options import DEFAULT_LAB, Env, Json, LabFolder, Limit, Run, environment, opened
+from agentlab.cli.output import Column
+
+if TYPE_CHECKING:
+    from memory.history import Change
+
+Namespace = Annotated[str | None, typer.Option("--namespace", help="Only this namespace; all by default.")]
+
+_KINDS = {"added": ("+", "green"), "removed": ("-", "red"), "returned": ("*", "green"), "changed": ("~", "yellow")}
+_LONG = 110  # characters of a text that is shown on one line
+
+
+def history(
+    id: Annotated[str | None, typer.Argument(help="An operation's or a reflection's id, or its beginning.")] = None,
+    limit: Limit = 30,
+    namespace: Namespace = None,
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """List what was done to the memory, the newest first; with an ID, show what one operation did, or all that became
+    of one reflection."""
+    from memory.history import History
+
+    with opened(lab) as here:
+        past = History(here.database, namespace=namespace)
+        if id is None:
+            rows = [operation._asdict() for operation in past.operations(limit=limit)]
+        elif id.startswith("op-"):
+            operation, changes = past.operation(id), past.changes(id)
+        else:
+            versions = past.versions(id)
+            names = {operation.number: operation.id for operation in past.operations()}
+    if id is None:
+        columns = [Column("id"), Column("at"), Column("name"), Column("changed"), Column("undone")]
+        rows = rows if json else [row | {"at": output.ago(row["at"])} for row in rows]
+        empty = "Nothing was changed yet. What `agentlab run` learns is not listed here, but `memory diff` shows it."
+        output.listing(rows, [*columns, Column("detail", wide=True)], as_data=json, empty=empty)
+    elif id.startswith("op-"):
+        if json:
+            output.as_json(operation._asdict() | {"changes": [_data(change) for change in changes]})
+            return
+        undone = "yes" if operation.undone else None
+        facts = [("operation", operation.id), ("at", output.ago(operation.at)), ("name", operation.name)]
+        output.facts([*facts, ("detail", operation.detail), ("undone", undone)])
+        output.say("")
+        _tell(changes, limit)
+    else:
+        if json:
+            output.as_json(
+                [
+                    {"version": version.version, "at": version.at, "change": version.change}
+                    | {"operation": names.get(version.operation or 0), "reflection": version.reflection}
+                    for version, _ in versions
+                ]
+            )
+            return
+        for version, change in versions[-limit:]:
+            by = f"  {names[version.operation]}" if version.operation in names else ""
+            output.say(f"{version.version}. {output.ago(version.at)}  {version.change}{by}", "bold")
+            _details(change)
+
+
+def undo(
+    operation: Annotated[str, typer.Argument(help="The operation's id, or its beginning (see `memory history`).")],
+    namespace: Namespace = None,
+    lab: LabFolder = DEFAULT_LAB,
+) -> None:
+    """Take back what an operation did. Undoing the undo does it again."""
+    from memory.history import History
+
+    with opened(lab, write=True) as here:
+        past = History(here.database, namespace=namespace)
+        target = past.operation(operation)
+        done = past.undo(target.id)
+    output.say(f"Undid {target.id} ({target.name}): {_count(done.changed, 'reflection')} as before. This is {done.id}.")
+
+
+def diff(
+    start: Annotated[str, typer.Argument(metavar="A", help="The earlier time: 2026-03-01, 12h or 3d (ago), start.")],
+    end: Annotated[str, typer.Argument(metavar="B", help="The later time.")] = "now",
+    namespace: Namespace = None,
+    limit: Limit = 50,
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """Compare the memory at two times: what was added, taken out of use, brought back, or changed."""
+    from memory.history import History
+
+    with opened(lab) as here:
+        found = History(here.database, namespace=namespace).diff(start, end)
+    kinds: tuple[Any, ...] = ("added", "removed", "returned", "changed")
+    if json:
+        parts = {kind: [_data(change) for change in found.of(kind)] for kind in kinds}
+        output.as_json({"start": found.start, "end": found.end} | parts)
+        return
+    counts = ", ".join(f"{len(found.of(kind))} {kind}" for kind in kinds if found.of(kind)) or "nothing changed"
+    output.say(f"{output.ago(found.start)} – {output.ago(found.end)}: {counts}", "bold")
+    _tell([change for kind in kinds for change in found.of(kind)], limit)
+
+
+def _tell(changes: list[Change], limit: int) -> None:
+    """Changes one below the other, at most `limit`."""
+    for change in changes[:limit]:
+        mark, style = _KINDS[change.kind]
+        where = f"{change.after.kind}, {change.after.env or 'no environment'}"
+        output.say(f"{mark} {change.id}  {where}  {change.kind}", style)
+        _details(change)
+    if len(changes) > limit:
+        output.say(f"… and {len(changes) - limit} more (--limit shows more, --json all)", "dim")
+
+
+def _details(change: Change) -> None:
+    """Which fields changed and how; of a text the lines that differ, of one that is new or out of use its beginning."""
+    for name, (before, after) in change.fields().items():
+        output.say(f"    {name}: {_short(before)} → {_short(after)}")
+    if change.before is None or change.kind != "changed":
+        output.say(f"    {output.one_line(change.after.text, _LONG)}", "dim")
+    if change.before is not None:
+        for line in change.text_diff():
+            style = {"+": "green", "-": "red", "@": "dim"}.get(line[:1], "")
+            output.say(f"    {output.one_line(line[:1])}{output.one_line(line[1:], 400)}", style)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+        return _count(len(value), "record")
+    return output.one_line(Column("").cell(value) or "none", 60)
+
+
+def _data(change: Change) -> dict[str, Any]:
+    """A change as plain data."""
+    return {
+        "id": change.id,
+        "change": change.kind,
+        "text": change.after.text,
+        "fields": {name: list(pair) for name, pair in change.fields().items()},
+        "diff": change.text_diff() if change.before is not None else [],
+    }
+
+
+def export(
+    target: Annotated[Path | None, typer.Argument(help="The file (.jsonl or .parquet); stdout if none.")] = None,
+    format: Annotated[
+        Literal["jsonl", "parquet"] | None, typer.Option("--format", help="By default as the file's ending says.")
+    ] = None,
+    with_history: Annotated[bool, typer.Option("--with-history", help="Every earlier version too.")] = False,
+    env: Env = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only this kind.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="Only those with this tag.")] = None,
+    status: Annotated[
+        Literal["active", "benched", "forgotten", "merged"] | None, typer.Option("--status", help="Only this status.")
+    ] = None,
+    source: Annotated[str | None, typer.Option("--source", help="Only what this source wrote.")] = None,
+    run: Run = None,
+    namespace: Namespace = None,
+    lab: LabFolder = DEFAULT_LAB,
+) -> None:
+    """Write reflections with their recalls and links as JSON lines, one a line, or as Parquet."""
+    from memory.interchange import export_reflections
+    from memory.reflections import Filter
+
+    with opened(lab) as here:
+        wanted = Filter(
+            env=environment(env, here.database),
+            kinds=None if kind is None else [kind],
+            tag=tag,
+            status=status,
+            source=source,
+            run=run,
+            namespace=namespace,
+        )
+        out = sys.stdout if target is None else target
+        count = export_reflections(here.database, out, format=format, wanted=wanted, history=with_history)
+    if target is not None:
+        output.note(f"{count} reflections written to {target}")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="JSON lines, JSON or Parquet, from here, from LangMem or from mem0.")],
+    format: Annotated[
+        Literal["agentlab", "langmem", "mem0"] | None,
+        typer.Option("--format", help="Whose export it is; by default its content tells."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put what the file says in place of reflections that differ.")
+    ] = False,
+    namespace: Annotated[str | None, typer.Option("--namespace", help="Put everything into this namespace.")] = None,
+    keep_namespaces: Annotated[
+        bool, typer.Option("--keep-namespaces", help="Make a namespace of each user or store path of LangMem or mem0.")
+    ] = False,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Note this as who wrote it; by default who the file says.")
+    ] = None,
+    quota: Annotated[
+        int | None,
+        typer.Option("--quota", min=0, help="At most so many a day from one source; else as lab.toml."),
+    ] = None,
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """Bring in reflections from a file: all of them, or none if a line is bad."""
+    from memory.interchange import import_reflections
+
+    with opened(lab, write=True) as here:
+        limit = here.config.source_quota if quota is None else quota
+        report = import_reflections(
+            here.database, file, format=format, namespace=namespace, keep_namespaces=keep_namespaces, source=source,
+            replace=replace, limit=limit,
+        )  # fmt: skip
+    if json:
+        output.as_json(report)
+        return
+    counts = [
+        (len(report.added), "added"),
+        (len(report.replaced), "replaced"),
+        (len(report.same), "already there"),
+        (len(report.differing), "kept as they are though the file differs (--replace takes the file's)"),
+    ]
+    output.say("; ".join(f"{count} {what}" for count, what in counts if count) or "The file holds nothing.")
+    output.facts([("differing", report.differing[:20]), ("recalls", report.recalls), ("links", report.links)])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put these commands on `agentlab memory`."""
+    for command in (history, undo, diff, export):
+        app.command()(command)
+    app.command("import")(import_)

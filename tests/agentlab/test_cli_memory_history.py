@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agentlab.cli import app
+from agentlab.config import LabConfig
+from agentlab.lab import Lab
+from memory.records import Advice, Evidence, Recall, Reflection
+
+RUNNER = CliRunner()
+TEXTS = {
+    "r-coins": "Coins are found in the kitchen.",
+    "r-doors": "The safe door is the one that the \x1b[2Jnote names.",
+}
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    folder = tmp_path / "lab"
+    with Lab.open(folder, create=True, config=LabConfig(embedder="hashing")) as opened:
+        opened.memory.remember(
+            [
+                Reflection(
+                    id=id,
+                    kind="grounded" if id == "r-coins" else "written",
+                    env="toy/doors",
+                    task="toy/doors:train:1",
+                    text=text,
+                    tags=["place"] if id == "r-coins" else [],
+                    evidence=[Evidence(episode="ep-one", steps=[0, 2])],
+                    run="first",
+                )
+                for id, text in TEXTS.items()
+            ]
+        )
+        opened.database.put_recalls(
+            [Recall(episode="ep-one", reflection="r-coins", rank=0, query="c", score=1, won=True)]
+        )
+    return folder
+
+
+def memory(lab: Path, *arguments: str, input: str | None = None) -> Result:
+    return RUNNER.invoke(app, ["memory", *arguments, "--lab", str(lab)], input=input)
+
+
+def shown(lab: Path, *arguments: str) -> str:
+    result = memory(lab, *arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def newest(lab: Path) -> str:
+    return str(json.loads(shown(lab, "history", "--json"))[0]["id"])
+
+
+def test_history_lists_operations_and_undo_takes_one_back(lab: Path) -> None:
+    assert "memory diff" in shown(lab, "history")
+    shown(lab, "edit", "r-coins", "Coins are found in the cellar.")
+    shown(lab, "pin", "r-doors")
+    rows = json.loads(shown(lab, "history", "--json"))
+    assert [(row["name"], row["detail"], row["changed"]) for row in rows] == [
+        ("pinned", "r-doors", 1), ("edited", "r-coins", 1),
+    ]  # fmt: skip
+    edit = rows[1]["id"]
+    table = shown(lab, "history")
+    assert edit in table
+    assert table.index("pinned") < table.index("edited")
+    said = shown(lab, "undo", edit[:10])
+    assert said.startswith(f"Undid {edit} (edited): 1 reflection as before. This is {newest(lab)}.")
+    assert json.loads(shown(lab, "show", "r-coins", "--json"))["reflection"]["text"] == TEXTS["r-coins"]
+    assert [row["name"] for row in json.loads(shown(lab, "history", "--limit", "1", "--json"))] == ["undo"]
+    again = memory(lab, "undo", edit)
+    assert again.exit_code == 2
+    assert f"`agentlab memory undo {newest(lab)}` does it again" in again.stderr
+
+
+def test_history_of_one_operation_shows_what_it_did(lab: Path) -> None:
+    shown(lab, "edit", "r-coins", "Coins are found in the cellar.")
+    text = shown(lab, "history", newest(lab))
+    for part in ("edited", "r-coins", "-Coins are found in the kitchen.", "+Coins are found in the cellar."):
+        assert part in text
+    data = json.loads(shown(lab, "history", newest(lab), "--json"))
+    assert data["name"] == "edited"
+    assert data["changes"][0]["diff"][1:] == ["-Coins are found in the kitchen.", "+Coins are found in the cellar."]
+
+
+def test_history_of_one_reflection_shows_each_version(lab: Path) -> None:
+    shown(lab, "pin", "r-doors")
+    shown(lab, "forget", "r-doors")
+    text = shown(lab, "history", "r-doo")
+    assert re.search(r"1\. .* remembered\n    The safe door", text)
+    assert re.search(r"2\. .* pinned  op-\w+\n    pinned: no → yes", text)
+    assert "status: active → forgotten" in text
+    assert "\x1b" not in text
+    versions = json.loads(shown(lab, "history", "r-doors", "--json"))
+    assert [version["change"] for version in versions] == ["remembered", "pinned", "forgotten"]
+    assert [version["operation"] for version in versions][::2] == [None, newest(lab)]
+
+
+def test_diff_shows_what_was_added_removed_and_changed(lab: Path) -> None:
+    shown(lab, "edit", "r-coins", "Coins are found in the cellar.")
+    shown(lab, "forget", "r-doors")
+    everything = shown(lab, "diff", "start")
+    assert "2 added" in everything
+    with Lab.open(lab) as opened:
+        opened.database.execute("UPDATE reflection_versions SET at = '2026-01-01' WHERE version = 1")
+    text = shown(lab, "diff", "2026-02-01", "now")
+    for part in ("1 removed, 1 changed", "- r-doors", "~ r-coins", "-Coins are found in the kitchen."):
+        assert part in text
+    assert "and 1 more" in shown(lab, "diff", "2026-02-01", "--limit", "1")
+    data = json.loads(shown(lab, "diff", "2026-02-01", "--json"))
+    assert [change["id"] for change in data["removed"]] == ["r-doors"]
+    assert data["removed"][0]["fields"] == {"status": ["active", "forgotten"]}
+    assert data["added"] == data["returned"] == []
+    assert "nothing changed" in shown(lab, "diff", "now")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["undo", "op-nothing"], "agentlab memory history"),
+        (["history", "r-coinz"], "did you mean 'r-coins'?"),
+        (["diff", "yesterday"], "write a date"),
+        (["diff", "now", "3d"], "earlier time first"),
+        (["import", "nowhere.jsonl"], "cannot be read"),
+        (["export", "no/such/folder/out.jsonl"], "could not be written"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_remedy(lab: Path, arguments: list[str], part: str) -> None:
+    result = memory(lab, *arguments)
+    assert result.exit_code == 2
+    assert part in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+def test_what_is_exported_comes_whole_into_another_lab(lab: Path, tmp_path: Path, name: str) -> None:
+    shown(lab, "pin", "r-doors")
+    target = tmp_path / name
+    assert "2 reflections written" in memory(lab, "export", str(target), "--with-history").stderr
+    other = tmp_path / "other"
+    with Lab.open(other, create=True, config=LabConfig(embedder="hashing")):
+        pass
+    text = shown(other, "import", str(target))
+    assert "2 added" in text
+    assert re.search(r"recalls +1", text)
+    assert shown(other, "export", "--with-history") == shown(lab, "export", "--with-history")
+    assert json.loads(shown(other, "list", "--json"))[-1]["won"] == 1
+    assert "2 already there" in shown(other, "import", str(target))
+    shown(other, "edit", "r-coins", "Changed here.")
+    assert "1 kept as they are" in shown(other, "import", str(target))
+    assert json.loads(shown(other, "import", str(target), "--replace", "--json"))["replaced"] == ["r-coins"]
+    assert "Undid" in shown(other, "undo", newest(other))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ids"),
+    [
+        (["--kind", "written"], ["r-doors"]),
+        (["--tag", "place"], ["r-coins"]),
+        (["--status", "benched"], []),
+        (["--env", "toy/doors", "--run", "first"], ["r-coins", "r-doors"]),
+        (["--source", "web"], []),
+        (["--namespace", "bob"], []),
+    ],
+)
+def test_an_export_can_be_narrowed(lab: Path, arguments: list[str], ids: list[str]) -> None:
+    assert [json.loads(line)["id"] for line in shown(lab, "export", *arguments).splitlines()] == ids
+
+
+def test_memories_of_other_tools_come_in_up_to_the_quota(lab: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mem0.json"
+    file.write_text(json.dumps({"results": [{"id": n, "memory": f"Fact {n}.", "user_id": "ann"} for n in range(3)]}))
+    assert "The file holds nothing" in shown(lab, "import", str(_empty(tmp_path)))
+    refused = memory(lab, "import", str(file), "--quota", "2")
+    assert refused.exit_code == 2
+    assert "source_quota in lab.toml" in refused.stderr
+    assert "3 added" in shown(lab, "import", str(file), "--keep-namespaces", "--source", "mem0", "--format", "mem0")
+    rows = json.loads(shown(lab, "list", "--kind", "note", "--json"))
+    assert {(row["namespace"], row["source"]) for row in rows} == {("ann", "mem0")}
+
+
+def _empty(folder: Path) -> Path:
+    (folder / "empty.jsonl").write_text("")
+    return folder / "empty.jsonl"
+
+
+def test_the_quota_of_a_lab_is_in_its_settings(tmp_path: Path) -> None:
+    folder = tmp_path / "strict"
+    file = tmp_path / "web.jsonl"
+    file.write_text('{"id": "a", "kind": "note", "env": "", "task": "", "text": "x"}\n')
+    with Lab.open(folder, create=True, config=LabConfig(embedder="hashing", source_quota=0)) as opened:
+        assert opened.memory.quota == 0
+    assert memory(folder, "import", str(file)).exit_code == 2
+
+
+def test_changes_of_lists_are_told_by_their_length(lab: Path) -> None:
+    with Lab.open(lab) as opened, opened.database.operation("voted", "r-coins"):
+        old = opened.database.reflection("r-coins")
+        advice = [Advice(state="A door.", action="open door", visits=1)]
+        opened.database.put_reflection(old.model_copy(update={"advice": advice, "tags": ["place", "new"], "votes": 2}))
+    text = shown(lab, "history", newest(lab))
+    for line in ("advice: none → 1 record", "tags: place → place, new", "votes: 0 → 2"):
+        assert line in text

@@ -1,0 +1,54 @@
+"""Quotas: one source cannot fill the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from memory import Database, Reflection, ReflectionMemory
+from memory.errors import QuotaExceeded
+
+
+@pytest.fixture
+def notes_from(reflection: Callable[..., Reflection]) -> Callable[..., list[Reflection]]:
+    def made(source: str, *names: str, **values: object) -> list[Reflection]:
+        return [reflection(name, f"Note {name}.", source=source, **values) for name in names]
+
+    return made
+
+
+def test_a_source_over_its_quota_is_refused_in_one_line_and_nothing_of_it_is_kept(
+    database: Database, open_memory: Callable[..., ReflectionMemory], notes_from: Callable[..., list[Reflection]]
+) -> None:
+    memory = open_memory(quota=2)
+    memory.remember(notes_from("mcp:mallory", "a", "b"))
+    with pytest.raises(QuotaExceeded, match=r"'mcp:mallory' would have brought in 3 .* of 2 .*source_quota") as refusal:
+        memory.remember(notes_from("mcp:mallory", "c"))
+    assert "\n" not in str(refusal.value)
+    assert not database.has_reflection("c")
+    memory.remember(notes_from("mcp:mallory", "a", "b"))  # nothing new, so nothing to refuse
+    memory.remember(notes_from("mcp:alice", "d", "e"))  # another source
+    memory.remember(notes_from("mcp:mallory", "f", namespace="other"))  # another memory
+
+
+def test_the_agent_itself_has_no_quota(
+    open_memory: Callable[..., ReflectionMemory], notes_from: Callable[..., list[Reflection]]
+) -> None:
+    memory = open_memory(quota=0)
+    assert memory.remember(notes_from("", "a", "b", "c")) == ["a", "b", "c"]
+
+
+def test_what_is_out_of_use_or_came_a_day_ago_does_not_count_but_an_old_date_does(
+    database: Database, open_memory: Callable[..., ReflectionMemory], notes_from: Callable[..., list[Reflection]]
+) -> None:
+    memory = open_memory(quota=1)
+    memory.remember(notes_from("web", "a"))
+    memory.forget("a")
+    memory.remember(notes_from("web", "b", created_at="2020-01-01T00:00:00.000000+00:00"))
+    with pytest.raises(QuotaExceeded):
+        memory.remember(notes_from("web", "c", created_at="2020-01-01T00:00:00.000000+00:00"))
+    yesterday = (datetime.now(UTC) - timedelta(hours=25)).isoformat(timespec="microseconds")
+    database.execute("UPDATE reflection_versions SET at = ?", (yesterday,))
+    assert memory.remember(notes_from("web", "c")) == ["c"]
