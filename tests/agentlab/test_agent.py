@@ -16,7 +16,7 @@ from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import ReplayMismatch, Stopped
 from agentlab.play import EpisodeSpec, Play
 from agentlab.policy import Policy
-from agentlab.recall import Recalled, Recaller
+from agentlab.recall import Recaller
 from agentlab.reflectors.base import reflection_of
 from agentlab.reflectors.grounded import GroundedReflector
 from environments import BadTask, EnvironmentDied, Task, TextEnv, make
@@ -272,28 +272,22 @@ def test_text_that_was_recalled_is_not_reflected_on(tmp_path: Path, note_reader:
     assert found and secret not in "".join(reflection.model_dump_json() for reflection in found)
 
 
-def test_a_recalled_text_that_is_written_down_again_is_not_stored(note_reader: ScriptedEngine) -> None:
+def test_a_recalled_text_that_is_written_down_again_is_not_stored(tmp_path: Path, note_reader: ScriptedEngine) -> None:
     class Echo:
         name = "echo"
 
         def reflect(self, episode: Episode) -> list[Reflection]:
-            return [
-                reflection_of(episode, kind=kind, text=text, steps=[0])
-                for kind, text in (("copy", "the NOTE names the safe door"), ("news", "The attic holds a note."))
-            ]
+            texts = {"copy": "the NOTE names the safe door", "news": "The attic holds a note."}
+            return [reflection_of(episode, kind=kind, text=text, steps=[0]) for kind, text in texts.items()]
 
-    class Recalls:
-        def recall(self, *_: Any) -> Recalled:
-            return Recalled(hints="- The note names the safe door.", ids=["r-1"])
-
-    stored: list[Reflection] = []
-    arm = Arm("m", recall=RecallConfig(advice=False))
-    recaller: Any = Recalls()
-    play = Play(
-        spec_of(arm=arm), make("toy/doors"), note_reader, recaller=recaller, reflectors=(Echo(),),
-        store=lambda _, reflections: stored.extend(reflections),
-    )  # fmt: skip
-    play_episode(play, build_graph())
+    with Database(tmp_path / "lab.db") as database:
+        memory = ReflectionMemory(database, HashingEmbedder(), tmp_path / "memory.faiss")
+        memory.remember([exemplar("r-1", "The note names the safe door.")])
+        play = play_with(spec_of(0, Arm("m", recall=RecallConfig(exemplars=1))), memory, now(), note_reader)
+        play.reflectors = (Echo(),)
+        stored: list[Reflection] = []
+        play.store = lambda episode, reflections: stored.extend(reflections)
+        play_episode(play, build_graph(None))
     assert [reflection.kind for reflection in stored] == ["news"]
 
 
