@@ -225,7 +225,8 @@ def _keep(database: Database, item: Item, replace: bool) -> str:
     id = item.reflection.id
     if not database.has_reflection(id):
         database.put_reflection(item.reflection, change="imported")
-        _put_versions(database, id, item.versions)
+        if item.versions:
+            _put_versions(database, id, item.versions)
         return "added"
     old = database.reflection(id)
     if old.namespace != item.reflection.namespace:

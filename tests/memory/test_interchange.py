@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from memory import Database, Recall, Reflection, ReflectionMemory
-from memory.errors import BadImport, CannotUndo, MemoryStoreError, QuotaExceeded
+from memory.cleaning import cleaned
+from memory.errors import BadImport, CannotUndo, InvalidReflection, MemoryStoreError, QuotaExceeded
 from memory.history import History
 from memory.interchange import ImportReport, export_reflections, import_reflections
 from memory.records import Advice, Link
@@ -287,3 +291,53 @@ def test_an_export_is_written_whole_or_not_at_all(
             export_reflections(rich, path)
     with pytest.raises(MemoryStoreError, match="stream"):
         export_reflections(rich, io.StringIO(), format="parquet")
+
+
+WORDS = st.text(max_size=12) | st.sampled_from(["", "r-1", "note", "\ud800", "\x1b[2J", "a\nb", LATER])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = [*Reflection.model_fields, "recalls", "links", "versions", "memory", "key", "value", "user_id", "metadata"]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6), max_size=3), st.booleans())
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_a_file_holds_is_kept_or_refused_but_never_breaks_the_memory(
+    tmp_path: Path, entries: list[dict[str, Any]], complete: bool
+) -> None:
+    if complete:
+        entries = [entry | {"id": f"r-{n}", "kind": "k", "env": "", "task": "", "text": "t"} for n, entry in
+                   enumerate(entries)]  # fmt: skip
+    path = written(tmp_path / "any.jsonl", *entries)
+    with Database(":memory:") as database:
+        try:
+            report = import_reflections(database, path)
+        except BadImport:
+            assert database.count_reflections() == 0
+            assert lines(database) == ""
+            return
+        out = lines(database, history=True)
+        assert len(report.added) == database.count_reflections()
+    path.write_text(out)
+    with Database(":memory:") as database:
+        import_reflections(database, path)
+        assert lines(database, history=True) == out
+
+
+@given(st.lists(st.tuples(st.text(min_size=1), st.text(), st.lists(st.text(), max_size=2)), max_size=4))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_was_remembered_goes_out_and_comes_in_to_the_byte(
+    tmp_path: Path, texts: list[tuple[str, str, list[str]]]
+) -> None:
+    with Database(":memory:") as database:
+        for number, (text, goal, tags) in enumerate(texts):
+            item = Reflection(id=f"r-{number}", kind="k", env="", task="", text=text, goal=goal, tags=tags)
+            with suppress(InvalidReflection):
+                database.put_reflection(cleaned(item))
+        out = lines(database)
+    (tmp_path / "out.jsonl").write_text(out, encoding="utf-8", newline="")
+    with Database(":memory:") as database:
+        import_reflections(database, tmp_path / "out.jsonl")
+        assert lines(database) == out
