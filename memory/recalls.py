@@ -1,14 +1,19 @@
-"""The table of recalls: which reflection served which episode, and how that episode ended."""
+"""The table of recalls: which reflection served which episode, and how that episode ended.
+
+An episode counts once for a reflection, in whichever face the reflection came first. The totals of these counts are
+kept by triggers, so that weighing a popular reflection does not mean reading its thousands of recalls.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from memory.connection import Connection
 from memory.episodes import chunks, marks
 from memory.records import Recall
+from memory.reflections import Filter
 
 _COLUMNS = "episode, reflection, face, rank, query, score, parts, at, won, env, withheld, propensity"
 
@@ -21,6 +26,18 @@ class RecallCount(NamedTuple):
     n_ended: int
 
 
+class RecallEvidence(NamedTuple):
+    """The ended episodes of one environment in which a lot, with these odds, decided whether to serve a reflection."""
+
+    reflection: str
+    env: str
+    propensity: float
+    served: int
+    served_won: int
+    withheld: int
+    withheld_won: int
+
+
 class Recalls(Connection):
     """What can be done with recalls."""
 
@@ -30,12 +47,14 @@ class Recalls(Connection):
         So an episode that is resumed after a kill does not count twice. The first query and score are kept.
         """
         self.executemany(
-            f"INSERT INTO recalls ({_COLUMNS}) VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))}) "
+            f"INSERT INTO recalls ({_COLUMNS}, counted) VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))}, "
+            "NOT EXISTS (SELECT 1 FROM recalls WHERE episode = ? AND reflection = ?)) "
             "ON CONFLICT(episode, reflection, face) DO NOTHING",
             [
                 (
                     recall.episode, recall.reflection, recall.face, recall.rank, recall.query, recall.score,
                     json.dumps(recall.parts), recall.at, recall.won, recall.env, recall.withheld, recall.propensity,
+                    recall.episode, recall.reflection,
                 )
                 for recall in recalls
             ],
@@ -68,11 +87,9 @@ class Recalls(Connection):
         """For each of these reflections how often it was recalled and how that ended; never recalled is (0, 0, 0)."""
         found = dict.fromkeys(ids, RecallCount(0, 0, 0))
         for part in chunks(ids):
-            # Distinct episodes: one that was served text and advice of a reflection is one episode.
             rows = self.execute(
-                "SELECT reflection, count(DISTINCT episode), count(DISTINCT CASE WHEN won THEN episode END), "
-                "count(DISTINCT CASE WHEN won IS NOT NULL THEN episode END) FROM recalls "
-                f"WHERE reflection IN {marks(part)} AND NOT withheld GROUP BY reflection",
+                f"SELECT reflection, sum(n), sum(won), sum(ended) FROM recall_totals WHERE reflection IN {marks(part)} "
+                "AND NOT withheld GROUP BY reflection",
                 part,
             )
             found.update((row[0], RecallCount(*row[1:])) for row in rows)
@@ -84,8 +101,125 @@ class Recalls(Connection):
         for part in chunks(ids):
             found.update(
                 self.execute(
-                    f"SELECT reflection, max(at) FROM recalls WHERE reflection IN {marks(part)} AND NOT withheld "
-                    "GROUP BY reflection",
+                    f"SELECT reflection, max(last) FROM recall_totals WHERE reflection IN {marks(part)} "
+                    "AND NOT withheld GROUP BY reflection",
+                    part,
+                )
+            )
+        return found
+
+    # Evidence
+
+    def recall_evidence(
+        self,
+        ids: Sequence[str] | None = None,
+        *,
+        env: str | None = None,
+        after: str | None = None,
+        before: str | None = None,
+        among: Filter | None = None,
+        least: tuple[int, int] = (0, 0),
+    ) -> list[RecallEvidence]:
+        """What episodes that drew lots say of these reflections, or of all, by reflection, environment and odds.
+
+        Episodes that have not ended, or ended in an error, are left out, and so are recalls that no lot decided.
+        `after` and `before` (ISO 8601, exclusive) bound the time of the recall; `among` which reflections are meant;
+        `least` is how many episodes served and withheld a reflection must have in all.
+        """
+        found: list[RecallEvidence] = []
+        for part in [None] if ids is None else chunks(ids):
+            found += self._evidence(part, env, after, before, among, least)
+        return found
+
+    def _evidence(
+        self,
+        ids: list[str] | None,
+        env: str | None,
+        after: str | None,
+        before: str | None,
+        among: Filter | None,
+        least: tuple[int, int],
+    ) -> list[RecallEvidence]:
+        where, values = ["propensity < 1"], list[Any]()
+        if ids is not None:
+            where.append(f"reflection IN {marks(ids)}")
+            values += ids
+        if env is not None:
+            where.append("env = ?")
+            values.append(env)
+        if among is not None:
+            condition, wanted = among.sql()
+            where.append(f"reflection IN (SELECT id FROM reflections WHERE {condition})")
+            values += wanted
+        table = "recall_totals"
+        if after is not None or before is not None:
+            # The totals know no times; this reads the recalls themselves, in an index that covers them.
+            table = "(SELECT *, 1 AS ended FROM recalls WHERE counted AND propensity < 1 AND won IS NOT NULL)"
+            for operator, bound in ((">", after), ("<", before)):
+                if bound is not None:
+                    where.append(f"at {operator} ?")
+                    values.append(bound)
+        grouped = (
+            "SELECT reflection, env, propensity, sum(ended * NOT withheld) AS served, sum(won * NOT withheld), "
+            f"sum(ended * withheld) AS withheld, sum(won * withheld) FROM {table} WHERE {' AND '.join(where)} "
+            "GROUP BY reflection, env, propensity"
+        )
+        if max(least):
+            # A window over the strata of each reflection.
+            grouped = (
+                f"SELECT * FROM (SELECT *, sum(served) OVER each AS a, sum(withheld) OVER each AS b FROM ({grouped}) "
+                "WINDOW each AS (PARTITION BY reflection)) WHERE a >= ? AND b >= ?"
+            )
+            values += least
+        rows = self.execute(grouped, values)
+        return [RecallEvidence(*row[:7]) for row in rows if row[3] or row[5]]
+
+    def recalled_episodes(self, *, before: str | None = None) -> int:
+        """How many ended episodes there are for which something was recalled (before a time, ISO 8601)."""
+        return int(
+            self.execute(
+                "SELECT count(DISTINCT episode) FROM recalls WHERE won IS NOT NULL AND (? IS NULL OR at < ?)",
+                (before, before),
+            )[0][0]
+        )
+
+    def recall_draws(self, episode_id: str) -> dict[str, tuple[bool, float]]:
+        """What was decided for this episode, by reflection: (withheld, probability of being served)."""
+        rows = self.execute(
+            "SELECT reflection, withheld, propensity FROM recalls WHERE episode = ? AND counted", (episode_id,)
+        )
+        return {reflection: (bool(withheld), propensity) for reflection, withheld, propensity in rows}
+
+    def success_rates(self, envs: Iterable[str], *, before: str | None = None) -> dict[str, float]:
+        """The rate of success in each of these environments over all episodes played there: (won + 1) / (n + 2)."""
+        rates = {}
+        for env in envs:
+            won, n = self.execute(
+                "SELECT ifnull(sum(status = 'won'), 0), count(*) FROM episodes WHERE env = ? AND status <> 'errored' "
+                "AND minimised_from IS NULL AND (? IS NULL OR started_at < ?)",
+                (env, before, before),
+            )[0]
+            rates[env] = (won + 1) / (n + 2)
+        return rates
+
+    # What a review asks
+
+    def pinned_among(self, ids: Sequence[str]) -> set[str]:
+        """Those of these reflections that are pinned."""
+        found: set[str] = set()
+        for part in chunks(ids):
+            rows = self.execute(f"SELECT id FROM reflections WHERE id IN {marks(part)} AND pinned", part)
+            found.update(row[0] for row in rows)
+        return found
+
+    def last_benched(self, ids: Sequence[str]) -> dict[str, str]:
+        """When each of these reflections was benched last; those that never were are left out."""
+        found: dict[str, str] = {}
+        for part in chunks(ids):
+            found.update(
+                self.execute(
+                    "SELECT id, max(at) FROM reflections JOIN reflection_versions AS versions "
+                    f"ON versions.reflection = number WHERE id IN {marks(part)} AND change LIKE 'benched%' GROUP BY id",
                     part,
                 )
             )

@@ -188,6 +188,46 @@ def words_credit_and_operations(db: sqlite_utils.Database) -> None:
     versions.create_index(["at"])
 
 
+def totals_of_recalls(db: sqlite_utils.Database) -> None:
+    """Version 4: how often each reflection was served or withheld, and won, kept as totals."""
+    # Of several faces of one reflection in one episode, the first counts.
+    db.table("recalls").add_column("counted", int, not_null_default=0)
+    db.execute(
+        "UPDATE recalls SET counted = 1 "
+        "WHERE rowid IN (SELECT min(rowid) FROM recalls GROUP BY episode, reflection)"
+    )
+    db.execute("DROP INDEX idx_recalls_env_reflection")
+    db.execute(
+        "CREATE INDEX recalls_by_lot ON recalls (reflection, env, propensity, withheld, won, at) "
+        "WHERE counted AND propensity < 1 AND won IS NOT NULL"
+    )
+    keys = ("reflection", "env", "propensity", "withheld")
+    db.execute(
+        "CREATE TABLE recall_totals (reflection TEXT NOT NULL, env TEXT NOT NULL, propensity REAL NOT NULL, "
+        "withheld INTEGER NOT NULL, n INTEGER NOT NULL, ended INTEGER NOT NULL, won INTEGER NOT NULL, "
+        f"last TEXT NOT NULL, PRIMARY KEY ({', '.join(keys)})) WITHOUT ROWID"
+    )
+    db.execute(
+        "INSERT INTO recall_totals SELECT reflection, env, propensity, withheld, count(*), count(won), "
+        "ifnull(sum(won), 0), max(at) FROM recalls WHERE counted GROUP BY reflection, env, propensity, withheld"
+    )
+    added = (
+        "INSERT INTO recall_totals VALUES (new.reflection, new.env, new.propensity, new.withheld, 1, "
+        "new.won IS NOT NULL, ifnull(new.won, 0), new.at) ON CONFLICT DO UPDATE SET n = n + 1, "
+        "ended = ended + excluded.ended, won = won + excluded.won, last = max(last, excluded.last);"
+    )
+    taken = (
+        "UPDATE recall_totals SET n = n - 1, ended = ended - (old.won IS NOT NULL), won = won - ifnull(old.won, 0) "
+        f"WHERE {' AND '.join(f'{key} = old.{key}' for key in keys)};"
+    )
+    for when, body in (
+        ("INSERT ON recalls WHEN new.counted", added),
+        ("UPDATE ON recalls WHEN old.counted", taken + added),
+        ("DELETE ON recalls WHEN old.counted", taken),
+    ):
+        db.execute(f"CREATE TRIGGER recall_totals_{when.split()[0].lower()} AFTER {when} BEGIN {body} END")
+
+
 MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...]
-MIGRATIONS = (episodes_and_reflections, work_and_adapters, words_credit_and_operations)
+MIGRATIONS = (episodes_and_reflections, work_and_adapters, words_credit_and_operations, totals_of_recalls)
 VERSION = len(MIGRATIONS)

@@ -1,0 +1,52 @@
+"""Which of the chosen items an episode is not served, so that what they do can be told from chance."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_UNIT = 1 / (1 << 53)
+
+
+class Draw(NamedTuple):
+    """What was decided about one item for one episode.
+
+    `propensity` is the probability with which it was served: 1 where no lot was drawn, so that the episode says
+    nothing about the item.
+    """
+
+    reflection: str
+    withheld: bool
+    propensity: float
+
+
+def uniforms(*parts: object) -> tuple[float, float]:
+    """Two random numbers in (0, 1) that depend on nothing but `parts`, so that a resumed episode draws the same."""
+    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=16).digest()
+    one, two = (int.from_bytes(half, "big") >> 11 for half in (digest[:8], digest[8:]))
+    return (one + 0.5) * _UNIT, (two + 0.5) * _UNIT
+
+
+def draw_lots(
+    episode: str, ids: Sequence[str], uplifts: Sequence[float], withhold: float, max_cost: float
+) -> list[Draw]:
+    """Decide for each of `ids`, whose expected uplifts are given, whether `episode` is served it.
+
+    Withholding an item of uplift u > 0 is expected to cost u episodes. Where withholding each with probability
+    `withhold` would be expected to cost this episode more than `max_cost`, a first lot keeps the useful ones out of
+    the experiment, so often that the expectation is `max_cost`. Those that stay in are withheld with the same
+    probability as ever: the odds within the experiment never depend on what has been seen.
+
+    The draw does not depend on the face (text, exemplar, advice): an item is served or withheld as a whole.
+    """
+    expected = withhold * sum(max(0.0, uplift) for uplift in uplifts)
+    admitted = min(1.0, max_cost / expected) if expected > 0 else 1.0
+    draws = []
+    for id, uplift in zip(ids, uplifts, strict=True):
+        first, second = uniforms("withhold", episode, id)
+        if uplift > 0 and first >= admitted:
+            draws.append(Draw(id, False, 1.0))
+        else:
+            draws.append(Draw(id, second < withhold, 1 - withhold))
+    return draws
