@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from memory.credit import Credit, CreditConfig
     from memory.database import Database
     from memory.embedder import CachedEmbedder, Embedder, HashingEmbedder, SentenceTransformerEmbedder
     from memory.episodes import EpisodeRow
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from memory.records import Advice, Episode, Evidence, Recall, Reflection, Step
     from memory.reflection_memory import Detail, ReflectionMemory
     from memory.retriever import Hit, Retriever, Weights
+    from memory.uplift import Uplift
 
 __all__ = [
     # the face of the package
@@ -41,6 +43,10 @@ __all__ = [
     "CachedEmbedder",
     "VectorIndex",
     "Retriever",
+    # what it is worth
+    "Credit",
+    "CreditConfig",
+    "Uplift",
     # what can go wrong
     "MemoryStoreError",
 ]
@@ -48,6 +54,8 @@ __all__ = [
 _HOMES = {
     "reflection_memory": ("ReflectionMemory", "Detail"),
     "retriever": ("Hit", "Weights", "Retriever"),
+    "credit": ("Credit", "CreditConfig"),
+    "uplift": ("Uplift",),
     "records": ("Step", "Episode", "Advice", "Evidence", "Reflection", "Recall"),
     "database": ("Database",),
     "episodes": ("EpisodeRow",),

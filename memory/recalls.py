@@ -102,7 +102,7 @@ class Recalls(Connection):
             found.update(
                 self.execute(
                     f"SELECT reflection, max(last) FROM recall_totals WHERE reflection IN {marks(part)} "
-                    "AND NOT withheld GROUP BY reflection",
+                    "AND n AND NOT withheld GROUP BY reflection",
                     part,
                 )
             )

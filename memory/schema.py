@@ -193,8 +193,7 @@ def totals_of_recalls(db: sqlite_utils.Database) -> None:
     # Of several faces of one reflection in one episode, the first counts.
     db.table("recalls").add_column("counted", int, not_null_default=0)
     db.execute(
-        "UPDATE recalls SET counted = 1 "
-        "WHERE rowid IN (SELECT min(rowid) FROM recalls GROUP BY episode, reflection)"
+        "UPDATE recalls SET counted = 1 WHERE rowid IN (SELECT min(rowid) FROM recalls GROUP BY episode, reflection)"
     )
     db.execute("DROP INDEX idx_recalls_env_reflection")
     db.execute(

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from memory.recalls import RecallEvidence
 
-FINENESS = 64
+FINENESS = 32
 """Steps of the grid to one standard deviation of the uplift."""
 
-REACH = 9
-"""Standard deviations of a side, at each end, that the grid covers."""
+TAIL = 1e-8
+"""What the grid leaves out at each end of a side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def estimate(counts: np.ndarray, base: np.ndarray, prior: float, level: float) -
     The distribution of the weighted sum of Beta posteriors is worked out on a grid, without sampling.
     """
     import numpy as np
-    from scipy.special import betainc
+    from scipy.special import betainc, betaincinv
 
     a, b = posteriors(counts, base, prior)
     weights = shares(counts)
@@ -111,8 +111,7 @@ def estimate(counts: np.ndarray, base: np.ndarray, prior: float, level: float) -
     mass, first = np.ones(1), 0
     for stratum, weight in enumerate(weights):
         for side in (0, 1):
-            middle, reach = sides[stratum, side], REACH * spread[stratum, side]
-            ends = np.clip([middle - reach, middle + reach], 0, 1) * weight / step
+            ends = betaincinv(a[stratum, side], b[stratum, side], [TAIL, 1 - TAIL]) * weight / step
             cells = np.arange(math.floor(ends[0]), math.ceil(ends[1]) + 1)
             edges = np.clip((np.append(cells, cells[-1] + 1) - 0.5) * step / weight, 0, 1)
             part = np.diff(betainc(a[stratum, side], b[stratum, side], edges))

@@ -41,7 +41,7 @@ def draw_lots(
     The draw does not depend on the face (text, exemplar, advice): an item is served or withheld as a whole.
     """
     expected = withhold * sum(max(0.0, uplift) for uplift in uplifts)
-    admitted = min(1.0, max_cost / expected) if expected > 0 else 1.0
+    admitted = min(1.0, max(0.0, max_cost) / expected) if expected > 0 else 1.0
     draws = []
     for id, uplift in zip(ids, uplifts, strict=True):
         first, second = uniforms("withhold", episode, id)

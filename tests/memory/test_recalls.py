@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from memory import Database, Recall, Reflection, errors
-from memory.recalls import RecallCount
+from memory import Database, Episode, Recall, Reflection, errors, schema
+from memory.recalls import RecallCount, RecallEvidence
+from memory.reflections import Filter
 
 
 def recall(episode: str, reflection: str = "rf-1", **values: object) -> Recall:
@@ -51,3 +54,108 @@ def test_the_last_recall_is_known(database: Database) -> None:
 def test_a_recall_of_nothing_is_refused(database: Database) -> None:
     with pytest.raises(errors.MemoryStoreError, match="keep what it refers to first"):
         database.put_recalls([recall("ep-1", "rf-3")])
+
+
+def test_totals_follow_every_change_of_the_recalls(database: Database) -> None:
+    database.put_recalls([recall("ep-1", env="toy", at="2025-01-01"), recall("ep-2", env="toy", at="2025-01-02")])
+    database.set_recall_outcome("ep-1", True)
+    database.set_recall_outcome("ep-1", False)
+    assert database.recall_counts(["rf-1"]) == {"rf-1": RecallCount(2, 0, 1)}
+    database.execute("UPDATE recalls SET reflection = 'rf-2' WHERE episode = 'ep-1'")
+    assert database.recall_counts(["rf-1", "rf-2"]) == {"rf-1": RecallCount(1, 0, 0), "rf-2": RecallCount(1, 0, 1)}
+    database.execute("DELETE FROM recalls WHERE episode = 'ep-1'")
+    assert database.recall_counts(["rf-2"]) == {"rf-2": RecallCount(0, 0, 0)}
+    assert "rf-2" not in database.last_recalled(["rf-2"])
+
+
+def test_what_was_withheld_is_neither_served_nor_recalled(database: Database) -> None:
+    database.put_recalls([recall("ep-1", withheld=True, propensity=0.9)])
+    assert database.recall_counts(["rf-1"]) == {"rf-1": RecallCount(0, 0, 0)}
+    assert database.last_recalled(["rf-1"]) == {}
+
+
+def lots(database: Database, *rows: tuple[str, str, bool, bool | None], at: str = "2025-01-01") -> None:
+    """Recalls by lot: (episode, reflection, withheld, won)."""
+    for episode, reflection, withheld, won in rows:
+        database.put_recalls([recall(episode, reflection, withheld=withheld, propensity=0.9, env="toy", at=at)])
+        if won is not None:
+            database.set_recall_outcome(episode, won)
+
+
+def test_evidence_is_what_ended_after_a_lot(database: Database) -> None:
+    lots(
+        database,
+        ("ep-1", "rf-1", False, True), ("ep-2", "rf-1", False, False), ("ep-3", "rf-1", True, True),
+        ("ep-4", "rf-1", True, None), ("ep-5", "rf-2", True, False),
+    )  # fmt: skip
+    database.put_recalls([recall("ep-3", face="advice", withheld=True, propensity=0.9, env="toy")])
+    database.put_recalls([recall("ep-6", env="toy", won=True)])  # served for certain
+    one, other = (RecallEvidence("rf-1", "toy", 0.9, 2, 1, 1, 1), RecallEvidence("rf-2", "toy", 0.9, 0, 0, 1, 0))
+    assert database.recall_evidence() == [one, other]
+    assert database.recall_evidence(["rf-2"]) == [other]
+    assert database.recall_evidence(least=(1, 1)) == [one]
+    assert database.recall_evidence(env="twx/coin") == []
+    assert database.recalled_episodes() == 5
+
+
+def test_evidence_can_be_bounded_in_time_and_by_what_is_meant(
+    database: Database, reflection: Callable[..., Reflection]
+) -> None:
+    lots(database, ("ep-1", "rf-1", False, True), at="2025-01-01")
+    lots(database, ("ep-2", "rf-1", True, False), at="2025-01-02")
+    assert database.recall_evidence(before="2025-01-02") == [RecallEvidence("rf-1", "toy", 0.9, 1, 1, 0, 0)]
+    assert database.recall_evidence(after="2025-01-01") == [RecallEvidence("rf-1", "toy", 0.9, 0, 0, 1, 0)]
+    assert database.recalled_episodes(before="2025-01-02") == 1
+    database.put_reflection(reflection("rf-1", pinned=True))
+    assert database.recall_evidence(among=Filter(pinned=False)) == []
+    assert database.pinned_among(["rf-1", "rf-2"]) == {"rf-1"}
+    assert len(database.recall_evidence(among=Filter(pinned=True))) == 1
+
+
+def test_environments_and_odds_are_strata(database: Database) -> None:
+    for number, (env, propensity) in enumerate([("a", 0.9), ("b", 0.9), ("b", 0.5)]):
+        database.put_recalls([recall(f"ep-{number}", env=env, propensity=propensity, won=True)])
+    assert [row[1:4] for row in database.recall_evidence()] == [("a", 0.9, 1), ("b", 0.5, 1), ("b", 0.9, 1)]
+
+
+def test_what_was_drawn_for_an_episode_is_known(database: Database) -> None:
+    lots(database, ("ep-1", "rf-1", True, None))
+    database.put_recalls([recall("ep-1", "rf-2"), recall("ep-2", "rf-2")])
+    assert database.recall_draws("ep-1") == {"rf-1": (True, 0.9), "rf-2": (False, 1.0)}
+
+
+def test_base_rates_leave_out_errors_and_what_was_minimised(
+    database: Database, episode: Callable[..., Episode]
+) -> None:
+    for number, values in enumerate(
+        [{"status": "won"}, {"status": "lost"}, {"status": "truncated"}, {"status": "errored"},
+         {"status": "won", "minimised_from": "ep-0"}, {"status": "won", "started_at": "2999"}]
+    ):  # fmt: skip
+        database.put_episode(episode(f"ep-{number}", **values))
+    assert database.success_rates(["twx/coin", "toy"], before="2998") == {"twx/coin": 2 / 5, "toy": 1 / 2}
+    assert database.success_rates(["twx/coin"]) == {"twx/coin": 3 / 6}
+
+
+def test_an_older_file_gets_its_totals(tmp_path: Path, reflection: Callable[..., Reflection]) -> None:
+    path = tmp_path / "old.db"
+    with as_of_version(3), Database(path) as old:
+        old.put_reflection(reflection("rf-1"))
+        for episode, face, won in (("ep-1", "text", 1), ("ep-1", "advice", 1), ("ep-2", "text", None)):
+            old.execute(
+                "INSERT INTO recalls (episode, reflection, face, rank, query, score, parts, at, won) "
+                "VALUES (?, 'rf-1', ?, 0, 'q', 1.0, '{}', '2025-01-01', ?)",
+                (episode, face, won),
+            )
+    with Database(path) as new:
+        assert new.recall_counts(["rf-1"]) == {"rf-1": RecallCount(2, 1, 1)}
+        new.set_recall_outcome("ep-2", True)
+        assert new.recall_counts(["rf-1"]) == {"rf-1": RecallCount(2, 2, 2)}
+
+
+@contextlib.contextmanager
+def as_of_version(version: int) -> Iterator[None]:
+    """The program as it was at this version of the tables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("memory.schema.MIGRATIONS", schema.MIGRATIONS[:version])
+        patch.setattr("memory.schema.VERSION", version)
+        yield

@@ -1,0 +1,306 @@
+"""How much each item helps, measured: some are withheld by lot, and what that changes decides what is recalled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from memory.database import Database
+from memory.records import ReflectionStatus, now
+from memory.reflections import Filter
+from memory.uplift import Strata, Uplift, suspects
+from memory.withholding import Draw, draw_lots, uniforms
+
+if TYPE_CHECKING:
+    from memory.recalls import RecallEvidence
+
+
+@dataclass(frozen=True, slots=True)
+class CreditConfig:
+    """How credit is measured, and what follows from it.
+
+    Attributes:
+        withhold: the probability with which a chosen item is withheld; 0 measures nothing.
+        max_cost: the share of served episodes that withholding may cost, as far as it can be estimated.
+        level: the credible level of intervals.
+        bench_at: the probability of a negative uplift at which an item is benched.
+        min_n: episodes served, and episodes withheld, without which nothing is benched.
+        prior: how many episodes the prior is worth on each side (see `memory.uplift`).
+    """
+
+    withhold: float = 0.1
+    max_cost: float = 0.02
+    level: float = 0.95
+    bench_at: float = 0.95
+    min_n: int = 10
+    prior: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.withhold <= 0.5:
+            raise ValueError(f"The probability of withholding must lie in [0, 0.5], not {self.withhold}; 0 is off.")
+        if not 0 <= self.max_cost <= 1:
+            raise ValueError(f"The cost of withholding is a share of episodes in [0, 1], not {self.max_cost}.")
+        if not 0 < self.level < 1 or not 0.5 < self.bench_at < 1:
+            raise ValueError("The level of credit must lie in (0, 1), the certainty of benching in (0.5, 1).")
+        if self.min_n < 1 or self.prior <= 0:
+            raise ValueError("Credit needs at least 1 episode on each side and a prior worth more than none.")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What withholding has cost: of `episodes` served and ended, `lost` (an estimate) would have been won without it.
+
+    Each of the `withheld` (episode, item) counts with the item's uplift as it is known now, if that is positive.
+    """
+
+    episodes: int
+    withheld: int
+    lost: float
+
+    @property
+    def share(self) -> float:
+        return self.lost / self.episodes if self.episodes else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """That a reflection is benched, and on which evidence."""
+
+    reflection: str
+    uplift: Uplift
+
+    @property
+    def change(self) -> str:
+        """As it stands in the reflection's history."""
+        return f"benched: {self.uplift}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreditReport:
+    """Where the items stand, as (id, uplift).
+
+    Attributes:
+        cost: of withholding so far.
+        measured: how many items were served and withheld by lot at least once each.
+        best, worst: the most and the least surely helpful of them that are active.
+        harmful: active ones whose uplift is credibly below 0: pinned, restored, or not reviewed yet.
+        benched: those that are benched, the least surely harmful first.
+    """
+
+    cost: Cost
+    measured: int
+    best: list[tuple[str, Uplift]]
+    worst: list[tuple[str, Uplift]]
+    harmful: list[tuple[str, Uplift]]
+    benched: list[tuple[str, Uplift]]
+
+
+class Credit:
+    """Measures items by withholding them, and has them chosen, or benched, by what was measured.
+
+    Args:
+        database: where recalls and their outcomes are kept.
+        config: how to measure.
+        namespace: whose items are reviewed and reported; None for all.
+        before: counts only what was recalled before this time (ISO 8601). A run gives the time of its beginning, so
+            that its episodes do not depend on which of them ended first. Without it the evidence is that of the moment.
+        clock: gives the present moment as `records.now` does.
+
+    Only randomised withholding counts. That an item was recalled in games that were then won says nothing: it may be
+    recalled where games are easy, or on a second try. So recalls that no lot decided are left out of the evidence.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        config: CreditConfig | None = None,
+        *,
+        namespace: str | None = None,
+        before: str | None = None,
+        clock: Callable[[], str] = now,
+    ) -> None:
+        self.database = database
+        self.config = config or CreditConfig()
+        self.namespace = namespace
+        self.before = before
+        self.clock = clock
+        self._kept: dict[tuple[str | None, str], list[RecallEvidence]] = {}
+        self._rates: dict[str, float] = {}
+        self._cost: Cost | None = None
+
+    # Serving
+
+    def use(self, ids: Sequence[str], env: str | None, seed: int | str) -> dict[str, float]:
+        """For each item one sample of what is believed of its uplift in `env` (None: in all), in [-1, 1].
+
+        To choose the items with the greatest samples is Thompson sampling (Thompson 1933): what is little known is
+        tried, what is known to be useless is not. The sample depends on `seed` (the episode), the item and the evidence
+        alone, not on which other items are asked about.
+        """
+        import numpy as np
+
+        strata = self._strata(ids, env)
+        if not strata.ids:
+            return {}
+        drawn = np.array([uniforms("use", seed, *name) for name in strata.names])
+        return dict(zip(strata.ids, strata.sample(drawn).tolist(), strict=True))
+
+    def split(self, episode: str, ids: Sequence[str], *, env: str) -> list[Draw]:
+        """Which of `ids`, chosen for `episode` in `env`, are withheld; the caller records that with the recalls.
+
+        What was once decided for an episode stands, whatever face asks again. Pinned items are never withheld. Nothing
+        is withheld while the cost so far, as known at the last review, exceeds its bound; beyond that no single
+        episode is expected to cost more than the bound (see `draw_lots`).
+        """
+        draws = {id: Draw(id, *decided) for id, decided in self.database.recall_draws(episode).items()}
+        pinned = self.database.pinned_among(ids)
+        free = [id for id in dict.fromkeys(ids) if id not in draws and id not in pinned]
+        if free and self.config.withhold and not self._exhausted():
+            # What other faces drew for this episode is part of what the episode may cost.
+            drawn = [draw for draw in draws.values() if draw.propensity < 1]
+            mean, _ = self._strata([*free, *(draw.reflection for draw in drawn)], env).moments()
+            others = zip(drawn, mean[len(free) :].tolist(), strict=True)
+            risked = sum((1 - draw.propensity) * max(0.0, uplift) for draw, uplift in others)
+            lots = draw_lots(
+                episode, free, mean[: len(free)].tolist(), self.config.withhold, self.config.max_cost - risked
+            )
+            draws.update((lot.reflection, lot) for lot in lots)
+        return [draws.get(id, Draw(id, False, 1.0)) for id in ids]
+
+    def _exhausted(self) -> bool:
+        if self._cost is None:
+            self._cost = self.cost()
+        return self._cost.share > self.config.max_cost
+
+    # Looking
+
+    def uplift(self, id: str) -> Uplift:
+        """What is known of one item, over all environments. Raises `UnknownReflection`."""
+        return self._strata([self.database.reflection_id(id)]).estimate(0, self.config.level)
+
+    def cost(self) -> Cost:
+        """What withholding has cost so far."""
+        import numpy as np
+
+        rows = self.database.recall_evidence(before=self.before, among=self._items(), least=(0, 1))
+        episodes = self.database.recalled_episodes(before=self.before)
+        if not rows:
+            return Cost(episodes, 0, 0.0)
+        strata = self._arranged(rows)
+        withheld = strata.totals()[:, 2]
+        mean, _ = strata.moments()
+        return Cost(episodes, int(withheld.sum()), float((withheld * np.maximum(mean, 0)).sum()))
+
+    def report(self, limit: int = 20) -> CreditReport:
+        """Where the items stand, at most `limit` in each list; `harmful` is complete."""
+        active = self._measured("active")
+        order = _order(active)
+        best = [index for index in reversed(order[-limit:])] if limit else []
+        benched = self._measured("benched")
+        return CreditReport(
+            self.cost(),
+            len(active.ids) + len(benched.ids),
+            [(active.ids[index], active.estimate(index, self.config.level)) for index in best],
+            [(active.ids[index], active.estimate(index, self.config.level)) for index in order[:limit]],
+            [(verdict.reflection, verdict.uplift) for verdict in self._harmful(active)],
+            [
+                (benched.ids[index], benched.estimate(index, self.config.level))
+                for index in list(reversed(_order(benched)))[:limit]
+            ],
+        )
+
+    # Judging
+
+    def review(self, *, dry_run: bool = False) -> list[Verdict]:
+        """Bench every active item whose uplift is credibly below 0; return what was done (or would be), surest first.
+
+        Pinned items are left alone. One that was benched before and brought back by a person is judged only by what
+        was recalled since it was benched. Evidence, base rates and cost are looked at afresh.
+        """
+        self._kept.clear()
+        self._rates.clear()
+        self._cost = None
+        verdicts = self._verdicts()
+        if verdicts and not dry_run:
+            with self.database.operation("bench", f"{len(verdicts)} with an uplift credibly below 0"):
+                for verdict in verdicts:
+                    old = self.database.reflection(verdict.reflection)
+                    new = old.model_copy(update={"status": "benched", "updated_at": self.clock()})
+                    self.database.put_reflection(new, change=verdict.change)
+        return verdicts
+
+    def _verdicts(self) -> list[Verdict]:
+        least = (self.config.min_n, self.config.min_n)
+        items = self._items(status="active", pinned=False)
+        rows = self.database.recall_evidence(before=self.before, among=items, least=least)
+        if not rows:
+            return []
+        found = self._harmful(self._arranged(rows))
+        overruled = self.database.last_benched([verdict.reflection for verdict in found])
+        verdicts = []
+        for verdict in found:
+            if verdict.reflection in overruled:
+                since = self.database.recall_evidence(
+                    [verdict.reflection], after=overruled[verdict.reflection], before=self.before, least=least
+                )
+                verdicts += self._harmful(self._arranged(since)) if since else []
+            else:
+                verdicts.append(verdict)
+        return sorted(verdicts, key=lambda verdict: -verdict.uplift.below)
+
+    def _harmful(self, strata: Strata) -> list[Verdict]:
+        """Those of these items that have the evidence to be benched."""
+        if not strata.ids:
+            return []
+        totals = strata.totals()
+        maybe = suspects(*strata.moments(), self.config.bench_at)
+        maybe &= (totals[:, 0] >= self.config.min_n) & (totals[:, 2] >= self.config.min_n)
+        judged = (Verdict(strata.ids[at], strata.estimate(at, self.config.level)) for at in maybe.nonzero()[0].tolist())
+        return [verdict for verdict in judged if verdict.uplift.below >= self.config.bench_at]
+
+    # Within
+
+    def _items(self, status: ReflectionStatus | None = None, pinned: bool | None = None) -> Filter | None:
+        if (self.namespace, status, pinned) == (None, None, None):
+            return None
+        return Filter(namespace=self.namespace, status=status, pinned=pinned)
+
+    def _measured(self, status: ReflectionStatus) -> Strata:
+        return self._arranged(
+            self.database.recall_evidence(before=self.before, among=self._items(status=status), least=(1, 1))
+        )
+
+    def _strata(self, ids: Sequence[str], env: str | None = None) -> Strata:
+        """The evidence on `ids`. What lies before a fixed time is read once."""
+        wanted = list(dict.fromkeys(ids))
+        missing = [id for id in wanted if (env, id) not in self._kept]
+        rows: list[RecallEvidence] = []
+        if missing:
+            rows = self.database.recall_evidence(missing, env=env, before=self.before)
+        if self.before is not None:
+            self._kept.update(((env, id), []) for id in missing)
+            for row in rows:
+                self._kept[env, row.reflection].append(row)
+            rows = [row for id in wanted for row in self._kept[env, id]]
+        return self._arranged(rows, wanted, env or "")
+
+    def _arranged(self, rows: Sequence[RecallEvidence], ids: Sequence[str] | None = None, env: str = "") -> Strata:
+        known = list(dict.fromkeys(row.reflection for row in rows)) if ids is None else ids
+        return Strata(
+            known, rows, self._base_rates({row.env for row in rows} | ({env} if env else set())), self.config.prior, env
+        )
+
+    def _base_rates(self, envs: set[str]) -> Mapping[str, float]:
+        missing = envs - self._rates.keys()
+        if missing:
+            self._rates.update(self.database.success_rates(missing, before=self.before))
+        return self._rates
+
+
+def _order(strata: Strata) -> list[int]:
+    """The items from the least to the most surely helpful, by mean over standard deviation."""
+    if not strata.ids:
+        return []
+    mean, variance = strata.moments()
+    return (mean / variance**0.5).argsort(kind="stable").tolist()

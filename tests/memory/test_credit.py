@@ -1,0 +1,363 @@
+"""Credit: what was withheld by lot decides what is recalled, and what is benched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from memory import Credit, CreditConfig, Database, Recall, Reflection, errors
+from memory.credit import Cost
+from memory.withholding import Draw
+
+ENV = "toy/doors"
+EVERY = CreditConfig(withhold=0.5, max_cost=1.0)
+
+
+@pytest.fixture
+def put(database: Database, reflection: Callable[..., Reflection]) -> Callable[..., None]:
+    """Keeps a reflection."""
+    return lambda id, **values: database.put_reflection(reflection(id, env=ENV, **values)) and None
+
+
+@pytest.fixture
+def seen(database: Database) -> Callable[..., None]:
+    """Puts ended episodes on record in which a lot decided over one reflection: (n, won) served and withheld."""
+    numbers = iter(range(10**6))
+
+    def put(
+        id: str, served: tuple[int, int], withheld: tuple[int, int], env: str = ENV, at: str = "2025-01-01"
+    ) -> None:
+        database.put_recalls(
+            [
+                Recall(
+                    episode=f"past-{next(numbers)}", reflection=id, rank=0, query="q", score=1.0, env=env, at=at,
+                    won=place < won, withheld=side, propensity=0.9,
+                )
+                for side, (n, won) in ((False, served), (True, withheld))
+                for place in range(n)
+            ]
+        )  # fmt: skip
+
+    return put
+
+
+@pytest.fixture
+def harmful(put: Callable[..., None], seen: Callable[..., None]) -> str:
+    put("bad")
+    seen("bad", (100, 20), (20, 14))
+    return "bad"
+
+
+# Choosing
+
+
+def test_a_sample_depends_on_episode_item_and_evidence_alone(
+    database: Database, put: Callable[..., None], seen: Callable[..., None]
+) -> None:
+    put("a")
+    put("b")
+    seen("a", (30, 20), (10, 2))
+    credit = Credit(database)
+    alone, both = credit.use(["a"], ENV, "ep-x"), credit.use(["b", "a"], ENV, "ep-x")
+    assert alone["a"] == both["a"] == Credit(database).use(["a"], ENV, "ep-x")["a"]
+    assert alone["a"] != credit.use(["a"], ENV, "ep-y")["a"]
+    assert credit.use([], ENV, "ep-x") == {}
+    seen("a", (1, 1), (0, 0))
+    assert alone["a"] != credit.use(["a"], ENV, "ep-x")["a"]
+
+
+def test_what_helps_is_mostly_chosen_what_harms_hardly_and_the_unknown_is_tried(
+    database: Database, put: Callable[..., None], seen: Callable[..., None], harmful: str
+) -> None:
+    put("good")
+    put("new")
+    seen("good", (300, 240), (60, 24))
+    firsts = [max(use, key=use.__getitem__) for use in _samples(database, ["good", "new", harmful])]
+    assert firsts.count("good") > 240
+    assert 0 < firsts.count("new") < 60
+    assert firsts.count(harmful) == 0
+
+
+def _samples(database: Database, ids: list[str]) -> Iterator[dict[str, float]]:
+    credit = Credit(database)
+    return (credit.use(ids, ENV, f"ep-{number}") for number in range(300))
+
+
+def test_only_evidence_of_the_environment_itself_moves_a_sample(
+    database: Database, put: Callable[..., None], seen: Callable[..., None]
+) -> None:
+    put("a")
+    before = Credit(database).use(["a"], ENV, 1)
+    seen("a", (100, 100), (100, 0), env="toy/other")
+    assert Credit(database).use(["a"], ENV, 1) == before
+    assert Credit(database).use(["a"], None, 1)["a"] > 0.8
+
+
+def test_a_run_that_began_earlier_sees_what_was_known_then(
+    database: Database, put: Callable[..., None], seen: Callable[..., None]
+) -> None:
+    put("a")
+    put("b")
+    seen("a", (40, 30), (10, 2), at="2025-01-01")
+    then = Credit(database).use(["a", "b"], ENV, 1)
+    run = Credit(database, before="2025-01-02")
+    seen("a", (40, 0), (10, 10), at="2025-01-03")
+    assert run.use(["a", "b"], ENV, 1) == then
+    assert run.use(["b", "a"], ENV, 1) == then, "also from what it has kept"
+    assert Credit(database).use(["a", "b"], ENV, 1) != then
+    assert run.cost().episodes == 50
+
+
+# Withholding
+
+
+def test_what_is_withheld_is_the_same_in_a_resumed_episode_and_for_every_face(
+    database: Database, put: Callable[..., None], seen: Callable[..., None]
+) -> None:
+    ids = [f"rf-{number}" for number in range(40)]
+    for id in ids:
+        put(id)
+    first = Credit(database, EVERY).split("ep-x", ids, env=ENV)
+    assert Credit(database, EVERY).split("ep-x", ids[::-1], env=ENV) == first[::-1]
+    assert {draw.withheld for draw in first} == {True, False}
+    assert first != Credit(database, EVERY).split("ep-y", ids, env=ENV)
+    _record(database, "ep-x", first)
+    for id in ids:
+        seen(id, (30, 30), (30, 0))
+    certain = CreditConfig(withhold=0.5, max_cost=0.0)
+    assert Credit(database, certain).split("ep-x", [*ids, ids[0]], env=ENV) == [*first, first[0]]
+
+
+def _record(database: Database, episode: str, draws: list[Draw], face: Any = "text", won: bool | None = None) -> None:
+    database.put_recalls(
+        [
+            Recall(
+                episode=episode, reflection=draw.reflection, rank=rank, query="q", score=1.0, env=ENV, face=face,
+                withheld=draw.withheld, propensity=draw.propensity, won=won,
+            )
+            for rank, draw in enumerate(draws)
+        ]
+    )  # fmt: skip
+
+
+def test_pinned_items_are_never_withheld(database: Database, put: Callable[..., None]) -> None:
+    put("pinned", pinned=True)
+    credit = Credit(database, EVERY)
+    drawn = {draw for number in range(100) for draw in credit.split(f"ep-{number}", ["pinned"], env=ENV)}
+    assert drawn == {Draw("pinned", False, 1.0)}
+
+
+def test_withholding_can_be_turned_off(database: Database, put: Callable[..., None]) -> None:
+    put("a")
+    credit = Credit(database, CreditConfig(withhold=0))
+    assert {credit.split(f"ep-{number}", ["a"], env=ENV)[0] for number in range(50)} == {Draw("a", False, 1.0)}
+
+
+def test_nothing_is_withheld_while_the_cost_exceeds_its_bound(
+    database: Database, put: Callable[..., None], seen: Callable[..., None]
+) -> None:
+    put("good")
+    put("new")
+    seen("good", (90, 80), (10, 2))
+    credit = Credit(database, CreditConfig(withhold=0.5, max_cost=0.02))
+    cost = credit.cost()
+    uplift = credit.uplift("good")
+    assert cost == Cost(100, 10, pytest.approx(10 * uplift.mean))
+    assert cost.share > 0.02
+    assert {credit.split(f"ep-{number}", ["new"], env=ENV)[0].propensity for number in range(50)} == {1.0}
+    for number in range(1000):  # served without a lot: the share falls
+        _record(database, f"more-{number}", [Draw("good", False, 1.0)], won=True)
+    assert credit.split("ep-x", ["new"], env=ENV)[0].propensity == 1.0, "known at the next review"
+    credit.review()
+    assert credit.cost().share < 0.02
+    assert credit.split("ep-x", ["new"], env=ENV)[0].propensity == 0.5
+
+
+def test_an_episode_costs_no_more_than_the_bound_whatever_the_faces_ask_for(
+    database: Database, put: Callable[..., None], seen: Callable[..., None]
+) -> None:
+    """What the first face has drawn leaves less for the second."""
+    put("a")
+    put("b")
+    for id in ("a", "b"):
+        seen(id, (900, 720), (100, 40))
+    config = CreditConfig(withhold=0.5, max_cost=0.1)
+    credit = Credit(database, config)
+    assert credit.cost().share < config.max_cost
+    both = {True: 0, False: 0}
+    for number in range(200):
+        first = credit.split(f"ep-{number}", ["a"], env=ENV)
+        _record(database, f"ep-{number}", first)
+        (second,) = credit.split(f"ep-{number}", ["b"], env=ENV)
+        both[first[0].propensity < 1] += second.propensity < 1
+    assert both[True] == 0, "half of 0.38 is more than the bound"
+    assert both[False] > 0
+
+
+def test_the_cost_of_a_long_experiment_stays_within_its_bound(database: Database, put: Callable[..., None]) -> None:
+    """One item without which nothing is won."""
+    put("key")
+    config = CreditConfig(withhold=0.3, max_cost=0.05)
+    credit = Credit(database, config)
+    lost = 0
+    for number in range(600):
+        draws = credit.split(f"ep-{number}", ["key"], env=ENV)
+        _record(database, f"ep-{number}", draws, won=not draws[0].withheld)
+        lost += draws[0].withheld
+        if number % 20 == 19:
+            credit.review()
+    assert 0 < credit.cost().share <= config.max_cost * 1.05
+    assert lost / 600 <= config.max_cost * 1.3
+
+
+# Judging
+
+
+def test_an_item_that_is_credibly_harmful_is_benched_with_its_evidence(database: Database, harmful: str) -> None:
+    credit = Credit(database)
+    planned = credit.review(dry_run=True)
+    assert [verdict.reflection for verdict in planned] == [harmful]
+    assert database.reflection(harmful).status == "active", "a dry run changes nothing"
+    assert credit.review() == planned
+    assert database.reflection(harmful).status == "benched"
+    version = database.reflection_versions(harmful)[-1]
+    assert version.change == f"benched: {planned[0].uplift}"
+    assert "served 100 (won 20), withheld 20 (won 14)" in version.change
+    (operation,) = database.operations()
+    assert (operation.name, operation.number, operation.changed) == ("bench", version.operation, 1)
+    assert credit.review() == [], "once is enough"
+
+
+def test_what_is_useless_unproven_or_pinned_is_left_alone(
+    database: Database, put: Callable[..., None], seen: Callable[..., None]
+) -> None:
+    put("useless")
+    seen("useless", (200, 100), (100, 50))
+    put("few")
+    seen("few", (200, 20), (9, 9))
+    put("pinned", pinned=True)
+    seen("pinned", (100, 20), (20, 14))
+    put("retried")
+    for number in range(50):  # never withheld: lost whenever it was served, which says nothing
+        _record(database, f"retry-{number}", [Draw("retried", False, 1.0)], won=False)
+    assert Credit(database).review() == []
+
+
+def test_a_review_is_of_one_namespace_if_it_is_given(
+    database: Database, put: Callable[..., None], seen: Callable[..., None], harmful: str
+) -> None:
+    put("theirs", namespace="theirs")
+    seen("theirs", (100, 20), (20, 14))
+    assert [verdict.reflection for verdict in Credit(database, namespace="theirs").review(dry_run=True)] == ["theirs"]
+    assert len(Credit(database).review(dry_run=True)) == 2
+    assert Credit(database, namespace="theirs").cost().withheld == 20
+
+
+def test_a_person_s_word_stands_until_new_evidence_speaks(
+    database: Database, seen: Callable[..., None], harmful: str
+) -> None:
+    credit = Credit(database)
+    assert len(credit.review()) == 1
+    restored = database.reflection(harmful).model_copy(update={"status": "active"})
+    database.put_reflection(restored, change="restored")
+    assert credit.review() == []
+    seen(harmful, (100, 50), (20, 10), at="2999-01-01")
+    assert credit.review() == [], "what came since shows no harm"
+    seen(harmful, (200, 20), (40, 36), at="2999-01-01")
+    (verdict,) = credit.review()
+    assert (verdict.uplift.served, verdict.uplift.withheld) == (300, 60), "only what came since"
+    assert database.reflection(harmful).status == "benched"
+
+
+def test_harm_in_one_environment_is_weighed_against_help_in_others(
+    database: Database, seen: Callable[..., None], harmful: str
+) -> None:
+    seen(harmful, (300, 270), (60, 12), env="toy/other")
+    assert Credit(database).review() == []
+    assert Credit(database).uplift(harmful).mean > 0.2
+
+
+# Looking
+
+
+def test_an_uplift_is_that_of_the_table_and_found_by_the_beginning_of_an_id(database: Database, harmful: str) -> None:
+    uplift = Credit(database).uplift("ba")
+    assert (uplift.served, uplift.served_won, uplift.withheld, uplift.withheld_won) == (100, 20, 20, 14)
+    assert -0.5 < uplift.mean < -0.2
+    assert uplift.low < uplift.mean < uplift.high < 0
+    assert uplift.p < 0.001
+    with pytest.raises(errors.UnknownReflection):
+        Credit(database).uplift("nobody")
+
+
+def test_a_report_says_who_helps_who_harms_and_what_it_cost(
+    database: Database, put: Callable[..., None], seen: Callable[..., None], harmful: str
+) -> None:
+    for number in range(5):
+        put(f"rf-{number}")
+        seen(f"rf-{number}", (50, 20 + 5 * number), (10, 4))
+    put("unmeasured")
+    credit = Credit(database)
+    report = credit.report(limit=2)
+    assert report.measured == 6
+    assert [id for id, _ in report.best] == ["rf-4", "rf-3"]
+    assert [id for id, _ in report.worst] == [harmful, "rf-0"]
+    assert [id for id, _ in report.harmful] == [harmful]
+    assert report.benched == []
+    assert report.best[0][1] == credit.uplift("rf-4")
+    assert report.cost.episodes == 120 + 5 * 60
+    assert report.cost.withheld == 70
+    credit.review()
+    later = credit.report(limit=2)
+    assert (later.harmful, [id for id, _ in later.benched]) == ([], [harmful])
+    assert credit.report(limit=0).best == []
+
+
+def test_a_memory_without_any_evidence_has_an_empty_report(database: Database) -> None:
+    report = Credit(database).report()
+    assert (report.cost, report.measured, report.best, report.benched) == (Cost(0, 0, 0.0), 0, [], [])
+    assert report.cost.share == 0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"withhold": -0.1},
+        {"withhold": 0.6},
+        {"max_cost": 2},
+        {"level": 1},
+        {"bench_at": 0.5},
+        {"min_n": 0},
+        {"prior": 0},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        CreditConfig(**values)
+
+
+def test_thousands_of_items_are_reviewed_and_reported_at_once(
+    database: Database, reflection: Callable[..., Reflection]
+) -> None:
+    """Every hundredth of 3000 does harm; each has 12 episodes on either side."""
+    ids = [f"rf-{number:05d}" for number in range(3000)]
+    with database.transaction():
+        for id in ids:
+            database.put_reflection(reflection(id, env=ENV))
+        database.executemany(
+            "INSERT INTO recalls (episode, reflection, face, rank, query, score, parts, at, won, env, withheld, "
+            "propensity, counted) VALUES (?, ?, 'text', 0, '', 0, '{}', '2025-01-01', ?, ?, ?, 0.9, 1)",
+            [
+                (f"ep-{episode}", id, bool(withheld) if number % 100 == 0 else episode % 4 < 2, ENV, withheld)
+                for number, id in enumerate(ids)
+                for episode in range(24)
+                for withheld in [episode % 2]
+            ],
+        )
+    credit = Credit(database)
+    assert [verdict.reflection for verdict in credit.review()] == ids[::100]
+    report = credit.report()
+    assert (report.measured, len(report.benched), report.cost.withheld) == (3000, 20, 36_000)
+    assert len(credit.use(ids, ENV, 1)) == 3000
