@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from agentlab.rounds import RoundConfig, RoundReport
     from environments import Task
     from environments.base import Split
-    from memory import Database, ReflectionMemory
+    from memory import Database, ReflectionMemory, SqliteFaissStore
     from trainers.adapters import AdapterRegistry
 
 CONFIG_FILE = "lab.toml"
@@ -154,6 +154,15 @@ class Lab:
         )
         self._closing.callback(memory.close)
         return memory
+
+    @cached_property
+    def store(self) -> SqliteFaissStore:
+        """A LangGraph store in the lab's database, searched with the lab's embedder."""
+        from memory import SqliteFaissStore
+
+        store = SqliteFaissStore.of_memory(self.memory, notify=self.progress.say)
+        self._closing.callback(store.close)
+        return store
 
     @cached_property
     def adapters(self) -> AdapterRegistry:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from memory.episodes import EpisodeRow
     from memory.errors import MemoryStoreError
     from memory.index import VectorIndex
+    from memory.langgraph_store import SqliteFaissStore
     from memory.records import Advice, Episode, Evidence, Recall, Reflection, Step
     from memory.reflection_memory import Detail, ReflectionMemory
     from memory.retriever import Hit, Retriever, Weights
@@ -47,6 +48,8 @@ __all__ = [
     "Credit",
     "CreditConfig",
     "Uplift",
+    # the same for agents built with LangGraph
+    "SqliteFaissStore",
     # what can go wrong
     "MemoryStoreError",
 ]
@@ -61,6 +64,7 @@ _HOMES = {
     "episodes": ("EpisodeRow",),
     "embedder": ("Embedder", "SentenceTransformerEmbedder", "HashingEmbedder", "CachedEmbedder"),
     "index": ("VectorIndex",),
+    "langgraph_store": ("SqliteFaissStore",),
     "errors": ("MemoryStoreError",),
 }
 

@@ -62,6 +62,10 @@ class InvalidReflection(MemoryStoreError):
     """A reflection that cannot be kept, such as one without text and without advice."""
 
 
+class InvalidItem(MemoryStoreError, ValueError):
+    """An item that a LangGraph store cannot keep, such as one whose value is not JSON."""
+
+
 class MissingDependency(MemoryStoreError):
     """A third-party package that this needs is not installed."""
 

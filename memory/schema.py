@@ -227,6 +227,40 @@ def totals_of_recalls(db: sqlite_utils.Database) -> None:
         db.execute(f"CREATE TRIGGER recall_totals_{when.split()[0].lower()} AFTER {when} BEGIN {body} END")
 
 
+def langgraph_items(db: sqlite_utils.Database) -> None:
+    """Version 5: items of a LangGraph store, and the texts of theirs that are searched by meaning."""
+    db.table("items").create(
+        {
+            "number": int,
+            "namespace": str,
+            "key": str,
+            "value": str,
+            "created_at": str,
+            "updated_at": str,
+            "ttl": float,
+            "expires_at": float,
+            "changed": int,
+        },
+        pk="number",
+        not_null={"namespace", "key", "value", "created_at", "updated_at", "changed"},
+    ).create_index(["namespace", "key"], unique=True).create_index(["changed"], unique=True).create_index(
+        ["expires_at"]
+    )
+    # A row without an item is free, and is taken again: the index then grows with the texts, not with the changes.
+    db.table("item_texts").create(
+        {"number": int, "item": int, "text": str, "sha": str, "stamp": int, "changed": int},
+        pk="number",
+        not_null={"text", "sha", "stamp", "changed"},
+        foreign_keys=[("item", "items", "number")],
+    ).create_index(["item"]).create_index(["sha"]).create_index(["changed", "stamp"])
+
+
 MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...]
-MIGRATIONS = (episodes_and_reflections, work_and_adapters, words_credit_and_operations, totals_of_recalls)
+MIGRATIONS = (
+    episodes_and_reflections,
+    work_and_adapters,
+    words_credit_and_operations,
+    totals_of_recalls,
+    langgraph_items,
+)
 VERSION = len(MIGRATIONS)
