@@ -278,3 +278,13 @@ print(sorted(heavy & set(sys.modules)))
 """
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_a_lab_has_a_langgraph_store_in_its_own_files(open_lab: Callable[..., Lab]) -> None:
+    with open_lab() as lab:
+        lab.store.put(("notes",), "a", {"text": "the red door"})
+        lab.store.put(("notes",), "b", {"text": "the green tree"})
+        assert [item.key for item in lab.store.search(("notes",), query="green")] == ["b", "a"]
+    assert (lab.folder / "memory.items.faiss").exists()
+    with Lab.open(lab.folder, write=False) as lab:
+        assert [item.key for item in lab.store.search((), query="red door", limit=1)] == ["a"]

@@ -71,6 +71,16 @@ def test_one_s_own_reflector_writes_what_memory_finds(
     assert "It changes nothing to: look" in capsys.readouterr().out
 
 
+def test_a_langgraph_agent_knows_in_one_thread_what_it_was_told_in_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example("langgraph_memory").main(str(tmp_path / "lab"))
+    told, asked = capsys.readouterr().out.split("user   Where is the spare key?\n")
+    assert told.count("agent  noted") == 2
+    assert "under the third flower pot" in asked.splitlines()[0]
+    assert "The cat eats at seven." in asked.splitlines()[-1]
+
+
 @pytest.mark.parametrize("name", ["own_environment", "own_reflector"])
 def test_short_examples_stay_short(name: str) -> None:
     assert len((FOLDER / f"{name}.py").read_text().splitlines()) < 40
