@@ -21,7 +21,8 @@ class RecallConfig:
         similarity: cosine that a state of another task must reach before its advice counts.
         transfer: what advice from another task is multiplied by, times its similarity.
         wording: advice on a command that is not admissible here bears on the commands most like it in wording.
-        learned: the strength of advice is learned from what it led to (`agentlab.strength`), not fixed.
+        credit: what was measured counts: which items helped (`memory.credit`), and how strongly advice should speak
+            (`agentlab.strength`). On train games it is measured further, for which some items are withheld by lot.
         budget: tokens of the memory block, at most; it stays in the window for the whole episode.
     """
 
@@ -31,7 +32,7 @@ class RecallConfig:
     similarity: float = 0.9
     transfer: float = 0.5
     wording: bool = True
-    learned: bool = True
+    credit: bool = True
     budget: int = 300
 
 

@@ -44,6 +44,9 @@ class LabConfig(BaseModel):
             `exemplar` are for models that can write.
         critic: a second model that criticises and judges where a reflector has a part for one (`critique`, `debate`):
             named as `model` is; empty: the lab's own model plays all parts.
+        credit: measure what each reflection changes, and recall by it; for that, some are withheld on train games.
+        withhold: the probability with which a recalled reflection is withheld; 0 measures nothing further.
+        withhold_cost: the share of episodes that withholding may cost, by estimate; then it stops.
         source_quota: reflections that one source other than the agent itself may bring in within 24 hours.
         seed: of all chance in playing; a round has its own (`RoundConfig.seed`).
     """
@@ -63,6 +66,9 @@ class LabConfig(BaseModel):
     namespace: str = Field("", max_length=100)
     reflectors: list[Annotated[str, AfterValidator(_reflector)]] = ["grounded", "exemplar"]
     critic: str = ""
+    credit: bool = True
+    withhold: float = Field(0.1, ge=0, le=0.5)
+    withhold_cost: float = Field(0.02, ge=0, le=1)
     source_quota: int = Field(1000, ge=0)
     seed: int = 0
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from agentlab.rounds import RoundConfig, RoundReport
     from environments import Task
     from environments.base import Split
-    from memory import Database, ReflectionMemory, SqliteFaissStore
+    from memory import CreditConfig, Database, ReflectionMemory, SqliteFaissStore
     from trainers.adapters import AdapterRegistry
 
 CONFIG_FILE = "lab.toml"
@@ -151,6 +151,7 @@ class Lab:
             weights=Weights(recency=self.config.recency),
             namespace=self.config.namespace,
             quota=self.config.source_quota,
+            credit=self._credit,
         )
         self._closing.callback(memory.close)
         return memory
@@ -163,6 +164,12 @@ class Lab:
         store = SqliteFaissStore.of_memory(self.memory, notify=self.progress.say)
         self._closing.callback(store.close)
         return store
+
+    @property
+    def _credit(self) -> CreditConfig:
+        from memory import CreditConfig
+
+        return CreditConfig(withhold=self.config.withhold, max_cost=self.config.withhold_cost)
 
     @cached_property
     def adapters(self) -> AdapterRegistry:
@@ -290,7 +297,8 @@ class Lab:
         engine = RandomEngine() if arm.engine == "random" else self.engine(arm.adapter)
         recaller = None
         if arm.recall is not None:
-            recaller = Recaller(self.memory, run, begun["at"], count_tokens=counter(engine))
+            credit = self._credit if self.config.credit and arm.recall.credit else None
+            recaller = Recaller(self.memory, run, begun["at"], count_tokens=counter(engine), credit=credit)
         return Rollout(
             run,
             self.database,
@@ -337,10 +345,18 @@ class Lab:
             self.progress.advance(stage, 1, f"{won} won")
 
         try:
-            return rollout.play(tasks, chosen, trials=trials, progress=told)
+            results = rollout.play(tasks, chosen, trials=trials, progress=told)
         finally:
             rollout.close()
             self.progress.finish(stage)
+        if split == "train" and rollout.recaller is not None and rollout.recaller.credit is not None:
+            self._review()
+        return results
+
+    def _review(self) -> None:
+        """Bench what is credibly harmful by now, and say so."""
+        for verdict in self.memory.credit.review():
+            self.progress.say(f"{verdict.reflection} is {verdict.change}; `agentlab memory restore` overrules that.")
 
     def evaluate(
         self,

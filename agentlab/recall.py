@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from agentlab.advice import AdviceBook, AdviceWeights
 from agentlab.arms import RecallConfig
 from agentlab.reflectors.registry import TEXT_KINDS
-from agentlab.strength import EXPLORE, Strength, note
+from agentlab.strength import DEFAULT, EXPLORE, Strength, note
 from agentlab.wording import carried
-from memory import block
+from memory import Credit, CreditConfig, block
 from memory.quoting import quoted
 from memory.records import Advice, Episode, Recall, state_key
+from memory.withholding import Draw
 
 if TYPE_CHECKING:
     from agentlab.engines.base import Engine
@@ -56,7 +57,9 @@ class Recalled:
     env: str = ""
     frozen_at: str | None = None
     config: RecallConfig = field(default_factory=RecallConfig)
+    credit: Credit | None = None
     _advised: dict[str, float] = field(default_factory=dict)
+    _draws: dict[str, Draw] = field(default_factory=dict)
     _similar: dict[str, list[tuple[Advice, float, str]]] = field(default_factory=dict)
 
     def bonuses(self, state: str, commands: Sequence[str], within: AdviceBook, weights: AdviceWeights) -> list[float]:
@@ -75,12 +78,11 @@ class Recalled:
                 bonuses.append(weights.bonus(AdviceBook([now, before]).facts[here, command]))
             elif now is not None or before is not None:
                 bonuses.append(weights.bonus(now or before))  # type: ignore[arg-type]
-            elif command in transferred:
-                found = transferred[command]
-                bonuses.append(found.bonus)
-                served.setdefault(found.reflection, found.cosine)
             else:
-                bonuses.append(0.0)
+                found = next((one for one in transferred.get(command, []) if self._by_lot(one, state)), None)
+                bonuses.append(found.bonus if found is not None else 0.0)
+                if found is not None:
+                    served.setdefault(found.reflection, found.cosine)
         self.note_advice(served, state)
         return bonuses
 
@@ -89,25 +91,43 @@ class Recalled:
         fresh = {reflection: score for reflection, score in served.items() if reflection not in self._advised}
         if not fresh or self.memory is None:
             return
+        self._record({self._draws.get(id) or Draw(id, False, 1.0): score for id, score in fresh.items()}, query)
+        self.ids = list(dict.fromkeys([*self.ids, *fresh]))
+
+    def _by_lot(self, found: _Elsewhere, state: str) -> bool:
+        """Whether this advice may serve; that it was withheld is recorded where it would have entered a score."""
+        if self.credit is None:
+            return True
+        draw = self._draws.get(found.reflection)
+        if draw is None:
+            (draw,) = self.credit.split(self.episode, [found.reflection], env=self.env)
+            self._draws[found.reflection] = draw
+        if draw.withheld and found.reflection not in self._advised:
+            self._record({draw: found.cosine}, state)
+        return not draw.withheld
+
+    def _record(self, draws: Mapping[Draw, float], query: str) -> None:
+        assert self.memory is not None
         self.memory.database.put_recalls(
             [
                 Recall(
                     episode=self.episode,
-                    reflection=reflection,
+                    reflection=draw.reflection,
                     rank=len(self._advised) + place,
                     query=query[:QUERY_LIMIT],
                     score=score,
                     face="advice",
                     env=self.env,
+                    withheld=draw.withheld,
+                    propensity=draw.propensity,
                 )
-                for place, (reflection, score) in enumerate(fresh.items())
+                for place, (draw, score) in enumerate(draws.items())
             ]
         )
-        self._advised.update(fresh)
-        self.ids = list(dict.fromkeys([*self.ids, *fresh]))
+        self._advised.update({draw.reflection: score for draw, score in draws.items()})
 
-    def _elsewhere(self, state: str, commands: Sequence[str], weights: AdviceWeights) -> dict[str, _Elsewhere]:
-        """What the most similar states of other tasks advise, by command.
+    def _elsewhere(self, state: str, commands: Sequence[str], weights: AdviceWeights) -> dict[str, list[_Elsewhere]]:
+        """What the most similar states of other tasks advise, by command, the strongest advice first.
 
         The bonus is scaled by the likeness of the states and, where the advised command is not admissible here, by
         that of the wordings.
@@ -118,16 +138,15 @@ class Recalled:
             self._similar[state] = self.memory.similar_states(
                 state, env=self.env, k=8, before=self.frozen_at, split="train"
             )
-        known: dict[str, _Elsewhere] = {}
+        known: dict[str, list[_Elsewhere]] = {}
         for advice, cosine, reflection in self._similar[state]:
             bonus = self.config.transfer * cosine * weights.bonus(advice)
             if cosine < self.config.similarity or bonus <= 0:
                 continue
             bears = carried(advice.action, commands) if self.config.wording else {advice.action: 1.0}
             for command, likeness in bears.items():
-                if command not in known or likeness * bonus > known[command].bonus:
-                    known[command] = _Elsewhere(likeness * bonus, cosine, reflection)
-        return known
+                known.setdefault(command, []).append(_Elsewhere(likeness * bonus, cosine, reflection))
+        return {command: sorted(found, key=lambda one: -one.bonus) for command, found in known.items()}
 
 
 def counter(engine: Engine) -> block.Count:
@@ -141,23 +160,31 @@ class Recaller:
 
     `run` is the run being played: what it writes is recalled within the same task only. `frozen_at` bounds what
     counts as known before the run (ISO time); resuming a run uses the time at which it first began. `count_tokens` is
-    by what the memory block is measured.
+    by what the memory block is measured. With `credit` what was measured before the run counts.
     """
 
     def __init__(
-        self, memory: ReflectionMemory, run: str, frozen_at: str, *, count_tokens: block.Count = block.about
+        self,
+        memory: ReflectionMemory,
+        run: str,
+        frozen_at: str,
+        *,
+        count_tokens: block.Count = block.about,
+        credit: CreditConfig | None = None,
     ) -> None:
         self.memory = memory
         self.run = run
         self.frozen_at = frozen_at
         self.count_tokens = count_tokens
+        self.credit = None
+        if credit is not None:
+            self.credit = Credit(memory.database, credit, namespace=memory.namespace, before=frozen_at)
         self._strengths: dict[tuple[str, str | None], Strength] = {}
 
     def strength(self, spec: EpisodeSpec) -> float:
         """What the advice of this episode is multiplied by: the best known, on some train games another one to try."""
-        config = spec.arm.recall
-        if config is None or not config.advice or not config.learned:
-            return 1.0
+        if not self._learns(spec):
+            return DEFAULT
         key = spec.task.env, spec.arm.adapter
         if key not in self._strengths:
             self._strengths[key] = Strength.known(self.memory.database, *key, before=self.frozen_at)
@@ -168,12 +195,13 @@ class Recaller:
 
     def learn(self, spec: EpisodeSpec, episode: Episode) -> None:
         """Keep how an episode on a train game ended, for the strength of later runs."""
-        config = spec.arm.recall
-        if config is None or not config.advice or not config.learned:
-            return
-        if spec.task.split == "train" and episode.status != "errored":
+        if self._learns(spec) and spec.task.split == "train" and episode.status != "errored":
             key = spec.task.env, spec.arm.adapter
             note(self.memory.database, *key, episode.id, episode.strength, episode.won, episode.started_at)
+
+    def _learns(self, spec: EpisodeSpec) -> bool:
+        config = spec.arm.recall
+        return self.credit is not None and config is not None and config.advice and config.credit
 
     def recall(self, spec: EpisodeSpec, goal: str, observation: str) -> Recalled:
         """Everything that serves this episode; the recalls are recorded under its id."""
@@ -204,6 +232,8 @@ class Recaller:
                 count_tokens=tokens,
                 # What would be cut beside something whole is rather left out.
                 shorten=not lines,
+                credit=self.credit if config.credit else None,
+                lots=spec.task.split == "train",
             )
             # Whoever wrote it: a recalled text is data. Only an example may hold actions.
             lines += [f"{mark}{quoted(hit.text, turns=face == 'exemplar')}" for hit in hits]
@@ -243,8 +273,9 @@ class Recaller:
 
     def _with_advice(self, spec: EpisodeSpec, config: RecallConfig, pairs: list[tuple[str, Advice]]) -> Recalled:
         recalled = Recalled(
-            memory=self.memory, episode=spec.id, env=spec.task.env, frozen_at=self.frozen_at, config=config
-        )
+            memory=self.memory, episode=spec.id, env=spec.task.env, frozen_at=self.frozen_at, config=config,
+            credit=self.credit if config.credit and spec.task.split == "train" else None,
+        )  # fmt: skip
         if config.advice:
             recalled.task_book = AdviceBook(advice for _, advice in pairs)
             recalled.note_advice({reflection: 1.0 for reflection, _ in pairs}, spec.task.id)

@@ -146,6 +146,14 @@ class Credit:
         drawn = np.array([uniforms("use", seed, *name) for name in strata.names])
         return dict(zip(strata.ids, strata.sample(drawn).tolist(), strict=True))
 
+    def worth(self, ids: Sequence[str], env: str | None, seed: int | str = 0) -> dict[str, float]:
+        """For each item the posterior mean of its uplift in `env`: chance has no part."""
+        strata = self._strata(ids, env)
+        if not strata.ids:
+            return {}
+        mean, _ = strata.moments()
+        return dict(zip(strata.ids, mean.tolist(), strict=True))
+
     def split(self, episode: str, ids: Sequence[str], *, env: str) -> list[Draw]:
         """Which of `ids`, chosen for `episode` in `env`, are withheld; the caller records that with the recalls.
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TextIO
 
 from memory import block, errors, quota
 from memory.cleaning import clean, cleaned
+from memory.credit import Credit, CreditConfig
 from memory.database import Database
 from memory.embedder import CachedEmbedder, Embedder
 from memory.index import VectorIndex
@@ -20,6 +21,7 @@ from memory.records import Advice, Episode, Recall, Reflection, ReflectionStatus
 from memory.reflections import Filter, Version
 from memory.retriever import SEARCH, Hit, Retriever, Use, Weights, candidates
 from memory.sources import ReflectionTexts, Source, StateTexts
+from memory.withholding import undrawn
 from memory.words import Words
 
 Face = Literal["text", "exemplar", "advice"]
@@ -58,10 +60,12 @@ class ReflectionMemory:
         clock: gives the present moment as `records.now` does.
         namespace: whose memory it is. Every call keeps to it: what is written belongs to it, and what belongs to
             another is as if it were not there. Several share one database and one index.
+        credit: how it is measured what each reflection changes.
         quota: how many active reflections a source other than the agent itself may bring in within 24 hours.
 
     Attributes:
-        use: how much each reflection helps, if that is measured; it then counts in every recall.
+        credit: what each reflection changes, as far as it was measured.
+        use: how much each reflection helps, if something else than `credit` measures it.
 
     What `remember` and the other writing calls acknowledge is in the database when they return. Ids may be shortened
     wherever a person gives one. Threads may share one object. `close` (or `with`) saves the indexes; without it only
@@ -80,6 +84,7 @@ class ReflectionMemory:
         clock: Callable[[], str] = now,
         namespace: str = "",
         quota: int = quota.QUOTA,
+        credit: CreditConfig | None = None,
     ):
         self.database = database
         self.quota = quota
@@ -88,6 +93,7 @@ class ReflectionMemory:
         self.clock = clock
         self.namespace = namespace
         self.use: Use | None = None
+        self.credit = Credit(database, credit, namespace=namespace, clock=clock)
         self._progress = progress
         self._lock = threading.RLock()
         self._made: set[Path] = set()
@@ -150,6 +156,8 @@ class ReflectionMemory:
         count_tokens: block.Count = block.about,
         shorten: bool = True,
         record: bool = True,
+        credit: Credit | None = None,
+        lots: bool = True,
     ) -> list[Hit]:
         """The `k` best reflections for `query`, the best first; served to `episode`, which is recorded.
 
@@ -167,22 +175,26 @@ class ReflectionMemory:
             namespace=self.namespace, source=source, tier=tier,
         )  # fmt: skip
         # The same episode asks with the same chance when it is resumed.
-        hits = self._retrieve(query, k, wanted, self.weights, self.use, zlib.crc32(episode.encode()))
+        use = self.use if credit is None else credit.use if lots else credit.worth
+        hits = self._retrieve(query, k, wanted, self.weights, use, zlib.crc32(episode.encode()))
         if budget is not None:
             texts = block.fill([hit.text for hit in hits], budget, count_tokens, shorten=shorten)
             hits = [replace(hit, text=text) for hit, text in zip(hits, texts, strict=True) if text]
-        if record and hits:
-            moment = self.clock()
-            self.database.put_recalls(
-                [
-                    Recall(
-                        episode=episode, reflection=hit.reflection.id, rank=rank, query=clean(query),
-                        score=hit.score, parts=hit.parts, face=face, at=moment, env=env or "",
-                    )
-                    for rank, hit in enumerate(hits)
-                ]
-            )  # fmt: skip
-        return hits
+        if not record or not hits:
+            return hits
+        ids, moment = [hit.reflection.id for hit in hits], self.clock()
+        drawn = credit.split(episode, ids, env=env or "") if credit is not None and lots else undrawn(ids)
+        self.database.put_recalls(
+            [
+                Recall(
+                    episode=episode, reflection=hit.reflection.id, rank=rank, query=clean(query), score=hit.score,
+                    parts=hit.parts, face=face, at=moment, env=env or "", withheld=draw.withheld,
+                    propensity=draw.propensity,
+                )
+                for rank, (hit, draw) in enumerate(zip(hits, drawn, strict=True))
+            ]
+        )  # fmt: skip
+        return [hit for hit, draw in zip(hits, drawn, strict=True) if not draw.withheld]
 
     def search(
         self,

@@ -21,6 +21,11 @@ class Draw(NamedTuple):
     propensity: float
 
 
+def undrawn(ids: Sequence[str]) -> list[Draw]:
+    """All served, without a lot: what becomes of the episode says nothing about them."""
+    return [Draw(id, False, 1.0) for id in ids]
+
+
 def uniforms(*parts: object) -> tuple[float, float]:
     """Two random numbers in (0, 1) that depend on nothing but `parts`, so that a resumed episode draws the same."""
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=16).digest()

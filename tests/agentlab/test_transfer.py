@@ -15,7 +15,7 @@ from agentlab.play import EpisodeSpec
 from agentlab.recall import Recaller
 from agentlab.strength import GRID, Strength, note
 from environments import Task
-from memory import Database, HashingEmbedder, ReflectionMemory
+from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory
 from memory.records import Advice, Reflection
 
 THERE = "You are in the kitchen. You see a fridge, a milk."
@@ -71,13 +71,13 @@ def test_held_out_games_use_the_best_strength_and_train_games_also_try_others(me
     for place in range(20):
         note(memory.database, "toy/doors", None, f"ep-{place}", 2.0, True, at="2025-01-01")
         note(memory.database, "toy/doors", None, f"late-{place}", 4.0, True, at="2027-01-01")
-    recaller = Recaller(memory, "now", "2026-01-01")
+    recaller = Recaller(memory, "now", "2026-01-01", credit=CreditConfig())
     assert {recaller.strength(spec(seed, "test")) for seed in range(40)} == {2.0}
     tried = [recaller.strength(spec(seed, "train")) for seed in range(200)]
     assert set(tried) <= set(GRID)
     assert 0.6 < tried.count(2.0) / 200 < 1
     assert tried == [recaller.strength(spec(seed, "train")) for seed in range(200)]
-    assert recaller.strength(spec(0, "train", learned=False)) == 1.0
+    assert recaller.strength(spec(0, "train", credit=False)) == 1.0
     assert recaller.strength(spec(0, "train", advice=False)) == 1.0
 
 
