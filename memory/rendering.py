@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from memory import quoting
 from memory.records import Episode, Step
 
 
@@ -74,16 +75,18 @@ def report(episode: Episode, *, outcome: bool) -> str:
     how it ended, which only the environment knows.
     """
     steps = reported(episode)
-    lines = [f"Task: {' '.join(episode.goal.split())}"]
+    lines = [f"Task: {quoting.quoted_line(episode.goal)}"]
     for at, step in enumerate(steps):
         if at == 0:
             lines.append(quoted(step.observation[:REPORT_WIDTH]))
-        lines += [f"[{step.index}] >{action(step.action)}", quoted(step.result[:REPORT_WIDTH])]
+        lines += [f"[{step.index}] >{action(quoting.quoted_line(step.action))}", quoted(step.result[:REPORT_WIDTH])]
     if outcome:
         lines.append(f"Result: {episode.status}, score {episode.score:.2f}.")
     return "\n".join(lines)
 
 
 def quoted(text: str) -> str:
-    """`text` as somebody's words: each line behind a bar, so that none can pass for a part of the prompt."""
-    return "\n".join(f"| {line.strip()}" for line in text.strip().splitlines() or [""])
+    """`text` as somebody's words: each line behind a bar, and no token of a chat format, so that nothing in it can
+    pass for a part of the prompt."""
+    lines = quoting.quoted(text).splitlines() or [""]
+    return "\n".join(quoting.MARK + line.removeprefix(quoting.MARK).strip() for line in lines)

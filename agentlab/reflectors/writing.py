@@ -13,7 +13,7 @@ LINE_LIMIT = 120  # characters of one line of a list
 TOKEN_LENGTH = 4  # characters of an average token, from which the number of tokens to ask for follows
 SAME_CHARACTER = 8  # so many times in a row is a loop
 
-_MARKERS = re.compile(r"<\|[^|>]*\|>|</?s>|\[/?INST\]|<</?SYS>>")
+_MARKERS = re.compile(r"<\|[^|>]*\|>|</?s>|<(?:bos|eos|pad|unk)>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>")
 # A line that opens as a part of a prompt does: it would pass for one where the text is recalled.
 _STRUCTURE = re.compile(
     r"[-*•<\[(\s]*(?:[>|]|```|#{2,}|example\. task|"

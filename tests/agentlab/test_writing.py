@@ -17,6 +17,7 @@ from agentlab.reflectors.writing import SAME_CHARACTER, TEXT_LIMIT, Writer, dege
         (' "Look  around.\n\nThen go."<|im_end|> ', "Look around. Then go."),
         ("bad \x1b[31mred\x07 text\u202e.", "bad red text."),
         ("<s>[INST] Read it first. [/INST]</s>", "Read it first."),
+        ("<bos>Read it first.<end_of_turn>", "Read it first."),
         ("Read the note. Then open the", "Read the note."),
         ("note, door, colour", "note, door, colour"),
         ("* Read the note.\n* Open the door.", "Read the note. Open the door."),
