@@ -2,31 +2,82 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import threading
-import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from memory import errors
-from memory.sources import Entry, Source
+from memory.graph import Graph
+from memory.index_file import Fault, IndexFile, write
+from memory.items import Items
+from memory.sources import Source, Summed, summary
+from memory.vectors import Vectors
 
 if TYPE_CHECKING:
     import numpy as np
 
-MAGIC = b"AgentLab vectors 1\n"
 SAVE_EVERY = 256
 """Changes after which the file is written again, or a tenth of the items if that is more."""
+FEW = 0.005
+"""Share of the items whose change is not worth writing a large file: the next start catches up in less time."""
+FLAT_BYTES = 128 << 20
+"""How many bytes of vectors are searched exactly: below 7 ms on one thread, as a machine reads 20 GB/s and more.
+
+That is 87,381 rows of 384 dimensions. A graph takes 1 ms there, but is not exact and takes 0.5 ms more for every row
+that is put in.
+"""
+BATCH = 32768
+"""How many texts are embedded at once."""
+STEP = 128
+"""How many rows the graph grows by at each look at the database: a tenth of a second, so that nobody waits for it."""
+REMEASURE = 1.5
+"""Growth of the graph after which its recall is measured again."""
 
 Embed = Callable[[Sequence[str]], "np.ndarray"]
 Notify = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStats:
+    """The state of an index.
+
+    Attributes:
+        kind: how it is searched: `flat` reads every vector, `hnsw` follows a graph.
+        items: how many texts are in it.
+        vectors: how many different vectors they have.
+        dead: vectors that no text has any more; they are thrown out when they are a third of all.
+        graphed: how many vectors the graph holds; it serves when it has reached them all and was measured.
+        threshold: from how many vectors on a graph is made.
+        recall: the share of the ten nearest that the graph finds, measured on a sample; None without a graph.
+        list_length: how many candidates a search of the graph keeps in view (efSearch); 0 while it does not serve.
+        bytes: what all of it takes in memory.
+        model: the embedder's name.
+    """
+
+    kind: Literal["flat", "hnsw"]
+    items: int
+    vectors: int
+    dead: int
+    graphed: int
+    threshold: int
+    recall: float | None
+    list_length: int
+    bytes: int
+    dimensions: int
+    model: str
 
 
 class VectorIndex:
-    """Exact search by inner product over numbered vectors, kept in one file.
+    """Search by inner product over numbered vectors of length 1, kept in one file.
+
+    Up to `threshold` vectors it is exact. Above that a graph grows over them, a few rows with each `follow`, or all of
+    them with `build`. Search stays exact until the graph has reached all vectors and was found, by measurement, to find
+    at least 0.98 of the ten nearest. What came later than the graph is searched exactly beside it. When the vectors
+    become fewer than half the threshold the graph is given up again.
 
     The file says by which embedder its vectors were made, how many there are, and, for each, the stamp of its text.
     So whatever is wrong with it – missing, cut short, of another embedder, older or newer than the database – is seen
@@ -46,21 +97,55 @@ class VectorIndex:
         notify: Notify | None = None,
         readonly: bool = False,
         expected: bool = True,
+        threshold: int | None = None,
     ):
         self.path = Path(path)
         self.model_id = model_id
         self.dimensions = dimensions
         self.readonly = readonly
         self.expected = expected
+        self.threshold = threshold or max(1, FLAT_BYTES // (4 * dimensions))
         self._notify = notify or (lambda message: None)
         self._lock = threading.RLock()
-        self._faiss: Any = None
-        self._stamps: dict[int, int] = {}
-        self._mark = -1
+        self._opened = False
         self._unsaved = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._items = Items()
+        self._vectors = Vectors(self.dimensions)
+        # By a hash of each vector its row, in the order of the rows. Who only reads never needs it: then it is still
+        # None, and `_names` are the hashes as they were in the file.
+        self._places: dict[bytes, int] | None = {}
+        self._names = b""
+        self._mark = -1
+        # A graph that was found wanting is tried again when there are more vectors than this.
+        self._wanting = 0
 
     def __len__(self) -> int:
-        return len(self._stamps)
+        return len(self._items)
+
+    def stats(self) -> IndexStats:
+        """How many items there are, how they are searched, and what that takes."""
+        with self._lock:
+            vectors, graph = self._vectors, self._vectors.graph
+            return IndexStats(
+                kind="hnsw" if graph and graph.trusted else "flat",
+                items=len(self),
+                vectors=self._items.living,
+                dead=self._dead,
+                graphed=vectors.graphed,
+                threshold=self.threshold,
+                recall=graph.recall if graph and graph.measured else None,
+                list_length=graph.list_length if graph else 0,
+                bytes=vectors.bytes + self._items.bytes,
+                dimensions=self.dimensions,
+                model=self.model_id,
+            )
+
+    @property
+    def _dead(self) -> int:
+        return len(self._vectors) - self._items.living
 
     # Following the database
 
@@ -70,42 +155,59 @@ class VectorIndex:
         `embed` makes vectors (n, dimensions) for n texts.
         """
         with self._lock:
-            if self._faiss is None:
+            if not self._opened:
                 self._open(source, embed)
             else:
-                self._take(source.entries(self._mark), source, embed)
-                if self._unsaved >= max(SAVE_EVERY, len(self) // 10):
-                    self.save()
+                self._take(_array(source.entries(self._mark)), source, embed)
+            self._tend(STEP)
+            if self._unsaved >= max(SAVE_EVERY, len(self) // 10):
+                self.save()
 
     def _open(self, source: Source, embed: Embed) -> None:
         fault = self._load()
-        entries = source.entries()
-        held = {entry.number: entry.stamp for entry in entries}
-        wrong = [number for number, stamp in self._stamps.items() if held.get(number) != stamp]
-        if not fault and wrong:
-            fault = f"does not agree with the database on {len(wrong)} of {len(self)} items"
+        if isinstance(source, Summed) and len(self) and self._summary() == source.summary(self._mark):
+            self._take(_array(source.entries(self._mark)), source, embed)
+            self._opened = True
+            return
+        entries = _array(source.entries())
+        gone, other = self._items.disagreement(entries, self._mark)
+        if not fault and (gone or other):
+            fault = f"does not agree with the database on {len(gone) + len(other)} of {len(self)} items"
         if fault and not self.expected and not self.path.exists():
             fault = ""
-        if fault and entries:
-            new = len(held.keys() - self._stamps.keys()) + sum(number in held for number in wrong)
+        if fault and len(entries):
+            new = int((self._items.rows_of(entries[:, 1]) < 0).sum()) + len(other)
             self._notify(f"The index {self.path.name} {fault}; making it again from the database ({new} items).")
-        self._remove([number for number in wrong if number not in held])
+        for number in gone:
+            self._items.remove(number)
+        self._unsaved += len(gone)
+        # The marks of another past mean nothing here.
+        self._mark = -1
         self._take(entries, source, embed)
-        self.expected = True
+        self._opened = self.expected = True
         # Also after a quiet catching-up of more than a few items, so that the next start has not to repeat it.
         if self._unsaved and (fault or self._unsaved >= SAVE_EVERY):
-            self.save()
+            self._write()
 
-    def _take(self, entries: list[Entry], source: Source, embed: Embed) -> None:
-        if not entries:
+    def _summary(self) -> tuple[int, ...]:
+        numbers = self._items.numbers
+        return summary(self._mark, numbers, self._items.stamps_of(numbers))
+
+    def _take(self, entries: np.ndarray, source: Source, embed: Embed) -> None:
+        import numpy as np
+
+        if not len(entries):
             return
-        fresh = [entry for entry in entries if self._stamps.get(entry.number) != entry.stamp]
-        if fresh:
-            vectors = embed(source.texts([entry.number for entry in fresh]))
-            self._put([entry.number for entry in fresh], [entry.stamp for entry in fresh], vectors)
-        self._mark = max(self._mark, entries[-1].mark)
-
-    # Vectors
+        # Of a text that is there twice the later entry counts.
+        _, last = np.unique(entries[::-1, 1], return_index=True)
+        latest = entries[len(entries) - 1 - np.sort(last)[::-1]]
+        numbers, stamps = latest[:, 1], latest[:, 2]
+        fresh = (self._items.rows_of(numbers) < 0) | (self._items.stamps_of(numbers) != stamps)
+        numbers, stamps = numbers[fresh], stamps[fresh]
+        for start in range(0, len(numbers), BATCH):
+            part = numbers[start : start + BATCH].tolist()
+            self._put(part, stamps[start : start + BATCH].tolist(), embed(source.texts(part)))
+        self._mark = max(self._mark, int(entries[-1, 0]))
 
     def _put(self, numbers: list[int], stamps: list[int], vectors: np.ndarray) -> None:
         import numpy as np
@@ -115,127 +217,207 @@ class VectorIndex:
                 f"The index {self.path.name} was given vectors of shape {vectors.shape}, it holds "
                 f"{self.dimensions} dimensions; use the embedder that it was made with, or delete the file."
             )
-        self._remove([number for number in numbers if number in self._stamps])
-        self._faiss.add_with_ids(np.ascontiguousarray(vectors, np.float32), np.asarray(numbers, np.int64))
-        self._stamps.update(zip(numbers, stamps, strict=True))
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        rows, new, places = [], [], self._row_by_name()
+        for place, name in enumerate(blake2b(vector, digest_size=8).digest() for vector in vectors):
+            row = places.get(name, -1)
+            if row < 0:
+                row = places[name] = len(places)
+                new.append(place)
+            rows.append(row)
+        self._vectors.append(vectors if len(new) == len(vectors) else vectors[new])
+        for number, stamp, row in zip(numbers, stamps, rows, strict=True):
+            self._items.put(number, stamp, row)
         self._unsaved += len(numbers)
 
-    def _remove(self, numbers: list[int]) -> None:
+    def _row_by_name(self) -> dict[bytes, int]:
+        if self._places is None:
+            names = self._names
+            self._places = {names[8 * row : 8 * row + 8]: row for row in range(len(names) // 8)}
+        return self._places
+
+    # Flat or graph
+
+    def build(self, progress: Progress | None = None) -> None:
+        """Let the graph reach all vectors now, if there are so many that one is wanted, and write the file.
+
+        Half a minute for a hundred thousand, half an hour for a million. `progress` is called with (done, total).
+        Searches in other threads go on meanwhile.
+        """
+        while True:
+            with self._lock:
+                more = self._tend(8 * STEP)
+                done, total = self._vectors.graphed, len(self._vectors)
+            if progress and self._vectors.graph:
+                progress(done, total)
+            if not more:
+                break
+        self.save()
+
+    def _tend(self, step: int) -> bool:
+        """Let the graph grow by up to `step` rows, or throw out what is dead; True if there is more to do."""
+        vectors, graph = self._vectors, self._vectors.graph
+        if self._dead > max(STEP, len(vectors) // 3) or (graph and self._items.living < self.threshold // 2):
+            self._compact()
+            return False
+        if not graph and (self._items.living < self.threshold or len(vectors) <= self._wanting):
+            return False
+        rest = len(vectors) - vectors.graphed
+        if not graph and rest > 100 * STEP:
+            self._notify(
+                f"The index {self.path.name} has {len(vectors)} vectors; a graph for faster search grows while it is "
+                "used, and until it is complete every search is exact."
+            )
+        # A few rows beside a complete graph cost nothing, and putting in one at a time does.
+        if rest > (0 if step > STEP or not (graph and graph.trusted) else STEP // 2):
+            self._unsaved += vectors.grow(step)
+            graph, rest = vectors.graph, len(vectors) - vectors.graphed
+        if graph and not rest and len(graph) >= REMEASURE * graph.measured:
+            graph.measure()
+            if not graph.trusted:
+                self._notify(
+                    f"A graph over the {len(graph)} vectors of the index {self.path.name} finds only "
+                    f"{100 * graph.recall:.0f} % of the nearest in less time than exact search takes; "
+                    "search stays exact."
+                )
+                self._wanting = 2 * len(vectors)
+                self._compact()
+        return rest > 0
+
+    def _compact(self) -> None:
+        """Keep the living rows only. The graph cannot lose rows, so it is given up and grows anew."""
         import numpy as np
 
-        if numbers:
-            self._faiss.remove_ids(np.asarray(numbers, np.int64))
-            for number in numbers:
-                del self._stamps[number]
-            self._unsaved += len(numbers)
+        kept = np.flatnonzero(self._items.alive(len(self._vectors)))
+        names = list(self._row_by_name())
+        self._places = {names[row]: place for place, row in enumerate(kept.tolist())}
+        self._vectors.keep(kept)
+        numbers = self._items.numbers
+        rows = np.searchsorted(kept, self._items.rows_of(numbers)).astype(np.int32)
+        self._items = Items.of(numbers, self._items.stamps_of(numbers), rows)
+        self._unsaved += 1
 
-    def search(self, vector: np.ndarray, count: int, *, only: Sequence[int] | None = None) -> list[tuple[int, float]]:
-        """The `count` nearest numbers with their cosine, the nearest first; `only` among these numbers if given."""
-        import faiss
+    # Searching
+
+    def search(
+        self, vector: np.ndarray, count: int, *, only: Sequence[int] | np.ndarray | None = None
+    ) -> list[tuple[int, float]]:
+        """The `count` nearest numbers with their cosine, the nearest first; `only` among these numbers if given.
+
+        Of equally near ones with the same vector the lesser number comes first.
+        """
         import numpy as np
 
         with self._lock:
-            count = min(count, len(self) if only is None else len(only))
-            if count < 1 or self._faiss is None:
+            rows = len(self._vectors)
+            if count < 1 or not rows:
                 return []
-            parameters: Any = None
+            wanted = self._items.alive(rows)
+            numbers = None
             if only is not None:
-                parameters, selector = faiss.SearchParameters(), faiss.IDSelectorBatch(np.asarray(only, np.int64))
-                parameters.sel = selector
-            cosines, numbers = self._faiss.search(np.asarray(vector, np.float32)[None, :], count, params=parameters)
-        return [(int(n), float(c)) for n, c in zip(numbers[0], cosines[0], strict=True) if n >= 0]
+                numbers = np.asarray(only, np.int64)
+                meant = self._items.rows_of(numbers)
+                wanted = np.zeros(rows, bool)
+                wanted[meant[meant >= 0]] = True
+            query = np.ascontiguousarray(vector, np.float32)
+            near, cosines = self._vectors.nearest(query, count, wanted)
+            groups = self._items.numbers_at(near.tolist())
+        found: list[tuple[int, float]] = []
+        allowed: set[int] | None = None
+        for group, cosine in zip(groups, cosines.tolist(), strict=True):
+            if numbers is not None and len(group) > 1:
+                allowed = allowed or set(numbers.tolist())
+                group = [number for number in group if number in allowed]
+            found.extend((number, cosine) for number in group[: count - len(found)])
+            if len(found) == count:
+                break
+        return found
 
     def vectors(self, numbers: Sequence[int]) -> np.ndarray:
-        """The vectors of these numbers, which must be in the index: (len(numbers), dimensions)."""
+        """The vectors of these numbers: (len(numbers), dimensions). Raises KeyError if one is not in the index."""
         import numpy as np
 
         with self._lock:
-            return self._faiss.reconstruct_batch(np.asarray(numbers, np.int64))
+            rows = self._items.rows_of(np.asarray(numbers, np.int64))
+            if len(rows) and rows.min() < 0:
+                raise KeyError(int(np.asarray(numbers)[rows < 0][0]))
+            return self._vectors.take(rows)
 
     # The file
 
     def _load(self) -> str:
         """Read the file; what is wrong with it, or an empty text."""
-        import faiss
-        import numpy as np
-
-        self._faiss = faiss.IndexIDMap2(faiss.IndexFlatIP(self.dimensions))
-        self._stamps, self._mark, self._unsaved = {}, -1, 0
+        self._clear()
         try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return "was missing"
-        except OSError as error:
-            return f"could not be read ({error.strerror})"
-        try:
-            start = content.index(b"\n", len(MAGIC)) + 1
-            head = json.loads(content[len(MAGIC) : start])
-            body = memoryview(content)[start:]
-            # The checksum comes before FAISS: its reader trusts what it is given.
-            if not content.startswith(MAGIC) or head["bytes"] != len(body) or head["crc"] != zlib.crc32(body):
-                raise ValueError
-            if (head["model"], head["dimensions"]) != (self.model_id, self.dimensions):
-                return f"was made by the embedder '{head['model']}', and this lab uses '{self.model_id}'"
-            stamps = np.frombuffer(body, np.int64, head["count"])
-            loaded: Any = faiss.deserialize_index(np.frombuffer(body, np.uint8, offset=stamps.nbytes))
-            numbers = faiss.vector_to_array(loaded.id_map)
-            if len(numbers) != len(stamps) or loaded.d != self.dimensions:
-                raise ValueError
-        except (ValueError, KeyError, TypeError, RuntimeError):
-            return "was cut short or damaged"
-        self._faiss = loaded
-        self._stamps = dict(zip(numbers.tolist(), stamps.tolist(), strict=True))
+            with IndexFile(self.path) as file:
+                self._read(file)
+        except (Fault, KeyError, ValueError) as fault:
+            self._clear()
+            return str(fault) if isinstance(fault, Fault) else "was cut short or damaged"
         return ""
 
-    def save(self) -> None:
-        """Write the file beside itself and rename it. That this fails costs time at the next start, nothing else."""
-        import faiss
+    def _read(self, file: IndexFile) -> None:
         import numpy as np
 
+        head = file.head
+        if (head["model"], head["dimensions"]) != (self.model_id, self.dimensions):
+            raise Fault(f"was made by the embedder '{head['model']}', and this lab uses '{self.model_id}'")
+        numbers, stamps = file.array("numbers", np.int64), file.array("stamps", np.int64)
+        self._items = Items.of(numbers, stamps, file.array("rows", np.int32))
+        self._names, self._places = file.array("names", np.uint8).tobytes(), None
+        if head["graphed"]:
+            # Only what was checked is given to FAISS's reader, which trusts it.
+            links = file.array("links", np.uint8)
+            graph = self._vectors.graph = Graph.from_bytes(links, self.dimensions, head["graphed"])
+            graph.list_length, graph.recall, graph.measured = head["list"], head["recall"], head["measured"]
+            file.into("graphed", graph.vectors)
+        file.into("rest", self._vectors.extend(len(self._names) // 8 - head["graphed"]))
+        self._mark, self._wanting = head["mark"], head["wanting"]
+
+    def save(self) -> None:
+        """Write the file, unless what has changed is so little that the next start takes it from the database as fast.
+
+        The file is written beside itself and renamed. That this fails costs time at the next start, nothing else.
+        """
         with self._lock:
-            if self.readonly or self._faiss is None or not self._unsaved:
-                return
-            order = faiss.vector_to_array(self._faiss.id_map).tolist()
-            stamps = np.asarray([self._stamps[number] for number in order], np.int64)
-            body = stamps.tobytes() + faiss.serialize_index(self._faiss).tobytes()
-            head = {
-                "model": self.model_id, "dimensions": self.dimensions, "count": len(order), "bytes": len(body),
-                "crc": zlib.crc32(body),
-            }  # fmt: skip
-            beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
-            try:
-                self._sweep()
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                with beside.open("wb") as file:
-                    file.write(MAGIC + json.dumps(head).encode() + b"\n")
-                    file.write(body)
-                    file.flush()
-                    os.fsync(file.fileno())
-                beside.replace(self.path)
-                self._unsaved = 0
-            except OSError as error:
-                with contextlib.suppress(OSError):
-                    beside.unlink(missing_ok=True)
-                # Not again at the very next change, which would fail the same way.
-                self._unsaved = 1
-                self._notify(
-                    f"The index {self.path.name} could not be saved ({error.strerror}); nothing is lost, "
-                    "but the next start takes longer: make room or check the folder's permissions."
-                )
+            if self._unsaved > FEW * len(self) or (self._unsaved and not self.path.exists()):
+                self._write()
 
-    def _sweep(self) -> None:
-        """Remove what processes that were killed while writing have left."""
-        for left in self.path.parent.glob(f"{self.path.name}.*.new"):
-            with contextlib.suppress(ValueError, OSError):
-                if not _alive(int(left.name.split(".")[-2])):
-                    left.unlink()
+    def _write(self) -> None:
+        import numpy as np
+
+        if self.readonly:
+            return
+        graph, numbers = self._vectors.graph, self._items.numbers
+        *graphed, rest = self._vectors.parts()
+        head = {
+            "model": self.model_id, "dimensions": self.dimensions, "mark": self._mark, "wanting": self._wanting,
+            "graphed": self._vectors.graphed,
+        }  # fmt: skip
+        if graph:
+            head |= {"list": graph.list_length, "recall": graph.recall, "measured": graph.measured}
+        arrays = {
+            "numbers": [numbers],
+            "stamps": [self._items.stamps_of(numbers)],
+            "rows": [self._items.rows_of(numbers)],
+            "names": [np.frombuffer(self._names if self._places is None else b"".join(self._places), np.uint8)],
+            "links": [graph.to_bytes()] if graph else [],
+            "graphed": graphed,
+            "rest": [rest],
+        }
+        try:
+            write(self.path, head, arrays)
+            self._unsaved = 0
+        except OSError as error:
+            # Not again at the very next change, which would fail the same way.
+            self._unsaved = 1
+            self._notify(
+                f"The index {self.path.name} could not be saved ({error.strerror}); nothing is lost, "
+                "but the next start takes longer: make room or check the folder's permissions."
+            )
 
 
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _array(entries: object) -> np.ndarray:
+    import numpy as np
+
+    return np.asarray(entries, np.int64).reshape(-1, 3)

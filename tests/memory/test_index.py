@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from memory import HashingEmbedder, VectorIndex, errors
-from memory.index import MAGIC, SAVE_EVERY
+from memory.index import SAVE_EVERY
+from memory.index_file import MAGIC
 from memory.reflections import stamp
 from memory.sources import Entry
 
