@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -114,10 +113,6 @@ class VectorIndex:
     def _clear(self) -> None:
         self._items = Items()
         self._vectors = Vectors(self.dimensions)
-        # By a hash of each vector its row, in the order of the rows. Who only reads never needs it: then it is still
-        # None, and `_names` are the hashes as they were in the file.
-        self._places: dict[bytes, int] | None = {}
-        self._names = b""
         self._mark = -1
         # A graph that was found wanting is tried again when there are more vectors than this.
         self._wanting = 0
@@ -138,7 +133,7 @@ class VectorIndex:
                 threshold=self.threshold,
                 recall=graph.recall if graph and graph.measured else None,
                 list_length=graph.list_length if graph else 0,
-                bytes=vectors.bytes + self._items.bytes,
+                bytes=vectors.nbytes + self._items.nbytes,
                 dimensions=self.dimensions,
                 model=self.model_id,
             )
@@ -164,8 +159,9 @@ class VectorIndex:
                 self.save()
 
     def _open(self, source: Source, embed: Embed) -> None:
-        fault = self._load()
-        if isinstance(source, Summed) and len(self) and self._summary() == source.summary(self._mark):
+        fault, numbers = self._load(), self._items.numbers
+        said = summary(self._mark, numbers, self._items.stamps_of(numbers))
+        if len(self) and isinstance(source, Summed) and source.summary(self._mark) == said:
             self._take(_array(source.entries(self._mark)), source, embed)
             self._opened = True
             return
@@ -189,10 +185,6 @@ class VectorIndex:
         if self._unsaved and (fault or self._unsaved >= SAVE_EVERY):
             self._write()
 
-    def _summary(self) -> tuple[int, ...]:
-        numbers = self._items.numbers
-        return summary(self._mark, numbers, self._items.stamps_of(numbers))
-
     def _take(self, entries: np.ndarray, source: Source, embed: Embed) -> None:
         import numpy as np
 
@@ -210,31 +202,15 @@ class VectorIndex:
         self._mark = max(self._mark, int(entries[-1, 0]))
 
     def _put(self, numbers: list[int], stamps: list[int], vectors: np.ndarray) -> None:
-        import numpy as np
-
         if vectors.shape != (len(numbers), self.dimensions):
             raise errors.WrongVectors(
                 f"The index {self.path.name} was given vectors of shape {vectors.shape}, it holds "
                 f"{self.dimensions} dimensions; use the embedder that it was made with, or delete the file."
             )
-        vectors = np.ascontiguousarray(vectors, np.float32)
-        rows, new, places = [], [], self._row_by_name()
-        for place, name in enumerate(blake2b(vector, digest_size=8).digest() for vector in vectors):
-            row = places.get(name, -1)
-            if row < 0:
-                row = places[name] = len(places)
-                new.append(place)
-            rows.append(row)
-        self._vectors.append(vectors if len(new) == len(vectors) else vectors[new])
+        rows = self._vectors.add(vectors)
         for number, stamp, row in zip(numbers, stamps, rows, strict=True):
             self._items.put(number, stamp, row)
         self._unsaved += len(numbers)
-
-    def _row_by_name(self) -> dict[bytes, int]:
-        if self._places is None:
-            names = self._names
-            self._places = {names[8 * row : 8 * row + 8]: row for row in range(len(names) // 8)}
-        return self._places
 
     # Flat or graph
 
@@ -259,7 +235,7 @@ class VectorIndex:
         vectors, graph = self._vectors, self._vectors.graph
         if self._dead > max(STEP, len(vectors) // 3) or (graph and self._items.living < self.threshold // 2):
             self._compact()
-            return False
+            return True
         if not graph and (self._items.living < self.threshold or len(vectors) <= self._wanting):
             return False
         rest = len(vectors) - vectors.graphed
@@ -272,7 +248,7 @@ class VectorIndex:
         if rest > (0 if step > STEP or not (graph and graph.trusted) else STEP // 2):
             self._unsaved += vectors.grow(step)
             graph, rest = vectors.graph, len(vectors) - vectors.graphed
-        if graph and not rest and len(graph) >= REMEASURE * graph.measured:
+        if graph and (graph.trusted or not rest) and len(graph) >= REMEASURE * graph.measured:
             graph.measure()
             if not graph.trusted:
                 self._notify(
@@ -289,8 +265,6 @@ class VectorIndex:
         import numpy as np
 
         kept = np.flatnonzero(self._items.alive(len(self._vectors)))
-        names = list(self._row_by_name())
-        self._places = {names[row]: place for place, row in enumerate(kept.tolist())}
         self._vectors.keep(kept)
         numbers = self._items.numbers
         rows = np.searchsorted(kept, self._items.rows_of(numbers)).astype(np.int32)
@@ -308,6 +282,12 @@ class VectorIndex:
         """
         import numpy as np
 
+        query = np.ascontiguousarray(vector, np.float32)
+        if query.shape != (self.dimensions,):
+            raise errors.WrongVectors(
+                f"The index {self.path.name} was asked for a vector of shape {query.shape}, it holds "
+                f"{self.dimensions} dimensions; use the embedder that it was made with."
+            )
         with self._lock:
             rows = len(self._vectors)
             if count < 1 or not rows:
@@ -319,7 +299,6 @@ class VectorIndex:
                 meant = self._items.rows_of(numbers)
                 wanted = np.zeros(rows, bool)
                 wanted[meant[meant >= 0]] = True
-            query = np.ascontiguousarray(vector, np.float32)
             near, cosines = self._vectors.nearest(query, count, wanted)
             groups = self._items.numbers_at(near.tolist())
         found: list[tuple[int, float]] = []
@@ -364,14 +343,14 @@ class VectorIndex:
             raise Fault(f"was made by the embedder '{head['model']}', and this lab uses '{self.model_id}'")
         numbers, stamps = file.array("numbers", np.int64), file.array("stamps", np.int64)
         self._items = Items.of(numbers, stamps, file.array("rows", np.int32))
-        self._names, self._places = file.array("names", np.uint8).tobytes(), None
+        names = file.array("names", np.uint8)
         if head["graphed"]:
             # Only what was checked is given to FAISS's reader, which trusts it.
             links = file.array("links", np.uint8)
             graph = self._vectors.graph = Graph.from_bytes(links, self.dimensions, head["graphed"])
             graph.list_length, graph.recall, graph.measured = head["list"], head["recall"], head["measured"]
             file.into("graphed", graph.vectors)
-        file.into("rest", self._vectors.extend(len(self._names) // 8 - head["graphed"]))
+        file.into("rest", self._vectors.restore(names))
         self._mark, self._wanting = head["mark"], head["wanting"]
 
     def save(self) -> None:
@@ -384,15 +363,15 @@ class VectorIndex:
                 self._write()
 
     def _write(self) -> None:
-        import numpy as np
 
         if self.readonly:
             return
-        graph, numbers = self._vectors.graph, self._items.numbers
-        *graphed, rest = self._vectors.parts()
+        vectors, numbers = self._vectors, self._items.numbers
+        graph = vectors.graph
+        *graphed, rest = vectors.parts()
         head = {
             "model": self.model_id, "dimensions": self.dimensions, "mark": self._mark, "wanting": self._wanting,
-            "graphed": self._vectors.graphed,
+            "graphed": vectors.graphed,
         }  # fmt: skip
         if graph:
             head |= {"list": graph.list_length, "recall": graph.recall, "measured": graph.measured}
@@ -400,7 +379,7 @@ class VectorIndex:
             "numbers": [numbers],
             "stamps": [self._items.stamps_of(numbers)],
             "rows": [self._items.rows_of(numbers)],
-            "names": [np.frombuffer(self._names if self._places is None else b"".join(self._places), np.uint8)],
+            "names": [vectors.names],
             "links": [graph.to_bytes()] if graph else [],
             "graphed": graphed,
             "rest": [rest],

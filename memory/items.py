@@ -48,7 +48,7 @@ class Items:
         return self._count
 
     @property
-    def bytes(self) -> int:
+    def nbytes(self) -> int:
         """What the arrays take in memory."""
         return self._rows.nbytes + self._stamps.nbytes + self._first.nbytes
 

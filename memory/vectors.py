@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from memory.graph import Graph, library
@@ -16,7 +17,7 @@ SLACK = 1.25
 
 
 class Vectors:
-    """Rows of vectors of length 1: float32, (len, dimensions). A row keeps its number for good.
+    """Rows of vectors of length 1: float32, (len, dimensions). No two are equal, and a row keeps its number.
 
     The first `graphed` rows are held by the graph, which needs them for itself; the others, the rest, lie beside it.
     So no vector is held twice, and what the graph has not reached yet is searched exactly.
@@ -30,6 +31,10 @@ class Vectors:
         self._rest = np.empty((0, dimensions), np.float32)
         # Of the rows of `_rest`: those before `_start` have moved into the graph, those from `_end` on are room.
         self._start = self._end = 0
+        # By a hash of each vector its row, in the order of the rows. Who only reads never needs it: then it is still
+        # None, and `_names` are the hashes as they were in the file.
+        self._places: dict[bytes, int] | None = {}
+        self._names = b""
 
     def __len__(self) -> int:
         return self.graphed + self._end - self._start
@@ -40,7 +45,7 @@ class Vectors:
         return len(self.graph) if self.graph else 0
 
     @property
-    def bytes(self) -> int:
+    def nbytes(self) -> int:
         """What vectors and graph take in memory."""
         return 4 * self.dimensions * len(self) + (self.graph.links if self.graph else 0)
 
@@ -49,25 +54,49 @@ class Vectors:
         rest = self._rest[self._start : self._end]
         return [self.graph.vectors, rest] if self.graph else [rest]
 
-    def append(self, vectors: np.ndarray) -> None:
-        """Put rows after the last one."""
-        end = self._end + len(vectors)
-        if end > len(self._rest):
+    def add(self, vectors: np.ndarray) -> list[int]:
+        """The row of each of `vectors`; those that are not there yet are put after the last one."""
+        import numpy as np
+
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        names = [blake2b(vector, digest_size=8).digest() for vector in vectors]
+        places = self._row_by_name()
+        # From the last to the first, so that of equal ones the first stays.
+        new = {name: place for place, name in reversed(list(enumerate(names))) if name not in places}
+        fresh = sorted(new.values())
+        self._more(len(fresh))[:] = vectors if len(fresh) == len(vectors) else vectors[fresh]
+        places.update(zip([names[place] for place in fresh], range(len(places), len(self)), strict=True))
+        return [places[name] for name in names]
+
+    @property
+    def names(self) -> np.ndarray:
+        """Hashes of the vectors, eight bytes each, in the order of the rows: uint8, (8 len,)."""
+        import numpy as np
+
+        return np.frombuffer(self._names if self._places is None else b"".join(self._places), np.uint8)
+
+    def restore(self, names: np.ndarray) -> np.ndarray:
+        """The rows beside the graph, still to be written, as a view, so that a file can be read into them."""
+        self._names, self._places = names.tobytes(), None
+        return self._more(len(names) // 8 - self.graphed)
+
+    def _row_by_name(self) -> dict[bytes, int]:
+        if self._places is None:
+            names = self._names
+            self._places = {names[8 * row : 8 * row + 8]: row for row in range(len(names) // 8)}
+        return self._places
+
+    def _more(self, count: int) -> np.ndarray:
+        """Room for `count` more rows after the last one."""
+        import numpy as np
+
+        if self._end + count > len(self._rest):
             held = self._rest[self._start : self._end]
-            room = self._room(max(len(held) + len(vectors), len(held) * 3 // 2))
+            room = np.empty((max(len(held) + count, len(held) * 3 // 2), self.dimensions), np.float32)
             room[: len(held)] = held
             self._rest, self._start, self._end = room, 0, len(held)
-            end = self._end + len(vectors)
-        self._rest[self._end : end] = vectors
-        self._end = end
-
-    def extend(self, count: int) -> np.ndarray:
-        """`count` new rows that are still to be written, as a view, so that a file can be read into them."""
-        rest = self._rest[self._start : self._end]
-        room = self._room(len(rest) + count)
-        room[: len(rest)] = rest
-        self._rest, self._start, self._end = room, 0, len(room)
-        return room[len(rest) :]
+        self._end += count
+        return self._rest[self._end - count : self._end]
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """A copy of these rows."""
@@ -84,6 +113,8 @@ class Vectors:
 
     def keep(self, rows: np.ndarray) -> None:
         """Keep only these rows, which are numbered anew in this order, and give up the graph."""
+        names = list(self._row_by_name())
+        self._places = {names[row]: place for place, row in enumerate(rows.tolist())}
         self._rest, self.graph = self.take(rows), None
         self._start, self._end = 0, len(rows)
 
@@ -175,11 +206,6 @@ class Vectors:
                 self._rest = self._rest[self._start : self._end].copy()
                 self._start, self._end = 0, len(self._rest)
         return count
-
-    def _room(self, rows: int) -> np.ndarray:
-        import numpy as np
-
-        return np.empty((rows, self.dimensions), np.float32)
 
 
 def _best(rows: np.ndarray, cosines: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
