@@ -22,7 +22,7 @@ WANTED = 0.99
 """The share of the ten nearest that a search must find on the sample, so that it is at least 0.98 on other queries."""
 STEP_COST = 80
 """What one candidate of a search costs, in rows of exact search (4 µs against 50 ns)."""
-SAMPLE, NEAREST, AWAY = 100, 10, 0.8
+SAMPLE, NEAREST, AWAY = 100, 10, 0.5
 
 
 def library() -> Any:

@@ -1,0 +1,318 @@
+"""One memory system in one process: filled, or opened again and asked. `memory.py` starts it; it answers in JSON.
+
+    python -P benchmarks/memory_systems.py SYSTEM fill|ask FOLDER COUNT SECONDS wall|cpu
+
+FOLDER holds `vectors.npy` (at least COUNT rows) and `queries.npy`; the system keeps its files in FOLDER/SYSTEM. Nothing
+is imported before it is needed, so that memory and start-up are those of the system alone. With `-P` this folder is
+not searched for imports: `memory` is the package.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+BATCH = 100
+"""Items that are put in at once, where the system takes several."""
+NEAREST = 10
+ROOMS = ("kitchen", "pantry", "corridor", "bedroom", "bathroom", "backyard", "laundry room", "driveway", "cellar")
+THINGS = ("apple", "knife", "white coat", "red potato", "cookbook", "coin", "brown sugar", "wet towel", "brass key")
+PLACES = ("counter", "dining table", "fridge", "cupboard", "drawer", "desk", "shelf", "trash can", "sofa", "bench")
+
+
+def text(number: int, kind: str = "note") -> str:
+    """A text of the length of a reflection. Its number is its last word, by which its vector is found."""
+    thing, room, place = THINGS[number % 9], ROOMS[number // 9 % 9], PLACES[number // 81 % 10]
+    return f"The {thing} was found in the {room}, on the {place}; opening it first saved a step. {kind} {number}"
+
+
+def number_of(said: str) -> int:
+    """The number that a text ends with."""
+    return int(said.rpartition(" ")[2])
+
+
+class Vectors:
+    """The vectors of items and queries, by the numbers in their texts."""
+
+    def __init__(self, folder: Path):
+        import numpy as np
+
+        self.items = np.load(folder / "vectors.npy", mmap_mode="r")
+        self.queries = np.load(folder / "queries.npy")
+        self.dimensions = int(self.queries.shape[1])
+        self.model_id = "given"
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        """One row for each text."""
+        import numpy as np
+
+        return np.stack([self.one(said) for said in texts]) if texts else np.empty((0, self.dimensions), np.float32)
+
+    def one(self, said: str) -> Any:
+        """The vector of one text."""
+        return (self.queries if "? " in said else self.items)[number_of(said)]
+
+
+def question(number: int) -> str:
+    """A query in words, with its number at the end."""
+    thing, room, place = THINGS[number % 9], ROOMS[number // 2 % 9], PLACES[number // 3 % 10]
+    return f"Where in the {room} is the {thing}, and is it worth a step to open the {place}? {number}"
+
+
+class System(Protocol):
+    """What is measured. `kept` is false where it has to be filled anew in every process, since it keeps nothing."""
+
+    kept: bool
+
+    def put(self, numbers: range) -> None: ...
+
+    def finish(self) -> dict[str, Any]: ...
+
+    def ask(self, number: int) -> list[int]: ...
+
+
+class Ours:
+    """`ReflectionMemory`: words, meaning, and all parts of the score."""
+
+    kept = True
+
+    def __init__(self, vectors: Vectors, folder: Path):
+        from memory import Database, ReflectionMemory
+
+        self.vectors = vectors
+        folder.mkdir(exist_ok=True)
+        self.memory = ReflectionMemory(Database(folder / "lab.db"), vectors, folder / "memory.faiss")
+
+    def put(self, numbers: range) -> None:
+        from memory import Evidence, Reflection
+
+        self.memory.remember(
+            [
+                Reflection(
+                    id=f"rf-{number}",
+                    kind="grounded",
+                    env=f"twx/{number % 8}",
+                    task=f"twx/{number % 8}:train:{number}",
+                    text=text(number),
+                    importance=number % 10 / 10,
+                    evidence=[Evidence(episode=f"ep-{number}", steps=[1])],
+                )
+                for number in numbers
+            ]
+        )
+
+    def finish(self) -> dict[str, Any]:
+        clock = CLOCKS[sys.argv[-1]]
+        began = clock()
+        self.memory.save()
+        saved = clock()
+        self.memory.index.build()
+        built = clock()
+        for number in range(200):  # some that were recalled, and what became of it
+            self.memory.recall(question(number), episode=f"played-{number}", k=5)
+            self.memory.outcome(f"played-{number}", won=number % 3 == 0)
+        self.memory.close()
+        stats = self.memory.index.stats()
+        return {"saved": saved - began, "build": built - saved, "kind": stats.kind, "list": stats.list_length}
+
+    def ask(self, number: int) -> list[int]:
+        hits = self.memory.recall(question(number), episode="asked", k=NEAREST, record=False)
+        return [number_of(hit.reflection.text) for hit in hits]
+
+
+class OurIndex(Ours):
+    """Of the same memory the index alone, whose answers are those of meaning alone."""
+
+    def put(self, numbers: range) -> None:
+        raise AssertionError("filled by Ours")
+
+    def ask(self, number: int) -> list[int]:
+        if not len(self.memory.index):
+            self.memory.search(question(number), k=1)
+        found = self.memory.index.search(self.vectors.queries[number], NEAREST)
+        return [row - 1 for row, _ in found]
+
+
+class Flat:
+    """Raw FAISS: exhaustive search, and nothing else."""
+
+    kept = True
+
+    def __init__(self, vectors: Vectors, folder: Path):
+        import faiss
+
+        self.vectors, self.path, self.faiss = vectors, folder / "flat.faiss", faiss
+        folder.mkdir(exist_ok=True)
+        self.index = faiss.read_index(str(self.path)) if self.path.exists() else faiss.IndexFlatIP(vectors.dimensions)
+
+    def put(self, numbers: range) -> None:
+        self.index.add(self.vectors.items[numbers.start : numbers.stop])
+
+    def finish(self) -> dict[str, Any]:
+        self.faiss.write_index(self.index, str(self.path))
+        return {}
+
+    def ask(self, number: int) -> list[int]:
+        return self.index.search(self.vectors.queries[number : number + 1], NEAREST)[1][0].tolist()
+
+
+class InMemory:
+    """LangGraph's `InMemoryStore` with an index."""
+
+    kept = False
+
+    def __init__(self, vectors: Vectors, folder: Path):
+        from langgraph.store.memory import InMemoryStore
+
+        self.store = InMemoryStore(
+            index={"dims": vectors.dimensions, "embed": lambda texts: vectors.embed(texts).tolist(), "fields": ["text"]}
+        )
+
+    def put(self, numbers: range) -> None:
+        from langgraph.store.base import PutOp
+
+        self.store.batch([PutOp(("notes",), str(number), {"text": text(number)}) for number in numbers])
+
+    def finish(self) -> dict[str, Any]:
+        return {"version": version("langgraph")}
+
+    def ask(self, number: int) -> list[int]:
+        return [int(item.key) for item in self.store.search(("notes",), query=question(number), limit=NEAREST)]
+
+
+class Chroma:
+    """Chroma, kept in a folder, with its defaults and the inner product."""
+
+    kept = True
+
+    def __init__(self, vectors: Vectors, folder: Path):
+        import chromadb
+
+        self.vectors = vectors
+        settings = chromadb.Settings(anonymized_telemetry=False)
+        self.client = chromadb.PersistentClient(str(folder), settings)
+        self.notes = self.client.get_or_create_collection("notes", configuration={"hnsw": {"space": "ip"}})
+
+    def put(self, numbers: range) -> None:
+        self.notes.add(
+            ids=[str(number) for number in numbers],
+            embeddings=self.vectors.items[numbers.start : numbers.stop],
+            documents=[text(number) for number in numbers],
+            metadatas=[{"env": f"twx/{number % 8}"} for number in numbers],
+        )
+
+    def finish(self) -> dict[str, Any]:
+        return {"version": version("chromadb")}
+
+    def ask(self, number: int) -> list[int]:
+        found = self.notes.query(query_embeddings=self.vectors.queries[number : number + 1], n_results=NEAREST)
+        return [int(name) for name in found["ids"][0]]
+
+
+class Mem0:
+    """mem0 as it stores without a model that extracts: local Qdrant on disk, `infer=False`."""
+
+    kept = True
+
+    def __init__(self, vectors: Vectors, folder: Path):
+        os.environ.update(MEM0_TELEMETRY="False", MEM0_DIR=str(folder))
+        from mem0 import Memory
+        from mem0.utils.factory import EmbedderFactory, LlmFactory
+
+        class Given:
+            """The vectors of the benchmark in the form that mem0 knows."""
+
+            config = None
+
+            def embed(self, said: str, memory_action: str | None = None) -> list[float]:
+                return vectors.one(said).tolist()  # type: ignore[no-any-return]
+
+        # Neither takes an object of one's own; the language model is never asked.
+        EmbedderFactory.create = LlmFactory.create = staticmethod(lambda *_, **__: Given())
+        store = {"path": str(folder / "qdrant"), "on_disk": True, "embedding_model_dims": vectors.dimensions}
+        self.memory = Memory.from_config(
+            {"vector_store": {"provider": "qdrant", "config": store}, "history_db_path": str(folder / "history.db")}
+        )
+
+    def put(self, numbers: range) -> None:
+        for number in numbers:
+            self.memory.add(text(number), user_id="one", infer=False)
+
+    def finish(self) -> dict[str, Any]:
+        return {"version": version("mem0ai")}
+
+    def ask(self, number: int) -> list[int]:
+        found = self.memory.search(question(number), filters={"user_id": "one"}, top_k=NEAREST, threshold=0.0)
+        return [number_of(item["memory"]) for item in found["results"]]
+
+
+SYSTEMS: dict[str, Callable[[Vectors, Path], System]] = {
+    "flat": Flat, "ours": Ours, "our index": OurIndex, "InMemoryStore": InMemory, "Chroma": Chroma, "mem0": Mem0,
+}  # fmt: skip
+
+
+def parts(count: int) -> Iterator[range]:
+    """Numbers below `count`, some at a time."""
+    for start in range(0, count, BATCH):
+        yield range(start, min(start + BATCH, count))
+
+
+def filled(system: System, count: int, seconds: float, clock: Callable[[], float]) -> dict[str, Any]:
+    """Put in `count` items, or as many as `seconds` allow."""
+    began, done = clock(), 0
+    for numbers in parts(count):
+        system.put(numbers)
+        done = numbers.stop
+        if clock() - began > seconds:
+            break
+    put = clock() - began
+    said = system.finish()
+    return {"build": 0.0, **said, "items": done, "seconds": put + said.get("saved", 0.0)}
+
+
+def asked(system: System, queries: int, seconds: float, clock: Callable[[], float]) -> dict[str, Any]:
+    """The answers to the queries, or to as many as `seconds` allow, and the milliseconds of each."""
+    answers, times, first = [], [], clock()
+    for number in range(queries):
+        began = clock()
+        answers.append(system.ask(number))
+        times.append(1000 * (clock() - began))
+        if clock() - first > seconds and len(times) >= 5:
+            break
+    return {"answers": answers, "ms": times}
+
+
+def resident() -> float:
+    """What this process holds in memory, in MiB, files that are only mapped left out."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["RssAnon"].split()[0]) / 1024
+
+
+def main(name: str, action: str, place: str, count: str, seconds: str, by: str) -> None:
+    """Do it and print what was found."""
+    vectors, clock = Vectors(Path(place)), CLOCKS[by]
+    began = clock()
+    try:
+        system = SYSTEMS[name](vectors, Path(place) / ("ours" if name.startswith("our") else name))
+    except ImportError as error:
+        print(json.dumps({"missing": str(error).splitlines()[0]}))
+        return
+    found: dict[str, Any] = {}
+    if action == "fill" or not system.kept:
+        found = filled(system, int(count), float(seconds), clock)
+    if action == "ask":
+        system.ask(0)
+        found["opened"] = clock() - began
+        found |= asked(system, len(vectors.queries), float(seconds), clock)
+    print(json.dumps({**found, "resident": resident()}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
