@@ -64,11 +64,10 @@ def run(python: str, system: str, action: str, folder: Path, count: int, limit: 
     """What one process of a system says, or why it says nothing."""
     script = Path(__file__).with_name("memory_systems.py")
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    command = [python, "-P", str(script), system, action, str(folder), str(count), str(limit), clock]
+    env = {**os.environ, **threads, "TQDM_DISABLE": "1"}
     try:
-        done = subprocess.run(
-            [python, "-P", str(script), system, action, str(folder), str(count), str(limit), clock],
-            capture_output=True, text=True, env={**os.environ, **threads, "TQDM_DISABLE": "1"}, timeout=20 * limit + 600,
-        )  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=20 * limit + 600)
     except subprocess.TimeoutExpired:
         return {"missing": "did not come to an end"}
     if done.returncode:
