@@ -20,7 +20,6 @@ from agentlab.reflectors.registry import TEXT_KINDS
 from agentlab.strength import DEFAULT, EXPLORE, Strength, note
 from agentlab.wording import carried
 from memory import Credit, CreditConfig, block
-from memory.quoting import quoted
 from memory.records import Advice, Episode, Recall, state_key
 from memory.withholding import Draw
 
@@ -235,8 +234,7 @@ class Recaller:
                 credit=self.credit if config.credit else None,
                 lots=spec.task.split == "train",
             )
-            # Whoever wrote it: a recalled text is data. Only an example may hold actions.
-            lines += [f"{mark}{quoted(hit.text, turns=face == 'exemplar')}" for hit in hits]
+            lines += [f"{mark}{hit.text}" for hit in hits]
             ids += [hit.reflection.id for hit in hits]
             left -= sum(tokens(hit.text) for hit in hits)
         recalled = self._with_advice(spec, config, self.written(spec))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,6 +112,28 @@ class Item:
     recalls: list[Recall] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     versions: list[Version] = field(default_factory=list)
+
+    def named(self, own: Callable[[str], str]) -> Item:
+        """The same item with every reflection's id as `own` has it."""
+
+        def named(reflection: Reflection) -> Reflection:
+            merged = reflection.merged_into
+            return reflection.model_copy(
+                update={
+                    "id": own(reflection.id),
+                    "derived_from": [own(id) for id in reflection.derived_from],
+                    "merged_into": own(merged) if merged else None,
+                }
+            )
+
+        id = own(self.reflection.id)
+        return Item(
+            named(self.reflection),
+            self.given,
+            recalls=[recall.model_copy(update={"reflection": id}) for recall in self.recalls],
+            links=[link.model_copy(update={"source": id, "target": own(link.target)}) for link in self.links],
+            versions=[replace(version, reflection=named(version.reflection)) for version in self.versions],
+        )
 
     def over(self, old: Reflection) -> Reflection:
         """`old` with what the file states in its place."""

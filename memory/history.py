@@ -115,9 +115,7 @@ class History:
 
     def versions(self, id: str) -> list[tuple[Version, Change]]:
         """Every version of a reflection, the first one first, each with what it changed. Raises `UnknownReflection`."""
-        found = self.database.reflection_versions(id)
-        if self.namespace is not None and found[0].reflection.namespace != self.namespace:
-            raise errors.UnknownReflection(errors.unknown("reflection", id, [], "`agentlab memory list`"))
+        found = self.database.reflection_versions(self.database.reflection_id(id, self.namespace))
         before = [None, *(version.reflection for version in found)]
         return [(version, Change(old, version.reflection)) for old, version in zip(before, found, strict=False)]
 
@@ -175,7 +173,7 @@ class History:
             raise errors.CannotUndo(f"{target.id} ({target.name}) is undone already{again}.")
         if self.namespace is not None and self._namespaces(target) != {self.namespace}:
             raise errors.CannotUndo(
-                f"{target.id} ({target.name}) also changed what is in another namespace; undo it from the whole lab."
+                f"{target.id} ({target.name}) also changed what is in another namespace; undo it with --all-namespaces."
             )
 
     def _check_untouched(self, target: Operation, change: Change) -> None:

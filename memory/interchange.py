@@ -18,6 +18,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -178,7 +179,7 @@ def import_reflections(
 
     JSON lines, a JSON list, an object that holds a list, and Parquet are told apart by content, and so is whose export
     it is (`format` overrides that). Texts are cleaned as `ReflectionMemory.remember` does; those of other tools are
-    quoted.
+    quoted. An id that another namespace has becomes one of its own, always the same, as in `remember`.
 
     Args:
         namespace: where all goes. None: for our own files where they say, for those of others the default one.
@@ -201,6 +202,7 @@ def import_reflections(
         for where, entry in entries(path):
             try:
                 item = reader.item(entry)
+                item = item.named(partial(database.own_id, namespace=item.reflection.namespace))
                 outcome = _keep(database, item, replace)
             except (ValueError, OverflowError, RecursionError) as error:
                 raise errors.BadImport(
@@ -229,8 +231,6 @@ def _keep(database: Database, item: Item, replace: bool) -> str:
             _put_versions(database, id, item.versions)
         return "added"
     old = database.reflection(id)
-    if old.namespace != item.reflection.namespace:
-        raise ValueError(f"the id '{id}' is taken by another namespace of this lab")
     new = item.over(old)
     if same(old, new):
         return "same"

@@ -10,8 +10,8 @@ from memory import errors
 START = "1970-01-01T00:00:00.000000+00:00"
 """Before anything that is kept."""
 
-_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(min|h|d|w)(?:\s+ago)?")
-_UNITS = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(min|m|h|d|w)(?:\s+ago)?")
+_UNITS = {"min": "minutes", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def stored(text: str) -> str:
@@ -25,7 +25,7 @@ def stored(text: str) -> str:
 def typed(text: str, present: str) -> str:
     """The moment that a person means, as it is stored.
 
-    Understands `now`, `start` (before everything), `90min`, `12h`, `3d` and `2w` (so long before `present`, a stored
+    Understands `now`, `start` (before everything), `90m`, `12h`, `3d` and `2w` (so long before `present`, a stored
     time), a date (its first instant) and an ISO 8601 time. Without a zone the zone of this machine is meant.
 
     Raises:
@@ -42,7 +42,7 @@ def typed(text: str, present: str) -> str:
         return _text(datetime.fromisoformat(text.strip()).astimezone())
     except (ValueError, OverflowError) as error:
         raise errors.BadMoment(
-            f"'{text}' is no time; write a date (2026-03-01), a time (2026-03-01T12:30), how long ago (90min, 12h, 3d, "
+            f"'{text}' is no moment; write a date (2026-11-01), a time (2026-11-01T18:30), how long ago (90m, 12h, 3d, "
             "2w), start, or now."
         ) from error
 

@@ -17,7 +17,8 @@ from memory.database import Database
 from memory.embedder import CachedEmbedder, Embedder
 from memory.index import VectorIndex
 from memory.interchange import export_reflections
-from memory.records import Advice, Episode, Recall, Reflection, ReflectionStatus, Step, Tier, content_id, now
+from memory.quoting import quoted
+from memory.records import Advice, Episode, Recall, Reflection, ReflectionStatus, Step, Tier, now
 from memory.reflections import Filter, Version
 from memory.retriever import SEARCH, Hit, Retriever, Use, Weights, candidates
 from memory.sources import ReflectionTexts, Source, StateTexts
@@ -166,8 +167,8 @@ class ReflectionMemory:
         `record=False` is for looking without serving.
 
         With a `budget` only those are served, and recorded, whose texts fit into so many tokens together, as
-        `count_tokens` counts them. If not even one fits, the first is shortened, unless `shorten` is false: what there
-        is to show of a hit is its `text`.
+        `count_tokens` counts them. If not even one fits, the first is shortened, unless `shorten` is false. What there
+        is to show of a hit is its `text`, which is quoted: nothing in it can pass for a part of the prompt.
         """
         wanted = Filter(
             env=env, task=task, kinds=kinds, tag=tag, status=status, before=before, after=after,
@@ -177,6 +178,8 @@ class ReflectionMemory:
         # The same episode asks with the same chance when it is resumed.
         use = self.use if credit is None else credit.use if lots else credit.worth
         hits = self._retrieve(query, k, wanted, self.weights, use, zlib.crc32(episode.encode()))
+        # Whoever wrote it: in a prompt a recalled text is data. Only an example may hold actions.
+        hits = [replace(hit, text=quoted(hit.text, turns=face == "exemplar")) for hit in hits]
         if budget is not None:
             texts = block.fill([hit.text for hit in hits], budget, count_tokens, shorten=shorten)
             hits = [replace(hit, text=text) for hit, text in zip(hits, texts, strict=True) if text]
@@ -400,8 +403,7 @@ class ReflectionMemory:
 
     def _own(self, id: str) -> str:
         """`id`, or the one that stands for it here if another namespace has it."""
-        owner = self.database.namespace_of(id)
-        return id if owner in (None, self.namespace) else content_id("rf", self.namespace, id)
+        return self.database.own_id(id, self.namespace)
 
     def _kept_episode(self, id: str) -> Episode | None:
         try:

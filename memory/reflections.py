@@ -12,7 +12,7 @@ from typing import Any
 from memory import errors
 from memory.episodes import chunks, conditions, full_ids, marks
 from memory.operations import Operations
-from memory.records import Advice, Reflection, ReflectionStatus, Tier, now, state_key
+from memory.records import Advice, Reflection, ReflectionStatus, Tier, content_id, now, state_key
 
 _COLUMNS = (
     "id", "kind", "env", "task", "run", "status", "pinned", "importance", "text", "tags", "created_at", "namespace",
@@ -196,6 +196,10 @@ class Reflections(Operations):
         """The namespace of the reflection with exactly this id, or None if there is none."""
         rows = self.execute("SELECT namespace FROM reflections WHERE id = ?", (id,))
         return rows[0][0] if rows else None
+
+    def own_id(self, id: str, namespace: str) -> str:
+        """`id`, or the one that stands for it in `namespace` if another namespace has it: always the same."""
+        return id if self.namespace_of(id) in (None, namespace) else content_id("rf", namespace, id)
 
     def newest_reflection(self, before: str | None = None) -> int:
         """The number of the newest reflection that was written before that moment (ISO 8601); 0 if there is none."""

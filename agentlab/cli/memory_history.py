@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from agentlab.cli import output
-from agentlab.cli.options import DEFAULT_LAB, Env, Json, LabFolder, Limit, Run, environment, opened
+from agentlab.cli.options import (
+    DEFAULT_LAB,
+    Env,
+    Everywhere,
+    Json,
+    LabFolder,
+    Limit,
+    Namespace,
+    Run,
+    environment,
+    opened,
+)
 from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
-    from memory.history import Change
-
-Namespace = Annotated[str | None, typer.Option("--namespace", help="Only this namespace; all by default.")]
+    from agentlab.lab import Lab
+    from memory.history import Change, History
 
 _KINDS = {"added": ("+", "green"), "removed": ("-", "red"), "returned": ("*", "green"), "changed": ("~", "yellow")}
 _LONG = 110  # characters of a text that is shown on one line
@@ -25,15 +35,14 @@ def history(
     id: Annotated[str | None, typer.Argument(help="An operation's or a reflection's id, or its beginning.")] = None,
     limit: Limit = 30,
     namespace: Namespace = None,
+    all_namespaces: Everywhere = False,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
     """List what was done to the memory, the newest first; with an ID, show what one operation did, or all that became
     of one reflection."""
-    from memory.history import History
-
-    with opened(lab) as here:
-        past = History(here.database, namespace=namespace)
+    with opened(lab, namespace=namespace) as here:
+        past = _past(here, all_namespaces)
         if id is None:
             rows = [operation._asdict() for operation in past.operations(limit=limit)]
         elif id.startswith("op-"):
@@ -74,13 +83,12 @@ def history(
 def undo(
     operation: Annotated[str, typer.Argument(help="The operation's id, or its beginning (see `memory history`).")],
     namespace: Namespace = None,
+    all_namespaces: Everywhere = False,
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
     """Take back what an operation did. Undoing the undo does it again."""
-    from memory.history import History
-
-    with opened(lab, write=True) as here:
-        past = History(here.database, namespace=namespace)
+    with opened(lab, write=True, namespace=namespace) as here:
+        past = _past(here, all_namespaces)
         target = past.operation(operation)
         done = past.undo(target.id)
     output.say(f"Undid {target.id} ({target.name}): {_count(done.changed, 'reflection')} as before. This is {done.id}.")
@@ -90,15 +98,14 @@ def diff(
     start: Annotated[str, typer.Argument(metavar="A", help="The earlier time: 2026-03-01, 12h or 3d (ago), start.")],
     end: Annotated[str, typer.Argument(metavar="B", help="The later time.")] = "now",
     namespace: Namespace = None,
+    all_namespaces: Everywhere = False,
     limit: Limit = 50,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
     """Compare the memory at two times: what was added, taken out of use, brought back, or changed."""
-    from memory.history import History
-
-    with opened(lab) as here:
-        found = History(here.database, namespace=namespace).diff(start, end)
+    with opened(lab, namespace=namespace) as here:
+        found = _past(here, all_namespaces).diff(start, end)
     kinds: tuple[Any, ...] = ("added", "removed", "returned", "changed")
     if json:
         parts = {kind: [_data(change) for change in found.of(kind)] for kind in kinds}
@@ -107,6 +114,13 @@ def diff(
     counts = ", ".join(f"{len(found.of(kind))} {kind}" for kind in kinds if found.of(kind)) or "nothing changed"
     output.say(f"{output.ago(found.start)} – {output.ago(found.end)}: {counts}", "bold")
     _tell([change for kind in kinds for change in found.of(kind)], limit)
+
+
+def _past(lab: Lab, everywhere: bool) -> History:
+    """The history of the lab's namespace, or of all."""
+    from memory.history import History
+
+    return History(lab.database, namespace=None if everywhere else lab.config.namespace)
 
 
 def _tell(changes: list[Change], limit: int) -> None:
@@ -164,13 +178,14 @@ def export(
     source: Annotated[str | None, typer.Option("--source", help="Only what this source wrote.")] = None,
     run: Run = None,
     namespace: Namespace = None,
+    all_namespaces: Everywhere = False,
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
     """Write reflections with their recalls and links as JSON lines, one a line, or as Parquet."""
     from memory.interchange import export_reflections
     from memory.reflections import Filter
 
-    with opened(lab) as here:
+    with opened(lab, namespace=namespace) as here:
         wanted = Filter(
             env=environment(env, here.database),
             kinds=None if kind is None else [kind],
@@ -178,7 +193,7 @@ def export(
             status=status,
             source=source,
             run=run,
-            namespace=namespace,
+            namespace=None if all_namespaces else here.config.namespace,
         )
         out = sys.stdout if target is None else target
         count = export_reflections(here.database, out, format=format, wanted=wanted, history=with_history)
@@ -195,9 +210,9 @@ def import_(
     replace: Annotated[
         bool, typer.Option("--replace", help="Put what the file says in place of reflections that differ.")
     ] = False,
-    namespace: Annotated[str | None, typer.Option("--namespace", help="Put everything into this namespace.")] = None,
+    namespace: Namespace = None,
     keep_namespaces: Annotated[
-        bool, typer.Option("--keep-namespaces", help="Make a namespace of each user or store path of LangMem or mem0.")
+        bool, typer.Option("--keep-namespaces", help="As the file says; of LangMem or mem0 its users or store paths.")
     ] = False,
     source: Annotated[
         str | None, typer.Option("--source", help="Note this as who wrote it; by default who the file says.")
@@ -212,11 +227,11 @@ def import_(
     """Bring in reflections from a file: all of them, or none if a line is bad."""
     from memory.interchange import import_reflections
 
-    with opened(lab, write=True) as here:
+    with opened(lab, write=True, namespace=namespace) as here:
         limit = here.config.source_quota if quota is None else quota
         report = import_reflections(
-            here.database, file, format=format, namespace=namespace, keep_namespaces=keep_namespaces, source=source,
-            replace=replace, limit=limit,
+            here.database, file, format=format, namespace=None if keep_namespaces else here.config.namespace,
+            keep_namespaces=keep_namespaces, source=source, replace=replace, limit=limit,
         )  # fmt: skip
     if json:
         output.as_json(report)

@@ -27,9 +27,10 @@ Before = Annotated[
     str | None, typer.Option("--before", help="Only what was written before: 2026-11-01, or 3d, 12h ago.")
 ]
 
+Everywhere = Annotated[bool, typer.Option("--all-namespaces", help="The whole lab, whosever memory it is.")]
+
 DEFAULT_LAB = Path("lab")
 MOST_SEEDS = 100_000
-UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def opened(folder: Path, *, write: bool = False, progress: Progress | None = None, namespace: str | None = None) -> Lab:
@@ -74,26 +75,12 @@ def moment(given: str | None) -> str | None:
     """The moment that a person means by `2026-11-01`, `2026-11-01 18:30` (their own time) or `3d` ago, as it is stored.
 
     Raises:
-        BadConfig: if it is neither.
+        BadMoment: if it is neither.
     """
-    from datetime import UTC, datetime, timedelta
+    from memory.moments import typed
+    from memory.records import now
 
-    from agentlab.errors import BadConfig
-
-    if given is None:
-        return None
-    number, unit = given.strip()[:-1], given.strip()[-1:]
-    try:
-        if unit in UNITS:
-            meant = datetime.now(UTC) - float(number) * timedelta(**{UNITS[unit]: 1})
-        else:
-            meant = datetime.fromisoformat(given.strip())
-        return meant.astimezone(UTC).isoformat(timespec="microseconds")
-    except (ValueError, OverflowError):
-        raise BadConfig(
-            f"'{given}' is no moment; write a date (2026-11-01 or 2026-11-01T18:30) or how long ago "
-            "(90m, 12h, 3d or 2w)."
-        ) from None
+    return None if given is None else typed(given, now())
 
 
 def seeds(given: str) -> list[int]:

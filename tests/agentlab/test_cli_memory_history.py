@@ -181,7 +181,7 @@ def test_memories_of_other_tools_come_in_up_to_the_quota(lab: Path, tmp_path: Pa
     assert refused.exit_code == 2
     assert "source_quota in lab.toml" in refused.stderr
     assert "3 added" in shown(lab, "import", str(file), "--keep-namespaces", "--source", "mem0", "--format", "mem0")
-    rows = json.loads(shown(lab, "list", "--kind", "note", "--json"))
+    rows = json.loads(shown(lab, "list", "--kind", "note", "--namespace", "ann", "--json"))
     assert {(row["namespace"], row["source"]) for row in rows} == {("ann", "mem0")}
 
 
@@ -207,3 +207,23 @@ def test_changes_of_lists_are_told_by_their_length(lab: Path) -> None:
     text = shown(lab, "history", newest(lab))
     for line in ("advice: none → 1 record", "tags: place → place, new", "votes: 0 → 2"):
         assert line in text
+
+
+def test_each_command_keeps_to_its_namespace_unless_all_are_wanted(lab: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    shown(lab, "export", str(target))
+    assert "2 added" in shown(lab, "import", str(target), "--namespace", "bob")
+    operation = newest_of(lab, "bob")
+    assert json.loads(shown(lab, "history", "--json")) == []
+    assert [row["id"] for row in json.loads(shown(lab, "history", "--all-namespaces", "--json"))] == [operation]
+    assert "2 added" in shown(lab, "diff", "start", "--namespace", "bob")
+    assert "4 added" in shown(lab, "diff", "start", "--all-namespaces")
+    assert len(shown(lab, "export").splitlines()) == 2
+    assert len(shown(lab, "export", "--all-namespaces").splitlines()) == 4
+    refused = memory(lab, "undo", operation)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert operation in shown(lab, "undo", operation, "--namespace", "bob")
+
+
+def newest_of(lab: Path, namespace: str) -> str:
+    return str(json.loads(shown(lab, "history", "--namespace", namespace, "--json"))[0]["id"])

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agentlab.cli.options import moment
-from agentlab.errors import BadConfig
+from memory.errors import BadMoment
 
 
 @pytest.mark.parametrize("given", ["2026-11-01", "2026-11-01T18:30", "2026-11-01 18:30:05"])
@@ -37,6 +37,6 @@ def test_nothing_given_is_no_moment() -> None:
 
 @pytest.mark.parametrize("given", ["", " ", "soon", "d", "3", "3y", "2026-13-01", "99999999999d", "-1e400d", "nand"])
 def test_what_is_no_moment_is_refused_in_one_line(given: str) -> None:
-    with pytest.raises(BadConfig, match="is no moment; write a date") as raised:
+    with pytest.raises(BadMoment, match="is no moment; write a date") as raised:
         moment(given)
     assert "\n" not in str(raised.value)

@@ -207,7 +207,7 @@ def test_a_namespace_sees_and_undoes_only_its_own(
     kept: ReflectionMemory, reflection: Callable[..., Reflection]
 ) -> None:
     database = kept.database
-    kept.remember([reflection("theirs", namespace="bob")])
+    database.put_reflection(reflection("theirs", namespace="bob"))
     kept.pin("a")
     with database.operation("edit", "theirs"):
         database.put_reflection(reflection("theirs", "Changed.", namespace="bob"))

@@ -33,9 +33,9 @@ def rich(memory: ReflectionMemory, reflection: Callable[..., Reflection], advice
             reflection("r-a", "Coins.\u2028In “rooms” 🪙\tand\nhalls.", advice=[advice(value=0.1 + 0.2)], goal="Find."),
             reflection("r-b", "", advice=[advice("Room 1.", "take coin", 1.0), advice(value=0.0)], oracle=False),
             reflection("r-c", "Rule.", tier="rule", votes=-3, derived_from=["r-a"], tags=["x, y", "ü"], source="web"),
-            reflection("r-d", "Theirs.", namespace="bob", importance=1 / 3, pinned=True),
         ]
     )  # fmt: skip
+    database.put_reflection(reflection("r-d", "Theirs.", namespace="bob", importance=1 / 3, pinned=True))
     memory.edit("r-a", "Coins are in the kitchen.")
     memory.forget("r-a")
     merged = database.reflection("r-b").model_copy(update={"status": "merged", "merged_into": "r-c"})
@@ -162,7 +162,6 @@ def test_an_import_is_one_operation_that_can_be_undone(rich: Database, empty: Da
         (json.dumps(ENTRY)[:-1] + ', "importance": NaN}', "not a finite number"),
         (json.dumps(ENTRY)[:-1] + ', "importance": 1e999}', "not a finite number"),
         ("[" * 100_000, "nested too deeply"),
-        (ENTRY | {"id": "r-d"}, "another namespace"),
     ],
 )  # fmt: skip
 def test_one_bad_line_is_named_and_nothing_is_imported(
@@ -228,6 +227,20 @@ def test_a_namespace_goes_out_alone_and_comes_in_where_it_is_wanted(
     import_reflections(empty, tmp_path / "out.jsonl", namespace="carol", source="friend")
     assert (empty.reflection("r-b").namespace, empty.reflection("r-b").source) == ("carol", "friend")
     assert {version.reflection.namespace for version in empty.reflection_versions("r-b")} == {"carol"}
+
+
+def test_a_memory_can_be_copied_into_another_namespace_of_its_lab(rich: Database, tmp_path: Path) -> None:
+    before = lines(rich, namespace="", history=True)
+    export_reflections(rich, tmp_path / "out.jsonl", namespace="", history=True)
+    report = import_reflections(rich, tmp_path / "out.jsonl", namespace="carol")
+    a, b, c = report.added
+    assert (report.recalls, report.links) == (4, 2)
+    assert rich.reflection(b).merged_into == c
+    assert rich.reflection(c).derived_from == [a]
+    assert {(link.source, link.target) for link in rich.links_of(c)} == {(c, a), (c, b)}
+    assert [version.reflection.id for version in rich.reflection_versions(a)] == [a] * 4
+    assert import_reflections(rich, tmp_path / "out.jsonl", namespace="carol").same == [a, b, c]
+    assert lines(rich, namespace="", history=True) == before
 
 
 def test_a_source_over_its_quota_is_refused_whole(empty: Database, tmp_path: Path) -> None:

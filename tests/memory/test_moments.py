@@ -16,6 +16,7 @@ PRESENT = "2026-03-10T12:00:00.000000+00:00"
         ("now", PRESENT),
         ("start", moments.START),
         ("90min", "2026-03-10T10:30:00.000000+00:00"),
+        ("90m", "2026-03-10T10:30:00.000000+00:00"),
         ("12h", "2026-03-10T00:00:00.000000+00:00"),
         (" 3d ago ", "2026-03-07T12:00:00.000000+00:00"),
         ("0.5w", "2026-03-07T00:00:00.000000+00:00"),
@@ -39,7 +40,7 @@ def test_a_date_is_its_first_instant_where_the_machine_is(monkeypatch: pytest.Mo
         time.tzset()
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "3 moons", "99999999999d", "2026-13-01"])
+@pytest.mark.parametrize("text", ["", "yesterday", "3 moons", "99999999999d", "2026-13-01", " ", "-1h", "nand"])
 def test_what_is_no_time_is_answered_with_the_forms(text: str) -> None:
     with pytest.raises(BadMoment, match="write a date"):
         moments.typed(text, PRESENT)

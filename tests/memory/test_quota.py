@@ -30,7 +30,7 @@ def test_a_source_over_its_quota_is_refused_in_one_line_and_nothing_of_it_is_kep
     assert not database.has_reflection("c")
     memory.remember(notes_from("mcp:mallory", "a", "b"))  # nothing new, so nothing to refuse
     memory.remember(notes_from("mcp:alice", "d", "e"))  # another source
-    memory.remember(notes_from("mcp:mallory", "f", namespace="other"))  # another memory
+    open_memory(quota=2, namespace="other").remember(notes_from("mcp:mallory", "f"))  # another memory
 
 
 def test_the_agent_itself_has_no_quota(
