@@ -185,7 +185,7 @@ class MemoryTools:
         """List reflections, the newest first, with how often each was recalled and how those episodes ended."""
         with _told():
             kinds = None if kind is None else [kind]
-            wanted = Filter(self._env(env), task, kinds, tag, status, before=before, namespace="")
+            wanted = Filter(self._env(env), task, kinds, tag, status, before=before, namespace=self._namespace)
             numbers = sorted(self.lab.database.reflection_numbers(wanted), reverse=True)
             found = self.lab.database.load_reflections(numbers[:limit])
             items = self._counted([found[number] for number in numbers[:limit]])
@@ -194,6 +194,10 @@ class MemoryTools:
     def _counted(self, reflections: list[Reflection]) -> list[dict[str, Any]]:
         counts = self.lab.database.recall_counts([reflection.id for reflection in reflections])
         return [_fields(reflection, counts[reflection.id]) for reflection in reflections]
+
+    @property
+    def _namespace(self) -> str:
+        return self.lab.config.namespace
 
     def _env(self, given: str | None) -> str | None:
         from agentlab.cli.options import environment
@@ -242,18 +246,19 @@ class MemoryTools:
         database = lab.database
         same = database.execute(
             "SELECT id FROM reflections WHERE stamp = ? AND env = ? AND namespace = ?",
-            (stamp(clean(reflection.text)), reflection.env, reflection.namespace),
+            (stamp(clean(reflection.text)), reflection.env, self._namespace),
         )
+        ids = [row[0] for row in same]
         if not same:
             with database.operation("remembered", f"{reflection.id} by {reflection.source}"):
-                lab.memory.remember([reflection])
-        kept = database.reflection(same[0][0] if same else reflection.id)
+                ids = lab.memory.remember([reflection])
+        kept = database.reflection(ids[0])
         return Kept(id=kept.id, changed=not same, status=kept.status, text=clean(kept.text))
 
     def forget_reflection(self, id: Id, context: Context[Any, Any]) -> Kept:
         """Take a reflection out of use. Its record stays, so that a person can restore it."""
         with _told(), self._writer() as lab:
-            before = lab.database.reflection(id)
+            before = lab.database.reflection(id, self._namespace)
             if before.status != "forgotten":
                 with lab.database.operation("forgotten", f"{before.id} by {client(context)}"):
                     lab.memory.forget(before.id)

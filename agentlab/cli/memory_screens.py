@@ -10,7 +10,7 @@ import typer
 
 from agentlab.cli import output
 from agentlab.cli.memory import Id, ranges
-from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, Namespace, opened
 from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ ROOMY = 110
 def show(
     reflection: Id,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many recalls, the newest.")] = 100,
+    namespace: Namespace = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
@@ -36,7 +37,7 @@ def show(
     """
     from memory.health import uplift_line, uplifts
 
-    with opened(lab) as here:
+    with opened(lab, namespace=namespace) as here:
         detail = here.memory.show(reflection)
         id = detail.reflection.id
         links = here.database.links_of(id)

@@ -337,3 +337,19 @@ def test_a_lab_without_a_database_is_served_for_reading_too(tmp_path: Path, monk
     assert len(served) == 2
     assert all(reader.database.readonly for reader in readers)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_client_sees_and_changes_only_the_namespace_of_the_lab(folder: Path) -> None:
+    config = (folder / "lab.toml").read_text()
+    (folder / "lab.toml").write_text(config.replace('namespace = ""', 'namespace = "other"'))
+    with Lab.open(folder, write=False) as lab:
+        server = memory_server(lab, allow_write=True)
+        assert told(server, "search_memory", query="coins")["hits"] == []
+        assert told(server, "list_reflections", status=None)["total"] == 0
+        for tool in ("show_reflection", "forget_reflection"):
+            assert "No reflection has the id 'r-coins'" in refused(server, tool, id="r-coins")
+        kept = told(server, "add_reflection", text=TEXTS["r-coins"], env="toy/doors")
+        assert kept["changed"]
+        assert not told(server, "add_reflection", text=TEXTS["r-coins"], env="toy/doors")["changed"]
+        assert [hit["id"] for hit in told(server, "search_memory", query="coins")["hits"]] == [kept["id"]]
+        assert lab.database.namespace_of(kept["id"]) == "other"

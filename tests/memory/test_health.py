@@ -70,10 +70,10 @@ def test_exact_and_near_duplicates_are_told_apart(kept: ReflectionMemory) -> Non
             item("r-3", LONG + " again"),
             item("r-4", "Coins lie in the kitchen."),
             item("r-5", "Coins lie in the kitchen.", env="toy/other"),
-            item("r-6", "Coins lie in the kitchen.", namespace="another"),
             item("r-7", LONG),
         ]
     )
+    kept.database.put_reflection(item("r-6", "Coins lie in the kitchen.", namespace="another"))
     kept.forget("r-7")
     repeats = health(kept).repeats
     assert repeats.exact == 1, "the same text of another environment, of another namespace or out of use is no repeat"
