@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from memory.reflection_memory import ReflectionMemory
 
-FEW = 10_000
+FEW = 1000
 """Up to so many texts in a namespace, exactly these are compared; beyond, the nearest of all are sifted."""
 
 
@@ -199,8 +199,7 @@ class SqliteFaissStore(BaseStore):
     def _done(self, work: _Work) -> list[Result]:
         at = self.clock()
         if work.questions and self._index:
-            work.mark = self._items.mark()
-            self._index.follow()
+            work.mark = self._index.follow()
         results: list[Result] = []
         read: list[Row] = []
         for op in work.ops:

@@ -57,6 +57,7 @@ class ItemIndex:
         self.model_id = model_id or (_model_id(embed, self.dimensions) if own is None else own.model_id)
         self.fields: list[str] = config.get("fields") or ["$"]
         self._texts = ItemTexts(database)
+        self._mark = 0
         self._cached = CachedEmbedder(_Documents(self), database)
         self._setting = f"index made: {path.name}"
         self._made = bool(database.get_setting(self._setting, False))
@@ -118,13 +119,20 @@ class ItemIndex:
 
     # The nearest
 
-    def follow(self) -> None:
-        """Take over what is new in the database, which vectors are mostly there already."""
-        self._index.follow(self._texts, self._embed)
-        # Not at the first look: that may have been into an empty database.
-        if len(self._index) and not self._made and not self._index.readonly:
-            self.database.put_setting(self._setting, True)
-            self._made = True
+    def follow(self) -> int:
+        """Take over what is new in the database; return the mark up to which the texts are those of the database.
+
+        Nothing is taken over within a transaction: what is not committed may be undone.
+        """
+        if not self.database.in_transaction:
+            mark = self._texts.mark()
+            self._index.follow(self._texts, self._embed)
+            self._mark = max(self._mark, mark)
+            # Not at the first look: that may have been into an empty database.
+            if len(self._index) and not self._made and not self._index.readonly:
+                self.database.put_setting(self._setting, True)
+                self._made = True
+        return self._mark
 
     def nearest(self, vector: np.ndarray, wanted: int, only: list[int] | None) -> Iterator[list[tuple[int, float]]]:
         """Texts by number with their cosine, the nearest first, in ever longer portions while more are asked for.

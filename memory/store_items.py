@@ -18,6 +18,7 @@ FREE = "\x00"
 PAGE = 200
 """Rows that are read at once while some are being filtered out."""
 
+_NEWEST = 2**63 - 1
 _ROW = "items.number, namespace, key, value, created_at, updated_at, ttl"
 _ALIVE = "(expires_at IS NULL OR expires_at > ?)"
 _PUT = (
@@ -45,7 +46,7 @@ class Row(NamedTuple):
     @property
     def path(self) -> tuple[str, ...]:
         """The namespace, label by label."""
-        return tuple(self.namespace.split(".")) if self.namespace else ()
+        return _labels(self.namespace)
 
 
 class Items:
@@ -72,11 +73,11 @@ class Items:
         """The items in and below `prefix`, the last written first; with `textless` only those without a text."""
         below, values = _below(prefix)
         only = "AND NOT EXISTS (SELECT 1 FROM item_texts WHERE item = items.number)" if textless else ""
-        last = None
+        last = _NEWEST
         while True:
             rows = self.database.execute(
-                f"SELECT {_ROW}, changed FROM items WHERE {below} AND {_ALIVE} AND changed < ifnull(?, changed + 1) "
-                f"{only} ORDER BY changed DESC LIMIT ?",
+                f"SELECT {_ROW}, changed FROM items WHERE {below} AND {_ALIVE} AND changed < ? {only} "
+                "ORDER BY changed DESC LIMIT ?",
                 [*values, _seconds(at), last, page],
             )
             yield from (Row(*row[:-1]) for row in rows)
@@ -112,16 +113,20 @@ class Items:
         return [row[0] for row in rows]
 
     def namespaces(self, prefix: Sequence[str], at: str) -> list[tuple[str, ...]]:
-        """Every namespace in and below `prefix` that holds an item."""
-        below, values = _below(prefix)
+        """Every namespace in and below `prefix` that holds an item, in no particular order."""
+        path = ".".join(prefix)
+        # From one namespace to the next, without reading the items of each. SQLite puts a blob behind every text.
         rows = self.database.execute(
-            f"SELECT DISTINCT namespace FROM items WHERE {below} AND {_ALIVE}", [*values, _seconds(at)]
+            "WITH RECURSIVE place (name) AS ("
+            "SELECT min(namespace) FROM items WHERE namespace >= :low AND namespace < :high UNION ALL "
+            "SELECT (SELECT min(namespace) FROM items WHERE namespace > name AND namespace < :high) FROM place "
+            "WHERE name IS NOT NULL) "
+            "SELECT name FROM place WHERE EXISTS "
+            "(SELECT 1 FROM items WHERE namespace = name AND (expires_at IS NULL OR expires_at > :now))",
+            {"low": path, "high": f"{path}/" if path else b"", "now": _seconds(at)},
         )
-        return [tuple(row[0].split(".")) if row[0] else () for row in rows]
-
-    def mark(self) -> int:
-        """Grows with every change to any text."""
-        return int(self.database.execute("SELECT ifnull(max(changed), 0) FROM item_texts")[0][0])
+        found = [_labels(name) for (name,) in rows]
+        return [labels for labels in found if labels[: len(prefix)] == tuple(prefix)]
 
     # Writing: each call is a transaction
 
@@ -204,6 +209,10 @@ class ItemTexts:
     def __init__(self, database: Database):
         self.database = database
 
+    def mark(self) -> int:
+        """Grows with every change to any text."""
+        return int(self.database.execute("SELECT ifnull(max(changed), 0) FROM item_texts")[0][0])
+
     def entries(self, after: int = -1) -> list[Entry]:
         """See `Source`."""
         rows = self.database.execute(
@@ -227,6 +236,10 @@ def text_name(text: str) -> str:
 
 def _seconds(at: str) -> float:
     return datetime.fromisoformat(at).timestamp()
+
+
+def _labels(namespace: str) -> tuple[str, ...]:
+    return tuple(namespace.split(".")) if namespace else ()
 
 
 def _below(prefix: Sequence[str]) -> tuple[str, list[str]]:

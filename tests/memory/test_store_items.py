@@ -26,13 +26,14 @@ def rows(items: Items) -> list[tuple[int | None, str]]:
 
 def test_a_text_that_stays_is_not_written_again(items: Items) -> None:
     put(items, "k", "one", "two", "two")
-    source, mark = ItemTexts(items.database), items.mark()
+    source = ItemTexts(items.database)
+    mark = source.mark()
     put(items, "k", "two", "three")
     assert rows(items) == [(1, "three"), (1, "two")]
     changed = source.entries(mark)
     assert {entry.number for entry in changed} == {1}
     assert source.texts([2, 1]) == ["two", "three"]
-    assert changed[-1].mark == items.mark() > mark
+    assert changed[-1].mark == source.mark() > mark
 
 
 def test_a_row_that_no_item_uses_is_taken_by_the_next_text(items: Items) -> None:
@@ -47,12 +48,17 @@ def test_a_row_that_no_item_uses_is_taken_by_the_next_text(items: Items) -> None
 def test_the_owner_of_a_text_is_told_if_it_is_in_place_alive_and_not_too_new(items: Items) -> None:
     put(items, "k", "one", namespace=("a", "b"), ttl=5)
     put(items, "l", "two", namespace=("ab",))
-    mark = items.mark()
+    source = ItemTexts(items.database)
+    mark = source.mark()
     put(items, "m", "three", namespace=("a",))
     everything = [1, 2, 3, 99]
-    assert {n: row.key for n, row in items.owners(everything, (), AT, items.mark()).items()} == {1: "k", 2: "l", 3: "m"}
+    assert {n: row.key for n, row in items.owners(everything, (), AT, source.mark()).items()} == {
+        1: "k",
+        2: "l",
+        3: "m",
+    }
     assert [row.path for row in items.owners(everything, ("a",), AT, mark).values()] == [("a", "b")]
-    assert list(items.owners(everything, ("a",), LATER, items.mark())) == [3]
+    assert list(items.owners(everything, ("a",), LATER, source.mark())) == [3]
     assert sorted(items.numbers(("a",), AT, 10)) == [1, 3]
     assert len(items.numbers((), AT, 2)) == 2
 
@@ -84,11 +90,13 @@ def test_a_namespace_without_labels_is_a_place_too(items: Items) -> None:
     assert items.namespaces((), AT) == [()]
 
 
-def test_prefixes_are_looked_up_in_the_index_of_the_table(items: Items) -> None:
-    plan = str(
-        items.database.execute(
-            "EXPLAIN QUERY PLAN SELECT DISTINCT namespace FROM items "
-            "WHERE (namespace = 'a' OR (namespace > 'a.' AND namespace < 'a/'))"
-        )
-    )
-    assert "SEARCH" in plan and "SCAN" not in plan
+def test_namespaces_are_told_apart_by_whole_labels_and_only_if_something_lives_there(items: Items) -> None:
+    for namespace in ("a", "a-", "a.b", "a.b.c", "a.\U0010ffff", "a/", "ab", "b"):
+        put(items, "k", namespace=namespace.split("."))
+        put(items, "l", namespace=namespace.split("."))
+    put(items, "k", namespace=("a", "gone"), ttl=5)
+    below = [("a",), ("a", "b"), ("a", "b", "c"), ("a", "\U0010ffff")]
+    assert items.namespaces(("a",), LATER) == below
+    assert len(items.namespaces((), LATER)) == 8
+    assert ("a", "gone") in items.namespaces(("a",), AT)
+    assert items.namespaces(("x",), AT) == []

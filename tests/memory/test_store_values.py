@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memory import errors
@@ -14,11 +14,13 @@ from memory.store_values import checked_ttl, checked_value, fits
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
-    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
 )
 
 
-@given(st.dictionaries(TEXT, JSON))
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(TEXT, JSON, max_size=3))
 def test_a_value_of_json_is_kept_as_it_is_and_fits_itself(value: dict[str, Any]) -> None:
     plain, encoded = checked_value(value)
     assert plain == value == json.loads(encoded)
