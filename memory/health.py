@@ -6,7 +6,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from memory.rendering import head, segments
@@ -28,7 +27,7 @@ _BLOCK = 4096
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """Active reflections that say what another of the same namespace and environment says.
+    """Active reflections that say what another of the same environment says.
 
     Attributes:
         exact: those with exactly the text of an older one.
@@ -71,52 +70,35 @@ class Withholding:
     Attributes:
         recalls: how often a reflection was chosen for an episode.
         withheld: how often of these it was left out.
-        served_ended, served_won: served ones whose episode has ended, and was won.
-        withheld_ended, withheld_won: the same of those left out.
-        forgone: the wins that withholding is estimated to have cost: within each environment, the withheld ones times
-            the difference of the two rates. Below 0 where withholding did good.
+        episodes: how many episodes were served and have ended.
+        lost: how many of them withholding is estimated to have cost (see `memory.credit.Cost`).
     """
 
     recalls: int
     withheld: int
-    served_ended: int
-    served_won: int
-    withheld_ended: int
-    withheld_won: int
-    forgone: float
-
-
-@dataclass(frozen=True, slots=True)
-class Uplift:
-    """What a reflection did for the episodes of one environment: success when served, less success when withheld.
-
-    Which of the two was chance, so the difference is an effect. `low` and `high` are its 95 % interval.
-    """
-
-    env: str
-    served: int
-    served_won: int
-    withheld: int
-    withheld_won: int
-    difference: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.difference:+.2f} [{self.low:+.2f}, {self.high:+.2f}] in {self.env or 'unknown'}: won "
-            f"{self.served_won} of {self.served} served, {self.withheld_won} of {self.withheld} withheld"
-        )
+    episodes: int
+    lost: float
 
 
 @dataclass(frozen=True, slots=True)
 class IndexHealth:
-    """The index of the texts: its file, how it searches, the vectors in it, and the file's bytes (0: not written)."""
+    """The index of the texts.
+
+    Attributes:
+        file: its name.
+        kind: `flat` (exact) or `hnsw` (a graph).
+        items: the vectors in it.
+        bytes: of the file; 0 if it is not written yet.
+        threshold: from how many vectors on it becomes a graph.
+        recall: of the graph, the measured recall@10 against exhaustive search; None where search is exact.
+    """
 
     file: str
     kind: str
     items: int
     bytes: int
+    threshold: int
+    recall: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +111,7 @@ class Health:
         pinned: how many are pinned.
         repeats: how far the active ones repeat each other.
         never_recalled: active ones that never served an episode.
-        harmful: ids of active ones whose uplift in some environment lies below 0 with its whole interval.
+        harmful: ids of active ones whose uplift is credibly below 0: pinned, restored, or not reviewed yet.
         prompt: what the memory block takes of the prompt.
         withholding: what measuring the effect costs.
         index: the index of the texts.
@@ -153,18 +135,23 @@ class Health:
 
 
 def health(memory: ReflectionMemory) -> Health:
-    """Look at the whole of `memory`. Nothing in the database is changed; the index follows it first."""
+    """Look at the whole of `memory` (one namespace).
+
+    Nothing in the database is changed; the index follows it first.
+    """
     database = memory.database
     statuses, tiers, kinds, sources, envs = (Counter[str]() for _ in range(5))
     pinned = 0
     for *names, pins, count in database.execute(
-        "SELECT status, tier, kind, source, env, sum(pinned), count(*) FROM reflections GROUP BY 1, 2, 3, 4, 5"
+        "SELECT status, tier, kind, source, env, sum(pinned), count(*) FROM reflections WHERE namespace = ? "
+        "GROUP BY 1, 2, 3, 4, 5",
+        (memory.namespace,),
     ):
         for counter, name in zip((statuses, tiers, kinds, sources, envs), names, strict=True):
             counter[name] += count
         pinned += pins
     # The texts come before the index, which may then hold more than these, but not less.
-    texts = _texts(database)
+    texts = _texts(database, memory.namespace)
     memory.save()
     return Health(
         items=statuses.total(),
@@ -177,11 +164,12 @@ def health(memory: ReflectionMemory) -> Health:
         repeats=_repeats(memory.index, texts),
         never_recalled=database.execute(
             "SELECT count(*) FROM reflections WHERE status = 'active' AND NOT EXISTS "
-            "(SELECT 1 FROM recalls WHERE recalls.reflection = reflections.id AND NOT withheld)"
+            "(SELECT 1 FROM recalls WHERE recalls.reflection = reflections.id AND NOT withheld) AND namespace = ?",
+            (memory.namespace,),
         )[0][0],
-        harmful=_harmful(database),
+        harmful=[id for id, _ in memory.credit.report(0).harmful],
         prompt=_prompt_share(database),
-        withholding=_withholding(database),
+        withholding=_withholding(memory),
         index=_index(memory.index),
         database_bytes=_pragma(database, "page_count") * _pragma(database, "page_size"),
     )
@@ -190,13 +178,15 @@ def health(memory: ReflectionMemory) -> Health:
 # What repeats itself
 
 
-def _texts(database: Database) -> list[list[tuple[int, int]]]:
-    """(number, stamp) of the active reflections with a text, the older first, by namespace and environment."""
-    groups: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-    for namespace, env, number, stamp in database.execute(
-        "SELECT namespace, env, number, stamp FROM reflections WHERE status = 'active' AND text <> '' ORDER BY number"
+def _texts(database: Database, namespace: str) -> list[list[tuple[int, int]]]:
+    """(number, stamp) of the active reflections with a text, the older first, by environment."""
+    groups: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for env, number, stamp in database.execute(
+        "SELECT env, number, stamp FROM reflections WHERE status = 'active' AND text <> '' AND namespace = ? "
+        "ORDER BY number",
+        (namespace,),
     ):
-        groups[namespace, env].append((number, stamp))
+        groups[env].append((number, stamp))
     return list(groups.values())
 
 
@@ -229,89 +219,25 @@ def _near(index: VectorIndex, group: Sequence[tuple[int, int]], step: int) -> in
 # What it did
 
 
-def uplifts(database: Database, id: str | None = None) -> dict[str, list[Uplift]]:
-    """The measured effects of one reflection, or of all: by id, one for each environment, the best known first.
-
-    Only reflections that were both served and withheld in episodes of the same environment have one.
-    """
-    whose = "IN (SELECT reflection FROM recalls WHERE withheld)" if id is None else "= ?"
-    counts: dict[tuple[str, str], dict[int, tuple[int, int]]] = defaultdict(dict)
-    for reflection, env, withheld, ended, won in database.execute(
-        "SELECT reflection, env, withheld, count(DISTINCT episode), count(DISTINCT CASE WHEN won THEN episode END) "
-        f"FROM recalls WHERE won IS NOT NULL AND reflection {whose} GROUP BY 1, 2, 3",
-        () if id is None else (id,),
-    ):
-        counts[reflection, env][withheld] = (won, ended)
-    found: dict[str, list[Uplift]] = defaultdict(list)
-    for (reflection, env), sides in counts.items():
-        if len(sides) == 2:
-            (won, served), (without, withheld) = sides[0], sides[1]
-            difference = won / served - without / withheld
-            interval = _newcombe(won, served, without, withheld)
-            found[reflection].append(Uplift(env, served, won, withheld, without, difference, *interval))
-    for each in found.values():
-        each.sort(key=lambda uplift: uplift.high - uplift.low)
-    return dict(found)
-
-
 def uplift_line(memory: ReflectionMemory, id: str) -> str:
-    """The effect of the reflection with exactly this id, for a person: by environment, with interval and counts."""
-    measured = uplifts(memory.database, id).get(id)
-    if measured:
-        return "; ".join(map(str, measured))
-    return "not measured: no withheld recalls yet whose episodes have ended"
-
-
-def _harmful(database: Database) -> list[str]:
-    suspects = [id for id, measured in uplifts(database).items() if min(uplift.high for uplift in measured) < 0]
-    return [
-        id for id in suspects if database.execute("SELECT 1 FROM reflections WHERE id = ? AND status = 'active'", (id,))
-    ]
-
-
-def _newcombe(won: int, n: int, won_without: int, n_without: int) -> tuple[float, float]:
-    """The 95 % interval of a difference of two independent rates (Newcombe 1998, method 10)."""
-    rate, low, high = _wilson(won, n)
-    without, low_without, high_without = _wilson(won_without, n_without)
-    difference = rate - without
-    return (
-        difference - math.hypot(rate - low, high_without - without),
-        difference + math.hypot(high - rate, without - low_without),
-    )
-
-
-def _wilson(won: int, n: int) -> tuple[float, float, float]:
-    """A rate with its 95 % score interval (Wilson 1927)."""
-    z = NormalDist().inv_cdf(0.975)
-    rate = won / n
-    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    spread = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return rate, max(0.0, centre - spread), min(1.0, centre + spread)
+    """The effect of a reflection, for a person: with its interval and the counts it rests on."""
+    uplift = memory.credit.uplift(id)
+    if uplift.withheld and uplift.served:
+        return str(uplift)
+    return "not measured: no recall of it has been decided by lot and ended, both served and withheld"
 
 
 # What it costs
 
 
-def _withholding(database: Database) -> Withholding:
-    recalls = withheld_recalls = 0
-    totals = [[0, 0], [0, 0]]
-    by_env: dict[str, dict[int, tuple[int, int, int]]] = defaultdict(dict)
-    for env, withheld, count, ended, won in database.execute(
-        "SELECT env, withheld, count(*), count(won), ifnull(sum(won), 0) FROM recalls GROUP BY 1, 2"
-    ):
-        recalls += count
-        withheld_recalls += count if withheld else 0
-        totals[withheld][0] += ended
-        totals[withheld][1] += won
-        if ended:
-            by_env[env][withheld] = (count, ended, won)
-    forgone = 0.0
-    for sides in by_env.values():
-        if len(sides) == 2:
-            (_, ended, won), (count, ended_without, won_without) = sides[0], sides[1]
-            forgone += count * (won / ended - won_without / ended_without)
-    (served_ended, served_won), (withheld_ended, withheld_won) = totals
-    return Withholding(recalls, withheld_recalls, served_ended, served_won, withheld_ended, withheld_won, forgone)
+def _withholding(memory: ReflectionMemory) -> Withholding:
+    recalls, withheld = memory.database.execute(
+        "SELECT count(*), ifnull(sum(withheld), 0) FROM recalls "
+        "JOIN reflections ON reflections.id = recalls.reflection WHERE namespace = ?",
+        (memory.namespace,),
+    )[0]
+    cost = memory.credit.cost()
+    return Withholding(recalls, withheld, cost.episodes, cost.lost)
 
 
 def _prompt_share(database: Database) -> PromptShare:
@@ -331,7 +257,8 @@ def _prompt_share(database: Database) -> PromptShare:
 
 def _index(index: VectorIndex) -> IndexHealth:
     size = index.path.stat().st_size if index.path.exists() else 0
-    return IndexHealth(index.path.name, "flat, exact", len(index), size)
+    known = index.stats()
+    return IndexHealth(index.path.name, known.kind, known.items, size, known.threshold, known.recall)
 
 
 def _pragma(database: Database, name: str) -> int:

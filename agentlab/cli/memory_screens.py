@@ -15,7 +15,7 @@ from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
     from memory import Advice, Detail, Recall, Reflection
-    from memory.health import Health
+    from memory.health import Health, IndexHealth
     from memory.records import Link
 
 MOST_STATES = 12
@@ -35,14 +35,14 @@ def show(
 
     With --json nothing is shortened.
     """
-    from memory.health import uplift_line, uplifts
+    from memory.health import uplift_line
 
     with opened(lab, namespace=namespace) as here:
         detail = here.memory.show(reflection)
         id = detail.reflection.id
         links = here.database.links_of(id)
         effect = uplift_line(here.memory, id)
-        measured = uplifts(here.database, id).get(id, [])
+        measured = here.memory.credit.uplift(id)
     if json:
         output.as_json(output.row_of(detail) | {"links": links, "uplift": measured})
         return
@@ -271,7 +271,7 @@ def stats(lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
             ("withholding", _withholding(found)),
             (
                 "index",
-                f"{found.index.file}: {found.index.kind}, {_many(found.index.items, 'vector')}, "
+                f"{found.index.file}: {_search(found.index)}, {_many(found.index.items, 'vector')}, "
                 f"{_size(found.index.bytes) if found.index.bytes else 'not written yet'}",
             ),
             ("database", _size(found.database_bytes)),
@@ -316,14 +316,16 @@ def _withholding(found: Health) -> str:
         return "no recalls yet"
     if not cost.withheld:
         return f"none of {_many(cost.recalls, 'recall')} withheld"
-    words = f"{cost.withheld:,} of {_many(cost.recalls, 'recall')} withheld ({_share(cost.withheld, cost.recalls)})"
-    if cost.served_ended and cost.withheld_ended:
-        words += (
-            f"; won {cost.served_won / cost.served_ended:.2f} of {cost.served_ended:,} served, "
-            f"{cost.withheld_won / cost.withheld_ended:.2f} of {cost.withheld_ended:,} withheld; "
-            f"cost about {cost.forgone:.1f} wins"
-        )
-    return words
+    return (
+        f"{cost.withheld:,} of {_many(cost.recalls, 'recall')} withheld ({_share(cost.withheld, cost.recalls)}); cost "
+        f"about {cost.lost:.1f} of {_many(cost.episodes, 'episode')}"
+    )
+
+
+def _search(index: IndexHealth) -> str:
+    if index.kind == "flat":
+        return f"flat, exact (a graph above {index.threshold:,})"
+    return f"{index.kind}, measured recall@10 {index.recall:.3f}" if index.recall is not None else index.kind
 
 
 def _share(part: int, whole: int) -> str:

@@ -66,6 +66,7 @@ def lab(tmp_path: Path) -> Path:
                     score=1.25,
                     env="toy/doors",
                     withheld=n % 2 == 1,
+                    propensity=0.5,
                     won=None if n == 4 else n == 0,
                 )
                 for n in range(5)
@@ -91,7 +92,7 @@ def test_a_reflection_is_shown_with_its_sources_versions_links_recalls_and_effec
         "[-at once,-] {+then and there,+}",
         "pinned: no → yes",
         "←  r-other  similar  weight 0.88",
-        "uplift      +0.50 [-0.27, +0.91] in toy/doors: won 1 of 2 served, 0 of 2 withheld",
+        "served 2 (won 1), withheld 2 (won 0)",
         "served 3 episodes, won 1 of 2 ended; withheld from 2",
         "withheld  not won    text #2, 1.25, asked: You are in a hall.",
         "served    not ended  text #5, 1.25",
@@ -137,7 +138,7 @@ def test_a_reflection_as_json_is_complete(lab: Path) -> None:
     assert data["versions"][0]["reflection"]["text"] == TEXT
     assert data["evidence"][0]["steps"][0]["action"] == "read note"
     assert data["links"][0]["source"] == "r-other"
-    assert data["uplift"][0]["difference"] == 0.5
+    assert (data["uplift"]["served"], data["uplift"]["withheld_won"]) == (2, 0)
     assert len(data["reflection"]["advice"]) == 14
 
 
@@ -154,8 +155,8 @@ def test_the_health_of_the_memory_is_shown(lab: Path) -> None:
         "benched 0",
         "harmful 0",
         "no episodes of a model yet",
-        "2 of 5 recalls withheld (40%); won 0.50 of 2 served, 0.00 of 2 withheld; cost about 1.0 wins",
-        "memory.faiss: flat, exact, 2 vectors",
+        "2 of 5 recalls withheld (40%); cost about",
+        "memory.faiss: flat, exact (a graph above",
         "database 0.",
     ):
         assert part in text
@@ -177,10 +178,13 @@ def test_the_share_of_the_prompt_and_harmful_items_are_named(lab: Path) -> None:
         )
         opened.database.put_recalls(
             [
-                Recall(episode=f"ep-{n}", reflection="r-other", rank=0, query="q", score=1, withheld=n < 9, won=n < 9)
-                for n in range(18)
+                Recall(
+                    episode=f"ep-{n}", reflection="r-other", rank=0, query="q", score=1, withheld=n < 20, won=n < 20,
+                    env="toy/doors", propensity=0.5,
+                )
+                for n in range(40)
             ]
-        )
+        )  # fmt: skip
     text = " ".join(shown(lab, "stats").split())
     assert "harmful 1 (uplift below 0): r-other" in text
     assert "the memory block takes about 77.5% of the tokens (all 1 episode, 1 with a block)" in text

@@ -6,7 +6,7 @@ import pytest
 
 import memory.health as health_module
 from memory import Database, Episode, HashingEmbedder, Recall, Reflection, ReflectionMemory, Step
-from memory.health import Uplift, health, uplift_line, uplifts
+from memory.health import health, uplift_line
 
 LONG = "the safe door is the one that the note in the first room names so read the note before you open any door at all"
 
@@ -21,8 +21,9 @@ def served(
     reflection: str, episode: str, won: bool | None, *, withheld: bool = False, env: str = "toy/doors"
 ) -> Recall:
     return Recall(
-        episode=episode, reflection=reflection, rank=0, query="q", score=1.0, won=won, env=env, withheld=withheld
-    )
+        episode=episode, reflection=reflection, rank=0, query="q", score=1.0, won=won, env=env, withheld=withheld,
+        propensity=0.5,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_exact_and_near_duplicates_are_told_apart(kept: ReflectionMemory) -> Non
     repeats = health(kept).repeats
     assert repeats.exact == 1, "the same text of another environment, of another namespace or out of use is no repeat"
     assert repeats.near == 3, "the two exact ones are near to the third"
-    assert repeats.examined == repeats.items == 6
+    assert repeats.examined == repeats.items == 5
 
 
 def test_in_a_large_memory_a_sample_is_examined(kept: ReflectionMemory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,35 +97,19 @@ def test_what_was_only_withheld_was_never_recalled(kept: ReflectionMemory) -> No
     assert health(kept).never_recalled == 2
 
 
-def test_the_uplift_is_the_difference_of_the_rates_within_an_environment(kept: ReflectionMemory) -> None:
+def test_the_uplift_of_an_item_is_told_with_what_it_rests_on(kept: ReflectionMemory) -> None:
     kept.remember([item("r-1", "one"), item("r-2", "two")])
     kept.database.put_recalls(
         [
             *(served("r-1", f"ep-{n}", n < 8) for n in range(10)),
             *(served("r-1", f"ep-w{n}", n < 3, withheld=True) for n in range(10)),
             served("r-1", "ep-open", None),
-            *(served("r-1", f"ep-o{n}", False, env="toy/other") for n in range(5)),
             served("r-2", "ep-0", True),
         ]
     )
-    (found,) = uplifts(kept.database)["r-1"]
-    assert found.env == "toy/doors"
-    assert (found.served, found.served_won, found.withheld, found.withheld_won) == (10, 8, 10, 3)
-    assert found.difference == pytest.approx(0.5)
-    # Newcombe 1998, method 10, from the Wilson intervals [0.490, 0.943] and [0.108, 0.603].
-    assert (found.low, found.high) == pytest.approx((0.0665, 0.7397), abs=1e-4)
-    assert uplifts(kept.database) == uplifts(kept.database, "r-1")
-    assert uplift_line(kept, "r-1") == "+0.50 [+0.07, +0.74] in toy/doors: won 8 of 10 served, 3 of 10 withheld"
+    assert uplift_line(kept, "r-1") == str(kept.credit.uplift("r-1"))
+    assert "served 10 (won 8), withheld 10 (won 3)" in uplift_line(kept, "r-1")
     assert "not measured" in uplift_line(kept, "r-2")
-
-
-def test_an_episode_that_was_served_in_two_faces_counts_once(kept: ReflectionMemory) -> None:
-    kept.remember([item("r-1", "one")])
-    both = served("r-1", "ep-1", True)
-    kept.database.put_recalls(
-        [both, both.model_copy(update={"face": "advice"}), served("r-1", "ep-2", False, withheld=True)]
-    )
-    assert [found.served for found in uplifts(kept.database)["r-1"]] == [1]
 
 
 def test_an_active_item_that_credibly_does_harm_is_named(kept: ReflectionMemory) -> None:
@@ -141,20 +126,29 @@ def test_an_active_item_that_credibly_does_harm_is_named(kept: ReflectionMemory)
     assert health(kept).harmful == ["r-bad"]
 
 
-def test_the_cost_of_withholding_is_estimated_within_environments(kept: ReflectionMemory) -> None:
+def test_what_withholding_cost_is_shown(kept: ReflectionMemory) -> None:
     kept.remember([item("r-1", "one")])
     kept.database.put_recalls(
         [
-            *(served("r-1", f"ep-{n}", n < 3) for n in range(4)),
-            *(served("r-1", f"ep-w{n}", n < 1, withheld=True) for n in range(4)),
+            *(served("r-1", f"ep-{n}", n < 30) for n in range(40)),
+            *(served("r-1", f"ep-w{n}", n < 10, withheld=True) for n in range(40)),
             served("r-1", "ep-open", None, withheld=True),
-            served("r-1", "ep-alone", True, env="toy/other"),
         ]
     )
-    cost = health(kept).withholding
-    assert (cost.recalls, cost.withheld) == (10, 5)
-    assert (cost.served_ended, cost.served_won, cost.withheld_ended, cost.withheld_won) == (5, 4, 4, 1)
-    assert cost.forgone == pytest.approx(5 * (3 / 4 - 1 / 4))
+    found, cost = health(kept).withholding, kept.credit.cost()
+    assert (found.recalls, found.withheld, found.episodes) == (81, 41, cost.episodes)
+    assert found.lost == cost.lost > 0
+
+
+def test_another_namespace_has_no_part_in_it(kept: ReflectionMemory, tmp_path: Path) -> None:
+    kept.remember([item("r-1", LONG)])
+    other = ReflectionMemory(kept.database, HashingEmbedder(), tmp_path / "memory.faiss", namespace="other")
+    other.remember([item("r-2", LONG), item("r-3", LONG)])
+    kept.database.put_recalls([served("r-2", "ep-0", True)])
+    assert (health(kept).items, health(other).items) == (1, 2)
+    assert (health(kept).repeats.exact, health(other).repeats.exact) == (0, 1)
+    assert (health(kept).withholding.recalls, health(other).withholding.recalls) == (0, 1)
+    assert health(other).never_recalled == 2 - len(other.database.recalls_of("r-2"))
 
 
 def test_the_share_of_the_prompt_is_that_of_the_block_in_what_a_model_read(
@@ -186,8 +180,3 @@ def test_health_changes_nothing(path: Path, tmp_path: Path, kept: ReflectionMemo
     kept.database.close()
     with Database(path, readonly=True) as database:
         assert health(ReflectionMemory(database, HashingEmbedder(), tmp_path / "memory.faiss")).items == 1
-
-
-def test_an_uplift_reads_as_a_line() -> None:
-    line = str(Uplift("", 4, 1, 2, 2, -0.75, -0.93, -0.01))
-    assert line == "-0.75 [-0.93, -0.01] in unknown: won 1 of 4 served, 2 of 2 withheld"
