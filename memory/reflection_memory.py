@@ -120,11 +120,14 @@ class ReflectionMemory:
             InvalidReflection: for one with neither text nor advice.
             QuotaExceeded: if a source other than the agent itself has brought in too many within a day.
         """
-        wanted = [self._owned(cleaned(reflection)) for reflection in reflections]
+        tidy = [cleaned(reflection) for reflection in reflections]
         with self.database.transaction():
-            new = [reflection for reflection in wanted if not self.database.has_reflection(reflection.id)]
-            for reflection in new:
-                self.database.put_reflection(reflection, change="remembered")
+            wanted = [self._owned(reflection) for reflection in tidy]
+            new = []
+            for reflection in wanted:
+                if not self.database.has_reflection(reflection.id):
+                    self.database.put_reflection(reflection, change="remembered")
+                    new.append(reflection)
             quota.check(self.database, new, self.quota, now())
         return [reflection.id for reflection in wanted]
 

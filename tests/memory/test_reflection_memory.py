@@ -122,6 +122,11 @@ def test_remembering_again_changes_nothing_that_a_person_edited(memory: Reflecti
     assert memory.count() == 2
 
 
+def test_of_two_with_one_id_the_first_is_remembered(memory: ReflectionMemory, reflection: Maker) -> None:
+    assert memory.remember([reflection(text="First."), reflection(text="Second.")]) == ["rf-1", "rf-1"]
+    assert [item.reflection.text for item in memory.show("rf-1").versions] == ["First."]
+
+
 def test_remembering_is_all_or_nothing(memory: ReflectionMemory, reflection: Maker) -> None:
     with pytest.raises(errors.InvalidReflection, match="neither text nor advice"):
         memory.remember([reflection("good"), reflection("bad", "\x1b[0m")])
