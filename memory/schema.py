@@ -197,7 +197,7 @@ def totals_of_recalls(db: sqlite_utils.Database) -> None:
     )
     db.execute("DROP INDEX idx_recalls_env_reflection")
     db.execute(
-        "CREATE INDEX recalls_by_lot ON recalls (reflection, env, propensity, withheld, won, at) "
+        "CREATE INDEX recalls_by_lot ON recalls (reflection, env, propensity, withheld, won, at, counted) "
         "WHERE counted AND propensity < 1 AND won IS NOT NULL"
     )
     keys = ("reflection", "env", "propensity", "withheld")
