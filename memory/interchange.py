@@ -94,7 +94,10 @@ def _rows(database: Database, wanted: Filter, history: bool) -> Iterator[dict[st
 
 def _row(database: Database, reflection: Reflection, exported: set[str], history: bool) -> dict[str, Any]:
     row = reflection.model_dump(mode="json")
-    recalls = sorted(database.recalls_of(reflection.id), key=lambda item: (item.at, item.episode, item.face))
+    # In the order in which they came: an episode counts by the first of its recalls.
+    came = database.execute("SELECT episode, face FROM recalls WHERE reflection = ? ORDER BY rowid", (reflection.id,))
+    kept = {(recall.episode, recall.face): recall for recall in database.recalls_of(reflection.id)}
+    recalls = [kept[episode, face] for episode, face in came]
     links = [link for link in database.links_of(reflection.id) if link.source == reflection.id]
     links = sorted((link for link in links if link.target in exported), key=lambda item: (item.target, item.kind))
     attached: dict[str, list[Any]] = {

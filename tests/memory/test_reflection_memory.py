@@ -92,9 +92,9 @@ def test_a_budget_serves_and_records_only_what_fits(filled: ReflectionMemory) ->
 
 
 def test_what_is_too_long_for_the_whole_budget_is_shortened(memory: ReflectionMemory, reflection: Maker) -> None:
-    memory.remember([reflection("long", "\n".join(["Task: win", *["> look around"] * 30, "> take coin"]))])
-    (hit,) = memory.recall("coin", episode="ep-1", budget=10)
-    assert hit.text == "Task: win\n> look around\n> take coin"
+    memory.remember([reflection("long", "\n".join(["Example. Task: win", *["> look around"] * 30, "> take coin"]))])
+    (hit,) = memory.recall("coin", episode="ep-1", face="exemplar", budget=12)
+    assert hit.text == "Example. Task: win\n> look around\n> take coin"
     assert len(hit.reflection.text) > 400
     assert len(memory.database.recalls_for("ep-1")) == 1
 
