@@ -1,0 +1,1 @@
+"""The methods of consolidation, one a module; `memory.consolidation` puts them together."""

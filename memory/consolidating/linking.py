@@ -1,0 +1,115 @@
+"""Links between notes that are near each other (Xu et al. 2025, A-MEM, §3.2), stronger the more they serve together.
+
+A note is linked to the k nearest of those written before it, so that each pair has at most one link, which points to
+the earlier one. Its weight is 1 − (1 − cosine) · 0.9^n after n episodes that both of them served: it starts as the
+cosine, grows with each common use, and never exceeds 1. It is computed from the recalls and not counted up, so that
+doing it again changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from memory.consolidating.job import Action, Job, Method, Note, Proposal
+from memory.records import Link
+
+SIMILAR = "similar"
+REMAINS = 0.9
+"""What remains of the distance between two notes after an episode that both served."""
+
+
+def weight(cosine: float, together: int) -> float:
+    """The weight of the link between two notes with this cosine that served `together` in so many episodes."""
+    return 1 - (1 - min(1.0, max(0.0, cosine))) * REMAINS**together
+
+
+@dataclass(frozen=True)
+class Connect(Action):
+    """The first of `items` is linked to the others, which have these `weights`, and to no earlier note besides."""
+
+    method: ClassVar[Method] = "links"
+    weights: tuple[float, ...]
+
+    def apply(self, job: Job) -> bool:
+        database = job.database
+        source, *targets = self.items
+        with database.operation("links", source):
+            active = job.active(self.items)
+            if source not in active:
+                return False
+            database.execute("DELETE FROM links WHERE source = ? AND kind = ?", (source, SIMILAR))
+            database.put_links(
+                [
+                    Link(source=source, target=target, kind=SIMILAR, weight=weight, at=job.now())
+                    for target, weight in zip(targets, self.weights, strict=True)
+                    if target in active
+                ]
+            )
+        return True
+
+
+def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
+    """The notes whose links are not as they should be; `gone` are those that the plan takes out of use."""
+    notes = {note.number: note for note in job.joinable(job.notes()) if note.id not in gone}
+    known = {note.id: note for note in notes.values()}
+    key = job.key("links", job.config.neighbours, job.config.similar, job.memory.embedder.model_id)
+    seen = job.mark(key)
+    linked: dict[str, dict[str, float]] = {}
+    for source, target, strength in _links(job):
+        if source in known and target in known:
+            linked.setdefault(source, {})[target] = strength
+    together = _together(job)
+    actions: list[Action] = []
+    earlier: set[int] = set()
+    for note in notes.values():
+        have = linked.get(note.id, {})
+        common = {target: together.get((note.id, target), 0) for target in have}
+        cosines: dict[str, float] | None = None
+        if note.changed > seen:
+            found = job.near(note.number, job.config.similar, earlier, job.config.neighbours)
+            cosines = {notes[number].id: cosine for number, cosine in found}
+        elif any(common.values()):
+            cosines = _cosines(job, note, [known[target] for target in have])
+        earlier.add(note.number)
+        if cosines is None:
+            continue
+        want = {target: weight(cosine, common.get(target, 0)) for target, cosine in cosines.items()}
+        if _differ(have, want):
+            strengthened = sum(1 for target in want if common.get(target))
+            why = f"nearest of those before it: {len(want)}" + (
+                f", stronger for serving together: {strengthened}" if strengthened else ""
+            )
+            actions.append(Connect((note.id, *want), why, tuple(want.values())))
+    return Proposal(actions, {key: max((note.changed for note in notes.values()), default=seen)})
+
+
+def _differ(have: dict[str, float], want: dict[str, float]) -> bool:
+    return have.keys() != want.keys() or any(abs(have[target] - want[target]) > 1e-5 for target in want)
+
+
+def _cosines(job: Job, note: Note, others: list[Note]) -> dict[str, float]:
+    vectors = job.memory.index.vectors([note.number, *(other.number for other in others)])
+    return {other.id: float(vectors[0] @ vector) for other, vector in zip(others, vectors[1:], strict=True)}
+
+
+def _links(job: Job) -> list[tuple[str, str, float]]:
+    rows = job.database.execute(
+        "SELECT source, target, weight FROM links JOIN reflections ON reflections.id = source "
+        "WHERE links.kind = ? AND namespace = ? ORDER BY source, weight DESC, target",
+        (SIMILAR, job.namespace),
+    )
+    return [(source, target, strength) for source, target, strength in rows]
+
+
+def _together(job: Job) -> dict[tuple[str, str], int]:
+    """How many episodes both ends of a link served."""
+    rows = job.database.execute(
+        "SELECT source, target, count(DISTINCT one.episode) FROM links "
+        "JOIN reflections ON reflections.id = source "
+        "JOIN recalls AS one ON one.reflection = source AND NOT one.withheld "
+        "JOIN recalls AS other ON other.reflection = target AND other.episode = one.episode AND NOT other.withheld "
+        "WHERE links.kind = ? AND namespace = ? GROUP BY source, target",
+        (SIMILAR, job.namespace),
+    )
+    return {(source, target): count for source, target, count in rows}
