@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from memory.advice import absorb
 from memory.records import Advice, Step, state_key
 
 GAIN_DISCOUNT = 0.95  # per step between an action and the gain it led to
@@ -65,12 +66,7 @@ class AdviceBook:
         if known is None:
             self.facts[fact.key] = fact.model_copy()
             return
-        known.visits += fact.visits
-        known.no_effect += fact.no_effect
-        known.negative += fact.negative
-        known.lost += fact.lost
-        known.blame = max(known.blame, fact.blame)
-        known.value = max(known.value, fact.value)
+        absorb(known, fact)
 
     def observe(self, step: Step) -> None:
         """Take in one step while the episode is running: what it did at once, not yet what it led to."""

@@ -48,6 +48,8 @@ class LabConfig(BaseModel):
         withhold: the probability with which a recalled reflection is withheld; 0 measures nothing further.
         withhold_cost: the share of episodes that withholding may cost, by estimate; then it stops.
         source_quota: reflections that one source other than the agent itself may bring in within 24 hours.
+        consolidate_every: episodes after which a run on the train fold ends with a consolidation; 0 leaves that to
+            `agentlab memory consolidate`.
         seed: of all chance in playing; a round has its own (`RoundConfig.seed`).
     """
 
@@ -70,6 +72,7 @@ class LabConfig(BaseModel):
     withhold: float = Field(0.1, ge=0, le=0.5)
     withhold_cost: float = Field(0.02, ge=0, le=1)
     source_quota: int = Field(1000, ge=0)
+    consolidate_every: int = Field(0, ge=0)
     seed: int = 0
 
 

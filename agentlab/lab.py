@@ -351,6 +351,11 @@ class Lab:
             self.progress.finish(stage)
         if split == "train" and rollout.recaller is not None and rollout.recaller.credit is not None:
             self._review()
+        # Not after held-out games: the arms of an evaluation must all find the same memory.
+        if split == "train" and self.config.consolidate_every:
+            from agentlab.consolidation import consolidate_when_due
+
+            consolidate_when_due(self)
         return results
 
     def _review(self) -> None:

@@ -16,6 +16,7 @@ from agentlab.cli import (
     episodes,
     memory,
     memory_history,
+    memory_consolidate,
     memory_screens,
     memory_serve,
     models,
@@ -68,6 +69,7 @@ memory.app.command()(memory_screens.show)
 memory.app.command()(memory_screens.stats)
 memory.app.command()(memory_serve.serve)
 memory_history.add_to(memory.app)
+memory.app.command()(memory_consolidate.consolidate)
 app.add_typer(adapters.app, name="adapters", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(play.play)
 app.command(rich_help_panel=LOOK)(models.models)

@@ -21,7 +21,11 @@ _QUOTED = re.compile(r"Games were (won|lost) with '(.+)'\.")
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One episode: the gain of each kind of action that had an effect, and the kinds that did harm."""
+    """One episode: the gain of each kind of action that did something, and the kinds that did harm.
+
+    An action did something if it changed the state or the score, or told what neither state nor goal had said: a look
+    around does nothing, a read note does.
+    """
 
     used: dict[str, float]
     harmful: tuple[str, ...] = ()
@@ -45,7 +49,8 @@ def trace(episode: Episode) -> Trace:
     harmful: list[str] = []
     for step in episode.steps:
         template = verb_template(step.action)
-        if not step.no_effect:
+        told = _words(step.result) - _words(step.state) - _words(episode.goal) - _words(step.action)
+        if step.state != step.next_state or step.reward or told:
             used[template] = used.get(template, 0.0) + max(0.0, step.reward)
         if step.reward < 0:
             harmful.append(template)
@@ -100,6 +105,10 @@ def compare_successes(winners: Sequence[Trace], rules: Sequence[Rule]) -> list[O
         if all(winner.used.get(template, 0.0) > 0 for winner in winners)
     ]
     return _operations(rules, dict.fromkeys([*agreed, *map(won_with, gained)]), refuted)
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
 
 
 def _operations(rules: Sequence[Rule], spoken_for: Iterable[str], refuted: Iterable[str]) -> list[Operation]:

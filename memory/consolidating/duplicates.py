@@ -139,7 +139,7 @@ def _rank(note: Note) -> tuple[object, ...]:
 def _taken_apart(job: Job) -> set[str]:
     """Items that were merged once and are in use again: somebody wanted them apart."""
     rows = job.database.execute(
-        "SELECT source FROM links JOIN reflections ON reflections.id = source "
+        "SELECT links.source FROM links JOIN reflections ON reflections.id = links.source "
         "WHERE links.kind = 'merged' AND status = 'active' AND namespace = ?",
         (job.namespace,),
     )

@@ -30,7 +30,8 @@ class ConsolidationConfig(Record):
     """Settings of consolidation.
 
     Attributes:
-        duplicate: cosine from which two texts say the same.
+        duplicate: cosine from which two texts say the same. Texts made from one template are near each other: at 0.95,
+            accounts of different games are merged.
         neighbours: how many of the nearest earlier notes a note is linked to (A-MEM's k).
         similar: cosine below which no link is made.
         rules: rules of one environment, at most.
@@ -44,7 +45,7 @@ class ConsolidationConfig(Record):
             games serves its own game only, so that an evaluation never learns from another.
     """
 
-    duplicate: float = Field(0.95, gt=0, le=1)
+    duplicate: float = Field(0.98, gt=0, le=1)
     neighbours: int = Field(5, ge=0)
     similar: float = Field(0.5, ge=0, le=1)
     rules: int = Field(20, ge=1)

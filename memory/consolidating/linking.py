@@ -95,8 +95,8 @@ def _cosines(job: Job, note: Note, others: list[Note]) -> dict[str, float]:
 
 def _links(job: Job) -> list[tuple[str, str, float]]:
     rows = job.database.execute(
-        "SELECT source, target, weight FROM links JOIN reflections ON reflections.id = source "
-        "WHERE links.kind = ? AND namespace = ? ORDER BY source, weight DESC, target",
+        "SELECT links.source, target, weight FROM links JOIN reflections ON reflections.id = links.source "
+        "WHERE links.kind = ? AND namespace = ? ORDER BY links.source, weight DESC, target",
         (SIMILAR, job.namespace),
     )
     return [(source, target, strength) for source, target, strength in rows]
@@ -105,11 +105,11 @@ def _links(job: Job) -> list[tuple[str, str, float]]:
 def _together(job: Job) -> dict[tuple[str, str], int]:
     """How many episodes both ends of a link served."""
     rows = job.database.execute(
-        "SELECT source, target, count(DISTINCT one.episode) FROM links "
-        "JOIN reflections ON reflections.id = source "
-        "JOIN recalls AS one ON one.reflection = source AND NOT one.withheld "
+        "SELECT links.source, target, count(DISTINCT one.episode) FROM links "
+        "JOIN reflections ON reflections.id = links.source "
+        "JOIN recalls AS one ON one.reflection = links.source AND NOT one.withheld "
         "JOIN recalls AS other ON other.reflection = target AND other.episode = one.episode AND NOT other.withheld "
-        "WHERE links.kind = ? AND namespace = ? GROUP BY source, target",
+        "WHERE links.kind = ? AND namespace = ? GROUP BY links.source, target",
         (SIMILAR, job.namespace),
     )
     return {(source, target): count for source, target, count in rows}

@@ -80,7 +80,7 @@ def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
     used = {
         row[0]
         for row in job.database.execute(
-            "SELECT target FROM links JOIN reflections ON reflections.id = source "
+            "SELECT target FROM links JOIN reflections ON reflections.id = links.source "
             "WHERE links.kind = ? AND namespace = ?",
             (DERIVED, job.namespace),
         )

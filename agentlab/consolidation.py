@@ -1,0 +1,43 @@
+"""Consolidation of a lab's memory: with its model as the writer, and after every so many episodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentlab.lab import Lab
+    from memory.consolidation import Consolidation, Writer
+
+LAST = "consolidated at episode"
+
+
+def consolidation(
+    lab: Lab, *, write: bool = False, progress: Callable[[int, int], None] | None = None
+) -> Consolidation:
+    """The consolidation of a lab's memory; with `write` the model that serves writes rules and summaries, if it can."""
+    from memory.consolidation import Consolidation
+
+    return Consolidation(lab.memory, writer=_writer(lab) if write else None, progress=progress)
+
+
+def consolidate_when_due(lab: Lab) -> None:
+    """Consolidate if `LabConfig.consolidate_every` episodes were played since the last time.
+
+    The model writes where it also writes reflections.
+    """
+    newest = lab.database.execute("SELECT ifnull(max(number), 0) FROM episodes")[0][0]
+    every = lab.config.consolidate_every
+    if not every or newest - lab.database.get_setting(LAST, 0) < every:
+        return
+    done = consolidation(lab, write="written" in lab.config.reflectors).run()
+    lab.database.put_setting(LAST, newest)
+    if done.actions:
+        counts = ", ".join(f"{count} {method}" for method, count in done.counts.items())
+        lab.progress.say(f"The memory was consolidated: {counts}.")
+
+
+def _writer(lab: Lab) -> Writer | None:
+    engine = lab.engine(lab.serving())
+    return (lambda prompt, tokens: engine.generate(prompt, max_tokens=tokens)) if engine.can_write else None
