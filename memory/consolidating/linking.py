@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from memory.consolidating.job import Action, Job, Method, Note, Proposal
+from memory.episodes import marks
 from memory.records import Link
 
 SIMILAR = "similar"
@@ -69,6 +70,7 @@ def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
         if note.changed > seen:
             found = job.near(note.number, job.config.similar, earlier, job.config.neighbours)
             cosines = {notes[number].id: cosine for number, cosine in found}
+            common = _common(job, note.id, list(cosines))
         elif any(common.values()):
             cosines = _cosines(job, note, [known[target] for target in have])
         earlier.add(note.number)
@@ -102,8 +104,20 @@ def _links(job: Job) -> list[tuple[str, str, float]]:
     return [(source, target, strength) for source, target, strength in rows]
 
 
+def _common(job: Job, one: str, others: list[str]) -> dict[str, int]:
+    """How many episodes a note served together with each of the others."""
+    rows = job.database.execute(
+        "SELECT other.reflection, count(DISTINCT one.episode) FROM recalls AS one "
+        "JOIN recalls AS other ON other.episode = one.episode AND NOT other.withheld "
+        f"WHERE one.reflection = ? AND NOT one.withheld AND other.reflection IN {marks(others)} "
+        "GROUP BY other.reflection",
+        [one, *others],
+    )
+    return {other: count for other, count in rows}
+
+
 def _together(job: Job) -> dict[tuple[str, str], int]:
-    """How many episodes both ends of a link served."""
+    """How many episodes both ends of a link served, of all links at once."""
     rows = job.database.execute(
         "SELECT links.source, target, count(DISTINCT one.episode) FROM links "
         "JOIN reflections ON reflections.id = links.source "

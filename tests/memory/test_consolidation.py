@@ -1,0 +1,260 @@
+"""A plan that can be read before it is done, and a job that may be killed anywhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from memory import Database, HashingEmbedder, Reflection, ReflectionMemory
+from memory.consolidation import METHODS, Consolidation, ConsolidationConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ConsolidationConfig(summary=3, batch=2, similar=0.2, duplicate=0.95)
+
+FILL = """
+import os, signal, sys
+from pathlib import Path
+from memory import Advice, Database, Episode, Evidence, HashingEmbedder, Recall, Reflection, ReflectionMemory, Step
+from memory.consolidation import Consolidation, ConsolidationConfig
+
+CONFIG = ConsolidationConfig(summary=3, batch=2, similar=0.2, duplicate=0.95)
+NOW = "2030-06-30T00:00:00.000000+00:00"
+OLD = "2030-01-01T00:00:00.000000+00:00"
+
+def opened(folder):
+    database = Database(folder / "lab.db")
+    return ReflectionMemory(database, HashingEmbedder(64), folder / "texts.faiss", clock=lambda: NOW)
+
+def walk(states, actions, won):
+    pairs = zip(states, states[1:], actions)
+    return [
+        Step(index=i, observation=a, state=a, admissible=[], action=act, result="", next_state=b,
+             reward=float(won and i == len(actions) - 1))
+        for i, (a, b, act) in enumerate(pairs)
+    ]
+
+def fill(memory):
+    database = memory.database
+    for seed in range(4):
+        for trial, won in enumerate((False, True)):
+            id = f"ep-{seed}-{trial}"
+            states = "SASABE" if won else "SAS"
+            actions = ["go a", "go back", "go a", "look at b", "take coin"] if won else ["go a", "jump in pit"]
+            database.put_episode(Episode(
+                id=id, run="r", env="e", split="train", seed=seed, trial=trial, goal="Take the coin.",
+                status="won" if won else "lost", score=float(won), steps=walk(states, actions, won)))
+            memory.remember([Reflection(
+                id=f"g-{seed}-{trial}", kind="grounded", env="e", task=f"e:train:{seed}", run="r", tags=["won"],
+                text=f"The coin of game {seed} {trial} lay in room {seed} behind {trial} doors.", created_at=NOW,
+                updated_at=NOW, advice=[Advice(state="S", action="go a", visits=1, value=0.5)],
+                evidence=[Evidence(episode=id, steps=[0])])])
+    for number in range(4):
+        for copy in range(3):
+            memory.remember([Reflection(
+                id=f"w-{number}-{copy}", kind="written", env="e", task=f"e:train:{copy}", run="r", created_at=NOW,
+                updated_at=NOW, text=f"Lesson {number}: try door {number} before all the others, it is open.",
+                pinned=(number, copy) == (3, 2))])
+    for number in range(3):
+        memory.remember([Reflection(
+            id=f"old-{number}", kind="written", env="e", task="e:train:0", run="r", created_at=OLD, updated_at=OLD,
+            text=f"An old story number {number} that nobody ever asked for again {number}.", pinned=number == 2)])
+    memory.remember([Reflection(
+        id="bob", kind="written", env="e", task="e:train:0", run="r", namespace="bob", created_at=OLD, updated_at=OLD,
+        text="Lesson 0: try door 0 before all the others, it is open.")])
+    database.put_recalls([
+        Recall(episode=f"ep-{seed}-0", reflection=id, rank=0, query="q", score=1.0, at=OLD, won=False)
+        for seed in range(2) for id in ("g-0-0", "g-1-0")])
+"""
+
+KILLED = """
+memory = opened(Path(sys.argv[1]))
+database, left = memory.database, int(sys.argv[2])
+
+def counted(write):
+    def wrapper(*arguments, **named):
+        global left
+        result = write(*arguments, **named)
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return wrapper
+
+for name in ("put_reflection", "put_links", "journal_put", "put_setting"):
+    setattr(database, name, counted(getattr(database, name)))
+Consolidation(memory, CONFIG).run()
+print(int(sys.argv[2]) - left)
+"""
+
+_names: dict[str, Any] = {}
+exec(FILL, _names)
+opened, fill = _names["opened"], _names["fill"]
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> ReflectionMemory:
+    memory: ReflectionMemory = opened(tmp_path)
+    fill(memory)
+    return memory
+
+
+def state(memory: ReflectionMemory) -> dict[str, Any]:
+    """All that a consolidation leaves, without the moments and names that chance gives."""
+    database = memory.database
+    versions = "SELECT reflection, count(*) FROM reflection_versions GROUP BY reflection"
+    return {
+        "reflections": {item.id: item.model_dump() for item in database.reflections()},
+        "versions": sorted(count for _, count in database.execute(versions)),
+        "links": database.execute("SELECT source, target, kind, round(weight, 5) FROM links ORDER BY 1, 2, 3"),
+        "journal": database.execute("SELECT scope, key, payload FROM journal ORDER BY 1, 2"),
+        "operations": sorted((item.name, item.detail) for item in database.operations()),
+    }
+
+
+def tables(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    return {name: database.execute(f"SELECT * FROM {name}") for (name,) in names}
+
+
+def test_a_plan_says_what_and_why_and_changes_nothing(filled: ReflectionMemory) -> None:
+    filled.save()
+    before = tables(filled.database)
+    plan = Consolidation(filled, CONFIG).plan()
+    assert tables(filled.database) == before
+    assert set(plan.counts) == set(METHODS) and sum(plan.counts.values()) == len(plan)
+    assert [METHODS.index(action.method) for action in plan] == sorted(METHODS.index(item.method) for item in plan)
+    lines = str(plan).splitlines()
+    assert "merge: w-0-0, w-0-1, w-0-2: say the same (cosine ≥ 1.000): 'Lesson 0: try door 0" in str(plan)
+    assert len(lines) == len(plan) and all(action.items and action.reason for action in plan)
+    taken = {id for action in plan if action.method == "merge" for id in action.items[1:]}
+    taken |= {action.items[0] for action in plan if action.method == "forget"}
+    assert not taken & {id for action in plan if action.method == "links" for id in action.items}
+
+
+def test_a_dry_run_on_a_database_for_reading_only_leaves_its_bytes(filled: ReflectionMemory, tmp_path: Path) -> None:
+    filled.database.close()
+    before = (tmp_path / "lab.db").read_bytes()
+    with Database(tmp_path / "lab.db", readonly=True) as database:
+        looking = ReflectionMemory(database, HashingEmbedder(64), tmp_path / "texts.faiss", clock=lambda: _names["NOW"])
+        assert len(Consolidation(looking, CONFIG).plan()) > 10
+    assert (tmp_path / "lab.db").read_bytes() == before
+    assert not (tmp_path / "texts.faiss").exists()
+
+
+def test_doing_it_again_finds_nothing_left(filled: ReflectionMemory) -> None:
+    job = Consolidation(filled, CONFIG)
+    done = job.run()
+    assert set(done.counts) == set(METHODS)
+    after = state(filled)
+    assert len(job.run()) == len(job.plan()) == 0
+    assert state(filled) == after
+
+
+def test_a_plan_applied_twice_does_nothing_the_second_time(filled: ReflectionMemory) -> None:
+    steps: list[tuple[int, int]] = []
+    job = Consolidation(filled, CONFIG, progress=lambda done, total: steps.append((done, total)))
+    plan = job.plan(["merge", "forget", "rules", "shortcuts", "summaries"])
+    assert len(job.apply(plan)) == len(plan)
+    assert steps == [(place, len(plan)) for place in range(1, len(plan) + 1)]
+    assert len(job.apply(plan)) == 0
+
+
+def test_only_the_methods_that_are_wanted_are_applied(filled: ReflectionMemory) -> None:
+    job = Consolidation(filled, CONFIG)
+    assert job.plan(["forget"]).counts == {"forget": 2}
+    assert job.run(["forget", "merge"]).counts == {"merge": 4, "forget": 2}
+    assert filled.database.execute("SELECT DISTINCT kind FROM links") == [("merged",)]
+
+
+def test_each_action_is_an_operation_of_its_own(filled: ReflectionMemory) -> None:
+    done = Consolidation(filled, CONFIG).run(["merge", "shortcuts", "summaries", "forget"])
+    assert len(filled.database.operations()) == len(done)
+    assert {operation.name for operation in filled.database.operations()} == {
+        "merge", "shortcuts", "summary", "forget",
+    }  # fmt: skip
+
+
+def test_pinned_items_and_other_namespaces_stay_as_they_are(filled: ReflectionMemory) -> None:
+    before = {id: filled.database.reflection(id) for id in ("old-2", "bob", "w-3-2")}
+    Consolidation(filled, CONFIG).run()
+    after = {id: filled.database.reflection(id) for id in before}
+    assert after["old-2"] == before["old-2"] and after["bob"] == before["bob"]
+    assert after["w-3-2"].status == "active" and after["w-3-2"].text == before["w-3-2"].text
+    others = [id for link in filled.database.links_of("bob") for id in (link.source, link.target)]
+    assert others == [] and filled.database.reflection("old-0").status == "forgotten"
+
+
+def test_another_namespace_is_consolidated_by_its_own_memory(
+    filled: ReflectionMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {item.id: item for item in filled.database.reflections()}
+    monkeypatch.setattr(filled, "namespace", "bob", raising=False)
+    Consolidation(filled, CONFIG).run()
+    changed = [item for item in filled.database.reflections() if before.get(item.id) != item]
+    assert changed and {item.namespace for item in changed} == {"bob"}
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    for wrong in ({"duplicate": 1.5}, {"batch": 1}, {"forget_below": 1.0}, {"unknown": 1}):
+        with pytest.raises(ValidationError):
+            ConsolidationConfig.model_validate(wrong)
+
+
+def killed(folder: Path, writes: int) -> int:
+    """Consolidate in a process that kills itself after so many writes; how it ended."""
+    code = FILL + KILLED
+    return subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(writes)],
+        stdout=subprocess.DEVNULL, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+    ).returncode  # fmt: skip
+
+
+def test_a_killed_consolidation_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    def made(name: str) -> Path:
+        folder = tmp_path / name
+        memory = opened(folder)
+        fill(memory)
+        memory.database.close()
+        return folder
+
+    unbroken = opened(made("unbroken"))
+    Consolidation(unbroken, CONFIG).run()
+    expected = state(unbroken)
+    for writes in (1, 9, 23, 37, 58):
+        folder = made(f"killed-{writes}")
+        assert killed(folder, writes) == -signal.SIGKILL
+        if writes == 9:
+            assert killed(folder, 4) == -signal.SIGKILL  # Again, soon after it went on.
+        memory = opened(folder)
+        assert memory.database.execute("PRAGMA integrity_check") == [("ok",)]
+        Consolidation(memory, CONFIG).run()
+        assert state(memory) == expected
+        memory.database.close()
+
+
+def test_an_error_in_the_middle_of_an_action_leaves_nothing_of_it(
+    filled: ReflectionMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(links: object) -> None:
+        raise RuntimeError("no more")
+
+    before = state(filled)
+    monkeypatch.setattr(filled.database, "put_links", fails)
+    with pytest.raises(RuntimeError, match="no more"):
+        Consolidation(filled, CONFIG).run(["merge"])
+    assert state(filled) == before
+
+
+def test_undone_merges_are_not_done_again(filled: ReflectionMemory, reflection: Callable[..., Reflection]) -> None:
+    job = Consolidation(filled, CONFIG)
+    job.run(["merge"])
+    filled.restore("w-0-1")
+    assert [action.items for action in job.plan(["merge"])] == []
