@@ -25,14 +25,14 @@ def consolidation(
 def consolidate_when_due(lab: Lab) -> None:
     """Consolidate if `LabConfig.consolidate_every` episodes were played since the last time.
 
-    The model writes where it also writes reflections.
+    The model writes here too if one of the lab's reflectors is written by it.
     """
     newest = lab.database.execute("SELECT ifnull(max(number), 0) FROM episodes")[0][0]
-    every = lab.config.consolidate_every
-    if not every or newest - lab.database.get_setting(LAST, 0) < every:
+    every, last = lab.config.consolidate_every, f"{LAST}|{lab.memory.namespace}"
+    if not every or newest - lab.database.get_setting(last, 0) < every:
         return
-    done = consolidation(lab, write="written" in lab.config.reflectors).run()
-    lab.database.put_setting(LAST, newest)
+    done = consolidation(lab, write=bool({*lab.config.reflectors} - {"grounded", "exemplar"})).run()
+    lab.database.put_setting(last, newest)
     if done.actions:
         counts = ", ".join(f"{count} {method}" for method, count in done.counts.items())
         lab.progress.say(f"The memory was consolidated: {counts}.")

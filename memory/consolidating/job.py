@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
@@ -121,9 +120,9 @@ class Job:
     def database(self) -> Database:
         return self.memory.database
 
-    @cached_property
+    @property
     def namespace(self) -> str:
-        return getattr(self.memory, "namespace", "")
+        return self.memory.namespace
 
     def now(self) -> str:
         """The present moment by the memory's clock."""

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from memory.cleaning import clean
 from memory.consolidating.job import Action, Job, Method, Proposal
+from memory.quoting import quoted
 from memory.records import Advice, Episode, Evidence, Reflection, Step, content_id
 
 DISCOUNT = 0.95
@@ -136,7 +136,7 @@ def reflection_on(job: Job, episode: Episode) -> Reflection | None:
         env=episode.env,
         task=episode.task_id,
         goal=episode.goal,
-        text=clean(text),
+        text=quoted(text),
         advice=[
             Advice(state=path[place].state, action=path[place].action, visits=1, value=min(1.0, worth[place]))
             for place in places

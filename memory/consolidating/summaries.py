@@ -17,6 +17,7 @@ from typing import ClassVar
 from memory.cleaning import clean
 from memory.consolidating.duplicates import merged_evidence
 from memory.consolidating.job import Action, Job, Method, Note, Proposal, fold, general_task
+from memory.quoting import quoted
 from memory.records import Link, Reflection, content_id
 
 DERIVED = "derived"
@@ -57,7 +58,7 @@ class Summarise(Action):
             env=first.env,
             task=general_task(first.env, fold(first.task)),
             goal=first.goal,
-            text=clean(text or extracted(members, _centralities(job, members)), LIMIT),
+            text=quoted(text or extracted(members, _centralities(job, members)), LIMIT),
             evidence=merged_evidence(members),
             importance=max(member.importance for member in members),
             tags=[by],

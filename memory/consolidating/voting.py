@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, cast
 
 from memory.cleaning import clean
+from memory.quoting import quoted
 
 Verb = Literal["REMOVE", "AGREE", "EDIT", "ADD"]
 ORDER: tuple[Verb, ...] = ("REMOVE", "AGREE", "EDIT", "ADD")
@@ -81,7 +82,7 @@ def parse(text: str, rules: Sequence[Rule]) -> list[Operation]:
         parts = _LINE.fullmatch(line)
         if parts is None:
             continue
-        verb, number, said = cast(Verb, parts[1]), parts[2], parts[3]
+        verb, number, said = cast(Verb, parts[1]), parts[2], quoted(parts[3])
         if verb in ("AGREE", "REMOVE"):
             place = known.get(_plain(said))
             operation = None if place is None else Operation(verb, place)

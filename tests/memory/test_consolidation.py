@@ -6,15 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from memory import Database, HashingEmbedder, Reflection, ReflectionMemory
+from memory import Database, HashingEmbedder, ReflectionMemory
 from memory.consolidation import METHODS, Consolidation, ConsolidationConfig
+from memory.history import History
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ConsolidationConfig(summary=3, batch=2, similar=0.2, duplicate=0.95)
@@ -66,9 +66,9 @@ def fill(memory):
         memory.remember([Reflection(
             id=f"old-{number}", kind="written", env="e", task="e:train:0", run="r", created_at=OLD, updated_at=OLD,
             text=f"An old story number {number} that nobody ever asked for again {number}.", pinned=number == 2)])
-    memory.remember([Reflection(
+    database.put_reflection(Reflection(
         id="bob", kind="written", env="e", task="e:train:0", run="r", namespace="bob", created_at=OLD, updated_at=OLD,
-        text="Lesson 0: try door 0 before all the others, it is open.")])
+        text="Lesson 0: try door 0 before all the others, it is open."))
     database.put_recalls([
         Recall(episode=f"ep-{seed}-0", reflection=id, rank=0, query="q", score=1.0, at=OLD, won=False)
         for seed in range(2) for id in ("g-0-0", "g-1-0")])
@@ -253,8 +253,14 @@ def test_an_error_in_the_middle_of_an_action_leaves_nothing_of_it(
     assert state(filled) == before
 
 
-def test_undone_merges_are_not_done_again(filled: ReflectionMemory, reflection: Callable[..., Reflection]) -> None:
-    job = Consolidation(filled, CONFIG)
-    job.run(["merge"])
-    filled.restore("w-0-1")
-    assert [action.items for action in job.plan(["merge"])] == []
+def test_each_action_can_be_undone_and_is_then_not_done_again(filled: ReflectionMemory) -> None:
+    before = {item.id: item.status for item in filled.database.reflections()}
+    job, history = Consolidation(filled, CONFIG), History(filled.database)
+    job.run(["shortcuts", "merge", "summaries", "rules", "forget"])
+    for operation in filled.database.operations():
+        if operation.name != "undo":
+            history.undo(operation.id)
+    after = {item.id: item.status for item in filled.database.reflections()}
+    assert {id: after[id] for id in before} == before
+    assert {status for id, status in after.items() if id not in before} == {"forgotten"}
+    assert job.plan(["shortcuts", "merge", "summaries", "rules", "forget"]).counts == {}

@@ -64,9 +64,10 @@ def test_the_survivor_keeps_all_that_was_known(
     ids=lambda difference: next(iter(difference)),
 )
 def test_what_differs_in_more_than_words_is_not_merged(
-    memory: ReflectionMemory, reflection: Maker, job: Callable[..., Job], difference: dict[str, object]
+    database: Database, reflection: Maker, job: Callable[..., Job], difference: dict[str, object]
 ) -> None:
-    memory.remember([reflection("a", TEXT), reflection("b", TEXT, **difference)])
+    database.put_reflection(reflection("a", TEXT))
+    database.put_reflection(reflection("b", TEXT, **difference))
     assert merge(job()) == []
 
 

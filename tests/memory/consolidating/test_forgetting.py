@@ -68,10 +68,8 @@ def test_recalls_strengthen_and_a_win_keeps(
     assert faded(job(forget_below=0.16)) == ["never", "twice"]
 
 
-def test_another_namespace_is_not_forgotten(
-    memory: ReflectionMemory, reflection: Maker, job: Callable[..., Job]
-) -> None:
-    memory.remember([reflection("a", namespace="bob", created_at=day(1), updated_at=day(1))])
+def test_another_namespace_is_not_forgotten(database: Database, reflection: Maker, job: Callable[..., Job]) -> None:
+    database.put_reflection(reflection("a", namespace="bob", created_at=day(1), updated_at=day(1)))
     assert faded(job(forget_below=0.5)) == []
 
 
