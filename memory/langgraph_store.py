@@ -145,7 +145,8 @@ class SqliteFaissStore(BaseStore):
     def sweep_ttl(self) -> int:
         """Delete what has expired; return how many items that were."""
         self._swept = self.clock()
-        return self._items.delete_expired(self._swept)
+        with self.database.transaction():
+            return self._items.delete_expired(self._swept)
 
     def close(self) -> None:
         """Write the index, and close the database if `open` opened it. Closing twice is allowed."""
@@ -209,7 +210,8 @@ class SqliteFaissStore(BaseStore):
                 results.append(_item(row) if row else None)
                 rows = [row] if row else []
             elif isinstance(op, SearchOp):
-                hits = list(islice(self._hits(op, work, at), max(op.offset, 0), max(op.offset, 0) + max(op.limit, 0)))
+                first = max(op.offset, 0)
+                hits = list(islice(self._hits(op, work, at), first, first + max(op.limit, 0)))
                 results.append([_search_item(row, score) for row, score in hits])
                 rows = [row for row, _ in hits]
             elif isinstance(op, ListNamespacesOp):
@@ -218,7 +220,8 @@ class SqliteFaissStore(BaseStore):
                 results.append(None)
             read += [row for row in rows if row.ttl is not None and getattr(op, "refresh_ttl", False)]
         if read and not self.database.readonly:
-            self._items.refresh([row.number for row in read], at)
+            with self.database.transaction():
+                self._items.refresh([row.number for row in read], at)
         if work.puts:
             self._write(work, at)
         return results
@@ -251,7 +254,7 @@ class SqliteFaissStore(BaseStore):
 
     def _ranked(self, op: SearchOp, work: _Work, at: str) -> Iterator[tuple[Row, float]]:
         assert self._index is not None and op.query is not None
-        only = self._items.numbers(op.namespace_prefix, at, FEW + 1) if op.namespace_prefix else None
+        only = self._items.numbers(op.namespace_prefix, FEW + 1) if op.namespace_prefix else None
         if only is not None and len(only) > FEW:
             only = None
         seen: set[int] = set()

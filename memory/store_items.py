@@ -102,13 +102,12 @@ class Items:
             found.update((row[0], Row(*row[1:])) for row in rows)
         return found
 
-    def numbers(self, prefix: Sequence[str], at: str, limit: int) -> list[int]:
-        """The numbers of up to `limit` texts of the items in and below `prefix`."""
+    def numbers(self, prefix: Sequence[str], limit: int) -> list[int]:
+        """The numbers of up to `limit` texts of the items in and below `prefix`, those that have expired included."""
         below, values = _below(prefix)
         rows = self.database.execute(
-            f"SELECT item_texts.number FROM items JOIN item_texts ON item = items.number WHERE {below} AND {_ALIVE} "
-            "LIMIT ?",
-            [*values, _seconds(at), limit],
+            f"SELECT item_texts.number FROM items JOIN item_texts ON item = items.number WHERE {below} LIMIT ?",
+            [*values, limit],
         )
         return [row[0] for row in rows]
 
@@ -128,7 +127,7 @@ class Items:
         found = [_labels(name) for (name,) in rows]
         return [labels for labels in found if labels[: len(prefix)] == tuple(prefix)]
 
-    # Writing: each call is a transaction
+    # Writing, within a transaction of the caller
 
     def put(
         self, namespace: Sequence[str], key: str, value: str, texts: Sequence[str], ttl: float | None, at: str
@@ -139,12 +138,16 @@ class Items:
             "namespace": ".".join(namespace), "key": key, "value": value, "at": at, "ttl": ttl, "now": now,
             "expires_at": None if ttl is None else now + 60 * ttl,
         }  # fmt: skip
-        with self.database.transaction():
-            self.database.execute(_PUT, row)
-            number = self.database.execute("SELECT number FROM items WHERE namespace = :namespace AND key = :key", row)[
-                0
-            ][0]
-            self._put_texts(number, texts)
+        self.database.execute(_PUT, row)
+        found = self.database.execute(
+            "SELECT items.number, item_texts.number, sha FROM items LEFT JOIN item_texts ON item = items.number "
+            "WHERE namespace = :namespace AND key = :key",
+            row,
+        )
+        held = {sha: number for _, number, sha in found if number is not None}
+        wanted = {text_name(text): text for text in texts}
+        self._free({number: sha for sha, number in held.items() if sha not in wanted})
+        self._put_texts(found[0][0], {sha: text for sha, text in wanted.items() if sha not in held})
 
     def delete(self, namespace: Sequence[str], key: str) -> None:
         """Remove an item, its texts and their vectors, if it is there."""
@@ -156,30 +159,27 @@ class Items:
 
     def refresh(self, numbers: Sequence[int], at: str) -> None:
         """Let the time to live of these items begin anew."""
-        with self.database.transaction():
-            for part in chunks(numbers):
-                self.database.execute(
-                    f"UPDATE items SET expires_at = ? + 60 * ttl WHERE ttl IS NOT NULL AND number IN {marks(part)}",
-                    [_seconds(at), *part],
-                )
+        for part in chunks(numbers):
+            self.database.execute(
+                f"UPDATE items SET expires_at = ? + 60 * ttl WHERE ttl IS NOT NULL AND number IN {marks(part)}",
+                [_seconds(at), *part],
+            )
 
     def _delete(self, condition: str, values: Sequence[Any]) -> int:
-        with self.database.transaction():
-            rows = self.database.execute(f"SELECT number FROM items WHERE {condition}", values)
-            for part in chunks([row[0] for row in rows]):
-                texts = self.database.execute(f"SELECT number, sha FROM item_texts WHERE item IN {marks(part)}", part)
-                self._free(dict(texts))
-                self.database.execute(f"DELETE FROM items WHERE number IN {marks(part)}", part)
+        rows = self.database.execute(f"SELECT number FROM items WHERE {condition}", values)
+        for part in chunks([row[0] for row in rows]):
+            texts = self.database.execute(f"SELECT number, sha FROM item_texts WHERE item IN {marks(part)}", part)
+            self._free(dict(texts))
+            self.database.execute(f"DELETE FROM items WHERE number IN {marks(part)}", part)
         return len(rows)
 
-    def _put_texts(self, item: int, texts: Sequence[str]) -> None:
-        held = dict(self.database.execute("SELECT sha, number FROM item_texts WHERE item = ?", (item,)))
-        wanted = {text_name(text): text for text in texts}
-        self._free({number: sha for sha, number in held.items() if sha not in wanted})
-        new = [(sha, text) for sha, text in wanted.items() if sha not in held]
-        free = self.database.execute("SELECT number FROM item_texts WHERE item IS NULL LIMIT ?", (len(new),))
-        places = [row[0] for row in free] + [None] * (len(new) - len(free))
-        for number, (sha, text) in zip(places, new, strict=True):
+    def _put_texts(self, item: int, texts: Mapping[str, str]) -> None:
+        """Give `item` these texts, by their SHA-256: in rows that are free, then in new ones."""
+        if not texts:
+            return
+        free = self.database.execute("SELECT number FROM item_texts WHERE item IS NULL LIMIT ?", (len(texts),))
+        places = [row[0] for row in free] + [None] * (len(texts) - len(free))
+        for number, (sha, text) in zip(places, texts.items(), strict=True):
             self._write_text(number, item, text, sha)
 
     def _free(self, texts: Mapping[int, str]) -> None:

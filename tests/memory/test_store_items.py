@@ -59,8 +59,8 @@ def test_the_owner_of_a_text_is_told_if_it_is_in_place_alive_and_not_too_new(ite
     }
     assert [row.path for row in items.owners(everything, ("a",), AT, mark).values()] == [("a", "b")]
     assert list(items.owners(everything, ("a",), LATER, source.mark())) == [3]
-    assert sorted(items.numbers(("a",), AT, 10)) == [1, 3]
-    assert len(items.numbers((), AT, 2)) == 2
+    assert sorted(items.numbers(("a",), 10)) == [1, 3]
+    assert len(items.numbers((), 2)) == 2
 
 
 def test_walking_reads_page_by_page(items: Items) -> None:
