@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from memory import ReflectionMemory
     from memory.reflection_memory import Face
 
+CONSOLIDATED = ("rule", "summary")  # the kinds of text that consolidation makes of reflections
 QUERY_LIMIT = 200  # characters of a state that are kept with a recall
 
 
@@ -210,7 +211,7 @@ class Recaller:
         left = config.budget
         wanted: list[tuple[int, Face, list[str], str]] = [
             (config.exemplars, "exemplar", ["exemplar"], ""),
-            (config.text, "text", TEXT_KINDS, "- "),
+            (config.text, "text", [*TEXT_KINDS, *CONSOLIDATED], "- "),
         ]
         for count, face, kinds, mark in wanted:
             if not count or left <= 0:
