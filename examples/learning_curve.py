@@ -45,6 +45,7 @@ class Curve(BaseModel):
     train_games: list[str] = Field(min_length=1)
     other_games: list[str] = []
     test_seeds: int = Field(100, ge=1)
+    notes: str = ""
     trials: int = Field(1, ge=1)
     lab: dict[str, Any] = {}
     round: dict[str, Any] = {}
@@ -105,6 +106,7 @@ def merged_table(curve: Curve, folder: Path, command: str) -> str:
     pooled = {arm: _pooled(curve, arm, everything) for arm in arms}
     count = f"{len(seeds)} training seed{'s' if len(seeds) != 1 else ''}"
     lines += [f"## {count}, pooled", "", *_grid(curve, pooled), ""]
+    lines += [curve.notes.strip(), ""] if curve.notes else []
     for seed, table in seeds.items():
         rows = [*(base.rows if base else []), *table.rows]
         lines += [f"## Training seed {seed}", "", *_grid(curve, {row.arm: row.cells for row in rows}), ""]

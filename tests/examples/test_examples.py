@@ -141,3 +141,32 @@ def test_the_shipped_learning_curve_is_the_one_of_eight_games_and_two_rounds() -
         assert isinstance(config, RoundConfig)
         assert config.seed == 2
         assert not set(config.envs) & set(shipped.other_games)
+
+
+def test_the_worth_of_a_memory_is_measured_in_two_labs_that_differ_in_credit_only(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    config = tmp_path / "worth.toml"
+    config.write_text(
+        'games = ["toy/doors"]\nexplored_seeds = 4\nlived_seeds = 3\ntest_seeds = 4\ntrials = 2\n'
+        f'[lab]\nmodel = "{tiny_model}"\nembedder = "hashing"\ndtype = "float32"\nthreads = 1\n'
+    )
+    given = ["--config", str(config), "--folder", str(tmp_path / "labs"), "--output", str(tmp_path / "worth.md")]
+    script = example("memory_worth")
+    script.main([*given, "--only", "plain"])
+    script.main([*given, "--table"])
+    assert "Not measured yet: credit" in (tmp_path / "worth.md").read_text()
+    script.main(given)
+    text = (tmp_path / "worth.md").read_text()
+    arms = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| base")]
+    assert arms == [
+        "base", "base + retry, 2 trials", "base + memory", "base + memory, 2 trials", "base + memory with credit",
+        "base + memory with credit, 2 trials",
+    ]  # fmt: skip
+    assert text.count("(McNemar, exact)") == 6
+    assert "strength of advice" in text
+    labs = {half: Lab.open(tmp_path / "labs" / half, write=False) for half in ("plain", "credit")}
+    settings = {half: lab.config.model_dump() for half, lab in labs.items()}
+    assert {key for key in settings["plain"] if settings["plain"][key] != settings["credit"][key]} == {"credit"}
+    for lab in labs.values():
+        lab.close()
