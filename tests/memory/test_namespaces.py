@@ -91,14 +91,15 @@ def test_an_id_that_another_has_becomes_one_of_its_own_and_stays_it(
 
 
 def test_a_small_namespace_among_a_large_one_finds_all_its_own(
-    ann: ReflectionMemory, bob: ReflectionMemory, reflection: Maker
+    ann: ReflectionMemory, bob: ReflectionMemory, reflection: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ann.remember([reflection(f"ann-{number}", f"The silver key number {number}.") for number in range(1200)])
+    monkeypatch.setattr("memory.retriever.CANDIDATES", 8)
+    ann.remember([reflection(f"ann-{number}", f"The silver key number {number}.") for number in range(300)])
     bob.remember([reflection(f"bob-{number}", f"A wooden chest, number {number}.") for number in range(5)])
     bob.remember([reflection("bob-key", "The silver key.")])
-    hits = bob.search("the silver key", k=10)
-    assert ids(hits)[0] == "bob-key"
-    assert len(hits) == 6
+    # All of Ann's are nearer than Bob's chests, and more than are looked at before the search keeps to Bob's.
+    assert ids(bob.search("the silver key number", k=1)) == ["bob-key"]
+    assert len(bob.search("the silver key", k=10)) == 6
 
 
 def test_one_index_serves_all(ann: ReflectionMemory, bob: ReflectionMemory, reflection: Maker) -> None:
