@@ -23,10 +23,8 @@ SAVE_EVERY = 256
 FEW = 0.005
 """Share of the items whose change is not worth writing a large file: the next start catches up in less time."""
 FLAT_BYTES = 128 << 20
-"""How many bytes of vectors are searched exactly: below 7 ms on one thread, as a machine reads 20 GB/s and more.
-
-That is 87,381 rows of 384 dimensions. A graph takes 1 ms there, but is not exact and takes 0.5 ms more for every row
-that is put in.
+"""How many bytes of vectors are searched exactly, 87,381 rows of 384 dimensions: 5 to 8 ms on one thread of the machine
+of `benchmarks/index.py`. A graph takes 1 ms there, but is not exact and costs 1 ms for every row that is put in.
 """
 BATCH = 32768
 """How many texts are embedded at once."""
@@ -106,8 +104,7 @@ class VectorIndex:
         self.threshold = threshold or max(1, FLAT_BYTES // (4 * dimensions))
         self._notify = notify or (lambda message: None)
         self._lock = threading.RLock()
-        self._opened = False
-        self._unsaved = 0
+        self._opened, self._unsaved = False, 0
         self._clear()
 
     def _clear(self) -> None:
@@ -176,12 +173,11 @@ class VectorIndex:
             self._notify(f"The index {self.path.name} {fault}; making it again from the database ({new} items).")
         for number in gone:
             self._items.remove(number)
-        self._unsaved += len(gone)
         # The marks of another past mean nothing here.
-        self._mark = -1
+        self._unsaved, self._mark = self._unsaved + len(gone), -1
         self._take(entries, source, embed)
         self._opened = self.expected = True
-        # Also after a quiet catching-up of more than a few items, so that the next start has not to repeat it.
+        # Also after catching up quietly on more than a few items, so that the next start has not to do it again.
         if self._unsaved and (fault or self._unsaved >= SAVE_EVERY):
             self._write()
 
@@ -293,21 +289,22 @@ class VectorIndex:
             if count < 1 or not rows:
                 return []
             wanted = self._items.alive(rows)
-            numbers = None
-            if only is not None:
-                numbers = np.asarray(only, np.int64)
+            numbers = None if only is None else np.asarray(only, np.int64)
+            if numbers is not None:
                 meant = self._items.rows_of(numbers)
                 wanted = np.zeros(rows, bool)
                 wanted[meant[meant >= 0]] = True
             near, cosines = self._vectors.nearest(query, count, wanted)
-            groups = self._items.numbers_at(near.tolist())
+            if not self._items.shared:
+                return list(zip(self._items.first_at(near).tolist(), cosines.tolist(), strict=True))
+            groups = self._items.numbers_at(near)
         found: list[tuple[int, float]] = []
         allowed: set[int] | None = None
         for group, cosine in zip(groups, cosines.tolist(), strict=True):
             if numbers is not None and len(group) > 1:
                 allowed = allowed or set(numbers.tolist())
                 group = [number for number in group if number in allowed]
-            found.extend((number, cosine) for number in group[: count - len(found)])
+            found.extend([(number, cosine) for number in group[: count - len(found)]])
             if len(found) == count:
                 break
         return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -83,9 +82,20 @@ class Items:
         found[known] = self._stamps[numbers[known]]
         return found
 
-    def numbers_at(self, rows: Iterable[int]) -> list[list[int]]:
+    def first_at(self, rows: np.ndarray) -> np.ndarray:
+        """For each of `rows`, which are all alive, the least number that has it."""
+        found: np.ndarray = self._first[rows]
+        return found
+
+    def numbers_at(self, rows: np.ndarray) -> list[list[int]]:
         """For each of `rows`, which are all alive, the numbers that have it, rising."""
-        return [[int(self._first[row]), *self._others.get(row, ())] for row in rows]
+        firsts = zip(rows.tolist(), self._first[rows].tolist(), strict=True)
+        return [[first, *self._others.get(row, ())] for row, first in firsts]
+
+    @property
+    def shared(self) -> bool:
+        """True if some row has several items."""
+        return bool(self._others)
 
     def put(self, number: int, stamp: int, row: int) -> None:
         """Give `number` this stamp and row, instead of those it may have had."""

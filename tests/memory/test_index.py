@@ -385,6 +385,17 @@ def test_a_filter_keeps_the_recall_whether_it_lets_in_many_few_or_only_what_is_f
     assert len(index.search(EMBED(["coin"])[0], 5, only=[3, 700, -4, 9])) == 2
 
 
+def test_a_graph_that_has_come_apart_is_not_believed(
+    large: tuple[VectorIndex, Texts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It then reaches fewer rows than it was asked for."""
+    index, source = large
+    monkeypatch.setattr("memory.graph.STEP_COST", 0)
+    found = Graph.search
+    monkeypatch.setattr(Graph, "search", lambda *given: tuple(part[:-1] for part in found(*given)))
+    assert share_found(index, source) == 1
+
+
 def test_what_is_changed_in_a_large_index_is_found_by_its_new_text_only(
     large: tuple[VectorIndex, Texts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
