@@ -15,22 +15,29 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
+from random import Random
 from typing import Any, Protocol
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 BATCH = 100
 """Items that are put in at once, where the system takes several."""
 NEAREST = 10
-ROOMS = ("kitchen", "pantry", "corridor", "bedroom", "bathroom", "backyard", "laundry room", "driveway", "cellar")
-THINGS = ("apple", "knife", "white coat", "red potato", "cookbook", "coin", "brown sugar", "wet towel", "brass key")
-PLACES = ("counter", "dining table", "fridge", "cupboard", "drawer", "desk", "shelf", "trash can", "sofa", "bench")
+WORDS = ["".join(sounds) for sounds in product("bdfgklmnprstv", "aeiou", "lmnrst", "aeiou")]
+"""Made-up words, 1,950 of them. A text draws from them as language does: the n-th about 1/n as often as the first."""
 
 
-def text(number: int, kind: str = "note") -> str:
+def words(seed: str, count: int) -> str:
+    """`count` words, the same for the same seed."""
+    chance = Random(seed)
+    # Where the sum of 1/n up to a word passes a random share of the whole: the n-th has probability ~ 1/n.
+    return " ".join(WORDS[int(len(WORDS) ** chance.random()) - 1] for _ in range(count))
+
+
+def text(number: int) -> str:
     """A text of the length of a reflection. Its number is its last word, by which its vector is found."""
-    thing, room, place = THINGS[number % 9], ROOMS[number // 9 % 9], PLACES[number // 81 % 10]
-    return f"The {thing} was found in the {room}, on the {place}; opening it first saved a step. {kind} {number}"
+    return f"The {words(f'note {number}', 20)}. note {number}"
 
 
 def number_of(said: str) -> int:
@@ -62,8 +69,7 @@ class Vectors:
 
 def question(number: int) -> str:
     """A query in words, with its number at the end."""
-    thing, room, place = THINGS[number % 9], ROOMS[number // 2 % 9], PLACES[number // 3 % 10]
-    return f"Where in the {room} is the {thing}, and is it worth a step to open the {place}? {number}"
+    return f"Where is {words(f'question {number}', 12)}? {number}"
 
 
 class System(Protocol):
