@@ -122,8 +122,11 @@ def _measured(folder: Path) -> Table | None:
     return Table.model_validate(found) if found else None
 
 
-def _about(curve: Curve, seeds: Sequence[int] | dict[int, Table], command: str) -> list[str]:
-    missing = [str(seed) for seed in curve.training_seeds if seed not in seeds]
+def _about(curve: Curve, seeds: dict[int, Table], command: str) -> list[str]:
+    missing = [f"training seed {seed}" for seed in curve.training_seeds if seed not in seeds]
+    held = {seed: {row.arm for row in table.rows} for seed, table in seeds.items()}
+    measured = {arm for arms in held.values() for arm in arms if arm in LEARNED}
+    missing += [f"{arm} of training seed {seed}" for seed in held for arm in sorted(measured - held[seed])]
     model = LabConfig.model_validate(curve.lab).model
     about = [
         f"{model}; rounds: {len(curve.rounds)}; games trained on: {len(curve.train_games)}; measured on test seeds "
@@ -136,7 +139,7 @@ def _about(curve: Curve, seeds: Sequence[int] | dict[int, Table], command: str) 
         "Not trained on: " + (", ".join(f"`{canonical(game)}`" for game in curve.other_games) or "none") + ".",
     ]
     if missing:
-        about += ["", f"Not measured yet: training seed {', '.join(missing)}."]
+        about += ["", f"Not measured yet: {', '.join(missing)}."]
     return about
 
 
