@@ -1,19 +1,30 @@
-"""Processes that are really killed, at whatever they were doing, lose nothing that was acknowledged."""
+"""Processes that are really killed, at whatever they were doing, lose nothing that was acknowledged.
+
+The test suite kills at a few random moments. More, for a night or a release:
+
+    AGENTLAB_KILLS=200 python -m pytest tests/memory/test_durability.py -k random_moments
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import random
+import select
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from memory import Database, HashingEmbedder, ReflectionMemory
 
 ROOT = Path(__file__).resolve().parents[2]
+KILLS = int(os.environ.get("AGENTLAB_KILLS", "8"))
+LIVES = 20
+"""Kills that one memory lives through."""
 
 COMMON = """
 import os, signal, sys
@@ -51,6 +62,44 @@ while True:
     memory.similar_states("state", env="e")
     memory.save()
     done(number)
+    number += 1
+"""
+
+WRITE_AND_CONSOLIDATE = """
+from memory import Evidence, Step
+from memory.consolidation import Consolidation, ConsolidationConfig
+
+config = ConsolidationConfig(summary=4, similar=0.2, duplicate=0.95, batch=2)
+number = database.execute("SELECT count(*) FROM episodes")[0][0]
+
+def lived(number, won):
+    steps = [
+        Step(index=i, observation=f"room {i}", state=f"room {i}", admissible=["go"], action="go", result="",
+             next_state=f"room {i + 1}", reward=float(won and i == 2))
+        for i in range(3)
+    ]
+    return Episode(id=f"ep-{number}-{won}", run="r", env="e", split="train", seed=number // 2, trial=number % 2,
+                   goal="Leave.", status="won" if won else "lost", score=float(won), steps=steps)
+
+while True:
+    with database.transaction():
+        episode = lived(number, number % 2)
+        database.put_episode(episode)
+        memory.remember([
+            Reflection(
+                id=f"rf-{number}-{item}", kind="grounded", env="e", task=episode.task_id, run="r",
+                text=f"The way out of the house is behind door {item + number % 3}.",  # others say the same
+                tags=["won"] if episode.won else [], evidence=[Evidence(episode=episode.id, steps=[0])],
+                created_at=f"2020-01-{1 + number % 28:02}T00:00:00.000000+00:00" if item == 4 else episode.started_at,
+            )
+            for item in range(5)
+        ])
+        database.put_recalls([Recall(episode=episode.id, reflection=f"rf-{number}-0", rank=0, query="q", score=1.0)])
+    done(number)
+    memory.search("the way out", k=1)
+    if number % 2:
+        Consolidation(memory, config).run()
+        memory.save()
     number += 1
 """
 
@@ -140,6 +189,50 @@ def test_a_writer_killed_again_and_again_loses_nothing(tmp_path: Path) -> None:
             assert len(database.recalls_for(f"ep-{last}")) == 1
         # The file of the index was whole at every moment, so that nothing had to be made again.
         assert check(tmp_path, last) == []
+
+
+def test_kills_at_random_moments_of_writing_and_consolidating_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    for number in range(KILLS):
+        folder = tmp_path / str(number // LIVES)
+        folder.mkdir(exist_ok=True)
+        with start(WRITE_AND_CONSOLIDATE, folder) as process:
+            assert process.stdout
+            said = process.stdout.readline()  # from here on it works
+            select.select([], [], [], chance.uniform(0, 0.3))
+            process.kill()
+            said += process.stdout.read()
+        assert process.returncode == -signal.SIGKILL
+        check_consolidated(folder, int(said.rpartition("\n")[0].rpartition("\n")[2]))
+
+
+def check_consolidated(folder: Path, acknowledged: int) -> None:
+    with Database(folder / "lab.db") as database:
+        assert database.execute("PRAGMA integrity_check") == [("ok",)]
+        assert database.execute("PRAGMA foreign_key_check") == []
+        database.execute("INSERT INTO reflection_words (reflection_words, rank) VALUES ('integrity-check', 1)")
+        kept = {item.id: item for item in database.reflections()}
+        assert len(kept) == database.execute("SELECT count(*) FROM reflections")[0][0]
+        raw = {id for id, item in kept.items() if item.tier == "raw"}
+        # Batches of five, whole, and none lost; the last may not have been acknowledged any more.
+        batches = len(raw) // 5
+        assert batches in (acknowledged + 1, acknowledged + 2)
+        assert raw == {f"rf-{number}-{item}" for number in range(batches) for item in range(5)}
+        assert database.execute("SELECT count(*), count(DISTINCT episode) FROM recalls") == [(batches, batches)]
+        # What a consolidation did, it did wholly.
+        for item in kept.values():
+            into = [link.target for link in database.links_of(item.id, kind="merged") if link.source == item.id]
+            assert item.status != "merged" or into == [item.merged_into]
+            assert set(item.derived_from) <= kept.keys()
+        assert [operation for operation in database.operations() if not operation.changed] == []
+        summed_up = [tuple(sorted(item.derived_from)) for item in kept.values() if item.tier == "summary"]
+        assert len(set(summed_up)) == len(summed_up)
+        with ReflectionMemory(database, HashingEmbedder(32), folder / "texts.faiss") as memory:
+            memory.search("the way out", k=1)
+            rows = database.execute("SELECT number, text FROM reflections WHERE text <> '' ORDER BY number")
+            assert len(memory.index) == len(rows)
+            held = memory.index.vectors([number for number, _ in rows])
+            np.testing.assert_array_equal(held, memory.embedder.embed([text for _, text in rows]))
 
 
 def killed_itself(code: str, folder: Path) -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from memory import Database, HashingEmbedder, Reflection, ReflectionMemory
+from memory.consolidation import Consolidation, ConsolidationConfig
+from memory.errors import CannotUndo
+from memory.history import History
 
 OPERATIONS = int(os.environ.get("AGENTLAB_OPERATIONS", "2000"))
 STEPS = 50
@@ -28,14 +34,24 @@ words = st.lists(st.sampled_from(WORDS), min_size=1, max_size=5)
 texts = words.map(" ".join)
 picks = st.integers(min_value=0, max_value=10_000)
 
+Held = dict[str, tuple[str, str]]
+"""What the memory should hold: id to (text, status)."""
+
+CONFIG = ConsolidationConfig(summary=4, similar=0.3, duplicate=0.9)
+
 
 class Remembering(RuleBasedStateMachine):
-    """The memory beside a plain dictionary of what it should hold: id to (text, status)."""
+    """The memory beside a plain dictionary of what it should hold."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="agentlab-test-"))
-        self.expected: dict[str, tuple[str, str]] = {}
+        self.expected: Held = {}
+        self.done: dict[str, tuple[Held, Held]] = {}
+        """By operation what it changed: before, after."""
+        self.last: str | None = None
+        """The last operation, if nothing was changed since."""
+        self.days = 0
         self.open()
 
     @initialize(first=texts)
@@ -44,7 +60,30 @@ class Remembering(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.database = Database(self.folder / "lab.db")
-        self.memory = ReflectionMemory(self.database, HashingEmbedder(16), self.folder / "texts.faiss")
+        self.memory = ReflectionMemory(
+            self.database, HashingEmbedder(16), self.folder / "texts.faiss", clock=lambda: self.now
+        )
+        self.history = History(self.database, clock=lambda: self.now)
+
+    @property
+    def now(self) -> str:
+        return (datetime(2030, 1, 1, tzinfo=UTC) + timedelta(days=self.days)).isoformat(timespec="microseconds")
+
+    @contextmanager
+    def one_operation(self) -> Iterator[None]:
+        """Note what the operation inside changed, so that it can be taken back."""
+        before, known = dict(self.expected), self.operations()
+        yield
+        new = self.operations()[: -len(known) or None]
+        assert len(new) <= 1
+        for id in new:
+            changed = [name for name, held in self.expected.items() if before[name] != held]
+            self.done[id] = {name: before[name] for name in changed}, {name: self.expected[name] for name in changed}
+            self.last = id
+
+    def operations(self) -> list[str]:
+        """The newest first."""
+        return [operation.id for operation in self.history.operations()]
 
     def an_id(self, pick: int) -> str:
         return list(self.expected)[pick % len(self.expected)]
@@ -67,33 +106,107 @@ class Remembering(RuleBasedStateMachine):
     @rule(pick=picks, text=texts)
     def edit(self, pick: int, text: str) -> None:
         id = self.an_id(pick)
-        self.memory.edit(id, text)
-        self.expected[id] = (text, self.expected[id][1])
+        with self.one_operation():
+            self.memory.edit(id, text)
+            self.expected[id] = (text, self.expected[id][1])
 
     @rule(pick=picks)
     def forget(self, pick: int) -> None:
         id = self.an_id(pick)
-        self.memory.forget(id)
-        self.status(id, "forgotten")
+        with self.one_operation():
+            self.memory.forget(id)
+            self.status(id, "forgotten")
 
     @rule(pick=picks)
     def restore(self, pick: int) -> None:
         id = self.an_id(pick)
-        self.memory.restore(id)
-        self.status(id, "active")
+        with self.one_operation():
+            self.memory.restore(id)
+            self.status(id, "active")
 
     @precondition(lambda self: len(self.expected) > 1)
     @rule(pick=picks, text=texts)
     def merge(self, pick: int, text: str) -> None:
         kept, gone = self.an_id(pick), self.an_id(pick + 1)
-        with self.database.operation("merge"):
-            one, other = self.database.reflection(kept), self.database.reflection(gone)
-            self.database.put_reflection(one.model_copy(update={"text": text}), change="merged")
-            self.database.put_reflection(
-                other.model_copy(update={"status": "merged", "merged_into": kept}), change="merged"
-            )
-        self.expected[kept] = (text, self.expected[kept][1])
-        self.status(gone, "merged")
+        with self.one_operation():
+            with self.database.operation("merge"):
+                one, other = self.database.reflection(kept), self.database.reflection(gone)
+                self.database.put_reflection(one.model_copy(update={"text": text}), change="merged")
+                self.database.put_reflection(
+                    other.model_copy(update={"status": "merged", "merged_into": kept}), change="merged"
+                )
+            self.expected[kept] = (text, self.expected[kept][1])
+            self.status(gone, "merged")
+
+    @precondition(lambda self: self.done)
+    @rule(pick=picks)
+    def undo(self, pick: int) -> None:
+        self.take_back(list(self.done)[pick % len(self.done)])
+
+    @precondition(lambda self: self.last)
+    @rule()
+    def undo_the_last(self) -> None:
+        assert self.take_back(self.last or "")
+
+    def take_back(self, id: str) -> bool:
+        before, after = self.done[id]
+        stands = all(self.expected[name] == held for name, held in after.items())
+        try:
+            undone = self.history.undo(id)
+        except CannotUndo:  # and then nothing has changed
+            return False
+        assert stands
+        self.expected.update(before)
+        del self.done[id]
+        self.done[undone.id], self.last = (after, before), undone.id
+        return True
+
+    @rule(days=st.sampled_from([0, 1, 40]))
+    def consolidate(self, days: int) -> None:
+        self.days += days
+        Consolidation(self.memory, CONFIG).run()
+        self.consolidated()
+        assert not len(Consolidation(self.memory, CONFIG).run())
+
+    @rule(days=st.sampled_from([0, 40]), actions=st.integers(1, 3))
+    def consolidate_and_die(self, days: int, actions: int) -> None:
+        self.days += days
+        done = 0
+
+        def die(*_: int) -> None:
+            nonlocal done
+            done += 1
+            if done == actions:
+                raise RuntimeError("killed")
+
+        try:
+            Consolidation(self.memory, CONFIG, progress=die).run()
+        except RuntimeError:
+            self.crash()
+        self.consolidated()
+
+    @rule()
+    def consolidate_and_take_it_back(self) -> None:
+        known, before = self.operations(), dict(self.expected)
+        Consolidation(self.memory, CONFIG).run()
+        self.consolidated()
+        for id in self.operations()[: -len(known) or None]:
+            self.history.undo(id)
+        made = {id: (text, "forgotten") for id, (text, _) in self.expected.items() if id not in before}
+        self.expected = before | made
+
+    def consolidated(self) -> None:
+        """Take over what consolidation did, if it is what consolidation may do."""
+        self.last = None
+        for item in self.database.reflections():
+            if item.id not in self.expected:
+                assert item.tier != "raw" and item.derived_from and set(item.derived_from) <= self.expected.keys()
+            else:
+                text, status = self.expected[item.id]
+                assert item.text == text
+                assert item.status == status or (status == "active" and item.status in ("merged", "forgotten"))
+                assert item.status != "merged" or item.merged_into in self.expected
+            self.expected[item.id] = (item.text, item.status)
 
     @rule(pick=picks, text=texts)
     def fail_in_the_middle(self, pick: int, text: str) -> None:
@@ -160,9 +273,11 @@ class Remembering(RuleBasedStateMachine):
         held = self.memory.index.vectors([number for number, _ in rows])
         np.testing.assert_array_equal(held, self.memory.embedder.embed([text for _, text in rows]))
 
-    @staticmethod
-    def note(id: str, text: str) -> Reflection:
-        return Reflection(id=id, kind="grounded", env="toy/doors", task="toy/doors:train:0", text=text)
+    def note(self, id: str, text: str) -> Reflection:
+        return Reflection(
+            id=id, kind="grounded", env="toy/doors", task="toy/doors:train:0", text=text, created_at=self.now,
+            updated_at=self.now,
+        )  # fmt: skip
 
     def teardown(self) -> None:
         self.database.close()
