@@ -96,9 +96,9 @@ def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _paragraph(text: str) -> None:
+def _paragraph(text: str, style: str = "") -> None:
     """`text`, wrapped at words to the width there is."""
-    output.console().print(output.text(text))
+    output.console().print(output.text(text, style))
 
 
 def _section(title: str, rows: Sequence[Sequence[str]], empty: str = "") -> None:
@@ -107,7 +107,7 @@ def _section(title: str, rows: Sequence[Sequence[str]], empty: str = "") -> None
 
     output.say("")
     name, *more = title.split("\n")
-    output.say(name, "bold")
+    _paragraph(name, "bold")
     for line in more:
         _paragraph(line)
     if not rows:

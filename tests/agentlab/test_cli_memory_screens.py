@@ -46,7 +46,13 @@ def lab(tmp_path: Path) -> Path:
                         Evidence(episode="ep-gone", steps=[4, 5]),
                     ],
                     advice=[
-                        Advice(state=f"You see \x1b[2J{n} doors.", action="open red door", visits=2, lost=1, blame=0.5)
+                        Advice(
+                            state=f"You see \x1b[2J{n} doors. {'A cupboard. ' * 9}",
+                            action="open red door",
+                            visits=2,
+                            lost=1,
+                            blame=0.5,
+                        )
                         for n in range(14)
                     ],
                 ),
