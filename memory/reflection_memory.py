@@ -345,7 +345,7 @@ class ReflectionMemory:
         self, query: str, k: int, wanted: Filter, weights: Weights, use: Use | None = None, seed: int = 0
     ) -> list[Hit]:
         # The words first: what they find is in the database before the index follows it.
-        worded = self._words.search(query, candidates(k), wanted)
+        worded = self._words.ranked(query, candidates(k), wanted.before)
         with self._lock:
             self._follow()
             if not len(self.index):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from memory.database import Database
-from memory.episodes import chunks
 from memory.index import VectorIndex
 from memory.records import Reflection, now
 from memory.reflections import Filter, ReflectionRow
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 CANDIDATES = 64
-"""How many reflections each of the two searches puts up, or eight times k if that is more."""
+"""How many reflections each of the two searches puts up, or four times k if that is more."""
 
 RRF_K = 60
 """How little the first ranks differ when two rankings are fused (Cormack, Clarke and Büttcher 2009)."""
@@ -60,9 +58,9 @@ class Weights:
         if not self.half_life > 0 or not 0 <= self.diversity < 1:
             raise ValueError("The half-life of recall must be above 0, its diversity in [0, 1).")
 
-    def left(self, hours: float) -> float:
-        """What is left of the recency after so many hours."""
-        return float(0.5 ** (hours / self.half_life))
+    def left(self, hours: Any) -> Any:
+        """What is left of the recency after so many hours (a number, or an array of them)."""
+        return 0.5 ** (hours / self.half_life)
 
 
 SEARCH = Weights(recency=0.1, importance=0.1, use=0.0, diversity=0.0)
@@ -82,7 +80,7 @@ class Hit:
         recalled: how many episodes it has served before.
         ended: how many of these have ended.
         won: how many of these were won.
-        explanation: the parts in one line.
+        weights: how the parts were weighed.
         text: what there is to show: the whole text, or what is left of it where it had to be shortened.
     """
 
@@ -92,8 +90,13 @@ class Hit:
     recalled: int
     ended: int
     won: int
-    explanation: str
+    weights: Weights
     text: str = ""
+
+    @property
+    def explanation(self) -> str:
+        """The parts in one line."""
+        return explain(self)
 
 
 class Retriever:
@@ -117,173 +120,205 @@ class Retriever:
     ) -> list[Hit]:
         """The best `k` hits for the query vector (dimensions,) among the reflections that fit `filter`.
 
-        `worded` are the numbers that its words found, with their BM25, the best first; the index must know them. Ties
-        are broken in favour of the older reflection, so that the order does not depend on chance.
+        `worded` are the numbers that its words found, with their BM25, the best first, whether they fit or not; the
+        index must know them. Ties are broken in favour of the older reflection, so that the order does not depend on
+        chance.
         """
-        import numpy as np
-
         weights = weights or Weights()
         if k < 1:
             return []
-        rows = self._nearest(query, candidates(k), filter)
-        near = list(rows)
-        rows |= self.database.reflection_rows([number for number, _ in worded if number not in rows], filter)
-        if not rows:
+        put_up = self._put_up(query, candidates(k), filter, worded)
+        if not put_up.rows:
             return []
-        numbers = sorted(rows)
-        vectors = self.index.vectors(numbers)
-        cosines = dict(zip(numbers, (vectors @ np.asarray(query, np.float32)).tolist(), strict=True))
-        bm25 = {number: score for number, score in worded if number in rows}
-        parts = {number: {"cosine": cosines[number], "bm25": bm25.get(number, 0.0)} for number in numbers}
-        _add_relevance(parts, {"cosine": {number: cosines[number] for number in near}, "bm25": bm25})
-        self._add_time_and_rating(parts, rows, weights)
+        put_up.add_relevance()
+        self._add_time_and_rating(put_up, weights)
         if use is not None and weights.use:
-            _add_use(parts, rows, use([row.id for row in rows.values()], filter.env, seed))
-        weighed = _weighed(parts[numbers[0]], weights)
-        scores = {
-            number: sum(weight * part[name] for name, weight in weighed.items()) for number, part in parts.items()
-        }
-        worth = {number: score / sum(weighed.values()) for number, score in scores.items()}
-        chosen = _diverse(worth, dict(zip(numbers, vectors, strict=True)), parts, k, weights.diversity)
-        return self._hits(chosen, rows, scores, parts, weights)
+            put_up.add_use(use([row.id for row in put_up.rows], filter.env, seed))
+        return self._hits(put_up, put_up.best(k, weights), weights)
 
-    def _nearest(self, query: np.ndarray, count: int, filter: Filter) -> dict[int, ReflectionRow]:
-        """The rows of the nearest `count` that fit, the nearest first."""
+    def _put_up(self, query: np.ndarray, count: int, filter: Filter, worded: Sequence[tuple[int, float]]) -> Candidates:
+        """What fits of the nearest `count` and of the `count` that words found best."""
+        import numpy as np
+
+        fitting = _Fitting(self.database, filter)
+        words = [number for number, _ in worded]
+        near: list[int] = []
         # First among all, since a filter seldom leaves out many; then among more; then among those that fit.
         for looked in (8 * count, 32 * count):
             found = [number for number, _ in self.index.search(query, looked)]
-            rows = self._fitting(found, count, filter)
-            if len(rows) == count or len(found) == len(self.index):
-                return rows
-        only = self.database.reflection_numbers(filter)
-        return self._fitting([number for number, _ in self.index.search(query, count, only=only)], count, filter)
-
-    def _fitting(self, numbers: Sequence[int], count: int, filter: Filter) -> dict[int, ReflectionRow]:
-        """The rows of the first `count` of `numbers` that fit, in this order."""
-        rows: dict[int, ReflectionRow] = {}
-        for part in chunks(numbers, 2 * count):
-            fit = self.database.reflection_rows(part, filter)
-            rows |= {number: fit[number] for number in part if number in fit}
-            if len(rows) >= count:
+            # Most of both searches are read in one go.
+            fitting.read([*found[:count], *words[:count]])
+            near = fitting.first(found, count)
+            if len(near) == count or len(found) == len(self.index):
                 break
-        return dict(islice(rows.items(), count))
+        else:
+            only = self.database.reflection_numbers(filter)
+            near = fitting.first([number for number, _ in self.index.search(query, count, only=only)], count)
+        words = fitting.first(words, count)
+        numbers = sorted({*near, *words})
+        vectors = self.index.vectors(numbers)
+        put_up = Candidates([fitting.rows[number] for number in numbers], vectors)
+        put_up["cosine"] = (vectors @ np.asarray(query, np.float32)).astype(float)
+        bm25 = dict(worded)
+        put_up.found = {"cosine": put_up.places(near), "bm25": put_up.places(words)}
+        put_up["bm25"] = np.zeros(len(numbers))
+        put_up["bm25"][put_up.found["bm25"]] = [bm25[number] for number in words]
+        return put_up
 
-    def _add_time_and_rating(
-        self, parts: dict[int, dict[str, float]], rows: dict[int, ReflectionRow], weights: Weights
-    ) -> None:
-        last = self.database.last_recalled([row.id for row in rows.values()]) if weights.recency else {}
-        moment = datetime.fromisoformat(self.clock())
-        for number, row in rows.items():
-            seen = max(row.created_at, last.get(row.id, row.created_at))
-            hours = max(0.0, (moment - datetime.fromisoformat(seen)).total_seconds() / 3600)
-            rated = 1.0 if row.pinned else row.importance
-            parts[number] |= {"hours": hours, "decay": weights.left(hours), "rated": rated}
+    def _add_time_and_rating(self, put_up: Candidates, weights: Weights) -> None:
+        import numpy as np
+
+        rows = put_up.rows
+        last = self.database.last_recalled([row.id for row in rows]) if weights.recency else {}
+        moment = datetime.fromisoformat(self.clock()).timestamp()
+        seen = [max(row.created_at, last.get(row.id, row.created_at)) for row in rows]
+        hours = (moment - np.asarray([datetime.fromisoformat(at).timestamp() for at in seen])) / 3600
+        put_up["hours"] = hours.clip(0)
+        put_up["decay"] = weights.left(put_up["hours"])
+        put_up["rated"] = np.asarray([1.0 if row.pinned else row.importance for row in rows])
         # Less than an hour apart is not stretched to the full scale: within one run everything is about as recent.
-        _add_scaled(parts, "recency", "decay", 1 - weights.left(1.0))
-        _add_scaled(parts, "importance", "rated")
+        put_up.add_scaled("recency", "decay", 1 - weights.left(1.0))
+        put_up.add_scaled("importance", "rated")
 
-    def _hits(
-        self,
-        chosen: list[int],
-        rows: dict[int, ReflectionRow],
-        scores: dict[int, float],
-        parts: dict[int, dict[str, float]],
-        weights: Weights,
-    ) -> list[Hit]:
-        reflections = self.database.load_reflections(chosen)
-        counts = self.database.recall_counts([rows[number].id for number in chosen])
+    def _hits(self, put_up: Candidates, places: list[int], weights: Weights) -> list[Hit]:
+        rows = [put_up.rows[place] for place in places]
+        reflections = self.database.load_reflections([row.number for row in rows])
+        counts = self.database.recall_counts([row.id for row in rows])
         hits = []
-        for number in chosen:
-            count, found = counts[rows[number].id], reflections[number]
-            hit = Hit(found, scores[number], parts[number], count.n, count.n_ended, count.n_won, "", found.text)
-            hits.append(replace(hit, explanation=explain(hit, weights)))
+        for place, row in zip(places, rows, strict=True):
+            parts = {name: float(values[place]) for name, values in put_up.parts.items()}
+            found, count = reflections[row.number], counts[row.id]
+            score = parts.pop("score")
+            hits.append(Hit(found, score, parts, count.n, count.n_ended, count.n_won, weights, found.text))
         return hits
+
+
+class _Fitting:
+    """What fits a filter of the numbers that were asked about; each is read once, some at a time."""
+
+    def __init__(self, database: Database, filter: Filter):
+        self.database = database
+        self.filter = filter
+        self.rows: dict[int, ReflectionRow] = {}
+        self._read: set[int] = set()
+
+    def read(self, numbers: Iterable[int]) -> None:
+        new = [number for number in dict.fromkeys(numbers) if number not in self._read]
+        self._read.update(new)
+        self.rows.update(self.database.reflection_rows(new, self.filter))
+
+    def first(self, numbers: Sequence[int], count: int) -> list[int]:
+        """The first `count` of `numbers` that fit, in this order."""
+        for start in range(0, len(numbers), count):
+            self.read(numbers[start : start + count])
+            found = [number for number in numbers[: start + count] if number in self.rows]
+            if len(found) >= count:
+                return found[:count]
+        return [number for number in numbers if number in self.rows]
+
+
+class Candidates:
+    """What the searches put up, the oldest first, and of each part of the score an array with a value for each."""
+
+    def __init__(self, rows: list[ReflectionRow], vectors: np.ndarray):
+        self.rows = rows
+        self.vectors = vectors
+        self.parts: dict[str, np.ndarray] = {}
+        self.found: dict[str, list[int]] = {}
+        """By search the places of what it put up."""
+        self._places = {row.number: place for place, row in enumerate(rows)}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.parts[name]
+
+    def __setitem__(self, name: str, values: np.ndarray) -> None:
+        self.parts[name] = values
+
+    def places(self, numbers: Iterable[int]) -> list[int]:
+        """Where the reflections with these numbers stand."""
+        return [self._places[number] for number in numbers]
+
+    def add_relevance(self) -> None:
+        """Fuse what the searches put up by reciprocal rank: each adds to its own, and takes nothing from the others."""
+        import numpy as np
+
+        fused = np.zeros(len(self.rows))
+        for name, places in self.found.items():
+            rank = np.zeros(len(self.rows))
+            rank[places] = ranks(self[name][places])
+            fused[places] += 1 / (RRF_K + rank[places])
+            self[f"{name}_rank"] = rank
+        self["rrf"] = fused
+        self.add_scaled("relevance", "rrf")
+
+    def add_use(self, measured: Mapping[str, float]) -> None:
+        """Add the use. One that nothing is known of stands in the middle of the others."""
+        import numpy as np
+
+        if measured:
+            unknown = sum(measured.values()) / len(measured)
+            self["measured"] = np.asarray([measured.get(row.id, unknown) for row in self.rows])
+            self.add_scaled("use", "measured")
+
+    def add_scaled(self, name: str, of: str, least: float = 1e-6) -> None:
+        """Add a part spread over [0, 1]."""
+        self[name] = scale(self[of], least)
+
+    def best(self, k: int, weights: Weights) -> list[int]:
+        """The places of `k`, chosen one after the other, each by its worth in [0, 1] less its likeness to the others.
+
+        The parts get `score` and, where one was chosen, `overlap`.
+        """
+        import numpy as np
+
+        weighed = _weighed(self.parts, weights)
+        self["score"] = np.sum([weight * self[name] for name, weight in weighed.items()], axis=0)
+        self["overlap"] = np.zeros(len(self.rows))
+        gain = (1 - weights.diversity) * self["score"] / sum(weighed.values())
+        overlap = np.zeros(len(self.rows))
+        chosen: list[int] = []
+        for _ in range(min(k, len(self.rows))):
+            # The first of the best, which is the older of equals.
+            place = int(np.argmax(gain - weights.diversity * overlap))
+            self["overlap"][place] = overlap[place]
+            chosen.append(place)
+            gain[place] = -np.inf
+            if weights.diversity:
+                overlap = np.maximum(overlap, self.vectors @ self.vectors[place])
+        return chosen
 
 
 def candidates(k: int) -> int:
     """How many reflections each search puts up for `k` hits."""
-    return max(CANDIDATES, 8 * k)
+    return max(CANDIDATES, 4 * k)
 
 
-def ranks(values: Mapping[int, float], tie: float = 1e-6) -> dict[int, int]:
+def ranks(values: np.ndarray, tie: float = 1e-6) -> np.ndarray:
     """The rank of each value, 1 for the greatest; those within `tie` of the next greater share its rank."""
-    found: dict[int, int] = {}
-    above, rank = math.inf, 0
-    for place, (number, value) in enumerate(sorted(values.items(), key=lambda item: -item[1]), 1):
-        rank = place if above - value > tie else rank
-        found[number], above = rank, value
+    import numpy as np
+
+    order = np.argsort(-values, kind="stable")
+    steps = -np.diff(values[order]) > tie
+    found = np.empty(len(values), int)
+    found[order] = np.maximum.accumulate(np.arange(1, len(values) + 1) * np.concatenate([[True], steps])[: len(values)])
     return found
 
 
-def scale(values: Sequence[float], least: float = 1e-6) -> list[float]:
+def scale(values: np.ndarray, least: float = 1e-6) -> np.ndarray:
     """`values` spread over [0, 1]: 1 for the greatest, 0 for the least if they are at least `least` apart."""
-    if not values:
-        return []
-    greatest = max(values)
-    span = max(greatest - min(values), least, 1e-6)
-    return [1 - (greatest - value) / span for value in values]
+    if not len(values):
+        return values
+    greatest = values.max()
+    return 1 - (greatest - values) / max(greatest - values.min(), least, 1e-6)
 
 
-def _add_relevance(parts: dict[int, dict[str, float]], searches: dict[str, dict[int, float]]) -> None:
-    """Fuse what the searches put up by reciprocal rank: each adds to its own, and takes nothing from the others."""
-    for part in parts.values():
-        part["rrf"] = 0.0
-    for name, values in searches.items():
-        found = ranks(values)
-        for number, part in parts.items():
-            rank = found.get(number, 0)
-            part[f"{name}_rank"] = float(rank)
-            part["rrf"] += 1 / (RRF_K + rank) if rank else 0.0
-    _add_scaled(parts, "relevance", "rrf")
-
-
-def _add_use(parts: dict[int, dict[str, float]], rows: dict[int, ReflectionRow], measured: Mapping[str, float]) -> None:
-    """Add the use. One that nothing is known of stands in the middle of the others."""
-    if measured:
-        unknown = sum(measured.values()) / len(measured)
-        for number, row in rows.items():
-            parts[number]["measured"] = measured.get(row.id, unknown)
-        _add_scaled(parts, "use", "measured")
-
-
-def _add_scaled(parts: dict[int, dict[str, float]], name: str, of: str, least: float = 1e-6) -> None:
-    scaled = scale([part[of] for part in parts.values()], least)
-    for part, value in zip(parts.values(), scaled, strict=True):
-        part[name] = value
-
-
-def _weighed(parts: Mapping[str, float], weights: Weights) -> dict[str, float]:
+def _weighed(parts: Mapping[str, object], weights: Weights) -> dict[str, float]:
     """The weights of the parts that are there."""
     named = {"relevance": weights.relevance, "recency": weights.recency, "importance": weights.importance}
     return named | {"use": weights.use} if "use" in parts else named
 
 
-def _diverse(
-    worth: dict[int, float],
-    vectors: dict[int, np.ndarray],
-    parts: dict[int, dict[str, float]],
-    k: int,
-    diversity: float,
-) -> list[int]:
-    """Choose `k`, one after the other, each by its worth in [0, 1] less its likeness to those already chosen."""
-    import numpy as np
-
-    rest = sorted(worth, key=lambda number: (-worth[number], number))
-    gain = (1 - diversity) * np.asarray([worth[number] for number in rest])
-    directions = np.stack([vectors[number] for number in rest])
-    overlap = np.zeros(len(rest))
-    chosen: list[int] = []
-    while len(chosen) < min(k, len(rest)):
-        # The first of the best, which is the older of equals.
-        place = int(np.argmax(gain - diversity * overlap))
-        parts[rest[place]]["overlap"] = float(overlap[place])
-        chosen.append(rest[place])
-        gain[place] = -np.inf
-        overlap = np.maximum(overlap, directions @ directions[place])
-    return chosen
-
-
-def explain(hit: Hit, weights: Weights) -> str:
+def explain(hit: Hit) -> str:
     """One line that says where the score of `hit` comes from and what became of the episodes that it served."""
     part = hit.parts
     places = {
@@ -298,7 +333,7 @@ def explain(hit: Hit, weights: Weights) -> str:
     }
     summands = " + ".join(
         f"{name} {weight:g}×{part[name]:.2f} ({sources[name]})"
-        for name, weight in _weighed(part, weights).items()
+        for name, weight in _weighed(part, hit.weights).items()
         if weight
     )
     likeness = f"; likeness to the hits above {part['overlap']:.2f}" if part.get("overlap") else ""

@@ -53,14 +53,25 @@ class Words:
         self._beyond: dict[str, tuple[int, int]] = {}
 
     def search(self, text: str, count: int, filter: Filter | None = None) -> list[tuple[int, float]]:
-        """The numbers of the `count` best of those that fit `filter`, with their BM25 (> 0), the best first.
+        """The numbers of the `count` best of those that fit `filter`, with their BM25 (> 0), the best first."""
+        wanted = filter or Filter()
+        best: list[tuple[int, float]] = []
+        for part in chunks(self.ranked(text, count, wanted.before), 2 * count):
+            fitting = set(self.database.reflection_numbers(wanted, [number for number, _ in part]))
+            best += [item for item in part if item[0] in fitting]
+            if len(best) >= count:
+                break
+        return best[:count]
+
+    def ranked(self, text: str, count: int, before: str | None = None) -> list[tuple[int, float]]:
+        """All texts that were looked at for the sake of `count`, with their BM25 (> 0), the best first.
 
         Any `text` will do; one without words finds nothing. Equal scores stand by number, the older first. How rare a
-        word is and how long a text is are taken from the texts written before `filter.before`, whatever else it asks.
+        word is and how long a text is are taken from the texts written before `before`; what was written later is left
+        out.
         """
-        wanted = filter or Filter()
         stems = stems_of(text)[:MOST_STEMS]
-        newest = self.database.newest_reflection(wanted.before)
+        newest = self.database.newest_reflection(before)
         if not stems or not newest or count < 1:
             return []
         # A view of FTS5's places, which holds nothing. It is this connection's own, so that readers have it as well.
@@ -68,14 +79,7 @@ class Words:
             "CREATE VIRTUAL TABLE IF NOT EXISTS temp.reflection_places "
             "USING fts5vocab(main, reflection_words, instance)"
         )
-        ranked = self._ranked(self._places(stems, newest, count), newest)
-        best: list[tuple[int, float]] = []
-        for part in chunks(ranked, 2 * count):
-            fitting = set(self.database.reflection_numbers(wanted, [number for number, _ in part]))
-            best += [item for item in part if item[0] in fitting]
-            if len(best) >= count:
-                break
-        return best[:count]
+        return self._ranked(self._places(stems, newest, count), newest)
 
     def _places(self, stems: list[str], newest: int, count: int) -> list[Places]:
         """The words of the query that are looked at."""
