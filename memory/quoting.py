@@ -7,6 +7,7 @@ end the memory block, set a task, speak as another role, or act.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from memory.cleaning import TEXT_LIMIT, clean
 
@@ -28,6 +29,7 @@ _HARMLESS = str.maketrans("<>[]", "‹›()")
 _GAP = re.compile(f"\n{_BLANK}\n")
 
 
+@lru_cache(1024)
 def quoted(text: str, limit: int = TEXT_LIMIT, *, turns: bool = False) -> str:
     """`text` as data: cleaned, with no blank line, and no line or token that a prompt's structure is made of.
 

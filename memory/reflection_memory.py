@@ -17,6 +17,7 @@ from memory.database import Database
 from memory.embedder import CachedEmbedder, Embedder
 from memory.index import VectorIndex
 from memory.interchange import export_reflections
+from memory.kept import Kept
 from memory.quoting import quoted
 from memory.records import Advice, Episode, Recall, Reflection, ReflectionStatus, Step, Tier, now
 from memory.reflections import Filter, Version
@@ -103,8 +104,9 @@ class ReflectionMemory:
         self.state_index = self._cache(path.with_name(f"{path.stem}.states{path.suffix}"), notify)
         self._texts = ReflectionTexts(database)
         self._states = StateTexts(database)
-        self._words = Words(database)
-        self._retriever = Retriever(database, self.index, clock=clock)
+        kept = Kept(database)
+        self._words = Words(database, kept)
+        self._retriever = Retriever(database, self.index, clock=clock, kept=kept)
 
     # Remembering
 

@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from memory import errors
 from memory.episodes import chunks, conditions, full_ids, marks
@@ -22,20 +22,14 @@ _PUT = (
     f"INSERT INTO reflections ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
     "ON CONFLICT(id) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
 )
-_ROW = "number, id, kind, env, task, run, status, pinned, importance, created_at"
+_ROW = "number, id, pinned, importance, created_at"
 
 
-@dataclass(frozen=True, slots=True)
-class ReflectionRow:
+class ReflectionRow(NamedTuple):
     """What ranking needs to know of a reflection; `number` is its name in the index, `pinned` is 0 or 1."""
 
     number: int
     id: str
-    kind: str
-    env: str
-    task: str
-    run: str
-    status: ReflectionStatus
     pinned: int
     importance: float
     created_at: str
@@ -78,14 +72,18 @@ class Filter:
     tier: Tier | None = None
     after: str | None = None
 
+    @property
+    def narrow(self) -> bool:
+        """True if few reflections are likely to fit."""
+        return self.env is not None or self.task is not None or self.source is not None
+
     def sql(self) -> tuple[str, list[Any]]:
         """A WHERE condition and its values."""
         # The plus keeps SQLite from the index on namespaces where another one leads to far fewer rows.
-        narrow = self.env is not None or self.task is not None or self.source is not None
         where, values = conditions(
             {
                 "env": self.env, "task": self.task, "status": self.status, "run": self.run, "pinned": self.pinned,
-                "+namespace" if narrow else "namespace": self.namespace, "source": self.source, "tier": self.tier,
+                "+namespace" if self.narrow else "namespace": self.namespace, "source": self.source, "tier": self.tier,
             }
         )  # fmt: skip
         if self.kinds is not None:
@@ -201,6 +199,10 @@ class Reflections(Operations):
         """`id`, or the one that stands for it in `namespace` if another namespace has it: always the same."""
         return id if self.namespace_of(id) in (None, namespace) else content_id("rf", namespace, id)
 
+    def last_change(self) -> int:
+        """A number that grows whenever a reflection is written."""
+        return int(self.execute("SELECT ifnull(max(changed), 0) FROM reflections")[0][0])
+
     def newest_reflection(self, before: str | None = None) -> int:
         """The number of the newest reflection that was written before that moment (ISO 8601); 0 if there is none."""
         # Found from the end: what is asked for is seldom far from it.
@@ -258,7 +260,7 @@ class Reflections(Operations):
             rows = self.execute(
                 f"SELECT {_ROW} FROM reflections WHERE number IN {marks(part)} AND {where}", [*part, *values]
             )
-            found.update((row[0], ReflectionRow(*row)) for row in rows)
+            found.update((row[0], ReflectionRow._make(row)) for row in rows)
         return found
 
     def reflection_numbers(self, filter: Filter, among: Sequence[int] | None = None) -> list[int]:

@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from memory.database import Database
 from memory.index import VectorIndex
+from memory.kept import Kept
 from memory.records import Reflection, now
 from memory.reflections import Filter, ReflectionRow
 
@@ -102,10 +104,13 @@ class Hit:
 class Retriever:
     """Ranks what `index` finds near a query and what words found, by what `database` knows of it."""
 
-    def __init__(self, database: Database, index: VectorIndex, *, clock: Callable[[], str] = now):
+    def __init__(
+        self, database: Database, index: VectorIndex, *, clock: Callable[[], str] = now, kept: Kept | None = None
+    ):
         self.database = database
         self.index = index
         self.clock = clock
+        self._kept = kept or Kept(database)
 
     def retrieve(
         self,
@@ -140,11 +145,11 @@ class Retriever:
         """What fits of the nearest `count` and of the `count` that words found best."""
         import numpy as np
 
-        fitting = _Fitting(self.database, filter)
+        fitting = _Fitting(self.database, filter, self._kept)
         words = [number for number, _ in worded]
         near: list[int] = []
-        # First among all, since a filter seldom leaves out many; then among more; then among those that fit.
-        for looked in (8 * count, 32 * count):
+        # First among the nearest, then among more, then among those that fit.
+        for looked in ((8 if filter.narrow else 2) * count, 32 * count):
             found = [number for number, _ in self.index.search(query, looked)]
             # Most of both searches are read in one go.
             fitting.read([*found[:count], *words[:count]])
@@ -157,7 +162,7 @@ class Retriever:
         words = fitting.first(words, count)
         numbers = sorted({*near, *words})
         vectors = self.index.vectors(numbers)
-        put_up = Candidates([fitting.rows[number] for number in numbers], vectors)
+        put_up = Candidates(fitting.of(numbers), vectors)
         put_up["cosine"] = (vectors @ np.asarray(query, np.float32)).astype(float)
         bm25 = dict(worded)
         put_up.found = {"cosine": put_up.places(near), "bm25": put_up.places(words)}
@@ -170,9 +175,8 @@ class Retriever:
 
         rows = put_up.rows
         last = self.database.last_recalled([row.id for row in rows]) if weights.recency else {}
-        moment = datetime.fromisoformat(self.clock()).timestamp()
         seen = [max(row.created_at, last.get(row.id, row.created_at)) for row in rows]
-        hours = (moment - np.asarray([datetime.fromisoformat(at).timestamp() for at in seen])) / 3600
+        hours = (_seconds(self.clock()) - np.asarray([_seconds(at) for at in seen])) / 3600
         put_up["hours"] = hours.clip(0)
         put_up["decay"] = weights.left(put_up["hours"])
         put_up["rated"] = np.asarray([1.0 if row.pinned else row.importance for row in rows])
@@ -194,27 +198,35 @@ class Retriever:
 
 
 class _Fitting:
-    """What fits a filter of the numbers that were asked about; each is read once, some at a time."""
+    """What fits a filter of the numbers that were asked about, read some at a time."""
 
-    def __init__(self, database: Database, filter: Filter):
+    def __init__(self, database: Database, filter: Filter, kept: Kept):
         self.database = database
         self.filter = filter
-        self.rows: dict[int, ReflectionRow] = {}
-        self._read: set[int] = set()
+        condition, values = filter.sql()
+        self.rows: dict[int, ReflectionRow | None] = kept.shelf((condition, *values), 50_000)
+        """By number the row, or None for what does not fit."""
 
     def read(self, numbers: Iterable[int]) -> None:
-        new = [number for number in dict.fromkeys(numbers) if number not in self._read]
-        self._read.update(new)
-        self.rows.update(self.database.reflection_rows(new, self.filter))
+        new = [number for number in dict.fromkeys(numbers) if number not in self.rows]
+        if new:
+            found = self.database.reflection_rows(new, self.filter)
+            self.rows.update((number, found.get(number)) for number in new)
 
     def first(self, numbers: Sequence[int], count: int) -> list[int]:
         """The first `count` of `numbers` that fit, in this order."""
+        found: list[int] = []
         for start in range(0, len(numbers), count):
-            self.read(numbers[start : start + count])
-            found = [number for number in numbers[: start + count] if number in self.rows]
+            part = numbers[start : start + count]
+            self.read(part)
+            found += [number for number in part if self.rows[number]]
             if len(found) >= count:
-                return found[:count]
-        return [number for number in numbers if number in self.rows]
+                break
+        return found[:count]
+
+    def of(self, numbers: Iterable[int]) -> list[ReflectionRow]:
+        """The rows of these, which all fit."""
+        return [row for row in (self.rows[number] for number in numbers) if row]
 
 
 class Candidates:
@@ -286,6 +298,11 @@ class Candidates:
             if weights.diversity:
                 overlap = np.maximum(overlap, self.vectors @ self.vectors[place])
         return chosen
+
+
+@lru_cache(100_000)
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
 
 
 def candidates(k: int) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from memory.cleaning import clean
 from memory.database import Database
 from memory.episodes import chunks
+from memory.kept import Kept
 from memory.reflections import Filter
 
 if TYPE_CHECKING:
@@ -46,8 +47,10 @@ class Words:
     are such, the rarest stands for them, in the oldest of its texts. Which words are common is learned once per object.
     """
 
-    def __init__(self, database: Database):
+    def __init__(self, database: Database, kept: Kept | None = None):
         self.database = database
+        self._kept = kept or Kept(database)
+        self._occurring: dict[tuple[str, int], list[int]] = {}
         # Of a word that goes beyond a level: that level, and the text in which it does. Texts are added at the end, so
         # this stays true, and what is left out depends on the texts alone and not on what was asked before.
         self._beyond: dict[str, tuple[int, int]] = {}
@@ -74,6 +77,7 @@ class Words:
         newest = self.database.newest_reflection(before)
         if not stems or not newest or count < 1:
             return []
+        self._occurring = self._kept.shelf("places", 4000)
         # A view of FTS5's places, which holds nothing. It is this connection's own, so that readers have it as well.
         self.database.execute(
             "CREATE VIRTUAL TABLE IF NOT EXISTS temp.reflection_places "
@@ -120,8 +124,11 @@ class Words:
         return [number for number in numbers if number <= newest]
 
     def _occurrences(self, stem: str, limit: int) -> list[int]:
-        rows = self.database.execute("SELECT doc FROM temp.reflection_places WHERE term = ? LIMIT ?", (stem, limit))
-        return [row[0] for row in rows]
+        known = self._occurring
+        if (stem, limit) not in known:
+            rows = self.database.execute("SELECT doc FROM temp.reflection_places WHERE term = ? LIMIT ?", (stem, limit))
+            known[stem, limit] = [row[0] for row in rows]
+        return known[stem, limit]
 
     def _ranked(self, words: list[Places], newest: int) -> list[tuple[int, float]]:
         """The texts with their BM25, the best first. Lengths are compared with the mean of these texts, not of all."""
@@ -129,29 +136,36 @@ class Words:
 
         if not words:
             return []
-        places = [np.unique(np.asarray(word.numbers, np.int64), return_counts=True) for word in words]
-        numbers = np.unique(np.concatenate([texts for texts, _ in places]))
-        lengths = self._lengths(numbers)
+        # Each place as one number that names text and word, so that equal ones are counted in one go.
+        count = len(words)
+        places = np.concatenate(
+            [np.asarray(word.numbers, np.int64) * count + place for place, word in enumerate(words)]
+        )
+        pairs, times = np.unique(places, return_counts=True)
+        numbers, at = np.unique(pairs // count, return_inverse=True)
+        lengths = self._lengths(numbers.tolist())
         norm = K1 * (1 - B + B * lengths / max(lengths.mean(), 1.0))
-        scores = np.zeros(len(numbers))
-        for word, (texts, times) in zip(words, places, strict=True):
-            at = np.searchsorted(numbers, texts)
-            # With 1 added, so that a word of most texts still counts for something rather than against them.
-            rarity = np.log1p((newest - word.texts + 0.5) / (word.texts + 0.5))
-            scores[at] += rarity * times * (K1 + 1) / (times + norm[at])
+        in_texts = np.asarray([word.texts for word in words], float)
+        # With 1 added, so that a word of most texts still counts for something rather than against them.
+        rarity = np.log1p((newest - in_texts + 0.5) / (in_texts + 0.5))
+        scores = np.bincount(at, rarity[pairs % count] * times * (K1 + 1) / (times + norm[at]))
         order = np.lexsort((numbers, -scores))
         return list(zip(numbers[order].tolist(), scores[order].tolist(), strict=True))
 
-    def _lengths(self, numbers: np.ndarray) -> np.ndarray:
+    def _lengths(self, numbers: list[int]) -> np.ndarray:
         """How many words each of these texts has."""
         import numpy as np
 
-        rows = self.database.execute(
-            "SELECT id, sz FROM reflection_words_docsize WHERE id IN (SELECT value FROM json_each(?))",
-            (json.dumps(numbers.tolist()),),
-        )
-        lengths = {number: _varint(size) for number, size in rows}
-        return np.asarray([lengths.get(number, 0) for number in numbers.tolist()], float)
+        known = self._kept.shelf("lengths", 100_000)
+        new = [number for number in numbers if number not in known]
+        if new:
+            known.update(dict.fromkeys(new, 0))
+            rows = self.database.execute(
+                "SELECT id, sz FROM reflection_words_docsize WHERE id IN (SELECT value FROM json_each(?))",
+                (json.dumps(new),),
+            )
+            known.update((number, _varint(size)) for number, size in rows)
+        return np.asarray([known[number] for number in numbers], float)
 
 
 def _telling(found: dict[str, list[int]], newest: int) -> list[Places]:

@@ -1,0 +1,34 @@
+"""What was read of the reflections, kept as long as none of them is written."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from memory.database import Database
+
+
+class Kept:
+    """Shelves for what was read, all cleared as soon as anything is written by whomever.
+
+    An episode asks its memory at every step and writes at its end; in between the same rows are read many times. What
+    is written gets a higher mark than everything before it: while the highest is the same, nothing has changed.
+    """
+
+    def __init__(self, database: Database):
+        self.database = database
+        self._mark = -1
+        self._shelves: dict[Hashable, dict[Any, Any]] = {}
+
+    def shelf(self, name: Hashable, most: int) -> dict[Any, Any]:
+        """What is kept under this name now, to be looked into and added to; emptied when it holds more than `most`."""
+        # What is not committed may be taken back, and its mark be given to something else.
+        if self.database.in_transaction:
+            return {}
+        mark = self.database.last_change()
+        if mark != self._mark or len(self._shelves) > 64:
+            self._shelves, self._mark = {}, mark
+        shelf = self._shelves.setdefault(name, {})
+        if len(shelf) > most:
+            shelf = self._shelves[name] = {}
+        return shelf
