@@ -49,3 +49,7 @@ class MissingPackage(AgentLabError):
 
 class UnknownReflector(AgentLabError):
     """No reflector has this name."""
+
+
+class OutOfBudget(AgentLabError):
+    """The next step or scoring of a search would exceed its budget."""

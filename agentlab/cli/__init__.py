@@ -23,6 +23,7 @@ from agentlab.cli import (
     play,
     rounds,
     runs,
+    search,
 )
 from agentlab.cli.boundary import Commands
 
@@ -58,6 +59,7 @@ WORK = "Work"
 app.command(rich_help_panel=WORK)(demo.demo)
 app.command(rich_help_panel=WORK)(runs.run)
 app.command("eval", rich_help_panel=WORK)(runs.evaluate)
+app.command(rich_help_panel=WORK)(search.search)
 app.command(rich_help_panel=WORK)(rounds.distill)
 app.add_typer(rounds.app, name="rounds", rich_help_panel=WORK)
 

@@ -1,0 +1,126 @@
+"""Revisions (Yuan et al. 2025, Agent-R, §3.2): a bad beginning up to its first bad step, then on as a good episode did.
+
+Nothing is believed that was not played: the splice is executed again in the environment, and one that does not run or
+does not win is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from agentlab.search.pairs import ALPHA, BETA, Fork, forks
+from agentlab.search.tree import Tree
+from agentlab.search.walk import Player, command_tokens
+from memory.records import Episode, content_id
+
+Judge = Literal["actor", "tree"]
+
+MARGIN = 1.0
+"""By how many nats the actor must prefer another command before it counts as its own verdict."""
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A won episode that begins badly and recovers. `step_weights[i]` multiplies the loss of step i: 0 up to the first
+    bad step, which nobody should learn, 1 from there on.
+
+    `good` and `bad` are the ids of the episodes that it was spliced from. It is no success of the agent's, and is not
+    to be stored as one: without its weights it would teach its mistake.
+    """
+
+    episode: Episode
+    step_weights: list[float]
+    good: str
+    bad: str
+
+
+def disliked(player: Player, episode: Episode, shared: int, *, margin: float = MARGIN) -> int | None:
+    """The first step from `shared` on where the actor finds another command likelier by over `margin` nats; or None.
+
+    The actor judges by its own log-probabilities: those that were recorded, else it is asked now. Steps that it can
+    say nothing about (chance played, and plays) have no verdict. Raises OutOfBudget.
+    """
+    for step in episode.steps[shared:]:
+        scores = step.scores or scored(player, episode, step.index)
+        if scores is not None and max(scores) - scores[step.admissible.index(step.action)] > margin:
+            return step.index
+    return None
+
+
+def scored(player: Player, episode: Episode, at: int) -> list[float] | None:
+    """The engine's log-probabilities of the commands at step `at` of an episode; None without an engine."""
+    if player.engine is None:
+        return None
+    conversation = player.engine.conversation(episode.goal)
+    for step in episode.steps[:at]:
+        conversation.observe(step.observation)
+        conversation.act(step.action)
+    conversation.observe(episode.steps[at].observation)
+    commands = episode.steps[at].admissible
+    player.meter.call(len(conversation.token_ids) + command_tokens(player.engine, commands))
+    scores = player.engine.score(conversation, commands)
+    conversation.close()
+    return scores
+
+
+def dropping(tree: Tree, episode: Episode, shared: int, *, drop: float = BETA) -> int | None:
+    """The first step from `shared` on after which the best end that the tree knows is worth less, by over `drop`, than
+    the best before; or None."""
+    line = tree.line(episode)
+    return next(
+        (at for at in range(shared, len(episode.steps)) if line[shared].best - line[at + 1].best > drop),
+        None,
+    )
+
+
+def splices(fork: Fork, at: int) -> Iterator[list[str]]:
+    """Ways to go on after step `at` of the bad episode as the good one did: first from where the good one was last in
+    the state that is present now, then from where the two parted."""
+    now = fork.bad.steps[at].next_state
+    same = [step.index for step in fork.good.steps if step.state == now]
+    for start in dict.fromkeys([*same[-1:], fork.shared]):
+        yield fork.good.actions[start:]
+
+
+def revise(player: Player, fork: Fork, at: int) -> Revision | None:
+    """The bad episode up to its step `at`, the first bad one, continued to a win; None if no splice runs and wins.
+
+    Raises OutOfBudget, EnvironmentDied, and ReplayMismatch if the bad beginning does not play out as it was recorded.
+    """
+    if at + 1 == len(fork.bad.steps):
+        return None  # the game ended with it
+    begun = fork.bad.actions[: at + 1]
+    for splice in splices(fork, at):
+        walk = player.walk()
+        if walk.follow([*begun, *splice]) and walk.status == "won":
+            episode = walk.episode().model_copy(
+                update={"id": content_id("ep", fork.bad.id, fork.good.id, "revised", at), "trial": fork.bad.trial}
+            )
+            weights = [0.0] * len(begun) + [1.0] * (len(episode.steps) - len(begun))
+            return Revision(episode, weights, good=fork.good.id, bad=fork.bad.id)
+    return None
+
+
+def revisions(
+    player: Player, *, judge: Judge = "tree", alpha: float = ALPHA, beta: float = BETA, margin: float = MARGIN
+) -> Iterator[Revision]:
+    """The revisions of all forks of the player's tree, each bad beginning once. `judge` says who finds the first bad
+    step: the `actor` by its own log-probabilities, or the `tree` by the drop of what can be reached.
+
+    Raises what `revise` does.
+    """
+    tree, tried = player.tree, set[tuple[str, ...]]()
+    for fork in forks(tree, alpha=alpha, beta=beta):
+        if judge == "actor":
+            at = disliked(player, fork.bad, fork.shared, margin=margin)
+        else:
+            at = dropping(tree, fork.bad, fork.shared, drop=beta)
+        begun = tuple(fork.bad.actions[: at + 1]) if at is not None else ()
+        if at is None or begun in tried:
+            continue
+        tried.add(begun)
+        revision = revise(player, fork, at)
+        if revision is not None:
+            yield revision

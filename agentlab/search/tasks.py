@@ -1,0 +1,189 @@
+"""The search of many tasks in a lab, as one of the ways to collect successes, and what their trees then teach.
+
+Every task is one item of work in the journal, written together with its episodes: after a kill, tasks that are done are
+not searched again, and a task that was half done is searched again from its seed with the same result. Trees are built
+from the stored episodes, so what they teach needs no journal of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from agentlab.collect import reflections_on
+from agentlab.errors import BadConfig, OutOfBudget, ReplayMismatch
+from agentlab.minimise import refine
+from agentlab.search.budget import Budget, Cost
+from agentlab.search.config import Method, SearchConfig
+from agentlab.search.pairs import ALPHA, BETA
+from agentlab.search.revision import Judge, Revision, revisions
+from agentlab.search.task import Found, search_task
+from agentlab.search.tree import Tree
+from agentlab.search.walk import Player
+from environments import EnvironmentDied, Task, TextEnv
+from memory.records import content_id
+
+if TYPE_CHECKING:
+    from agentlab.engines.base import Engine
+    from agentlab.lab import Lab
+
+
+class Searched(BaseModel):
+    """What the search of one task came to: the id of its first success, how many different ones, and the cost."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: str
+    won: str | None = None
+    successes: int = 0
+    episodes: int = 0
+    cost: Cost = Cost()
+    error: str | None = None
+
+
+def search_tasks(
+    lab: Lab,
+    run: str,
+    tasks: Sequence[Task],
+    *,
+    method: Method = "mcts",
+    engine: Literal["random", "model"] = "random",
+    adapter: str | None = None,
+    budget: Budget | None = None,
+    seed: int = 0,
+    config: SearchConfig | None = None,
+) -> list[Searched]:
+    """Search each task, keep all its episodes, and of the best one the refined form and what both teach.
+
+    `engine` says who guides: the lab's `model`, with `adapter` on if one is named, or chance, which needs none. The
+    budget is that of each task; replays that refine a success are not counted in it. Results come in the order of
+    `tasks`. Raises BadConfig for tasks outside the train fold, of which nothing may be learned.
+    """
+    config, budget = config or SearchConfig(), budget or Budget()
+    _only_train(tasks)
+    if adapter is not None and engine == "random":
+        raise BadConfig("A search that chance guides takes no adapter; leave the adapter out, or let the model guide.")
+    guide = lab.engine(adapter) if engine == "model" else None
+    scope = f"search|{run}|{content_id('search', method, guide and guide.name, adapter, budget, seed, config)}"
+    stage, done = f"searching ({method})", lab.database.journal_items(scope)
+    results: list[Searched] = []
+    lab.progress.start(stage, len(tasks))
+    try:
+        with _environments() as made:
+            for task in tasks:
+                known = done.get(task.id)
+                if known is None:
+                    env = made(task.env)
+                    found = search_task(
+                        env, task, method=method, engine=guide, budget=budget, seed=seed, config=config, run=run
+                    )
+                    results.append(_keep(lab, scope, env, found))
+                else:
+                    results.append(Searched.model_validate(known))
+                lab.progress.advance(stage, 1, f"{sum(result.won is not None for result in results)} won")
+    finally:
+        lab.progress.finish(stage)
+    return results
+
+
+def _keep(lab: Lab, scope: str, env: TextEnv, found: Found) -> Searched:
+    best, successes = found.best, found.successes
+    if found.error is not None:
+        lab.progress.say(f"{found.task.id}: the search ended early. {found.error}")
+    shown = best
+    if best is not None:
+        with suppress(EnvironmentDied):  # then it is kept as it was played
+            shown = refine(best, env)
+    result = Searched(
+        task=found.task.id,
+        won=best.id if best is not None and best.won else None,
+        successes=len(successes),
+        episodes=len(found.episodes),
+        cost=found.cost,
+        error=found.error,
+    )
+    with lab.database.transaction():
+        for episode in found.episodes:
+            lab.database.put_episode(episode)
+        if best is not None and shown is not None:
+            if shown is not best:
+                lab.database.put_episode(shown)
+            lab.memory.remember(reflections_on(best, shown, found.book))
+        lab.database.journal_put(scope, found.task.id, result.model_dump(mode="json"))
+    return result
+
+
+def tree_of(lab: Lab, run: str, task: Task) -> Tree:
+    """The tree of what the episodes of a run tried at a task, whoever played them: `pairs` and `values` read it.
+
+    Refined episodes are in it too: they were played, by replay. Raises ReplayMismatch if two of them contradict each
+    other.
+    """
+    _only_train([task])
+    rows = lab.database.episodes(run=run, task=task.id)
+    return Tree.of(lab.database.load_episodes([row.id for row in rows]))
+
+
+def revise_tasks(
+    lab: Lab,
+    run: str,
+    tasks: Sequence[Task],
+    *,
+    judge: Judge = "tree",
+    adapter: str | None = None,
+    alpha: float = ALPHA,
+    beta: float = BETA,
+    budget: Budget | None = None,
+) -> list[Revision]:
+    """The revisions that the episodes of a run give (Agent-R), each executed again; the budget is that of each task.
+
+    With the judge `actor` the lab's model, with `adapter` on if one is named, finds the first bad steps. Nothing is
+    stored, and the same call gives the same. Raises BadConfig for tasks outside the train fold.
+    """
+    _only_train(tasks)
+    engine: Engine | None = lab.engine(adapter) if judge == "actor" else None
+    found: list[Revision] = []
+    with _environments() as made:
+        for task in tasks:
+            player = Player(made(task.env), task, engine, budget=budget or Budget(), run=run, arm="revision")
+            try:
+                player.tree = tree_of(lab, run, task)
+                for revision in revisions(player, judge=judge, alpha=alpha, beta=beta):
+                    found.append(revision)
+            except OutOfBudget:
+                continue
+            except (EnvironmentDied, ReplayMismatch) as error:
+                lab.progress.say(f"{task.id}: no further revisions. {error}")
+    return found
+
+
+def _only_train(tasks: Sequence[Task]) -> None:
+    held_out = next((task for task in tasks if task.split != "train"), None)
+    if held_out is not None:
+        raise BadConfig(
+            f"{held_out.id} is not of the train fold, so nothing may be learned from it; search train games."
+        )
+
+
+@contextmanager
+def _environments() -> Iterator[Callable[[str], TextEnv]]:
+    """Makes environments, of which only the last is kept open."""
+    from environments import make
+
+    open_: list[TextEnv] = []
+
+    def made(env_id: str) -> TextEnv:
+        if not open_ or open_[0].env_id != env_id:
+            if open_:
+                open_.pop().close()
+            open_.append(make(env_id))
+        return open_[0]
+
+    try:
+        yield made
+    finally:
+        for env in open_:
+            env.close()

@@ -1,0 +1,240 @@
+"""The moves of a search: reset to the task, go where the tree leads, go on from there; every step is counted."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentlab.advice import AdviceBook, AdviceWeights, facts_of
+from agentlab.engines.base import Engine
+from agentlab.play import admissible, blaming
+from agentlab.policy import Policy
+from agentlab.search.budget import Budget, Meter
+from agentlab.search.config import SearchConfig
+from agentlab.search.tree import Node, Tree, take
+from environments import Task, TextEnv
+from memory.records import Episode, Status, Step, content_id
+
+WEIGHTS = AdviceWeights()
+
+
+@dataclass
+class Player:
+    """Who searches a task: the environment, the engine that guides (None: chance does), the tree and the meter.
+
+    `run`, `arm` and `seed` are written into the episodes; together with `config`, the engine and the task they
+    determine them.
+    """
+
+    env: TextEnv
+    task: Task
+    engine: Engine | None = None
+    config: SearchConfig = field(default_factory=SearchConfig)
+    budget: Budget = field(default_factory=Budget)
+    run: str = ""
+    arm: str = "search"
+    seed: int = 0
+    tree: Tree = field(default_factory=Tree)
+    episodes: list[Episode] = field(default_factory=list)
+    walking: Walk | None = None
+
+    def __post_init__(self) -> None:
+        self.meter = Meter(self.budget)
+        self.book = AdviceBook()
+        self.policy = Policy(temperature=self.config.temperature)
+
+    def rng(self, *what: object) -> random.Random:
+        """The random numbers of one purpose. They depend on nothing that happened before."""
+        return random.Random("|".join(str(part) for part in (self.task.id, self.arm, self.seed, *what)))
+
+    def walk(self) -> Walk:
+        """Begin the game anew. Raises OutOfBudget, EnvironmentDied, ReplayMismatch."""
+        return Walk(self)
+
+    def keep(self, walk: Walk) -> Episode:
+        """The episode of a walk, which goes into the tree and the advice book."""
+        episode = walk.episode()
+        self.walking = None
+        self.episodes.append(episode)
+        self.tree.add(episode)
+        for fact in facts_of(episode.steps, lost=episode.status == "lost"):
+            self.book.add(fact)
+        return episode
+
+    def fail(self, cause: str) -> None:
+        """What was walked last errored: it is kept as such, if it had begun, and is no evidence of anything."""
+        walk, self.walking = self.walking, None
+        if walk is not None and walk.steps:
+            self.episodes.append(walk.episode().model_copy(update={"status": "errored", "error": cause}))
+
+    def sample(self, walk: Walk, rng: random.Random) -> str:
+        """An action as the policy draws it: by the engine's log-probabilities and by advice."""
+        scores = walk.scores() or [0.0] * len(walk.commands)
+        return walk.commands[self.policy.choose(scores, walk.bonuses(), 0, rng)]
+
+    def ranked(self, walk: Walk, rng: random.Random) -> list[tuple[str, float]]:
+        """The candidates where `walk` stands with their prior probabilities, the likeliest first, ties in chance's
+        order. At most `candidates` of them, whose probabilities then add up to 1."""
+        commands = walk.commands
+        scores = walk.scores() or [0.0] * len(commands)
+        logits = [score + extra for score, extra in zip(scores, walk.bonuses(), strict=True)]
+        order = sorted(range(len(commands)), key=lambda at: (-logits[at], rng.random()))[: self.config.candidates]
+        weights = softmax([logits[at] for at in order])
+        return [(commands[at], weight) for at, weight in zip(order, weights, strict=True)]
+
+
+class Walk:
+    """One game from its start, step by step, in the environment and in the tree at once.
+
+    Where the tree has been, the environment's answer is compared with what is known (ReplayMismatch if they differ)
+    and the engine's scores are taken from there. A new walk ends the one before: there is one environment.
+    """
+
+    def __init__(self, player: Player) -> None:
+        player.meter.reset()
+        self.player = player
+        self.steps: list[Step] = []
+        self.status: Status | None = None
+        self.within = AdviceBook()
+        self.began = time.perf_counter()
+        player.walking = self
+        with blaming(player.env):
+            self.observation, info = player.env.start(player.task)
+        self.info: dict[str, Any] = dict(info)
+        self.goal: str = self.info["goal"]
+        self.node: Node = player.tree.begin(self.observation, self.info["state"])
+        self.conversation = player.engine.conversation(self.goal) if player.engine is not None else None
+        self._read = 0
+        if self.conversation is not None:
+            self.conversation.observe(self.observation)
+        self._arrive()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the game has ended."""
+        return self.status is not None
+
+    @property
+    def state(self) -> str:
+        return str(self.info["state"])
+
+    @property
+    def commands(self) -> list[str]:
+        return self.node.admissible
+
+    def scores(self) -> list[float] | None:
+        """The engine's log-probabilities of the commands, asked for once in a lifetime of the tree; None without one.
+
+        Raises OutOfBudget.
+        """
+        engine, conversation = self.player.engine, self.conversation
+        if engine is None or conversation is None:
+            return None
+        if self.node.scores is None:
+            tokens = len(conversation.token_ids)
+            self.player.meter.call(tokens - self._read + command_tokens(engine, self.commands))
+            self._read = tokens
+            self.node.scores = engine.score(conversation, self.commands)
+        return self.node.scores
+
+    def bonuses(self) -> list[float]:
+        """What earlier episodes and this one advise on each command, in nats."""
+        if not self.player.config.advice:
+            return [0.0] * len(self.commands)
+        books = (self.player.book, self.within)
+        return [sum(both) for both in zip(*(b.bonuses(self.state, self.commands, WEIGHTS) for b in books), strict=True)]
+
+    def step(self, action: str) -> None:
+        """Do `action`, which is one of the commands. Raises OutOfBudget, EnvironmentDied, ReplayMismatch."""
+        player, node = self.player, self.node
+        player.meter.step()
+        with blaming(player.env):
+            result, reward, terminated, truncated, after = player.env.step(action)
+        step = Step(
+            index=len(self.steps),
+            observation=self.observation,
+            state=self.state,
+            admissible=self.commands,
+            action=action,
+            result=result,
+            next_state=after["state"],
+            reward=float(reward),
+            score=float(after["score"]),
+            logprob=node.scores[self.commands.index(action)] if node.scores else None,
+            scores=node.scores,
+        )
+        player.meter.cost.replayed += action in node.children
+        self.node = take(node, step)
+        self.steps.append(step)
+        self.within.observe(step)
+        self.observation, self.info = result, dict(after)
+        if self.conversation is not None:
+            self.conversation.act(action)
+        if terminated or truncated:
+            self.status = "won" if after["won"] else "lost" if after["lost"] else "truncated"
+            self.node.ended = True
+        else:
+            if self.conversation is not None:
+                self.conversation.observe(result)
+            self._arrive()
+
+    def follow(self, actions: Iterable[str]) -> bool:
+        """Do `actions` until the game ends. False if one is not among the commands when its turn comes."""
+        for action in actions:
+            if self.ended:
+                break
+            if action not in self.commands:
+                return False
+            self.step(action)
+        return True
+
+    def episode(self) -> Episode:
+        """The record of this walk; one whose game goes on is truncated."""
+        player, engine, task = self.player, self.player.engine, self.player.task
+        name = engine.name if engine is not None else "random"
+        adapter = engine.adapter if engine is not None else None
+        trial = len(player.episodes)
+        conversation = self.conversation
+        if conversation is not None:
+            conversation.close()
+        return Episode(
+            id=content_id("ep", player.run, player.arm, name, adapter, player.config, task.id, trial, player.seed),
+            run=player.run,
+            env=task.env,
+            split=task.split,
+            seed=task.seed,
+            trial=trial,
+            arm=player.arm,
+            engine=name,
+            adapter=adapter,
+            temperature=player.config.temperature,
+            rng_seed=player.seed,
+            goal=self.goal,
+            status=self.status or "truncated",
+            score=self.steps[-1].score if self.steps else float(self.info["score"]),
+            steps=self.steps,
+            token_ids=list(conversation.token_ids) if conversation is not None else [],
+            action_spans=list(conversation.action_spans) if conversation is not None else [],
+            seconds=round(time.perf_counter() - self.began, 4),
+        )
+
+    def _arrive(self) -> None:
+        self.node.offers(admissible(self.player.env, self.info))
+
+
+def softmax(logits: Sequence[float]) -> list[float]:
+    """Probabilities in proportion to exp(logit)."""
+    top = max(logits)
+    weights = [math.exp(logit - top) for logit in logits]
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+def command_tokens(engine: Engine, commands: Sequence[str]) -> int:
+    """How many tokens these commands have, where the engine has tokens."""
+    count = getattr(engine, "command_tokens", None)
+    return sum(len(count(command)) for command in commands) if count is not None else 0
