@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agentlab.engines.scripted import ScriptedEngine
+from agentlab.errors import OutOfBudget, ReplayMismatch
+from agentlab.search.pairs import Fork, forks
+from agentlab.search.revision import disliked, dropping, revise, revisions, splices
+from agentlab.search.tree import Tree
+from agentlab.search.walk import Player
+from environments import Task, make
+from memory.records import Episode
+
+Played = Callable[..., Episode]
+Players = Callable[..., Player]
+
+
+def doors(*, step_limit: int = 10) -> tuple[Any, Task, dict[str, str]]:
+    """The toy game, its task, and what opens its rooms: the safe and a wrong door of each."""
+    env = make("toy/doors" if step_limit == 10 else f"toy/doors?step_limit={step_limit}")
+    task = Task(env=env.env_id, split="train", seed=0)
+    _, info = env.start(task)
+
+    def safe() -> str:
+        told = env.step("read note")[0]
+        return f"open {told.removeprefix('The note says: the ').removesuffix(' is safe.')}"
+
+    first = safe()
+    env.step(first)
+    wrong = next(one for one in info["admissible_commands"] if one.startswith("open ") and one != first)
+    return env, task, {"first": first, "second": safe(), "wrong": wrong}
+
+
+def test_a_bad_beginning_is_continued_from_the_present_state_and_wins_in_the_environment(
+    played: Played, player: Players
+) -> None:
+    env, task, door = doors()
+    good = played("read note", door["first"], "read note", door["second"], "take coin", env=env, task=task)
+    bad = played("look", door["wrong"], env=env, task=task)
+    found = player(env, task)
+    found.tree = Tree.of([good, bad])
+    (revision,) = revisions(found)
+    # Looking did nothing, so the state is the one in which the good one opened the door: the note is not read again.
+    assert revision.episode.actions == ["look", door["first"], "read note", door["second"], "take coin"]
+    assert revision.step_weights == [0.0, 1.0, 1.0, 1.0, 1.0]
+    assert (revision.good, revision.bad) == (good.id, bad.id)
+    assert revision.episode.won and revision.episode.id not in (good.id, bad.id)
+    assert revision.episode.steps[0].result == bad.steps[0].result
+    assert found.episodes == [] and good.id in {e.id for e in found.tree.episodes}  # nothing is kept as a success
+
+
+def test_a_splice_that_runs_but_does_not_win_is_dropped(played: Played, player: Players) -> None:
+    env, task, door = doors(step_limit=3)
+    good = played(door["first"], door["second"], "take coin", env=env, task=task)
+    bad = played("look", "look", "look", env=env, task=task)
+    found = player(env, task)
+    found.tree = Tree.of([good, bad])
+    assert list(revisions(found)) == []  # the step that was lost is missing at the end
+    assert found.meter.cost.steps == 3
+
+
+def test_a_splice_that_does_not_run_is_dropped(played: Played, player: Players, corridor: Any) -> None:
+    env = corridor(dark=True)
+    good = played("take lamp", "east", "east", "east", env=env)
+    bad = played("take lamp", "east", "west", "west", env=env)
+    found = player(env)
+    found.tree = Tree.of([good, bad])
+    (fork,) = forks(found.tree)
+    # After step 2 it is back at the start, with the lamp, where the good one was before its second step.
+    revision = revise(found, fork, 2)
+    assert revision is not None and revision.episode.actions == [*bad.actions[:3], "east", "east", "east"]
+    # Where the present state is none of the good one's, its actions from the fork are left: a second lamp is not there.
+    early = Fork(good, played("take lamp", "east", "west", "east", "west", "west", env=env), 0)
+    elsewhere = early.bad.steps[1].model_copy(update={"next_state": "Nowhere."})
+    early.bad.steps[1] = elsewhere
+    assert list(splices(early, 1)) == [good.actions]
+    assert revise(found, early, 1) is None
+
+
+def test_a_game_that_the_bad_step_ended_is_not_continued(played: Played, player: Players) -> None:
+    found = player()
+    assert revise(found, Fork(played("east", "east", "east"), played("west"), 0), 0) is None
+    assert found.meter.cost.steps == 0
+
+
+def test_an_environment_that_answers_otherwise_than_recorded_is_found_out(
+    played: Played, player: Players, corridor: Any
+) -> None:
+    env = corridor()
+    found = player(env)
+    found.tree = Tree.of([played("east", "east", "east"), played("east", "west", "east", "west", "west")])
+    env.fault = lambda start, said: f"{said} A bird sings."
+    with pytest.raises(ReplayMismatch, match="A replay differs after"):
+        list(revisions(found))
+
+
+def test_executing_again_is_paid_for(played: Played, player: Players) -> None:
+    found = player(steps=4)
+    found.tree = Tree.of([played("east", "east", "east"), played("east", "west", "east", "west", "west")])
+    with pytest.raises(OutOfBudget):
+        list(revisions(found))
+    assert found.meter.cost.steps == 4
+
+
+def test_the_tree_judges_by_the_best_end_that_a_step_leaves(played: Played) -> None:
+    won, recovered = played("east", "east", "east"), played("east", "west", "east", "east", "east")
+    bad = played("east", "west", "west")
+    tree = Tree.of([won, bad])
+    assert dropping(tree, bad, 1) == 1
+    tree.add(recovered)
+    assert dropping(tree, bad, 1) == 2  # after the first step back a win is known
+    assert dropping(tree, won, 0) is None
+
+
+def test_the_actor_judges_by_its_recorded_log_probabilities(played: Played, player: Players) -> None:
+    episode = played("east", "west", "west")
+    assert [step.admissible for step in episode.steps[:2]] == [["east", "take lamp", "west"], ["east", "west"]]
+    for step, scores in zip(episode.steps, ([-9.0, -1.0, -9.0], [-0.5, -1.4], [-0.2, -1.9, -3.0]), strict=True):
+        step.scores = scores
+    # Step 0 is 8 nats behind, but shared; step 1 less than one nat; step 2 is 2.8 behind.
+    assert disliked(player(), episode, 1) == 2
+    assert disliked(player(), episode, 0) == 0
+    assert disliked(player(), episode, 1, margin=3.0) is None
+
+
+def test_where_chance_played_the_actor_is_asked_now(
+    played: Played, player: Players, note_reader: ScriptedEngine
+) -> None:
+    env, task, door = doors()
+    bad = played("read note", "look", door["wrong"], env=env, task=task)
+    found = player(env, task, engine=note_reader)
+    assert disliked(found, bad, 0) == 1  # it would open the door that it has just read of
+    assert found.meter.cost.calls == 2
+    assert disliked(player(env, task), bad, 0) is None  # chance has no opinion
+
+
+def test_each_bad_beginning_is_revised_once(played: Played, player: Players) -> None:
+    found = player()
+    ends = (("east", "west"), ("take lamp", "west"))
+    bads = [played("east", "west", *end, "west") for end in (*ends, ("west",))]
+    found.tree = Tree.of([played("east", "east", "east"), *bads])
+    lines = [revision.episode.actions for revision in revisions(found)]
+    assert lines == [["east", "west", "east", "east", "east"]]
