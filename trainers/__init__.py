@@ -11,24 +11,36 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainers.adapters import AdapterRecord, AdapterRegistry
     from trainers.canary import Canary
+    from trainers.controller import AlphaSchedule, Balancer, EarlyStop
     from trainers.errors import TrainersError
     from trainers.examples import Example, drop_oldest, from_episode
     from trainers.gate import GateConfig, GateResult, decide
     from trainers.job import Job, JobConfig, JobResult, Lineage, Report
+    from trainers.monitors import MonitorConfig, Monitors, observe
     from trainers.selection import Selected, Selection, SelectionConfig, select, survey
+    from trainers.selectors import Context, Selector
     from trainers.statistics import Paired, mcnemar, paired, wilson
     from trainers.weights import BaseRef, fingerprint, reference
 
 __all__ = [
     # Which episodes, and how they become examples
+    "Context",
     "Example",
     "Selected",
     "Selection",
     "SelectionConfig",
+    "Selector",
     "drop_oldest",
     "from_episode",
     "select",
     "survey",
+    # What steers the rounds, and what to watch over them
+    "AlphaSchedule",
+    "Balancer",
+    "EarlyStop",
+    "MonitorConfig",
+    "Monitors",
+    "observe",
     # Training jobs: see trainers.job for create and run
     "BaseRef",
     "Canary",
@@ -57,11 +69,14 @@ __all__ = [
 _HOMES = {
     "trainers.adapters": ("AdapterRecord", "AdapterRegistry"),
     "trainers.canary": ("Canary",),
+    "trainers.controller": ("AlphaSchedule", "Balancer", "EarlyStop"),
     "trainers.errors": ("TrainersError",),
     "trainers.examples": ("Example", "drop_oldest", "from_episode"),
     "trainers.gate": ("GateConfig", "GateResult", "decide"),
     "trainers.job": ("Job", "JobConfig", "JobResult", "Lineage", "Report"),
+    "trainers.monitors": ("MonitorConfig", "Monitors", "observe"),
     "trainers.selection": ("Selected", "Selection", "SelectionConfig", "select", "survey"),
+    "trainers.selectors": ("Context", "Selector"),
     "trainers.statistics": ("Paired", "mcnemar", "paired", "wilson"),
     "trainers.weights": ("BaseRef", "fingerprint", "reference"),
 }

@@ -14,6 +14,14 @@ class BadExample(TrainersError):
     """An episode that cannot become a training example."""
 
 
+class CannotSelect(TrainersError):
+    """A selector that lacks what it needs, or was given what does not fit the episodes."""
+
+
+class BadTexts(TrainersError):
+    """A file of general texts that cannot be read."""
+
+
 class NothingToTrain(TrainersError):
     """A job without a single token that carries loss."""
 

@@ -1,22 +1,61 @@
 """Which episodes are trained on, and with what weight.
 
-In the manner of ReST-EM (Singh et al. 2023, §3): a binary filter on success, a cap on solutions of one task, all data
-accumulated over the rounds, training restarted from the base each time. Among successes the lowest trial is preferred:
-a game won late was often won by elimination, which teaches the wrong thing. Ties are broken at random by seed, not by
-length, since the shortest successes are those of the easiest tasks.
+First what may never be trained on is left out, whatever the others are. Then come the selectors of the settings, in
+their order; without any, duplicates and caps, in the manner of ReST-EM (Singh et al. 2023, §3): a binary filter on
+success, a cap on solutions of one task, all data accumulated over the rounds, training restarted from the base each
+time. Among successes the lowest trial is preferred: a game won late was often won by elimination, which teaches the
+wrong thing. Ties are broken at random by seed, not by length, since the shortest successes are those of the easiest
+tasks.
 """
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from memory.records import Episode
+from trainers.selectors import (
+    Cap,
+    Context,
+    Dedupe,
+    Diversity,
+    Importance,
+    Rehearsal,
+    Selected,
+    Selection,
+    Selector,
+    Shortest,
+    Spread,
+    StepValues,
+    Threshold,
+    Uncertainty,
+    Votes,
+    Won,
+    chain,
+)
+from trainers.selectors.base import Start, start_of
+from trainers.selectors.caps import admit
 
-Start = tuple[str, str]
+AnySelector = Annotated[
+    Cap
+    | Dedupe
+    | Diversity
+    | Importance
+    | Rehearsal
+    | Shortest
+    | Spread
+    | StepValues
+    | Threshold
+    | Uncertainty
+    | Votes
+    | Won,
+    Field(discriminator="kind"),
+]
 
 
 class SelectionConfig(BaseModel):
@@ -26,7 +65,10 @@ class SelectionConfig(BaseModel):
     cap_per_env: at most this many episodes of one environment; None for all.
     max_trial: episodes won later than in this trial are left out; None for all.
     hindsight: take episodes that were relabelled in hindsight (`Episode.relabelled_from`), after those that were won.
-    balance: weigh episodes so that every environment has the same total weight; otherwise every episode weighs 1.
+    only_won: leave out what was not won; off where a selector decides that, such as `threshold` or `votes`.
+    selectors: the steps after that, in their order; they take the place of duplicates and caps, which they can name
+        themselves (`dedupe`, `cap`). For example `[{kind = "threshold", at = [0.3, 0.6, 0.9]}, {kind = "dedupe"}]`.
+    balance: at the end, weigh episodes so that every environment has the same total weight.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,28 +77,17 @@ class SelectionConfig(BaseModel):
     cap_per_env: int | None = Field(30, ge=1)
     max_trial: int | None = Field(None, ge=0)
     hindsight: bool = False
+    only_won: bool = True
+    selectors: list[AnySelector] | None = None
     balance: bool = False
 
-
-class Selected(BaseModel):
-    """An episode to train on, and the weight of its actions in the loss."""
-
-    model_config = ConfigDict(frozen=True)
-
-    episode: Episode
-    weight: float = 1.0
-
-
-class Selection(BaseModel):
-    """What was selected, and how many episodes were left out for which reason."""
-
-    selected: list[Selected]
-    left_out: dict[str, int]
-
-
-def start_of(episode: Episode) -> Start:
-    """How a game begins: `(goal, first observation)`. Two tasks that begin alike may be the same game."""
-    return episode.goal.strip(), episode.steps[0].observation.strip() if episode.steps else ""
+    @model_validator(mode="after")
+    def _capped_in_one_place(self) -> SelectionConfig:
+        fields = type(self).model_fields
+        changed = [name for name in ("cap_per_task", "cap_per_env") if getattr(self, name) != fields[name].default]
+        if self.selectors is not None and changed:
+            raise ValueError(f"{' and '.join(changed)} cannot stand beside selectors; add one of kind 'cap' to them")
+        return self
 
 
 def select(
@@ -67,63 +98,72 @@ def select(
 
 
 def survey(
-    episodes: Iterable[Episode], config: SelectionConfig, seed: int, *, held_out: Iterable[Start] = ()
+    episodes: Iterable[Episode | Selected],
+    config: SelectionConfig,
+    seed: int,
+    *,
+    held_out: Iterable[Start] = (),
+    context: Context | None = None,
 ) -> Selection:
     """Choose the episodes to train on.
 
-    Only won episodes of the train fold with at least one action are taken; of an episode and its minimised form only
-    the latter; of episodes with the same start and actions only one; none that begins like a game in `held_out` (small
-    games can coincide across folds). The result depends on the set of episodes, the settings and the seed, and not on
-    the order in which the episodes come.
-    """
-    left_out: Counter[str] = Counter()
-    pool = {episode.id: episode for episode in episodes}
-    replaced = {episode.minimised_from for episode in pool.values()}
-    forbidden = {(goal.strip(), observation.strip()) for goal, observation in held_out}
+    Only episodes of the train fold with at least one action are taken, and unless the settings say otherwise only won
+    ones; of an episode and its minimised form only the latter; none that begins like a game in `held_out` (small games
+    can coincide across folds); then the selectors decide. An episode may come with weights, as `Selected`. `context` is
+    what selectors know of the round; its seed is `seed`. The result depends on the set of episodes, the settings and
+    the seed, and not on the order in which the episodes come.
 
+    Raises CannotSelect if a selector needs what the context does not hold.
+    """
+    given = (item if isinstance(item, Selected) else Selected(episode=item) for item in episodes)
+    pool = {item.episode.id: item for item in given}
+    context = replace(context or Context(), seed=seed)
+    replaced = {item.episode.minimised_from for item in pool.values()}
+    forbidden = {(goal.strip(), observation.strip()) for goal, observation in held_out}
+    anchors = [episode for episode in context.anchors if not _refusal(episode, config, set(), forbidden)]
+    context = replace(context, anchors=anchors)
+
+    left_out: Counter[str] = Counter()
     candidates = []
-    for episode in sorted(
-        pool.values(), key=lambda e: (e.env, e.relabelled_from is not None, e.trial, _draw(seed, e.id), e.id)
-    ):
-        reason = _refusal(episode, config, replaced, forbidden)
+    for item in pool.values():
+        reason = _refusal(item.episode, config, replaced, forbidden)
         if reason:
             left_out[reason] += 1
         else:
-            candidates.append(episode)
+            candidates.append(item)
 
-    chosen: list[Episode] = []
-    seen: set[tuple[str, Start, tuple[str, ...]]] = set()
-    per_task: Counter[str] = Counter()
-    per_env: Counter[str] = Counter()
-    for episode in candidates:
-        identity = (episode.env, start_of(episode), tuple(episode.actions))
-        if identity in seen:
-            left_out["duplicate"] += 1
-        elif per_task[episode.task_id] >= config.cap_per_task:
-            left_out["task is full"] += 1
-        elif config.cap_per_env is not None and per_env[episode.env] >= config.cap_per_env:
-            left_out["environment is full"] += 1
-        else:
-            seen.add(identity)
-            per_task[episode.task_id] += 1
-            per_env[episode.env] += 1
-            chosen.append(episode)
+    selectors: Sequence[Selector] = [_usual(config)] if config.selectors is None else config.selectors
+    chosen = chain(candidates, selectors, context)
+    left_out.update(chosen.left_out)
+    selected = _balanced(chosen.selected) if config.balance else chosen.selected
+    return chosen.model_copy(update={"selected": selected, "left_out": dict(sorted(left_out.items()))})
 
-    def weight(episode: Episode) -> float:
-        return len(chosen) / (len(per_env) * per_env[episode.env]) if config.balance else 1.0
 
-    return Selection(
-        selected=[Selected(episode=episode, weight=weight(episode)) for episode in chosen],
-        left_out=dict(sorted(left_out.items())),
-    )
+def _usual(config: SelectionConfig) -> Selector:
+    def step(pool: Sequence[Selected], context: Context) -> Selection:
+        return admit(pool, context, per_task=config.cap_per_task, per_env=config.cap_per_env)
+
+    return step
+
+
+def _balanced(selected: list[Selected]) -> list[Selected]:
+    """The same total weight for each environment, and the same as before for all together."""
+    weights: dict[str, list[float]] = {}
+    for item in selected:
+        weights.setdefault(item.episode.env, []).append(item.weight)
+    totals = {env: math.fsum(parts) for env, parts in weights.items()}
+    share = math.fsum(totals.values()) / max(len(totals), 1)
+    return [item.times(share / totals[item.episode.env]) if totals[item.episode.env] else item for item in selected]
 
 
 def _refusal(episode: Episode, config: SelectionConfig, replaced: set[str | None], forbidden: set[Start]) -> str | None:
     """Why this episode is not trained on, whatever the others are; None if it may be."""
     if episode.split != "train":
         return "not of the train fold"
-    if not episode.won:
-        return "errored" if episode.status == "errored" else "not won"
+    if episode.status == "errored":
+        return "errored"
+    if config.only_won and not episode.won:
+        return "not won"
     if not episode.steps:
         return "no actions"
     if episode.relabelled_from is not None and not config.hindsight:
@@ -143,8 +183,3 @@ def _begins_like(episode: Episode, forbidden: set[Start]) -> bool:
     if episode.relabelled_from is None:
         return (goal, observation) in forbidden
     return any(observation == held_out for _, held_out in forbidden)
-
-
-def _draw(seed: int, episode_id: str) -> str:
-    """A random number that belongs to an episode and a seed, whatever else is in the pool."""
-    return hashlib.sha256(f"{seed}:{episode_id}".encode()).hexdigest()

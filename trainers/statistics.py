@@ -16,11 +16,13 @@ from pydantic import BaseModel, ConfigDict
 Key = TypeVar("Key", bound=Hashable)
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """The score interval of a success rate (Wilson 1927): `(low, high)` in [0, 1].
 
     Unlike the plain normal interval it stays inside [0, 1] and is honest for few trials and rates near 0 or 1.
-    No trials give (0, 1). Raises ValueError if `successes` is not in 0..n or `confidence` not in (0, 1).
+    No trials give (0, 1). A sum of `n` values between 0 and 1 may stand for the successes; such values vary less than
+    trials do, so the interval is then wide enough. Raises ValueError if `successes` is not in 0..n or `confidence` not
+    in (0, 1).
     """
     if not 0 <= successes <= n:
         raise ValueError(f"successes must lie in 0..n; got {successes} of {n}; count each trial once")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import tomllib
 from collections.abc import Callable
 
 import pytest
+from pydantic import ValidationError
 
 from memory.records import Episode
+from trainers.errors import CannotSelect
 from trainers.selection import SelectionConfig, select, start_of, survey
+from trainers.selectors import Context, Selected
 
 MakeEpisode = Callable[..., Episode]
 
@@ -132,3 +136,90 @@ def test_every_environment_can_be_given_the_same_weight(make_episode: MakeEpisod
 def test_a_start_is_the_goal_and_the_first_observation(make_episode: MakeEpisode) -> None:
     assert start_of(make_episode(goal=" Win. ", start="A hut.\n")) == ("Win.", "A hut.")
     assert start_of(make_episode(actions=())) == ("Find the coin.", "")
+
+
+COMPOSED = """
+only_won = false
+selectors = [
+  { kind = "threshold", at = [0.3, 0.6] },
+  { kind = "votes", by = "actions", min_share = 0.0, min_voters = 1 },
+  { kind = "dedupe" },
+  { kind = "cap", per_task = 1 },
+  { kind = "rehearsal", new = 0.5, replay = 0.25, general = 0.0, anchor = 0.25 },
+]
+"""
+
+
+def test_a_selection_is_composed_of_named_steps(make_episode: MakeEpisode) -> None:
+    config = SelectionConfig.model_validate(tomllib.loads(COMPOSED))
+    assert SelectionConfig.model_validate_json(config.model_dump_json()) == config
+    episodes = [
+        make_episode("a1", actions=("a",)),
+        make_episode("a2", actions=("a",)),
+        make_episode("b", actions=("b",), status="lost", score=0.5),
+        make_episode("low", actions=("c",), status="lost", score=0.1),
+        make_episode("errored", status="errored"),
+        make_episode("other", seed=1, start="Other.", status="truncated", score=0.4),
+    ]
+    result = survey(episodes, config, 0)
+    weights = {item.episode.id: item.weight for item in result.selected}
+    assert weights.pop("other") == 1.0 and list(weights.values()) == [pytest.approx(2 / 3)]
+    assert result.left_out == {"score below the threshold": 1, "outvoted": 1, "duplicate": 1, "errored": 1}
+    assert result.short_of == {"replay": 1, "anchor": 1}
+    assert {item.episode.id for item in survey(episodes, config, 0, context=Context(improve=1)).selected} <= {
+        "a1",
+        "a2",
+    }
+
+
+def test_selectors_take_the_place_of_caps_and_duplicates(make_episode: MakeEpisode) -> None:
+    episodes = [make_episode(f"e{n}") for n in range(4)]
+    assert len(ids(episodes, SelectionConfig(selectors=[]))) == 4
+    with pytest.raises(ValidationError, match="cap_per_task cannot stand beside selectors"):
+        SelectionConfig(cap_per_task=3, selectors=[])
+    with pytest.raises(ValidationError, match="'unknown'"):
+        SelectionConfig.model_validate({"selectors": [{"kind": "unknown"}]})
+
+
+def test_what_was_not_won_is_trained_on_only_where_that_is_asked_for(make_episode: MakeEpisode) -> None:
+    episodes = [make_episode("won"), make_episode("lost", status="lost", start="Other.")]
+    assert ids(episodes, SelectionConfig(selectors=[])) == ["won"]
+    assert set(ids(episodes, SelectionConfig(selectors=[], only_won=False))) == {"won", "lost"}
+
+
+def test_weights_that_an_episode_comes_with_reach_the_end(make_episode: MakeEpisode) -> None:
+    spliced = Selected(episode=make_episode("spliced"), weight=0.5, step_weights=[0.0, 1.0])
+    plain = make_episode("plain", env="other")
+    assert survey([spliced, plain], SelectionConfig(), 0).selected[1] == spliced
+    chosen = survey([spliced, plain], SelectionConfig(balance=True), 0).selected
+    assert {item.episode.id: item.weight for item in chosen} == {"spliced": 0.75, "plain": 0.75}
+
+
+def test_anchors_are_held_to_the_same_rules_as_all_episodes(make_episode: MakeEpisode) -> None:
+    config = SelectionConfig.model_validate(
+        {"selectors": [{"kind": "rehearsal", "new": 0.5, "replay": 0.0, "general": 0.0, "anchor": 0.5}]}
+    )
+    anchors = [make_episode("known", start="A cellar."), make_episode("dev", split="dev"), make_episode("fine")]
+    news = [make_episode(f"n{n}", actions=(f"{n}",)) for n in range(3)]
+    result = survey(news, config, 0, held_out=[("Find the coin.", "A cellar.")], context=Context(anchors=anchors))
+    assert {item.episode.id for item in result.selected} == {"n0", "n1", "n2", "fine"}
+    assert result.short_of == {"anchor": 2}
+
+
+def test_the_seed_of_a_selection_is_the_one_that_was_given(make_episode: MakeEpisode) -> None:
+    episodes = [make_episode(f"e{n}", actions=(f"go {n}",)) for n in range(12)]
+    config = SelectionConfig(cap_per_task=3)
+    assert survey(episodes, config, 1, context=Context(seed=5)) == survey(episodes, config, 1)
+
+
+def test_a_selector_that_lacks_its_scores_stops_the_selection(make_episode: MakeEpisode) -> None:
+    config = SelectionConfig.model_validate({"selectors": [{"kind": "importance"}]})
+    with pytest.raises(CannotSelect, match=r"'importance' needs `Context\.loss`"):
+        survey([make_episode()], config, 0)
+
+
+def test_as_many_step_weights_as_steps_are_needed(make_episode: MakeEpisode) -> None:
+    with pytest.raises(ValidationError, match="2 steps need as many step weights"):
+        Selected(episode=make_episode(), step_weights=[1.0])
+    with pytest.raises(ValidationError, match="none below 0"):
+        Selected(episode=make_episode(), step_weights=[1.0, -1.0])
