@@ -43,6 +43,11 @@ class Example(BaseModel):
         return len(self.token_ids)
 
     @property
+    def taught(self) -> Example:
+        """What is to become more likely: this example."""
+        return self
+
+    @property
     def spans(self) -> list[tuple[int, int]]:
         """The half-open ranges of tokens that carry loss."""
         marked = [index for index, weight in enumerate(self.weights) if weight]
@@ -72,34 +77,68 @@ def from_episode(
     *,
     with_hints: bool = False,
     weight: float = 1.0,
+    step_weights: Sequence[float] | None = None,
     max_tokens: int = 1024,
 ) -> Example:
     """The example that teaches the actions of `episode`.
 
     `tokenize` maps a piece of text to token ids without special tokens. `with_hints` keeps the memory block that stood
     in the prompt; without it the same actions are taught for the bare prompt. Every token that the agent chose gets
-    `weight`, all others 0. A sequence longer than `max_tokens` loses its oldest turns, at turn borders; the head stays.
+    `weight`, times the weight of its step where `step_weights` gives one for each step; all others get 0. A sequence
+    longer than `max_tokens` loses its oldest turns, at turn borders; the head stays.
 
-    Raises BadExample if the episode has no action, or its last turn alone does not fit.
+    Raises BadExample if the episode has no action, its last turn alone does not fit, or weights and steps do not match.
+    """
+    head, turns = cut(episode, tokenize, with_hints=with_hints)
+    dropped = drop_oldest([len(ids) for ids, _ in turns], len(head), max_tokens)
+    of_steps = [1.0] * len(turns) if step_weights is None else step_weights
+    if len(of_steps) != len(turns):
+        raise BadExample(
+            f"episode {episode.id} has {len(turns)} steps and {len(of_steps)} step weights; each step needs one; "
+            "give a weight a step, 0 for no loss"
+        )
+    return join(
+        episode, head, turns[dropped:], [weight * of_step for of_step in of_steps[dropped:]], max_tokens=max_tokens
+    )
+
+
+Turn = tuple[list[int], list[bool]]
+"""The tokens of one observation and the action after it, and for each whether the agent chose it."""
+
+
+def cut(episode: Episode, tokenize: Tokenize, *, with_hints: bool = False) -> tuple[list[int], list[Turn]]:
+    """The tokens of an episode's head, and its turns: one a step, each ending with what the agent chose.
+
+    Raises BadExample if the episode has no steps.
     """
     if not episode.steps:
         raise BadExample(f"episode {episode.id} has no steps; there is nothing to learn from it; leave it out")
-    head, turns = _played(episode, tokenize, with_hints) or _rendered(episode, tokenize, with_hints)
-    dropped = drop_oldest([len(ids) for ids, _ in turns], len(head), max_tokens)
+    return _played(episode, tokenize, with_hints) or _rendered(episode, tokenize, with_hints)
+
+
+def join(
+    episode: Episode, head: Sequence[int], turns: Sequence[Turn], weights: Sequence[float], *, max_tokens: int
+) -> Example:
+    """The example made of `head` and `turns`, in which the chosen tokens of turn i weigh `weights[i]`.
+
+    Raises BadExample if it is longer than `max_tokens`.
+    """
     token_ids = list(head)
-    weights = [0.0] * len(head)
-    for ids, chosen in turns[dropped:]:
+    marked = [0.0] * len(token_ids)
+    for (ids, chosen), weight in zip(turns, weights, strict=True):
         token_ids += ids
-        weights += [weight if mark else 0.0 for mark in chosen]
+        marked += [weight if mark else 0.0 for mark in chosen]
     if len(token_ids) > max_tokens:
         raise BadExample(
             f"the last turn of episode {episode.id} needs {len(token_ids)} tokens with its task; the limit is "
             f"{max_tokens}; raise max_tokens or leave the episode out"
         )
-    return Example(token_ids=token_ids, weights=weights, episode=episode.id, task=episode.task_id)
+    return Example(token_ids=token_ids, weights=marked, episode=episode.id, task=episode.task_id)
 
 
-Turn = tuple[list[int], list[bool]]
+def command_tokens(command: str, tokenize: Tokenize) -> list[int]:
+    """The tokens of a command as an action: its words, then its line end as a segment of its own."""
+    return [*tokenize(rendering.action(command)), *tokenize(rendering.LINE_END)]
 
 
 def _played(episode: Episode, tokenize: Tokenize, with_hints: bool) -> tuple[list[int], list[Turn]] | None:

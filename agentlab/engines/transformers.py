@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from agentlab.engines.base import Conversation
-from agentlab.engines.tree import TokenTree
 from agentlab.errors import UnsupportedModel
 from memory import rendering
+from trainers.tree import TokenTree
 
 
 def best_dtype(device: str) -> torch.dtype:

@@ -12,7 +12,6 @@ from transformers import GraniteConfig, GraniteForCausalLM
 
 from agentlab.engines.base import Engine
 from agentlab.engines.transformers import CachedConversation, TransformersEngine, best_dtype
-from agentlab.engines.tree import TokenTree
 from agentlab.errors import UnsupportedModel
 from memory import rendering
 from memory.records import Episode, Step
@@ -20,6 +19,7 @@ from trainers import canary as canaries
 from trainers.canary import Canary
 from trainers.errors import BadAdapter, CanaryFailed
 from trainers.examples import from_episode
+from trainers.tree import TokenTree
 
 COMMANDS = ["look", "open black door", "open blue door", "open blue", "read note", "take coin", "jump ✓"]
 

@@ -97,6 +97,24 @@ def test_an_episode_without_steps_teaches_nothing(make_episode: MakeEpisode) -> 
         from_episode(make_episode(actions=()), letters)
 
 
+@pytest.mark.parametrize("with_tokens", [True, False])
+def test_every_step_can_weigh_its_own_and_keeps_its_weight_when_older_ones_are_dropped(
+    make_episode: MakeEpisode, with_tokens: bool
+) -> None:
+    episode = make_episode(actions=("north", "east", "take coin"))
+    episode = play(episode) if with_tokens else episode
+    whole = from_episode(episode, letters, weight=0.5, step_weights=[0, 1, 2])
+    assert [whole.weights[start] for start, _ in whole.spans] == [0.5, 1.0]
+    assert [end - start for start, end in whole.spans] == [len(" east\n"), len(" take coin\n")]
+    shorter = from_episode(episode, letters, step_weights=[3, 1, 2], max_tokens=len(whole) - 1)
+    assert [shorter.weights[start] for start, _ in shorter.spans] == [1.0, 2.0]
+
+
+def test_step_weights_that_are_not_one_a_step_are_refused(make_episode: MakeEpisode) -> None:
+    with pytest.raises(BadExample, match="has 2 steps and 3 step weights"):
+        from_episode(make_episode(), letters, step_weights=[1.0, 1.0, 1.0])
+
+
 @pytest.mark.parametrize(
     ("turns", "head", "limit", "dropped"),
     [([5, 5, 5], 10, 25, 0), ([5, 5, 5], 10, 24, 1), ([5, 5, 5], 10, 20, 1), ([5, 5, 50], 10, 20, 2), ([], 10, 5, 0)],

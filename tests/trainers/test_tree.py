@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentlab.engines.tree import TokenTree
+from trainers.tree import TokenTree
 
 TOKENS = st.lists(st.integers(0, 6), min_size=1, max_size=5)
 CANDIDATES = st.lists(TOKENS, min_size=1, max_size=12)
@@ -60,3 +60,12 @@ def test_single_tokens_need_no_node_at_all() -> None:
     assert len(tree) == 0
     assert tree.visible().shape == (0, 0)
     assert tree.sums(torch.tensor([[0.0, -1.0, -2.0]])) == [-1.0, -2.0, -1.0]
+
+
+def test_sequences_grow_out_of_one_that_is_there_and_share_what_it_goes_on_with() -> None:
+    tree = TokenTree()
+    trunk = tree.follow([1, 2, 3])
+    tree.add([2, 3, 4], after=trunk[0])
+    tree.add([2, 9, 9], after=trunk[0])
+    assert (tree.tokens, tree.parents, tree.depths) == ([1, 2, 3, 9], [-1, 0, 1, 1], [0, 1, 2, 2])
+    assert tree.edges == [[(0, 2), (1, 3), (2, 4)], [(0, 2), (1, 9), (3, 9)]]
