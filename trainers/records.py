@@ -1,0 +1,186 @@
+"""What a job is made of: one kind of record for each objective, a record a line of its examples.jsonl.
+
+Supervised fine-tuning takes an `Example` as it is; the other objectives hold examples and say what about them is to be
+learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from trainers.errors import BadExample, NothingToTrain
+from trainers.examples import Example
+
+ObjectiveName = Literal["sft", "minor_sft", "soft_distill", "dpo", "step_dpo", "kto"]
+
+
+class Pair(BaseModel):
+    """Two sequences, of which the first is to become more likely than the second (DPO, step-level DPO).
+
+    What both begin with goes through the model once. Tokens whose weight is not 0 are compared; `weight` is that of
+    the whole pair in the loss.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    better: Example
+    worse: Example
+    weight: float = Field(1.0, gt=0.0)
+
+    @model_validator(mode="after")
+    def _two_choices(self) -> Pair:
+        if not self.better.spans or not self.worse.spans:
+            raise ValueError("both sides of a pair need tokens that were chosen")
+        if self.better.token_ids == self.worse.token_ids:
+            raise ValueError("both sides of a pair are the same; there is nothing to prefer")
+        return self
+
+    def __len__(self) -> int:
+        return len(self.better) + len(self.worse) - self.shared
+
+    @property
+    def shared(self) -> int:
+        """How many tokens both sides begin with."""
+        both = zip(self.better.token_ids, self.worse.token_ids, strict=False)
+        return sum(1 for _ in takewhile(lambda tokens: tokens[0] == tokens[1], both))
+
+    @property
+    def taught(self) -> Example:
+        """What is to become more likely: the better side."""
+        return self.better
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """The half-open ranges that are compared: those of the better side, then those of the worse one."""
+        return [*self.better.spans, *self.worse.spans]
+
+
+class Judged(BaseModel):
+    """One sequence whose chosen tokens are desirable or not (KTO), and its weight in the loss."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    example: Example
+    desirable: bool
+    weight: float = Field(1.0, gt=0.0)
+
+    def __len__(self) -> int:
+        return len(self.example)
+
+    @property
+    def taught(self) -> Example | None:
+        """What is to become more likely: a desirable example."""
+        return self.example if self.desirable else None
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """The half-open ranges of chosen tokens."""
+        return self.example.spans
+
+
+class Choice(BaseModel):
+    """What a teacher thinks of the candidates at one place.
+
+    The tokens of every candidate would begin at index `at` of the sequence; `probabilities` add up to 1.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    at: int = Field(ge=1)
+    candidates: list[list[int]] = Field(min_length=1)
+    probabilities: list[float]
+
+    @model_validator(mode="after")
+    def _a_distribution(self) -> Choice:
+        if not all(self.candidates):
+            raise ValueError("every candidate needs a token")
+        if len(self.probabilities) != len(self.candidates):
+            raise ValueError(f"{len(self.candidates)} candidates and {len(self.probabilities)} probabilities")
+        if min(self.probabilities) < 0 or abs(sum(self.probabilities) - 1) > 1e-4:
+            raise ValueError("probabilities must not be negative and must add up to 1")
+        return self
+
+
+class Distilled(BaseModel):
+    """One sequence as a student without memory sees it, and what a teacher with memory thought at its choices.
+
+    The weight of a choice is that of the token at its place in `example`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    example: Example
+    choices: list[Choice] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _choices_at_actions(self) -> Distilled:
+        weights = self.example.weights
+        if not all(choice.at < len(weights) for choice in self.choices):
+            raise ValueError(f"a choice lies behind the end of the {len(weights)} tokens")
+        if not any(weights[choice.at] for choice in self.choices):
+            raise ValueError("no choice lies where a token carries loss")
+        return self
+
+    def __len__(self) -> int:
+        # At most: candidates that begin alike share tokens.
+        return len(self.example) + sum(len(ids) - 1 for choice in self.choices for ids in choice.candidates)
+
+    @property
+    def taught(self) -> Example:
+        """What is to become more likely: the actions that the teacher took."""
+        return self.example
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """The half-open ranges of chosen tokens."""
+        return self.example.spans
+
+
+Record = Example | Pair | Judged | Distilled
+
+RECORDS: dict[ObjectiveName, type[Record]] = {
+    "sft": Example,
+    "minor_sft": Example,
+    "soft_distill": Distilled,
+    "dpo": Pair,
+    "step_dpo": Pair,
+    "kto": Judged,
+}
+
+
+def check(objective: ObjectiveName, records: Sequence[Record]) -> None:
+    """Refuse what `objective` cannot learn from.
+
+    Raises NothingToTrain if no token carries loss, BadExample if a record is not of the objective's kind.
+    """
+    useful = [record for record in records if record.spans]
+    if not useful:
+        raise NothingToTrain(
+            f"no token of the {len(records)} examples carries loss; there is nothing to learn; "
+            "collect won episodes first"
+        )
+    kind = RECORDS[objective]
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, kind):
+            raise BadExample(
+                f"example {number} is of the kind {type(record).__name__}; the objective {objective} learns from "
+                f"{kind.__name__}; make such records or choose another objective"
+            )
+        if objective == "step_dpo" and isinstance(record, Pair) and len(record.spans) != 2:
+            raise BadExample(
+                f"pair {number} compares more than one step a side; step_dpo compares single ones; "
+                "cut it to one step, or choose dpo"
+            )
+    if objective == "kto":
+        if not any(record.taught for record in useful):
+            raise NothingToTrain(
+                f"none of the {len(useful)} examples is desirable; a model that only unlearns breaks; add successes"
+            )
+        if len(useful) < 2:
+            raise NothingToTrain(
+                "kto compares an answer with those to other prompts; one example has no other; add examples"
+            )
