@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from trainers.adapters import AdapterRecord, AdapterRegistry
     from trainers.canary import Canary
     from trainers.controller import AlphaSchedule, Balancer, EarlyStop
+    from trainers.distillation import from_teacher
     from trainers.errors import TrainersError
     from trainers.examples import Example, drop_oldest, from_episode
     from trainers.gate import GateConfig, GateResult, decide
     from trainers.job import Job, JobConfig, JobResult, Lineage, Report
     from trainers.monitors import MonitorConfig, Monitors, observe
+    from trainers.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
+    from trainers.records import Choice, Distilled, Judged, Pair, Record
     from trainers.selection import Selected, Selection, SelectionConfig, select, survey
     from trainers.selectors import Context, Selector
     from trainers.statistics import Paired, mcnemar, paired, wilson
@@ -25,13 +28,24 @@ if TYPE_CHECKING:
 __all__ = [
     # Which episodes, and how they become examples
     "Context",
+    "Choice",
+    "Distilled",
     "Example",
+    "Judged",
+    "Pair",
+    "Preference",
+    "Record",
     "Selected",
     "Selection",
     "SelectionConfig",
     "Selector",
+    "by_reward",
+    "by_votes",
     "drop_oldest",
     "from_episode",
+    "from_outcome",
+    "from_preference",
+    "from_teacher",
     "select",
     "survey",
     # What steers the rounds, and what to watch over them
@@ -70,11 +84,14 @@ _HOMES = {
     "trainers.adapters": ("AdapterRecord", "AdapterRegistry"),
     "trainers.canary": ("Canary",),
     "trainers.controller": ("AlphaSchedule", "Balancer", "EarlyStop"),
+    "trainers.distillation": ("from_teacher",),
     "trainers.errors": ("TrainersError",),
     "trainers.examples": ("Example", "drop_oldest", "from_episode"),
     "trainers.gate": ("GateConfig", "GateResult", "decide"),
     "trainers.job": ("Job", "JobConfig", "JobResult", "Lineage", "Report"),
     "trainers.monitors": ("MonitorConfig", "Monitors", "observe"),
+    "trainers.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
+    "trainers.records": ("Choice", "Distilled", "Judged", "Pair", "Record"),
     "trainers.selection": ("Selected", "Selection", "SelectionConfig", "select", "survey"),
     "trainers.selectors": ("Context", "Selector"),
     "trainers.statistics": ("Paired", "mcnemar", "paired", "wilson"),

@@ -33,10 +33,9 @@ from trainers.errors import (
     JobExists,
     MissingDependency,
     NotAJob,
-    NothingToTrain,
     TrainersError,
 )
-from trainers.examples import Example
+from trainers.records import RECORDS, ObjectiveName, Record, check
 from trainers.weights import BaseRef, locate
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -57,6 +56,12 @@ class JobConfig(BaseModel):
     threads: of PyTorch on a CPU. The weights can differ in the last bits between numbers of threads.
     save_every: steps between checkpoints.
     report_to: names of transformers' reporting integrations, such as "tensorboard".
+    objective: what is learned from which kind of record: "sft" (weighted supervised fine-tuning) and "minor_sft" from
+        Example, "soft_distill" from Distilled, "dpo" and "step_dpo" from Pair, "kto" from Judged. Those that compare
+        with the base want a tenth of the learning rate of "sft", or less.
+    beta: how strongly "minor_sft", "dpo", "step_dpo" and "kto" hold to the base; 0.1 is that of DPO and KTO.
+    nll_weight: of the likelihood of the better side in "dpo" and "step_dpo", 1 as in ScPO; 0 is plain DPO.
+    desirable_weight, undesirable_weight: λ of the two kinds in "kto"; their ratio makes up for unequal numbers.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,6 +83,11 @@ class JobConfig(BaseModel):
     threads: int = Field(1, ge=1)
     save_every: int = Field(20, ge=1)
     report_to: list[str] = []
+    objective: ObjectiveName = "sft"
+    beta: float = Field(0.1, gt=0.0, allow_inf_nan=False)
+    nll_weight: float = Field(1.0, ge=0.0, allow_inf_nan=False)
+    desirable_weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+    undesirable_weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
 
 
 class Lineage(BaseModel):
@@ -96,7 +106,10 @@ class Lineage(BaseModel):
 class Report(BaseModel):
     """What a finished job did. `seconds` is time spent training, over all runs that led to the result.
 
-    `losses` has one value a step; `tokens` counts every token that went through the model, padding left out.
+    `losses` has one value a step, and so has what the objective measures beside it in `measures`: "drift" (nats a token
+    above the base, MinorSFT), "accuracy" (share of pairs in which the better side gained on the worse, DPO) and
+    "margin" (by how many nats), "reference" (KTO's z), "divergence" (KL in nats, soft distillation). `tokens` counts
+    every token that went through the model, padding left out.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -106,6 +119,7 @@ class Report(BaseModel):
     tokens: int
     chosen_tokens: int
     losses: list[float]
+    measures: dict[str, list[float]] = {}
     seconds: float
     tokens_per_second: float
     resumed: int
@@ -129,7 +143,7 @@ class Job(BaseModel):
 
     folder: Path
     config: JobConfig
-    examples: list[Example]
+    examples: list[Record]
     lineage: Lineage
 
     @property
@@ -145,17 +159,14 @@ class Job(BaseModel):
         return (self.folder / "done").is_file()
 
 
-def create(folder: Path | str, config: JobConfig, examples: Sequence[Example], lineage: Lineage | None = None) -> Job:
+def create(folder: Path | str, config: JobConfig, examples: Sequence[Record], lineage: Lineage | None = None) -> Job:
     """Write a job folder: all of it or nothing. Doing it again with the same content changes nothing.
 
-    Raises NothingToTrain if no token carries loss, JobExists if the folder holds another job.
+    Raises NothingToTrain if no token carries loss, BadExample if the objective learns from other records, JobExists if
+    the folder holds another job.
     """
     folder = Path(folder)
-    if not any(example.spans for example in examples):
-        raise NothingToTrain(
-            f"no token of the {len(examples)} examples carries loss; there is nothing to learn; "
-            "collect won episodes first"
-        )
+    check(config.objective, examples)
     job = Job(folder=folder, config=config, examples=list(examples), lineage=lineage or Lineage())
     if folder.is_dir() and any(folder.iterdir()):
         present = load(folder)
@@ -181,7 +192,7 @@ def load(folder: Path | str) -> Job:
         config = JobConfig.model_validate_json((folder / "job.json").read_bytes())
         lineage = Lineage.model_validate_json((folder / "lineage.json").read_bytes())
         lines = (folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()
-        examples = [Example.model_validate_json(line) for line in lines]
+        examples = [RECORDS[config.objective].model_validate_json(line) for line in lines]
     except (OSError, ValidationError) as error:
         reason = " ".join(str(error).split())[:200]
         raise NotAJob(f"{folder} is not a training job; {reason}; make one with trainers.job.create") from error

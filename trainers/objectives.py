@@ -1,4 +1,4 @@
-"""The losses. Each is a function of a causal language model and a batch of padded examples.
+"""The losses: first the log-probabilities that a causal language model gives a batch, then what is made of them.
 
 The vocabulary head is the widest layer of a small model (a fifth of SmolLM2-135M's work), and only the chosen tokens
 carry loss: so the hidden states of those positions are gathered first, and the head sees nothing else.
@@ -79,6 +79,24 @@ def chosen_logprobs(model: Any, batch: Batch, *, bare: Any = None) -> tuple[torc
     return logprobs.gather(-1, chosen.unsqueeze(-1)).squeeze(-1), batch.weights[rows, columns + 1]
 
 
+def example_of_chosen(batch: Batch) -> torch.Tensor:
+    """The row of the batch that each of its chosen tokens stands in; shape (chosen tokens,)."""
+    return batch.weights[:, 1:].ne(0).nonzero(as_tuple=True)[0]
+
+
+def example_logprobs(model: Any, batch: Batch, *, bare: Any = None) -> torch.Tensor:
+    """Summed log-probability of each example's chosen tokens; shape (examples,), float32. Their weights do not enter.
+
+    `bare` is as for `chosen_logprobs`.
+    """
+    logprobs, _ = chosen_logprobs(model, batch, bare=bare)
+    return _sums(logprobs, example_of_chosen(batch), len(batch.token_ids))
+
+
+def _sums(values: torch.Tensor, groups: torch.Tensor, count: int) -> torch.Tensor:
+    return values.new_zeros(count).index_add(0, groups, values)
+
+
 def weighted_sft(model: Any, batch: Batch, *, bare: Any = None) -> torch.Tensor:
     """Weighted supervised fine-tuning: Σ wᵢ·(−log pᵢ) / Σ wᵢ over the tokens that carry loss; a scalar.
 
@@ -86,3 +104,81 @@ def weighted_sft(model: Any, batch: Batch, *, bare: Any = None) -> torch.Tensor:
     """
     logprobs, weights = chosen_logprobs(model, batch, bare=bare)
     return -(weights * logprobs).sum() / weights.sum()
+
+
+def minor_sft(
+    logprobs: torch.Tensor, weights: torch.Tensor, examples: torch.Tensor, base: torch.Tensor, beta: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """MinorSFT (Xie et al. 2024, eq. 11): the further an example has left the base, the less it pulls. Loss and drift.
+
+    `logprobs`, `weights` and `examples` (the row of each) are those of the chosen tokens, `base` (examples,) the summed
+    log-probabilities that the base gave. The gradient is that of Σ −log pᵢ times (2/m)·σ(−β·log(π/π_base)), a factor
+    held constant, averaged over the examples; m is the number of an example's chosen tokens. The drift is the mean of
+    (1/m)·log(π/π_base), in nats a token.
+    """
+    import torch
+
+    count = len(base)
+    tokens = torch.bincount(examples, minlength=count).clamp(min=1)
+    ratio = _sums(logprobs.detach(), examples, count) - base
+    factor = 2 / tokens * torch.sigmoid(-beta * ratio)
+    loss = -(factor[examples] * weights * logprobs).sum() / count
+    return loss, (ratio / tokens).mean()
+
+
+def dpo(ratios: torch.Tensor, base: torch.Tensor, weights: torch.Tensor, beta: float) -> torch.Tensor:
+    """Direct preference optimisation (Rafailov et al. 2023, eq. 7), weighted as in ScPO; a scalar, the mean over pairs.
+
+    `ratios` and `base` have the shape (pairs, 2): summed log-probabilities of the better and the worse side, by the
+    policy and by the base. w·−log σ(β·(log(π⁺/π⁺_base) − log(π⁻/π⁻_base))).
+    """
+    from torch.nn.functional import logsigmoid
+
+    better, worse = (ratios - base).unbind(-1)
+    return -(weights * logsigmoid(beta * (better - worse))).mean()
+
+
+def nll(better: torch.Tensor, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The mean over pairs of w·−log π⁺ / |y⁺| (Prasad et al. 2024, ScPO, eq. 1), which keeps what is preferred likely.
+
+    Better sides' summed log-probabilities, numbers of tokens and weights of the pairs, all of shape (pairs,).
+    """
+    return -(weights * better / tokens).mean()
+
+
+def kto(
+    ratios: torch.Tensor,
+    mismatched: torch.Tensor,
+    desirable: torch.Tensor,
+    weights: torch.Tensor,
+    beta: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Kahneman-Tversky optimisation (Ethayarajh et al. 2024, eq. 8): the loss and its reference point z.
+
+    `ratios` (examples,) are log(π/π_base); `desirable` is boolean; `weights` hold λ. z estimates KL(π || π_base) by the
+    mean of log(π/π_base) over `mismatched` pairs (a prompt with the answer to another), not below 0, and carries no
+    gradient. A desirable example costs λ·(1 − σ(β·(ratio − z))), an undesirable one λ·(1 − σ(β·(z − ratio))).
+    """
+    import torch
+
+    reference = mismatched.detach().mean().clamp(min=0)
+    gain = torch.where(desirable, ratios - reference, reference - ratios)
+    return (weights * (1 - torch.sigmoid(beta * gain))).mean(), reference
+
+
+def soft_distillation(
+    scores: torch.Tensor, teacher: torch.Tensor, sizes: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Σ w·KL(teacher || student) / Σ w over choices, in nats; a scalar.
+
+    `sizes` (choices,) says how many candidates each choice has; `scores` and `teacher` (candidates,) are, choice after
+    choice, the student's summed log-probabilities and the teacher's probabilities. The student's distribution is the
+    softmax of its scores over the candidates of a choice, as the policy reads them.
+    """
+    import torch
+
+    divergences = []
+    for own, target in zip(scores.split(sizes.tolist()), teacher.split(sizes.tolist()), strict=True):
+        # xlogy, since what the teacher rules out adds nothing.
+        divergences.append((torch.xlogy(target, target) - target * own.log_softmax(-1)).sum())
+    return (weights * torch.stack(divergences)).sum() / weights.sum()

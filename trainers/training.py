@@ -26,13 +26,17 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.helpers import disable_input_dtype_casting
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
+from memory.records import content_id
+from trainers import baseline, dispatch
 from trainers import canary as canaries
 from trainers.batches import plan
 from trainers.canary import Canary
+from trainers.dispatch import Inputs, Item, Objective
 from trainers.errors import TrainingDiverged
 from trainers.examples import Example
 from trainers.job import Job, JobConfig, Progress, Report
-from trainers.objectives import Batch, chosen_logprobs, collate, weighted_sft
+from trainers.objectives import Batch, collate, example_logprobs
+from trainers.records import Record
 
 SHORT = 512
 """Up to this many tokens plain attention beats the fused kernel on a CPU; beyond, its square of memory hurts."""
@@ -78,6 +82,7 @@ def _cpu_computes_bfloat16() -> bool:
 def train(job: Job, base: Path, progress: Progress | None = None) -> Trained:
     """Train `job` on the base model in folder `base`, from its last whole checkpoint if it has one."""
     examples = [example for example in job.examples if example.spans]
+    objective = dispatch.of(job.config)
     setup = resolve(job.config, max(len(example) for example in examples))
     with _process_state(job.config.threads), ExitStack() as stack:
         model = _model(job.config, base, setup)
@@ -85,11 +90,14 @@ def train(job: Job, base: Path, progress: Progress | None = None) -> Trained:
             # LoRA weights stay float32; autocast rounds them for each product, instead of peft widening every
             # activation to float32 and back.
             stack.enter_context(disable_input_dtype_casting(model))
-        trainer = _JobTrainer.of(job, examples, model, setup, progress)
+        items = objective.prepare(examples)
+        if objective.compares:
+            items = _with_base(job, objective, items, model, setup)
+        trainer = _JobTrainer.of(job, examples, items, objective, model, setup, progress)
         trainer.go()
         _refuse_broken(model)
         canary = canaries.make(
-            examples,
+            [taught for example in examples if (taught := example.taught) is not None],
             lambda example: trainer.score(example, adapter=False),
             lambda example: trainer.score(example, adapter=True),
             job.config.base.fingerprint,
@@ -117,6 +125,33 @@ def _model(config: JobConfig, base: Path, setup: Setup) -> PeftModel:
         adapted = get_peft_model(model, lora)
     assert isinstance(adapted, PeftModel)
     return adapted
+
+
+def _precision(setup: Setup) -> Any:
+    """The number format of the forward pass."""
+    return torch.autocast(setup.device, dtype=torch.bfloat16, enabled=setup.dtype is torch.bfloat16)
+
+
+def _with_base(job: Job, objective: Objective, items: list[Item], model: PeftModel, setup: Setup) -> list[Item]:
+    """The items with what the base makes of them, from the job folder if it was computed there before."""
+
+    def compute() -> baseline.Rows:
+        rows: dict[int, tuple[float, ...]] = {}
+        model.eval()
+        with torch.no_grad(), _precision(setup), model.disable_adapter():
+            for batch in baseline.batches([len(item.record) for item in items], job.config.batch_size):
+                inputs = _moved(objective.collate([items[index] for index in batch]), setup.device)
+                compared = objective.compared(model, inputs, model).tolist()
+                rows |= {index: tuple(row) for index, row in zip(batch, compared, strict=True)}
+        return [rows[index] for index in range(len(items))]
+
+    key = content_id("baseline", job.id, *setup, torch.__version__)
+    rows = baseline.recall(job.folder / "checkpoints" / "baseline.json", key, len(items), compute)
+    return [item._replace(base=row) for item, row in zip(items, rows, strict=True)]
+
+
+def _moved(inputs: Inputs, device: str) -> Inputs:
+    return {name: _moved(it, device) if isinstance(it, dict) else it.to(device) for name, it in inputs.items()}
 
 
 @contextmanager
@@ -167,18 +202,27 @@ class _JobTrainer(Trainer):
     """transformers' Trainer with our loss, our order, and no pickle of its arguments in the checkpoints."""
 
     job: Job
-    examples: list[Example]
+    examples: list[Record]
+    objective: Objective
     setup: Setup
     watch: _Watch
+    measured: dict[str, torch.Tensor]
 
     @classmethod
     def of(
-        cls, job: Job, examples: list[Example], model: PeftModel, setup: Setup, progress: Progress | None
+        cls,
+        job: Job,
+        examples: list[Record],
+        items: list[Item],
+        objective: Objective,
+        model: PeftModel,
+        setup: Setup,
+        progress: Progress | None,
     ) -> _JobTrainer:
         config = job.config
         batches = plan([len(e) for e in examples], config.batch_size, config.epochs, config.seed)
-        data = [[examples[index] for index in batch] for batch in batches]
-        watch = _Watch(progress, [sum(len(example) for example in batch) for batch in data])
+        data = [[items[index] for index in batch] for batch in batches]
+        watch = _Watch(progress, [sum(len(examples[index]) for index in batch) for batch in batches])
         arguments = TrainingArguments(
             output_dir=str(job.folder / "checkpoints"),
             # The plan already holds all batches of all epochs in order.
@@ -211,11 +255,12 @@ class _JobTrainer(Trainer):
             model=model,
             args=arguments,
             train_dataset=data,
-            data_collator=lambda items: collate(items[0])._asdict(),
+            data_collator=lambda batches: objective.collate(batches[0]),
             callbacks=[watch],
         )
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.job, trainer.examples, trainer.setup, trainer.watch = job, examples, setup, watch
+        trainer.objective, trainer.measured = objective, {}
         return trainer
 
     def go(self) -> None:
@@ -226,10 +271,6 @@ class _JobTrainer(Trainer):
             self.watch.seconds, self.watch.resumed = mark["seconds"], mark["resumed"] + 1
         self.train(resume_from_checkpoint=str(last) if last else None)
 
-    def precision(self) -> Any:
-        """The number format of the forward pass."""
-        return torch.autocast(self.setup.device, dtype=torch.bfloat16, enabled=self.setup.dtype is torch.bfloat16)
-
     def compute_loss(
         self,
         model: Any,
@@ -237,8 +278,8 @@ class _JobTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        with self.precision():
-            loss = weighted_sft(model, Batch(**inputs), bare=self.accelerator.unwrap_model(model))
+        with _precision(self.setup):
+            loss, self.measured = self.objective.cost(model, inputs, self.accelerator.unwrap_model(model))
         if not torch.isfinite(loss):
             raise TrainingDiverged(
                 f"the loss is {loss.item()} at step {self.state.global_step + 1}; the learning rate "
@@ -252,21 +293,28 @@ class _JobTrainer(Trainer):
         model: Any = self.model
         model.eval()
         batch = Batch(*(tensor.to(self.setup.device) for tensor in collate([example])))
-        with torch.no_grad(), self.precision(), ExitStack() as stack:
+        with torch.no_grad(), _precision(self.setup), ExitStack() as stack:
             if not adapter:
                 stack.enter_context(model.disable_adapter())
-            logprobs, _ = chosen_logprobs(model, batch)
-        return float(logprobs.sum())
+            return float(example_logprobs(model, batch))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log what the objective measured beside the loss."""
+        if "loss" in logs:
+            logs |= {name: float(value) for name, value in self.measured.items()}
+        super().log(logs, start_time)
 
     def report(self) -> Report:
         config, seconds = self.job.config, self.watch.spent()
         tokens = sum(self.watch.tokens)
+        steps = [entry for entry in self.state.log_history if "loss" in entry]
         return Report(
             steps=self.state.global_step,
             examples=len(self.examples),
             tokens=tokens,
             chosen_tokens=config.epochs * sum(end - start for e in self.examples for start, end in e.spans),
-            losses=[entry["loss"] for entry in self.state.log_history if "loss" in entry],
+            losses=[entry["loss"] for entry in steps],
+            measures={name: [entry[name] for entry in steps] for name in self.objective.measures},
             seconds=round(seconds, 3),
             tokens_per_second=round(tokens / seconds, 1) if seconds else 0.0,
             resumed=self.watch.resumed,

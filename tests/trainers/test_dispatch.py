@@ -1,0 +1,247 @@
+"""Every objective trains a real job: all weights move, it can be killed, and the base is asked once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainers import canary as canaries
+from trainers import dispatch, job, training
+from trainers.dispatch import Item, mismatch, rotated
+from trainers.errors import NotAJob
+from trainers.examples import Example
+from trainers.objectives import collate, example_logprobs
+from trainers.records import Choice, Distilled, Judged, Pair, Record
+
+WEIGHTS = Path("adapter") / "adapter_model.safetensors"
+
+
+def single(number: int, action: list[int]) -> Example:
+    """A prompt of its own and one action."""
+    prompt = [(number * 37 + at * 11) % 500 for at in range(8 + number)]
+    weights = [0.0] * len(prompt) + [1.0] * len(action)
+    return Example(token_ids=prompt + action, weights=weights, episode=f"e{number}", task=f"t{number}")
+
+
+def pairs(count: int = 4) -> list[Record]:
+    return [
+        Pair(better=single(number, [7, 8, 9]), worse=single(number, [7, 3]), weight=0.5 + number)
+        for number in range(count)
+    ]
+
+
+def choices(count: int = 4) -> list[Record]:
+    made: list[Record] = []
+    for number in range(count):
+        example = single(number, [7, 8, 9])
+        choice = Choice(at=len(example) - 3, candidates=[[7, 8, 9], [7, 3], [2]], probabilities=[0.7, 0.2, 0.1])
+        made.append(Distilled(example=example, choices=[choice]))
+    return made
+
+
+RECORDS: dict[str, Callable[[], list[Record]]] = {
+    "minor_sft": lambda: [single(number, [7, 8, 9]) for number in range(4)],
+    "soft_distill": choices,
+    "dpo": pairs,
+    "step_dpo": pairs,
+    "kto": lambda: [
+        Judged(example=single(number, [7, 8, 9] if number % 2 else [7, 3]), desirable=bool(number % 2))
+        for number in range(4)
+    ],
+}
+
+
+@pytest.fixture
+def quick(config: job.JobConfig) -> job.JobConfig:
+    """Two steps: in the first the zeros of B keep A where it is."""
+    return config.model_copy(update={"batch_size": 2, "epochs": 1, "warmup_ratio": 0.0, "dtype": "float32"})
+
+
+def initial(config: job.JobConfig) -> dict[str, torch.Tensor]:
+    """The LoRA weights before the first step, named as in the adapter's file."""
+    assert config.base.path is not None
+    model = training._model(config, Path(config.base.path), training.resolve(config, 50))
+    return {name.replace(".default", ""): tensor for name, tensor in model.named_parameters() if "lora" in name}
+
+
+@pytest.mark.parametrize("objective", RECORDS)
+def test_every_lora_weight_moves_and_the_adapter_proves_that_it_is_on(
+    tmp_path: Path, quick: job.JobConfig, tiny_model: Path, objective: str
+) -> None:
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    settings = quick.model_copy(update={"objective": objective})
+    records = RECORDS[objective]()
+    made = job.create(tmp_path / "job", settings, records)
+    assert job.load(tmp_path / "job").examples == records and job.load(tmp_path / "job").id == made.id
+    outcome = job.run(tmp_path / "job")
+
+    weights, before = load_file(tmp_path / "job" / WEIGHTS), initial(settings)
+    assert set(weights) == set(before) and len(weights) == 4 * 7 * 2
+    assert all(not torch.equal(tensor, before[name]) for name, tensor in weights.items())
+
+    report = outcome.report
+    assert set(report.measures) == set(dispatch.of(settings).measures)
+    assert [len(values) for values in report.measures.values()] == [2] * len(report.measures)
+    assert (report.steps, report.examples, report.tokens) == (2, 4, sum(map(len, records)))
+
+    # The canary's text is one that was to become more likely.
+    texts = [taught.token_ids for record in records if (taught := record.taught)]
+    assert outcome.canary.token_ids in texts
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), outcome.adapter).eval()
+    spans = [float(any(a <= at < b for a, b in outcome.canary.spans)) for at in range(len(outcome.canary.token_ids))]
+    example = Example(token_ids=outcome.canary.token_ids, weights=spans, episode="e", task="t")
+    with torch.no_grad():
+        assert float(example_logprobs(model, collate([example]))) == pytest.approx(
+            outcome.canary.adapter_logprob, abs=canaries.ROUNDING
+        )
+    assert outcome.canary.adapter_logprob > outcome.canary.base_logprob
+
+
+def test_what_is_measured_begins_at_the_base_and_leaves_it(tmp_path: Path, quick: job.JobConfig) -> None:
+    for objective, name in [("dpo", "margin"), ("minor_sft", "drift"), ("kto", "reference")]:
+        settings = quick.model_copy(update={"objective": objective, "batch_size": 4, "epochs": 3})
+        job.create(tmp_path / objective, settings, RECORDS[objective]())
+        values = job.run(tmp_path / objective).report.measures[name]
+        assert values[0] == pytest.approx(0.0, abs=1e-3), objective
+        assert values[-1] > 0 if objective != "kto" else values[-1] >= 0
+
+
+def test_without_the_likelihood_dpo_is_plain(tmp_path: Path, quick: job.JobConfig) -> None:
+    records = [record.model_copy(update={"weight": 1.0}) for record in pairs()]
+    first = {}
+    for weight in (0.0, 1.0):
+        settings = quick.model_copy(update={"objective": "dpo", "nll_weight": weight, "batch_size": 4})
+        job.create(tmp_path / str(weight), settings, records)
+        first[weight] = job.run(tmp_path / str(weight)).report.losses[0]
+    # Before the first step policy and base are one: -log σ(0).
+    assert first[0.0] == pytest.approx(0.6931, abs=1e-3)
+    assert first[1.0] > first[0.0] + 1
+
+
+KILLS = {
+    "between two checkpoints": "progress = lambda done, total, metrics: done == 5 and die()",
+    "when the base was asked but its answers not kept": (
+        "from trainers import baseline; move = baseline.os.replace\n"
+        "baseline.os.replace = lambda a, b: die() if str(b).endswith('baseline.json') else move(a, b)"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, config: job.JobConfig) -> Path:
+    """A DPO job of eight steps that ran to its end. Do not change it."""
+    folder = tmp_path_factory.mktemp("dpo") / "job"
+    job.create(folder, config.model_copy(update={"objective": "dpo", "batch_size": 1}), pairs())
+    job.run(folder)
+    return folder
+
+
+@pytest.mark.parametrize("moment", KILLS)
+def test_a_killed_job_goes_on_to_the_same_weights_and_asks_the_base_no_more_than_it_must(
+    tmp_path: Path, unbroken: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    read = job.load(unbroken)
+    folder = job.create(tmp_path / "job", read.config, read.examples).folder
+    code = (
+        "import os, signal, sys\n"
+        "def die(): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "progress = None\n"
+        f"{KILLS[moment]}\n"
+        "from trainers import job\n"
+        "job.run(sys.argv[1], progress=progress)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    kept = (folder / "checkpoints" / "baseline.json").exists()
+    assert kept == ("between" in moment)
+
+    asked: list[bool] = []
+    compared = dispatch.Dpo.compared
+
+    def spy(self: Any, model: Any, inputs: Any, bare: Any) -> torch.Tensor:
+        asked.append(not torch.is_grad_enabled())
+        return compared(self, model, inputs, bare)
+
+    monkeypatch.setattr(dispatch.Dpo, "compared", spy)
+    outcome = job.run(folder)
+    assert sum(asked) == (0 if kept else 4)
+    assert outcome.report.resumed == int(kept)
+    assert (folder / WEIGHTS).read_bytes() == (unbroken / WEIGHTS).read_bytes()
+    whole = job.result(unbroken)
+    assert whole is not None
+    assert (outcome.report.losses, outcome.report.measures) == (whole.report.losses, whole.report.measures)
+    assert not (folder / "checkpoints").exists()
+
+
+def test_what_is_kept_of_the_base_is_what_the_base_says(tmp_path: Path, quick: job.JobConfig, tiny_model: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    made = job.create(tmp_path / "job", quick.model_copy(update={"objective": "dpo"}), pairs())
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        job.run(tmp_path / "job", progress=stop)
+    kept = json.loads((tmp_path / "job" / "checkpoints" / "baseline.json").read_text())["rows"]
+    model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+    for pair, row in zip(made.examples, kept, strict=True):
+        assert isinstance(pair, Pair)
+        with torch.no_grad():
+            assert row == pytest.approx(
+                [float(example_logprobs(model, collate([s]))) for s in (pair.better, pair.worse)]
+            )
+
+
+def test_records_of_another_objective_are_no_job(tmp_path: Path, config: job.JobConfig) -> None:
+    job.create(tmp_path, config.model_copy(update={"objective": "dpo"}), pairs())
+    settings = json.loads((tmp_path / "job.json").read_text())
+    for change in ({"objective": "kto"}, {"objective": "ppo"}, {"beta": 0}, {"nll_weight": -1}):
+        (tmp_path / "job.json").write_text(json.dumps(settings | change))
+        with pytest.raises(NotAJob) as raised:
+            job.load(tmp_path)
+        assert "\n" not in str(raised.value)
+
+
+def test_kto_pairs_every_prompt_with_the_answer_to_another() -> None:
+    tasks = ["a", "b", "a", "c", "a", "b"]
+    partners = rotated(tasks)
+    assert sorted(partners) == list(range(6))
+    assert all(tasks[index] != tasks[partner] for index, partner in enumerate(partners))
+    assert all(index != partner for index, partner in enumerate(rotated(["a", "a", "a"])))
+
+
+def test_a_mismatch_is_no_longer_than_the_examples_it_is_made_of() -> None:
+    short, long = single(0, [7, 8, 9, 10, 11]), single(6, [1, 2])
+    crossed = mismatch(long, short)
+    assert crossed.token_ids == [*long.token_ids[:14], 7, 8]
+    assert crossed.weights == [0.0] * 14 + [1.0, 1.0]
+    assert mismatch(short, long).token_ids == [*short.token_ids[:8], 1, 2]
+
+
+def test_the_two_kinds_of_kto_have_weights_of_their_own(config: job.JobConfig) -> None:
+    settings = config.model_copy(update={"objective": "kto", "desirable_weight": 2.0, "undesirable_weight": 3.0})
+    objective = dispatch.of(settings)
+    records = RECORDS["kto"]()
+    items = [item._replace(base=(0.0, 0.0)) for item in objective.prepare(records)]
+    inputs = objective.collate(items)
+    assert inputs["weights"].tolist() == [3.0, 2.0, 3.0, 2.0]
+    assert inputs["desirable"].tolist() == [False, True, False, True]
+
+
+def test_supervised_fine_tuning_has_no_use_for_the_base(config: job.JobConfig) -> None:
+    objective = dispatch.of(config)
+    assert not objective.compares
+    with pytest.raises(NotImplementedError):
+        objective.compared(None, objective.collate([Item(single(0, [1]))]), None)
