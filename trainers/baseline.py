@@ -10,6 +10,10 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainers.dispatch import Inputs, Item, Objective
 
 Rows = list[tuple[float, ...]]
 """Log-probabilities by the base, a row for each record."""
@@ -41,6 +45,23 @@ def _load(path: Path, key: str, count: int) -> Rows | None:
         return None
     usable = kept["key"] == key and len(rows) == count and all(math.isfinite(value) for row in rows for value in row)
     return rows if usable else None
+
+
+def ask(objective: Objective, items: Sequence[Item], model: Any, device: str, batch_size: int) -> Rows:
+    """What `model`, with its adapter off, gives for every item that the objective compares by."""
+    import torch
+
+    rows: dict[int, tuple[float, ...]] = {}
+    with torch.no_grad():
+        for batch in batches([len(item.record) for item in items], batch_size):
+            inputs = _moved(objective.collate([items[index] for index in batch]), device)
+            compared = objective.compared(model, inputs, model).tolist()
+            rows |= {index: tuple(row) for index, row in zip(batch, compared, strict=True)}
+    return [rows[index] for index in range(len(items))]
+
+
+def _moved(inputs: Inputs, device: str) -> Inputs:
+    return {name: _moved(it, device) if isinstance(it, dict) else it.to(device) for name, it in inputs.items()}
 
 
 def batches(lengths: Sequence[int], size: int) -> list[list[int]]:

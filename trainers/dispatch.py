@@ -176,7 +176,8 @@ class Kto(Objective):
 
     def compared(self, model: Any, inputs: Inputs, bare: Any) -> torch.Tensor:
         own = objectives.example_logprobs(model, Batch(**inputs["batch"]), bare=bare)
-        # Past a data-parallel wrapper, which expects every pass to have a gradient.
+        # After the pass with a gradient, since autocast keeps its first copy of a weight, which must have one; and past
+        # a data-parallel wrapper, which expects every pass to have one.
         with torch.no_grad():
             other = objectives.example_logprobs(bare, Batch(**inputs["mismatched"]))
         return torch.stack([own, other], dim=-1)

@@ -31,7 +31,7 @@ from trainers import baseline, dispatch
 from trainers import canary as canaries
 from trainers.batches import plan
 from trainers.canary import Canary
-from trainers.dispatch import Inputs, Item, Objective
+from trainers.dispatch import Item, Objective
 from trainers.errors import TrainingDiverged
 from trainers.examples import Example
 from trainers.job import Job, JobConfig, Progress, Report
@@ -136,22 +136,13 @@ def _with_base(job: Job, objective: Objective, items: list[Item], model: PeftMod
     """The items with what the base makes of them, from the job folder if it was computed there before."""
 
     def compute() -> baseline.Rows:
-        rows: dict[int, tuple[float, ...]] = {}
         model.eval()
-        with torch.no_grad(), _precision(setup), model.disable_adapter():
-            for batch in baseline.batches([len(item.record) for item in items], job.config.batch_size):
-                inputs = _moved(objective.collate([items[index] for index in batch]), setup.device)
-                compared = objective.compared(model, inputs, model).tolist()
-                rows |= {index: tuple(row) for index, row in zip(batch, compared, strict=True)}
-        return [rows[index] for index in range(len(items))]
+        with _precision(setup), model.disable_adapter():
+            return baseline.ask(objective, items, model, setup.device, job.config.batch_size)
 
     key = content_id("baseline", job.id, *setup, torch.__version__)
     rows = baseline.recall(job.folder / "checkpoints" / "baseline.json", key, len(items), compute)
     return [item._replace(base=row) for item, row in zip(items, rows, strict=True)]
-
-
-def _moved(inputs: Inputs, device: str) -> Inputs:
-    return {name: _moved(it, device) if isinstance(it, dict) else it.to(device) for name, it in inputs.items()}
 
 
 @contextmanager
