@@ -18,7 +18,7 @@ from memory.reflections import Filter, ReflectionRow
 if TYPE_CHECKING:
     import numpy as np
 
-CANDIDATES = 64
+CANDIDATES = 32
 """How many reflections each of the two searches puts up, or four times k if that is more."""
 
 RRF_K = 60
