@@ -6,6 +6,7 @@ import threading
 import zlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TextIO
@@ -182,9 +183,9 @@ class ReflectionMemory:
         )  # fmt: skip
         # The same episode asks with the same chance when it is resumed.
         use = self.use if credit is None else credit.use if lots else credit.worth
-        hits = self._retrieve(query, k, wanted, self.weights, use, zlib.crc32(episode.encode()))
         # Whoever wrote it: in a prompt a recalled text is data. Only an example may hold actions.
-        hits = [replace(hit, text=quoted(hit.text, turns=face == "exemplar")) for hit in hits]
+        shown = partial(quoted, turns=face == "exemplar")
+        hits = self._retrieve(query, k, wanted, self.weights, use, zlib.crc32(episode.encode()), shown)
         if budget is not None:
             texts = block.fill([hit.text for hit in hits], budget, count_tokens, shorten=shorten)
             hits = [replace(hit, text=text) for hit, text in zip(hits, texts, strict=True) if text]
@@ -344,7 +345,14 @@ class ReflectionMemory:
     # Within
 
     def _retrieve(
-        self, query: str, k: int, wanted: Filter, weights: Weights, use: Use | None = None, seed: int = 0
+        self,
+        query: str,
+        k: int,
+        wanted: Filter,
+        weights: Weights,
+        use: Use | None = None,
+        seed: int = 0,
+        shown: Callable[[str], str] = str,
     ) -> list[Hit]:
         # The words first: what they find is in the database before the index follows it.
         worded = self._words.ranked(query, candidates(k), wanted.before)
@@ -357,7 +365,7 @@ class ReflectionMemory:
                 # The index has not followed what is not committed.
                 held = dict(self.index.search(vector, len(worded), only=[number for number, _ in worded]))
                 worded = [item for item in worded if item[0] in held]
-        return self._retriever.retrieve(vector, k, wanted, weights, worded=worded, use=use, seed=seed)
+        return self._retriever.retrieve(vector, k, wanted, weights, worded=worded, use=use, seed=seed, shown=shown)
 
     def _follow(self) -> None:
         with self._lock:

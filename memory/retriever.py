@@ -122,12 +122,13 @@ class Retriever:
         worded: Sequence[tuple[int, float]] = (),
         use: Use | None = None,
         seed: int = 0,
+        shown: Callable[[str], str] = str,
     ) -> list[Hit]:
         """The best `k` hits for the query vector (dimensions,) among the reflections that fit `filter`.
 
         `worded` are the numbers that its words found, with their BM25, the best first, whether they fit or not; the
-        index must know them. Ties are broken in favour of the older reflection, so that the order does not depend on
-        chance.
+        index must know them. `shown` makes what there is to show of a text. Ties are broken in favour of the older
+        reflection, so that the order does not depend on chance.
         """
         weights = weights or Weights()
         if k < 1:
@@ -139,7 +140,7 @@ class Retriever:
         self._add_time_and_rating(put_up, weights)
         if use is not None and weights.use:
             put_up.add_use(use([row.id for row in put_up.rows], filter.env, seed))
-        return self._hits(put_up, put_up.best(k, weights), weights)
+        return self._hits(put_up, put_up.best(k, weights), weights, shown)
 
     def _put_up(self, query: np.ndarray, count: int, filter: Filter, worded: Sequence[tuple[int, float]]) -> Candidates:
         """What fits of the nearest `count` and of the `count` that words found best."""
@@ -176,7 +177,8 @@ class Retriever:
         rows = put_up.rows
         last = self.database.last_recalled([row.id for row in rows]) if weights.recency else {}
         seen = [max(row.created_at, last.get(row.id, row.created_at)) for row in rows]
-        hours = (_seconds(self.clock()) - np.asarray([_seconds(at) for at in seen])) / 3600
+        moment = datetime.fromisoformat(self.clock()).timestamp()
+        hours = (moment - np.asarray([_seconds(at) for at in seen])) / 3600
         put_up["hours"] = hours.clip(0)
         put_up["decay"] = weights.left(put_up["hours"])
         put_up["rated"] = np.asarray([1.0 if row.pinned else row.importance for row in rows])
@@ -184,7 +186,7 @@ class Retriever:
         put_up.add_scaled("recency", "decay", 1 - weights.left(1.0))
         put_up.add_scaled("importance", "rated")
 
-    def _hits(self, put_up: Candidates, places: list[int], weights: Weights) -> list[Hit]:
+    def _hits(self, put_up: Candidates, places: list[int], weights: Weights, shown: Callable[[str], str]) -> list[Hit]:
         rows = [put_up.rows[place] for place in places]
         reflections = self.database.load_reflections([row.number for row in rows])
         counts = self.database.recall_counts([row.id for row in rows])
@@ -193,7 +195,7 @@ class Retriever:
             parts = {name: float(values[place]) for name, values in put_up.parts.items()}
             found, count = reflections[row.number], counts[row.id]
             score = parts.pop("score")
-            hits.append(Hit(found, score, parts, count.n, count.n_ended, count.n_won, weights, found.text))
+            hits.append(Hit(found, score, parts, count.n, count.n_ended, count.n_won, weights, shown(found.text)))
         return hits
 
 

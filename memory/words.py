@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from memory.cleaning import clean
@@ -138,9 +138,8 @@ class Words:
             return []
         # Each place as one number that names text and word, so that equal ones are counted in one go.
         count = len(words)
-        places = np.concatenate(
-            [np.asarray(word.numbers, np.int64) * count + place for place, word in enumerate(words)]
-        )
+        texts = np.asarray([number for word in words for number in word.numbers], np.int64)
+        places = texts * count + np.repeat(np.arange(count), [len(word.numbers) for word in words])
         pairs, times = np.unique(places, return_counts=True)
         numbers, at = np.unique(pairs // count, return_inverse=True)
         lengths = self._lengths(numbers.tolist())
@@ -179,7 +178,8 @@ def stems_of(text: str) -> list[str]:
 
     FTS5 itself takes them out of the text. So nothing that was typed is ever read as its query language.
     """
-    return _stemmer().stems(clean(text))
+    # A word never reaches over white space.
+    return list(dict.fromkeys(stem for part in clean(text).split() for stem in _stems(part)))
 
 
 class _Stemmer:
@@ -195,17 +195,22 @@ class _Stemmer:
         ):
             self._connection.execute(statement)
 
-    def stems(self, text: str) -> list[str]:
+    def stems(self, text: str) -> tuple[str, ...]:
         with self._lock:
             self._connection.execute("INSERT INTO words (rowid, text) VALUES (1, ?)", (text,))
             rows = self._connection.execute("SELECT term FROM terms ORDER BY offset").fetchall()
             self._connection.execute("INSERT INTO words (words) VALUES ('delete-all')")
-        return list(dict.fromkeys(row[0] for row in rows))
+        return tuple(row[0] for row in rows)
 
 
 @cache
 def _stemmer() -> _Stemmer:
     return _Stemmer()
+
+
+@lru_cache(20_000)
+def _stems(part: str) -> tuple[str, ...]:
+    return _stemmer().stems(part)
 
 
 def _varint(size: bytes) -> int:
