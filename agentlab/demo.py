@@ -33,7 +33,7 @@ def config() -> RoundConfig:
         envs=list(ENVS),
         seeds=30,
         selection=SelectionConfig(cap_per_task=1, cap_per_env=25),
-        gate=GateConfig(alpha=0.01),
+        gate=GateConfig(alpha=0.01, sequential=False),
         gate_seeds=10,
     )
 

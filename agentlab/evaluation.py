@@ -54,6 +54,7 @@ class Comparison(BaseModel):
     n: int
     difference: float
     p: float
+    interval: tuple[float, float] = (-1.0, 1.0)
 
 
 class Table(BaseModel):
@@ -75,6 +76,14 @@ class Table(BaseModel):
         self.comparisons = [c for c in self.comparisons if (c.arm, c.against) != (arm, against)] + [comparison]
         return comparison
 
+    def compare_with_base(self) -> Table:
+        """Compare every row with the base within as many trials; random, which nobody would serve, is left alone."""
+        for plain in [row for row in self.rows if row.arm.split(",")[0] in ("base", "base + retry")]:
+            for row in self.rows:
+                if row.trials == plain.trials and row.arm not in (plain.arm, "random"):
+                    self.compare(row.arm, plain.arm)
+        return self
+
 
 def _comparison(arm: str, against: str, found: Paired) -> Comparison:
     return Comparison(
@@ -85,6 +94,7 @@ def _comparison(arm: str, against: str, found: Paired) -> Comparison:
         n=found.n,
         difference=found.difference,
         p=found.p,
+        interval=found.interval,
     )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from agentlab.reflectors.base import Reflector
     from agentlab.rollout import Rollout, TaskResult
     from agentlab.rounds import RoundConfig, RoundReport
+    from agentlab.twobytwo import TwoByTwo
     from environments import Task
     from environments.base import Split
     from memory import CreditConfig, Database, ReflectionMemory, SqliteFaissStore
@@ -394,7 +395,9 @@ class Lab:
             if many > 1:
                 suffix = f", {many} trials" if arm.recall else f" + retry, {many} trials"
                 table.rows.append(row(f"{arm.name}{suffix}", results, trials=many))
-            self.database.put_evaluation(name, table.model_dump(mode="json"))
+            # Stored with its comparisons; which of them a caller shows is the caller's choice.
+            stored = table.model_copy(deep=True).compare_with_base()
+            self.database.put_evaluation(name, stored.model_dump(mode="json"))
         return table
 
     def round(self, config: RoundConfig) -> RoundReport:
@@ -409,6 +412,12 @@ class Lab:
         from agentlab.rounds import reports
 
         return reports(self)
+
+    def two_by_two(self, envs: str | Sequence[str], **settings: Any) -> TwoByTwo:
+        """Memory off and on × adapter old and new: see `agentlab.twobytwo.two_by_two` for the settings."""
+        from agentlab.twobytwo import two_by_two
+
+        return two_by_two(self, envs, **settings)
 
     def _tell_what_is_known(self, run: str) -> None:
         """Say it, if something was learned since a run began: it goes on without."""

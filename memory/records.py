@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["won", "lost", "truncated", "errored"]
-ReflectionStatus = Literal["active", "benched", "forgotten", "merged"]
+ReflectionStatus = Literal["active", "benched", "forgotten", "merged", "retired"]
 Tier = Literal["raw", "summary", "rule"]
 
 

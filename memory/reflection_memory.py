@@ -310,7 +310,7 @@ class ReflectionMemory:
         return self._change(id, "forgotten", status="forgotten")
 
     def restore(self, id: str) -> Reflection:
-        """Bring a forgotten or benched one back into use."""
+        """Bring a forgotten, benched or retired one back into use."""
         return self._change(id, "restored", status="active")
 
     def export(self, target: Path | str | TextIO, *, status: ReflectionStatus | None = None) -> int:

@@ -2,7 +2,8 @@
 
 Candidate and incumbent play the same tasks with the same seeds, and the pairs are compared (McNemar 1947): a round of
 training can hurt (ReST-MCTS*, Zhang et al. 2024, reports 29.3 → 31.1 → 24.4 on MATH), and unpaired rates of few games
-would not show it.
+would not show it. The pairs are compared once, when all are played (`decide`), or several times, until the answer is
+clear (`SequentialGate`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Hashable, Mapping
 from pydantic import BaseModel, ConfigDict, Field
 
 from trainers.errors import NotComparable
+from trainers.sequential import Boundary, predictive_power
 from trainers.statistics import Paired, paired, wilson
 
 Results = Mapping[Hashable, bool | None]
@@ -21,10 +23,14 @@ Results = Mapping[Hashable, bool | None]
 class GateConfig(BaseModel):
     """Settings of the gate.
 
-    alpha: the two-sided p-value of the paired test must lie below this.
+    alpha: the two-sided p-value of the paired test must lie below this. A sequential gate promotes a candidate that is
+        not better with a probability below half of it, over all looks together, as the fixed gate does.
     min_pairs: with fewer usable pairs nothing is promoted.
     refuse_regressions: also refuse a candidate that is worse than the incumbent, at the same alpha, on any single
         environment.
+    sequential: look several times and stop when the answer is clear; otherwise all pairs are played, and compared once.
+    looks: how many times, at most.
+    futility: a sequential gate also stops when the predicted probability of passing it falls below this.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,6 +38,9 @@ class GateConfig(BaseModel):
     alpha: float = Field(0.05, gt=0.0, lt=1.0)
     min_pairs: int = Field(20, ge=1)
     refuse_regressions: bool = True
+    sequential: bool = True
+    looks: int = Field(5, ge=1, le=50)
+    futility: float = Field(0.05, ge=0.0, lt=1.0)
 
 
 class Rate(BaseModel):
@@ -49,6 +58,22 @@ class Rate(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.won}/{self.n} = {self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+class Look(BaseModel):
+    """What a sequential gate saw when `played` of the planned pairs were played.
+
+    `needed` is how many pairs the candidate must have won alone to be better (None: no number would do yet), `spent`
+    the one-sided error spent by now, `chance` the predicted probability that the gate is passed in the end.
+    """
+
+    played: int
+    usable: int
+    only_candidate: int
+    only_incumbent: int
+    needed: int | None
+    spent: float
+    chance: float
 
 
 class GateResult(BaseModel):
@@ -69,6 +94,9 @@ class GateResult(BaseModel):
     errored: int
     unpaired: int
     config: GateConfig
+    looks: list[Look] = []
+    planned: int = 0
+    saved: int = 0
 
 
 def rate(won: int, n: int) -> Rate:
@@ -110,17 +138,89 @@ def decide(candidate: Results, incumbent: Results, config: GateConfig | None = N
         errored=len(shared) - len(usable),
         unpaired=len(candidate.keys() ^ incumbent.keys()),
         config=config,
+        planned=len(shared),
     )
+
+
+class SequentialGate:
+    """A gate that looks at what was played so far, and says when no more is needed.
+
+    Args:
+        planned: the pairs that are played if it never stops early.
+        config: its settings.
+
+    It promotes early a candidate that reached its bound (`trainers.sequential`) and looks worse on no environment; one
+    that does is played on, and whether it regressed is judged once, on all pairs. It gives up early when the predicted
+    probability of passing falls below `config.futility`. The same results give the same looks, so that a gate that was
+    killed goes on as if nothing had happened.
+    """
+
+    def __init__(self, planned: int, config: GateConfig | None = None) -> None:
+        self.planned = planned
+        self.config = config or GateConfig()
+        self.looks: list[Look] = []
+        self._boundary = Boundary(self.config.alpha / 2)
+        self._better: Look | None = None
+        """The look at which the candidate had won enough."""
+
+    def look(self, candidate: Results, incumbent: Results) -> GateResult | None:
+        """Look at all results so far: the decision, or None if more pairs must be played. Raises as `decide` does."""
+        found = decide(candidate, incumbent, self.config)
+        whole, played = found.paired, found.planned
+        last = played >= self.planned
+        needed = None
+        if whole.n >= self.config.min_pairs:
+            needed = self._boundary.look(whole.only_a + whole.only_b, min(1.0, played / self.planned))
+        # What errored has taken its pair with it: only what is still to be played can bring more.
+        chance = predictive_power(
+            whole.only_a, whole.only_b, whole.n, whole.n + self.planned - played, self.config.alpha / 2
+        )
+        seen = Look(
+            played=played, usable=whole.n, only_candidate=whole.only_a, only_incumbent=whole.only_b, needed=needed,
+            spent=self._boundary.spent, chance=chance,
+        )  # fmt: skip
+        self.looks.append(seen)
+        if self._better is None and needed is not None and whole.only_a >= needed:
+            self._better = seen
+        better = self._better is not None and whole.difference > 0
+        spoils = found.regressions if last else [env for env, part in found.envs.items() if part.difference < 0]
+        promote = better and not (spoils and self.config.refuse_regressions)
+        hopeless = self._better is None and chance < self.config.futility
+        if not (last or promote or hopeless):
+            return None
+        return found.model_copy(
+            update={
+                "promote": promote,
+                "reason": self._reason(found, promote),
+                "looks": self.looks,
+                "planned": self.planned,
+                "saved": self.planned - played,
+            }
+        )
+
+    def _reason(self, found: GateResult, promote: bool) -> str:
+        """In words; `found` is what a fixed gate would say to the same pairs."""
+        seen, whole = self.looks[-1], found.paired
+        facts = f"{_facts(whole)}; look {len(self.looks)}, {seen.played} of {self.planned} pairs played"
+        if promote and self._better is not None:
+            enough = f"{self._better.needed} of {self._better.only_candidate + self._better.only_incumbent}"
+            return f"better: {facts}, {enough} that only one side won would do"
+        if seen.played < self.planned:
+            return f"passing has become unlikely (predicted {seen.chance:.2g}): {facts}"
+        if whole.n < self.config.min_pairs:
+            return found.reason
+        if whole.difference <= 0:
+            return f"not better than the incumbent: {facts}"
+        if self._better is None:
+            needed = "more" if seen.needed is None else seen.needed
+            return f"better, but it could be chance (won {whole.only_a} pairs alone, needed {needed}): {facts}"
+        return f"better in all, but worse on {', '.join(found.regressions)}: {facts}"
 
 
 def _verdict(whole: Paired, regressions: list[str], config: GateConfig) -> tuple[bool, str]:
     if whole.n < config.min_pairs:
         return False, f"only {whole.n} usable pairs; the gate needs {config.min_pairs}; play more held-out tasks"
-    low, high = whole.interval
-    facts = (
-        f"won {whole.both + whole.only_a} of {whole.n} against {whole.both + whole.only_b}, "
-        f"{100 * whole.difference:+.0f} points [{100 * low:+.0f}, {100 * high:+.0f}], p = {whole.p:.2g}"
-    )
+    facts = f"{_facts(whole)}, p = {whole.p:.2g}"
     if whole.difference <= 0:
         return False, f"not better than the incumbent: {facts}"
     if whole.p >= config.alpha:
@@ -128,6 +228,14 @@ def _verdict(whole: Paired, regressions: list[str], config: GateConfig) -> tuple
     if regressions and config.refuse_regressions:
         return False, f"better in all, but worse on {', '.join(regressions)}: {facts}"
     return True, f"better: {facts}"
+
+
+def _facts(whole: Paired) -> str:
+    low, high = whole.interval
+    return (
+        f"won {whole.both + whole.only_a} of {whole.n} against {whole.both + whole.only_b}, "
+        f"{100 * whole.difference:+.0f} points [{100 * low:+.0f}, {100 * high:+.0f}]"
+    )
 
 
 def _env(key: Hashable) -> str:

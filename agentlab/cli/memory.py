@@ -38,7 +38,8 @@ Task = Annotated[str | None, typer.Option("--task", help="Only this task (env:sp
 Source = Annotated[str | None, typer.Option("--source", help="Only what this source wrote.")]
 Tier = Annotated[Literal["raw", "summary", "rule"] | None, typer.Option("--tier", help="Only this tier.")]
 Status = Annotated[
-    Literal["active", "benched", "forgotten", "merged", "all"], typer.Option("--status", help="Only this status.")
+    Literal["active", "benched", "forgotten", "merged", "retired", "all"],
+    typer.Option("--status", help="Only this status."),
 ]
 
 _COLUMNS = [
@@ -219,7 +220,7 @@ def forget(reflection: Id, namespace: Namespace = None, lab: LabFolder = DEFAULT
 
 @app.command()
 def restore(reflection: Id, namespace: Namespace = None, lab: LabFolder = DEFAULT_LAB) -> None:
-    """Bring back a forgotten or benched reflection."""
+    """Bring back a forgotten, benched or retired reflection."""
     _change(lab, namespace, "restore", reflection, "Restored")
 
 

@@ -173,7 +173,8 @@ def export(
     kind: Annotated[str | None, typer.Option("--kind", help="Only this kind.")] = None,
     tag: Annotated[str | None, typer.Option("--tag", help="Only those with this tag.")] = None,
     status: Annotated[
-        Literal["active", "benched", "forgotten", "merged"] | None, typer.Option("--status", help="Only this status.")
+        Literal["active", "benched", "forgotten", "merged", "retired"] | None,
+        typer.Option("--status", help="Only this status."),
     ] = None,
     source: Annotated[str | None, typer.Option("--source", help="Only what this source wrote.")] = None,
     run: Run = None,

@@ -13,7 +13,6 @@ from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder
 from agentlab.cli.options import seeds as parsed
 
 if TYPE_CHECKING:
-    from agentlab.evaluation import Table
     from agentlab.lab import Lab
     from agentlab.progress import Progress
 
@@ -104,7 +103,7 @@ def evaluate(
     with progress() as bars, workplace(lab, model, bars) as here:
         chosen = arms or default_arms(here)
         table = here.evaluate(names, split=split, seeds=parsed(seeds), arms=chosen, trials=trials, name=name)
-    compare(table)
+    table.compare_with_base()
     if json:
         output.as_json(table)
     else:
@@ -115,14 +114,6 @@ def default_arms(lab: Lab) -> list[str]:
     """What is measured when nothing is named."""
     adapter = ["adapter", "adapter + memory"] if lab.serving() else []
     return ["random", "base", "base + memory", *adapter]
-
-
-def compare(table: Table) -> None:
-    """Pair every row with the base within as many trials; random, which nobody would serve, is left alone."""
-    for plain in [row for row in table.rows if row.arm.split(",")[0] in ("base", "base + retry")]:
-        for row in table.rows:
-            if row.trials == plain.trials and row.arm not in (plain.arm, "random"):
-                table.compare(row.arm, plain.arm)
 
 
 def workplace(lab: Path, model: str | None, bars: Progress) -> Lab:

@@ -65,7 +65,7 @@ def test_every_arm_is_paired_with_the_base_within_as_many_trials() -> None:
         ("base + memory, 2 trials", 2),
     ]
     table = Table(envs=["toy/doors"], rows=[row(name, results(name), trials=trials) for name, trials in names])
-    runs.compare(table)
+    table.compare_with_base()
     assert [(found.arm, found.against) for found in table.comparisons] == [
         ("base + memory", "base"),
         ("base + memory, 2 trials", "base + retry, 2 trials"),

@@ -67,7 +67,7 @@ class Deadly(Progress):
 
 def prepare(moment: str) -> Progress | None:
     """Set this process up to die at a moment."""
-    from agentlab import rounds
+    from agentlab.rounds import graph, report
     from trainers.adapters import AdapterRegistry
 
     if ":" in moment:
@@ -84,14 +84,14 @@ def prepare(moment: str) -> Progress | None:
 
         AdapterRegistry.promote = promote_and_die  # type: ignore[method-assign]
     elif moment == "said":
-        save = rounds._save
+        save = report.save
 
         def save_and_die(lab: Lab, report: RoundReport, phase: str | None = None) -> None:
             save(lab, report, phase)
             if phase == "done":
                 die()
 
-        rounds._save = save_and_die
+        graph.save = save_and_die
     return None
 
 

@@ -1,0 +1,17 @@
+"""Distillation rounds: collect → select → train → gate → promote or reject → retire.
+
+A round is a transaction. Every node can be done twice without harm: finished work is found in the lab's journal, a
+training job goes on from its checkpoint, ids follow from content. A kill at any node, and the same command again, gives
+what an unbroken run gives.
+
+A node is a function `(lab, report) -> name of the next node`, listed in `agentlab.rounds.graph.NODES`; what it found out
+it writes into the report, which is stored when it returns.
+"""
+
+from __future__ import annotations
+
+from agentlab.rounds.config import RoundConfig, TrainingConfig
+from agentlab.rounds.graph import abandon, run_round
+from agentlab.rounds.report import RoundReport, reports
+
+__all__ = ["RoundConfig", "RoundReport", "TrainingConfig", "abandon", "reports", "run_round"]

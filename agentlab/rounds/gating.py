@@ -1,0 +1,112 @@
+"""The gate of a round: candidate and incumbent play the same held-out games, and the pairs decide who serves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from agentlab.arms import BASE, Arm
+from agentlab.rounds.report import RoundReport
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+    from agentlab.rollout import EnvironmentPool
+    from environments import Task
+    from trainers.gate import GateResult
+
+Outcomes = dict[Any, bool | None]
+
+
+def gate(lab: Lab, report: RoundReport) -> str:
+    """Play in blocks, the same games of every environment with either side, until the gate has decided."""
+    from agentlab.lab import make_tasks
+    from agentlab.rollout import EnvironmentPool
+    from trainers.gate import SequentialGate, decide
+
+    config, settings = report.config, report.config.gate
+    planned = len(config.envs) * config.gate_seeds
+    incumbent, candidate = arms = _arms(report)
+    outcomes: dict[str, Outcomes] = {arm.name: {} for arm in arms}
+    sequential = SequentialGate(planned, settings)
+    result: GateResult | None = None
+    pool = EnvironmentPool()
+    try:
+        for arm in arms:
+            lab.progress.start(_stage(arm), planned)
+        for seeds in blocks(config.gate_seeds, settings.looks if settings.sequential else 1):
+            tasks = make_tasks(config.envs, "dev", seeds)
+            for arm in arms:
+                _play(lab, report, arm, tasks, pool, outcomes[arm.name])
+            if settings.sequential:
+                result = sequential.look(outcomes[candidate.name], outcomes[incumbent.name])
+            else:
+                result = decide(outcomes[candidate.name], outcomes[incumbent.name], settings)
+            if result is not None:
+                break
+    finally:
+        pool.close()
+        for arm in arms:
+            lab.progress.finish(_stage(arm))
+    assert result is not None, "a gate decides at the latest when everything is played"
+    report.gate = result.model_dump(mode="json")
+    return "promote" if result.promote else "reject"
+
+
+def blocks(seeds: int, count: int) -> list[range]:
+    """The first `seeds` seeds in at most `count` blocks of one size; only the last may be smaller."""
+    size = math.ceil(seeds / count)
+    return [range(first, min(first + size, seeds)) for first in range(0, seeds, size)]
+
+
+def _arms(report: RoundReport) -> tuple[Arm, Arm]:
+    """Incumbent and candidate, both without memory."""
+    incumbent = BASE if report.incumbent is None else Arm(f"incumbent {report.incumbent}", adapter=report.incumbent)
+    return incumbent, Arm(f"candidate {report.adapter}", adapter=report.adapter)
+
+
+def _stage(arm: Arm) -> str:
+    return f"gate: {arm.name}"
+
+
+def _play(
+    lab: Lab, report: RoundReport, arm: Arm, tasks: Sequence[Task], pool: EnvironmentPool, outcomes: Outcomes
+) -> None:
+    """Play a block with one side, in the environments of `pool`, and add how it ended to `outcomes`."""
+    won = sum(map(bool, outcomes.values()))
+
+    def told(result: Any) -> None:
+        nonlocal won
+        won += bool(result.won_within(1))
+        lab.progress.advance(_stage(arm), 1, f"{won} won")
+
+    # A new rollout has the engine turn to this side's adapter.
+    rollout = lab.rollout(f"{report.id}-gate", arm)
+    rollout.pool = pool
+    outcomes.update({result.task.id: result.won_within(1) for result in rollout.play(tasks, arm, progress=told)})
+
+
+def promote(lab: Lab, report: RoundReport) -> str:
+    """Let the candidate serve, unless something else was let serve since the round began."""
+    from trainers.gate import GateResult
+
+    assert report.adapter is not None
+    report.promoted = lab.serving() in (report.incumbent, report.adapter)
+    if report.promoted:
+        lab.adapters.promote(report.adapter, GateResult.model_validate(report.gate))
+    else:
+        report.note = f"{lab.serving() or 'The base'} was let serve meanwhile; the gate did not compare with that."
+    return "retire"
+
+
+def reject(lab: Lab, report: RoundReport) -> str:
+    """Keep the candidate as rejected; what serves goes on serving."""
+    from trainers.gate import GateResult
+
+    assert report.adapter is not None
+    report.promoted = False
+    if report.adapter == lab.serving():
+        report.note = "Training gave the weights that serve already; they keep serving."
+    else:
+        lab.adapters.reject(report.adapter, GateResult.model_validate(report.gate))
+    return "retire"

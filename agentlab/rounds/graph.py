@@ -1,0 +1,126 @@
+"""The LangGraph graph of a round, and how a round is run, gone on with, and given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from agentlab.errors import AgentLabError
+from agentlab.rounds.collecting import collect
+from agentlab.rounds.config import RoundConfig
+from agentlab.rounds.gating import gate, promote, reject
+from agentlab.rounds.report import RoundReport, load, reports, save
+from agentlab.rounds.retiring import retire
+from agentlab.rounds.selecting import select
+from agentlab.rounds.training import train
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+
+Node = Callable[["Lab", RoundReport], str]
+"""Does its part of a round, notes it in the report, and names the next node, or `done`."""
+
+NODES: dict[str, Node] = {
+    "collect": collect,
+    "select": select,
+    "train": train,
+    "gate": gate,
+    "promote": promote,
+    "reject": reject,
+    "retire": retire,
+}
+
+
+class RoundState(TypedDict, total=False):
+    """What LangGraph keeps of a round: where it stands. The facts are in the lab's database."""
+
+    round: str
+    phase: str
+
+
+def run_round(lab: Lab, config: RoundConfig) -> RoundReport:
+    """Run a round to its end. An unfinished one is finished first, with its own settings, and returned.
+
+    Raises BadConfig if a fold has fewer games than the settings ask for, AgentLabError if there is nothing to train on;
+    the collected episodes stay.
+    """
+    from agentlab.lab import check_tasks
+    from environments import canonical
+
+    config = config.model_copy(update={"envs": [canonical(env) for env in config.envs]})
+    ended = _ended_unsaid(lab)
+    if ended is not None:
+        return ended
+    report = next((report for report in reports(lab) if not report.ended), None)
+    if report is not None:
+        lab.progress.say(f"Going on with {report.id} at '{report.phase}'.")
+        if report.config != config:
+            lab.progress.say("Its settings differ from those given now; it keeps its own.")
+    else:
+        number = len(reports(lab)) + 1
+        # A round that could never end is refused before it has begun.
+        check_tasks(config.tasks(number))
+        report = RoundReport(id=f"round-{number}", number=number, config=config, incumbent=lab.serving())
+        save(lab, report)
+    graph = _builder().compile(checkpointer=lab.checkpointer)
+    state = graph.get_state(_thread(report))
+    begin = None if state.next else {"round": report.id, "phase": report.phase}
+    try:
+        graph.invoke(begin, _thread(report), context=lab, durability="sync")
+    except AgentLabError:
+        # A round that has failed for good leaves nothing behind that could go on.
+        if load(lab, report.id).ended:
+            lab.checkpointer.delete_thread(report.id)
+        raise
+    lab.checkpointer.delete_thread(report.id)
+    return load(lab, report.id)
+
+
+def abandon(lab: Lab, round_id: str, reason: str = "") -> RoundReport:
+    """Give up an unfinished round, so that the next call begins a new one. What it made stays: episodes, reflections,
+    its job folder, and its adapter as a candidate that has stood at no gate.
+
+    Raises AgentLabError if it has ended already.
+    """
+    report = load(lab, round_id)
+    if report.ended:
+        raise AgentLabError(f"{report.id} has ended ({report.phase}); only an unfinished round can be abandoned.")
+    report.note = f"Abandoned at '{report.phase}'{f': {reason}' if reason else ''}. What it made is kept."
+    save(lab, report, "abandoned")
+    lab.checkpointer.delete_thread(report.id)
+    return report
+
+
+@cache
+def _builder() -> Any:
+    from langgraph.graph import END, START, StateGraph
+
+    graph: Any = StateGraph(RoundState)
+    ways = {**{name: name for name in NODES}, "done": END}
+    for name, node in NODES.items():
+        graph.add_node(name, partial(_run, node))
+        graph.add_conditional_edges(name, lambda state: state["phase"], ways)
+    graph.add_edge(START, "collect")
+    return graph
+
+
+def _run(node: Node, state: RoundState, runtime: Any) -> RoundState:
+    lab: Lab = runtime.context
+    report = load(lab, state["round"])
+    following = node(lab, report)
+    save(lab, report, following)
+    return {"phase": following}
+
+
+def _thread(report: RoundReport) -> dict[str, Any]:
+    return {"configurable": {"thread_id": report.id}}
+
+
+def _ended_unsaid(lab: Lab) -> RoundReport | None:
+    """The last round, if it was killed after it had ended but before it could say so: the same call is answered now."""
+    known = reports(lab)
+    if not known or known[-1].phase != "done" or lab.checkpointer.get_tuple(_thread(known[-1])) is None:
+        return None
+    lab.checkpointer.delete_thread(known[-1].id)
+    return known[-1]

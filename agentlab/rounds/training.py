@@ -1,0 +1,42 @@
+"""The third node: run the job, and register the adapter that comes out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agentlab.rounds.report import RoundReport
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+
+
+def train(lab: Lab, report: RoundReport) -> str:
+    """Train, or go on from the last checkpoint; the adapter becomes a candidate."""
+    from trainers import job
+
+    folder, stage = lab.folder / "jobs" / report.id, "training"
+    started = False
+
+    def told(done: int, total: int, metrics: dict[str, float]) -> None:
+        nonlocal started
+        if not started:
+            lab.progress.start(stage, total)
+            lab.progress.advance(stage, done - 1)
+            started = True
+        lab.progress.advance(stage, 1, f"loss {metrics['loss']:.3f}")
+
+    outcome = job.run(folder, base=lab.model_folder, progress=told)
+    if started:
+        lab.progress.finish(stage)
+    losses = outcome.report.losses
+    report.training = {
+        "examples": outcome.report.examples,
+        "steps": outcome.report.steps,
+        "tokens": outcome.report.tokens,
+        "first_loss": round(losses[0], 4),
+        "last_loss": round(sum(losses[-10:]) / len(losses[-10:]), 4),
+        "seconds": round(outcome.report.seconds, 1),
+        "tokens_per_second": round(outcome.report.tokens_per_second, 1),
+    }
+    report.adapter = lab.adapters.register(folder).id
+    return "gate"

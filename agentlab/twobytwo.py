@@ -1,0 +1,187 @@
+"""The 2×2: memory off and on × adapter old and new, on the same held-out games.
+
+An experience first helps as something recalled. When a round has moved it into the weights, the new adapter without
+memory should reach what the old one reached with it. The share of the memory's gain that was internalised is
+(new, off − old, off) / (old, on − old, off); what was lost on the way stands in a list, game by game.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel
+
+from agentlab.errors import AgentLabError
+from agentlab.evaluation import Outcomes, Row, Table
+from trainers.statistics import Paired, Ratio, bootstrap_ratio, holm, paired
+
+if TYPE_CHECKING:
+    from agentlab.arms import RecallConfig
+    from agentlab.lab import Lab
+    from environments.base import Split
+
+Memory = Literal["off", "on"]
+Side = Literal["old", "new"]
+SEED = 0
+"""Of the bootstrap: the same outcomes give the same interval."""
+
+
+class Effect(BaseModel):
+    """What one change does where the other factor stands still, over all games.
+
+    `of` is the factor that changes, `at` the level of the other: the memory's gain at `old` or `new`, the adapter's at
+    `off` or `on`.
+    """
+
+    of: Literal["memory", "adapter"]
+    at: Side | Memory
+    paired: Paired
+
+
+class Change(BaseModel):
+    """What the new adapter does to one game, with memory off or on.
+
+    `p` is corrected for all of these tests together (Holm 1979); `regressed` says that the game is credibly worse.
+    """
+
+    env: str
+    memory: Memory
+    paired: Paired
+    p: float
+    regressed: bool
+
+
+class TwoByTwo(BaseModel):
+    """The four cells and what follows from them.
+
+    Attributes:
+        old, new: adapter ids, or `base`.
+        cells: the four rows, by `old, off`, `old, on`, `new, off`, `new, on`; each with a cell a game and one for all.
+        effects: the four simple effects.
+        internalised: the share of the memory's gain that the new adapter has without memory.
+        changes: every game, with memory off and on, the worst first.
+        table: the evaluation that it rests on.
+    """
+
+    old: str
+    new: str
+    cells: dict[str, Row]
+    effects: list[Effect]
+    internalised: Ratio
+    changes: list[Change]
+    table: Table
+
+    @property
+    def regressions(self) -> list[Change]:
+        """The games that are credibly worse under the new adapter."""
+        return [change for change in self.changes if change.regressed]
+
+    def effect(self, of: str, at: str) -> Paired:
+        """One of the four effects."""
+        return next(effect.paired for effect in self.effects if (effect.of, effect.at) == (of, at))
+
+
+def analyse(old: str, new: str, table: Table, *, alpha: float = 0.05) -> TwoByTwo:
+    """Read the 2×2 off an evaluation whose rows are old off, old on, new off, new on, each with one trial.
+
+    Games that errored for one of the four are left out of whatever is compared. Raises AgentLabError if none is left.
+    """
+    names = ("old, off", "old, on", "new, off", "new, on")
+    cells = dict(zip(names, table.rows, strict=True))
+    known = {name: _known(row.outcomes) for name, row in cells.items()}
+    tasks = set.intersection(*(set(found) for found in known.values()))
+    if not tasks:
+        raise AgentLabError("No game was played to its end by all four arms, so nothing can be compared; play others.")
+    pairs: list[tuple[Literal["memory", "adapter"], Side | Memory, str, str]] = [
+        ("memory", "old", "old, on", "old, off"),
+        ("memory", "new", "new, on", "new, off"),
+        ("adapter", "off", "new, off", "old, off"),
+        ("adapter", "on", "new, on", "old, on"),
+    ]
+    return TwoByTwo(
+        old=old,
+        new=new,
+        cells=cells,
+        effects=[
+            Effect(of=of, at=at, paired=paired(_only(known[one], tasks), known[other])) for of, at, one, other in pairs
+        ],
+        internalised=_internalised(known, tasks, table.envs),
+        changes=_changes(known, tasks, table.envs, alpha),
+        table=table,
+    )
+
+
+def _internalised(known: dict[str, dict[str, bool]], tasks: set[str], envs: Sequence[str]) -> Ratio:
+    """Tasks are drawn within their game: how many there are of each was decided, not found."""
+
+    def gains(task: str) -> tuple[float, float]:
+        before = known["old, off"][task]
+        return float(known["new, off"][task] - before), float(known["old, on"][task] - before)
+
+    return bootstrap_ratio([[gains(task) for task in sorted(tasks) if _env(task) == env] for env in envs], seed=SEED)
+
+
+def _changes(known: dict[str, dict[str, bool]], tasks: set[str], envs: Sequence[str], alpha: float) -> list[Change]:
+    levels: tuple[Memory, ...] = ("off", "on")
+    found = []
+    for env in envs:
+        here = {task for task in tasks if _env(task) == env}
+        for memory in levels:
+            found.append((env, memory, paired(_only(known[f"new, {memory}"], here), known[f"old, {memory}"])))
+    corrected = holm([part.p for _, _, part in found])
+    changes = [
+        Change(env=env, memory=memory, paired=part, p=p, regressed=part.difference < 0 and p < alpha)
+        for (env, memory, part), p in zip(found, corrected, strict=True)
+    ]
+    return sorted(changes, key=lambda change: change.paired.difference)
+
+
+def _known(outcomes: Outcomes) -> dict[str, bool]:
+    return {task: won for task, won in outcomes.items() if won is not None}
+
+
+def _only(outcomes: dict[str, bool], tasks: set[str]) -> dict[str, bool]:
+    return {task: outcomes[task] for task in tasks}
+
+
+def _env(task: str) -> str:
+    return task.split(":", 1)[0]
+
+
+def two_by_two(
+    lab: Lab,
+    envs: str | Sequence[str],
+    *,
+    old: str | None = None,
+    new: str = "adapter",
+    split: Split = "test",
+    seeds: Sequence[int] = range(20),
+    recall: RecallConfig | None = None,
+    name: str | None = None,
+) -> TwoByTwo:
+    """Play the four arms and compare them; the same call again goes on where it stopped.
+
+    `new` and `old` are `base`, `adapter` (the one that serves) or ids; without `old` it is what `new` was trained after
+    (its parent), or the base. Memory is what `base + memory` and `… + memory` have, so the base sees examples in its
+    prompt and adapters do not; with `recall` it is the same for both. All four find the memory as it was when the run
+    of this `name` first began.
+    """
+    old, new = _sides(lab, old, new)
+    arms = []
+    for side in (old, new):
+        on = lab.arm(f"{side} + memory")
+        arms += [lab.arm(side), on if recall is None else on.with_(recall=recall)]
+    table = lab.evaluate(envs, split=split, seeds=seeds, arms=arms, name=name or f"2x2-{split}-{old}-{new}")
+    return analyse(old, new, table)
+
+
+def _sides(lab: Lab, old: str | None, new: str) -> tuple[str, str]:
+    """Both sides by id, or `base`. Raises AgentLabError if they are one."""
+    given = lab.arm(new).adapter
+    if old is None:
+        old = (lab.adapters.get(given).parent if given else None) or "base"
+    sides = lab.arm(old).adapter or "base", given or "base"
+    if sides[0] == sides[1]:
+        raise AgentLabError(f"Old and new are both {sides[0]}; a 2×2 needs two: name them with --old and --new.")
+    return sides
