@@ -131,8 +131,9 @@ class Retirement:
         since = ""
         if same == "IS":
             since = (
-                "AND recalls.at > ifnull((SELECT max(versions.at) FROM reflection_versions AS versions JOIN reflections "
-                "ON versions.reflection = number WHERE id = recalls.reflection AND change LIKE ? || '%'), '') "
+                "AND recalls.at > ifnull((SELECT max(versions.at) FROM reflection_versions AS versions "
+                "JOIN reflections ON versions.reflection = number "
+                "WHERE id = recalls.reflection AND change LIKE ? || '%'), '') "
             )
         rows = self.database.execute(
             "SELECT reflection, recalls.env, propensity, sum(NOT withheld), sum(won * NOT withheld), sum(withheld), "
@@ -150,7 +151,7 @@ def _without_prior(rows: list[RecallEvidence], level: float) -> Uplift:
     import numpy as np
 
     counts = np.array([row[3:] for row in rows], dtype=float)
-    found = estimate(counts + [2, 1, 2, 1], np.full(len(rows), 0.5), 1e-9, level)
+    found = estimate(counts + np.array([2, 1, 2, 1]), np.full(len(rows), 0.5), 1e-9, level)
     return _counted(found, counts)
 
 

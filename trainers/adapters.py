@@ -51,8 +51,8 @@ PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 class AdapterRecord(BaseModel):
     """One adapter. `base` is the name of its base model, `fingerprint` that of the base's weights.
 
-    `path` is relative to the lab folder. `gate` is None until it stood at one; `forced` says that it was promoted
-    without having passed.
+    `path` is relative to the lab folder. `weights` is the SHA-256 of its weights' file, by which a swapped folder is
+    known. `gate` is None until it stood at one; `forced` says that it was promoted without having passed.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -63,6 +63,7 @@ class AdapterRecord(BaseModel):
     fingerprint: str
     status: AdapterStatus = "candidate"
     path: str
+    weights: str = ""
     lineage: Lineage = Field(default_factory=Lineage)
     gate: GateResult | None = None
     forced: bool = False
@@ -124,7 +125,7 @@ class AdapterRegistry:
         """Where an adapter's weights lie, checked.
 
         `base` is the fingerprint of the model that it is to be laid on. Raises UnknownAdapter, BadAdapter if files are
-        missing or damaged, WrongBase if it was made for another model.
+        missing, damaged, or those of another adapter, WrongBase if it was made for another model.
         """
         record = self.get(adapter)
         if base is not None and base != record.fingerprint:
@@ -134,6 +135,12 @@ class AdapterRegistry:
             )
         folder = self.folder / record.path
         check_files(folder)
+        # Its canary lies in the same folder: it cannot tell that the whole folder is another adapter's.
+        if record.weights and _sha(folder) != record.weights:
+            raise BadAdapter(
+                f"{folder} does not hold the weights of {record.id}; they were swapped or changed after it was "
+                "registered; put its own files back or train it again"
+            )
         return folder
 
     # Changing
@@ -147,8 +154,8 @@ class AdapterRegistry:
         if outcome is None:
             raise NotAJob(f"{job_folder} is not trained to its end; an adapter comes out last; run the job first")
         check_files(outcome.adapter)
-        weights = (outcome.adapter / "adapter_model.safetensors").read_bytes()
-        adapter = content_id("adapter", job.config.base.fingerprint, hashlib.sha256(weights).hexdigest())
+        weights = _sha(outcome.adapter)
+        adapter = content_id("adapter", job.config.base.fingerprint, weights)
         path = f"adapters/{adapter}"
         place = self.folder / path
         if not place.exists():
@@ -167,6 +174,7 @@ class AdapterRegistry:
                 base=job.config.base.name,
                 fingerprint=job.config.base.fingerprint,
                 path=path,
+                weights=weights,
                 lineage=lineage or job.lineage,
             )
             self._put(record)
@@ -244,6 +252,10 @@ class AdapterRegistry:
 
     def _put(self, record: AdapterRecord) -> None:
         self.database.put_adapter(record.model_dump(mode="json"))
+
+
+def _sha(folder: Path) -> str:
+    return hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
 
 
 def check_files(folder: Path) -> None:

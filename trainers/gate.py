@@ -19,6 +19,9 @@ from trainers.statistics import Paired, paired, wilson
 Results = Mapping[Hashable, bool | None]
 """Won or not, by task id or by (task id, seed); None where the environment failed."""
 
+LEANS_WORSE = 0.5
+"""A p-value below this, on one environment and to the worse, holds an early promotion up: 3 pairs lost and none won."""
+
 
 class GateConfig(BaseModel):
     """Settings of the gate.
@@ -149,8 +152,8 @@ class SequentialGate:
         planned: the pairs that are played if it never stops early.
         config: its settings.
 
-    It promotes early a candidate that reached its bound (`trainers.sequential`) and looks worse on no environment; one
-    that does is played on, and whether it regressed is judged once, on all pairs. It gives up early when the predicted
+    It promotes early a candidate that reached its bound (`trainers.sequential`) and leans to the worse on no environment
+    (`LEANS_WORSE`); one that does is played on, and whether it regressed is judged once, on all pairs. It gives up early when the predicted
     probability of passing falls below `config.futility`. The same results give the same looks, so that a gate that was
     killed goes on as if nothing had happened.
     """
@@ -183,7 +186,8 @@ class SequentialGate:
         if self._better is None and needed is not None and whole.only_a >= needed:
             self._better = seen
         better = self._better is not None and whole.difference > 0
-        spoils = found.regressions if last else [env for env, part in found.envs.items() if part.difference < 0]
+        doubt = self.config.alpha if last else LEANS_WORSE
+        spoils = any(part.difference < 0 and part.p < doubt for part in found.envs.values())
         promote = better and not (spoils and self.config.refuse_regressions)
         hopeless = self._better is None and chance < self.config.futility
         if not (last or promote or hopeless):

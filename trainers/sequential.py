@@ -18,6 +18,7 @@ clearly better or worse or both are alike, and 70 to 75 % where the answer hangs
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 
 class Boundary:
@@ -68,6 +69,7 @@ class Boundary:
         return bound if bound < len(paths) else None
 
 
+@lru_cache(maxsize=4096)
 def predictive_power(won: int, lost: int, pairs: int, planned: int, alpha: float) -> float:
     """The probability that the test at all `planned` pairs will be passed, given what `pairs` of them have shown.
 
@@ -88,6 +90,7 @@ def predictive_power(won: int, lost: int, pairs: int, planned: int, alpha: float
     return min(1.0, total)
 
 
+@lru_cache(maxsize=4096)
 def _needed(discordant: int, alpha: float) -> int:
     """The fewest wins of so many discordant pairs that pass the exact test; one more than there are if none does."""
     return Boundary(alpha).look(discordant, 1.0) or discordant + 1

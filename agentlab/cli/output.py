@@ -90,14 +90,17 @@ def ago(stamp: str) -> str:
         return stamp
 
 
-def console(stream: TextIO | None = None) -> Console:
-    """A Rich console on `stream` (default: stdout) that interprets no markup and does not wrap into pipes."""
+def console(stream: TextIO | None = None, width: int | None = None) -> Console:
+    """A Rich console on `stream` (default: stdout) that interprets no markup and does not wrap into pipes.
+
+    With a `width` it never prints wider than that.
+    """
     from rich.console import Console
 
     target = stream or sys.stdout
     # Rich takes 80 columns where there is no terminal, which would cut ids out of a listing that goes into a pipe.
-    width = None if target.isatty() or os.environ.get("COLUMNS") else 200
-    return Console(file=target, markup=False, highlight=False, emoji=False, width=width, soft_wrap=False)
+    wide = None if target.isatty() or os.environ.get("COLUMNS") else 200
+    return Console(file=target, markup=False, highlight=False, emoji=False, width=width or wide, soft_wrap=False)
 
 
 def text(value: str, style: str = "") -> Text:

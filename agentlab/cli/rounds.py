@@ -10,8 +10,9 @@ import typer
 from agentlab.cli import output
 from agentlab.cli.bars import progress
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
+from agentlab.cli.options import seeds as parsed
 from agentlab.cli.output import Column
-from agentlab.cli.runs import Model, workplace
+from agentlab.cli.runs import Model, Name, Seeds, Split, workplace
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
@@ -119,6 +120,72 @@ def run_(
     _print(reports, json)
 
 
+@app.command()
+def abandon(
+    round: Annotated[str, typer.Argument(help="The id of an unfinished round, such as round-3.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept with the round.")] = "",
+    lab: LabFolder = DEFAULT_LAB,
+) -> None:
+    """Give up a round that cannot be finished. Nothing is lost, and the next `rounds run` begins a new one."""
+    from agentlab.rounds import abandon
+
+    with opened(lab, write=True) as here:
+        report = abandon(here, find(here, round).id, reason)
+    output.say(f"{report.id}: {report.note} `agentlab rounds run` begins a new round.")
+
+
+@app.command()
+def retire(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be retired.")] = False,
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """Retire reflections that helped before, and measurably no longer do under the adapter that serves.
+
+    Every round ends with this. `agentlab memory restore ID` brings one back, `agentlab memory undo` all.
+    """
+    from agentlab.errors import AgentLabError
+    from memory.retirement import Retirement
+
+    with opened(lab, write=not dry_run) as here:
+        adapter = here.serving()
+        if adapter is None:
+            raise AgentLabError("The base model serves, so no memory has moved into weights; promote an adapter first.")
+        found = Retirement(here.database, adapter, namespace=here.config.namespace).run(dry_run=dry_run)
+    rows = [{"reflection": verdict.reflection, "reason": verdict.reason} for verdict in found]
+    empty = f"No reflection has measurably lost its use under {adapter}."
+    columns = [Column("reflection"), Column("reason", "would be retired" if dry_run else "retired", wide=True)]
+    output.listing(rows, columns, as_data=json, empty=empty)
+
+
+@app.command("2x2")
+def two_by_two(
+    envs: Annotated[list[str], typer.Argument(help="Environments, such as twx/coin twx/mapreader.")],
+    old: Annotated[
+        str | None, typer.Option("--old", help="base or an adapter's id; by default what the new one came after.")
+    ] = None,
+    new: Annotated[str, typer.Option("--new", help="An adapter's id; by default the one that serves.")] = "adapter",
+    split: Split = "test",
+    seeds: Seeds = "0-19",
+    name: Name = None,
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """Measure memory off and on × adapter old and new, and how much of the memory's gain is in the new adapter.
+
+    The same command after Ctrl-C or a kill goes on where it stopped.
+    """
+    from agentlab.cli import quadrants
+
+    _checked(envs)
+    with progress() as bars, opened(lab, write=True, progress=bars) as here:
+        found = here.two_by_two(envs, old=old, new=new, split=split, seeds=parsed(seeds), name=name)
+    if json:
+        output.as_json(found)
+    else:
+        quadrants.show(found)
+
+
 def distill(
     envs: Annotated[
         list[str] | None, typer.Argument(help="Environments; by default all that the lab has won games of.")
@@ -204,12 +271,25 @@ def told(report: RoundReport) -> None:
             ("training", _counts(report.training)),
             ("adapter", report.adapter),
             ("gate", report.gate.get("reason")),
+            ("looks", _looks(report.gate)),
             ("note", report.note),
         ]
     )
+    if report.retired:
+        dry = report.config.retire == "dry-run"
+        output.say("Would be retired:" if dry else "Retired (`agentlab memory restore ID` brings one back):")
+        output.facts(report.retired.items())
     if report.promoted is not None:
         verdict = "Promoted: it serves now." if report.promoted else "Rejected: the incumbent goes on serving."
         output.say(verdict, "green" if report.promoted else "red")
+
+
+def _looks(gate: dict[str, Any]) -> str:
+    """What a sequential gate took and spared."""
+    if not gate.get("looks"):
+        return ""
+    planned, saved = gate["planned"], gate["saved"]
+    return f"{len(gate['looks'])} of at most {gate['config']['looks']}; {planned - saved} pairs played, {saved} saved"
 
 
 def _counts(parts: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainers.errors import NotComparable
-from trainers.gate import GateConfig, GateResult, decide
+from trainers.gate import GateConfig, GateResult, SequentialGate, decide
 
 
 def results(pattern: str, env: str = "a") -> dict[str, bool | None]:
@@ -75,4 +75,83 @@ def test_no_results_at_all_promote_nothing() -> None:
 
 def test_a_result_survives_being_stored() -> None:
     result = decide(results("w" * 30), results("l" * 30))
+    assert GateResult.model_validate_json(result.model_dump_json()) == result
+
+
+def looked(candidate: str, incumbent: str, config: GateConfig | None = None, blocks: int = 5) -> GateResult:
+    """A sequential gate over all these pairs in so many blocks, as far as it goes."""
+    ours, theirs = list(results(candidate).items()), list(results(incumbent).items())
+    gate, size = SequentialGate(len(ours), config), -(-len(ours) // blocks)
+    for end in range(size, len(ours) + size, size):
+        result = gate.look(dict(ours[:end]), dict(theirs[:end]))
+        if result is not None:
+            return result
+    raise AssertionError("it never decided")
+
+
+def test_a_sequential_gate_promotes_as_soon_as_the_answer_is_clear() -> None:
+    result = looked("w" * 60, "l" * 60)
+    assert result.promote and (result.planned, result.saved, len(result.looks)) == (60, 36, 2)
+    assert result.looks[0].needed is None, "with fewer pairs than min_pairs no error is spent"
+    assert result.looks[0].spent == 0 < result.looks[1].spent < 0.025
+    assert result.paired.n == 24 and "look 2, 24 of 60 pairs played" in result.reason
+
+
+def test_it_gives_up_when_passing_has_become_unlikely() -> None:
+    result = looked("l" * 60, "w" * 12 + "l" * 48)
+    assert not result.promote and (result.saved, len(result.looks)) == (48, 1)
+    assert "unlikely" in result.reason and result.looks[0].chance < 0.05
+
+
+def test_it_plays_on_while_the_answer_is_open_and_its_last_bound_is_the_harder_one() -> None:
+    lucky_at_last = "l" * 48 + "w" * 7 + "l" * 5
+    config = GateConfig(futility=0.0)
+    result = looked(lucky_at_last, "l" * 60, config)
+    assert result.promote and (result.saved, len(result.looks)) == (0, 5)
+    assert result.looks[-1].needed == 7
+    result = looked("l" * 48 + "w" * 5 + "l" * 7, "l" * 60, config)
+    assert not result.promote and "won 5 pairs alone, needed more" in result.reason
+    result = looked("l" * 59 + "w", "wl" * 30, config)
+    assert not result.promote and "not better" in result.reason
+
+
+def test_with_one_look_it_decides_as_the_fixed_gate_does() -> None:
+    for won in range(0, 21, 2):
+        for lost in range(0, 21, 2):
+            candidate = "w" * won + "l" * (40 - won)
+            incumbent = "l" * won + "w" * lost + "l" * (40 - won - lost)
+            fixed = decide(results(candidate), results(incumbent))
+            assert looked(candidate, incumbent, blocks=1).promote == fixed.promote
+
+
+def test_one_environment_that_looks_worse_holds_an_early_promotion_up_and_is_judged_on_all_pairs() -> None:
+    def played(pairs: int) -> tuple[dict[str, bool | None], dict[str, bool | None]]:
+        bad = "w" * 3 + "l" * (pairs - 3)
+        wins, losses = results("w" * pairs, "good"), results("l" * pairs, "good")
+        return wins | results("l" * pairs, "bad"), losses | results(bad, "bad")
+
+    gate = SequentialGate(60)
+    assert gate.look(*played(15)) is None, "clearly better in all, but it looks worse on one"
+    result = gate.look(*played(30))
+    assert result is not None and result.promote and result.saved == 0
+    assert result.envs["bad"].difference < 0 and result.regressions == []
+    result = SequentialGate(60, GateConfig(refuse_regressions=False)).look(*played(15))
+    assert result is not None and result.promote and result.saved == 30
+
+
+def test_a_regression_that_stands_at_the_end_refuses_what_had_won_enough() -> None:
+    candidate = results("w" * 40, "good") | results("l" * 10, "bad")
+    incumbent = results("l" * 40, "good") | results("w" * 10, "bad")
+    result = SequentialGate(50).look(candidate, incumbent)
+    assert result is not None and not result.promote and "worse on bad" in result.reason
+
+
+def test_pairs_that_errored_are_played_but_not_counted() -> None:
+    result = looked("w" * 24 + "e" * 36, "l" * 60, GateConfig(min_pairs=30))
+    assert not result.promote and "only 24 usable pairs" in result.reason
+    assert [look.usable for look in result.looks] == [12, 24, 24, 24, 24]
+
+
+def test_a_sequential_result_survives_being_stored() -> None:
+    result = looked("w" * 60, "l" * 60)
     assert GateResult.model_validate_json(result.model_dump_json()) == result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainers.statistics import difference_interval, mcnemar, paired, wilson
+from trainers.statistics import bootstrap_ratio, difference_interval, holm, mcnemar, paired, wilson
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,31 @@ def test_related_pairs_narrow_the_interval_of_a_difference() -> None:
 def test_the_interval_of_a_difference_stays_within_bounds() -> None:
     low, high = difference_interval(0, 30, 0, 0)
     assert 0.8 < low <= 1 and high == pytest.approx(1.0)
+
+
+def test_holms_correction_is_that_of_the_textbook() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
+
+
+def test_a_ratio_of_paired_means_has_its_value_and_an_interval_around_it() -> None:
+    tasks = [(1.0, 1.0)] * 30 + [(0.0, 1.0)] * 10 + [(0.0, 0.0)] * 20
+    found = bootstrap_ratio([tasks], seed=1)
+    assert found.value == pytest.approx(0.75)
+    assert found.low is not None and found.high is not None and 0.55 < found.low < 0.75 < found.high < 0.92
+    assert found.below == pytest.approx(40 / 60 - 1.96 * (2 / 9 / 60) ** 0.5, abs=0.03)
+    assert bootstrap_ratio([tasks], seed=1) == found != bootstrap_ratio([tasks], seed=2)
+
+
+def test_pairs_are_drawn_together_and_within_their_stratum() -> None:
+    same = bootstrap_ratio([[(1.0, 1.0)] * 5 + [(0.0, 0.0)] * 5])
+    assert (same.value, same.low, same.high) == (1.0, 1.0, 1.0), "numerator and denominator move as one"
+    fixed = bootstrap_ratio([[(1.0, 1.0)] * 3, [(0.0, 1.0)] * 1, []])
+    assert (fixed.value, fixed.low, fixed.high) == (0.75, 0.75, 0.75), "every stratum keeps its size"
+
+
+def test_a_ratio_whose_denominator_may_be_zero_means_nothing() -> None:
+    found = bootstrap_ratio([[(1.0, 1.0)] * 3 + [(1.0, -1.0)] * 2 + [(0.0, 0.0)] * 20])
+    assert (found.value, found.low, found.high) == (None, None, None) and found.below <= 0 < found.above
+    with pytest.raises(ValueError, match="needs tasks"):
+        bootstrap_ratio([[]])

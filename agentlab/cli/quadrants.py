@@ -1,0 +1,87 @@
+"""The 2×2 as a table of 80 columns: four rates with intervals, what each change brings, and what it cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agentlab.cli import output
+from agentlab.cli.scoreboard import short_names, written
+from agentlab.evaluation import ALL
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from agentlab.twobytwo import Change, TwoByTwo
+    from trainers.statistics import Paired, Ratio
+
+WIDTH = 80
+
+
+def show(found: TwoByTwo) -> None:
+    """Print the four cells with their margins, the internalised share, and every game under the new adapter."""
+    from rich.console import Group
+
+    cells = {name: written(row.cells[ALL]) for name, row in found.cells.items()}
+    grid = _grid("", "memory off", "memory on", "memory's gain")
+    for side, label in (("old", found.old), ("new", found.new)):
+        gain = _effect(found.effect("memory", side))
+        grid.add_row(f"{side}\n{label}", cells[f"{side}, off"], cells[f"{side}, on"], gain)
+    grid.add_row("gain of the new", _effect(found.effect("adapter", "off")), _effect(found.effect("adapter", "on")), "")
+    games = _grid("game", "memory", "old", "new", "change [95 %]", "p (Holm)", left=2)
+    names = short_names(found.table.envs)
+    for change in found.changes:
+        games.add_row(*_game(change, names[change.env]), style="red" if change.regressed else "")
+    output.console(width=WIDTH).print(Group(grid, games))
+    n = found.effects[0].paired.n
+    output.say("Rate of success (successes of n games) [Wilson 95 % interval].", "dim")
+    output.say(f"Gains on the same {n} games [Newcombe 95 % interval], McNemar's exact p.", "dim")
+    output.say(internalised(found.internalised), "bold")
+    worse = ", ".join(f"{names[change.env]} (memory {change.memory})" for change in found.regressions)
+    output.say(f"Worse under the new adapter: {worse or 'no game, credibly'}.", "red" if worse else "")
+
+
+def internalised(share: Ratio) -> str:
+    """The share in words, or why there is none."""
+    if share.value is None:
+        return (
+            f"Internalised: no share means anything, for the memory's gain, [{share.below:+.2f}, {share.above:+.2f}], "
+            "may be 0."
+        )
+    return (
+        f"Internalised: {share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of the memory's gain "
+        "(paired bootstrap over games)."
+    )
+
+
+def _grid(*titles: str, left: int = 1) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(box=box.SIMPLE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for place, title in enumerate(titles):
+        grid.add_column(title, justify="left" if place < left else "right", overflow="fold")
+    return grid
+
+
+def _effect(part: Paired) -> str:
+    return f"{part.difference:+.2f}\n{_interval(part)}\n{_p(part.p)}"
+
+
+def _game(change: Change, name: str) -> tuple[str, ...]:
+    part = change.paired
+    return (
+        name,
+        change.memory,
+        f"{part.both + part.only_b}/{part.n}",
+        f"{part.both + part.only_a}/{part.n}",
+        f"{part.difference:+.2f} {_interval(part)}",
+        f"{change.p:.4f}{' worse' if change.regressed else ''}",
+    )
+
+
+def _interval(part: Paired) -> str:
+    return f"[{part.interval[0]:+.2f}, {part.interval[1]:+.2f}]"
+
+
+def _p(p: float) -> str:
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
