@@ -1,0 +1,53 @@
+"""What the tests of a round's nodes share: a lab without weights, in which adapters are names that play differently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agentlab.engines.scripted import ScriptedEngine
+from agentlab.lab import Lab
+from agentlab.progress import Progress
+from agentlab.rounds import RoundConfig, RoundReport
+from trainers.adapters import AdapterRecord, AdapterRegistry
+
+ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
+OTHER = "toy/doors?colours=3,rooms=1,step_limit=4"
+
+
+def reads_notes(transcript: str, command: str) -> float:
+    """Wins the toy game: read the note, open the door that it names, take the coin."""
+    last = transcript.rstrip(">").rstrip().splitlines()[-1]
+    if command.startswith("open "):
+        return 0.0 if f"the {command.removeprefix('open ')} is safe" in last else -9.0
+    return {"take coin": 0.0, "read note": -1.0}.get(command, -5.0)
+
+
+@pytest.fixture
+def skilled(open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Lab]:
+    """Opens a lab whose base, and adapter-bad, only look around, while adapter-good wins every game."""
+    monkeypatch.setattr(AdapterRegistry, "folder_of", lambda self, adapter, base=None: Path())
+    monkeypatch.setattr(Lab, "_fingerprint", "f")
+
+    def opened(name: str = "lab", progress: Progress | None = None) -> Lab:
+        engine = ScriptedEngine({"look": 0.0}, preferences_by_adapter={"adapter-good": reads_notes})
+        lab = open_lab(name, engine=engine, progress=progress)
+        for id in ("adapter-good", "adapter-bad"):
+            record = AdapterRecord(id=id, base="b", fingerprint="f", path=f"adapters/{id}")
+            lab.database.put_adapter(record.model_dump(mode="json"))
+        return lab
+
+    return opened
+
+
+@pytest.fixture
+def report() -> Callable[..., RoundReport]:
+    """Makes the report of a round that has trained an adapter."""
+
+    def made(adapter: str = "adapter-good", **settings: object) -> RoundReport:
+        config = RoundConfig.model_validate({"envs": [ENV, OTHER], "seeds": 5, "gate_seeds": 25, **settings})
+        return RoundReport(id="round-1", number=1, config=config, phase="gate", adapter=adapter)
+
+    return made

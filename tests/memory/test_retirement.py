@@ -1,0 +1,120 @@
+"""What helped before, and under an adapter credibly changes little, is retired; nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from memory import Database, Reflection
+from memory.history import History
+from memory.records import Episode, Recall
+from memory.retirement import Retirement, RetirementConfig
+
+
+@pytest.fixture
+def lived(database: Database, reflection: Callable[..., Reflection]) -> Callable[..., None]:
+    """As if a reflection had been served to and withheld from `of` episodes each, with so many wins."""
+
+    def made(
+        adapter: str | None, served: int, withheld: int, of: int = 60, id: str = "rf-1", batch: str = "", **more: Any
+    ) -> None:
+        if not database.has_reflection(id):
+            database.put_reflection(reflection(id, **more))
+        for side, won in (("s", served), ("w", withheld)):
+            for n in range(of):
+                episode = f"{id}-{adapter}-{side}-{n}{batch}"
+                status: Any = "won" if n < won else "lost"
+                database.put_episode(
+                    Episode(id=episode, run="r", env="e", split="train", seed=n, adapter=adapter, status=status)
+                )
+                recall = Recall(
+                    episode=episode, reflection=id, rank=0, query="q", score=1.0, env="e", won=n < won,
+                    withheld=side == "w", propensity=0.5,
+                )  # fmt: skip
+                database.put_recalls([recall])
+
+    return made
+
+
+def run(database: Database, **config: Any) -> list[str]:
+    found = Retirement(database, "new", RetirementConfig(**config)).run()
+    return [verdict.reflection for verdict in found]
+
+
+def test_what_helped_and_no_longer_does_is_retired_in_one_operation(database: Database, lived: Any) -> None:
+    lived(None, 50, 20)
+    lived("new", 58, 58)
+    lived(None, 50, 20, id="rf-2")
+    lived("new", 59, 60, id="rf-2")
+    (first, second) = Retirement(database, "new").run()
+    assert (first.reflection, second.reflection) == ("rf-2", "rf-1"), "the surest first"
+    assert second.before.low > 0.2 and abs(second.under.mean) < 0.01 and second.under.high < 0.1
+    assert (second.under.served, second.under.served_won, second.under.withheld, second.under.p) == (60, 58, 60, 1.0)
+    assert second.reason.startswith("uplift +0.4") and " before, " in second.reason
+    assert second.reason.endswith("under new")
+    (operation,) = database.operations()
+    assert (operation.name, operation.changed) == ("retire", 2)
+    assert database.reflection_versions("rf-1")[-1].change == f"retired: {second.reason}"
+    History(database).undo(operation.id)
+    assert {database.reflection(id).status for id in ("rf-1", "rf-2")} == {"active"}
+
+
+@pytest.mark.parametrize(
+    ("before", "under", "why"),
+    [
+        ((50, 20), (59, 40), "it still helps"),
+        ((50, 20), (35, 35), "its interval is too wide to say"),
+        ((22, 20), (59, 59), "it never credibly helped"),
+        ((20, 50), (59, 59), "it harmed: that is another verdict"),
+    ],
+)
+def test_what_is_not_credibly_gone_stays(database: Database, lived: Any, before: Any, under: Any, why: str) -> None:
+    lived(None, *before)
+    lived("new", *under)
+    assert run(database) == [], why
+
+
+def test_without_evidence_under_the_adapter_nothing_is_retired(database: Database, lived: Any) -> None:
+    lived(None, 50, 20)
+    lived("other", 59, 59)
+    assert run(database) == []
+    lived("new", 9, 9, of=9)
+    assert run(database, worth=0.9) == [], "fewer than min_n on a side"
+    lived("new", 9, 9, of=10, batch="more")
+    assert run(database, worth=0.9) == ["rf-1"]
+
+
+def test_evidence_of_all_others_counts_as_before(database: Database, lived: Any) -> None:
+    lived("older", 50, 20)
+    lived("new", 59, 59)
+    assert run(database) == ["rf-1"]
+
+
+def test_pinned_and_foreign_ones_are_left_alone_and_a_dry_run_changes_nothing(database: Database, lived: Any) -> None:
+    lived(None, 50, 20, pinned=True)
+    lived("new", 59, 59)
+    lived(None, 50, 20, id="rf-2", namespace="theirs")
+    lived("new", 59, 59, id="rf-2")
+    assert Retirement(database, "new", namespace="").run() == []
+    (found,) = Retirement(database, "new").run(dry_run=True)
+    assert found.reflection == "rf-2" and database.reflection("rf-2").status == "active"
+    assert database.operations() == []
+
+
+def test_one_that_was_brought_back_is_judged_by_what_was_recalled_since(database: Database, lived: Any) -> None:
+    lived(None, 50, 20)
+    lived("new", 59, 59)
+    assert run(database) == ["rf-1"]
+    back = database.reflection("rf-1").model_copy(update={"status": "active"})
+    database.put_reflection(back, change="restored")
+    assert run(database) == []
+    lived("new", 59, 59, batch="later")
+    assert run(database) == ["rf-1"]
+
+
+@pytest.mark.parametrize("wrong", [{"worth": 0.0}, {"level": 0.5}, {"min_n": 0}, {"prior": 0}, {"worht": 0.1}])
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError):
+        RetirementConfig(**wrong)  # type: ignore[arg-type]
