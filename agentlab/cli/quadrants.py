@@ -31,13 +31,16 @@ def show(found: TwoByTwo) -> None:
     names = short_names(found.table.envs)
     for change in found.changes:
         games.add_row(*_game(change, names[change.env]), style="red" if change.regressed else "")
-    output.console(width=WIDTH).print(Group(grid, games))
     n = found.effects[0].paired.n
-    output.say("Rate of success (successes of n games) [Wilson 95 % interval].", "dim")
-    output.say(f"Gains on the same {n} games [Newcombe 95 % interval], McNemar's exact p.", "dim")
-    output.say(internalised(found.internalised), "bold")
     worse = ", ".join(f"{names[change.env]} (memory {change.memory})" for change in found.regressions)
-    output.say(f"Worse under the new adapter: {worse or 'no game, credibly'}.", "red" if worse else "")
+    lines = [
+        ("Rate of success (successes of n games) [Wilson 95 % interval].", "dim"),
+        (f"Gains on the same {n} games [Newcombe 95 % interval], McNemar's exact p.", "dim"),
+        (internalised(found.internalised), "bold"),
+        (f"Worse under the new adapter: {worse or 'no game, credibly'}.", "red" if worse else ""),
+    ]
+    # Not into a pipe either: what is longer than a line is wrapped here.
+    output.console(width=WIDTH).print(Group(grid, games, *(output.text(line, style) for line, style in lines)))
 
 
 def internalised(share: Ratio) -> str:

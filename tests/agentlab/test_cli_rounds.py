@@ -151,3 +151,49 @@ def test_distil_takes_what_was_won_and_collects_nothing(lab: Path, asked: list[R
     result = agentlab(lab, "distill", "--gate-seeds", "4")
     assert result.exit_code == 0, result.output
     assert [(config.envs, config.collect, config.gate_seeds) for config in asked] == [(["toy/doors"], "none", 4)]
+
+
+def test_a_round_tells_what_its_gate_spared_and_what_was_retired(lab: Path) -> None:
+    with Lab.open(lab) as opened:
+        shown = report(3, promoted=True, retire="dry-run")
+        shown.gate = {"reason": "better", "looks": [{}, {}], "planned": 60, "saved": 36, "config": {"looks": 5}}
+        shown.retired = {"rf-1": "uplift +0.40 [+0.20, +0.60] before"}
+        opened.database.put_round(shown.id, shown.model_dump(mode="json"))
+    printed = agentlab(lab, "rounds", "show", "3").stdout
+    assert "2 of at most 5; 24 pairs played, 36 saved" in printed
+    assert "Would be retired" in printed and "rf-1" in printed and "uplift +0.40" in printed
+
+
+def test_a_round_that_cannot_be_finished_is_abandoned(lab: Path) -> None:
+    with Lab.open(lab) as opened:
+        stuck = report(3, promoted=False).model_copy(update={"phase": "train", "promoted": None})
+        opened.database.put_round(stuck.id, stuck.model_dump(mode="json"))
+    result = agentlab(lab, "rounds", "abandon", "3", "--reason", "the card is gone")
+    assert result.exit_code == 0 and "Abandoned at 'train': the card is gone" in result.stdout
+    assert json.loads(agentlab(lab, "rounds", "show", "3", "--json").stdout)["phase"] == "abandoned"
+    again = agentlab(lab, "rounds", "abandon", "3")
+    assert again.exit_code == 2 and "has ended (abandoned)" in again.stderr
+
+
+def test_what_faded_is_retired_from_the_command_line(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from memory import retirement
+    from memory.uplift import Uplift
+    from trainers.adapters import SERVING
+
+    asked = []
+
+    def run(self: retirement.Retirement, *, dry_run: bool = False) -> list[retirement.Faded]:
+        asked.append((self.adapter, dry_run))
+        before, under = (Uplift(at, at - 0.1, at + 0.1, 0.0, 0.01, 60, 50, 60, 20) for at in (0.5, 0.0))
+        return [retirement.Faded("rf-1", self.adapter, before, under)]
+
+    monkeypatch.setattr(retirement.Retirement, "run", run)
+    refused = agentlab(lab, "rounds", "retire")
+    assert refused.exit_code == 2 and "The base model serves" in refused.stderr
+    with Lab.open(lab) as opened:
+        opened.database.put_setting(SERVING, "ad-1")
+    printed = agentlab(lab, "rounds", "retire", "--dry-run").stdout
+    assert "would be retired" in printed and "uplift +0.50 [+0.40, +0.60] before" in printed
+    (row,) = json.loads(agentlab(lab, "rounds", "retire", "--json").stdout)
+    assert row["reflection"] == "rf-1" and row["reason"].endswith("under ad-1")
+    assert asked == [("ad-1", True), ("ad-1", False)]

@@ -11,7 +11,7 @@ from agentlab.config import LabConfig
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.lab import Lab
 from agentlab.progress import Progress
-from agentlab.rounds import RoundConfig, RoundReport, TrainingConfig
+from agentlab.rounds import RoundConfig, RoundReport, TrainingConfig, abandon
 from environments import Task, TextEnv, Turn, register, registry
 from trainers.gate import GateConfig
 from trainers.selection import SelectionConfig
@@ -243,6 +243,34 @@ def test_a_round_that_needs_more_games_than_there_are_is_refused_and_does_not_bl
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         RoundConfig(**wrong)
+
+
+def test_a_round_that_fails_the_same_way_each_time_can_be_abandoned(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainers import job
+    from trainers.errors import TrainersError
+
+    def fails(folder: Path, *_: Any, **__: Any) -> Any:
+        raise TrainersError("the disk is full")
+
+    with open_at(tmp_path / "lab", tiny_model) as lab:
+        monkeypatch.setattr(job, "run", fails)
+        for _ in range(2):
+            with pytest.raises(TrainersError):
+                lab.round(QUICK)
+        assert [report.phase for report in lab.rounds()] == ["train"]
+        episodes = lab.database.episodes()
+        given_up = abandon(lab, "round-1", "no disk")
+        assert (given_up.phase, given_up.promoted) == ("abandoned", None) and given_up.ended_at is not None
+        assert "Abandoned at 'train': no disk." in given_up.note
+        assert list(lab.checkpointer.list(None)) == []
+        assert lab.database.episodes() == episodes and (lab.folder / "jobs" / "round-1").exists()
+        with pytest.raises(TrainersError):
+            lab.round(QUICK)
+        assert [report.phase for report in lab.rounds()] == ["abandoned", "train"], "the next call is a new round"
+        with pytest.raises(AgentLabError, match="round-1 has ended"):
+            abandon(lab, "round-1")
 
 
 def test_reports_survive_being_stored() -> None:
