@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from trainers.distillation import from_teacher
     from trainers.errors import TrainersError
     from trainers.examples import Example, drop_oldest, from_episode
-    from trainers.gate import GateConfig, GateResult, decide
+    from trainers.gate import GateConfig, GateResult, SequentialGate, decide
     from trainers.job import Job, JobConfig, JobResult, Lineage, Report
     from trainers.monitors import MonitorConfig, Monitors, observe
     from trainers.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
     from trainers.records import Choice, Distilled, Judged, Pair, Record
     from trainers.selection import Selected, Selection, SelectionConfig, select, survey
     from trainers.selectors import Context, Selector
-    from trainers.statistics import Paired, mcnemar, paired, wilson
+    from trainers.statistics import Paired, Ratio, bootstrap_ratio, holm, mcnemar, paired, wilson
     from trainers.weights import BaseRef, fingerprint, reference
 
 __all__ = [
@@ -70,9 +70,13 @@ __all__ = [
     "AdapterRegistry",
     "GateConfig",
     "GateResult",
+    "SequentialGate",
     "decide",
     # Statistics
     "Paired",
+    "Ratio",
+    "bootstrap_ratio",
+    "holm",
     "mcnemar",
     "paired",
     "wilson",
@@ -87,14 +91,14 @@ _HOMES = {
     "trainers.distillation": ("from_teacher",),
     "trainers.errors": ("TrainersError",),
     "trainers.examples": ("Example", "drop_oldest", "from_episode"),
-    "trainers.gate": ("GateConfig", "GateResult", "decide"),
+    "trainers.gate": ("GateConfig", "GateResult", "SequentialGate", "decide"),
     "trainers.job": ("Job", "JobConfig", "JobResult", "Lineage", "Report"),
     "trainers.monitors": ("MonitorConfig", "Monitors", "observe"),
     "trainers.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
     "trainers.records": ("Choice", "Distilled", "Judged", "Pair", "Record"),
     "trainers.selection": ("Selected", "Selection", "SelectionConfig", "select", "survey"),
     "trainers.selectors": ("Context", "Selector"),
-    "trainers.statistics": ("Paired", "mcnemar", "paired", "wilson"),
+    "trainers.statistics": ("Paired", "Ratio", "bootstrap_ratio", "holm", "mcnemar", "paired", "wilson"),
     "trainers.weights": ("BaseRef", "fingerprint", "reference"),
 }
 
