@@ -153,9 +153,9 @@ class SequentialGate:
         config: its settings.
 
     It promotes early a candidate that reached its bound (`trainers.sequential`) and leans to the worse on no
-    environment (`LEANS_WORSE`). One that does is played on, and whether it regressed is judged once, on all pairs. It gives up
-    early when the predicted probability of passing falls below `config.futility`. The same results give the same looks,
-    so that a gate that was killed goes on as if nothing had happened.
+    environment (`LEANS_WORSE`). One that does is played on, and whether it regressed is judged once, on all pairs. It
+    gives up early when the predicted probability of passing falls below `config.futility`. The same results give the
+    same looks, so that a gate that was killed goes on as if nothing had happened.
     """
 
     def __init__(self, planned: int, config: GateConfig | None = None) -> None:

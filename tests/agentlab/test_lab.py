@@ -195,7 +195,8 @@ def test_an_evaluation_shows_every_arm_first_and_within_its_trials(open_lab: Cal
     assert table.row("base").cells["all"].wins == 0
     assert table.row("base + retry, 6 trials").cells["all"].score > 0
     assert table.about["seeds"] == [0, 3] and table.about["split"] == "test"
-    assert lab.database.get_evaluation("eval-test") == json.loads(table.model_dump_json())
+    assert table.comparisons == [], "what is shown is the caller's choice; what is stored has them"
+    assert lab.database.get_evaluation("eval-test") == json.loads(table.compare_with_base().model_dump_json())
 
 
 def test_the_same_evaluation_again_plays_nothing_and_gives_the_same_table(open_lab: Callable[..., Lab]) -> None:

@@ -49,7 +49,7 @@ def test_a_round_says_what_it_did(promoted: Lab) -> None:
     assert report.selected == {ENV: 12}
     assert report.training["examples"] == 12
     assert report.training["last_loss"] < report.training["first_loss"]
-    assert report.gate["promote"] is True and report.gate["paired"]["n"] == 14
+    assert report.gate["promote"] is True and report.gate["paired"]["n"] + report.gate["saved"] == 14
     assert report.incumbent is None
     assert report.ended_at is not None and report.ended_at > report.started_at
 
@@ -112,7 +112,9 @@ def test_training_that_gives_the_serving_weights_again_ends_without_a_change(tmp
 
 
 def test_an_adapter_that_does_not_pass_the_gate_is_kept_as_rejected(tmp_path: Path, tiny_model: Path) -> None:
-    strict = QUICK.model_copy(update={"gate": GateConfig(min_pairs=15), "training": TrainingConfig(epochs=1)})
+    strict = QUICK.model_copy(
+        update={"gate": GateConfig(min_pairs=15, sequential=False), "training": TrainingConfig(epochs=1)}
+    )
     with open_at(tmp_path / "lab", tiny_model) as lab:
         report = lab.round(strict)
         assert report.promoted is False
