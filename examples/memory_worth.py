@@ -25,8 +25,8 @@ from agentlab.cli.bars import progress
 from agentlab.collect import collect_random
 from agentlab.config import parse, read_toml
 from agentlab.evaluation import ALL, Row
-from agentlab.lab import make_tasks
 from agentlab.progress import Progress
+from agentlab.tasks import make_tasks
 from environments import canonical
 from trainers.statistics import paired
 

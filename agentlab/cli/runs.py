@@ -54,8 +54,8 @@ def run(
     The same command after Ctrl-C or a kill goes on where it stopped.
     """
     from agentlab.evaluation import Table, row
-    from agentlab.lab import make_tasks
     from agentlab.reflectors.registry import known
+    from agentlab.tasks import make_tasks
 
     tasks = make_tasks(envs, split, parsed(seeds))
     who = None if reflectors is None else [known(one.strip()) for one in reflectors.split(",")]
@@ -97,7 +97,7 @@ def evaluate(
 
     By default random, base and base + memory, and the adapter with and without memory where one serves.
     """
-    from agentlab.lab import make_tasks
+    from agentlab.tasks import make_tasks
 
     names = list(dict.fromkeys(task.env for task in make_tasks(envs, split, parsed(seeds))))
     with progress() as bars, workplace(lab, model, bars) as here:

@@ -42,10 +42,10 @@ def search(
 
     The cost is told in environment steps and in scorings by the model. The same command after a kill goes on.
     """
-    from agentlab.lab import make_tasks
     from agentlab.search.budget import Budget
     from agentlab.search.config import SearchConfig
     from agentlab.search.tasks import search_tasks
+    from agentlab.tasks import make_tasks
 
     tasks = make_tasks(envs, "train", parsed(seeds))
     with progress() as bars, workplace(lab, model, bars) as here:

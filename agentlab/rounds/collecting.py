@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def collect(lab: Lab, report: RoundReport) -> str:
     """Play the train games of this round; episodes and reflections stay in the lab."""
-    from agentlab.lab import make_tasks
+    from agentlab.tasks import make_tasks
 
     config = report.config
     tasks = make_tasks(config.envs, "train", config.train_seeds(report.number))

@@ -84,7 +84,7 @@ class RoundConfig(BaseModel):
 
     def tasks(self, number: int) -> list[Task]:
         """Everything that round `number` will play."""
-        from agentlab.lab import make_tasks
+        from agentlab.tasks import make_tasks
 
         train = [] if self.collect == "none" else [*self.train_seeds(number)]
         if self.retire != "off":

@@ -20,8 +20,8 @@ Outcomes = dict[Any, bool | None]
 
 def gate(lab: Lab, report: RoundReport) -> str:
     """Play in blocks, the same games of every environment with either side, until the gate has decided."""
-    from agentlab.lab import make_tasks
     from agentlab.rollout import EnvironmentPool
+    from agentlab.tasks import make_tasks
     from trainers.gate import SequentialGate, decide
 
     config, settings = report.config, report.config.gate

@@ -45,7 +45,7 @@ def run_round(lab: Lab, config: RoundConfig) -> RoundReport:
     Raises BadConfig if a fold has fewer games than the settings ask for, AgentLabError if there is nothing to train on;
     the collected episodes stay.
     """
-    from agentlab.lab import check_tasks
+    from agentlab.tasks import check_tasks
     from environments import canonical
 
     config = config.model_copy(update={"envs": [canonical(env) for env in config.envs]})

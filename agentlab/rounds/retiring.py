@@ -17,7 +17,7 @@ HALF = 0.5
 
 def retire(lab: Lab, report: RoundReport) -> str:
     """Retire the reflections whose measured uplift has gone under the adapter that serves, or name them (`dry-run`)."""
-    from agentlab.lab import make_tasks
+    from agentlab.tasks import make_tasks
     from memory.retirement import Retirement
 
     config, adapter = report.config, lab.serving()

@@ -10,7 +10,8 @@ from agentlab import collect
 from agentlab.advice import AdviceBook
 from agentlab.collect import collect_model, collect_random, explorer, lasting
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.lab import Lab, make_tasks
+from agentlab.lab import Lab
+from agentlab.tasks import make_tasks
 from environments import EnvironmentDied
 from memory.records import Advice
 

@@ -14,9 +14,10 @@ from agentlab.arms import BASE, BASE_MEMORY, RANDOM, Arm, RecallConfig, adapter_
 from agentlab.config import LabConfig
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import AgentLabError, BadConfig, NotALab, UnknownModel
-from agentlab.lab import Lab, make_tasks
+from agentlab.lab import Lab
 from agentlab.policy import Policy
 from agentlab.reflectors.base import reflection_of
+from agentlab.tasks import make_tasks
 from environments import UnknownEnvironment
 from memory.errors import NewerDatabase
 from memory.records import Episode, Reflection

@@ -8,12 +8,13 @@ import pytest
 import environments
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import BadConfig
-from agentlab.lab import Lab, make_tasks
+from agentlab.lab import Lab
 from agentlab.search import tasks as module
 from agentlab.search.budget import Budget
 from agentlab.search.config import SearchConfig
 from agentlab.search.pairs import preferences
 from agentlab.search.tasks import revise_tasks, search_tasks, tree_of
+from agentlab.tasks import make_tasks
 from environments import Task, TextEnv
 from trainers.selection import SelectionConfig, survey
 

@@ -1,0 +1,43 @@
+"""Tasks by their environments, fold and seeds, and whether there are such games."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from agentlab.errors import BadConfig
+
+if TYPE_CHECKING:
+    from environments import Task
+    from environments.base import Split
+
+
+def make_tasks(envs: str | Sequence[str], split: Split, seeds: Sequence[int]) -> list[Task]:
+    """Every environment with every seed, each once.
+
+    Raises UnknownEnvironment before anything is played, BadConfig if there is nothing to play.
+    """
+    from environments import Task, canonical
+
+    names = list(dict.fromkeys(canonical(env) for env in ([envs] if isinstance(envs, str) else envs)))
+    if not names or not len(seeds):
+        raise BadConfig("There is nothing to play: give at least one environment and one seed.")
+    return [Task(env=env, split=split, seed=seed) for env in names for seed in dict.fromkeys(seeds)]
+
+
+def check_tasks(tasks: Sequence[Task]) -> None:
+    """Raise BadConfig if one of the tasks is in no fold of its environment."""
+    from environments import make
+
+    for name in dict.fromkeys(task.env for task in tasks):
+        env = make(name)
+        try:
+            folds = {split: env.seeds(split) for split in {task.split for task in tasks}}
+        finally:
+            env.close()
+        for task in tasks:
+            if task.env == name and task.seed not in folds[task.split]:
+                raise BadConfig(
+                    f"{name} has no {task.split} game {task.seed}: there are {len(folds[task.split])} of them; ask for "
+                    "fewer, or name the first seed."
+                )
