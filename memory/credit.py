@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memory.database import Database
+from memory.lineage import family
 from memory.records import ReflectionStatus, now
 from memory.reflections import Filter
 from memory.uplift import Strata, Uplift, suspects
@@ -108,7 +109,8 @@ class Credit:
         clock: gives the present moment as `records.now` does.
 
     Only randomised withholding counts. That an item was recalled in games that were then won says nothing: it may be
-    recalled where games are easy, or on a second try. So recalls that no lot decided are left out of the evidence.
+    recalled where games are easy, or on a second try. So recalls that no lot decided are left out of the evidence. What
+    was drawn for an item that was merged since counts for its survivor (see `memory.lineage`).
     """
 
     def __init__(
@@ -157,11 +159,17 @@ class Credit:
     def split(self, episode: str, ids: Sequence[str], *, env: str) -> list[Draw]:
         """Which of `ids`, chosen for `episode` in `env`, are withheld; the caller records that with the recalls.
 
-        What was once decided for an episode stands, whatever face asks again. Pinned items are never withheld. Nothing
-        is withheld while the cost so far, as known at the last review, exceeds its bound; beyond that no single
-        episode is expected to cost more than the bound (see `draw_lots`).
+        What was once decided for an episode stands, whatever face asks again, and also where it was decided on what was
+        merged into the item since. Pinned items are never withheld. Nothing is withheld while the cost so far, as known
+        at the last review, exceeds its bound; beyond that no single episode is expected to cost more than the bound
+        (see `draw_lots`).
         """
-        draws = {id: Draw(id, *decided) for id, decided in self.database.recall_draws(episode).items()}
+        decided = self.database.recall_draws(episode)
+        if decided:
+            for id, members in family(self.database, ids).items():
+                known = [decided.pop(member) for member in members if member in decided]
+                decided.update({id: known[0]} if known else {})
+        draws = {id: Draw(id, *what) for id, what in decided.items()}
         pinned = self.database.pinned_among(ids)
         free = [id for id in dict.fromkeys(ids) if id not in draws and id not in pinned]
         if free and self.config.withhold and not self._exhausted():

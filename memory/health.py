@@ -110,7 +110,7 @@ class Health:
         statuses, tiers, kinds, sources, envs: how many of each, the most frequent first. The source '' is the agent.
         pinned: how many are pinned.
         repeats: how far the active ones repeat each other.
-        never_recalled: active ones that never served an episode.
+        never_recalled: active ones that never served an episode, nor did what was merged into them.
         harmful: ids of active ones whose uplift is credibly below 0: pinned, restored, or not reviewed yet.
         prompt: what the memory block takes of the prompt.
         withholding: what measuring the effect costs.
@@ -163,8 +163,9 @@ def health(memory: ReflectionMemory) -> Health:
         pinned=pinned,
         repeats=_repeats(memory.index, texts),
         never_recalled=database.execute(
-            "SELECT count(*) FROM reflections WHERE status = 'active' AND NOT EXISTS "
-            "(SELECT 1 FROM recalls WHERE recalls.reflection = reflections.id AND NOT withheld) AND namespace = ?",
+            "WITH RECURSIVE served (id) AS (SELECT reflection FROM recall_totals WHERE n AND NOT withheld "
+            "UNION SELECT merged_into FROM served JOIN reflections USING (id) WHERE merged_into IS NOT NULL) "
+            "SELECT count(*) FROM reflections WHERE status = 'active' AND id NOT IN served AND namespace = ?",
             (memory.namespace,),
         )[0][0],
         harmful=[id for id, _ in memory.credit.report(0).harmful],

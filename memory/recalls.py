@@ -1,7 +1,8 @@
 """The table of recalls: which reflection served which episode, and how that episode ended.
 
 An episode counts once for a reflection, in whichever face the reflection came first. The totals of these counts are
-kept by triggers, so that weighing a popular reflection does not mean reading its thousands of recalls.
+kept by triggers, so that weighing a popular reflection does not mean reading its thousands of recalls. Only of what
+took over others are the recalls read, since there an episode may have met several of the family (`memory.lineage`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 from memory.connection import Connection
 from memory.episodes import chunks, marks
+from memory.lineage import families, family, first_lots
 from memory.records import Recall
 from memory.reflections import Filter
 
@@ -84,7 +86,10 @@ class Recalls(Connection):
         ]  # fmt: skip
 
     def recall_counts(self, ids: Sequence[str]) -> dict[str, RecallCount]:
-        """For each of these reflections how often it was recalled and how that ended; never recalled is (0, 0, 0)."""
+        """For each of these reflections how often it was recalled and how that ended; never recalled is (0, 0, 0).
+
+        What was merged into it counts, each episode once.
+        """
         found = dict.fromkeys(ids, RecallCount(0, 0, 0))
         for part in chunks(ids):
             rows = self.execute(
@@ -92,20 +97,31 @@ class Recalls(Connection):
                 "AND NOT withheld GROUP BY reflection",
                 part,
             )
+            rows += self.execute(
+                f"{families(part)} SELECT root, count(DISTINCT episode), "
+                "count(DISTINCT CASE WHEN won THEN episode END), "
+                "count(DISTINCT CASE WHEN won IS NOT NULL THEN episode END) "
+                "FROM family JOIN recalls ON reflection = member WHERE NOT withheld GROUP BY root",
+                part,
+            )
             found.update((row[0], RecallCount(*row[1:])) for row in rows)
         return found
 
     def last_recalled(self, ids: Sequence[str]) -> dict[str, str]:
-        """When each of these reflections was recalled last; those that never were are left out."""
+        """When each of these reflections, or one merged into it, was recalled last; others are left out."""
         found: dict[str, str] = {}
         for part in chunks(ids):
-            found.update(
-                self.execute(
-                    f"SELECT reflection, max(last) FROM recall_totals WHERE reflection IN {marks(part)} "
-                    "AND n AND NOT withheld GROUP BY reflection",
-                    part,
-                )
+            rows = self.execute(
+                f"SELECT reflection, max(last) FROM recall_totals WHERE reflection IN {marks(part)} "
+                "AND n AND NOT withheld GROUP BY reflection",
+                part,
             )
+            rows += self.execute(
+                f"{families(part)} SELECT root, max(last) FROM family JOIN recall_totals ON reflection = member "
+                "WHERE n AND NOT withheld GROUP BY root",
+                part,
+            )
+            found.update(rows)
         return found
 
     # Evidence
@@ -124,11 +140,16 @@ class Recalls(Connection):
 
         Episodes that have not ended, or ended in an error, are left out, and so are recalls that no lot decided.
         `after` and `before` (ISO 8601, exclusive) bound the time of the recall; `among` which reflections are meant;
-        `least` is how many episodes served and withheld a reflection must have in all.
+        `least` is how many episodes served and withheld a reflection must have in all. What was merged into another
+        speaks for that one (see `memory.lineage`), and for itself only where it is asked for by its id.
         """
         found: list[RecallEvidence] = []
         for part in [None] if ids is None else chunks(ids):
-            found += self._evidence(part, env, after, before, among, least)
+            kin = self.execute(f"{families(part)} SELECT root, member FROM family", part or ())
+            joined = {root for root, _ in kin} | {member for _, member in kin if part is None}
+            alone = self._evidence(part, env, after, before, among, least)
+            found += [row for row in alone if row.reflection not in joined] if joined else alone
+            found += self._family_evidence(part, env, after, before, among, least) if joined else []
         return found
 
     def _evidence(
@@ -140,6 +161,7 @@ class Recalls(Connection):
         among: Filter | None,
         least: tuple[int, int],
     ) -> list[RecallEvidence]:
+        """Of each reflection by itself, from the totals."""
         where, values = ["propensity < 1"], list[Any]()
         if ids is not None:
             where.append(f"reflection IN {marks(ids)}")
@@ -173,6 +195,36 @@ class Recalls(Connection):
             values += least
         rows = self.execute(grouped, values)
         return [RecallEvidence(*row[:7]) for row in rows if row[3] or row[5]]
+
+    def _family_evidence(
+        self,
+        ids: list[str] | None,
+        env: str | None,
+        after: str | None,
+        before: str | None,
+        among: Filter | None,
+        least: tuple[int, int],
+    ) -> list[RecallEvidence]:
+        """Of those that took over others, from the recalls of the whole family."""
+        condition, wanted = among.sql() if among is not None else ("1", [])
+        meant = f"AND root IN (SELECT id FROM reflections WHERE {condition})" if among is not None else ""
+        rows = self.execute(
+            f"{families(ids)} SELECT root, episode, at, env, propensity, withheld, won FROM family "
+            f"JOIN recalls ON reflection = member WHERE counted {meant} ORDER BY root, episode, at",
+            [*(ids or ()), *wanted],
+        )
+        counts: dict[str, dict[tuple[str, float], list[int]]] = {}
+        for lot in first_lots(rows):
+            apart = env not in (None, lot.env) or (after and lot.at <= after) or (before and lot.at >= before)
+            if lot.propensity < 1 and lot.won is not None and not apart:
+                count = counts.setdefault(lot.root, {}).setdefault((lot.env, lot.propensity), [0, 0, 0, 0])
+                count[2 * lot.withheld] += 1
+                count[2 * lot.withheld + 1] += lot.won
+        found: list[RecallEvidence] = []
+        for root, strata in counts.items():
+            if all(sum(count[2 * side] for count in strata.values()) >= least[side] for side in (0, 1)):
+                found += [RecallEvidence(root, *stratum, *count) for stratum, count in sorted(strata.items())]
+        return found
 
     def recalled_episodes(self, *, before: str | None = None) -> int:
         """How many ended episodes there are for which something was recalled (before a time, ISO 8601)."""
@@ -213,14 +265,14 @@ class Recalls(Connection):
         return found
 
     def last_benched(self, ids: Sequence[str]) -> dict[str, str]:
-        """When each of these reflections was benched last; those that never were are left out."""
+        """When each of these reflections, or one merged into it, was benched last; others are left out."""
         found: dict[str, str] = {}
-        for part in chunks(ids):
-            found.update(
-                self.execute(
-                    "SELECT id, max(at) FROM reflections JOIN reflection_versions AS versions "
-                    f"ON versions.reflection = number WHERE id IN {marks(part)} AND change LIKE 'benched%' GROUP BY id",
-                    part,
-                )
+        for root, members in family(self, ids).items():
+            rows = self.execute(
+                "SELECT max(at) FROM reflections JOIN reflection_versions AS versions "
+                f"ON versions.reflection = number WHERE id IN {marks(members)} AND change LIKE 'benched%'",
+                members,
             )
+            if rows[0][0] is not None:
+                found[root] = rows[0][0]
         return found

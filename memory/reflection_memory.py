@@ -19,6 +19,7 @@ from memory.embedder import CachedEmbedder, Embedder
 from memory.index import VectorIndex
 from memory.interchange import export_reflections
 from memory.kept import Kept
+from memory.lineage import family
 from memory.quoting import quoted
 from memory.records import Advice, Episode, Recall, Reflection, ReflectionStatus, Step, Tier, now
 from memory.reflections import Filter, Version
@@ -42,7 +43,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """Everything known of one reflection: its history, whom it served, and what it rests on."""
+    """Everything known of one reflection: its history, whom it served, and what it rests on.
+
+    The recalls are its own and those of all that was merged into it, the oldest first.
+    """
 
     reflection: Reflection
     versions: list[Version]
@@ -288,7 +292,9 @@ class ReflectionMemory:
             steps = [step for step in episode.steps if step.index in source.steps] if episode else []
             evidence.append(Shown(source.episode, episode, steps))
         versions = self.database.reflection_versions(reflection.id)
-        return Detail(reflection, versions, self.database.recalls_of(reflection.id), evidence)
+        members = family(self.database, [reflection.id])[reflection.id]
+        recalls = [recall for member in members for recall in self.database.recalls_of(member)]
+        return Detail(reflection, versions, sorted(recalls, key=lambda recall: (recall.at, recall.rank)), evidence)
 
     def pin(self, id: str) -> Reflection:
         """Count it as fully important, and keep it from being retired by rule."""

@@ -16,7 +16,7 @@ from memory.records import Advice, Reflection, ReflectionStatus, Tier, content_i
 
 _COLUMNS = (
     "id", "kind", "env", "task", "run", "status", "pinned", "importance", "text", "tags", "created_at", "namespace",
-    "source", "tier", "changed", "stamp", "payload",
+    "source", "tier", "merged_into", "changed", "stamp", "payload",
 )  # fmt: skip
 _PUT = (
     f"INSERT INTO reflections ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
@@ -131,7 +131,8 @@ class Reflections(Operations):
                     reflection.id, reflection.kind, reflection.env, reflection.task, reflection.run,
                     reflection.status, reflection.pinned, reflection.importance, reflection.text,
                     json.dumps(reflection.tags), reflection.created_at, reflection.namespace, reflection.source,
-                    reflection.tier, changed, stamp(reflection.text), payload,
+                    reflection.tier, reflection.merged_into if reflection.status == "merged" else None, changed,
+                    stamp(reflection.text), payload,
                 ),
             )  # fmt: skip
             if old:

@@ -5,6 +5,8 @@ A migration is never edited once released: a change to the tables is a new funct
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -255,6 +257,16 @@ def langgraph_items(db: sqlite_utils.Database) -> None:
     ).create_index(["item"]).create_index(["sha"]).create_index(["changed", "stamp"])
 
 
+def survivors(db: sqlite_utils.Database) -> None:
+    """Version 6: into which other one a reflection is merged, so that what it did counts there."""
+    db.table("reflections").add_column("merged_into", str)
+    merged = db.execute("SELECT number, payload FROM reflections WHERE status = 'merged'").fetchall()
+    for number, payload in merged:
+        survivor = json.loads(zlib.decompress(payload))["merged_into"]
+        db.execute("UPDATE reflections SET merged_into = ? WHERE number = ?", (survivor, number))
+    db.execute("CREATE INDEX reflections_merged ON reflections (merged_into, id) WHERE merged_into IS NOT NULL")
+
+
 MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...]
 MIGRATIONS = (
     episodes_and_reflections,
@@ -262,5 +274,6 @@ MIGRATIONS = (
     words_credit_and_operations,
     totals_of_recalls,
     langgraph_items,
+    survivors,
 )
 VERSION = len(MIGRATIONS)

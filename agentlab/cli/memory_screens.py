@@ -52,7 +52,7 @@ def show(
     _section("Versions", _versions(detail))
     if links:
         _section("Links", [_link(link, id) for link in links])
-    _recalls(detail.recalls, limit)
+    _recalls(detail.recalls, id, limit)
 
 
 def _head(detail: Detail, effect: str) -> None:
@@ -63,7 +63,8 @@ def _head(detail: Detail, effect: str) -> None:
     output.say("")
     served = {recall.episode: recall.won for recall in detail.recalls if not recall.withheld}
     ended = [won for won in served.values() if won is not None]
-    withheld = len({recall.episode for recall in detail.recalls if recall.withheld})
+    withheld = len({recall.episode for recall in detail.recalls} - served.keys())
+    merged = {recall.reflection for recall in detail.recalls} - {item.id}
     output.facts(
         [
             ("task", item.task),
@@ -86,7 +87,7 @@ def _head(detail: Detail, effect: str) -> None:
             (
                 "recalled",
                 f"served {_many(len(served), 'episode')}, won {sum(ended)} of {len(ended)} ended; "
-                f"withheld from {withheld}",
+                f"withheld from {withheld}" + (f", with {_many(len(merged), 'item')} merged into it" if merged else ""),
             ),
         ]
     )
@@ -224,11 +225,13 @@ def _link(link: Link, id: str) -> tuple[str, str, str, str]:
     return way, other, link.kind, f"weight {link.weight:.2f}, {output.ago(link.at)}"
 
 
-def _recalls(recalls: Sequence[Recall], limit: int) -> None:
+def _recalls(recalls: Sequence[Recall], id: str, limit: int) -> None:
     roomy = output.console().width >= ROOMY
     rows = []
     for recall in recalls[-limit:]:
         how = f"{recall.face} #{recall.rank + 1}, {recall.score:.2f}"
+        if recall.reflection != id:
+            how += f", as {recall.reflection}"
         if roomy:
             how += f", asked: {output.one_line(recall.query, 120)}"
         served = "withheld" if recall.withheld else "served"

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from memory.consolidating.job import Action, Job, Method, Proposal
-from memory.lineage import Served, served
+from memory.recalls import RecallCount
 from memory.records import Reflection
 
 DAYS = 5.0
@@ -35,7 +35,8 @@ class Forget(Action):
     def apply(self, job: Job) -> bool:
         with job.database.operation("forget", self.items[0]):
             found = job.database.reflection(self.items[0])
-            if _kept(job, found, served(job.database, self.items)[found.id]) is None:
+            use, last = job.database.recall_counts(self.items), job.database.last_recalled(self.items)
+            if _kept(job, found, use[found.id], last.get(found.id)) is None:
                 return False
             job.change(found, FADED, status="forgotten")
         return True
@@ -49,23 +50,24 @@ def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
     youngest = timedelta(days=-DAYS * math.log(job.config.forget_below))
     before = (datetime.fromisoformat(job.now()) - youngest).isoformat(timespec="microseconds")
     notes = [note for note in job.notes(tier="raw", pinned=0) if note.created_at <= before and note.id not in gone]
-    use = served(job.database, [note.id for note in notes])
+    use = job.database.recall_counts([note.id for note in notes])
     idle = [note for note in notes if not use[note.id].n_won]
+    last = job.database.last_recalled([note.id for note in idle])
     found = job.database.load_reflections([note.number for note in idle])
     actions: list[Action] = []
     for note in idle:
-        kept = _kept(job, found[note.number], use[note.id])
+        kept = _kept(job, found[note.number], use[note.id], last.get(note.id))
         if kept is not None:
             recalls = f"recalled {use[note.id].n} times without a win" if use[note.id].n else "never recalled"
             actions.append(Forget((note.id,), f"{recalls}, retention {kept:.4f}"))
     return Proposal(actions)
 
 
-def _kept(job: Job, found: Reflection, use: Served) -> float | None:
+def _kept(job: Job, found: Reflection, use: RecallCount, recalled: str | None) -> float | None:
     """The retention of what may be forgotten, and should be; None for the rest."""
     if found.status != "active" or found.pinned or found.tier != "raw" or use.n_won:
         return None
-    last = max(datetime.fromisoformat(at) for at in (found.created_at, found.updated_at, use.last) if at)
+    last = max(datetime.fromisoformat(at) for at in (found.created_at, found.updated_at, recalled) if at)
     days = (datetime.fromisoformat(job.now()) - last).total_seconds() / 86400
     kept = retention(days, use.n)
     if kept >= job.config.forget_below:

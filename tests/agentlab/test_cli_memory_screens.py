@@ -110,6 +110,23 @@ def test_a_reflection_is_shown_with_its_sources_versions_links_recalls_and_effec
     assert "\x1b" not in text
 
 
+def test_what_was_merged_into_one_is_shown_with_it(lab: Path) -> None:
+    with Lab.open(lab) as opened:
+        merged = opened.database.reflection("r-other").model_copy(
+            update={"status": "merged", "merged_into": "r-0123456789ab"}
+        )
+        opened.database.put_reflection(merged)
+        opened.database.put_recalls(
+            [
+                Recall(episode=id, reflection="r-other", rank=0, query="q", score=0.5, won=True)
+                for id in ("ep-x", "ep-y")
+            ]
+        )
+    text = shown(lab, "show", "r-01")
+    assert "served 5 episodes, won 3 of 4 ended; withheld from 2, with 1 item merged into it" in " ".join(text.split())
+    assert "text #1, 0.50, as r-other" in text
+
+
 def test_one_without_history_is_shown_without_empty_sections(lab: Path) -> None:
     text = shown(lab, "show", "r-other")
     assert "not measured" in text

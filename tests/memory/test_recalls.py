@@ -136,10 +136,12 @@ def test_base_rates_leave_out_errors_and_what_was_minimised(
     assert database.success_rates(["twx/coin"]) == {"twx/coin": 3 / 6}
 
 
-def test_an_older_file_gets_its_totals(tmp_path: Path, reflection: Callable[..., Reflection]) -> None:
+def test_an_older_file_gets_its_totals(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     with as_of_version(3), Database(path) as old:
-        old.put_reflection(reflection("rf-1"))
+        known = {"id": "rf-1", "kind": "k", "env": "e", "task": "t", "run": "r", "status": "active", "text": "x"}
+        rest = {"tags": "[]", "changed": 1, "stamp": 1, "payload": b""}
+        old.tables.table("reflections").insert(known | rest)
         for episode, face, won in (("ep-1", "text", 1), ("ep-1", "advice", 1), ("ep-2", "text", None)):
             old.execute(
                 "INSERT INTO recalls (episode, reflection, face, rank, query, score, parts, at, won) "
