@@ -10,12 +10,21 @@ from typing import Any, Literal
 
 from memory import errors, moments
 from memory.database import Database
+from memory.links import LinkChange
 from memory.operations import Operation
 from memory.records import Reflection, now
 from memory.reflections import Version
 
 ChangeKind = Literal["added", "removed", "returned", "changed"]
 UNDO = "undo"
+
+# Which namespaces operations reached into. A link has no namespace but that of its ends.
+_TOUCHED = (
+    "(SELECT operation, namespace FROM reflection_versions JOIN reflections ON reflections.number = reflection "
+    "UNION SELECT links.operation, namespace FROM links JOIN reflections ON id = links.source UNION "
+    "SELECT operation, namespace FROM link_versions JOIN reflections ON id = link_versions.source UNION "
+    "SELECT ended, namespace FROM link_versions JOIN reflections ON id = link_versions.source)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +91,7 @@ class History:
         """What was done, the newest first."""
         if self.namespace is None:
             return self.database.operations(limit=limit)
-        rows = self.database.execute(
-            "SELECT DISTINCT operation FROM reflection_versions "
-            "JOIN reflections ON reflections.number = reflection WHERE namespace = ?",
-            (self.namespace,),
-        )
+        rows = self.database.execute(f"SELECT operation FROM {_TOUCHED} WHERE namespace = ?", (self.namespace,))
         here = {row[0] for row in rows}
         return [operation for operation in self.database.operations() if operation.number in here][:limit]
 
@@ -113,6 +118,10 @@ class History:
         changes = [Change(None, item.after) if _stands(item.before, item.after) else item for item in changes]
         return [item for item in changes if self.namespace in (None, item.after.namespace)]
 
+    def links(self, id: str) -> list[LinkChange]:
+        """What an operation did to links. Raises `UnknownOperation`."""
+        return self.database.link_changes(self.operation(id).number)
+
     def versions(self, id: str) -> list[tuple[Version, Change]]:
         """Every version of a reflection, the first one first, each with what it changed. Raises `UnknownReflection`."""
         found = self.database.reflection_versions(self.database.reflection_id(id, self.namespace))
@@ -138,10 +147,11 @@ class History:
     # Taking back
 
     def undo(self, id: str) -> Operation:
-        """Put every reflection that an operation changed back to what it was before, and return that as an operation.
+        """Put every reflection and link that an operation changed back to what it was before, as an operation.
 
-        A reflection that the operation made becomes `forgotten`. Undoing an undo does the operation again. Recalls and
-        links stay: they are records of what happened.
+        A reflection that the operation made becomes `forgotten`; a link that it made goes, one that it removed comes
+        back. Undoing an undo does the operation again. Recalls stay: they are records of what happened, and whom they
+        count for follows from the reflections (see `memory.lineage`).
 
         Raises:
             UnknownOperation, or CannotUndo: if it is undone already, if something that it changed was changed again
@@ -150,12 +160,16 @@ class History:
         with self.database.transaction():
             target = self.operation(id)
             self._check(target)
-            changes = self.changes(target.id)
+            changes, links = self.changes(target.id), self.links(target.id)
             for change in changes:
                 self._check_untouched(target, change)
+            for link in links:
+                self._check_link(target, link)
             with self.database.operation(UNDO, target.id) as number:
                 written = [self.database.put_reflection(self._taken_back(item), change="undone") for item in changes]
-                if not any(written):
+                for link in links:
+                    self.database.set_link(LinkChange(link.after, link.before))
+                if not any(written) and not links:
                     raise errors.CannotUndo(
                         f"There is nothing to take back of {target.id}: what it made is out of use already."
                     )
@@ -191,6 +205,23 @@ class History:
         by = f"by {later} ({name}); undo that one first" if later else f"({what}); mend it with `agentlab memory edit`"
         raise errors.CannotUndo(f"{target.id} cannot be undone: {change.id} was changed later {by}.")
 
+    def _check_link(self, target: Operation, change: LinkChange) -> None:
+        link = change.link
+        if self.database.link(link) == change.after:
+            return
+        here = "source = :source AND target = :target AND kind = :kind"
+        rows = self.database.execute(
+            "SELECT id, name FROM operations WHERE number > :number AND NOT undone AND number IN "
+            f"(SELECT operation FROM links WHERE {here} UNION SELECT ended FROM link_versions WHERE {here}) "
+            "ORDER BY number DESC LIMIT 1",
+            {"number": target.number, "source": link.source, "target": link.target, "kind": link.kind},
+        )
+        later = (
+            f" by {rows[0][0]} ({rows[0][1]}); undo that one first." if rows else ", and nothing tells how; leave it."
+        )
+        what = f"the link '{link.kind}' from {link.source} to {link.target}"
+        raise errors.CannotUndo(f"{target.id} cannot be undone: {what} was changed later{later}")
+
     def _taken_back(self, change: Change) -> Reflection:
         values = {"updated_at": self.clock()}
         if change.before is None:
@@ -204,11 +235,7 @@ class History:
             self._mark(self.database.get_operation(operation.detail), undone=not undone)
 
     def _namespaces(self, operation: Operation) -> set[str]:
-        rows = self.database.execute(
-            "SELECT DISTINCT namespace FROM reflection_versions JOIN reflections ON reflections.number = reflection "
-            "WHERE operation = ?",
-            (operation.number,),
-        )
+        rows = self.database.execute(f"SELECT namespace FROM {_TOUCHED} WHERE operation = ?", (operation.number,))
         return {row[0] for row in rows}
 
 

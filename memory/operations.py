@@ -1,4 +1,4 @@
-"""What was done in one go: a group of changed versions that is listed, and undone, as one."""
+"""What was done in one go: a group of changes that is listed, and undone, as one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from memory.records import now
 
 
 class Operation(NamedTuple):
-    """A group of changes: `name` says what kind (`edit`, `merge`, …), `changed` how many versions it wrote."""
+    """A group of changes: `name` says what kind (`edit`, `merge`, …).
+
+    `changed` is how many versions of reflections it wrote, `links` how many links it made, changed or removed.
+    """
 
     number: int
     id: str
@@ -23,11 +26,19 @@ class Operation(NamedTuple):
     detail: str
     undone: bool
     changed: int
+    links: int = 0
 
 
 _SELECT = (
-    "SELECT number, id, operations.at, name, detail, undone, count(versions.operation) FROM operations "
-    "LEFT JOIN reflection_versions AS versions ON versions.operation = operations.number"
+    "SELECT number, id, at, name, detail, undone, "
+    "(SELECT count(*) FROM reflection_versions WHERE operation = operations.number), (SELECT count(*) FROM "
+    "(SELECT source, target, kind FROM links WHERE operation = operations.number UNION SELECT source, target, kind "
+    "FROM link_versions WHERE operation = operations.number OR ended = operations.number)) FROM operations"
+)
+_CHANGES = (
+    "SELECT 1 FROM reflection_versions WHERE operation = :number UNION ALL "
+    "SELECT 1 FROM links WHERE operation = :number UNION ALL "
+    "SELECT 1 FROM link_versions WHERE operation = :number OR ended = :number LIMIT 1"
 )
 
 
@@ -38,7 +49,7 @@ class Operations(Connection):
 
     @contextmanager
     def operation(self, name: str, detail: str = "") -> Iterator[int]:
-        """A transaction whose changes to reflections belong together; gives the operation's number.
+        """A transaction whose changes to reflections and links belong together; gives the operation's number.
 
         Inside another operation it is part of that one. An operation that changed nothing is not kept.
         """
@@ -56,14 +67,12 @@ class Operations(Connection):
                 yield number
             finally:
                 self._operation = None
-            if not self.execute("SELECT 1 FROM reflection_versions WHERE operation = ? LIMIT 1", (number,)):
+            if not self.execute(_CHANGES, {"number": number}):
                 self.execute("DELETE FROM operations WHERE number = ?", (number,))
 
     def operations(self, *, limit: int | None = None) -> list[Operation]:
         """What was done, the newest first."""
-        rows = self.execute(
-            f"{_SELECT} GROUP BY number ORDER BY number DESC LIMIT ?", (-1 if limit is None else limit,)
-        )
+        rows = self.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (-1 if limit is None else limit,))
         return [_operation(row) for row in rows]
 
     def get_operation(self, id: str) -> Operation:
@@ -74,7 +83,7 @@ class Operations(Connection):
             raise errors.UnknownOperation(errors.unknown("operation", id, near, "`agentlab memory history`"))
         if len(found) > 1:
             raise errors.UnknownOperation(errors.ambiguous("operation", id, found))
-        row = self.execute(f"{_SELECT} WHERE id = ? GROUP BY number", (found[0],))[0]
+        row = self.execute(f"{_SELECT} WHERE id = ?", (found[0],))[0]
         return _operation(row)
 
     def mark_undone(self, number: int, undone: bool = True) -> None:
@@ -83,5 +92,5 @@ class Operations(Connection):
 
 
 def _operation(row: tuple[Any, ...]) -> Operation:
-    number, id, at, name, detail, undone, changed = row
-    return Operation(number, id, at, name, detail, bool(undone), changed)
+    number, id, at, name, detail, undone, changed, links = row
+    return Operation(number, id, at, name, detail, bool(undone), changed, links)

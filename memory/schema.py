@@ -267,6 +267,34 @@ def survivors(db: sqlite_utils.Database) -> None:
     db.execute("CREATE INDEX reflections_merged ON reflections (merged_into, id) WHERE merged_into IS NOT NULL")
 
 
+def history_of_links(db: sqlite_utils.Database) -> None:
+    """Version 7: which operation gave each link its weight, and what links were before one changed or removed them."""
+    db.table("links").add_column("operation", int)
+    db.table("links").create_index(["operation"])
+    # Merges and summaries that stand can be told by what they did to the reflections.
+    db.execute(
+        "UPDATE links SET operation = (SELECT operations.number FROM reflections "
+        "JOIN reflection_versions AS versions ON versions.reflection = reflections.number "
+        "JOIN operations ON operations.number = versions.operation WHERE reflections.id = links.source AND NOT undone "
+        "AND change = CASE links.kind WHEN 'merged' THEN 'merged' ELSE 'summarised' END ORDER BY version DESC LIMIT 1) "
+        "WHERE kind IN ('merged', 'derived')"
+    )
+    db.table("link_versions").create(
+        {
+            "number": int,
+            "source": str,
+            "target": str,
+            "kind": str,
+            "weight": float,
+            "at": str,
+            "operation": int,
+            "ended": int,
+        },
+        pk="number",
+        not_null={"source", "target", "kind", "weight", "at"},
+    ).create_index(["operation"]).create_index(["ended"]).create_index(["kind", "source"])
+
+
 MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...]
 MIGRATIONS = (
     episodes_and_reflections,
@@ -275,5 +303,6 @@ MIGRATIONS = (
     totals_of_recalls,
     langgraph_items,
     survivors,
+    history_of_links,
 )
 VERSION = len(MIGRATIONS)

@@ -26,6 +26,7 @@ from agentlab.cli.output import Column
 if TYPE_CHECKING:
     from agentlab.lab import Lab
     from memory.history import Change, History
+    from memory.links import LinkChange
 
 _KINDS = {"added": ("+", "green"), "removed": ("-", "red"), "returned": ("*", "green"), "changed": ("~", "yellow")}
 _LONG = 110  # characters of a text that is shown on one line
@@ -46,24 +47,28 @@ def history(
         if id is None:
             rows = [operation._asdict() for operation in past.operations(limit=limit)]
         elif id.startswith("op-"):
-            operation, changes = past.operation(id), past.changes(id)
+            operation, changes, links = past.operation(id), past.changes(id), past.links(id)
         else:
             versions = past.versions(id)
             names = {operation.number: operation.id for operation in past.operations()}
     if id is None:
-        columns = [Column("id"), Column("at"), Column("name"), Column("changed"), Column("undone")]
+        columns = [Column(name) for name in ("id", "at", "name", "changed", "links", "undone")]
         rows = rows if json else [row | {"at": output.ago(row["at"])} for row in rows]
         empty = "Nothing was changed yet. What `agentlab run` learns is not listed here, but `memory diff` shows it."
         output.listing(rows, [*columns, Column("detail", wide=True)], as_data=json, empty=empty)
     elif id.startswith("op-"):
         if json:
-            output.as_json(operation._asdict() | {"changes": [_data(change) for change in changes]})
+            pairs = [{"before": link.before, "after": link.after} for link in links]
+            output.as_json(
+                operation._asdict() | {"changes": [_data(change) for change in changes], "link_changes": pairs}
+            )
             return
         undone = "yes" if operation.undone else None
         facts = [("operation", operation.id), ("at", output.ago(operation.at)), ("name", operation.name)]
         output.facts([*facts, ("detail", operation.detail), ("undone", undone)])
         output.say("")
         _tell(changes, limit)
+        _tell_links(links, limit)
     else:
         if json:
             output.as_json(
@@ -91,7 +96,9 @@ def undo(
         past = _past(here, all_namespaces)
         target = past.operation(operation)
         done = past.undo(target.id)
-    output.say(f"Undid {target.id} ({target.name}): {_count(done.changed, 'reflection')} as before. This is {done.id}.")
+    counts = [(done.changed, "reflection"), (done.links, "link")]
+    what = " and ".join(_count(count, noun) for count, noun in counts if count)
+    output.say(f"Undid {target.id} ({target.name}): {what} as before. This is {done.id}.")
 
 
 def diff(
@@ -132,6 +139,18 @@ def _tell(changes: list[Change], limit: int) -> None:
         _details(change)
     if len(changes) > limit:
         output.say(f"… and {len(changes) - limit} more (--limit shows more, --json all)", "dim")
+
+
+def _tell_links(links: list[LinkChange], limit: int) -> None:
+    """Changes of links one below the other, at most `limit`."""
+    for change in links[:limit]:
+        before, after = (f"{link.weight:.2f}" if link else "none" for link in change)
+        mark = "+" if change.before is None else "-" if change.after is None else "~"
+        style = {"+": "green", "-": "red", "~": "yellow"}[mark]
+        link = change.link
+        output.say(f"{mark} {link.source} → {link.target}  {link.kind}, weight {before} → {after}", style)
+    if len(links) > limit:
+        output.say(f"… and {len(links) - limit} more links (--limit shows more, --json all)", "dim")
 
 
 def _details(change: Change) -> None:

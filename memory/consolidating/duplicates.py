@@ -139,8 +139,8 @@ def _rank(note: Note) -> tuple[object, ...]:
 def _taken_apart(job: Job) -> set[str]:
     """Items that were merged once and are in use again: somebody wanted them apart."""
     rows = job.database.execute(
-        "SELECT links.source FROM links JOIN reflections ON reflections.id = links.source "
-        "WHERE links.kind = 'merged' AND status = 'active' AND namespace = ?",
+        "SELECT id FROM reflections WHERE status = 'active' AND namespace = ? AND id IN (SELECT source FROM links "
+        "WHERE kind = 'merged' UNION SELECT source FROM link_versions WHERE kind = 'merged')",
         (job.namespace,),
     )
     return {row[0] for row in rows}

@@ -3,7 +3,7 @@
 A note is linked to the k nearest of those written before it, so that each pair has at most one link, which points to
 the earlier one. Its weight is 1 − (1 − cosine) · 0.9^n after n episodes that both of them served: it starts as the
 cosine, grows with each common use, and never exceeds 1. It is computed from the recalls and not counted up, so that
-doing it again changes nothing.
+doing it again changes nothing. A link that a person has taken back (by undoing its operation) is left as it then was.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from memory.episodes import marks
 from memory.records import Link
 
 SIMILAR = "similar"
+LINKING = "links"
+"""The name of the operation."""
 REMAINS = 0.9
 """What remains of the distance between two notes after an episode that both served."""
 
@@ -35,18 +37,16 @@ class Connect(Action):
     def apply(self, job: Job) -> bool:
         database = job.database
         source, *targets = self.items
-        with database.operation("links", source):
+        with database.operation(LINKING, source):
             active = job.active(self.items)
             if source not in active:
                 return False
-            database.execute("DELETE FROM links WHERE source = ? AND kind = ?", (source, SIMILAR))
-            database.put_links(
-                [
-                    Link(source=source, target=target, kind=SIMILAR, weight=weight, at=job.now())
-                    for target, weight in zip(targets, self.weights, strict=True)
-                    if target in active
-                ]
-            )
+            links = [
+                Link(source=source, target=target, kind=SIMILAR, weight=weight, at=job.now())
+                for target, weight in zip(targets, self.weights, strict=True)
+                if target in active
+            ]
+            database.replace_links(source, SIMILAR, links)
         return True
 
 
@@ -60,7 +60,7 @@ def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
     for source, target, strength in _links(job):
         if source in known and target in known:
             linked.setdefault(source, {})[target] = strength
-    together = _together(job)
+    together, settled = _together(job), _settled(job)
     actions: list[Action] = []
     earlier: set[int] = set()
     for note in notes.values():
@@ -77,6 +77,9 @@ def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
         if cosines is None:
             continue
         want = {target: weight(cosine, common.get(target, 0)) for target, cosine in cosines.items()}
+        for target in settled.get(note.id, ()):
+            want.pop(target, None)
+            want.update({target: have[target]} if target in have else {})
         if _differ(have, want):
             strengthened = sum(1 for target in want if common.get(target))
             why = f"nearest of those before it: {len(want)}" + (
@@ -102,6 +105,20 @@ def _links(job: Job) -> list[tuple[str, str, float]]:
         (SIMILAR, job.namespace),
     )
     return [(source, target, strength) for source, target, strength in rows]
+
+
+def _settled(job: Job) -> dict[str, set[str]]:
+    """The targets, by source, of the links that a person has taken back."""
+    rows = job.database.execute(
+        "SELECT DISTINCT links.source, target FROM link_versions AS links "
+        "JOIN operations ON operations.number IN (operation, ended) JOIN reflections ON reflections.id = links.source "
+        "WHERE links.kind = ? AND name = ? AND undone AND namespace = ?",
+        (SIMILAR, LINKING, job.namespace),
+    )
+    found: dict[str, set[str]] = {}
+    for source, target in rows:
+        found.setdefault(source, set()).add(target)
+    return found
 
 
 def _common(job: Job, one: str, others: list[str]) -> dict[str, int]:

@@ -77,15 +77,12 @@ class Summarise(Action):
 
 
 def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
-    """Full groups of what is in no summary yet; `gone` are those that the plan takes out of use."""
-    used = {
-        row[0]
-        for row in job.database.execute(
-            "SELECT target FROM links JOIN reflections ON reflections.id = links.source "
-            "WHERE links.kind = ? AND namespace = ?",
-            (DERIVED, job.namespace),
-        )
-    }
+    """Full groups of what was in no summary yet; `gone` are those that the plan takes out of use."""
+    rows = job.database.execute(
+        "SELECT target FROM links WHERE kind = ? UNION SELECT target FROM link_versions WHERE kind = ?",
+        (DERIVED, DERIVED),
+    )
+    used = {row[0] for row in rows}
     goals = {(lived.task, lived.run): lived.goal for lived in job.episodes()}
     kinds: list[frozenset[str]] = []
     groups: dict[tuple[str, str, int], list[Note]] = {}

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from agentlab.cli import app
 from agentlab.config import LabConfig
 from agentlab.lab import Lab
-from memory.records import Advice, Evidence, Recall, Reflection
+from memory.records import Advice, Evidence, Link, Recall, Reflection
 
 RUNNER = CliRunner()
 TEXTS = {
@@ -87,6 +87,23 @@ def test_history_of_one_operation_shows_what_it_did(lab: Path) -> None:
     data = json.loads(shown(lab, "history", newest(lab), "--json"))
     assert data["name"] == "edited"
     assert data["changes"][0]["diff"][1:] == ["-Coins are found in the kitchen.", "+Coins are found in the cellar."]
+
+
+def test_links_of_an_operation_are_shown_and_undone_with_it(lab: Path) -> None:
+    def link(weight: float) -> Link:
+        return Link(source="r-doors", target="r-coins", kind="similar", weight=weight)
+
+    with Lab.open(lab) as opened:
+        opened.database.put_links([link(0.25)])
+        with opened.database.operation("links", "r-doors"):
+            opened.database.put_links([link(0.5), Link(source="r-coins", target="r-doors", kind="like")])
+    text = shown(lab, "history", newest(lab))
+    assert "~ r-doors → r-coins  similar, weight 0.25 → 0.50" in text
+    assert "+ r-coins → r-doors  like, weight none → 1.00" in text
+    assert "… and 1 more links" in shown(lab, "history", newest(lab), "--limit", "1")
+    data = json.loads(shown(lab, "history", newest(lab), "--json"))
+    assert (data["links"], data["link_changes"][0]["before"]) == (2, None)
+    assert "(links): 2 links as before." in shown(lab, "undo", newest(lab))
 
 
 def test_history_of_one_reflection_shows_each_version(lab: Path) -> None:

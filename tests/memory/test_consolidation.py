@@ -88,7 +88,7 @@ def counted(write):
         return result
     return wrapper
 
-for name in ("put_reflection", "put_links", "journal_put", "put_setting"):
+for name in ("put_reflection", "set_link", "journal_put", "put_setting"):
     setattr(database, name, counted(getattr(database, name)))
 Consolidation(memory, CONFIG).run()
 print(int(sys.argv[2]) - left)
@@ -256,11 +256,20 @@ def test_an_error_in_the_middle_of_an_action_leaves_nothing_of_it(
 def test_each_action_can_be_undone_and_is_then_not_done_again(filled: ReflectionMemory) -> None:
     before = {item.id: item.status for item in filled.database.reflections()}
     job, history = Consolidation(filled, CONFIG), History(filled.database)
-    job.run(["shortcuts", "merge", "summaries", "rules", "forget"])
-    for operation in filled.database.operations():
-        if operation.name != "undo":
-            history.undo(operation.id)
+    job.run()
+    operations = filled.database.operations()
+    assert {operation.name for operation in operations} >= {"merge", "links", "summary"}
+    links = filled.database.execute("SELECT source, target, kind, weight FROM links ORDER BY 1, 2, 3")
+    for operation in operations:
+        history.undo(operation.id)
     after = {item.id: item.status for item in filled.database.reflections()}
     assert {id: after[id] for id in before} == before
     assert {status for id, status in after.items() if id not in before} == {"forgotten"}
-    assert job.plan(["shortcuts", "merge", "summaries", "rules", "forget"]).counts == {}
+    assert filled.database.execute("SELECT count(*) FROM links") == [(0,)]
+    again = job.plan()
+    assert set(again.counts) <= {"links"}, "what was merged when links were made is near to others too"
+    planned = {(action.items[0], target) for action in again for target in action.items[1:]}
+    assert not planned & {(source, target) for source, target, kind, _ in links if kind == "similar"}
+    for operation in filled.database.operations()[: len(operations)]:
+        history.undo(operation.id)
+    assert filled.database.execute("SELECT source, target, kind, weight FROM links ORDER BY 1, 2, 3") == links

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from memory import Database
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from memory import Database, Reflection
+from memory.errors import CannotUndo, UnknownOperation
+from memory.history import History
+from memory.links import LinkChange
 from memory.records import Link
+
+
+def similar(source: str, target: str, weight: float = 0.5, at: str = "2025-01-01") -> Link:
+    return Link(source=source, target=target, kind="similar", weight=weight, at=at)
 
 
 def test_links_are_found_from_both_ends_the_strongest_first(database: Database) -> None:
@@ -20,3 +32,116 @@ def test_a_link_written_again_is_strengthened_not_doubled(database: Database) ->
     assert [link.weight for link in database.links_of("a")] == [0.8]
     database.drop_links("b")
     assert database.links_of("a") == []
+
+
+def test_a_link_that_says_the_same_again_is_left_as_it_is(database: Database) -> None:
+    database.put_links([similar("a", "b", at="2025-01-01")])
+    database.put_links([similar("a", "b", at="2025-02-02")])
+    assert database.links_of("a")[0].at == "2025-01-01"
+
+
+def test_the_links_of_a_kind_from_one_reflection_are_replaced_together(database: Database) -> None:
+    other, kept = Link(source="a", target="b", kind="merged"), similar("a", "c")
+    database.put_links([similar("a", "b"), kept, other, similar("d", "a")])
+    database.replace_links("a", "similar", [kept, similar("a", "e", 0.9)])
+    assert database.links_of("a") == [other, similar("a", "e", 0.9), kept, similar("d", "a")]
+
+
+# Links in operations
+
+
+def test_an_operation_knows_each_link_before_and_after(database: Database) -> None:
+    old = [similar("a", "b", 0.1), similar("a", "c", 0.2), similar("a", "d", 0.3)]
+    database.put_links(old)
+    with database.operation("links", "a") as number:
+        database.put_links([similar("a", "b", 0.4), similar("a", "e", 0.6)])
+        database.put_links([similar("a", "b", 0.7), similar("a", "f", 0.1)])
+        database.drop_links("c")
+        database.drop_links("f")
+        database.put_links([similar("a", "d", 0.3)])
+    database.put_links([similar("a", "e", 0.8)])
+    assert database.link_changes(number) == [
+        LinkChange(old[0], similar("a", "b", 0.7)),
+        LinkChange(old[1], None),
+        LinkChange(None, similar("a", "e", 0.6)),
+    ]
+    (operation,) = database.operations()
+    assert (operation.changed, operation.links) == (0, 4), "also one that came and went"
+
+
+def test_undo_takes_links_back_and_undoing_it_brings_them_again(database: Database) -> None:
+    past = History(database)
+    before = [similar("a", "c", 0.9), similar("a", "b", 0.1)]
+    database.put_links(before)
+    with database.operation("links", "a"):
+        database.replace_links("a", "similar", [similar("a", "b", 0.4, "2025-03-03"), similar("a", "d", 0.3)])
+    after = database.links_of("a")
+    undo = past.undo(database.operations()[0].id)
+    assert (undo.changed, undo.links) == (0, 3)
+    assert database.links_of("a") == before
+    again = past.undo(undo.id)
+    assert database.links_of("a") == after
+    past.undo(again.id)
+    assert database.links_of("a") == before
+
+
+def test_a_link_that_was_changed_since_stands_in_the_way_of_an_undo(database: Database) -> None:
+    past = History(database)
+    for weight in (0.4, 0.6):
+        with database.operation("links", "a"):
+            database.put_links([similar("a", "b", weight)])
+    second, first = database.operations()
+    with pytest.raises(
+        CannotUndo, match=rf"from a to b was changed later by {second.id} \(links\); undo that one first"
+    ):
+        past.undo(first.id)
+    past.undo(second.id)
+    past.undo(first.id)
+    assert database.links_of("a") == []
+
+
+def test_a_link_that_was_changed_outside_of_any_operation_is_not_overwritten(database: Database) -> None:
+    with database.operation("links", "a"):
+        database.put_links([similar("a", "b", 0.4)])
+    database.drop_links("a")
+    with pytest.raises(CannotUndo, match="changed later, and nothing tells how; leave it"):
+        History(database).undo(database.operations()[0].id)
+
+
+def test_an_operation_on_links_belongs_to_the_namespace_of_their_ends(
+    database: Database, reflection: Callable[..., Reflection]
+) -> None:
+    for id in "ab":
+        database.put_reflection(reflection(id, namespace="mine"))
+    with database.operation("links", "a"):
+        database.put_links([similar("a", "b")])
+    (operation,) = database.operations()
+    assert History(database, namespace="other").operations() == []
+    with pytest.raises(UnknownOperation):
+        History(database, namespace="other").links(operation.id)
+    mine = History(database, namespace="mine")
+    assert mine.operations() == [operation]
+    assert mine.undo(operation.id).links == 1
+
+
+def test_an_older_file_learns_which_operation_made_a_link(
+    path: Path, database: Database, reflection: Callable[..., Reflection]
+) -> None:
+    for id in "ac":
+        database.put_reflection(reflection(id))
+    with database.operation("merge"):
+        merged = reflection("b", status="merged", merged_into="a")
+        database.put_reflection(reflection("b"))
+        database.put_reflection(merged, change="merged")
+        database.put_links([Link(source="b", target="a", kind="merged")])
+    database.put_links([similar("c", "a")])
+    for statement in (
+        "DROP TABLE link_versions", "DROP INDEX idx_links_operation", "ALTER TABLE links DROP COLUMN operation",
+        "PRAGMA user_version = 6",
+    ):  # fmt: skip
+        database.execute(statement)
+    database.close()
+    with Database(path) as new:
+        assert new.operations()[0].links == 1
+        History(new).undo(new.operations()[0].id)
+        assert new.links_of("a") == [similar("c", "a")]
