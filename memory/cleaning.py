@@ -9,6 +9,8 @@ from memory.records import Reflection
 
 TEXT_LIMIT = 4000
 """The longest text that a reflection may have, in characters."""
+CONTEXT_LIMIT = 300
+"""The longest context."""
 
 # Whole escape sequences (CSI, OSC, and the two-character ones) go first, or their letters would stay behind.
 _ESCAPES = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]")
@@ -26,7 +28,7 @@ def clean(text: str, limit: int = TEXT_LIMIT) -> str:
 
 
 def cleaned(reflection: Reflection) -> Reflection:
-    """`reflection` with its text, goal and tags cleaned, as it is remembered.
+    """`reflection` with its text, context, goal and tags cleaned, as it is remembered.
 
     Raises:
         InvalidReflection: if neither text nor advice is left.
@@ -37,4 +39,6 @@ def cleaned(reflection: Reflection) -> Reflection:
             f"The reflection '{reflection.id}' has neither text nor advice; there is nothing to remember in it."
         )
     tags = [clean(tag, 100) for tag in reflection.tags]
-    return reflection.model_copy(update={"text": text, "goal": clean(reflection.goal), "tags": tags})
+    context = clean(reflection.context, CONTEXT_LIMIT)
+    update = {"text": text, "context": context, "goal": clean(reflection.goal), "tags": tags}
+    return reflection.model_copy(update=update)

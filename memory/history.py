@@ -21,8 +21,8 @@ UNDO = "undo"
 # Which namespaces operations reached into. A link has no namespace but that of its ends.
 _TOUCHED = (
     "(SELECT operation, namespace FROM reflection_versions JOIN reflections ON reflections.number = reflection "
-    "UNION SELECT links.operation, namespace FROM links JOIN reflections ON id = links.source UNION "
-    "SELECT operation, namespace FROM link_versions JOIN reflections ON id = link_versions.source UNION "
+    "UNION ALL SELECT operation, namespace FROM links JOIN reflections ON id = links.source UNION ALL "
+    "SELECT operation, namespace FROM link_versions JOIN reflections ON id = link_versions.source UNION ALL "
     "SELECT ended, namespace FROM link_versions JOIN reflections ON id = link_versions.source)"
 )
 

@@ -151,7 +151,8 @@ class Reflection(Record):
     `oracle` says that the feedback it rests on came from the environment's own score. `namespace` is whose memory it
     belongs to: one namespace never sees another. `source` says who wrote it (empty: the agent itself). Consolidation
     lifts what was read off one episode (`raw`) to a `summary` or a `rule`; `derived_from` names the reflections that
-    such an item was made from, `merged_into` the one that took this one's place, `votes` what a rule stands at.
+    such an item was made from, `merged_into` the one that took this one's place, `votes` what a rule stands at, and
+    `context` says what the notes near it add: the text stays what was learned.
     """
 
     id: str
@@ -160,6 +161,7 @@ class Reflection(Record):
     task: str
     goal: str = ""
     text: str
+    context: str = ""
     advice: list[Advice] = Field(default_factory=list)
     evidence: list[Evidence] = Field(default_factory=list)
     importance: float = Field(0.5, ge=0.0, le=1.0)

@@ -23,7 +23,7 @@ from memory.lineage import family
 from memory.quoting import quoted
 from memory.records import Advice, Episode, Recall, Reflection, ReflectionStatus, Step, Tier, now
 from memory.reflections import Filter, Version
-from memory.retriever import SEARCH, Hit, Retriever, Use, Weights, candidates
+from memory.retriever import SEARCH, Hit, Retriever, Show, Use, Weights, candidates, plain
 from memory.sources import ReflectionTexts, Source, StateTexts
 from memory.withholding import undrawn
 from memory.words import Words
@@ -178,7 +178,8 @@ class ReflectionMemory:
 
         With a `budget` only those are served, and recorded, whose texts fit into so many tokens together, as
         `count_tokens` counts them. If not even one fits, the first is shortened, unless `shorten` is false. What there
-        is to show of a hit is its `text`, which is quoted: nothing in it can pass for a part of the prompt.
+        is to show of a hit is its `text`, with its context in brackets. It is quoted: nothing in it can pass for a part
+        of the prompt.
         """
         wanted = Filter(
             env=env, task=task, kinds=kinds, tag=tag, status=status, before=before, after=after,
@@ -187,8 +188,7 @@ class ReflectionMemory:
         )  # fmt: skip
         # The same episode asks with the same chance when it is resumed.
         use = self.use if credit is None else credit.use if lots else credit.worth
-        # Whoever wrote it: in a prompt a recalled text is data. Only an example may hold actions.
-        shown = partial(quoted, turns=face == "exemplar")
+        shown = partial(_shown, face=face)
         hits = self._retrieve(query, k, wanted, self.weights, use, zlib.crc32(episode.encode()), shown)
         if budget is not None:
             texts = block.fill([hit.text for hit in hits], budget, count_tokens, shorten=shorten)
@@ -358,7 +358,7 @@ class ReflectionMemory:
         weights: Weights,
         use: Use | None = None,
         seed: int = 0,
-        shown: Callable[[str], str] = str,
+        shown: Show = plain,
     ) -> list[Hit]:
         # The words first: what they find is in the database before the index follows it.
         worded = self._words.ranked(query, candidates(k), wanted.before)
@@ -429,6 +429,16 @@ class ReflectionMemory:
             return self.database.load_episodes([id])[0]
         except errors.UnknownEpisode:
             return None
+
+
+def _shown(reflection: Reflection, face: Face) -> str:
+    """What a prompt shows of it: the text, and in brackets what the notes near it say.
+
+    Whoever wrote it, in a prompt a recalled text is data. Only an example may hold actions, and has no context.
+    """
+    if face == "exemplar":
+        return quoted(reflection.text, turns=True)
+    return quoted(f"{reflection.text} ({reflection.context})" if reflection.context else reflection.text)
 
 
 def _made(path: Path) -> str:

@@ -30,6 +30,14 @@ HALF_LIFE = math.log(0.5) / math.log(0.995)
 Use = Callable[[Sequence[str], str | None, int], Mapping[str, float]]
 """How much each of these reflections (ids) helps in an environment (None: in any); the seed decides what is chance."""
 
+Show = Callable[[Reflection], str]
+"""Makes what there is to show of a reflection."""
+
+
+def plain(reflection: Reflection) -> str:
+    """Its text as it is."""
+    return reflection.text
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -83,7 +91,8 @@ class Hit:
         ended: how many of these have ended.
         won: how many of these were won.
         weights: how the parts were weighed.
-        text: what there is to show: the whole text, or what is left of it where it had to be shortened.
+        text: what there is to show: the whole text (in a recall with its context), or what is left of it where it had
+            to be shortened.
     """
 
     reflection: Reflection
@@ -122,12 +131,12 @@ class Retriever:
         worded: Sequence[tuple[int, float]] = (),
         use: Use | None = None,
         seed: int = 0,
-        shown: Callable[[str], str] = str,
+        shown: Show = plain,
     ) -> list[Hit]:
         """The best `k` hits for the query vector (dimensions,) among the reflections that fit `filter`.
 
         `worded` are the numbers that its words found, with their BM25, the best first, whether they fit or not; the
-        index must know them. `shown` makes what there is to show of a text. Ties are broken in favour of the older
+        index must know them. `shown` makes what there is to show of one. Ties are broken in favour of the older
         reflection, so that the order does not depend on chance.
         """
         weights = weights or Weights()
@@ -186,7 +195,7 @@ class Retriever:
         put_up.add_scaled("recency", "decay", 1 - weights.left(1.0))
         put_up.add_scaled("importance", "rated")
 
-    def _hits(self, put_up: Candidates, places: list[int], weights: Weights, shown: Callable[[str], str]) -> list[Hit]:
+    def _hits(self, put_up: Candidates, places: list[int], weights: Weights, shown: Show) -> list[Hit]:
         rows = [put_up.rows[place] for place in places]
         reflections = self.database.load_reflections([row.number for row in rows])
         counts = self.database.recall_counts([row.id for row in rows])
@@ -195,7 +204,7 @@ class Retriever:
             parts = {name: float(values[place]) for name, values in put_up.parts.items()}
             found, count = reflections[row.number], counts[row.id]
             score = parts.pop("score")
-            hits.append(Hit(found, score, parts, count.n, count.n_ended, count.n_won, weights, shown(found.text)))
+            hits.append(Hit(found, score, parts, count.n, count.n_ended, count.n_won, weights, shown(found)))
         return hits
 
 

@@ -67,6 +67,7 @@ def _head(detail: Detail, effect: str) -> None:
     merged = {recall.reflection for recall in detail.recalls} - {item.id}
     output.facts(
         [
+            ("context", item.context),
             ("task", item.task),
             ("goal", item.goal),
             ("status", item.status),
@@ -187,7 +188,7 @@ def difference(before: Reflection, after: Reflection) -> str:
         old, new = getattr(before, name), getattr(after, name)
         if old == new or name == "updated_at":
             continue
-        if name in ("text", "goal"):
+        if name in ("text", "context", "goal"):
             parts.append(f"{name}: {word_difference(old, new)}")
         elif name in ("advice", "evidence"):
             parts.append(f"{name}: {len(old)} → {len(new)} entries")

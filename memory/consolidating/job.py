@@ -33,6 +33,7 @@ class ConsolidationConfig(Record):
             accounts of different games are merged.
         neighbours: how many of the nearest earlier notes a note is linked to (A-MEM's k).
         similar: cosine below which no link is made.
+        context: whether the context of a note is written anew when one that is nearer to it is linked to it.
         rules: rules of one environment, at most.
         batch: successes, each of another task, that are asked for rules together.
         summary: reflections that make up one summary.
@@ -47,6 +48,7 @@ class ConsolidationConfig(Record):
     duplicate: float = Field(0.98, gt=0, le=1)
     neighbours: int = Field(5, ge=0)
     similar: float = Field(0.5, ge=0, le=1)
+    context: bool = True
     rules: int = Field(20, ge=1)
     batch: int = Field(8, ge=2)
     summary: int = Field(8, ge=2)

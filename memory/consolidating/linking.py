@@ -1,5 +1,7 @@
 """Links between notes that are near each other (Xu et al. 2025, A-MEM, §3.2), stronger the more they serve together.
 
+What a new note is linked to may learn from it (§3.3): see `contexts`. Both are one operation, undone together.
+
 A note is linked to the k nearest of those written before it, so that each pair has at most one link, which points to
 the earlier one. Its weight is 1 − (1 − cosine) · 0.9^n after n episodes that both of them served: it starts as the
 cosine, grows with each common use, and never exceeds 1. It is computed from the recalls and not counted up, so that
@@ -11,9 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from memory.consolidating import contexts
 from memory.consolidating.job import Action, Job, Method, Note, Proposal
 from memory.episodes import marks
-from memory.records import Link
+from memory.records import Link, Reflection
 
 SIMILAR = "similar"
 LINKING = "links"
@@ -29,14 +32,20 @@ def weight(cosine: float, together: int) -> float:
 
 @dataclass(frozen=True)
 class Connect(Action):
-    """The first of `items` is linked to the others, which have these `weights`, and to no earlier note besides."""
+    """The first of `items` is linked to the others, which have these `weights`, and to no earlier note besides.
+
+    The contexts of `renewed`, some of the others, are written anew.
+    """
 
     method: ClassVar[Method] = "links"
     weights: tuple[float, ...]
+    renewed: tuple[str, ...] = ()
 
     def apply(self, job: Job) -> bool:
         database = job.database
         source, *targets = self.items
+        # A model may write for long; the database is not held up meanwhile.
+        renewals = self._renewals(job) if job.active([source]) else []
         with database.operation(LINKING, source):
             active = job.active(self.items)
             if source not in active:
@@ -47,7 +56,19 @@ class Connect(Action):
                 if target in active
             ]
             database.replace_links(source, SIMILAR, links)
+            for old, new in renewals:
+                if job.active([old.id]) == {old.id: old}:
+                    database.put_reflection(new, change=contexts.RENEWED)
         return True
+
+    def _renewals(self, job: Job) -> list[tuple[Reflection, Reflection]]:
+        """The neighbours as they are, and as they are to be."""
+        source, *targets = self.items
+        weights = dict(zip(targets, self.weights, strict=True))
+        notes = [note for note in job.active(self.renewed).values() if not note.pinned]
+        return [
+            (note, contexts.renewed(job, note, _around(job, note.id) | {source: weights[note.id]})) for note in notes
+        ]
 
 
 def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
@@ -57,9 +78,12 @@ def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
     key = job.key("links", job.config.neighbours, job.config.similar, job.memory.embedder.model_id)
     seen = job.mark(key)
     linked: dict[str, dict[str, float]] = {}
+    strengths: dict[str, list[float]] = {}
     for source, target, strength in _links(job):
         if source in known and target in known:
             linked.setdefault(source, {})[target] = strength
+            for end in (source, target):
+                strengths.setdefault(end, []).append(strength)
     together, settled = _together(job), _settled(job)
     actions: list[Action] = []
     earlier: set[int] = set()
@@ -85,8 +109,28 @@ def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
             why = f"nearest of those before it: {len(want)}" + (
                 f", stronger for serving together: {strengthened}" if strengthened else ""
             )
-            actions.append(Connect((note.id, *want), why, tuple(want.values())))
+            renewed = []
+            for target in want.keys() - have.keys():
+                # Only what is among the nearest to it tells a note more, so that much linked notes come to rest.
+                if _among(want[target], strengths.setdefault(target, []), job.config.neighbours):
+                    renewed.append(target)
+                for end in (note.id, target):
+                    strengths.setdefault(end, []).append(want[target])
+            renewed = [id for id in want if id in renewed and not known[id].pinned and job.config.context]
+            why += f"; renews the context of {', '.join(renewed)}" if renewed else ""
+            actions.append(Connect((note.id, *want), why, tuple(want.values()), tuple(renewed)))
     return Proposal(actions, {key: max((note.changed for note in notes.values()), default=seen)})
+
+
+def _among(strength: float, others: list[float], most: int) -> bool:
+    """Whether a link of this strength is one of the `most` strongest."""
+    return sum(other > strength for other in others) < most
+
+
+def _around(job: Job, id: str) -> dict[str, float]:
+    """The notes that one is linked with, either way, and how strongly."""
+    links = job.database.links_of(id, kind=SIMILAR)
+    return {link.target if link.source == id else link.source: link.weight for link in links}
 
 
 def _differ(have: dict[str, float], want: dict[str, float]) -> bool:

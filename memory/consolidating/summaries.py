@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +26,8 @@ SAME_GOAL = 0.5
 """Share of common words (Jaccard) from which two goals are of one kind."""
 SHARED = 3
 """How many sentences, said by more than one, a summary quotes."""
+ENDS = ("won", "lost", "truncated")
+"""Tags that say how a game ended."""
 LIMIT = 700
 TOKENS = 160
 
@@ -113,14 +115,18 @@ def goal_kind(goal: str, kinds: list[frozenset[str]]) -> int:
 
 def extracted(members: Sequence[Reflection], centralities: Sequence[float]) -> str:
     """How the games ended, what several notes say, and the most central note, all in their own words."""
-    ends = Counter(tag for member in members for tag in member.tags if tag in ("won", "lost", "truncated"))
-    ended = ", ".join(f"{ends[end]} {end}" for end in ("won", "lost", "truncated") if ends[end])
-    said = Counter(sentence for member in members for sentence in dict.fromkeys(_sentences(member.text)))
+    said = Counter(sentence for member in members for sentence in dict.fromkeys(sentences(member.text)))
     shared = [(sentence, count) for sentence, count in said.most_common() if count > 1][:SHARED]
     central = members[max(range(len(members)), key=lambda place: (centralities[place], -place))]
-    parts = [f"From {len(members)} games" + (f" ({ended})." if ended else ".")]
+    parts = [f"From {len(members)} games{ended(members)}."]
     parts += [f"{count} of them: {sentence}" for sentence, count in shared]
     return " ".join([*parts, f"Typical: {clean(central.text, LIMIT // 2)}"])
+
+
+def ended(notes: Iterable[Reflection]) -> str:
+    """How the games that these notes are of ended, in brackets; empty if they do not say."""
+    ends = Counter(tag for note in notes for tag in note.tags if tag in ENDS)
+    return f" ({', '.join(f'{ends[end]} {end}' for end in ENDS if ends[end])})" if ends else ""
 
 
 def written(job: Job, members: Sequence[Reflection]) -> str:
@@ -129,7 +135,7 @@ def written(job: Job, members: Sequence[Reflection]) -> str:
         return ""
     notes = "\n".join(f"- {' '.join(clean(member.text, 300).split())}" for member in members)
     text = " ".join(clean(job.writer(PROMPT.format(count=len(members), notes=notes), TOKENS), LIMIT).split())
-    said, known = _words(text), _words(notes)
+    said, known = words(text), words(notes)
     if len(said) < 5 or 2 * len(said & known) < len(said) or text in " ".join(notes.split()):
         return ""
     return text
@@ -141,9 +147,11 @@ def _centralities(job: Job, members: Sequence[Reflection]) -> list[float]:
     return [float(value) for value in (vectors @ vectors.T).mean(axis=1)]
 
 
-def _sentences(text: str) -> list[str]:
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, each on one line."""
     return [part for part in re.split(r"(?<=[.!?])\s+", " ".join(text.split())) if part]
 
 
-def _words(text: str) -> set[str]:
+def words(text: str) -> set[str]:
+    """The words of a text, in small letters."""
     return set(re.findall(r"\w+", text.lower()))
