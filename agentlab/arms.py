@@ -15,6 +15,7 @@ class RecallConfig:
 
     Attributes:
         text: reflections whose text enters the prompt (small models do not profit; models that can read do).
+        imported: notes that belong to no environment, such as those that other tools exported, are among these.
         exemplars: minimised successes of similar games that enter the prompt.
         advice: advice on actions in states enters the scores: within the episode, from earlier trials of the task,
             and from other tasks.
@@ -27,6 +28,7 @@ class RecallConfig:
     """
 
     text: int = 0
+    imported: bool = True
     exemplars: int = 0
     advice: bool = True
     similarity: float = 0.9

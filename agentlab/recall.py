@@ -1,7 +1,8 @@
 """Recall for an episode: text and exemplars for its prompt, advice for its scores, each recorded with the episode.
 
 Advice comes from three places: the episode itself, earlier trials of the same task, and other tasks of the same
-environment whose states are similar. Only what was learned on train folds serves other tasks, and what a run wrote is
+environment whose states are similar. Only what was learned on train folds serves other tasks, with notes that name no
+task at all, such as those that other tools exported: these are text, and serve every environment. What a run wrote is
 served to other tasks only after the run has ended, so that tasks played at the same time cannot depend on which of them
 happened to finish first.
 """
@@ -20,6 +21,7 @@ from agentlab.reflectors.registry import TEXT_KINDS
 from agentlab.strength import DEFAULT, EXPLORE, Strength, note
 from agentlab.wording import carried
 from memory import Credit, CreditConfig, block
+from memory.foreign import NOTE
 from memory.records import Advice, Episode, Recall, state_key
 from memory.withholding import Draw
 
@@ -211,7 +213,7 @@ class Recaller:
         left = config.budget
         wanted: list[tuple[int, Face, list[str], str]] = [
             (config.exemplars, "exemplar", ["exemplar"], ""),
-            (config.text, "text", [*TEXT_KINDS, *CONSOLIDATED], "- "),
+            (config.text, "text", [*TEXT_KINDS, *CONSOLIDATED, *([NOTE] if config.imported else [])], "- "),
         ]
         for count, face, kinds, mark in wanted:
             if not count or left <= 0:
@@ -234,6 +236,8 @@ class Recaller:
                 shorten=not lines,
                 credit=self.credit if config.credit else None,
                 lots=spec.task.split == "train",
+                # What names no environment has a text to read, and nothing to act by.
+                anywhere=config.imported and face == "text",
             )
             lines += [f"{mark}{hit.text}" for hit in hits]
             ids += [hit.reflection.id for hit in hits]

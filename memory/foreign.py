@@ -14,6 +14,8 @@ from memory.quoting import quoted
 from memory.records import content_id
 
 Reader = Callable[[Mapping[str, Any], str | None], dict[str, Any]]
+NOTE = "note"
+"""The kind of what they exported."""
 TAGS = 20
 """At most so many tags are made of one memory's metadata."""
 
@@ -89,7 +91,7 @@ def _note(
     goal = place if namespace is None else namespace
     fields = {
         "id": content_id("note", tool, id, *([goal] if goal else [])),
-        "kind": "note",
+        "kind": NOTE,
         "env": "",
         "task": "",
         "text": quote,

@@ -169,12 +169,13 @@ class ReflectionMemory:
         record: bool = True,
         credit: Credit | None = None,
         lots: bool = True,
+        anywhere: bool = False,
     ) -> list[Hit]:
         """The `k` best reflections for `query`, the best first; served to `episode`, which is recorded.
 
         `before` (ISO 8601) leaves out what was written at that time or later, `after` what was written earlier;
         `exclude_task` and `exclude_run` what was learned there; `split` lets in only what was learned on that fold.
-        `record=False` is for looking without serving.
+        `anywhere` lets in what names no environment, and no task. `record=False` is for looking without serving.
 
         With a `budget` only those are served, and recorded, whose texts fit into so many tokens together, as
         `count_tokens` counts them. If not even one fits, the first is shortened, unless `shorten` is false. What there
@@ -184,7 +185,7 @@ class ReflectionMemory:
         wanted = Filter(
             env=env, task=task, kinds=kinds, tag=tag, status=status, before=before, after=after,
             exclude_task=exclude_task, exclude_run=exclude_run, split=split, text_only=True,
-            namespace=self.namespace, source=source, tier=tier,
+            namespace=self.namespace, source=source, tier=tier, anywhere=anywhere,
         )  # fmt: skip
         # The same episode asks with the same chance when it is resumed.
         use = self.use if credit is None else credit.use if lots else credit.worth

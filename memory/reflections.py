@@ -71,6 +71,7 @@ class Filter:
     source: str | None = None
     tier: Tier | None = None
     after: str | None = None
+    anywhere: bool = False
 
     @property
     def narrow(self) -> bool:
@@ -80,22 +81,25 @@ class Filter:
     def sql(self) -> tuple[str, list[Any]]:
         """A WHERE condition and its values."""
         # The plus keeps SQLite from the index on namespaces where another one leads to far fewer rows.
+        env = None if self.anywhere else self.env
         where, values = conditions(
             {
-                "env": self.env, "task": self.task, "status": self.status, "run": self.run, "pinned": self.pinned,
+                "env": env, "task": self.task, "status": self.status, "run": self.run, "pinned": self.pinned,
                 "+namespace" if self.narrow else "namespace": self.namespace, "source": self.source, "tier": self.tier,
             }
         )  # fmt: skip
         if self.kinds is not None:
             where.append(f"kind IN {marks(self.kinds)}")
             values.extend(self.kinds)
+        fold = f":{self.split}:" if self.split is not None else None
         more = {
+            "env IN (?, '')": self.env if self.anywhere else None,
             "EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)": self.tag,
             "created_at < ?": self.before,
             "created_at >= ?": self.after,
             "task <> ?": self.exclude_task,
             "run <> ?": self.exclude_run,
-            "instr(task, ?) > 0": f":{self.split}:" if self.split is not None else None,
+            "(instr(task, ?) > 0 OR task = '')" if self.anywhere else "instr(task, ?) > 0": fold,
         }
         for condition, value in more.items():
             if value is not None:

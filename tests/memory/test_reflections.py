@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -101,3 +102,21 @@ def test_advice_that_gained_something_is_filed_by_its_state(
     database.put_reflection(reflection("a", advice=[there], status="forgotten"))
     assert [id for _, id, _ in database.state_advice(list(states.values()), wanted)] == ["b"]
     assert database.state_advice(list(states.values()), Filter(env="twx/twc")) == []
+
+
+def test_what_names_no_environment_and_no_task_fits_where_that_is_wanted(
+    database: Database, reflection: Callable[..., Reflection]
+) -> None:
+    places = {"here": ("e", "e:train:1"), "held": ("e", "e:test:1"), "bare": ("", ""), "filed": ("e", "")}
+    places |= {"other": ("f", "f:train:1"), "else": ("f", ""), "leak": ("", "e:test:1")}
+    for id, (env, task) in places.items():
+        database.put_reflection(reflection(id, env=env, task=task))
+
+    def found(**wanted: Any) -> set[str]:
+        numbers = database.reflection_numbers(Filter(**wanted))
+        return {item.id for item in database.load_reflections(numbers).values()}
+
+    assert found(env="e", split="train") == {"here"}
+    assert found(env="e", split="train", anywhere=True) == {"here", "bare", "filed"}
+    assert found(env="e", anywhere=True) == {"here", "held", "bare", "filed", "leak"}
+    assert found(anywhere=True) == set(places)
