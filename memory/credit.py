@@ -195,6 +195,22 @@ class Credit:
         """What is known of one item, over all environments. Raises `UnknownReflection`."""
         return self._strata([self.database.reflection_id(id)]).estimate(0, self.config.level)
 
+    def helpful(self, ids: Sequence[str]) -> dict[str, bool]:
+        """Whether the uplift of these items is credibly above 0: as sure as one below it must be for benching.
+
+        Those over which no lot was ever drawn are left out: of them nothing is measured.
+        """
+        drawn = self.database.drawn_by_lot(ids)
+        strata = self._strata([id for id in ids if id in drawn])
+        if not strata.ids:
+            return {}
+        mean, variance = strata.moments()
+        maybe = suspects(-mean, variance, self.config.bench_at)
+        return {
+            id: bool(maybe[at]) and strata.estimate(at, self.config.level).below <= 1 - self.config.bench_at
+            for at, id in enumerate(strata.ids)
+        }
+
     def cost(self) -> Cost:
         """What withholding has cost so far."""
         import numpy as np

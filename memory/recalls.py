@@ -126,6 +126,23 @@ class Recalls(Connection):
 
     # Evidence
 
+    def drawn_by_lot(self, ids: Sequence[str]) -> set[str]:
+        """Those of these reflections over which, or over one merged into them, a lot was ever drawn."""
+        found: set[str] = set()
+        for part in chunks(ids):
+            rows = self.execute(
+                "SELECT DISTINCT reflection FROM recall_totals "
+                f"WHERE reflection IN {marks(part)} AND n AND propensity < 1",
+                part,
+            )
+            rows += self.execute(
+                f"{families(part)} SELECT DISTINCT root FROM family JOIN recall_totals ON reflection = member "
+                "WHERE n AND propensity < 1",
+                part,
+            )
+            found.update(row[0] for row in rows)
+        return found
+
     def recall_evidence(
         self,
         ids: Sequence[str] | None = None,

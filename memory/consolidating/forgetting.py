@@ -3,12 +3,17 @@
 Retention after t days is exp(−t / (5 S)), where the strength S is 1 + the number of recalls and t counts from the last
 recall or writing. (The authors' program computes exp(−t / 5 · S), which forgets strong memories faster.) What falls
 below a threshold is taken out of use; it can be restored, and what was restored is not forgotten a second time.
-Pinned items stay, and so does what served an episode that was won, and what stands above the raw tier.
+Pinned items stay, and so does what stands above the raw tier.
+
+What helps stays too. Where lots were ever drawn over an item, it helps if its uplift is credibly above 0 (see
+`memory.credit`): that a game was won in which it was recalled says little, since that may have been an easy game. Only
+where no lot was ever drawn, so that nothing else is known, a won episode keeps what served it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -35,8 +40,8 @@ class Forget(Action):
     def apply(self, job: Job) -> bool:
         with job.database.operation("forget", self.items[0]):
             found = job.database.reflection(self.items[0])
-            use, last = job.database.recall_counts(self.items), job.database.last_recalled(self.items)
-            if _kept(job, found, use[found.id], last.get(found.id)) is None:
+            recalls, last = job.database.recall_counts(self.items), job.database.last_recalled(self.items)
+            if _helps(job, recalls)[found.id] or _kept(job, found, recalls[found.id].n, last.get(found.id)) is None:
                 return False
             job.change(found, FADED, status="forgotten")
         return True
@@ -50,26 +55,38 @@ def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
     youngest = timedelta(days=-DAYS * math.log(job.config.forget_below))
     before = (datetime.fromisoformat(job.now()) - youngest).isoformat(timespec="microseconds")
     notes = [note for note in job.notes(tier="raw", pinned=0) if note.created_at <= before and note.id not in gone]
-    use = job.database.recall_counts([note.id for note in notes])
-    idle = [note for note in notes if not use[note.id].n_won]
+    recalls = job.database.recall_counts([note.id for note in notes])
+    helps = _helps(job, recalls)
+    idle = [note for note in notes if not helps[note.id]]
     last = job.database.last_recalled([note.id for note in idle])
     found = job.database.load_reflections([note.number for note in idle])
     actions: list[Action] = []
     for note in idle:
-        kept = _kept(job, found[note.number], use[note.id], last.get(note.id))
+        n, n_won, _ = recalls[note.id]
+        kept = _kept(job, found[note.number], n, last.get(note.id))
         if kept is not None:
-            recalls = f"recalled {use[note.id].n} times without a win" if use[note.id].n else "never recalled"
-            actions.append(Forget((note.id,), f"{recalls}, retention {kept:.4f}"))
+            used = (
+                f"recalled {n} times {'without a measured use' if n_won else 'without a win'}"
+                if n
+                else "never recalled"
+            )
+            actions.append(Forget((note.id,), f"{used}, retention {kept:.4f}"))
     return Proposal(actions)
 
 
-def _kept(job: Job, found: Reflection, use: RecallCount, recalled: str | None) -> float | None:
+def _helps(job: Job, recalls: Mapping[str, RecallCount]) -> dict[str, bool]:
+    """Whether each of these items helps, as far as that was measured, or else was there when a game was won."""
+    measured = job.memory.credit.helpful(list(recalls))
+    return {id: measured.get(id, count.n_won > 0) for id, count in recalls.items()}
+
+
+def _kept(job: Job, found: Reflection, recalls: int, last: str | None) -> float | None:
     """The retention of what may be forgotten, and should be; None for the rest."""
-    if found.status != "active" or found.pinned or found.tier != "raw" or use.n_won:
+    if found.status != "active" or found.pinned or found.tier != "raw":
         return None
-    last = max(datetime.fromisoformat(at) for at in (found.created_at, found.updated_at, recalled) if at)
-    days = (datetime.fromisoformat(job.now()) - last).total_seconds() / 86400
-    kept = retention(days, use.n)
+    latest = max(datetime.fromisoformat(at) for at in (found.created_at, found.updated_at, last) if at)
+    days = (datetime.fromisoformat(job.now()) - latest).total_seconds() / 86400
+    kept = retention(days, recalls)
     if kept >= job.config.forget_below:
         return None
     again = job.database.execute(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from memory import Advice, Database, Episode, Evidence, HashingEmbedder, Reflection, ReflectionMemory, Step
+from memory import Advice, Database, Episode, Evidence, HashingEmbedder, Reflection, ReflectionMemory, Step, schema
 
 
 @pytest.fixture
@@ -82,3 +85,25 @@ def advice() -> Callable[..., Advice]:
         return Advice(state=state, action=action, visits=1, value=value)
 
     return made
+
+
+@pytest.fixture
+def older(path: Path) -> Callable[..., Any]:
+    """Opens the file as the program was at some version of the tables, with these reflections in it."""
+
+    @contextmanager
+    def opened(version: int, *reflections: Reflection) -> Iterator[Database]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:version])
+            patch.setattr(schema, "VERSION", version)
+            with Database(path) as database:
+                columns = {row[1] for row in database.execute("PRAGMA table_info(reflections)")}
+                for item in reflections:
+                    row = {
+                        name: value for name, value in item.model_dump().items() if name in columns - {"merged_into"}
+                    }
+                    rest = {"changed": 1, "stamp": 1, "payload": zlib.compress(item.model_dump_json().encode())}
+                    database.tables.table("reflections").insert(row | rest | {"tags": json.dumps(item.tags)})
+                yield database
+
+    return opened

@@ -218,12 +218,9 @@ def test_a_hit_a_screen_and_the_health_count_the_family(merged: ReflectionMemory
     assert health(merged).never_recalled == 0
 
 
-def test_an_older_file_learns_what_was_merged(path: Path, merge: Merge, database: Database) -> None:
-    merge("b", "a")
-    database.execute("DROP INDEX reflections_merged")
-    database.execute("ALTER TABLE reflections DROP COLUMN merged_into")
-    database.execute("PRAGMA user_version = 5")
-    database.close()
+def test_an_older_file_learns_what_was_merged(path: Path, older: Any, reflection: Maker) -> None:
+    with older(5, reflection("a"), reflection("b", status="merged", merged_into="a")):
+        pass
     with Database(path) as new:
         assert family(new, ["a"]) == {"a": ["a", "b"]}
 

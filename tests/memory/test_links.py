@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,23 +126,19 @@ def test_an_operation_on_links_belongs_to_the_namespace_of_their_ends(
 
 
 def test_an_older_file_learns_which_operation_made_a_link(
-    path: Path, database: Database, reflection: Callable[..., Reflection]
+    path: Path, older: Any, reflection: Callable[..., Reflection]
 ) -> None:
-    for id in "ac":
-        database.put_reflection(reflection(id))
-    with database.operation("merge"):
-        merged = reflection("b", status="merged", merged_into="a")
-        database.put_reflection(reflection("b"))
-        database.put_reflection(merged, change="merged")
-        database.put_links([Link(source="b", target="a", kind="merged")])
-    database.put_links([similar("c", "a")])
-    for statement in (
-        "DROP TABLE link_versions", "DROP INDEX idx_links_operation", "ALTER TABLE links DROP COLUMN operation",
-        "PRAGMA user_version = 6",
-    ):  # fmt: skip
-        database.execute(statement)
-    database.close()
+    with older(6, reflection("a"), reflection("b", status="merged", merged_into="a"), reflection("c")) as old:
+        for statement in (
+            "INSERT INTO operations (id, at, name, detail) VALUES ('op-1', '2025-01-01', 'merge', '')",
+            "INSERT INTO reflection_versions SELECT number, 2, '2025-01-01', 'merged', payload, 1 FROM reflections "
+            "WHERE id = 'b'",
+            "INSERT INTO reflection_versions SELECT number, 1, '2025-01-01', 'written', payload, NULL FROM reflections",
+            "INSERT INTO links VALUES ('b', 'a', 'merged', 1, '2025-01-01'), ('c', 'a', 'similar', 0.5, '2025-01-01')",
+        ):
+            old.execute(statement)
     with Database(path) as new:
-        assert new.operations()[0].links == 1
-        History(new).undo(new.operations()[0].id)
+        (merge,) = new.operations()
+        assert new.link_changes(1) == [LinkChange(None, Link(source="b", target="a", kind="merged", at="2025-01-01"))]
+        History(new).undo(merge.id)
         assert new.links_of("a") == [similar("c", "a")]

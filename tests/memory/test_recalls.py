@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from memory import Database, Episode, Recall, Reflection, errors, schema
+from memory import Database, Episode, Recall, Reflection, errors
 from memory.recalls import RecallCount, RecallEvidence
 from memory.reflections import Filter
 
@@ -18,7 +18,10 @@ def recall(episode: str, reflection: str = "rf-1", **values: object) -> Recall:
 
 
 @pytest.fixture(autouse=True)
-def known(database: Database, reflection: Callable[..., Reflection]) -> None:
+def known(request: pytest.FixtureRequest, reflection: Callable[..., Reflection]) -> None:
+    if "database" not in request.fixturenames:
+        return
+    database: Database = request.getfixturevalue("database")
     database.put_reflection(reflection("rf-1"))
     database.put_reflection(reflection("rf-2"))
 
@@ -136,28 +139,15 @@ def test_base_rates_leave_out_errors_and_what_was_minimised(
     assert database.success_rates(["twx/coin"]) == {"twx/coin": 3 / 6}
 
 
-def test_an_older_file_gets_its_totals(tmp_path: Path) -> None:
-    path = tmp_path / "old.db"
-    with as_of_version(3), Database(path) as old:
-        known = {"id": "rf-1", "kind": "k", "env": "e", "task": "t", "run": "r", "status": "active", "text": "x"}
-        rest = {"tags": "[]", "changed": 1, "stamp": 1, "payload": b""}
-        old.tables.table("reflections").insert(known | rest)
+def test_an_older_file_gets_its_totals(older: Any, path: Path, reflection: Any) -> None:
+    with older(3, reflection("rf-3")) as old:
         for episode, face, won in (("ep-1", "text", 1), ("ep-1", "advice", 1), ("ep-2", "text", None)):
             old.execute(
                 "INSERT INTO recalls (episode, reflection, face, rank, query, score, parts, at, won) "
-                "VALUES (?, 'rf-1', ?, 0, 'q', 1.0, '{}', '2025-01-01', ?)",
+                "VALUES (?, 'rf-3', ?, 0, 'q', 1.0, '{}', '2025-01-01', ?)",
                 (episode, face, won),
             )
     with Database(path) as new:
-        assert new.recall_counts(["rf-1"]) == {"rf-1": RecallCount(2, 1, 1)}
+        assert new.recall_counts(["rf-3"]) == {"rf-3": RecallCount(2, 1, 1)}
         new.set_recall_outcome("ep-2", True)
-        assert new.recall_counts(["rf-1"]) == {"rf-1": RecallCount(2, 2, 2)}
-
-
-@contextlib.contextmanager
-def as_of_version(version: int) -> Iterator[None]:
-    """The program as it was at this version of the tables."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("memory.schema.MIGRATIONS", schema.MIGRATIONS[:version])
-        patch.setattr("memory.schema.VERSION", version)
-        yield
+        assert new.recall_counts(["rf-3"]) == {"rf-3": RecallCount(2, 2, 2)}

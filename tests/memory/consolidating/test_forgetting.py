@@ -68,6 +68,51 @@ def test_recalls_strengthen_and_a_win_keeps(
     assert faded(job(forget_below=0.16)) == ["never", "twice"]
 
 
+def test_where_lots_were_drawn_only_a_measured_use_keeps(
+    memory: ReflectionMemory, database: Database, reflection: Maker, job: Callable[..., Job]
+) -> None:
+    old = {"created_at": "2010-01-01T00:00:00+00:00", "updated_at": "2010-01-01T00:00:00+00:00"}
+    # (served, won), (withheld, won)
+    sides = {
+        "helps": ((40, 30), (40, 5)), "idle": ((40, 30), (40, 30)), "harms": ((40, 5), (40, 30)),
+        "unsure": ((2, 2), (1, 0)), "open": ((1, None), (0, 0)),
+    }  # fmt: skip
+    memory.remember([reflection(id, f"note {id}", **old) for id in (*sides, "family")])
+    memory.remember([reflection("twin", "note twin", status="merged", merged_into="family", **old)])
+    for id, (served, withheld) in {**sides, "twin": sides["helps"]}.items():
+        database.put_recalls(
+            [
+                Recall(
+                    episode=f"{id}-{side}-{number}", reflection=id, rank=0, query="q", score=1.0, env="e",
+                    withheld=side, at="2010-01-02T00:00:00+00:00", propensity=0.5,
+                    won=None if won is None else number < won,
+                )
+                for side, (n, won) in ((False, served), (True, withheld))
+                for number in range(n)
+            ]
+        )  # fmt: skip
+    # One that lots were drawn over is not kept by a win that no lot decided.
+    certain = Recall(
+        episode="ep", reflection="open", rank=0, query="q", score=1.0, env="e", won=True, at=old["created_at"]
+    )
+    database.put_recalls([certain])
+    here = job(forget_below=0.5)
+    plan = forgetting.plan(here).actions
+    assert [action.items[0] for action in plan] == ["idle", "harms", "unsure", "open"]
+    assert plan[0].reason.startswith("recalled 40 times without a measured use, retention")
+    assert memory.credit.helpful(["helps", "harms", "family", "absent"]) == {
+        "helps": True, "harms": False, "family": True,
+    }  # fmt: skip
+    database.put_recalls(
+        [
+            Recall(episode=f"later-{n}-{side}", reflection="idle", rank=0, query="q", score=1.0, env="e", withheld=side,
+                   at="2010-01-02T00:00:00+00:00", propensity=0.5, won=not side)
+            for n in range(60) for side in (False, True)
+        ]
+    )  # fmt: skip
+    assert [action.apply(here) for action in plan] == [False, True, True, True], "the first was found to help since"
+
+
 def test_another_namespace_is_not_forgotten(database: Database, reflection: Maker, job: Callable[..., Job]) -> None:
     database.put_reflection(reflection("a", namespace="bob", created_at=day(1), updated_at=day(1)))
     assert faded(job(forget_below=0.5)) == []
