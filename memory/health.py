@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from memory.consolidating import duplicates
+from memory.consolidating.job import ConsolidationConfig, Job
 from memory.rendering import head, segments
 
 if TYPE_CHECKING:
@@ -15,31 +15,30 @@ if TYPE_CHECKING:
     from memory.index import VectorIndex
     from memory.reflection_memory import ReflectionMemory
 
-NEAR = 0.95
-"""From this cosine on, two different texts are near-duplicates."""
 COMPARISONS = 100_000_000
 """How many pairs of texts are compared at most, some seconds' work; with more, every n-th text is examined."""
 EPISODES = 100
 """How many episodes, the newest, the share of the prompt is taken from."""
 
-_BLOCK = 4096
-
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """Active reflections that say what another of the same environment says.
+    """Active reflections that say what another one says.
 
     Attributes:
-        exact: those with exactly the text of an older one.
-        near: of the `examined` ones, those with another text at a cosine of `NEAR` or more.
+        exact: those with exactly the text of an older one of the same environment.
+        near: of the `examined` ones, those that consolidation would merge into another.
         examined: how many were compared with all others; fewer than `items` in a large memory.
-        items: the active reflections with a text.
+        items: those that consolidation may merge: with a text, of the raw tier, on a fold whose reflections may be
+            brought together.
+        cosine: from which on consolidation takes two texts for the same (`ConsolidationConfig.duplicate`).
     """
 
     exact: int
     near: int
     examined: int
     items: int
+    cosine: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +133,8 @@ class Health:
     database_bytes: int
 
 
-def health(memory: ReflectionMemory) -> Health:
-    """Look at the whole of `memory` (one namespace).
+def health(memory: ReflectionMemory, config: ConsolidationConfig | None = None) -> Health:
+    """Look at the whole of `memory` (one namespace). `config` says what a consolidation would merge.
 
     Nothing in the database is changed; the index follows it first.
     """
@@ -150,9 +149,11 @@ def health(memory: ReflectionMemory) -> Health:
         for counter, name in zip((statuses, tiers, kinds, sources, envs), names, strict=True):
             counter[name] += count
         pinned += pins
-    # The texts come before the index, which may then hold more than these, but not less.
-    texts = _texts(database, memory.namespace)
+    # The notes come before the index, which may then hold more than these, but not less.
+    job = Job(memory, config or ConsolidationConfig())
+    notes = duplicates.mergeable(job)
     memory.save()
+    near = duplicates.repeats(job, notes, COMPARISONS)
     return Health(
         items=statuses.total(),
         statuses=dict(statuses.most_common()),
@@ -161,7 +162,7 @@ def health(memory: ReflectionMemory) -> Health:
         sources=dict(sources.most_common()),
         envs=dict(envs.most_common()),
         pinned=pinned,
-        repeats=_repeats(memory.index, texts),
+        repeats=Repeats(_exact(database, memory.namespace), *near, job.config.duplicate),
         never_recalled=database.execute(
             "WITH RECURSIVE served (id) AS (SELECT reflection FROM recall_totals WHERE n AND NOT withheld "
             "UNION SELECT merged_into FROM served JOIN reflections USING (id) WHERE merged_into IS NOT NULL) "
@@ -176,45 +177,14 @@ def health(memory: ReflectionMemory) -> Health:
     )
 
 
-# What repeats itself
-
-
-def _texts(database: Database, namespace: str) -> list[list[tuple[int, int]]]:
-    """(number, stamp) of the active reflections with a text, the older first, by environment."""
-    groups: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for env, number, stamp in database.execute(
-        "SELECT env, number, stamp FROM reflections WHERE status = 'active' AND text <> '' AND namespace = ? "
-        "ORDER BY number",
+def _exact(database: Database, namespace: str) -> int:
+    """How many active texts an older one of the same environment has too."""
+    rows = database.execute(
+        "SELECT count(*) - count(DISTINCT stamp) FROM reflections "
+        "WHERE status = 'active' AND text <> '' AND namespace = ? GROUP BY env",
         (namespace,),
-    ):
-        groups[env].append((number, stamp))
-    return list(groups.values())
-
-
-def _repeats(index: VectorIndex, groups: Sequence[Sequence[tuple[int, int]]]) -> Repeats:
-    exact = sum(len(group) - len({stamp for _, stamp in group}) for group in groups)
-    step = max(1, math.ceil(sum(len(group) ** 2 for group in groups) / COMPARISONS))
-    near = sum(_near(index, group, step) for group in groups)
-    examined = sum(len(range(0, len(group), step)) for group in groups)
-    return Repeats(exact, near, examined, sum(map(len, groups)))
-
-
-def _near(index: VectorIndex, group: Sequence[tuple[int, int]], step: int) -> int:
-    """How many of every `step`-th of `group` have a near-duplicate with another text in the group."""
-    import numpy as np
-
-    numbers, stamps = np.asarray(group, np.int64).T
-    found = 0
-    for start in range(0, len(numbers), step * _BLOCK):
-        examined = slice(start, start + step * _BLOCK, step)
-        vectors = index.vectors(numbers[examined].tolist())
-        near = np.zeros(len(vectors), bool)
-        for other in range(0, len(numbers), _BLOCK):
-            others = slice(other, other + _BLOCK)
-            likeness = vectors @ index.vectors(numbers[others].tolist()).T
-            near |= ((likeness >= NEAR) & (stamps[examined, None] != stamps[None, others])).any(axis=1)
-        found += int(near.sum())
-    return found
+    )
+    return sum(row[0] for row in rows)
 
 
 # What it did

@@ -289,14 +289,16 @@ def _counts(counts: Mapping[str, int], most: int = 12) -> str:
 
 
 def _worries(found: Health) -> list[tuple[str, str]]:
-    from memory.health import NEAR
-
     repeats, active = found.repeats, found.statuses.get("active", 0)
     of = f"{repeats.examined:,}" + ("" if repeats.examined == repeats.items else f" sampled from {repeats.items:,}")
     harmful = ", ".join([*found.harmful[:5], *(["…"] if len(found.harmful) > 5 else [])])
     return [
         ("duplicates", f"{repeats.exact:,} exact"),
-        ("near-duplicates", f"{repeats.near:,} of {of} ({_share(repeats.near, repeats.examined)}), cosine ≥ {NEAR}"),
+        (
+            "near-duplicates",
+            f"{repeats.near:,} of {of} ({_share(repeats.near, repeats.examined)}) would be merged by `agentlab memory "
+            f"consolidate` (cosine ≥ {repeats.cosine:g})",
+        ),
         ("never recalled", f"{found.never_recalled:,} of {active:,} active ({_share(found.never_recalled, active)})"),
         ("benched", f"{found.statuses.get('benched', 0):,}"),
         ("harmful", f"{len(found.harmful):,}{' (uplift below 0): ' if harmful else ''}{harmful}"),

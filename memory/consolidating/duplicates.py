@@ -11,17 +11,20 @@ over, and what a person has taken apart again (by undoing a merge, or restoring 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from memory.advice import merged_advice
-from memory.consolidating.job import Action, Job, Method, Note, Proposal, fold
+from memory.consolidating.job import ROUNDING, Action, Job, Method, Note, Proposal, fold
 from memory.lineage import MERGED
 from memory.records import Evidence, Link, Reflection
 from memory.reflections import stamp
 
+BLOCK = 1024
+"""How many notes are compared with the others at once."""
 READ = 1000
 """Characters that an embedder is sure to read (256 tokens); what follows them must be the same to the letter."""
 
@@ -66,7 +69,7 @@ class Merge(Action):
 def plan(job: Job) -> Proposal:
     """Which items take over which. Only what changed since the last time is compared with everything."""
     config = job.config
-    notes = {note.number: note for note in job.joinable(job.notes(tier="raw"))}
+    notes = {note.number: note for note in mergeable(job)}
     key = job.key("merge", config.duplicate, job.memory.embedder.model_id)
     seen = job.mark(key)
     apart = _taken_apart(job)
@@ -91,18 +94,12 @@ def plan(job: Job) -> Proposal:
     for leader in sorted(near, key=lambda number: _rank(notes[number])):
         if leader in taken:
             continue
-        others = [
-            number
-            for number in sorted(near[leader])
-            if number not in taken
-            and not notes[number].pinned
-            and not apart & {notes[number].id, notes[leader].id}
-            and _duplicates(loaded[leader], loaded[number])
-        ]
+        free = [notes[number] for number in sorted(near[leader]) if number not in taken]
+        others = _taken_over(notes[leader], free, loaded, apart)
         if others:
-            taken.update(others, [leader])
-            joined = [notes[number] for number in (leader, *others)]
-            cosines = tuple(near[leader][number] for number in others)
+            joined = [notes[leader], *others]
+            taken.update(note.number for note in joined)
+            cosines = tuple(near[leader][note.number] for note in others)
             actions.append(
                 Merge(
                     items=tuple(note.id for note in joined),
@@ -114,6 +111,58 @@ def plan(job: Job) -> Proposal:
     return Proposal(actions, {key: max((note.changed for note in notes.values()), default=seen)})
 
 
+class Repeats(NamedTuple):
+    """How many notes the job would merge into another, of those `examined`; `items` are all that could be."""
+
+    near: int
+    examined: int
+    items: int
+
+
+def repeats(job: Job, notes: Sequence[Note], most: int) -> Repeats:
+    """What a merge of these notes, which are `mergeable`, would take out of use, without a plan that names it.
+
+    At most so many pairs are compared. If there are more, every n-th note is examined: whether one that comes before it
+    would take it over.
+    """
+    groups: dict[tuple[str, ...], list[Note]] = defaultdict(list)
+    for note in notes:
+        groups[_group(note)].append(note)
+    step = max(1, math.ceil(sum(len(group) ** 2 for group in groups.values()) / most))
+    apart = _taken_apart(job)
+    counts = [_repeats(job, sorted(group, key=_rank), step, apart) for group in groups.values()]
+    return Repeats(sum(counts), sum(len(range(0, len(group), step)) for group in groups.values()), len(notes))
+
+
+def _repeats(job: Job, group: Sequence[Note], step: int, apart: set[str]) -> int:
+    """How many of every `step`-th of the group, which stands in the order of rank, are taken over."""
+    import numpy as np
+
+    examined = group[::step]
+    vectors = job.memory.index.vectors([note.number for note in examined]).T
+    taken, settled = set[int](), np.zeros(len(examined), bool)
+    for start in range(0, len(group), BLOCK):
+        leaders = group[start : start + BLOCK]
+        likeness = job.memory.index.vectors([note.number for note in leaders]) @ vectors
+        for leader, cosines in zip(leaders, likeness, strict=True):
+            near = np.flatnonzero((cosines >= job.config.duplicate - ROUNDING) & ~settled)
+            others = [examined[at] for at in near.tolist() if examined[at].number != leader.number]
+            if leader.number in taken or not others:
+                continue
+            loaded = job.database.load_reflections([leader.number, *(other.number for other in others)])
+            gone = [note.number for note in _taken_over(leader, others, loaded, apart)]
+            taken.update(gone)
+            # Who takes over others is not taken over itself; its own row is among those near to it.
+            joined = {leader.number, *gone} if gone else set[int]()
+            settled[[at for at in near.tolist() if examined[at].number in joined]] = True
+    return len(taken)
+
+
+def mergeable(job: Job) -> list[Note]:
+    """The notes of which some may be merged into others."""
+    return job.joinable(job.notes(tier="raw"))
+
+
 def merged_evidence(items: Iterable[Reflection]) -> list[Evidence]:
     """The evidence of all of them: each episode once, with all its steps."""
     steps: dict[str, set[int]] = {}
@@ -121,6 +170,17 @@ def merged_evidence(items: Iterable[Reflection]) -> list[Evidence]:
         for evidence in item.evidence:
             steps.setdefault(evidence.episode, set()).update(evidence.steps)
     return [Evidence(episode=episode, steps=sorted(found)) for episode, found in steps.items()]
+
+
+def _taken_over(leader: Note, others: Iterable[Note], loaded: Mapping[int, Reflection], apart: set[str]) -> list[Note]:
+    """Those of `others`, which are near to the leader, that it may take over."""
+    if leader.id in apart:
+        return []
+    return [
+        other
+        for other in others
+        if not other.pinned and other.id not in apart and _duplicates(loaded[leader.number], loaded[other.number])
+    ]
 
 
 def _duplicates(one: Reflection, other: Reflection) -> bool:

@@ -21,6 +21,9 @@ Method = Literal["shortcuts", "merge", "summaries", "rules", "links", "forget"]
 METHODS: tuple[Method, ...] = ("shortcuts", "merge", "summaries", "rules", "links", "forget")
 """In the order in which they are applied: what one of them makes serves those after it, never those before."""
 
+ROUNDING = 1e-6
+"""A vector's cosine to itself may come out so much below 1."""
+
 Writer = Callable[[str, int], str]
 """Anything that can write: `write(prompt, max_tokens)` gives text."""
 
@@ -194,10 +197,9 @@ class Job:
         vector = index.vectors([number])[0]
         while True:
             found = index.search(vector, count)
-            # A vector's cosine to itself may come out a rounding below 1.
-            near = [(other, cosine) for other, cosine in found if cosine >= least - 1e-6 and other in wanted]
+            near = [(other, cosine) for other, cosine in found if cosine >= least - ROUNDING and other in wanted]
             enough = most is not None and len(near) >= most
-            if enough or len(found) < count or found[-1][1] < least - 1e-6:
+            if enough or len(found) < count or found[-1][1] < least - ROUNDING:
                 return near[:most]
             count *= 4
 

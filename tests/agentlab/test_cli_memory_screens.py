@@ -173,7 +173,7 @@ def test_the_health_of_the_memory_is_shown(lab: Path) -> None:
         "sources the agent 2",
         "pinned 1",
         "duplicates 0 exact",
-        "near-duplicates 0 of 2 (0%), cosine ≥ 0.95",
+        "near-duplicates 0 of 2 (0%) would be merged by `agentlab memory consolidate` (cosine ≥ 0.98)",
         "never recalled 1 of 2 active (50%)",
         "benched 0",
         "harmful 0",
@@ -216,7 +216,7 @@ def test_the_share_of_the_prompt_and_harmful_items_are_named(lab: Path) -> None:
 def test_the_health_as_json_has_every_number(lab: Path) -> None:
     data = json.loads(shown(lab, "stats", "--json"))
     assert data["statuses"] == {"active": 2}
-    assert data["repeats"] == {"exact": 0, "near": 0, "examined": 2, "items": 2}
+    assert data["repeats"] == {"exact": 0, "near": 0, "examined": 2, "items": 2, "cosine": 0.98}
     assert data["withholding"]["withheld"] == 2
     assert data["index"]["items"] == 2
 

@@ -6,6 +6,7 @@ import pytest
 
 import memory.health as health_module
 from memory import Database, Episode, HashingEmbedder, Recall, Reflection, ReflectionMemory, Step
+from memory.consolidation import Consolidation, ConsolidationConfig
 from memory.health import health, uplift_line
 
 LONG = "the safe door is the one that the note in the first room names so read the note before you open any door at all"
@@ -63,31 +64,39 @@ def test_items_are_counted_by_what_they_are(kept: ReflectionMemory) -> None:
     assert found.index.bytes == (kept.index.path).stat().st_size
 
 
-def test_exact_and_near_duplicates_are_told_apart(kept: ReflectionMemory) -> None:
+def test_repeats_are_what_is_the_same_to_the_letter_and_what_would_be_merged(kept: ReflectionMemory) -> None:
     kept.remember(
         [
             item("r-1", LONG),
             item("r-2", LONG),
-            item("r-3", LONG + " again"),
+            item("r-3", LONG + " and again"),
             item("r-4", "Coins lie in the kitchen."),
             item("r-5", "Coins lie in the kitchen.", env="toy/other"),
+            item("r-6", "Coins lie in the kitchen.", kind="grounded"),
             item("r-7", LONG),
+            item("r-8", LONG, task="toy/doors:test:1"),
+            item("r-9", LONG, tier="rule"),
         ]
     )
-    kept.database.put_reflection(item("r-6", "Coins lie in the kitchen.", namespace="another"))
+    kept.database.put_reflection(item("r-0", "Coins lie in the kitchen.", namespace="another"))
     kept.forget("r-7")
     repeats = health(kept).repeats
-    assert repeats.exact == 1, "the same text of another environment, of another namespace or out of use is no repeat"
-    assert repeats.near == 3, "the two exact ones are near to the third"
-    assert repeats.examined == repeats.items == 5
+    assert repeats.exact == 4, "the same text of another environment, of another namespace or out of use is no repeat"
+    assert (repeats.near, repeats.cosine) == (1, 0.98), (
+        "`again` makes it another text, and so does another kind or fold"
+    )
+    assert repeats.examined == repeats.items == 6
+    looser = ConsolidationConfig(duplicate=0.8)
+    assert health(kept, looser).repeats.near == 2
+    Consolidation(kept).run(["merge"])
+    assert kept.count("merged") == repeats.near and health(kept).repeats.near == 0
 
 
 def test_in_a_large_memory_a_sample_is_examined(kept: ReflectionMemory, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept.remember([item(f"r-{n}", f"{LONG} {n}") for n in range(20)])
+    kept.remember([item(f"r-{n}", LONG) for n in range(20)])
     monkeypatch.setattr(health_module, "COMPARISONS", 100)
-    monkeypatch.setattr(health_module, "_BLOCK", 3)
     repeats = health(kept).repeats
-    assert (repeats.near, repeats.examined, repeats.items) == (5, 5, 20)
+    assert (repeats.near, repeats.examined, repeats.items) == (4, 5, 20), "the first of all is none that would go"
 
 
 def test_what_was_only_withheld_was_never_recalled(kept: ReflectionMemory) -> None:

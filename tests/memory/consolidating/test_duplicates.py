@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from memory import Advice, Database, Evidence, Reflection, ReflectionMemory
 from memory.consolidating import duplicates
 from memory.consolidating.job import Job
+from memory.history import History
 
 Maker = Callable[..., Reflection]
 TEXT = "Open the door in the north of the kitchen to find the coin behind it."
@@ -158,3 +160,30 @@ def test_more_equal_texts_than_one_search_returns_are_all_merged(
     memory.remember([reflection(f"r-{number:02}", TEXT) for number in range(70)])
     ((first, *others),) = merge(job())
     assert first == "r-00" and len(others) == 69
+
+
+def test_a_count_of_repeats_is_that_of_what_a_merge_takes_out_of_use(
+    memory: ReflectionMemory, reflection: Maker, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "BLOCK", 7)
+    chance = random.Random(1)
+    advice = [Advice(state="s", action="a", value=0.5)]
+    memory.remember(
+        [
+            reflection(
+                f"r{number}", " ".join(chance.choices(("red", "door", "key"), k=3)), pinned=chance.random() < 0.1,
+                importance=chance.random(), advice=advice if chance.random() < 0.2 else [],
+                task=f"twx/coin:train:{chance.randrange(3)}", kind=chance.choice(("grounded", "written")),
+            )
+            for number in range(60)
+        ]
+    )  # fmt: skip
+    here = job(duplicate=0.9)
+    assert duplicates.plan(here).actions[0].apply(here)
+    History(memory.database).undo(memory.database.operations()[0].id)
+    for least in (0.99, 0.9, 0.7):
+        here = job(duplicate=least)
+        planned = sum(len(action.items) - 1 for action in duplicates.plan(here).actions)
+        found = duplicates.repeats(here, duplicates.mergeable(here), 10**6)
+        assert planned > 5
+        assert found == (planned, 60, 60)
