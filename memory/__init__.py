@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from memory.credit import Credit, CreditConfig
     from memory.database import Database
+    from memory.detail import Detail
     from memory.embedder import CachedEmbedder, Embedder, HashingEmbedder, SentenceTransformerEmbedder
     from memory.episodes import EpisodeRow
     from memory.errors import MemoryStoreError
     from memory.index import VectorIndex
     from memory.langgraph_store import SqliteFaissStore
     from memory.records import Advice, Episode, Evidence, Recall, Reflection, Step
-    from memory.reflection_memory import Detail, ReflectionMemory
+    from memory.reflection_memory import ReflectionMemory
     from memory.retriever import Hit, Retriever, Weights
     from memory.uplift import Uplift
 
@@ -55,7 +56,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "reflection_memory": ("ReflectionMemory", "Detail"),
+    "reflection_memory": ("ReflectionMemory",),
+    "detail": ("Detail",),
     "retriever": ("Hit", "Weights", "Retriever"),
     "credit": ("Credit", "CreditConfig"),
     "uplift": ("Uplift",),

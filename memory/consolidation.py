@@ -15,7 +15,8 @@ from memory.consolidating import duplicates, forgetting, linking, rules, shortcu
 from memory.consolidating.job import METHODS, Action, ConsolidationConfig, Job, Method, Proposal, Writer
 
 if TYPE_CHECKING:
-    from memory.reflection_memory import Progress, ReflectionMemory
+    from memory.indexes import Progress
+    from memory.reflection_memory import ReflectionMemory
 
 __all__ = ["METHODS", "Action", "Consolidation", "ConsolidationConfig", "Method", "Plan", "Writer"]
 

@@ -16,7 +16,8 @@ from memory.records import now
 class Operation(NamedTuple):
     """A group of changes: `name` says what kind (`edit`, `merge`, …).
 
-    `changed` is how many versions of reflections it wrote, `links` how many links it made, changed or removed.
+    `changed` is how many changes it made: versions of reflections that it wrote, and `links` that it made, changed or
+    removed.
     """
 
     number: int
@@ -92,5 +93,5 @@ class Operations(Connection):
 
 
 def _operation(row: tuple[Any, ...]) -> Operation:
-    number, id, at, name, detail, undone, changed, links = row
-    return Operation(number, id, at, name, detail, bool(undone), changed, links)
+    number, id, at, name, detail, undone, versions, links = row
+    return Operation(number, id, at, name, detail, bool(undone), versions + links, links)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import zlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,43 +14,19 @@ from memory import block, errors, quota
 from memory.cleaning import clean, cleaned
 from memory.credit import Credit, CreditConfig
 from memory.database import Database
+from memory.detail import Detail
 from memory.embedder import CachedEmbedder, Embedder
-from memory.index import VectorIndex
+from memory.indexes import Indexes, Progress
 from memory.interchange import export_reflections
 from memory.kept import Kept
-from memory.lineage import family
 from memory.quoting import quoted
-from memory.records import Advice, Episode, Recall, Reflection, ReflectionStatus, Step, Tier, now
-from memory.reflections import Filter, Version
+from memory.records import Advice, Recall, Reflection, ReflectionStatus, Tier, now
+from memory.reflections import Filter
 from memory.retriever import SEARCH, Hit, Retriever, Show, Use, Weights, candidates, plain
-from memory.sources import ReflectionTexts, Source, StateTexts
 from memory.withholding import undrawn
 from memory.words import Words
 
 Face = Literal["text", "exemplar", "advice"]
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """The steps of one episode that a reflection rests on; `episode` is None if the episode is not kept here."""
-
-    id: str
-    episode: Episode | None
-    steps: list[Step]
-
-
-@dataclass(frozen=True, slots=True)
-class Detail:
-    """Everything known of one reflection: its history, whom it served, and what it rests on.
-
-    The recalls are its own and those of all that was merged into it, the oldest first.
-    """
-
-    reflection: Reflection
-    versions: list[Version]
-    recalls: list[Recall]
-    evidence: list[Shown]
 
 
 class ReflectionMemory:
@@ -101,14 +76,8 @@ class ReflectionMemory:
         self.namespace = namespace
         self.use: Use | None = None
         self.credit = Credit(database, credit, namespace=namespace, clock=clock)
-        self._progress = progress
-        self._lock = threading.RLock()
-        self._made: set[Path] = set()
-        path = Path(index_path)
-        self.index = self._cache(path, notify)
-        self.state_index = self._cache(path.with_name(f"{path.stem}.states{path.suffix}"), notify)
-        self._texts = ReflectionTexts(database)
-        self._states = StateTexts(database)
+        self._indexes = Indexes(database, self.embedder, Path(index_path), notify=notify, progress=progress)
+        self.index, self.state_index = self._indexes.texts, self._indexes.states
         kept = Kept(database)
         self._words = Words(database, kept)
         self._retriever = Retriever(database, self.index, clock=clock, kept=kept)
@@ -242,8 +211,8 @@ class ReflectionMemory:
         first call, not while remembering.
         """
         wanted = Filter(env=env, status="active", before=before, split=split, namespace=self.namespace)
-        with self._lock:
-            self._agree(self.state_index, self._states)
+        with self._indexes.lock:
+            self._indexes.follow_states()
             vector = self.embedder.embed_query(state)
             count = 4 * k
             while True:
@@ -286,16 +255,7 @@ class ReflectionMemory:
 
     def show(self, id: str) -> Detail:
         """The reflection with its versions, its recalls and the steps it rests on. Raises `UnknownReflection`."""
-        reflection = self.database.reflection(id, self.namespace)
-        evidence = []
-        for source in reflection.evidence:
-            episode = self._kept_episode(source.episode)
-            steps = [step for step in episode.steps if step.index in source.steps] if episode else []
-            evidence.append(Shown(source.episode, episode, steps))
-        versions = self.database.reflection_versions(reflection.id)
-        members = family(self.database, [reflection.id])[reflection.id]
-        recalls = [recall for member in members for recall in self.database.recalls_of(member)]
-        return Detail(reflection, versions, sorted(recalls, key=lambda recall: (recall.at, recall.rank)), evidence)
+        return Detail.of(self.database, self.database.reflection(id, self.namespace))
 
     def pin(self, id: str) -> Reflection:
         """Count it as fully important, and keep it from being retired by rule."""
@@ -330,16 +290,12 @@ class ReflectionMemory:
 
     def save(self) -> None:
         """Bring the index of the texts up to date and write the index files now."""
-        self._follow()
-        self._write()
+        self._indexes.follow_texts()
+        self._indexes.save()
 
     def close(self) -> None:
         """Write the indexes as they are. The database stays open, since it was not opened here."""
-        self._write()
-
-    def _write(self) -> None:
-        self.index.save()
-        self.state_index.save()
+        self._indexes.save()
 
     def __enter__(self) -> Self:
         return self
@@ -363,8 +319,8 @@ class ReflectionMemory:
     ) -> list[Hit]:
         # The words first: what they find is in the database before the index follows it.
         worded = self._words.ranked(query, candidates(k), wanted.before)
-        with self._lock:
-            self._follow()
+        with self._indexes.lock:
+            self._indexes.follow_texts()
             if not len(self.index):
                 return []
             vector = self.embedder.embed_query(clean(query))
@@ -374,40 +330,13 @@ class ReflectionMemory:
                 worded = [item for item in worded if item[0] in held]
         return self._retriever.retrieve(vector, k, wanted, weights, worded=worded, use=use, seed=seed, shown=shown)
 
-    def _follow(self) -> None:
-        with self._lock:
-            self._agree(self.index, self._texts)
-
-    def _cache(self, path: Path, notify: Callable[[str], None] | None) -> VectorIndex:
-        """The index in this file, of which the database knows whether it was ever made."""
-        embedder, readonly = self.embedder, self.database.readonly
-        made = bool(self.database.get_setting(_made(path), False))
-        if made:
-            self._made.add(path)
-        return VectorIndex(
-            path, embedder.model_id, embedder.dimensions, notify=notify, readonly=readonly, expected=made
-        )
-
-    def _agree(self, index: VectorIndex, source: Source) -> None:
-        # What is not committed may be taken back; an index that had followed it would then hold what never was.
-        if self.database.in_transaction:
-            return
-        index.follow(source, self._embed)
-        # Not at the first look: that may have been into an empty database.
-        if len(index) and not index.readonly and index.path not in self._made:
-            self.database.put_setting(_made(index.path), True)
-            self._made.add(index.path)
-
-    def _embed(self, texts: Sequence[str]) -> Any:
-        return self.embedder.embed(texts, progress=self._progress)
-
     def _change(self, id: str, change: str, **values: Any) -> Reflection:
         with self.database.transaction():
             old = self.database.reflection(id, self.namespace)
             new = old.model_copy(update={**values, "updated_at": self.clock()})
             with self.database.operation(change, old.id):
                 changed = self.database.put_reflection(new, change=change)
-        self._follow()
+        self._indexes.follow_texts()
         return new if changed else old
 
     def _owned(self, reflection: Reflection) -> Reflection:
@@ -425,12 +354,6 @@ class ReflectionMemory:
         """`id`, or the one that stands for it here if another namespace has it."""
         return self.database.own_id(id, self.namespace)
 
-    def _kept_episode(self, id: str) -> Episode | None:
-        try:
-            return self.database.load_episodes([id])[0]
-        except errors.UnknownEpisode:
-            return None
-
 
 def _shown(reflection: Reflection, face: Face) -> str:
     """What a prompt shows of it: the text, and in brackets what the notes near it say.
@@ -440,7 +363,3 @@ def _shown(reflection: Reflection, face: Face) -> str:
     if face == "exemplar":
         return quoted(reflection.text, turns=True)
     return quoted(f"{reflection.text} ({reflection.context})" if reflection.context else reflection.text)
-
-
-def _made(path: Path) -> str:
-    return f"index made: {path.name}"

@@ -96,7 +96,7 @@ def undo(
         past = _past(here, all_namespaces)
         target = past.operation(operation)
         done = past.undo(target.id)
-    counts = [(done.changed, "reflection"), (done.links, "link")]
+    counts = [(done.changed - done.links, "reflection"), (done.links, "link")]
     what = " and ".join(_count(count, noun) for count, noun in counts if count)
     output.say(f"Undid {target.id} ({target.name}): {what} as before. This is {done.id}.")
 

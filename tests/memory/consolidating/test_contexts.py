@@ -142,7 +142,7 @@ def test_linking_a_note_renews_its_neighbours_and_is_undone_with_the_links(
     versions = database.reflection_versions("a")
     assert [version.change for version in versions] == ["remembered", contexts.RENEWED, contexts.RENEWED]
     newest = database.operations()[0]
-    assert (newest.name, newest.changed, newest.links) == ("links", 1, 2)
+    assert (newest.name, newest.changed, newest.links) == ("links", 3, 2)
     past = History(database)
     undo = past.undo(newest.id)
     assert database.reflection("a").context == "Like 1 other note (1 won). The nearest adds: It wants a biscuit."

@@ -1,0 +1,53 @@
+"""Everything known of one reflection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memory import errors
+from memory.database import Database
+from memory.lineage import family
+from memory.records import Episode, Recall, Reflection, Step
+from memory.reflections import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The steps of one episode that a reflection rests on; `episode` is None if the episode is not kept here."""
+
+    id: str
+    episode: Episode | None
+    steps: list[Step]
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """A reflection with its history, whom it served, and what it rests on.
+
+    The recalls are its own and those of all that was merged into it, the oldest first.
+    """
+
+    reflection: Reflection
+    versions: list[Version]
+    recalls: list[Recall]
+    evidence: list[Shown]
+
+    @classmethod
+    def of(cls, database: Database, reflection: Reflection) -> Detail:
+        """What `database` knows of it."""
+        evidence = []
+        for source in reflection.evidence:
+            episode = _kept(database, source.episode)
+            steps = [step for step in episode.steps if step.index in source.steps] if episode else []
+            evidence.append(Shown(source.episode, episode, steps))
+        members = family(database, [reflection.id])[reflection.id]
+        recalls = [recall for member in members for recall in database.recalls_of(member)]
+        recalls.sort(key=lambda recall: (recall.at, recall.rank))
+        return cls(reflection, database.reflection_versions(reflection.id), recalls, evidence)
+
+
+def _kept(database: Database, id: str) -> Episode | None:
+    try:
+        return database.load_episodes([id])[0]
+    except errors.UnknownEpisode:
+        return None
