@@ -46,7 +46,8 @@ def test_the_survivor_keeps_all_that_was_known(
     assert (old.status, old.merged_into, old.text) == ("merged", "best", TEXT)
     (link,) = database.links_of("best", kind="merged")
     assert (link.source, link.target, link.weight) == ("old", "best", pytest.approx(1))
-    assert database.operations()[0].name == "merge" and database.operations()[0].changed == 2
+    done = database.operations()[0]
+    assert (done.name, done.changed, done.links) == ("merge", 3, 1), "two items, and the link between them"
     assert merge(job()) == []
 
 
