@@ -30,6 +30,7 @@ from trainers.errors import (
 )
 from trainers.gate import GateResult
 from trainers.job import Lineage
+from trainers.weights import BaseRef
 
 if TYPE_CHECKING:
     from memory.database import Database
@@ -153,16 +154,23 @@ class AdapterRegistry:
         job, outcome = jobs.load(job_folder), jobs.result(job_folder)
         if outcome is None:
             raise NotAJob(f"{job_folder} is not trained to its end; an adapter comes out last; run the job first")
-        check_files(outcome.adapter)
-        weights = _sha(outcome.adapter)
-        adapter = content_id("adapter", job.config.base.fingerprint, weights)
+        return self.add(outcome.adapter, job.config.base, lineage or job.lineage)
+
+    def add(self, folder: Path, base: BaseRef, lineage: Lineage) -> AdapterRecord:
+        """Take over a copy of the adapter in `folder`, made for `base`, as a candidate.
+
+        Doing it again changes nothing. Raises BadAdapter if its files are not right.
+        """
+        check_files(folder)
+        weights = _sha(folder)
+        adapter = content_id("adapter", base.fingerprint, weights)
         path = f"adapters/{adapter}"
         place = self.folder / path
         if not place.exists():
             beside = place.with_name(place.name + ".partial")
             with jobs.room_on_disk(self.folder):
                 shutil.rmtree(beside, ignore_errors=True)
-                shutil.copytree(outcome.adapter, beside)
+                shutil.copytree(folder, beside)
                 os.replace(beside, place)
         with self.database.transaction():
             known = self.database.get_adapter(adapter)
@@ -170,12 +178,12 @@ class AdapterRegistry:
                 return AdapterRecord.model_validate(known)
             record = AdapterRecord(
                 id=adapter,
-                parent=(lineage or job.lineage).parent,
-                base=job.config.base.name,
-                fingerprint=job.config.base.fingerprint,
+                parent=lineage.parent,
+                base=base.name,
+                fingerprint=base.fingerprint,
                 path=path,
                 weights=weights,
-                lineage=lineage or job.lineage,
+                lineage=lineage,
             )
             self._put(record)
         return record

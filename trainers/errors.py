@@ -66,6 +66,10 @@ class BadAdapter(TrainersError):
     """A folder that is not an adapter that can be trusted (missing files, pickled weights)."""
 
 
+class CannotMerge(TrainersError):
+    """Adapters that cannot be merged, or not in the way that was asked for."""
+
+
 class UnknownAdapter(TrainersError):
     """No adapter has this id."""
 

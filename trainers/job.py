@@ -35,6 +35,7 @@ from trainers.errors import (
     NotAJob,
     TrainersError,
 )
+from trainers.merging import Merge
 from trainers.records import RECORDS, ObjectiveName, Record, check
 from trainers.weights import BaseRef, locate
 
@@ -91,7 +92,7 @@ class JobConfig(BaseModel):
 
 
 class Lineage(BaseModel):
-    """Where a job's data came from, by id."""
+    """Where an adapter's data came from, by id; `merge` is how it was made of others, if it was not trained."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -101,6 +102,7 @@ class Lineage(BaseModel):
     reflections: list[str] = []
     seeds: list[int] = []
     code_version: str = ""
+    merge: Merge | None = None
 
 
 class Report(BaseModel):

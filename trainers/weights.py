@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -68,3 +69,21 @@ def locate(base: BaseRef, given: Path | str | None = None) -> Path:
             "an adapter fits only the weights it was made for; give the folder of those"
         )
     return folder
+
+
+def load(folder: Path | str) -> Any:
+    """The model in `folder` for scoring on the CPU, in float32. Quietly: whoever is working draws the progress."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, use_safetensors=True
+        )
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    return model.eval().requires_grad_(False)
