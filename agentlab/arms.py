@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentlab.policy import Policy
+from agentlab.router import RouterConfig
 from memory.records import content_id
 
 
@@ -46,6 +47,7 @@ class Arm:
         name: as it stands in the tables.
         engine: `model` (the lab's engine) or `random`.
         adapter: id of a LoRA adapter; None plays the base.
+        router: composes the adapter of each episode from several skills; there is no other `adapter` then.
         recall: what is recalled; None plays without any memory, also within the episode. Its later trials are then
             the plain Retry arm.
         policy: how commands are chosen.
@@ -56,11 +58,18 @@ class Arm:
     adapter: str | None = None
     recall: RecallConfig | None = None
     policy: Policy = field(default_factory=Policy)
+    router: RouterConfig | None = None
 
     @property
     def identity(self) -> str:
         """Depends on everything that makes it play as it does, and not on its name."""
-        return content_id("arm", self.engine, self.adapter, self.recall, self.policy)
+        routed = () if self.router is None else (self.router,)
+        return content_id("arm", self.engine, self.adapter, self.recall, self.policy, *routed)
+
+    @property
+    def weights(self) -> str | None:
+        """What is laid on the base: an adapter's id, or the name of a router; None for nothing."""
+        return self.adapter if self.router is None else self.router.name
 
     def with_(self, **changes: Any) -> Arm:
         """A copy with some fields changed."""
@@ -81,3 +90,9 @@ def adapter_arms(adapter: str, label: str = "adapter", *, text: int = 0) -> tupl
     return Arm(label, adapter=adapter), Arm(
         f"{label} + memory", adapter=adapter, recall=RecallConfig(text=text, transfer=0.0)
     )
+
+
+def skills_arms(router: RouterConfig, *, text: int = 0) -> tuple[Arm, Arm]:
+    """Skills composed by a router, alone and with the memory that an adapter has."""
+    plain = Arm(router.name, router=router)
+    return plain, plain.with_(name=f"{router.name} + memory", recall=RecallConfig(text=text, transfer=0.0))

@@ -3,6 +3,7 @@
 lab.toml         settings                      adapters/        LoRA adapters, one folder each
 lab.db           the truth (SQLite)            jobs/            training jobs, one folder each
 memory.faiss     a cache of it                 checkpoints.db   episodes and rounds in flight (LangGraph)
+composed/        a cache of skills that were composed for some task
 """
 
 from __future__ import annotations
@@ -216,7 +217,7 @@ class Lab:
                 self._engine.use(None)
             else:
                 record = self.adapters.get(adapter)
-                self._engine.use(record.id, self.adapters.folder_of(record.id, self._fingerprint))
+                self._engine.use(record.id, self.adapters.folder_of(record.id, self.fingerprint))
         return self._engine
 
     @cached_property
@@ -233,7 +234,8 @@ class Lab:
         )
 
     @cached_property
-    def _fingerprint(self) -> str:
+    def fingerprint(self) -> str:
+        """That of the base model's weights."""
         from trainers.weights import fingerprint
 
         return fingerprint(self.model_folder)
@@ -245,9 +247,10 @@ class Lab:
     def arm(self, name: str) -> Arm:
         """An arm by name: `random`, `base`, `adapter`, each of the last two also as `… + memory`; or an adapter's id.
 
-        `adapter` is the one that serves.
+        `adapter` is the one that serves. `skills(A,B)` composes adapters for each task (`agentlab.router`).
         """
-        from agentlab.arms import BASE, BASE_MEMORY, RANDOM, RecallConfig, adapter_arms
+        from agentlab.arms import BASE, BASE_MEMORY, RANDOM, RecallConfig, adapter_arms, skills_arms
+        from agentlab.router import parse
 
         plain, with_memory = name.removesuffix("+ memory").removesuffix("+memory").strip(), "memory" in name
         text, exemplars = self.config.recall_text, self.config.recall_exemplars
@@ -258,6 +261,8 @@ class Lab:
         if plain == "base":
             recall = RecallConfig(text=text, exemplars=exemplars)
             return BASE_MEMORY.with_(recall=recall) if with_memory else BASE
+        if plain.startswith("skills"):
+            return skills_arms(parse(plain, self._adapter_named), text=text)[int(with_memory)]
         adapter = self.serving() if plain == "adapter" else self._adapter_named(plain)
         if adapter is None:
             raise AgentLabError(
@@ -296,7 +301,12 @@ class Lab:
             begun = self.database.journal_get("run", run) or {"at": now()}
             self.database.journal_put("run", run, begun)
         engine = RandomEngine() if arm.engine == "random" else self.engine(arm.adapter)
-        recaller = None
+        recaller = router = None
+        if arm.router is not None:
+            from agentlab.router import Router
+
+            router = Router.of(self, arm.router, engine)
+            engine = router.base
         if arm.recall is not None:
             credit = self._credit if self.config.credit and arm.recall.credit else None
             recaller = Recaller(self.memory, run, begun["at"], count_tokens=counter(engine), credit=credit)
@@ -308,6 +318,7 @@ class Lab:
             recaller=recaller,
             reflectors=build(self.config.reflectors if reflectors is None else reflectors, engine, lambda: self.critic),
             checkpointer=self.checkpointer,
+            router=router,
             concurrency=self.config.concurrency,
             seed=self.config.seed if seed is None else seed,
         )

@@ -21,6 +21,7 @@ from memory.records import Episode, Reflection, Step, content_id
 if TYPE_CHECKING:
     from agentlab.recall import Recalled, Recaller
     from agentlab.reflectors.base import Reflector
+    from agentlab.router import Router
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Play:
     recaller: Recaller | None = None
     reflectors: Sequence[Reflector] = ()
     store: Callable[[Episode, list[Reflection]], None] | None = None
+    router: Router | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
     recalled: Recalled | None = None
@@ -87,7 +89,7 @@ class Play:
             trial=spec.trial,
             arm=spec.arm.name,
             engine=self.engine.name,
-            adapter=spec.arm.adapter,
+            adapter=spec.arm.weights,
             temperature=spec.arm.policy.temperature_at(spec.trial),
             strength=self.recaller.strength(spec) if self.recaller is not None else 1.0,
             rng_seed=spec.seed,
@@ -105,6 +107,9 @@ class Play:
     def open(self, hints: str, recalled: list[str]) -> None:
         """Start the conversation with its memory block."""
         self.episode.hints, self.episode.recalled = hints, recalled
+        if self.router is not None:
+            self.engine = self.router.engine(self.episode.goal, self.observation)
+            self.episode.adapter = self.engine.adapter
         self.conversation = self.engine.conversation(self.episode.goal, hints)
         self.conversation.observe(self.observation)
 

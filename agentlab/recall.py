@@ -187,7 +187,7 @@ class Recaller:
         """What the advice of this episode is multiplied by: the best known, on some train games another one to try."""
         if not self._learns(spec):
             return DEFAULT
-        key = spec.task.env, spec.arm.adapter
+        key = spec.task.env, spec.arm.weights
         if key not in self._strengths:
             self._strengths[key] = Strength.known(self.memory.database, *key, before=self.frozen_at)
         rng = random.Random(f"{spec.id}|strength")
@@ -198,7 +198,7 @@ class Recaller:
     def learn(self, spec: EpisodeSpec, episode: Episode) -> None:
         """Keep how an episode on a train game ended, for the strength of later runs."""
         if self._learns(spec) and spec.task.split == "train" and episode.status != "errored":
-            key = spec.task.env, spec.arm.adapter
+            key = spec.task.env, spec.arm.weights
             note(self.memory.database, *key, episode.id, episode.strength, episode.won, episode.started_at)
 
     def _learns(self, spec: EpisodeSpec) -> bool:

@@ -26,6 +26,7 @@ from memory.records import Episode, Reflection
 if TYPE_CHECKING:
     from agentlab.recall import Recaller
     from agentlab.reflectors.base import Reflector
+    from agentlab.router import Router
     from memory import Database, ReflectionMemory
 
 
@@ -98,6 +99,7 @@ class Rollout:
         concurrency: tasks in flight at once (threads; the engine scores one step at a time).
         checkpointer: LangGraph saver for episodes in flight; None plays them without.
         reflectors: draw reflections after each episode of an arm with memory; they are stored where `memory` is given.
+        router: composes the skills of each episode, for an arm that has them.
     """
 
     run: str
@@ -107,6 +109,7 @@ class Rollout:
     recaller: Recaller | None = None
     reflectors: Sequence[Reflector] = ()
     checkpointer: Any = None
+    router: Router | None = None
     concurrency: int = 2
     seed: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
@@ -177,6 +180,7 @@ class Rollout:
                 recaller=self.recaller if spec.arm.recall is not None else None,
                 reflectors=self._reflectors(env) if spec.arm.recall is not None else (),
                 store=partial(self._store, spec),
+                router=self.router,
                 stop=self.stop,
             )
             return play_episode(play, graph)

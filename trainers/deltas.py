@@ -70,7 +70,7 @@ class Merged(NamedTuple):
 
 
 def read(folder: Path) -> Delta:
-    """What the adapter in `folder` adds. Raises CannotMerge if that is not a plain LoRA, BadAdapter if it is damaged."""
+    """What the adapter in `folder` adds. Raises CannotMerge if it is no plain LoRA, BadAdapter if it is damaged."""
     settings = _settings(folder)
     odd = [name for name, allowed in PLAIN.items() if settings.get(name, allowed[0]) not in allowed]
     if odd:
@@ -155,7 +155,8 @@ def merge(adapters: Sequence[Delta], config: MergeConfig) -> Merged:
         else:
             products = [part.product() for part in parts]
             aimed = ties(products, config.kept) if config.method == "ties" else dare(products, config.kept, lots)
-            made = _balanced(*torch.linalg.svd(aimed.float(), full_matrices=False), rank)
+            u, s, v = torch.linalg.svd(aimed.float(), full_matrices=False)
+            made = _balanced(u, s, v, rank)
         found[name] = made = Factors(made.a.float(), made.b.float())
         product = made.product()
         whole, off_whole = whole + _square(exact), off_whole + _square(product - exact)

@@ -7,14 +7,13 @@ these Δ_i; `trainers.deltas` has the arithmetic.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from trainers.errors import CannotMerge
 
 Method = Literal["cat", "linear", "svd", "ties", "dare"]
-METHODS: tuple[Method, ...] = get_args(Method)
 
 DENSITY = {"ties": 0.2, "dare": 0.5}
 """What share of the entries is kept where none is given; for TIES as in its paper."""

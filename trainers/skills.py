@@ -79,7 +79,7 @@ def compose(adapters: Mapping[str, Path], base: Path, target: Path, config: Merg
     merged = deltas.merge([deltas.read(folder) for folder in folders], config)
     texts = [canaries.load(folder / "canary.json") for folder in folders]
     beside = target.with_name(target.name + ".partial")
-    canary = _canary(base, merged.delta, texts)
+    canary = measure(base, merged.delta, texts)
     with room_on_disk(target):
         for left in (beside, target):
             shutil.rmtree(left, ignore_errors=True)
@@ -97,10 +97,11 @@ def compose(adapters: Mapping[str, Path], base: Path, target: Path, config: Merg
     )
 
 
-def _canary(base: Path, delta: Delta, texts: Sequence[Canary]) -> Canary:
-    """How the base and the merged weights score the texts that the adapters' own canaries recorded.
+def measure(base: Path, delta: Delta, texts: Sequence[Canary]) -> Canary:
+    """The canary of weights that `delta` changes: how the base in folder `base` and they score recorded texts.
 
-    The weights are added by hand, so that whoever loads the files through peft is held against another way.
+    The weights are added by hand, so that whoever loads the files through peft is held against another way. Raises
+    CannotMerge if they score no text in a way that tells them from the base.
     """
     import torch
 

@@ -24,6 +24,7 @@ from agentlab.cli import (
     rounds,
     runs,
     search,
+    skills,
 )
 from agentlab.cli.boundary import Commands
 
@@ -73,6 +74,7 @@ memory.app.command()(memory_serve.serve)
 memory_history.add_to(memory.app)
 memory.app.command()(memory_consolidate.consolidate)
 app.add_typer(adapters.app, name="adapters", rich_help_panel=LOOK)
+skills.add_to(adapters.app)
 app.command(rich_help_panel=LOOK)(play.play)
 app.command(rich_help_panel=LOOK)(models.models)
 app.command(rich_help_panel=LOOK)(doctor.doctor)

@@ -31,7 +31,7 @@ Model = Annotated[
     str | None,
     typer.Option("--model", help="The base model of a new lab: see `agentlab models`, a folder, or org/model."),
 ]
-ARMS = "random, base, adapter (the one that serves), an adapter's id; all but random also with '+ memory'."
+ARMS = "random, base, adapter (the one that serves), an adapter's id, skills(A,B); all but random also with '+ memory'."
 
 
 def run(

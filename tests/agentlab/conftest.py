@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from agentlab.lab import Lab
 from agentlab.progress import Progress
 from environments import Task
 from memory.records import Episode, Step
+from trainers.canary import Canary
 
 
 def reads_notes(transcript: str, command: str) -> float:
@@ -30,6 +32,41 @@ def reads_notes(transcript: str, command: str) -> float:
 def note_reader() -> ScriptedEngine:
     """An engine that wins the toy game in five steps."""
     return ScriptedEngine(reads_notes)
+
+
+@pytest.fixture
+def add_skill(tmp_path: Path) -> Callable[..., str]:
+    """Adds an adapter of random weights, with a true canary, to a lab whose model is the tiny one; gives its id."""
+
+    def made(lab: Lab, *episodes: str, seed: int = 0, round: str | None = None) -> str:
+        import torch
+
+        from trainers import skills
+        from trainers.deltas import Factors, Merged, write
+        from trainers.job import Lineage
+        from trainers.weights import load, reference
+
+        lots, base = torch.Generator().manual_seed(seed), reference("tiny", lab.model_folder)
+        delta = {
+            name: Factors(
+                0.5 * torch.randn(4, module.in_features, generator=lots),
+                0.5 * torch.randn(module.out_features, 4, generator=lots),
+            )
+            for name, module in load(lab.model_folder).named_modules()
+            if name.endswith("v_proj")
+        }
+        folder = tmp_path / f"skill-{seed}"
+        folder.mkdir()
+        settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "target_modules": ["v_proj"]}
+        (folder / "adapter_config.json").write_text(json.dumps(settings))
+        write(folder, Merged(delta, 4, 0.0, 0.0), [folder])
+        text = Canary(token_ids=list(range(40, 80)), spans=[(5, 40)], base_logprob=0, adapter_logprob=0, base="")
+        skills.measure(lab.model_folder, delta, [text.model_copy(update={"base": base.fingerprint})]).save(
+            folder / "canary.json"
+        )
+        return lab.adapters.add(folder, base, Lineage(round=round, episodes=list(episodes))).id
+
+    return made
 
 
 @pytest.fixture

@@ -1,0 +1,136 @@
+"""Forgetting: the held-out rate of every adapter on every family, over the rounds, and what was lost on the way.
+
+All comes from plays that are stored: the gates of rounds and the evaluations. The first trial counts, without memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from agentlab.evaluation import Outcomes, Table, row
+from agentlab.rollout import TaskResult, Trial
+from trainers.statistics import Paired, paired
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+    from environments.base import Split
+
+BASE = "base"
+RUN = "forgetting"
+"""The run under which `measure` plays; it only plays what it has not played before."""
+
+
+class Loss(BaseModel):
+    """A family on which an adapter stands against the best of those before it: a_best − a_now (Chaudhry et al. 2018).
+
+    `paired.only_a` counts the games that only the present one won, on the games that both played. `forgotten` says that
+    it is credibly worse; since the best of several looks better than it is, a hair's breadth is no forgetting.
+    """
+
+    env: str
+    best: str
+    paired: Paired
+    forgotten: bool
+
+
+class Forgetting(BaseModel):
+    """What adapters still can.
+
+    Attributes:
+        table: a row an adapter in the order of their making, the base first; a cell a family, and one for all.
+        rounds: the round that each came from, or how it was merged, by its id.
+        adapter: the one that `losses` is about: the one that serves, or the last measured.
+        losses: each family that it and one before it have played, the worst first.
+    """
+
+    table: Table
+    rounds: dict[str, str] = {}
+    adapter: str
+    losses: list[Loss] = []
+
+
+def forgetting(lab: Lab, *, split: Split = "dev", alpha: float = 0.05) -> Forgetting:
+    """Read the held-out rates off what the lab has played; nothing is played.
+
+    A game that an adapter played in several runs counts once, as it was played last.
+    """
+    origin = {BASE: ""} | {
+        record.id: record.lineage.round or (record.lineage.merge.method if record.lineage.merge else "")
+        for record in lab.adapters.list()
+    }
+    played = _played(lab, split)
+    order = [adapter for adapter in origin if adapter in played]
+    rows = [row(adapter, [played[adapter][task] for task in sorted(played[adapter])]) for adapter in order]
+    envs = sorted({result.task.env for adapter in order for result in played[adapter].values()})
+    table = Table(envs=envs, rows=rows, about={"split": split, "model": lab.config.model})
+    serving = lab.serving() or BASE
+    now = serving if serving in order or not order else order[-1]
+    outcomes = {found.arm: found.outcomes for found in rows}
+    return Forgetting(
+        table=table,
+        rounds={adapter: origin[adapter] for adapter in order if origin[adapter]},
+        adapter=now,
+        losses=_losses(now, order[: order.index(now)] if now in order else [], outcomes, envs, alpha),
+    )
+
+
+def measure(
+    lab: Lab,
+    envs: Sequence[str] = (),
+    *,
+    split: Split = "dev",
+    seeds: Sequence[int] = range(20),
+    adapters: Sequence[str] | None = None,
+) -> Forgetting:
+    """Play held-out games of all families that anything was trained on, and `envs`, and read the rates.
+
+    `adapters` are by default the base and all that have served, the present one included. Killed or called again, it
+    plays only what is missing, so that calling it after every round costs that round's adapter and new families only.
+    """
+    from agentlab.skills import families
+
+    records = lab.adapters.list()
+    known = sorted({*families(lab, *(record.id for record in records)), *envs})
+    if adapters is None:
+        served = {change.serving for change in lab.adapters.history()}
+        adapters = [BASE, *(record.id for record in records if record.id in served)]
+    lab.evaluate(known, split=split, seeds=seeds, arms=list(adapters), name=RUN)
+    return forgetting(lab, split=split)
+
+
+def _played(lab: Lab, split: Split) -> dict[str, dict[str, TaskResult]]:
+    """The last finished play of each task by each adapter, by adapter and task id."""
+    from environments import Task
+
+    runs = [*(f"{report.id}-gate" for report in lab.rounds()), *lab.database.list_evaluations()]
+    found: dict[str, dict[str, TaskResult]] = {}
+    rows = [row for run in dict.fromkeys(runs) for row in lab.database.episodes(run=run, split=split)]
+    for one in sorted(rows, key=lambda row: row.started_at):
+        # Of later trials, chance and memory nothing can be said about the weights alone.
+        if one.trial or one.engine == "random" or "memory" in one.arm or one.status == "errored":
+            continue
+        task = Task(env=one.env, split=split, seed=one.seed)
+        trial = Trial(one.id, one.status, one.score, one.steps)
+        found.setdefault(one.adapter or BASE, {})[task.id] = TaskResult(task, one.arm, (trial,))
+    return found
+
+
+def _losses(
+    now: str, before: Sequence[str], outcomes: dict[str, Outcomes], envs: Sequence[str], alpha: float
+) -> list[Loss]:
+    found = []
+    for env in envs:
+        ours = _in(outcomes.get(now, {}), env)
+        compared = [(paired(ours, _in(outcomes[adapter], env)), adapter) for adapter in before]
+        compared = [(part, adapter) for part, adapter in compared if part.n]
+        if compared:
+            part, best = min(compared, key=lambda pair: pair[0].difference)
+            found.append(Loss(env=env, best=best, paired=part, forgotten=part.difference < 0 and part.p < alpha))
+    return sorted(found, key=lambda loss: loss.paired.difference)
+
+
+def _in(outcomes: Outcomes, env: str) -> dict[str, bool]:
+    return {task: won for task, won in outcomes.items() if won is not None and task.split(":", 1)[0] == env}

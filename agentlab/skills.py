@@ -1,0 +1,161 @@
+"""Skills of a lab: what each adapter was trained on, merging them, and the gate that a merge must pass to serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import BaseModel
+
+from agentlab.errors import AgentLabError, BadConfig
+from agentlab.evaluation import Outcomes, Table
+from memory.episodes import chunks, marks
+from trainers.gate import GateConfig, GateResult, decide
+from trainers.merging import Merge, MergeConfig
+from trainers.statistics import Paired, paired
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+    from trainers.adapters import AdapterRecord
+
+
+class TrainedOn(NamedTuple):
+    """An episode that an adapter was trained on."""
+
+    episode: str
+    env: str
+    task: str
+
+
+def trained_on(lab: Lab, adapter: str) -> list[TrainedOn]:
+    """The episodes of the lab that an adapter was trained on; those of a merged one are those of its parents."""
+    found: list[TrainedOn] = []
+    for part in chunks(lab.adapters.get(adapter).lineage.episodes):
+        rows = lab.database.execute(
+            f"SELECT id, env, task FROM episodes WHERE id IN {marks(part)} ORDER BY number", part
+        )
+        found += [TrainedOn(*row) for row in rows]
+    return found
+
+
+def families(lab: Lab, *adapters: str) -> list[str]:
+    """The environments that adapters were trained on, sorted."""
+    return sorted({row.env for adapter in adapters for row in trained_on(lab, adapter)})
+
+
+def merge(lab: Lab, adapters: Sequence[str], config: MergeConfig | None = None) -> AdapterRecord:
+    """Merge adapters of the lab into a new candidate: see `trainers.skills.merge`. `gate_merge` lets it serve."""
+    from trainers import skills
+
+    if not lab.write:
+        raise AgentLabError(f"The lab {lab.folder} was opened for looking only; open it with write=True.")
+    return skills.merge(lab.adapters, adapters, lab.model_folder, config)
+
+
+class Kept(BaseModel):
+    """A merged adapter against one of its parents, on a family of that parent; `only_a` was won by the merged one."""
+
+    parent: str
+    env: str
+    paired: Paired
+    lost: bool
+
+
+class MergeGate(BaseModel):
+    """What the gate of a merge found.
+
+    Attributes:
+        adapter: the merged one.
+        incumbent: what served, or `base`.
+        gate: the decision between the two over all families of the parents.
+        kept: every parent on every family of its own; a credible loss there refuses the merge too.
+        table: the held-out plays that it rests on.
+        promoted: whether the merged adapter serves now.
+    """
+
+    adapter: str
+    incumbent: str
+    gate: GateResult
+    kept: list[Kept]
+    table: Table
+    promoted: bool
+
+
+def gate_merge(
+    lab: Lab,
+    merged: str,
+    envs: Sequence[str] = (),
+    *,
+    seeds: Sequence[int] = range(20),
+    config: GateConfig | None = None,
+) -> MergeGate:
+    """Play held-out games of all families of the parents, decide, and promote or reject the merged adapter.
+
+    It must beat what serves, without a credible loss on any family, and without a credible loss against a parent on a
+    family of that parent. `envs` are played beside the parents' families. Killed, the same call goes on where it
+    stopped.
+
+    Raises BadConfig if the adapter is no merge or there are fewer dev games, AgentLabError if it serves already.
+    """
+    from agentlab.lab import check_tasks, make_tasks
+
+    config = config or GateConfig()
+    record = lab.adapters.get(merged)
+    merge = _merge_of(record)
+    if lab.serving() == record.id:
+        raise AgentLabError(f"{record.id} serves already; there is nothing that it could be compared with.")
+    incumbent = lab.serving() or "base"
+    homes = {parent: families(lab, parent) for parent in merge.weights}
+    unknown = [parent for parent, home in homes.items() if not home]
+    if unknown and not envs:
+        raise BadConfig(
+            f"The lab has no episode that {', '.join(unknown)} was trained on, so its families are not known; name "
+            "environments to gate the merge on."
+        )
+    tasks = make_tasks([*sorted({env for home in homes.values() for env in home}), *envs], "dev", seeds)
+    check_tasks(tasks)
+    arms = list(dict.fromkeys([incumbent, record.id, *homes]))
+    names = list(dict.fromkeys(task.env for task in tasks))
+    table = lab.evaluate(names, split="dev", seeds=seeds, arms=arms, name=f"gate-{record.id}")
+    ours = table.row(record.id).outcomes
+    kept = [
+        _kept(parent, env, ours, table.row(parent).outcomes, config) for parent, home in homes.items() for env in home
+    ]
+    result = _judged(decide({**ours}, {**table.row(incumbent).outcomes}, config), kept, config)
+    if result.promote:
+        lab.adapters.promote(record.id, result)
+    else:
+        lab.adapters.reject(record.id, result)
+    return MergeGate(
+        adapter=record.id, incumbent=incumbent, gate=result, kept=kept, table=table, promoted=result.promote
+    )
+
+
+def _merge_of(record: AdapterRecord) -> Merge:
+    if record.lineage.merge is None:
+        raise BadConfig(f"{record.id} was trained, not merged; its gate is that of its round (`agentlab rounds`).")
+    return record.lineage.merge
+
+
+def _kept(parent: str, env: str, ours: Outcomes, theirs: Outcomes, config: GateConfig) -> Kept:
+    found = paired(_known(ours, env), _known(theirs, env))
+    return Kept(parent=parent, env=env, paired=found, lost=found.difference < 0 and found.p < config.alpha)
+
+
+def _known(outcomes: Outcomes, env: str) -> dict[str, bool]:
+    return {task: won for task, won in outcomes.items() if won is not None and task.split(":", 1)[0] == env}
+
+
+def _judged(result: GateResult, kept: Sequence[Kept], config: GateConfig) -> GateResult:
+    """The decision with the losses against parents taken into account."""
+    lost = [one for one in kept if one.lost]
+    if not (result.promote and lost and config.refuse_regressions):
+        return result
+    where = ", ".join(f"{one.env} ({100 * one.paired.difference:+.0f} points to {one.parent})" for one in lost)
+    return result.model_copy(
+        update={
+            "promote": False,
+            "reason": f"{result.reason}; but a skill was lost in the merge: {where}",
+            "regressions": sorted({*result.regressions, *(one.env for one in lost)}),
+        }
+    )
