@@ -1,0 +1,141 @@
+"""The gate of a merge: better than what serves, on all families, and no skill lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab.engines.scripted import ScriptedEngine
+from agentlab.errors import AgentLabError, BadConfig, Stopped
+from agentlab.lab import Lab
+from agentlab.progress import Progress
+from agentlab.skills import families, gate_merge, merge, trained_on
+from memory.records import Episode
+from trainers.gate import GateConfig
+from trainers.merging import MergeConfig
+
+ONE, TWO = "toy/doors?rooms=1,step_limit=6", "toy/doors?step_limit=6"
+SEEDS, QUICK = range(8), GateConfig(min_pairs=10)
+
+
+def only(rooms: int, plays: Any) -> Callable[[str, str], float]:
+    """A script that wins games of so many rooms: it opens no door more, and takes no coin before."""
+
+    def script(transcript: str, command: str) -> float:
+        opened = transcript.count("> open")
+        wrong = command.startswith("open ") if opened == rooms else command == "take coin"
+        return -99.0 if wrong else float(plays(transcript, command))
+
+    return script
+
+
+@pytest.fixture
+def lab(open_lab: Callable[..., Lab], tiny_model: Path, lived: Callable[..., Episode], step: Any) -> Lab:
+    """A scripted lab with an episode of either family."""
+    made = open_lab(model=str(tiny_model))
+    for id, env in (("one", ONE), ("two", TWO)):
+        made.database.put_episode(lived(step(0, "look"), id=id, env=env))
+    return made
+
+
+@pytest.fixture
+def three(lab: Lab, add_skill: Callable[..., str], note_reader: ScriptedEngine) -> tuple[str, str, str]:
+    """A skill for one room, one for two, and their merge, which can both; the base can nothing."""
+    one, two = add_skill(lab, "one", seed=1), add_skill(lab, "two", seed=2)
+    both = merge(lab, [one, two]).id
+    plays = note_reader.preferences
+    note_reader.by_adapter = {"": {"look": 0.0}, one: only(1, plays), two: only(2, plays), both: plays}  # type: ignore[dict-item]
+    return one, two, both
+
+
+def test_an_adapter_knows_its_families_and_a_merge_those_of_its_parents(lab: Lab, three: tuple[str, str, str]) -> None:
+    assert [families(lab, id) for id in three] == [[ONE], [TWO], sorted([ONE, TWO])]
+    assert families(lab, three[0], three[1]) == sorted([ONE, TWO])
+    assert [row.episode for row in trained_on(lab, three[2])] == ["one", "two"]
+
+
+def test_a_merge_that_is_better_and_lost_nothing_serves(lab: Lab, three: tuple[str, str, str]) -> None:
+    one, two, both = three
+    found = gate_merge(lab, both, seeds=SEEDS, config=QUICK)
+    assert found.promoted and lab.serving() == both == found.adapter and found.incumbent == "base"
+    assert (found.gate.candidate.won, found.gate.incumbent.won, found.gate.paired.n) == (16, 0, 16)
+    assert set(found.gate.envs) == {ONE, TWO}
+    assert [(kept.parent, kept.env, kept.paired.both, kept.lost) for kept in found.kept] == [
+        (one, ONE, 8, False),
+        (two, TWO, 8, False),
+    ]
+    record = lab.adapters.get(both)
+    assert record.status == "promoted" and record.gate == found.gate and not record.forced
+    assert {row.split for row in lab.database.episodes(run=f"gate-{both}")} == {"dev"}
+
+
+def test_a_merge_that_lost_a_skill_is_rejected_although_it_beats_what_serves(
+    lab: Lab, three: tuple[str, str, str], note_reader: ScriptedEngine
+) -> None:
+    one, two, both = three
+    note_reader.by_adapter[both] = note_reader.by_adapter[one]
+    found = gate_merge(lab, both, seeds=range(10), config=QUICK)
+    assert found.gate.candidate.won == 10 and found.gate.paired.p < 0.05
+    assert not found.promoted and not found.gate.promote and found.gate.regressions == [TWO]
+    assert f"a skill was lost in the merge: {TWO} (-100 points to {two})" in found.gate.reason
+    assert lab.serving() is None and lab.adapters.get(both).status == "rejected"
+    assert [kept.lost for kept in found.kept] == [False, True]
+
+
+def test_a_loss_counts_only_where_regressions_are_refused(
+    lab: Lab, three: tuple[str, str, str], note_reader: ScriptedEngine
+) -> None:
+    note_reader.by_adapter[three[2]] = note_reader.by_adapter[three[0]]
+    config = GateConfig(min_pairs=10, refuse_regressions=False)
+    assert gate_merge(lab, three[2], seeds=range(10), config=config).promoted
+
+
+def test_a_merge_is_compared_with_the_parent_that_serves(lab: Lab, three: tuple[str, str, str]) -> None:
+    one, _, both = three
+    lab.adapters.promote(one, force=True)
+    found = gate_merge(lab, both, seeds=SEEDS, config=QUICK)
+    assert found.incumbent == one and found.promoted
+    assert (found.gate.incumbent.won, found.gate.paired.only_a) == (8, 8)
+    assert [row.arm for row in found.table.rows] == [one, both, three[1]]
+    with pytest.raises(AgentLabError, match="serves already"):
+        gate_merge(lab, both, seeds=SEEDS, config=QUICK)
+
+
+def test_a_gate_that_was_stopped_goes_on_where_it_was(
+    open_lab: Callable[..., Lab], lab: Lab, three: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stops(Progress):
+        left = 20
+
+        def advance(self, stage: str, units: int = 1, note: str = "") -> None:
+            self.left -= units
+            if not self.left:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(lab, "progress", Stops())
+    with pytest.raises(Stopped):
+        gate_merge(lab, three[2], seeds=SEEDS, config=QUICK)
+    first = {row.id for row in lab.database.episodes()}
+    assert lab.adapters.get(three[2]).status == "candidate" and 20 <= len(first) < 66
+    assert gate_merge(lab, three[2], seeds=SEEDS, config=QUICK).promoted
+    rows = lab.database.episodes(run=f"gate-{three[2]}")
+    assert first - {"one", "two"} <= {row.id for row in rows} and len(rows) == 64
+
+
+def test_further_environments_are_played_too(lab: Lab, three: tuple[str, str, str]) -> None:
+    further = "toy/doors?colours=2,rooms=1,step_limit=6"
+    found = gate_merge(lab, three[2], [further], seeds=range(4), config=QUICK)
+    assert set(found.table.envs) == {ONE, TWO, further} and found.gate.paired.n == 12
+
+
+def test_what_cannot_be_gated_is_refused(lab: Lab, three: tuple[str, str, str], add_skill: Callable[..., str]) -> None:
+    with pytest.raises(BadConfig, match="was trained, not merged"):
+        gate_merge(lab, three[0])
+    strange = merge(lab, [three[0], add_skill(lab, "elsewhere", seed=3)], MergeConfig(method="linear")).id
+    with pytest.raises(BadConfig, match="its families are not known"):
+        gate_merge(lab, strange)
+    with Lab.open(lab.folder, write=False) as looking, pytest.raises(AgentLabError, match="opened for looking only"):
+        merge(looking, list(three[:2]))
