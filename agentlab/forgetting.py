@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from agentlab.evaluation import Outcomes, Table, row
 from agentlab.rollout import TaskResult, Trial
-from trainers.statistics import Paired, paired
+from trainers.statistics import Paired, holm, paired
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
@@ -26,13 +26,15 @@ RUN = "forgetting"
 class Loss(BaseModel):
     """A family on which an adapter stands against the best of those before it: a_best − a_now (Chaudhry et al. 2018).
 
-    `paired.only_a` counts the games that only the present one won, on the games that both played. `forgotten` says that
-    it is credibly worse; since the best of several looks better than it is, a hair's breadth is no forgetting.
+    `paired.only_a` counts the games that only the present one won, on the games that both played. `p` is corrected for
+    all families together (Holm 1979), `forgotten` says that it is below alpha and the difference to the worse. The best
+    of several adapters looks a little better than it is.
     """
 
     env: str
     best: str
     paired: Paired
+    p: float
     forgotten: bool
 
 
@@ -121,15 +123,22 @@ def _played(lab: Lab, split: Split) -> dict[str, dict[str, TaskResult]]:
 def _losses(
     now: str, before: Sequence[str], outcomes: dict[str, Outcomes], envs: Sequence[str], alpha: float
 ) -> list[Loss]:
-    found = []
+    found: list[tuple[str, str, Paired]] = []
     for env in envs:
         ours = _in(outcomes.get(now, {}), env)
         compared = [(paired(ours, _in(outcomes[adapter], env)), adapter) for adapter in before]
-        compared = [(part, adapter) for part, adapter in compared if part.n]
-        if compared:
-            part, best = min(compared, key=lambda pair: pair[0].difference)
-            found.append(Loss(env=env, best=best, paired=part, forgotten=part.difference < 0 and part.p < alpha))
-    return sorted(found, key=lambda loss: loss.paired.difference)
+        # Where several differ by as much, the one with more games in common says more.
+        best = min(
+            (pair for pair in compared if pair[0].n), key=lambda pair: (pair[0].difference, -pair[0].n), default=None
+        )
+        if best is not None:
+            found.append((env, best[1], best[0]))
+    corrected = holm([part.p for _, _, part in found])
+    losses = [
+        Loss(env=env, best=best, paired=part, p=p, forgotten=part.difference < 0 and p < alpha)
+        for (env, best, part), p in zip(found, corrected, strict=True)
+    ]
+    return sorted(losses, key=lambda loss: loss.paired.difference)
 
 
 def _in(outcomes: Outcomes, env: str) -> dict[str, bool]:

@@ -155,9 +155,9 @@ class Router:
 
         def serve(weights: Mapping[str, float]) -> SERVED:
             name = written(weights)
-            return name, folders[name] if len(weights) == 1 else composed(
-                lab, {id: folders[id] for id in weights}, weights
-            )
+            if name in folders:  # one alone
+                return name, folders[name]
+            return name, composed(lab, {skill: folders[skill] for skill in weights}, weights)
 
         return cls(config, centroids, lab.memory.embedder.embed_query, serve, engine)
 

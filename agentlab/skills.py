@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -97,7 +97,7 @@ def gate_merge(
 
     Raises BadConfig if the adapter is no merge or there are fewer dev games, AgentLabError if it serves already.
     """
-    from agentlab.lab import check_tasks, make_tasks
+    from agentlab.tasks import check_tasks, make_tasks
 
     config = config or GateConfig()
     record = lab.adapters.get(merged)
@@ -117,11 +117,12 @@ def gate_merge(
     arms = list(dict.fromkeys([incumbent, record.id, *homes]))
     names = list(dict.fromkeys(task.env for task in tasks))
     table = lab.evaluate(names, split="dev", seeds=seeds, arms=arms, name=f"gate-{record.id}")
-    ours = table.row(record.id).outcomes
+    ours: dict[Any, bool | None] = {**table.row(record.id).outcomes}
+    theirs: dict[Any, bool | None] = {**table.row(incumbent).outcomes}
     kept = [
         _kept(parent, env, ours, table.row(parent).outcomes, config) for parent, home in homes.items() for env in home
     ]
-    result = _judged(decide({**ours}, {**table.row(incumbent).outcomes}, config), kept, config)
+    result = _judged(decide(ours, theirs, config), kept, config)
     if result.promote:
         lab.adapters.promote(record.id, result)
     else:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trainers.examples import Example, drop_oldest, from_episode
     from trainers.gate import GateConfig, GateResult, SequentialGate, decide
     from trainers.job import Job, JobConfig, JobResult, Lineage, Report
+    from trainers.merging import Merge, MergeConfig
     from trainers.monitors import MonitorConfig, Monitors, observe
     from trainers.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
     from trainers.records import Choice, Distilled, Judged, Pair, Record
@@ -70,6 +71,8 @@ __all__ = [
     "AdapterRegistry",
     "GateConfig",
     "GateResult",
+    "Merge",
+    "MergeConfig",
     "SequentialGate",
     "decide",
     # Statistics
@@ -93,6 +96,7 @@ _HOMES = {
     "trainers.examples": ("Example", "drop_oldest", "from_episode"),
     "trainers.gate": ("GateConfig", "GateResult", "SequentialGate", "decide"),
     "trainers.job": ("Job", "JobConfig", "JobResult", "Lineage", "Report"),
+    "trainers.merging": ("Merge", "MergeConfig"),
     "trainers.monitors": ("MonitorConfig", "Monitors", "observe"),
     "trainers.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
     "trainers.records": ("Choice", "Distilled", "Judged", "Pair", "Record"),

@@ -99,7 +99,9 @@ def gate(
         return
     scoreboard.show(result.table)
     for kept in result.kept:
-        output.say(f"against {kept.parent} on {kept.env}: {_change(kept.paired)}{', LOST' if kept.lost else ''}")
+        output.say(
+            f"against {kept.parent} on {kept.env}: {_change(kept.paired, kept.paired.p)}{', LOST' if kept.lost else ''}"
+        )
     output.say(f"{result.adapter} {'serves now' if result.promoted else 'was rejected'}: {result.gate.reason}")
 
 
@@ -133,11 +135,11 @@ def forgetting(
         output.say(f"{adapter}: {origin}", "dim")
     for loss in found.losses:
         output.say(
-            f"{found.adapter} on {loss.env} against {loss.best}, the best before it: {_change(loss.paired)}"
+            f"{found.adapter} on {loss.env} against {loss.best}, the best before it: {_change(loss.paired, loss.p)}"
             f"{', FORGOTTEN' if loss.forgotten else ''}"
         )
 
 
-def _change(pairs: Paired) -> str:
+def _change(pairs: Paired, p: float) -> str:
     low, high = pairs.interval
-    return f"{pairs.difference:+.2f} [{low:+.2f}, {high:+.2f}] on {pairs.n} pairs, p = {pairs.p:.2g}"
+    return f"{pairs.difference:+.2f} [{low:+.2f}, {high:+.2f}] on {pairs.n} pairs, p = {p:.2g}"
