@@ -28,6 +28,15 @@ class RecallCount(NamedTuple):
     n_ended: int
 
 
+class Served(NamedTuple):
+    """Whom a reflection has served: `RecallCount`, and when it was recalled last."""
+
+    n: int
+    n_won: int
+    n_ended: int
+    last: str
+
+
 class RecallEvidence(NamedTuple):
     """The ended episodes of one environment in which a lot, with these odds, decided whether to serve a reflection."""
 
@@ -85,44 +94,36 @@ class Recalls(Connection):
             for row in rows
         ]  # fmt: skip
 
-    def recall_counts(self, ids: Sequence[str]) -> dict[str, RecallCount]:
-        """For each of these reflections how often it was recalled and how that ended; never recalled is (0, 0, 0).
+    def served(self, ids: Sequence[str]) -> dict[str, Served]:
+        """Whom each of these reflections has served, in all faces; those that have served nobody are left out.
 
         What was merged into it counts, each episode once.
         """
-        found = dict.fromkeys(ids, RecallCount(0, 0, 0))
+        found: dict[str, Served] = {}
         for part in chunks(ids):
             rows = self.execute(
-                f"SELECT reflection, sum(n), sum(won), sum(ended) FROM recall_totals WHERE reflection IN {marks(part)} "
-                "AND NOT withheld GROUP BY reflection",
+                "SELECT reflection, sum(n), sum(won), sum(ended), max(CASE WHEN n THEN last END) FROM recall_totals "
+                f"WHERE reflection IN {marks(part)} AND NOT withheld GROUP BY reflection",
                 part,
             )
             rows += self.execute(
                 f"{families(part)} SELECT root, count(DISTINCT episode), "
                 "count(DISTINCT CASE WHEN won THEN episode END), "
-                "count(DISTINCT CASE WHEN won IS NOT NULL THEN episode END) "
+                "count(DISTINCT CASE WHEN won IS NOT NULL THEN episode END), max(at) "
                 "FROM family JOIN recalls ON reflection = member WHERE NOT withheld GROUP BY root",
                 part,
             )
-            found.update((row[0], RecallCount(*row[1:])) for row in rows)
+            found.update((row[0], Served(*row[1:])) for row in rows if row[1])
         return found
+
+    def recall_counts(self, ids: Sequence[str]) -> dict[str, RecallCount]:
+        """For each of these reflections how often it was recalled and how that ended; never recalled is (0, 0, 0)."""
+        found = self.served(ids)
+        return {id: RecallCount(*found[id][:3]) if id in found else RecallCount(0, 0, 0) for id in ids}
 
     def last_recalled(self, ids: Sequence[str]) -> dict[str, str]:
         """When each of these reflections, or one merged into it, was recalled last; others are left out."""
-        found: dict[str, str] = {}
-        for part in chunks(ids):
-            rows = self.execute(
-                f"SELECT reflection, max(last) FROM recall_totals WHERE reflection IN {marks(part)} "
-                "AND n AND NOT withheld GROUP BY reflection",
-                part,
-            )
-            rows += self.execute(
-                f"{families(part)} SELECT root, max(last) FROM family JOIN recall_totals ON reflection = member "
-                "WHERE n AND NOT withheld GROUP BY root",
-                part,
-            )
-            found.update(rows)
-        return found
+        return {id: found.last for id, found in self.served(ids).items()}
 
     # Evidence
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from memory.database import Database
 from memory.index import VectorIndex
 from memory.kept import Kept
+from memory.recalls import Served
 from memory.records import Reflection, now
 from memory.reflections import Filter, ReflectionRow
 
@@ -184,8 +185,13 @@ class Retriever:
         import numpy as np
 
         rows = put_up.rows
-        last = self.database.last_recalled([row.id for row in rows]) if weights.recency else {}
-        seen = [max(row.created_at, last.get(row.id, row.created_at)) for row in rows]
+        seen = [row.created_at for row in rows]
+        if weights.recency:
+            put_up.served = self.database.served([row.id for row in rows])
+            seen = [
+                max(at, put_up.served[row.id].last) if row.id in put_up.served else at
+                for at, row in zip(seen, rows, strict=True)
+            ]
         moment = datetime.fromisoformat(self.clock()).timestamp()
         hours = (moment - np.asarray([_seconds(at) for at in seen])) / 3600
         put_up["hours"] = hours.clip(0)
@@ -198,13 +204,13 @@ class Retriever:
     def _hits(self, put_up: Candidates, places: list[int], weights: Weights, shown: Show) -> list[Hit]:
         rows = [put_up.rows[place] for place in places]
         reflections = self.database.load_reflections([row.number for row in rows])
-        counts = self.database.recall_counts([row.id for row in rows])
+        served = put_up.served if weights.recency else self.database.served([row.id for row in rows])
         hits = []
         for place, row in zip(places, rows, strict=True):
             parts = {name: float(values[place]) for name, values in put_up.parts.items()}
-            found, count = reflections[row.number], counts[row.id]
-            score = parts.pop("score")
-            hits.append(Hit(found, score, parts, count.n, count.n_ended, count.n_won, weights, shown(found)))
+            found, score = reflections[row.number], parts.pop("score")
+            n, n_won, n_ended = served[row.id][:3] if row.id in served else (0, 0, 0)
+            hits.append(Hit(found, score, parts, n, n_ended, n_won, weights, shown(found)))
         return hits
 
 
@@ -249,6 +255,8 @@ class Candidates:
         self.parts: dict[str, np.ndarray] = {}
         self.found: dict[str, list[int]] = {}
         """By search the places of what it put up."""
+        self.served: dict[str, Served] = {}
+        """Whom they have served, where recency asked for it."""
         self._places = {row.number: place for place, row in enumerate(rows)}
 
     def __getitem__(self, name: str) -> np.ndarray:
