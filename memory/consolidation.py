@@ -85,8 +85,13 @@ class Consolidation:
         job = self._job()
         done: list[Action] = []
         for method in METHODS:
-            if only is None or method in only:
-                done += self._apply(job, self._plan(job, [method]))
+            while only is None or method in only:
+                applied = self._apply(job, self._plan(job, [method]))
+                done += applied
+                # A note that learned from its links is looked at once more, and may be linked anew. It comes to rest,
+                # since which notes are linked depends on no context.
+                if method != "links" or not len(applied):
+                    break
         return Plan(tuple(done))
 
     def _job(self) -> Job:

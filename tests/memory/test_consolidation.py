@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from memory import Database, HashingEmbedder, ReflectionMemory
+from memory import Database, HashingEmbedder, Reflection, ReflectionMemory
 from memory.consolidation import METHODS, Consolidation, ConsolidationConfig
 from memory.history import History
 
@@ -273,3 +273,22 @@ def test_each_action_can_be_undone_and_is_then_not_done_again(filled: Reflection
     for operation in filled.database.operations()[: len(operations)]:
         history.undo(operation.id)
     assert filled.database.execute("SELECT source, target, kind, weight FROM links ORDER BY 1, 2, 3") == links
+
+
+def test_notes_that_learn_from_their_links_come_to_rest_in_one_run(tmp_path: Path) -> None:
+    with Database(tmp_path / "lab.db") as database:
+        memory = ReflectionMemory(database, HashingEmbedder(16), tmp_path / "texts.faiss")
+        job = Consolidation(memory, ConsolidationConfig(summary=4, similar=0.3, duplicate=0.999))
+        texts = ["coin", "coin coin coin", "coin coin coin", "coin coin red", "coin coin", "coin coin coin", "coin"]
+        note = Reflection(id="n", kind="grounded", env="e", task="e:train:0", text="?")
+        memory.remember([note.model_copy(update={"id": f"n{n}", "text": text}) for n, text in enumerate(texts)])
+        history = History(database)
+        for _ in range(2):  # a person takes everything back, so that these links are never made again
+            known = len(history.operations())
+            job.run()
+            for operation in history.operations()[: -known or None]:
+                history.undo(operation.id)
+        memory.edit("n5", "sort coin coin")
+        memory.remember([note.model_copy(update={"id": "n7", "text": "coin coin key coin"})])
+        assert len(job.run())
+        assert not len(job.run())
