@@ -34,6 +34,10 @@ class JobExists(TrainersError):
     """A job folder that already holds a different job."""
 
 
+class JobChanged(TrainersError):
+    """A job folder that came back is not the one that was sent."""
+
+
 class JobBusy(TrainersError):
     """Another process is working on this job."""
 

@@ -2,7 +2,7 @@
 
     job.json  examples.jsonl  lineage.json          what to do, written once by `create`
     checkpoints/                                    where a killed run goes on
-    adapter/  canary.json  report.json  done        what came out
+    adapter/  canary.json  report.json  done        what came out, and its seal
 
 `python -m trainers.job FOLDER [--base PATH]` needs only torch, transformers, peft and pydantic, so a folder can be
 carried to a machine with a GPU and back. Killed at any instant, the same command goes on from the last checkpoint; on
@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memory.records import content_id
 from trainers import canary as canaries
+from trainers import seal as seals
 from trainers.canary import Canary
 from trainers.errors import (
     DiskFull,
@@ -158,7 +159,7 @@ class Job(BaseModel):
     @property
     def done(self) -> bool:
         """True once adapter, canary and report are all there."""
-        return (self.folder / "done").is_file()
+        return (self.folder / seals.NAME).is_file()
 
 
 def create(folder: Path | str, config: JobConfig, examples: Sequence[Record], lineage: Lineage | None = None) -> Job:
@@ -204,7 +205,7 @@ def load(folder: Path | str) -> Job:
 def result(folder: Path | str) -> JobResult | None:
     """What came out of the job in `folder`; None while it is not done."""
     folder = Path(folder)
-    if not (folder / "done").is_file():
+    if not (folder / seals.NAME).is_file():
         return None
     try:
         report = Report.model_validate_json((folder / "report.json").read_bytes())
@@ -224,7 +225,7 @@ def run(folder: Path | str, *, base: Path | str | None = None, progress: Progres
     Raises NotAJob, JobBusy, MissingBase, WrongBase, MissingDependency, DiskFull, TrainingDiverged.
     """
     job = load(folder)
-    with _only_one(job.folder):
+    with only_one(job.folder):
         finished = result(job.folder)
         if finished is not None:
             return finished
@@ -237,14 +238,15 @@ def run(folder: Path | str, *, base: Path | str | None = None, progress: Progres
             ) from error
         with room_on_disk(job.folder):
             trained = train(job, weights, progress)
-            _publish(job.folder, trained.save_adapter, trained.canary, trained.report)
+            publish(job, trained.save_adapter, trained.canary, trained.report)
     published = result(job.folder)
     assert published is not None
     return published
 
 
-def _publish(folder: Path, save_adapter: Callable[[Path], None], canary: Canary, report: Report) -> None:
-    """Write the results beside, move them to their places, and only then say that the job is done."""
+def publish(job: Job, save_adapter: Callable[[Path], None], canary: Canary, report: Report) -> None:
+    """Write the results beside, move them to their places, and only then seal them, which says that the job is done."""
+    folder = job.folder
     beside = folder / "adapter.partial"
     shutil.rmtree(beside, ignore_errors=True)
     save_adapter(beside)
@@ -254,9 +256,9 @@ def _publish(folder: Path, save_adapter: Callable[[Path], None], canary: Canary,
     os.replace(beside, folder / "adapter")
     canary.save(folder / "canary.json")
     (folder / "report.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    marker = folder / "done.partial"
-    marker.write_text("", encoding="utf-8")
-    os.replace(marker, folder / "done")
+    marker = folder / f"{seals.NAME}.partial"
+    marker.write_text(seals.of(folder, job.id).model_dump_json(indent=1) + "\n", encoding="utf-8")
+    os.replace(marker, folder / seals.NAME)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
@@ -278,7 +280,7 @@ def room_on_disk(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def only_one(folder: Path) -> Iterator[None]:
     """Hold the job for this process. The kernel lets go of the lock when the process dies, however it dies."""
     import fcntl
 

@@ -48,7 +48,13 @@ def _digest(path: str, _size: int, _changed: int) -> bytes:
 
 
 def reference(name: str, folder: Path | str) -> BaseRef:
-    """The reference to the base model `name` whose weights lie in `folder`."""
+    """The reference to the base model `name` whose weights lie in `folder`.
+
+    A model named by its place is called by its folder's name: the reference travels to other machines, inside adapters
+    too, where that place means nothing.
+    """
+    if Path(name).is_absolute():
+        name = Path(name).name
     return BaseRef(name=name, fingerprint=fingerprint(folder), path=str(Path(folder).resolve()))
 
 
