@@ -7,18 +7,18 @@ is one transaction, and each can be repeated: a kill in the middle of a promotio
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from memory.records import content_id, now
 from trainers import job as jobs
+from trainers import seal as seals
 from trainers.errors import (
     AdapterInUse,
     BadAdapter,
@@ -53,7 +53,9 @@ class AdapterRecord(BaseModel):
     """One adapter. `base` is the name of its base model, `fingerprint` that of the base's weights.
 
     `path` is relative to the lab folder. `weights` is the SHA-256 of its weights' file, by which a swapped folder is
-    known. `gate` is None until it stood at one; `forced` says that it was promoted without having passed.
+    known. `gate` is None until it stood at one; `forced` says that it was promoted without having passed. `job` is the
+    id of the job that it came out of, `settings` are that job's but the base, `training` the numbers of its report
+    with the first and the last loss; these are empty where no job is known.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -66,6 +68,9 @@ class AdapterRecord(BaseModel):
     path: str
     weights: str = ""
     lineage: Lineage = Field(default_factory=Lineage)
+    job: str = ""
+    settings: dict[str, Any] = {}
+    training: dict[str, Any] = {}
     gate: GateResult | None = None
     forced: bool = False
     created_at: str = Field(default_factory=now)
@@ -154,16 +159,24 @@ class AdapterRegistry:
         job, outcome = jobs.load(job_folder), jobs.result(job_folder)
         if outcome is None:
             raise NotAJob(f"{job_folder} is not trained to its end; an adapter comes out last; run the job first")
-        return self.add(outcome.adapter, job.config.base, lineage or job.lineage)
+        return self.add(
+            outcome.adapter,
+            job.config.base,
+            lineage or job.lineage,
+            job=job.id,
+            settings=job.config.model_dump(mode="json", exclude={"base"}),
+            training=_numbers(outcome.report),
+        )
 
-    def add(self, folder: Path, base: BaseRef, lineage: Lineage) -> AdapterRecord:
-        """Take over a copy of the adapter in `folder`, made for `base`, as a candidate.
+    def add(self, folder: Path, base: BaseRef, lineage: Lineage, **known: Any) -> AdapterRecord:
+        """Take over a copy of the adapter in `folder`, made for `base`, as a candidate; `known` are more of the
+        record's fields.
 
         Doing it again changes nothing. Raises BadAdapter if its files are not right.
         """
         check_files(folder)
         weights = _sha(folder)
-        adapter = content_id("adapter", base.fingerprint, weights)
+        adapter = identity(base.fingerprint, weights)
         path = f"adapters/{adapter}"
         place = self.folder / path
         if not place.exists():
@@ -173,19 +186,22 @@ class AdapterRegistry:
                 shutil.copytree(folder, beside)
                 os.replace(beside, place)
         with self.database.transaction():
-            known = self.database.get_adapter(adapter)
-            if known is not None:
-                return AdapterRecord.model_validate(known)
-            record = AdapterRecord(
-                id=adapter,
-                parent=lineage.parent,
-                base=base.name,
-                fingerprint=base.fingerprint,
-                path=path,
-                weights=weights,
-                lineage=lineage,
-            )
-            self._put(record)
+            present = self.database.get_adapter(adapter)
+            if present is not None:
+                record = AdapterRecord.model_validate(present)
+            else:
+                record = AdapterRecord(
+                    id=adapter,
+                    parent=lineage.parent,
+                    base=base.name,
+                    fingerprint=base.fingerprint,
+                    path=path,
+                    weights=weights,
+                    lineage=lineage,
+                    **known,
+                )
+                self._put(record)
+        self.write_card(record.id)
         return record
 
     def promote(self, adapter: str, gate: GateResult | None = None, force: bool = False) -> AdapterRecord:
@@ -210,6 +226,7 @@ class AdapterRegistry:
             if before != record.id:
                 self.database.put_setting(BEFORE, [*self._before(), before])
                 self._serve(record.id, before, "promoted")
+        self.write_card(record.id)
         return record
 
     def reject(self, adapter: str, gate: GateResult | None = None) -> AdapterRecord:
@@ -239,7 +256,22 @@ class AdapterRegistry:
                 self._put(self.get(serving).model_copy(update={"status": "retired"}))
             self.database.put_setting(BEFORE, before)
             self._serve(target, serving, "rolled back")
+        if serving is not None:
+            self.write_card(serving)
         return target
+
+    def write_card(self, adapter: str) -> None:
+        """Write the adapter's card, its README.md, beside its weights; every change of its status does it.
+
+        It follows from the record alone, so that it can be written again at any time.
+        """
+        from trainers import cards
+
+        record = self.get(adapter)
+        folder = self.folder / record.path
+        if folder.is_dir():  # else there are no weights that it could stand beside; whoever loads it is told so
+            with jobs.room_on_disk(folder):
+                cards.write(folder, self.database, record)
 
     def _end(self, adapter: str, status: AdapterStatus, gate: GateResult | None) -> AdapterRecord:
         with self.database.transaction():
@@ -248,6 +280,7 @@ class AdapterRegistry:
                 raise AdapterInUse(f"adapter {record.id} serves; it cannot be {status} meanwhile; roll back first")
             record = record.model_copy(update={"status": status, "gate": gate or record.gate})
             self._put(record)
+        self.write_card(record.id)
         return record
 
     def _before(self) -> tuple[str | None, ...]:
@@ -262,8 +295,20 @@ class AdapterRegistry:
         self.database.put_adapter(record.model_dump(mode="json"))
 
 
+def identity(fingerprint: str, weights: str) -> str:
+    """The id of the adapter with these weights (SHA-256 of their file) for the base with this fingerprint."""
+    return content_id("adapter", fingerprint, weights)
+
+
+def _numbers(report: jobs.Report) -> dict[str, Any]:
+    """A report without its curves: of them the first loss, and the last ten steps' mean."""
+    last = report.losses[-10:]
+    ends = {"first_loss": report.losses[0], "last_loss": sum(last) / len(last)} if last else {}
+    return report.model_dump(mode="json", exclude={"losses", "measures"}) | ends
+
+
 def _sha(folder: Path) -> str:
-    return hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
+    return seals.sha256(folder / "adapter_model.safetensors")
 
 
 def check_files(folder: Path) -> None:

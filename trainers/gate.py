@@ -59,8 +59,13 @@ class Rate(BaseModel):
         """The rate itself; 0 without trials."""
         return self.won / self.n if self.n else 0.0
 
+    @property
+    def brief(self) -> str:
+        """The rate and its interval, where n stands elsewhere."""
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
     def __str__(self) -> str:
-        return f"{self.won}/{self.n} = {self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.won}/{self.n} = {self.brief}"
 
 
 class Look(BaseModel):

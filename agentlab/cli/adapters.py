@@ -13,7 +13,7 @@ from agentlab.cli.output import Column
 if TYPE_CHECKING:
     from trainers.adapters import AdapterRecord
 
-app = typer.Typer(no_args_is_help=True, help="List, inspect, promote and roll back adapters.")
+app = typer.Typer(no_args_is_help=True, help="List, inspect, compare, promote and roll back adapters.")
 
 Id = Annotated[str, typer.Argument(help="An adapter's id, or its beginning where that is unique.")]
 
@@ -46,41 +46,6 @@ def _row(record: AdapterRecord, serving: str | None) -> dict[str, Any]:
 
 def _reason(gate: dict[str, Any] | None) -> str:
     return gate["reason"] if gate else "has not stood at a gate"
-
-
-@app.command()
-def show(adapter: Id, lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
-    """Show one adapter: where it came from, what it was trained on, and what the gate said."""
-    with opened(lab) as here:
-        row = _row(here.adapters.get(adapter), here.adapters.serving())
-    if json:
-        output.as_json(row)
-        return
-    lineage, gate = row.pop("lineage"), row.pop("gate")
-    output.facts((row | {"created_at": output.ago(row["created_at"])}).items())
-    output.say("")
-    output.say("Lineage", "bold")
-    output.facts((name, _short(value)) for name, value in lineage.items())
-    output.say("")
-    output.say("Gate", "bold")
-    output.say(_reason(gate))
-    if gate:
-        output.facts((name, _pairs(part)) for name, part in gate["envs"].items())
-
-
-def _short(value: Any) -> object:
-    """A long list of ids as its length and its beginning."""
-    if isinstance(value, list) and len(value) > 6:
-        return f"{len(value)}: {', '.join(str(item) for item in value[:4])}, … (--json has all)"
-    return value
-
-
-def _pairs(part: dict[str, Any]) -> str:
-    """The paired comparison on one environment."""
-    return (
-        f"{part['n']} pairs: both won {part['both']}, only the adapter {part['only_a']}, "
-        f"only the incumbent {part['only_b']}, neither {part['neither']}"
-    )
 
 
 @app.command()

@@ -192,8 +192,8 @@ def listing(
     console().print(table)
 
 
-def facts(pairs: Iterable[tuple[str, object]]) -> None:
-    """Print names and values below each other; pairs without a value are left out."""
+def facts(pairs: Iterable[tuple[str, object]], width: int | None = None) -> None:
+    """Print names and values below each other, at most `width` wide; pairs without a value are left out."""
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
@@ -203,7 +203,7 @@ def facts(pairs: Iterable[tuple[str, object]]) -> None:
         if value not in (None, "", [], {}):
             shown = Column(name, digits=3).cell(value)
             table.add_row(name, text(shown, STYLES.get(shown, "")))
-    console().print(table)
+    console(width=width).print(table)
 
 
 @contextmanager

@@ -1,0 +1,231 @@
+"""`agentlab adapters show` and `diff`: all that is known of one adapter on a screen, and two beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agentlab.cli import output
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from trainers.adapters import AdapterRecord
+    from trainers.canary import Canary
+    from trainers.distance import Distance
+    from trainers.gate import GateResult
+    from trainers.provenance import Change, Difference, Provenance, Use
+
+Id = Annotated[str, typer.Argument(help="An adapter's id, or its beginning where that is unique.")]
+
+WIDTH = 80
+MOST = 5
+"""So many reflections and uses are named on the screen; --json has all."""
+
+SETTINGS = ("rank", "alpha", "learning_rate", "batch_size", "epochs", "dropout", "targets")
+
+
+def show(adapter: Id, lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
+    """Show one adapter on a screen: what it was made from, how it was trained, what the gate said, where it played.
+
+    With --json nothing is shortened: every episode and reflection by its id.
+    """
+    from trainers.provenance import trace
+
+    with opened(lab) as here:
+        found = trace(here.adapters, adapter)
+        canary = _canary(here.folder / found.record.path)
+    if json:
+        data = found.model_dump(mode="json")
+        output.as_json(data.pop("record") | data | {"canary": canary})
+        return
+    record = found.record
+    output.say(f"{record.id}  {record.status}{', serves now' if found.serving else ''}", "bold")
+    output.facts(_facts(found, canary), width=WIDTH)
+    _gate("Gate", record.gate)
+    if found.uses:
+        output.say("")
+        rows = [(use.run, str(use.kind), _arm(use, record), use.split, str(use.result)) for use in found.uses[:MOST]]
+        if len(found.uses) > MOST:
+            rows.append((f"… {len(found.uses) - MOST} more (--json has all)", "", "", "", ""))
+        _print(_grid(("used in", "", "arm", "fold", "won at the first try [95 %]"), rows, left=4))
+
+
+def _facts(found: Provenance, canary: Canary | None) -> list[tuple[str, object]]:
+    record, ran = found.record, found.record.training
+    versions = [f"{name} {version}" for name, version in ran.get("versions", {}).items()]
+    code = [f"agentlab {record.lineage.code_version}" if record.lineage.code_version else "", *versions]
+    settings = [f"{name} {_value(record.settings[name])}" for name in SETTINGS if name in record.settings]
+    return [
+        ("base", f"{Path(record.base).name}, weights {record.fingerprint[:12]}"),
+        ("made", f"{output.ago(record.created_at)}, in {record.lineage.round or 'no round'}"),
+        ("parent", record.parent or "none; the base served"),
+        ("replaced", _replaced(found.changes, record)),
+        ("forced", record.forced and "let serve without a passed gate"),
+        ("episodes", _episodes(found)),
+        ("reflections", _reflections(found.reflections)),
+        ("code", ", ".join(part for part in code if part)),
+        ("seeds", record.lineage.seeds),
+        ("objective", record.settings.get("objective")),
+        ("settings", ", ".join(settings)),
+        ("training", _training(ran)),
+        ("canary", _sung(canary)),
+        ("weights", record.weights and f"SHA-256 {record.weights[:12]}… in {record.path}"),
+    ]
+
+
+def _replaced(changes: Sequence[Change], record: AdapterRecord) -> str:
+    """What served before it was let serve, and what came after it was taken back."""
+    told = []
+    for change in changes:
+        if change.serving == record.id and change.event == "promoted":
+            told.append(f"{change.before or 'the base'} on {output.ago(change.at)}")
+        elif change.before == record.id:
+            how = "replaced by" if change.event == "promoted" else "rolled back to"
+            told.append(f"{how} {change.serving or 'the base'} on {output.ago(change.at)}")
+    return "; ".join(told)
+
+
+def _episodes(found: Provenance) -> str:
+    total = len(found.record.lineage.episodes)
+    parts = _counts(found.episodes) + ([f"no longer here {len(found.missing)}"] if found.missing else [])
+    return f"{total:,}: {', '.join(parts)}" if total else "none are recorded"
+
+
+def _reflections(counts: Mapping[str, int]) -> str:
+    if not counts:
+        return ""
+    first = ", ".join(f"{id} ({count})" for id, count in list(counts.items())[:MOST])
+    more = ", … (--json has all)" if len(counts) > MOST else ""
+    return f"{len(counts):,} recalled in these (in so many): {first}{more}"
+
+
+def _training(ran: Mapping[str, Any]) -> str:
+    if not ran:
+        return ""
+    loss = f"; loss {ran['first_loss']:.3f} → {ran['last_loss']:.3f}" if "first_loss" in ran else ""
+    killed = f", resumed {ran['resumed']}×" if ran.get("resumed") else ""
+    return (
+        f"{ran['examples']:,} examples, {ran['steps']:,} steps, {ran['tokens']:,} tokens ({ran['chosen_tokens']:,} "
+        f"with loss) in {ran['seconds']:.0f} s on {ran['device']} in {ran['dtype']}{killed}{loss}"
+    )
+
+
+def _canary(folder: Path) -> Canary | None:
+    from trainers import canary
+    from trainers.errors import BadAdapter
+
+    try:
+        return canary.load(folder / "canary.json")
+    except BadAdapter:
+        return None
+
+
+def _sung(canary: Canary | None) -> str:
+    if canary is None:
+        return "missing; this adapter cannot be loaded"
+    tokens = sum(end - start for start, end in canary.spans)
+    telling = "" if canary.tells_apart else "; cannot tell the adapter from the base"
+    return (
+        f"{canary.adapter_logprob:.1f} ± {canary.tolerance:.1f} nats over {tokens} tokens, the base "
+        f"{canary.base_logprob:.1f}{telling}"
+    )
+
+
+def _arm(use: Use, record: AdapterRecord) -> str:
+    """The arm without the adapter's own name, which stands above."""
+    return use.arm.replace(record.id, "").strip() or "adapter"
+
+
+def _gate(title: str, gate: GateResult | None) -> None:
+    from trainers.cards import gate_rows
+
+    output.say("")
+    output.say(title, "bold")
+    if gate is None:
+        output.say("  has not stood at a gate")
+        return
+    output.console(width=WIDTH).print(output.text(f"{'passed' if gate.promote else 'not passed'}: {gate.reason}"))
+    titles = ("game", "n", "adapter", "incumbent", "difference [95 %]", "p")
+    _print(_grid(titles, [tuple(map(str, row)) for row in gate_rows(gate)]))
+
+
+def diff(
+    a: Annotated[str, typer.Argument(help="An adapter's id, or its beginning where that is unique.")],
+    b: Annotated[str, typer.Argument(help="Another one's.")],
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """Show two adapters beside each other: settings, episodes, gates, and how far their weights lie apart.
+
+    With --json every episode has its id.
+    """
+    from trainers.distance import distances
+    from trainers.provenance import difference
+
+    with opened(lab) as here:
+        found = difference(here.adapters, a, b)
+        apart = distances(*(here.adapters.folder_of(record.id) for record in (found.a, found.b)))
+    if json:
+        output.as_json(found.model_dump(mode="json") | {"weights": apart})
+        return
+    for side, record in (("A", found.a), ("B", found.b)):
+        output.say(f"{side}  {record.id}  {record.status}, {record.lineage.round or 'no round'}", "bold")
+    _settings(found)
+    parts = (("only in A", found.only_a), ("only in B", found.only_b), ("in both", found.both))
+    rows = [(name, str(sum(map(len, part.values()))), ", ".join(_counts(part))) for name, part in parts]
+    output.say("")
+    _print(_grid(("episodes", "", "by environment"), rows, left=3))
+    for side, record in (("A", found.a), ("B", found.b)):
+        _gate(f"Gate of {side}", record.gate)
+    output.say("")
+    _print(_grid(("weights", "layers", "‖ΔA‖", "‖ΔB‖", "‖ΔA − ΔB‖ / ‖ΔA‖", "cosine"), [_row(one) for one in apart]))
+
+
+def _settings(found: Difference) -> None:
+    output.say("")
+    if not found.settings:
+        output.say("Made with the same settings.")
+        return
+    rows = [(name.replace("_", " "), _value(one), _value(other)) for name, (one, other) in found.settings.items()]
+    _print(_grid(("settings that differ", "A", "B"), rows, left=3))
+
+
+def _row(one: Distance) -> tuple[str, ...]:
+    relative, cosine = ("–" if value is None else f"{value:.3f}" for value in (one.relative, one.cosine))
+    return one.group, str(one.layers), f"{one.norm_a:.3g}", f"{one.norm_b:.3g}", relative, cosine
+
+
+def _counts(episodes: Mapping[str, Sequence[str]]) -> list[str]:
+    return [f"{env} {len(ids):,}" for env, ids in episodes.items()]
+
+
+def _value(value: object) -> str:
+    """A setting as a person writes it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_value(inner)}" for name, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> RenderableType:
+    """A table whose first `left` columns are text, and the others numbers."""
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    for place, title in enumerate(titles):
+        grid.add_column(title, justify="left" if place < left else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*(output.text(output.one_line(cell)) for cell in row))
+    return grid
+
+
+def _print(what: RenderableType) -> None:
+    # Into a pipe too: what is wider is wrapped here.
+    output.console(width=WIDTH).print(what)

@@ -1,0 +1,231 @@
+"""Adapter cards: the README.md beside an adapter's weights, in the form that peft writes and model hubs read.
+
+The registry writes it, from the adapter's record alone, whenever its status changes. An adapter's folder can be pushed
+to a hub as it is: the card names no path of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, NamedTuple
+
+from trainers import canary as canaries
+from trainers.errors import BadAdapter
+from trainers.gate import GateResult, rate
+from trainers.provenance import by_env
+
+if TYPE_CHECKING:
+    from memory.database import Database
+    from trainers.adapters import AdapterRecord
+
+NAME = "README.md"
+
+
+class Published(NamedTuple):
+    """Where a hub has a base model that is called by a short name here, and its licence there."""
+
+    id: str
+    license: str
+
+
+PUBLISHED = {"SmolLM2-135M-Instruct": Published("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")}
+
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+
+STATUS = {
+    "candidate": "It has not stood at its gate yet.",
+    "promoted": "It passed its gate, and was let serve.",
+    "rejected": "It did not pass its gate, and never served.",
+    "retired": "It served once, and was taken out of use.",
+}
+
+SETTINGS = {
+    "objective": "objective",
+    "rank": "LoRA rank",
+    "alpha": "LoRA alpha",
+    "dropout": "LoRA dropout",
+    "targets": "LoRA targets",
+    "learning_rate": "learning rate",
+    "warmup_ratio": "warm-up",
+    "batch_size": "examples a step",
+    "epochs": "passes",
+    "seed": "seed",
+    "examples": "examples",
+    "steps": "steps",
+    "tokens": "tokens, in all",
+    "chosen_tokens": "tokens that carry loss",
+    "first_loss": "first loss",
+    "last_loss": "last loss",
+    "dtype": "number format",
+    "device": "device",
+}
+"""What the table of the training shows, in this order, with the names that a reader knows."""
+
+
+def write(folder: Path, database: Database, record: AdapterRecord) -> None:
+    """Write the card of the adapter in `folder`: the whole of it, or the old one stays."""
+    beside = folder / f"{NAME}.partial"
+    beside.write_text(card(database, record, folder), encoding="utf-8")
+    os.replace(beside, folder / NAME)
+
+
+def card(database: Database, record: AdapterRecord, folder: Path) -> str:
+    """The card as Markdown with a YAML head; `folder` has the canary. The same record always gives the same card."""
+    episodes = {env: len(ids) for env, ids in by_env(database, record.lineage.episodes).items()}
+    parts = [
+        _head(record),
+        _summary(record),
+        _data(record, episodes),
+        _training(record),
+        _gate(record),
+        _canary(folder),
+        _loading(record),
+        _lineage(record),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def base_name(base: str) -> str:
+    """A base model's name without the folders of this machine."""
+    return base if HUB_ID.fullmatch(base) else PurePath(base).name
+
+
+def hub_id(base: str) -> str | None:
+    """What a hub calls a base model, if it is known to have it."""
+    published = PUBLISHED.get(base)
+    return published.id if published else base if HUB_ID.fullmatch(base) else None
+
+
+def _head(record: AdapterRecord) -> str:
+    id, published = hub_id(record.base), PUBLISHED.get(record.base)
+    tags = [*([f"base_model:adapter:{id}"] if id else []), "lora", "transformers", "text-games", "agentlab"]
+    lines = [
+        *([f"base_model: {id}"] if id else []),
+        "library_name: peft",
+        *([f"license: {published.license}"] if published else []),
+        "pipeline_tag: text-generation",
+        "tags:",
+        *(f"- {tag}" for tag in tags),
+    ]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _summary(record: AdapterRecord) -> str:
+    forced = " It was let serve without having passed its gate, by a person's decision." if record.forced else ""
+    return (
+        f"# {record.id}\n\nA LoRA adapter for {_linked(record.base)} with which an agent plays text games: the model "
+        "ranks the commands that a game admits, and the best is taken. AgentLab trained it on what the agent itself "
+        f"had played. Status: **{record.status}**. {forced.strip() or STATUS[record.status]}"
+    )
+
+
+def _linked(base: str) -> str:
+    id = hub_id(base)
+    return f"[{base}](https://huggingface.co/{id})" if id else f"`{base_name(base)}`"
+
+
+def _data(record: AdapterRecord, episodes: dict[str, int]) -> str:
+    total = len(record.lineage.episodes)
+    rows = [[f"`{env}`", n] for env, n in episodes.items()]
+    if missing := total - sum(episodes.values()):
+        rows.append(["no longer in the lab", missing])
+    return "## Training data\n\n" + (
+        _table(["environment", "episodes"], [*rows, ["all", total]]) if total else "No episodes are recorded."
+    )
+
+
+def _training(record: AdapterRecord) -> str:
+    known = record.settings | record.training
+    rows = [[title, _number(known[name])] for name, title in SETTINGS.items() if name in known]
+    versions: dict[str, str] = record.training.get("versions", {})
+    rows += [[name, version] for name, version in versions.items()]
+    return f"## Training\n\n{_table(['', ''], rows)}" if rows else ""
+
+
+def _gate(record: AdapterRecord) -> str:
+    if record.gate is None:
+        return "## Gate\n\nIt has not played the held-out games that decide whether an adapter may serve."
+    gate = record.gate
+    return (
+        "## Gate\n\nHeld-out games, each played with the adapter and with what served until then; rates with Wilson's, "
+        f"differences with Newcombe's 95 % interval, McNemar's exact p.\n\n{gate_table(gate)}\n\n"
+        f"{'Passed' if gate.promote else 'Not passed'}: {gate.reason}."
+    )
+
+
+def gate_rows(gate: GateResult) -> list[tuple[str, int, str, str, str, str]]:
+    """A gate as rows: game, n, rate of the adapter, rate of the incumbent, difference, p; each with its interval."""
+    rows = []
+    for env, part in [*gate.envs.items(), ("all", gate.paired)]:
+        low, high = part.interval
+        rows.append(
+            (
+                env,
+                part.n,
+                rate(part.both + part.only_a, part.n).brief,
+                rate(part.both + part.only_b, part.n).brief,
+                f"{part.difference:+.2f} [{low:+.2f}, {high:+.2f}]",
+                "< 0.0001" if part.p < 0.0001 else f"{part.p:.4f}",
+            )
+        )
+    return rows
+
+
+def gate_table(gate: GateResult) -> str:
+    """The same as a Markdown table."""
+    return _table(["game", "n", "adapter", "incumbent", "difference", "p"], gate_rows(gate))
+
+
+def _canary(folder: Path) -> str:
+    try:
+        canary = canaries.load(folder / "canary.json")
+    except BadAdapter:
+        return ""
+    tokens = sum(end - start for start, end in canary.spans)
+    return (
+        f"## Canary\n\n`canary.json` holds a text of the training data. Loaded rightly, the model gives its {tokens} "
+        f"chosen tokens a log-probability of {canary.adapter_logprob:.2f} ± {canary.tolerance:.2f}; the base without "
+        f"the adapter gives {canary.base_logprob:.2f}."
+    )
+
+
+def _loading(record: AdapterRecord) -> str:
+    base = hub_id(record.base) or base_name(record.base)
+    return (
+        "## How to load\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
+        f"base = AutoModelForCausalLM.from_pretrained({json.dumps(base)})\n"
+        'model = PeftModel.from_pretrained(base, ".")  # this folder, or its id on a hub\n```\n\n'
+        "It was trained on base weights whose SHA-256, over the safetensors files in the order of their names, is\n"
+        f"`{record.fingerprint}`.\nOn others of the same name (rounded otherwise, say) it may do worse; the canary "
+        "tells."
+    )
+
+
+def _lineage(record: AdapterRecord) -> str:
+    lineage = record.lineage
+    rows: list[tuple[str, str | None]] = [
+        ("made", record.created_at[:10]),
+        ("round", lineage.round),
+        ("after", record.parent or "the base model"),
+        ("job", record.job),
+        ("AgentLab", lineage.code_version),
+        ("weights (SHA-256)", record.weights and f"`{record.weights}`"),
+    ]
+    return "## Lineage\n\n" + _table(["", ""], [row for row in rows if row[1]])
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [titles, ["---"] * len(titles), *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

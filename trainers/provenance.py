@@ -1,0 +1,159 @@
+"""Where an adapter comes from, and where it was used: "why does the agent do this?" answered from the database.
+
+The lineage goes reflection → episode → example → round → adapter → evaluation, each by id. An adapter's record names
+its episodes; everything else is found from there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel
+
+from trainers.adapters import AdapterRecord, AdapterRegistry, Change
+from trainers.gate import Rate, rate
+
+if TYPE_CHECKING:
+    from memory.database import Database
+
+Kind = Literal["evaluation", "gate", "play"]
+KINDS: tuple[Kind, ...] = ("evaluation", "gate", "play")
+
+
+class Use(BaseModel):
+    """What an adapter did in one run under one arm, on one fold: its success at first tries that did not error."""
+
+    run: str
+    kind: Kind
+    arm: str
+    split: str
+    result: Rate
+
+
+class Provenance(BaseModel):
+    """Everything that a lab knows of one adapter.
+
+    Attributes:
+        record: its own record: base, settings, training, gate.
+        serving: whether it is in use.
+        episodes: what it was trained on, ids by environment.
+        missing: ids of those that the lab no longer has.
+        reflections: what was recalled while these were played, each with the number of these episodes; the most first.
+        changes: when it was let serve, or taken back, and what served before or after.
+        uses: where it played.
+    """
+
+    record: AdapterRecord
+    serving: bool
+    episodes: dict[str, list[str]]
+    missing: list[str]
+    reflections: dict[str, int]
+    changes: list[Change]
+    uses: list[Use]
+
+
+def trace(registry: AdapterRegistry, adapter: str) -> Provenance:
+    """Find out all about an adapter. Raises UnknownAdapter."""
+    record, database = registry.get(adapter), registry.database
+    episodes = by_env(database, record.lineage.episodes)
+    found = {id for ids in episodes.values() for id in ids}
+    return Provenance(
+        record=record,
+        serving=registry.serving() == record.id,
+        episodes=episodes,
+        missing=[id for id in dict.fromkeys(record.lineage.episodes) if id not in found],
+        reflections=_recalled(database, record),
+        changes=[change for change in registry.history() if record.id in (change.serving, change.before)],
+        uses=_uses(database, record.id),
+    )
+
+
+def by_env(database: Database, episodes: list[str]) -> dict[str, list[str]]:
+    """The ids of those of these episodes that the lab has, by environment; one that is named twice is there twice."""
+    from memory.episodes import chunks, marks
+
+    env: dict[str, str] = {}
+    for part in chunks(sorted(set(episodes))):
+        env.update(database.execute(f"SELECT id, env FROM episodes WHERE id IN {marks(part)}", part))
+    found: dict[str, list[str]] = {name: [] for name in sorted(set(env.values()))}
+    for id in episodes:
+        if id in env:
+            found[env[id]].append(id)
+    return found
+
+
+def _recalled(database: Database, record: AdapterRecord) -> dict[str, int]:
+    """A shortened episode was never played: what was recalled is known of the one that it was made from."""
+    from memory.episodes import chunks, marks
+
+    counts: dict[str, int] = dict.fromkeys(record.lineage.reflections, 0)
+    for part in chunks(sorted(set(record.lineage.episodes))):
+        rows = database.execute(
+            "SELECT reflection, count(DISTINCT episodes.id) FROM episodes JOIN recalls "
+            "ON recalls.episode IN (episodes.id, episodes.minimised_from) "
+            f"WHERE episodes.id IN {marks(part)} AND NOT withheld GROUP BY reflection",
+            part,
+        )
+        for reflection, count in rows:
+            counts[reflection] = counts.get(reflection, 0) + count
+    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
+
+
+def _uses(database: Database, adapter: str) -> list[Use]:
+    rows = database.execute(
+        "SELECT run, arm, split, sum(status = 'won'), count(*) FROM episodes WHERE adapter = ? AND trial = 0 "
+        "AND status <> 'errored' AND minimised_from IS NULL GROUP BY run, arm, split ORDER BY min(started_at)",
+        (adapter,),
+    )
+    evaluations = set(database.list_evaluations())
+
+    def kind(run: str) -> Kind:
+        return "evaluation" if run in evaluations else "gate" if run.endswith("-gate") else "play"
+
+    uses = [Use(run=run, kind=kind(run), arm=arm, split=split, result=rate(won, n)) for run, arm, split, won, n in rows]
+    return sorted(uses, key=lambda use: KINDS.index(use.kind))
+
+
+class Difference(BaseModel):
+    """Two adapters beside each other: `settings` that differ, as (a, b), and episodes by environment."""
+
+    a: AdapterRecord
+    b: AdapterRecord
+    settings: dict[str, tuple[object, object]]
+    only_a: dict[str, list[str]]
+    only_b: dict[str, list[str]]
+    both: dict[str, list[str]]
+
+
+def difference(registry: AdapterRegistry, a: str, b: str) -> Difference:
+    """Compare two adapters by what they were made from. Raises UnknownAdapter."""
+    one, other = registry.get(a), registry.get(b)
+    settings, others = _settings(one), _settings(other)
+    names = [*settings, *(name for name in others if name not in settings)]
+    ours, theirs = dict.fromkeys(one.lineage.episodes), dict.fromkeys(other.lineage.episodes)
+    return Difference(
+        a=one,
+        b=other,
+        settings={
+            name: (settings.get(name), others.get(name)) for name in names if settings.get(name) != others.get(name)
+        },
+        only_a=_named(registry.database, [id for id in ours if id not in theirs]),
+        only_b=_named(registry.database, [id for id in theirs if id not in ours]),
+        both=_named(registry.database, [id for id in ours if id in theirs]),
+    )
+
+
+def _settings(record: AdapterRecord) -> dict[str, object]:
+    """What decides how an adapter comes out of its episodes."""
+    around = {"base": record.base, "fingerprint": record.fingerprint, "code": record.lineage.code_version}
+    ran = {name: record.training.get(name) for name in ("device", "dtype", "attention", "versions")}
+    # What was asked for (dtype "auto") and what it came to are two things.
+    return around | record.settings | {f"ran with {name}": value for name, value in ran.items()}
+
+
+def _named(database: Database, episodes: list[str]) -> dict[str, list[str]]:
+    """All of these episodes by environment, those that the lab no longer has under `unknown`."""
+    found = by_env(database, episodes)
+    known = {id for ids in found.values() for id in ids}
+    lost = [id for id in episodes if id not in known]
+    return found | ({"unknown": lost} if lost else {})
