@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from agentlab.cli import (
+    adapter_screens,
     adapters,
     demo,
+    distill,
     doctor,
     episodes,
     memory,
@@ -61,7 +63,7 @@ app.command(rich_help_panel=WORK)(demo.demo)
 app.command(rich_help_panel=WORK)(runs.run)
 app.command("eval", rich_help_panel=WORK)(runs.evaluate)
 app.command(rich_help_panel=WORK)(search.search)
-app.command(rich_help_panel=WORK)(rounds.distill)
+app.command(rich_help_panel=WORK)(distill.distill)
 app.add_typer(rounds.app, name="rounds", rich_help_panel=WORK)
 
 LOOK = "Look"
@@ -74,6 +76,8 @@ memory.app.command()(memory_serve.serve)
 memory_history.add_to(memory.app)
 memory.app.command()(memory_consolidate.consolidate)
 app.add_typer(adapters.app, name="adapters", rich_help_panel=LOOK)
+adapters.app.command()(adapter_screens.show)
+adapters.app.command()(adapter_screens.diff)
 skills.add_to(adapters.app)
 app.command(rich_help_panel=LOOK)(play.play)
 app.command(rich_help_panel=LOOK)(models.models)

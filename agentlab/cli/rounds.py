@@ -1,4 +1,4 @@
-"""`agentlab rounds` and `agentlab distill`: turn successes into an adapter, and let the gate decide about it."""
+"""`agentlab rounds`: turn successes into an adapter, and let the gate decide about it."""
 
 from __future__ import annotations
 
@@ -103,6 +103,14 @@ def run_(
     gate_seeds: Annotated[
         int | None, typer.Option("--gate-seeds", min=1, help="Held-out games of each environment at the gate.")
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            metavar="FOLDER",
+            help="Stop before the training: write it to this new folder, for another machine (see `agentlab distill`).",
+        ),
+    ] = None,
     model: Model = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
@@ -111,13 +119,20 @@ def run_(
 
     A round that was interrupted is finished first, with its own settings.
     """
+    from agentlab.cli import distill
+
     changes = {"collect": collect, "seeds": seeds, "gate_seeds": gate_seeds}
-    _checked(envs)
+    checked(envs)
     reports = []
     with progress() as bars, workplace(lab, model, bars) as here:
-        for _ in range(count):
+        if export is not None:
+            sent = distill.send(here, settings(here, envs, config, changes), export)
+        for _ in range(0 if export else count):
             reports.append(here.round(settings(here, envs, config, changes)))
-    _print(reports, json)
+    if export is not None:
+        distill.tell_sent(sent, json)
+    else:
+        tell(reports, json)
 
 
 @app.command()
@@ -177,7 +192,7 @@ def two_by_two(
     """
     from agentlab.cli import quadrants
 
-    _checked(envs)
+    checked(envs)
     with progress() as bars, opened(lab, write=True, progress=bars) as here:
         found = here.two_by_two(envs, old=old, new=new, split=split, seeds=parsed(seeds), name=name)
     if json:
@@ -186,34 +201,7 @@ def two_by_two(
         quadrants.show(found)
 
 
-def distill(
-    envs: Annotated[
-        list[str] | None, typer.Argument(help="Environments; by default all that the lab has won games of.")
-    ] = None,
-    config: ConfigFile = None,
-    gate_seeds: Annotated[
-        int | None, typer.Option("--gate-seeds", min=1, help="Held-out games of each environment at the gate.")
-    ] = None,
-    lab: LabFolder = DEFAULT_LAB,
-    json: Json = False,
-) -> None:
-    """Train an adapter on the successes that the lab has, and gate it: a round that plays nothing new to learn from."""
-    from agentlab.errors import AgentLabError
-
-    _checked(envs)
-    with progress() as bars, opened(lab, write=True, progress=bars) as here:
-        won = {row.env for row in here.database.episodes(split="train", status="won")}
-        if not won:
-            raise AgentLabError(
-                f"The lab {lab} has no won games of the train split, so there is nothing to distil; play some with "
-                "`agentlab run`, or let `agentlab rounds run` collect them."
-            )
-        chosen = envs or (None if config else sorted(won))
-        report = here.round(settings(here, chosen, config, {"collect": "none", "gate_seeds": gate_seeds}))
-    _print([report], json)
-
-
-def _checked(envs: list[str] | None) -> None:
+def checked(envs: list[str] | None) -> None:
     """Refuse unknown environments before a lab is made or changed."""
     from environments import canonical
 
@@ -248,7 +236,8 @@ def settings(lab: Lab, envs: list[str] | None, file: Path | None, changes: dict[
     return parse(RoundConfig, given, file or Path("the round's settings"))
 
 
-def _print(reports: list[RoundReport], json: bool) -> None:
+def tell(reports: list[RoundReport], json: bool) -> None:
+    """Print rounds for a person, or as JSON."""
     if json:
         output.as_json(reports)
         return

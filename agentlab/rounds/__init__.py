@@ -11,7 +11,17 @@ out it writes into the report, which is stored when it returns.
 from __future__ import annotations
 
 from agentlab.rounds.config import RoundConfig, TrainingConfig
+from agentlab.rounds.elsewhere import export_round, import_round
 from agentlab.rounds.graph import abandon, run_round
 from agentlab.rounds.report import RoundReport, reports
 
-__all__ = ["RoundConfig", "RoundReport", "TrainingConfig", "abandon", "reports", "run_round"]
+__all__ = [
+    "RoundConfig",
+    "RoundReport",
+    "TrainingConfig",
+    "abandon",
+    "export_round",
+    "import_round",
+    "reports",
+    "run_round",
+]

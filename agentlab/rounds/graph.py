@@ -39,8 +39,10 @@ class RoundState(TypedDict, total=False):
     phase: str
 
 
-def run_round(lab: Lab, config: RoundConfig) -> RoundReport:
+def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> RoundReport:
     """Run a round to its end. An unfinished one is finished first, with its own settings, and returned.
+
+    With `until` it stops before that node, and the next call goes on there; one that has come so far is left alone.
 
     Raises BadConfig if a fold has fewer games than the settings ask for, AgentLabError if there is nothing to train on;
     the collected episodes stay.
@@ -63,18 +65,25 @@ def run_round(lab: Lab, config: RoundConfig) -> RoundReport:
         check_tasks(config.tasks(number))
         report = RoundReport(id=f"round-{number}", number=number, config=config, incumbent=lab.serving())
         save(lab, report)
+    nodes = list(NODES)
+    if until is not None and nodes.index(report.phase) >= nodes.index(until):
+        return report
     graph = _builder().compile(checkpointer=lab.checkpointer)
     state = graph.get_state(_thread(report))
     begin = None if state.next else {"round": report.id, "phase": report.phase}
     try:
-        graph.invoke(begin, _thread(report), context=lab, durability="sync")
+        graph.invoke(
+            begin, _thread(report), context=lab, durability="sync", interrupt_before=[until] if until else None
+        )
     except AgentLabError:
         # A round that has failed for good leaves nothing behind that could go on.
         if load(lab, report.id).ended:
             lab.checkpointer.delete_thread(report.id)
         raise
-    lab.checkpointer.delete_thread(report.id)
-    return load(lab, report.id)
+    report = load(lab, report.id)
+    if report.ended:
+        lab.checkpointer.delete_thread(report.id)
+    return report
 
 
 def abandon(lab: Lab, round_id: str, reason: str = "") -> RoundReport:

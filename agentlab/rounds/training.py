@@ -9,12 +9,20 @@ from agentlab.rounds.report import RoundReport
 if TYPE_CHECKING:
     from agentlab.lab import Lab
 
+SENT = "exported round"
+"""The journal's scope for rounds that were sent to be trained elsewhere."""
+
 
 def train(lab: Lab, report: RoundReport) -> str:
     """Train, or go on from the last checkpoint; the adapter becomes a candidate."""
     from trainers import job
 
     folder, stage = lab.folder / "jobs" / report.id, "training"
+    if lab.database.journal_get(SENT, report.id) and not job.load(folder).done:
+        lab.progress.say(
+            f"{report.id} was exported to be trained elsewhere; now it is trained here. Ctrl-C stops that, and "
+            "`agentlab distill --import` brings in what was trained there."
+        )
     started = False
 
     def told(done: int, total: int, metrics: dict[str, float]) -> None:

@@ -1,0 +1,125 @@
+"""`agentlab distill`: a round on the successes that the lab has, trained here or on another machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agentlab.cli import output
+from agentlab.cli.bars import progress
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
+from agentlab.cli.rounds import ConfigFile, checked, settings, tell
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+    from agentlab.rounds import RoundConfig
+
+
+def distill(
+    envs: Annotated[
+        list[str] | None, typer.Argument(help="Environments; by default all that the lab has won games of.")
+    ] = None,
+    config: ConfigFile = None,
+    gate_seeds: Annotated[
+        int | None, typer.Option("--gate-seeds", min=1, help="Held-out games of each environment at the gate.")
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            metavar="FOLDER",
+            help="Do not train here: write the round's job to this new folder, for another machine. The round waits.",
+        ),
+    ] = None,
+    bring: Annotated[
+        Path | None,
+        typer.Option(
+            "--import",
+            metavar="FOLDER",
+            help="Go on with an exported round: take the adapter that was trained in this folder, and gate it.",
+        ),
+    ] = None,
+    lab: LabFolder = DEFAULT_LAB,
+    json: Json = False,
+) -> None:
+    """Train an adapter on the successes that the lab has, and gate it: a round that plays nothing new to learn from.
+
+    A round that waits for its training, whoever collected for it, is the one that is exported or trained.
+
+    To train on another machine, with a GPU say:
+
+    1. here: agentlab distill --export FOLDER
+
+    2. there, with FOLDER and the base model's folder copied: pip install torch transformers peft pydantic, and in
+    FOLDER: PYTHONPATH=code python -m trainers.job . --base BASE (the code is in FOLDER, and its README.md says it all)
+
+    3. here, with FOLDER copied back: agentlab distill --import FOLDER
+    """
+    from agentlab.errors import AgentLabError
+
+    checked(envs)
+    if bring is not None and (export or envs or config or gate_seeds):
+        raise AgentLabError("--import goes on with the round that was exported, with its settings; give it alone.")
+    with progress() as bars, opened(lab, write=True, progress=bars) as here:
+        if bring is not None:
+            from agentlab.rounds import import_round
+
+            report = import_round(here, bring)
+        else:
+            chosen = _settings(here, envs, config, gate_seeds)
+            if export is not None:
+                sent = send(here, chosen, export)
+            else:
+                report = here.round(chosen)
+    if export is None:
+        tell([report], json)
+    else:
+        tell_sent(sent, json)
+
+
+def _settings(here: Lab, envs: list[str] | None, config: Path | None, gate_seeds: int | None) -> RoundConfig:
+    """Those of the round that is unfinished, where there is one and nothing else was asked for."""
+    from agentlab.errors import AgentLabError
+
+    changes = {"collect": "none", "gate_seeds": gate_seeds}
+    waiting = [report for report in here.rounds() if not report.ended]
+    if waiting and not (envs or config or gate_seeds):
+        return waiting[0].config
+    won = {row.env for row in here.database.episodes(split="train", status="won")}
+    if not won:
+        raise AgentLabError(
+            f"The lab {here.folder} has no won games of the train split, so there is nothing to distil; play some with "
+            "`agentlab run`, or let `agentlab rounds run` collect them."
+        )
+    return settings(here, envs or (None if config else sorted(won)), config, changes)
+
+
+def send(here: Lab, config: RoundConfig, folder: Path) -> dict[str, object]:
+    """Export a round, and say what a person, or a script, must know to train it there."""
+    from agentlab.rounds import export_round
+    from trainers import job
+
+    report = export_round(here, config, folder)
+    sent = job.load(folder)
+    return {
+        "round": report.id,
+        "job": sent.id,
+        "examples": len(sent.examples),
+        "folder": str(folder),
+        "base": str(here.model_folder),
+        "fingerprint": sent.config.base.fingerprint,
+    }
+
+
+def tell_sent(sent: dict[str, object], json: bool) -> None:
+    """Print what `send` gave, for a person or as JSON."""
+    if json:
+        output.as_json(sent)
+        return
+    output.say(f"{sent['round']} waits for its training: {sent['examples']} examples in {sent['folder']}.")
+    output.say(f"Copy that folder and the base model, {sent['base']}, to the machine that trains, and there:")
+    output.say(f"  cd {Path(str(sent['folder'])).name} && PYTHONPATH=code python -m trainers.job . --base BASE", "bold")
+    output.say("(its README.md says what has to be installed). When the folder is back here:")
+    output.say(f"  {output.program()} distill --import {sent['folder']}", "bold")

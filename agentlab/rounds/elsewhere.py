@@ -1,0 +1,115 @@
+"""A round whose training happens on another machine: sent away as a folder, and gone on with when that comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentlab.errors import AgentLabError
+from agentlab.rounds.config import RoundConfig
+from agentlab.rounds.graph import run_round
+from agentlab.rounds.report import RoundReport, reports
+from agentlab.rounds.training import SENT
+from memory.records import now
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+    from trainers.job import Job, JobResult
+
+TRAIN = "train"
+
+
+def export_round(lab: Lab, config: RoundConfig, folder: Path | str) -> RoundReport:
+    """Collect and select, unless the unfinished round has, and write its job to `folder` for another machine.
+
+    The round waits there: `import_round` goes on with it. Doing it again changes nothing.
+
+    Raises AgentLabError if the unfinished round is trained already, what `run_round` does, and JobExists if `folder`
+    holds anything else.
+    """
+    from trainers import job, transport
+
+    report = run_round(lab, config, until=TRAIN)
+    if report.ended:  # one that was killed at its very end, and is told only now; it is not the next one
+        report = run_round(lab, config, until=TRAIN)
+    place = job_folder(lab, report)
+    if report.phase != TRAIN or job.load(place).done:
+        raise AgentLabError(
+            f"{report.id} is trained already, so there is nothing to train elsewhere; finish it with `agentlab rounds "
+            "run`, or give it up with `agentlab rounds abandon`."
+        )
+    sent = transport.export(place, folder)
+    lab.database.journal_put(SENT, report.id, {"job": sent.id, "at": now()})
+    return report
+
+
+def import_round(lab: Lab, folder: Path | str) -> RoundReport:
+    """Take over the adapter that was trained in `folder`, an exported round, and go on with that round: the gate, and
+    what follows. Doing it again, also after a kill, goes on where it stopped, and in the end changes nothing.
+
+    Raises AgentLabError if it is no round of this lab, or one that was given up, what `trainers.transport.check` does
+    if anything was changed or does not belong, and CanaryFailed if the adapter does not score here as it did there.
+    """
+    from trainers import job, transport
+
+    lab._must_write()
+    report = _round_of(lab, job.load(folder), Path(folder))
+    here = job.load(job_folder(lab, report))
+    outcome = transport.check(folder, here)
+    if not here.done:
+        _hear(lab, here, outcome)
+    transport.take_over(folder, here)
+    if report.ended:
+        # It may have been killed before it could say so; it says so now.
+        lab.checkpointer.delete_thread(report.id)
+        return report
+    return run_round(lab, report.config)
+
+
+def job_folder(lab: Lab, report: RoundReport) -> Path:
+    """Where the job of a round lies."""
+    return lab.folder / "jobs" / report.id
+
+
+def _round_of(lab: Lab, came: Job, folder: Path) -> RoundReport:
+    """The round of this lab that `came` is the job of."""
+    report = next((report for report in reports(lab) if report.id == came.lineage.round), None)
+    if report is None or not (job_folder(lab, report) / "job.json").is_file():
+        raise AgentLabError(
+            f"{folder} is the job of {came.lineage.round or 'no round'}, which this lab does not have; import it into "
+            "the lab that exported it (--lab)."
+        )
+    if report.phase in ("failed", "abandoned"):
+        raise AgentLabError(
+            f"{report.id} was {report.phase}, so its adapter can no longer be gated; `agentlab distill` begins a new "
+            "round."
+        )
+    return report
+
+
+def _hear(lab: Lab, here: Job, outcome: JobResult) -> None:
+    """Have this machine's engine load the adapter: its canary must score as its trainer recorded.
+
+    Raises WrongBase, CanaryFailed, BadAdapter if the weights do not even fit the base.
+    """
+    from trainers import weights
+    from trainers.adapters import identity
+    from trainers.errors import BadAdapter
+    from trainers.seal import sha256
+
+    weights.locate(here.config.base, lab.model_folder)
+    name = identity(here.config.base.fingerprint, sha256(outcome.adapter / "adapter_model.safetensors"))
+    engine = lab.engine()
+    try:
+        # Under the id that it will have, so that the gate finds it loaded.
+        engine.use(name, outcome.adapter)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise BadAdapter(
+            f"the adapter in {outcome.adapter} cannot be laid on {here.config.base.name}; {reason}; copy its results "
+            "again, or train it again"
+        ) from error
+    if outcome.canary.tells_apart:
+        lab.progress.say("The adapter scores here as it did where it was trained.")
+    else:
+        lab.progress.say("The adapter changed next to nothing: its canary cannot tell it from the base.")
