@@ -152,13 +152,12 @@ def _gate(record: AdapterRecord) -> str:
     gate = record.gate
     return (
         "## Gate\n\nHeld-out games, each played with the adapter and with what served until then; rates with Wilson's, "
-        f"differences with Newcombe's 95 % interval, McNemar's exact p.\n\n{gate_table(gate)}\n\n"
+        f"differences with Newcombe's 95 % interval, McNemar's exact p.\n\n{_gate_table(gate)}\n\n"
         f"{'Passed' if gate.promote else 'Not passed'}: {gate.reason}."
     )
 
 
-def gate_rows(gate: GateResult) -> list[tuple[str, int, str, str, str, str]]:
-    """A gate as rows: game, n, rate of the adapter, rate of the incumbent, difference, p; each with its interval."""
+def _gate_table(gate: GateResult) -> str:
     rows = []
     for env, part in [*gate.envs.items(), ("all", gate.paired)]:
         low, high = part.interval
@@ -172,12 +171,7 @@ def gate_rows(gate: GateResult) -> list[tuple[str, int, str, str, str, str]]:
                 "< 0.0001" if part.p < 0.0001 else f"{part.p:.4f}",
             )
         )
-    return rows
-
-
-def gate_table(gate: GateResult) -> str:
-    """The same as a Markdown table."""
-    return _table(["game", "n", "adapter", "incumbent", "difference", "p"], gate_rows(gate))
+    return _table(["game", "n", "adapter", "incumbent", "difference", "p"], rows)
 
 
 def _canary(folder: Path) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from agentlab.cli import output
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
+from agentlab.cli.scoreboard import short_names
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from trainers.distance import Distance
     from trainers.gate import GateResult
     from trainers.provenance import Change, Difference, Provenance, Use
+    from trainers.statistics import Paired
 
 Id = Annotated[str, typer.Argument(help="An adapter's id, or its beginning where that is unique.")]
 
@@ -49,10 +51,10 @@ def show(adapter: Id, lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
     _gate("Gate", record.gate)
     if found.uses:
         output.say("")
-        rows = [(use.run, str(use.kind), _arm(use, record), use.split, str(use.result)) for use in found.uses[:MOST]]
-        if len(found.uses) > MOST:
-            rows.append((f"… {len(found.uses) - MOST} more (--json has all)", "", "", "", ""))
-        _print(_grid(("used in", "", "arm", "fold", "won at the first try [95 %]"), rows, left=4))
+        rows = [(use.run, use.kind, _arm(use, record), use.split, str(use.result)) for use in found.uses[:MOST]]
+        _print(_grid(("used in", "", "arm", "fold", "won at first tries [95 %]"), rows, left=4))
+    if len(found.uses) > MOST:
+        output.say(f"… and {len(found.uses) - MOST} more (--json has all)")
 
 
 def _facts(found: Provenance, canary: Canary | None) -> list[tuple[str, object]]:
@@ -142,16 +144,23 @@ def _arm(use: Use, record: AdapterRecord) -> str:
 
 
 def _gate(title: str, gate: GateResult | None) -> None:
-    from trainers.cards import gate_rows
-
     output.say("")
     output.say(title, "bold")
     if gate is None:
         output.say("  has not stood at a gate")
         return
     output.console(width=WIDTH).print(output.text(f"{'passed' if gate.promote else 'not passed'}: {gate.reason}"))
-    titles = ("game", "n", "adapter", "incumbent", "difference [95 %]", "p")
-    _print(_grid(titles, [tuple(map(str, row)) for row in gate_rows(gate)]))
+    names = short_names(list(gate.envs))
+    rows = [_pair(names[env], part) for env, part in gate.envs.items()] + [_pair("all", gate.paired)]
+    _print(_grid(("held-out game", "n", "adapter", "incumbent", "difference [95 %]", "p"), rows))
+
+
+def _pair(game: str, part: Paired) -> tuple[str, ...]:
+    low, high = part.interval
+    n = max(part.n, 1)
+    rates = f"{(part.both + part.only_a) / n:.2f}", f"{(part.both + part.only_b) / n:.2f}"
+    p = "< 0.0001" if part.p < 0.0001 else f"{part.p:.4f}"
+    return game, str(part.n), *rates, f"{part.difference:+.2f} [{low:+.2f}, {high:+.2f}]", p
 
 
 def diff(

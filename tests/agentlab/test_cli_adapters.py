@@ -9,7 +9,9 @@ from typer.testing import CliRunner, Result
 from agentlab.cli import app
 from agentlab.config import LabConfig
 from agentlab.lab import Lab
+from memory.records import Episode, Recall, Reflection
 from trainers.adapters import AdapterRecord
+from trainers.canary import Canary
 from trainers.gate import decide
 from trainers.job import Lineage
 
@@ -64,18 +66,137 @@ def test_a_lab_without_adapters_says_how_to_make_one(tmp_path: Path) -> None:
     assert "agentlab distill" in adapters(tmp_path / "lab", "list").stdout
 
 
-def test_one_adapter_is_shown_with_lineage_and_gate(lab: Path) -> None:
+def weigh(folder: Path, value: float) -> None:
+    """Give an adapter real weights: one module, whose update is value · [1, 2]."""
+    import torch
+    from safetensors.torch import save_file
+
+    name = "base_model.model.l.0.q_proj.lora_"
+    save_file(
+        {f"{name}A.weight": torch.tensor([[1.0, 2.0]]), f"{name}B.weight": torch.tensor([[value]])},
+        folder / "adapter_model.safetensors",
+    )
+    (folder / "adapter_config.json").write_text('{"lora_alpha": 1}')
+
+
+def know_more(lab: Path) -> None:
+    """Give the first two adapters what a job and play leave behind."""
+    with Lab.open(lab) as opened:
+        for number in range(9):
+            env = "toy/doors" if number < 6 else "toy/other"
+            episode = Episode(id=f"ep-{number}", run="r", env=env, split="train", seed=number, status="won")
+            opened.database.put_episode(episode)
+        for number in range(7):
+            reflection = Reflection(id=f"rf-{number}", kind="k", env="toy/doors", task="t", run="r", text=f"{number}")
+            opened.database.put_reflection(reflection)
+            recalled = Recall(episode="ep-0", reflection=f"rf-{number}", face="advice", rank=0, query="q", score=1.0)
+            opened.database.put_recalls([recalled])
+        for number, run in enumerate(["eval-test", *(f"run-{n}" for n in range(6))]):
+            played = {"arm": "adapter", "split": "test", "seed": 1, "status": "won", "adapter": "adapter-aaa"}
+            episode = Episode.model_validate({"id": f"p-{number}", "run": run, "env": "toy/doors", **played})
+            opened.database.put_episode(episode)
+        opened.database.put_evaluation("eval-test", {})
+        for id, rate in (("adapter-aaa", 1e-3), ("adapter-bbb", 5e-4)):
+            folder = lab / "adapters" / id
+            weigh(folder, 1.0 if id == "adapter-aaa" else -2.0)
+            canary = Canary(token_ids=[1, 2, 3], spans=[(1, 3)], base_logprob=-9.0, adapter_logprob=-1.0, base="f" * 64)
+            canary.save(folder / "canary.json")
+            training = {
+                "examples": 9, "steps": 12, "tokens": 34567, "chosen_tokens": 890, "seconds": 61.2, "device": "cuda",
+                "dtype": "bfloat16", "resumed": 1, "first_loss": 2.5, "last_loss": 0.25,
+                "versions": {"torch": "2.13.0"},
+            }  # fmt: skip
+            record = opened.adapters.get(id)
+            known = {"settings": {"objective": "sft", "rank": 16, "learning_rate": rate}, "training": training}
+            if id == "adapter-bbb":
+                known["lineage"] = Lineage(round="round-2", episodes=["ep-7", "ep-8", "ep-9"])
+            opened.database.put_adapter(record.model_copy(update=known).model_dump(mode="json"))
+
+
+def test_one_adapter_is_shown_on_a_screen(lab: Path) -> None:
+    know_more(lab)
+    assert adapters(lab, "promote", "aaa").exit_code == 0
     shown = adapters(lab, "show", "aaa").stdout
     for part in (
-        "adapter-aaa",
-        "round-1",
-        "9: ep-0, ep-1, ep-2, ep-3, …",
-        "better: won 30 of 30",
-        "only the adapter 30",
+        "adapter-aaa  promoted, serves now",
+        "tiny, weights ffffffffffff",
+        "in round-1",
+        "none; the base served",
+        "the base on 20",
+        "9: toy/doors 6, toy/other 3",
+        "7 recalled in these (in so many): rf-0 (1), rf-1 (1), rf-2 (1)",
+        "(--json has all)",
+        "torch 2.13.0",
+        "rank 16, learning_rate 0.001",
+        "loss 2.500 → 0.250",
+        "resumed 1×",
+        "-1.0 ± 1.7 nats over 2 tokens, the base -9.0",
+        "passed: better: won 30 of 30",
+        "doors 30 1.00 0.00 +1.00 [+0.84, +1.00] < 0.0001",
+        "all 30 1.00 0.00 +1.00",
+        "eval-test evaluation adapter",
+        "… and 2 more",
     ):
-        assert part in shown
-    assert "has not stood at a gate" in adapters(lab, "show", "ccc").stdout
-    assert len(json.loads(adapters(lab, "show", "aaa", "--json").stdout)["lineage"]["episodes"]) == 9
+        assert " ".join(part.split()) in " ".join(shown.split()), part
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 80 and len(lines) <= 45
+
+
+def test_an_adapter_of_which_little_is_known_is_shown_too(lab: Path) -> None:
+    shown = adapters(lab, "show", "ccc").stdout
+    assert "has not stood at a gate" in shown and "no longer here 9" in shown
+    assert "canary" in shown and "missing" in shown
+
+
+def test_nothing_is_shortened_as_json(lab: Path) -> None:
+    know_more(lab)
+    found = json.loads(adapters(lab, "show", "aaa", "--json").stdout)
+    assert found["id"] == "adapter-aaa" and found["serving"] is False
+    assert len(found["lineage"]["episodes"]) == 9
+    assert found["episodes"]["toy/other"] == ["ep-6", "ep-7", "ep-8"]
+    assert list(found["reflections"]) == [f"rf-{number}" for number in range(7)]
+    assert len(found["uses"]) == 7 and found["uses"][0]["result"]["n"] == 1
+    assert found["canary"]["adapter_logprob"] == -1.0
+
+
+def test_what_an_adapter_replaced_and_what_came_after_it(lab: Path) -> None:
+    adapters(lab, "promote", "aaa")
+    adapters(lab, "promote", "bbb", "--force")
+    assert "replaced by adapter-bbb on" in " ".join(adapters(lab, "show", "aaa").stdout.split())
+    adapters(lab, "rollback")
+    shown = " ".join(adapters(lab, "show", "bbb").stdout.split())
+    assert "adapter-aaa on" in shown and "rolled back to adapter-aaa on" in shown
+    assert "let serve without a passed gate" in shown
+
+
+def test_two_adapters_are_shown_beside_each_other(lab: Path) -> None:
+    know_more(lab)
+    result = adapters(lab, "diff", "aaa", "bbb")
+    shown = " ".join(result.stdout.split())
+    for part in (
+        "A adapter-aaa candidate, round-1",
+        "B adapter-bbb candidate, round-2",
+        "learning rate 0.001 0.0005",
+        "only in A 7 toy/doors 6, toy/other 1",
+        "only in B 1 unknown 1",
+        "in both 2 toy/other 2",
+        "Gate of A passed: better",
+        "Gate of B not passed: not better",
+        "q_proj 1 2.24 4.47 3.000 -1.000",
+        "all 1 2.24 4.47 3.000 -1.000",
+    ):
+        assert part in shown, part
+    assert "rank" not in shown, "what is the same is not said"
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    found = json.loads(adapters(lab, "diff", "aaa", "bbb", "--json").stdout)
+    assert found["settings"] == {"learning_rate": [1e-3, 5e-4]}
+    assert found["both"] == {"toy/other": ["ep-7", "ep-8"]} and found["weights"][-1]["cosine"] == pytest.approx(-1)
+
+
+def test_an_adapter_differs_from_itself_in_nothing(lab: Path) -> None:
+    know_more(lab)
+    shown = " ".join(adapters(lab, "diff", "aaa", "aaa").stdout.split())
+    assert "Made with the same settings." in shown and "in both 9" in shown and "0.000 1.000" in shown
 
 
 def test_promotion_and_rollback_change_what_serves(lab: Path) -> None:

@@ -1,0 +1,251 @@
+"""A round whose adapter is trained on another machine is the same round, and trusts nothing that comes back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab.config import LabConfig
+from agentlab.engines.transformers import TransformersEngine
+from agentlab.errors import AgentLabError
+from agentlab.lab import Lab
+from agentlab.rounds import RoundConfig, RoundReport, TrainingConfig, abandon, export_round, import_round
+from trainers import job, seal
+from trainers.adapters import AdapterRegistry
+from trainers.errors import BadAdapter, CanaryFailed, JobChanged, JobExists, NotAJob, WrongBase
+from trainers.gate import GateConfig
+from trainers.selection import SelectionConfig
+
+ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
+QUICK = RoundConfig(
+    envs=[ENV],
+    seeds=12,
+    gate_seeds=14,
+    held_out_seeds=5,
+    selection=SelectionConfig(cap_per_task=1),
+    training=TrainingConfig(learning_rate=5e-3, epochs=4),
+    gate=GateConfig(min_pairs=10),
+)
+WEIGHTS = "adapter/adapter_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A folder with a lab whose round was exported (`lab`), and that export, trained somewhere else (`away`).
+
+    Do not change it: copy it.
+    """
+    place = tmp_path_factory.mktemp("sent")
+    config = LabConfig(model=str(tiny_model), embedder="hashing", dtype="float32", threads=1, context=512)
+    with Lab.open(place / "lab", create=True, config=config) as lab:
+        report = export_round(lab, QUICK, place / "out")
+        assert report.phase == "train" and lab.rounds() == [report] and lab.adapters.list() == []
+        again = export_round(lab, QUICK, place / "out")
+        assert again == report
+    shutil.move(place / "out", place / "away")
+    job.run(place / "away", base=tiny_model)
+    return place
+
+
+@pytest.fixture
+def place(sent: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sent, tmp_path / "here"))
+
+
+@pytest.fixture
+def lab(place: Path) -> Iterator[Lab]:
+    with Lab.open(place / "lab") as lab:
+        yield lab
+
+
+def seal_again(folder: Path) -> None:
+    (folder / "done").write_text(seal.of(folder, job.load(folder).id).model_dump_json())
+
+
+def timeless(report: RoundReport) -> dict[str, Any]:
+    found = report.model_dump(mode="json", exclude={"started_at", "ended_at"})
+    for clock in ("seconds", "tokens_per_second"):
+        del found["training"][clock]
+    return found
+
+
+def untouched(lab: Lab) -> bool:
+    """Whether the round still waits for its training."""
+    (report,) = lab.rounds()
+    return report.phase == "train" and lab.adapters.list() == [] and lab.serving() is None
+
+
+def test_it_comes_back_is_gated_and_serves_as_if_it_had_been_trained_here(place: Path) -> None:
+    shutil.copytree(place / "lab", place / "other")
+    with Lab.open(place / "other") as other:
+        here = other.round(QUICK)
+    with Lab.open(place / "lab") as lab:
+        report = import_round(lab, place / "away")
+        assert report.promoted and lab.serving() == report.adapter
+        assert timeless(report) == timeless(here)
+        assert lab.adapters.get(str(report.adapter)).lineage.round == "round-1"
+        assert list(lab.checkpointer.list(None)) == []
+        (lab.folder / "jobs" / "round-1" / WEIGHTS).stat()
+        again = import_round(lab, place / "away")
+        assert again == report and len(lab.adapters.list()) == len(lab.rounds()) == 1
+        (place / "away" / "report.json").write_text((place / "away" / "report.json").read_text() + "\n")
+        seal_again(place / "away")
+        with pytest.raises(JobExists, match="a round gets one adapter"):
+            import_round(lab, place / "away")
+
+
+def test_killed_at_any_moment_the_same_call_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from agentlab.rounds import graph
+
+    def killed(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    moments = [(seal, "of"), (AdapterRegistry, "register"), (Lab, "rollout"), (AdapterRegistry, "_serve")]
+    for owner, name in moments:
+        with Lab.open(place / "lab") as lab, monkeypatch.context() as patch:
+            patch.setattr(owner, name, killed)
+            with pytest.raises(KeyboardInterrupt):
+                import_round(lab, place / "away")
+    with Lab.open(place / "lab") as lab, monkeypatch.context() as patch:
+        keep = graph.save
+
+        def save(lab: Lab, report: RoundReport, phase: str | None = None) -> None:
+            keep(lab, report, phase)
+            if phase == "done":
+                raise KeyboardInterrupt
+
+        patch.setattr(graph, "save", save)
+        with pytest.raises(KeyboardInterrupt):
+            import_round(lab, place / "away")
+    with Lab.open(place / "lab") as lab:
+        report = import_round(lab, place / "away")
+        assert report.promoted and lab.serving() == report.adapter
+        assert len(lab.adapters.history()) == 1 and list(lab.checkpointer.list(None)) == []
+
+
+def test_a_round_that_waits_can_be_trained_here_after_all(lab: Lab, place: Path, told: Any) -> None:
+    lab.progress = told
+    assert lab.round(QUICK).promoted
+    assert any("was exported to be trained elsewhere" in message for message in told.messages)
+    weights = bytearray((place / "away" / WEIGHTS).read_bytes())
+    weights[-1] ^= 1
+    (place / "away" / WEIGHTS).write_bytes(weights)
+    seal_again(place / "away")
+    with pytest.raises(JobExists, match="has its results already"):
+        import_round(lab, place / "away")
+
+
+def test_an_adapter_that_was_trained_already_is_not_sent_away(lab: Lab, place: Path) -> None:
+    job.run(lab.folder / "jobs" / "round-1")
+    with pytest.raises(AgentLabError, match="round-1 is trained already"):
+        export_round(lab, QUICK, place / "again")
+    assert not (place / "again").exists()
+
+
+def test_edited_examples_and_unfinished_work_are_refused(lab: Lab, place: Path) -> None:
+    examples = place / "away" / "examples.jsonl"
+    whole = examples.read_text()
+    examples.write_text("".join(whole.splitlines(keepends=True)[1:]))
+    with pytest.raises(JobChanged, match="its examples were changed"):
+        import_round(lab, place / "away")
+    examples.write_text(whole)
+    (place / "away" / "done").unlink()
+    with pytest.raises(NotAJob, match="not trained to its end"):
+        import_round(lab, place / "away")
+    assert untouched(lab)
+
+
+def other_rank_of_tensors(folder: Path) -> None:
+    """Weights of other shapes than the base has."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / WEIGHTS)
+    save_file({name: tensor[:, :-1].contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS)
+
+
+def nothing_learned(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    save_file({name: tensor * 0 for name, tensor in load_file(folder / WEIGHTS).items()}, folder / WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "part"),
+    [
+        (other_rank_of_tensors, BadAdapter, "cannot be laid on tiny-llama"),
+        (nothing_learned, CanaryFailed, "the base model answers, so the adapter is off"),
+    ],
+)
+def test_weights_that_do_not_score_as_their_trainer_says_leave_the_round_as_it_was(
+    lab: Lab, place: Path, spoil: Callable[[Path], None], error: type[Exception], part: str
+) -> None:
+    spoil(place / "away")
+    with pytest.raises(BadAdapter, match="is not what job-"):
+        import_round(lab, place / "away")
+    seal_again(place / "away")
+    with pytest.raises(error, match=part):
+        import_round(lab, place / "away")
+    assert untouched(lab) and lab.engine().adapter is None
+
+
+def test_an_engine_that_answers_with_the_base_is_found_out(
+    lab: Lab, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Any = lab.engine()
+    load = engine._load
+    monkeypatch.setattr(engine, "_load", lambda adapter: load(None))
+    with pytest.raises(CanaryFailed, match="the adapter is off"):
+        import_round(lab, place / "away")
+    assert untouched(lab)
+
+
+def test_a_lab_whose_base_changed_meanwhile_takes_no_adapter(place: Path, tiny_model: Path) -> None:
+    from agentlab.config import read_config, write_config
+
+    base = Path(shutil.copytree(tiny_model, place / "base"))
+    weights = bytearray((base / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (base / "model.safetensors").write_bytes(weights)
+    file = place / "lab" / "lab.toml"
+    write_config(file, read_config(file).model_copy(update={"model": str(base)}))
+    with Lab.open(place / "lab") as lab:
+        with pytest.raises(WrongBase, match="an adapter fits only the weights it was made for"):
+            import_round(lab, place / "away")
+        assert untouched(lab)
+
+
+def test_a_round_of_another_lab_and_one_that_was_given_up_are_refused(lab: Lab, place: Path) -> None:
+    with Lab.open(place / "new", create=True) as new, pytest.raises(AgentLabError, match="this lab does not have"):
+        import_round(new, place / "away")
+    abandon(lab, "round-1")
+    with pytest.raises(AgentLabError, match="round-1 was abandoned"):
+        import_round(lab, place / "away")
+
+
+def test_nothing_in_the_folder_names_a_place_of_this_machine(sent: Path, tiny_model: Path) -> None:
+    files = [path for path in (sent / "away").rglob("*") if path.is_file() and "code" not in path.parts]
+    assert any(path.name == "adapter_config.json" for path in files)
+    for path in files:
+        for name in (str(sent), str(tiny_model), str(Path.home())):
+            assert name.encode() not in path.read_bytes(), f"{name} stands in {path.name}"
+    config = json.loads((sent / "away" / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "tiny-llama"
+
+
+def test_an_adapter_trained_in_another_number_format_is_recognised_here(
+    sent: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    """What a GPU does: bfloat16 there, float32 here."""
+    here = job.load(sent / "lab" / "jobs" / "round-1")
+    config = here.config.model_copy(update={"dtype": "bfloat16"})
+    job.create(tmp_path / "job", config, here.examples, here.lineage)
+    outcome = job.run(tmp_path / "job")
+    assert outcome.report.dtype == "bfloat16" and outcome.canary.tells_apart
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=512, threads=1)
+    engine.use("from a GPU", outcome.adapter)
+    assert engine.adapter == "from a GPU"
