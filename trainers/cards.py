@@ -59,7 +59,7 @@ SETTINGS = {
     "tokens": "tokens, in all",
     "chosen_tokens": "tokens that carry loss",
     "first_loss": "first loss",
-    "last_loss": "last loss",
+    "last_loss": "last loss, mean of ten steps",
     "dtype": "number format",
     "device": "device",
 }

@@ -29,8 +29,7 @@ NEEDS = ("torch>=2.6,<3", "transformers>=5,<6", "peft>=0.18", "pydantic>=2.9,<3"
 README = """\
 # {name}: a training job
 
-LoRA of rank {config.rank} on {config.base.name}, objective `{config.objective}`, {examples} examples, {config.epochs}
-passes. Job {job.id}, of {round}.
+{job.id}: LoRA of rank {config.rank} on {config.base.name}, {examples} examples, objective `{config.objective}`.
 
 ## What it needs
 
@@ -39,8 +38,10 @@ Linux and Python 3.11 or newer, with four packages. Where there is a GPU, instal
 
     pip install {needs}
 
-And the base model: a folder with exactly the weights that this job was made for (SHA-256 over its safetensors files
-{config.base.fingerprint}). Copy it from the machine that made this job; others are refused.
+And the base model: a folder with exactly the weights that this job was made for; others are refused. Copy it from the
+machine that made this job. SHA-256 over its safetensors files, in the order of their names:
+
+    {config.base.fingerprint}
 
 ## Train
 
@@ -85,7 +86,7 @@ def export(source: Path | str, folder: Path | str) -> Job:
         for package in (memory, trainers):
             place = Path(str(package.__file__)).parent
             shutil.copytree(place, beside / CODE / place.name, ignore=shutil.ignore_patterns("__pycache__"))
-        (beside / "README.md").write_text(_readme(job, folder.name), encoding="utf-8")
+        (beside / "README.md").write_text(_readme(job), encoding="utf-8")
         os.replace(beside, folder)
     return jobs.load(folder)
 
@@ -99,13 +100,12 @@ def _exported(folder: Path, job: Job) -> bool:
     return (there.id, there.lineage) == (job.id, job.lineage) and (folder / CODE).is_dir()
 
 
-def _readme(job: Job, name: str) -> str:
+def _readme(job: Job) -> str:
     return README.format(
-        name=name,
+        name=job.lineage.round or job.id,
         config=job.config,
         job=job,
         examples=len(job.examples),
-        round=job.lineage.round or "no round",
         needs=" ".join(f'"{need}"' for need in NEEDS),
         code=CODE,
     )

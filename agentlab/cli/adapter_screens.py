@@ -67,7 +67,7 @@ def _facts(found: Provenance, canary: Canary | None) -> list[tuple[str, object]]
         ("made", f"{output.ago(record.created_at)}, in {record.lineage.round or 'no round'}"),
         ("parent", record.parent or "none; the base served"),
         ("replaced", _replaced(found.changes, record)),
-        ("forced", record.forced and "let serve without a passed gate"),
+        ("forced", "let serve without a passed gate" if record.forced else None),
         ("episodes", _episodes(found)),
         ("reflections", _reflections(found.reflections)),
         ("code", ", ".join(part for part in code if part)),

@@ -138,6 +138,7 @@ def test_one_adapter_is_shown_on_a_screen(lab: Path) -> None:
         "… and 2 more",
     ):
         assert " ".join(part.split()) in " ".join(shown.split()), part
+    assert "forced" not in shown
     lines = shown.splitlines()
     assert max(map(len, lines)) <= 80 and len(lines) <= 45
 

@@ -122,10 +122,14 @@ def test_killed_at_any_moment_the_same_call_goes_on(place: Path, monkeypatch: py
         patch.setattr(graph, "save", save)
         with pytest.raises(KeyboardInterrupt):
             import_round(lab, place / "away")
+    shutil.copytree(place / "lab", place / "ended")
     with Lab.open(place / "lab") as lab:
         report = import_round(lab, place / "away")
         assert report.promoted and lab.serving() == report.adapter
         assert len(lab.adapters.history()) == 1 and list(lab.checkpointer.list(None)) == []
+    with Lab.open(place / "ended") as lab:
+        following = export_round(lab, QUICK.model_copy(update={"collect": "none"}), place / "next")
+        assert (following.id, following.phase, following.incumbent) == ("round-2", "train", report.adapter)
 
 
 def test_a_round_that_waits_can_be_trained_here_after_all(lab: Lab, place: Path, told: Any) -> None:
