@@ -116,10 +116,12 @@ def _head(record: AdapterRecord) -> str:
 
 def _summary(record: AdapterRecord) -> str:
     forced = " It was let serve without having passed its gate, by a person's decision." if record.forced else ""
+    merged = record.lineage.merge
+    made = f"merged it ({merged.method}) from adapters trained" if merged else "trained it"
     return (
         f"# {record.id}\n\nA LoRA adapter for {_linked(record.base)} with which an agent plays text games: the model "
-        "ranks the commands that a game admits, and the best is taken. AgentLab trained it on what the agent itself "
-        f"had played. Status: **{record.status}**. {forced.strip() or STATUS[record.status]}"
+        f"ranks the commands that a game admits, and the best is taken. AgentLab {made} on what the agent itself had "
+        f"played. Status: **{record.status}**. {forced.strip() or STATUS[record.status]}"
     )
 
 
@@ -204,7 +206,8 @@ def _lineage(record: AdapterRecord) -> str:
     rows: list[tuple[str, str | None]] = [
         ("made", record.created_at[:10]),
         ("round", lineage.round),
-        ("after", record.parent or "the base model"),
+        ("merged from", str(lineage.merge) if lineage.merge else None),
+        ("after", record.parent or (None if lineage.merge else "the base model")),
         ("job", record.job),
         ("AgentLab", lineage.code_version),
         ("weights (SHA-256)", record.weights and f"`{record.weights}`"),

@@ -86,6 +86,9 @@ class Merge(BaseModel):
     error: float
     truncation: float
 
+    def __str__(self) -> str:
+        return f"{' + '.join(f'{weight:g} × {id}' for id, weight in self.weights.items())} ({self.method})"
+
 
 def _listed(weights: Sequence[float]) -> str:
     return ", ".join(f"{weight:g}" for weight in weights)

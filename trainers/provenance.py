@@ -145,7 +145,13 @@ def difference(registry: AdapterRegistry, a: str, b: str) -> Difference:
 
 def _settings(record: AdapterRecord) -> dict[str, object]:
     """What decides how an adapter comes out of its episodes."""
-    around = {"base": record.base, "fingerprint": record.fingerprint, "code": record.lineage.code_version}
+    lineage = record.lineage
+    around = {
+        "base": record.base,
+        "fingerprint": record.fingerprint,
+        "code": lineage.code_version,
+        "merge": lineage.merge and lineage.merge.model_dump(mode="json", exclude_none=True),
+    }
     ran = {name: record.training.get(name) for name in ("device", "dtype", "attention", "versions")}
     # What was asked for (dtype "auto") and what it came to are two things.
     return around | record.settings | {f"ran with {name}": value for name, value in ran.items()}

@@ -65,7 +65,8 @@ def _facts(found: Provenance, canary: Canary | None) -> list[tuple[str, object]]
     return [
         ("base", f"{Path(record.base).name}, weights {record.fingerprint[:12]}"),
         ("made", f"{output.ago(record.created_at)}, in {record.lineage.round or 'no round'}"),
-        ("parent", record.parent or "none; the base served"),
+        ("merged from", str(record.lineage.merge) if record.lineage.merge else None),
+        ("parent", record.parent or (None if record.lineage.merge else "none; the base served")),
         ("replaced", _replaced(found.changes, record)),
         ("forced", "let serve without a passed gate" if record.forced else None),
         ("episodes", _episodes(found)),

@@ -13,6 +13,7 @@ from memory.records import Episode
 from trainers import cards, job
 from trainers.adapters import AdapterRecord, AdapterRegistry
 from trainers.gate import decide
+from trainers.merging import Merge
 
 TASKS = [f"x/{env}:dev:{n}" for env in ("one", "two") for n in range(15)]
 PASSED = decide(dict.fromkeys(TASKS, True), dict.fromkeys(TASKS, False))
@@ -127,6 +128,14 @@ def test_the_base_is_named_as_a_hub_knows_it_and_never_by_a_path(
     assert (card.data.base_model, card.data.license) == (id, license)
     assert (f"base_model:adapter:{id}" in (card.data.tags or [])) == (id is not None)
     assert "/home" not in card.content and str(registry.folder) not in card.content
+
+
+def test_a_merged_adapter_says_what_it_was_merged_from(registry: AdapterRegistry, record: AdapterRecord) -> None:
+    merge = Merge(method="cat", weights={"adapter-a": 1.0, "adapter-b": 0.5}, rank=32, error=0.0, truncation=0.0)
+    merged = record.model_copy(update={"lineage": record.lineage.model_copy(update={"merge": merge})})
+    text = cards.card(registry.database, merged, registry.folder / record.path)
+    assert "AgentLab merged it (cat) from adapters trained on" in text
+    assert "| merged from | 1 × adapter-a + 0.5 × adapter-b (cat) |" in text and "| after |" not in text
 
 
 def test_a_card_without_a_known_job_or_canary_says_less(registry: AdapterRegistry, tmp_path: Path) -> None:
