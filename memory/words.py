@@ -50,6 +50,7 @@ class Words:
     def __init__(self, database: Database, kept: Kept | None = None):
         self.database = database
         self._kept = kept or Kept(database)
+        self._viewed = False
         self._occurring: dict[tuple[str, int], list[int]] = {}
         # Of a word that goes beyond a level: that level, and the text in which it does. Texts are added at the end, so
         # this stays true, and what is left out depends on the texts alone and not on what was asked before.
@@ -78,11 +79,13 @@ class Words:
         if not stems or not newest or count < 1:
             return []
         self._occurring = self._kept.shelf("places", 4000)
-        # A view of FTS5's places, which holds nothing. It is this connection's own, so that readers have it as well.
-        self.database.execute(
-            "CREATE VIRTUAL TABLE IF NOT EXISTS temp.reflection_places "
-            "USING fts5vocab(main, reflection_words, instance)"
-        )
+        if not self._viewed:
+            # A view of FTS5's places, which holds nothing. It is this connection's own: readers can have it as well.
+            self.database.execute(
+                "CREATE VIRTUAL TABLE IF NOT EXISTS temp.reflection_places "
+                "USING fts5vocab(main, reflection_words, instance)"
+            )
+            self._viewed = not self.database.in_transaction
         return self._ranked(self._places(stems, newest, count), newest)
 
     def _places(self, stems: list[str], newest: int, count: int) -> list[Places]:
