@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     from agentlab.rollout import EnvironmentPool, TaskResult
 
 
-def explorer(adapter: str | None, temperature: float) -> Arm:
+OWN_TRIALS = RecallConfig(transfer=0.0)
+"""An explorer's usual memory: its earlier trials of the task, and nothing of other tasks."""
+
+
+def explorer(adapter: str | None, temperature: float, recall: RecallConfig = OWN_TRIALS) -> Arm:
     """The model exploring with memory: sampled from the first trial on."""
     policy = Policy(temperature=temperature, retry_temperature=temperature)
-    return Arm("explorer", adapter=adapter, recall=RecallConfig(transfer=0.0), policy=policy)
+    return Arm("explorer", adapter=adapter, recall=recall, policy=policy)
 
 
 def collect_random(lab: Lab, run: str, tasks: Sequence[Task], *, trials: int, seed: int) -> int:
@@ -99,10 +103,18 @@ def lasting(book: AdviceBook) -> list[Advice]:
 
 
 def collect_model(
-    lab: Lab, run: str, tasks: Sequence[Task], *, adapter: str | None, trials: int, temperature: float, seed: int
+    lab: Lab,
+    run: str,
+    tasks: Sequence[Task],
+    *,
+    adapter: str | None,
+    trials: int,
+    temperature: float,
+    seed: int,
+    recall: RecallConfig = OWN_TRIALS,
 ) -> list[TaskResult]:
     """The model plays each task with memory until it wins, at most `trials` times; successes are refined by replay."""
-    arm = explorer(adapter, temperature)
+    arm = explorer(adapter, temperature, recall)
     rollout = lab.rollout(run, arm, seed=seed, reflectors=(GroundedReflector(),))
     stage, won = "exploring with the model", 0
     lab.progress.start(stage, len(tasks))

@@ -96,7 +96,7 @@ def run_(
     config: ConfigFile = None,
     count: Annotated[int, typer.Option("--count", min=1, help="How many rounds, one after the other.")] = 1,
     collect: Annotated[
-        Literal["auto", "random", "model", "both", "none"] | None,
+        Literal["auto", "random", "model", "both", "none", "mcts", "best_of_n", "deepening", "self_explore"] | None,
         typer.Option("--collect", help="Who explores; auto is random while the base serves, both after that."),
     ] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="New games of each environment.")] = None,
@@ -124,15 +124,38 @@ def run_(
     changes = {"collect": collect, "seeds": seeds, "gate_seeds": gate_seeds}
     checked(envs)
     reports = []
+    stop: str | None = None
     with progress() as bars, workplace(lab, model, bars) as here:
         if export is not None:
             sent = distill.send(here, settings(here, envs, config, changes), export)
         for _ in range(0 if export else count):
-            reports.append(here.round(settings(here, envs, config, changes)))
+            asked = settings(here, envs, config, changes)
+            reports.append(here.round(asked))
+            stop = _stopped(here, asked) if count > 1 else None
+            if stop is not None:
+                break
     if export is not None:
         distill.tell_sent(sent, json)
     else:
         tell(reports, json)
+    if stop is not None:
+        output.note(stop)
+
+
+def _stopped(lab: Lab, config: RoundConfig) -> str | None:
+    """Why no further round is run; None if one is."""
+    from agentlab.rounds.stopping import course
+
+    if config.early_stop is None:
+        return None
+    known = course((report for report in lab.rounds() if report.config.envs == config.envs), config.early_stop)
+    if not known.stop or known.best is None:
+        return None
+    best = find(lab, str(known.best))
+    return (
+        f"Stopped early: no gain on held-out games in {config.early_stop.patience} rounds. The best is {best.id} "
+        f"({known.scores[known.best]:.2f}, {best.adapter}); {lab.serving() or 'the base'} serves."
+    )
 
 
 @app.command()
@@ -254,9 +277,14 @@ def told(report: RoundReport) -> None:
             ("phase", report.phase),
             ("started", output.ago(report.started_at)),
             ("incumbent", report.incumbent or "the base model"),
+            ("balance", _counts(report.balance)),
             ("collected", "; ".join(collected)),
+            ("search cost", _costs(report.collected)),
+            ("revised", _counts(report.revised)),
             ("selected", _counts(report.selected)),
             ("left out", _counts(report.left_out)),
+            ("short of", _counts(report.short_of)),
+            ("objective", report.config.training.objective if report.training else None),
             ("training", _counts(report.training)),
             ("adapter", report.adapter),
             ("gate", report.gate.get("reason")),
@@ -264,6 +292,9 @@ def told(report: RoundReport) -> None:
             ("note", report.note),
         ]
     )
+    if report.monitors:
+        output.say(_sampled(report), "dim")
+        output.facts(monitored(report.monitors))
     if report.retired:
         dry = report.config.retire == "dry-run"
         output.say("Would be retired:" if dry else "Retired (`agentlab memory restore ID` brings one back):")
@@ -271,6 +302,49 @@ def told(report: RoundReport) -> None:
     if report.promoted is not None:
         verdict = "Promoted: it serves now." if report.promoted else "Rejected: the incumbent goes on serving."
         output.say(verdict, "green" if report.promoted else "red")
+
+
+def _costs(collected: dict[str, dict[str, int]]) -> str:
+    """What the searches of a round cost, all together."""
+    names = ("steps", "replayed", "calls", "tokens")
+    parts = [part for part in collected.values() if "steps" in part]
+    return ", ".join(f"{name} {sum(part[name] for part in parts)}" for name in names) if parts else ""
+
+
+def _sampled(report: RoundReport) -> str:
+    """What the monitors rest on."""
+    monitor = report.config.monitor
+    return (
+        f"The new adapter on {monitor.tasks} dev games of each environment, {monitor.k} trials each, no memory, "
+        f"temperature {monitor.temperature:g}; 95 % intervals:"
+    )
+
+
+def monitored(monitors: dict[str, Any]) -> list[tuple[str, str]]:
+    """The monitors of a round, by name; what was not measured is left out."""
+    from trainers.monitors import Estimate, Monitors
+
+    found = Monitors.model_validate(monitors)
+
+    def rate(estimate: Estimate | None) -> str:
+        if estimate is None:
+            return ""
+        return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}] of {estimate.n} games"
+
+    entropy = drift = ""
+    if found.entropy is not None and found.evenness is not None:
+        entropy = f"{found.entropy.value:.2f} nats, {found.evenness.value:.0%} of the highest, {found.entropy.n} steps"
+    if found.drift is not None:
+        spread = f" [{found.drift.low:+.3f}, {found.drift.high:+.3f}]" if found.drift.low is not None else ""
+        drift = f"{found.drift.value:+.3f}{spread} nats a token, {found.drift.n} examples"
+    return [
+        ("Pass@1", rate(found.pass_at_1)),
+        (f"Pass@{found.k}", rate(found.pass_at_k)),
+        (f"Pass@{found.k}-{found.s}", rate(found.pass_at_k_s)),
+        ("successes", f"{found.successes}, {found.distinct} of them distinct"),
+        ("action entropy", entropy),
+        ("drift", drift),
+    ]
 
 
 def _looks(gate: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Distillation rounds: collect → select → train → gate → promote or reject → retire.
+"""Distillation rounds: balance → collect → revise → select → train → monitor → gate → promote or reject → retire.
 
 A round is a transaction. Every node can be done twice without harm: finished work is found in the lab's journal, a
 training job goes on from its checkpoint, ids follow from content. A kill at any node, and the same command again, gives
@@ -10,9 +10,10 @@ out it writes into the report, which is stored when it returns.
 
 from __future__ import annotations
 
-from agentlab.rounds.config import RoundConfig, TrainingConfig
+from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.elsewhere import export_round, import_round
 from agentlab.rounds.graph import abandon, run_round
+from agentlab.rounds.parts import TrainingConfig
 from agentlab.rounds.report import RoundReport, reports
 
 __all__ = [

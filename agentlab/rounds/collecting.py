@@ -1,14 +1,19 @@
-"""The first node: explore train games, cheaply at random, with the model, or both."""
+"""Collecting: explore train games at random, with the model, or by search."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from agentlab.collect import collect_model, collect_random
+from agentlab.arms import RecallConfig
+from agentlab.collect import OWN_TRIALS, collect_model, collect_random
 from agentlab.rounds.report import RoundReport
+from agentlab.search.budget import Cost
+from agentlab.search.config import METHODS, Method
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
+    from environments import Task
 
 
 def collect(lab: Lab, report: RoundReport) -> str:
@@ -16,23 +21,55 @@ def collect(lab: Lab, report: RoundReport) -> str:
     from agentlab.tasks import make_tasks
 
     config = report.config
+    ways = config.ways(report.incumbent)
     tasks = make_tasks(config.envs, "train", config.train_seeds(report.number))
-    ways = config.collect
-    if ways == "auto":
-        ways = "random" if report.incumbent is None else "both"
-    if ways in ("random", "both"):
+    if "random" in ways:
         won = collect_random(lab, report.id, tasks, trials=config.random_trials, seed=config.seed)
         report.collected["random"] = {"tasks": len(tasks), "won": won}
-    if ways in ("model", "both"):
+    for method in METHODS:
+        if method in ways:
+            report.collected[method] = _search(lab, report, tasks, method)
+    if "model" in ways:
         results = collect_model(
             lab,
             report.id,
             tasks,
             adapter=report.incumbent,
             trials=config.model_trials,
-            temperature=config.temperature,
+            temperature=report.temperature,
             seed=config.seed,
+            recall=_recall(lab) if config.memory == "all" else OWN_TRIALS,
         )
         won = sum(bool(result.won_within(config.model_trials)) for result in results)
         report.collected["model"] = {"tasks": len(tasks), "won": won}
-    return "select"
+    return "revise" if config.revise else "select"
+
+
+def _search(lab: Lab, report: RoundReport, tasks: Sequence[Task], method: Method) -> dict[str, int]:
+    """Search every task; how many were won, and what it cost."""
+    from agentlab.search.tasks import search_tasks
+
+    search, guided = report.config.search, report.config.search.guide == "model"
+    settings = search.settings
+    if guided and report.balance:
+        settings = settings.model_copy(update={"temperature": report.temperature})
+    results = search_tasks(
+        lab,
+        report.id,
+        tasks,
+        method=method,
+        engine=search.guide,
+        adapter=report.incumbent if guided else None,
+        budget=search.budget,
+        seed=report.config.seed,
+        config=settings,
+    )
+    cost = sum((result.cost for result in results), Cost())
+    won = sum(result.won is not None for result in results)
+    played = sum(result.episodes for result in results)
+    return {"tasks": len(tasks), "won": won, "episodes": played, **cost.model_dump()}
+
+
+def _recall(lab: Lab) -> RecallConfig:
+    """What the base recalls with memory, whoever plays."""
+    return RecallConfig(text=lab.config.recall_text, exemplars=lab.config.recall_exemplars)

@@ -6,6 +6,17 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agentlab.rounds.parts import (
+    BalanceConfig,
+    MonitoringConfig,
+    PreferenceConfig,
+    RevisionConfig,
+    SearchingConfig,
+    StopConfig,
+    TeacherConfig,
+    TrainingConfig,
+    Way,
+)
 from memory.retirement import RetirementConfig
 from trainers.gate import GateConfig
 from trainers.selection import SelectionConfig
@@ -13,19 +24,7 @@ from trainers.selection import SelectionConfig
 if TYPE_CHECKING:
     from environments import Task
 
-
-class TrainingConfig(BaseModel):
-    """How an adapter is trained; the names and defaults are those of `trainers.job.JobConfig`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rank: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    learning_rate: float = Field(1e-3, gt=0.0)
-    batch_size: int = Field(4, ge=1)
-    epochs: int = Field(2, ge=1)
-    max_tokens: int = Field(1024, ge=64)
+Collect = Way | Literal["auto", "both", "none"]
 
 
 class RoundConfig(BaseModel):
@@ -33,18 +32,35 @@ class RoundConfig(BaseModel):
 
     Attributes:
         envs: the environments to learn.
-        collect: who explores; `auto` is a random policy with memory while no adapter serves, and both after that.
+        collect: who explores: one way or a list of them. `random` and `model` play on, `mcts`, `best_of_n`, `deepening`
+            and `self_explore` search (see `search`); `both` is the first two; `auto` is a random policy with memory
+            while no adapter serves, and both after that.
         seeds: train seeds of each environment in this round.
         first_seed: the first of them; None takes the n-th block in the n-th round.
         random_trials: trials of the random policy at one task.
         model_trials: trials of the model at one task.
         temperature: at which the model explores.
+        memory: what the model recalls while it explores: `trials` its earlier trials of the task, `all` whatever the
+            base with memory recalls; its prompt is trained on without that (context distillation).
+        search: how the ways that search do it.
+        balance: picks temperature and threshold anew in every round; None takes those that are set.
+        revise: make revisions of failures that a success shares its beginning with, and train on them too.
+        revision: how.
         selection: which successes are trained on, out of all that the lab has.
-        training: how.
+        learn_from: `all` episodes, or only those in which something was `recalled`.
+        anchors: ids of fixed episodes, which a rehearsal draws its share from.
+        validation: ids of trusted episodes, whose loss is the scale of the others' (`importance`); without any, the
+            anchors.
+        general: a JSON Lines file of general texts to rehearse.
+        preferences: which pairs the objectives `dpo` and `step_dpo` learn from.
+        teacher: what the objective `soft_distill` takes for the policy that played with memory.
+        training: how, and for which objective.
+        monitor: what is sampled from the new adapter to watch success, variety and drift; by default nothing.
         gate: when an adapter is promoted.
         gate_seeds: dev seeds of each environment on which candidate and incumbent are compared.
         held_out_seeds: that many dev and test games of each environment are compared with the training data, and what
             begins alike is not trained on.
+        early_stop: ends a series of rounds whose held-out score no longer rises; None goes on.
         retire: what is done at the end with reflections whose measured uplift has gone under the adapter that serves:
             `on` retires them, `dry-run` only names them in the report, `off` does not look.
         retire_games: train games of each environment that a promoted adapter plays with memory, so that there is
@@ -56,21 +72,49 @@ class RoundConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     envs: list[str] = Field(min_length=1)
-    collect: Literal["auto", "random", "model", "both", "none"] = "auto"
+    collect: Collect | list[Way] = "auto"
     seeds: int = Field(40, ge=1)
     first_seed: int | None = Field(None, ge=0)
     random_trials: int = Field(30, ge=1)
     model_trials: int = Field(4, ge=1)
     temperature: float = Field(1.0, gt=0)
+    memory: Literal["trials", "all"] = "trials"
+    search: SearchingConfig = SearchingConfig()
+    balance: BalanceConfig | None = None
+    revise: bool = False
+    revision: RevisionConfig = RevisionConfig()
     selection: SelectionConfig = SelectionConfig()
+    learn_from: Literal["all", "recalled"] = "all"
+    anchors: list[str] = []
+    validation: list[str] = []
+    general: str = ""
+    preferences: PreferenceConfig = PreferenceConfig()
+    teacher: TeacherConfig = TeacherConfig()
     training: TrainingConfig = TrainingConfig()
+    monitor: MonitoringConfig = MonitoringConfig()
     gate: GateConfig = GateConfig()
     gate_seeds: int = Field(20, ge=1)
     held_out_seeds: int = Field(100, ge=0)
+    early_stop: StopConfig | None = None
     retire: Literal["on", "dry-run", "off"] = "on"
     retire_games: int = Field(0, ge=0)
     retirement: RetirementConfig = RetirementConfig()
     seed: int = 0
+
+    def ways(self, incumbent: str | None) -> list[Way]:
+        """Who explores while `incumbent` serves, each once."""
+        if isinstance(self.collect, list):
+            return list(dict.fromkeys(self.collect))
+        if self.collect == "none":
+            return []
+        if self.collect == "both" or (self.collect == "auto" and incumbent is not None):
+            return ["random", "model"]
+        return ["random" if self.collect == "auto" else self.collect]
+
+    @property
+    def dev_seeds(self) -> int:
+        """How many dev games of each environment this round looks at."""
+        return max(self.gate_seeds, self.monitor.tasks)
 
     def train_seeds(self, number: int) -> range:
         """The train seeds of each environment that round `number` (1-based) explores."""
@@ -86,8 +130,8 @@ class RoundConfig(BaseModel):
         """Everything that round `number` will play."""
         from agentlab.tasks import make_tasks
 
-        train = [] if self.collect == "none" else [*self.train_seeds(number)]
+        train = [*self.train_seeds(number)] if self.ways(None) or self.balance else []
         if self.retire != "off":
             train += self.retire_seeds(number)
         explored = make_tasks(self.envs, "train", train) if train else []
-        return [*explored, *make_tasks(self.envs, "dev", range(self.gate_seeds))]
+        return [*explored, *make_tasks(self.envs, "dev", range(self.dev_seeds))]

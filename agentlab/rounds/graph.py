@@ -7,11 +7,15 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from agentlab.errors import AgentLabError
+from agentlab.rounds.balancing import balance
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.gating import gate, promote, reject
+from agentlab.rounds.monitoring import monitor
+from agentlab.rounds.pool import check_sources
 from agentlab.rounds.report import RoundReport, load, reports, save
 from agentlab.rounds.retiring import retire
+from agentlab.rounds.revising import revise
 from agentlab.rounds.selecting import select
 from agentlab.rounds.training import train
 
@@ -21,10 +25,14 @@ if TYPE_CHECKING:
 Node = Callable[["Lab", RoundReport], str]
 """Does its part of a round, notes it in the report, and names the next node, or `done`."""
 
+# In the order in which a round comes to them.
 NODES: dict[str, Node] = {
+    "balance": balance,
     "collect": collect,
+    "revise": revise,
     "select": select,
     "train": train,
+    "monitor": monitor,
     "gate": gate,
     "promote": promote,
     "reject": reject,
@@ -44,7 +52,8 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
 
     With `until` it stops before that node, and the next call goes on there; one that has come so far is left alone.
 
-    Raises BadConfig if a fold has fewer games than the settings ask for, AgentLabError if there is nothing to train on;
+    Raises BadConfig if a fold has fewer games than the settings ask for or a selector can never have what it needs,
+    BadTexts or UnknownEpisode if what the settings name is not there, AgentLabError if there is nothing to train on;
     the collected episodes stay.
     """
     from agentlab.tasks import check_tasks
@@ -63,7 +72,9 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
         number = len(reports(lab)) + 1
         # A round that could never end is refused before it has begun.
         check_tasks(config.tasks(number))
-        report = RoundReport(id=f"round-{number}", number=number, config=config, incumbent=lab.serving())
+        check_sources(lab, config)
+        first = "balance" if config.balance else "collect"
+        report = RoundReport(id=f"round-{number}", number=number, config=config, phase=first, incumbent=lab.serving())
         save(lab, report)
     nodes = list(NODES)
     if until is not None and nodes.index(report.phase) >= nodes.index(until):
@@ -110,7 +121,7 @@ def _builder() -> Any:
     for name, node in NODES.items():
         graph.add_node(name, partial(_run, node))
         graph.add_conditional_edges(name, lambda state: state["phase"], ways)
-    graph.add_edge(START, "collect")
+    graph.add_conditional_edges(START, lambda state: state["phase"], ways)
     return graph
 
 

@@ -18,7 +18,18 @@ ENDED = ("done", "failed", "abandoned")
 
 class RoundReport(BaseModel):
     """What a round did. `phase` is `done` when it has ended, `failed` when it could not, `abandoned` when somebody gave
-    it up, else where it stands. `retired` gives the reason for each reflection that was, or would be, retired."""
+    it up, else where it stands.
+
+    Attributes:
+        balance: the temperature and threshold that were picked for this round, if that was asked for.
+        collected: what each way to collect won, and what a search cost.
+        revised: how many tasks had failures to revise, and how many revisions ran and won.
+        selected: records to train on, by environment.
+        left_out: how many were left out for which reason.
+        short_of: how many were missing of a share of a rehearsal.
+        monitors: see `trainers.monitors.Monitors`.
+        retired: the reason for each reflection that was, or would be, retired.
+    """
 
     id: str
     number: int
@@ -27,11 +38,15 @@ class RoundReport(BaseModel):
     started_at: str = Field(default_factory=now)
     ended_at: str | None = None
     incumbent: str | None = None
+    balance: dict[str, float] = {}
     collected: dict[str, dict[str, int]] = {}
+    revised: dict[str, float] = {}
     selected: dict[str, int] = {}
     left_out: dict[str, int] = {}
+    short_of: dict[str, int] = {}
     adapter: str | None = None
     training: dict[str, Any] = {}
+    monitors: dict[str, Any] = {}
     gate: dict[str, Any] = {}
     promoted: bool | None = None
     retired: dict[str, str] = {}
@@ -40,6 +55,11 @@ class RoundReport(BaseModel):
     @property
     def ended(self) -> bool:
         return self.phase in ENDED
+
+    @property
+    def temperature(self) -> float:
+        """At which the model explores: as picked for this round, else as set."""
+        return self.balance.get("temperature", self.config.temperature)
 
 
 def reports(lab: Lab) -> list[RoundReport]:

@@ -1,4 +1,4 @@
-"""The third node: run the job, and register the adapter that comes out."""
+"""Training: run the job, and register the adapter that comes out."""
 
 from __future__ import annotations
 
@@ -46,5 +46,7 @@ def train(lab: Lab, report: RoundReport) -> str:
         "seconds": round(outcome.report.seconds, 1),
         "tokens_per_second": round(outcome.report.tokens_per_second, 1),
     }
+    for name, values in outcome.report.measures.items():
+        report.training[name] = round(sum(values[-10:]) / len(values[-10:]), 4)
     report.adapter = lab.adapters.register(folder).id
-    return "gate"
+    return "monitor" if report.config.monitor.tasks else "gate"

@@ -116,8 +116,9 @@ def _keep(lab: Lab, scope: str, env: TextEnv, found: Found) -> Searched:
     return result
 
 
-def tree_of(lab: Lab, run: str, task: Task) -> Tree:
-    """The tree of what the episodes of a run tried at a task, whoever played them: `pairs` and `values` read it.
+def tree_of(lab: Lab, run: str | None, task: Task) -> Tree:
+    """The tree of what the episodes of a run (None: of all) tried at a task, whoever played them: `pairs` and `values`
+    read it.
 
     Refined episodes are in it too: they were played, by replay. Raises ReplayMismatch if two of them contradict each
     other.
@@ -129,7 +130,7 @@ def tree_of(lab: Lab, run: str, task: Task) -> Tree:
 
 def revise_tasks(
     lab: Lab,
-    run: str,
+    run: str | None,
     tasks: Sequence[Task],
     *,
     judge: Judge = "tree",
@@ -138,17 +139,17 @@ def revise_tasks(
     beta: float = BETA,
     budget: Budget | None = None,
 ) -> list[Revision]:
-    """The revisions that the episodes of a run give (Agent-R), each executed again; the budget is that of each task.
+    """The revisions that the episodes of a run (None: of all) give (Agent-R), each executed again.
 
-    With the judge `actor` the lab's model, with `adapter` on if one is named, finds the first bad steps. Nothing is
-    stored, and the same call gives the same. Raises BadConfig for tasks outside the train fold.
+    With the judge `actor` the lab's model, with `adapter` on if one is named, finds the first bad steps. The budget is
+    that of each task. Nothing is stored, and the same call gives the same. Raises BadConfig for tasks outside the train fold.
     """
     _only_train(tasks)
     engine: Engine | None = lab.engine(adapter) if judge == "actor" else None
     found: list[Revision] = []
     with _environments() as made:
         for task in tasks:
-            player = Player(made(task.env), task, engine, budget=budget or Budget(), run=run, arm="revision")
+            player = Player(made(task.env), task, engine, budget=budget or Budget(), run=run or "", arm="revision")
             try:
                 player.tree = tree_of(lab, run, task)
                 for revision in revisions(player, judge=judge, alpha=alpha, beta=beta):

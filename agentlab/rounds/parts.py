@@ -1,0 +1,148 @@
+"""The settings of the parts of a round, each a table of its own in a TOML file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agentlab.search.budget import Budget
+from agentlab.search.config import SearchConfig
+from trainers.controller import AlphaSchedule, Balancer
+from trainers.records import ObjectiveName
+
+Way = Literal["random", "model", "mcts", "best_of_n", "deepening", "self_explore"]
+"""A way to collect."""
+
+PairSource = Literal["reward", "votes", "tree", "step", "first_pit"]
+
+
+class Part(BaseModel):
+    """Base of the parts: a misspelt setting is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SearchingConfig(Part):
+    """How a round searches.
+
+    guide: who proposes: chance, which costs no scorings, or the `model` with the adapter that serves.
+    budget: the bounds of the search of one task.
+    settings: of the methods.
+    """
+
+    guide: Literal["random", "model"] = "random"
+    budget: Budget = Budget()
+    settings: SearchConfig = SearchConfig()
+
+
+class BalanceConfig(Part):
+    """B-STaR's choice of temperature and threshold (Zeng et al. 2025), made on a subset of the round's tasks.
+
+    Every task of the subset is played `trials` times at each temperature, without memory. What is trained on then has
+    at least the score of the threshold, won or not.
+
+    temperatures, thresholds: the grid. tasks: how many tasks the subset has. target: n* of the balance score.
+    """
+
+    temperatures: list[float] = Field([0.5, 0.7, 0.9, 1.1], min_length=1)
+    thresholds: list[float] = Field([0.0, 0.25, 0.5, 0.75, 1.0], min_length=1)
+    tasks: int = Field(10, ge=1)
+    trials: int = Field(4, ge=1)
+    target: int = Field(8, ge=1)
+
+    @property
+    def balancer(self) -> Balancer:
+        """The controller with this grid."""
+        return Balancer.model_validate(self.model_dump(exclude={"trials"}))
+
+
+class RevisionConfig(Part):
+    """How failures are revised (Yuan et al. 2025, Agent-R).
+
+    judge: who finds the first bad step: the `tree` of what was tried, or the `actor` by its own log-probabilities.
+    alphas: what a trajectory must be worth to be spliced in, by round; it rises.
+    beta: by how much it must be worth more than the failure.
+    budget: the bounds of executing the revisions of one task again.
+    """
+
+    judge: Literal["tree", "actor"] = "tree"
+    alphas: AlphaSchedule = AlphaSchedule()
+    beta: float = Field(0.2, ge=0.0, lt=1.0)
+    budget: Budget = Budget()
+
+
+class PreferenceConfig(Part):
+    """Which pairs are made of the episodes that the lab has.
+
+    sources: `reward` won against lost episodes, `votes` what attempts agree on, `tree` ends of a tree where they
+        parted, `step` single steps by what followed them, `first_pit` the first step from which nothing won any more.
+        None takes reward and tree for the objective `dpo`, step and first_pit for `step_dpo`.
+    per_task, per_env: at most so many pairs of one task and of one environment, the clearest of a task first.
+    alpha, gap: what the better side must be worth at least, and by how much it must be better, in a tree.
+    visits: episodes that must have taken a step before it is compared.
+    probes: episodes that must have failed after a first pit.
+    """
+
+    sources: list[PairSource] | None = Field(None, min_length=1)
+    per_task: int = Field(4, ge=1)
+    per_env: int | None = Field(60, ge=1)
+    alpha: float = Field(0.5, ge=0.0, le=1.0)
+    gap: float = Field(0.2, ge=0.0, lt=1.0)
+    visits: int = Field(1, ge=1)
+    probes: int = Field(4, ge=1)
+
+
+class TeacherConfig(Part):
+    """What the policy that played with memory counts for: see `trainers.distillation.from_teacher`."""
+
+    temperature: float = Field(1.0, gt=0.0)
+    advice: float = Field(1.0, ge=0.0)
+
+
+class TrainingConfig(Part):
+    """How an adapter is trained; the names and defaults are those of `trainers.job.JobConfig`.
+
+    `objective` also decides what is made of the selected episodes. Those that compare with the base (all but `sft` and
+    `soft_distill`) want a tenth of this learning rate, or less.
+    """
+
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    learning_rate: float = Field(1e-3, gt=0.0)
+    batch_size: int = Field(4, ge=1)
+    epochs: int = Field(2, ge=1)
+    max_tokens: int = Field(1024, ge=64)
+    objective: ObjectiveName = "sft"
+    beta: float = Field(0.1, gt=0.0, allow_inf_nan=False)
+    nll_weight: float = Field(1.0, ge=0.0, allow_inf_nan=False)
+    desirable_weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+    undesirable_weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+
+    @property
+    def in_pairs(self) -> bool:
+        """Whether the objective compares two episodes."""
+        return self.objective in ("dpo", "step_dpo")
+
+
+class MonitoringConfig(Part):
+    """What is watched of a new adapter: see `trainers.monitors`.
+
+    tasks: dev games of each environment that it plays; 0 plays none.
+    k: independent trials of each, without memory. s: of Pass@K-S. temperature: of all trials.
+    examples: training examples on which the drift from the base is measured.
+    """
+
+    tasks: int = Field(0, ge=0)
+    k: int = Field(4, ge=1)
+    s: int = Field(2, ge=1)
+    temperature: float = Field(1.0, gt=0.0)
+    examples: int = Field(20, ge=0)
+
+
+class StopConfig(Part):
+    """patience: rounds without a gain after which a series ends; min_gain: what counts as a gain."""
+
+    patience: int = Field(2, ge=1)
+    min_gain: float = Field(0.0, ge=0.0)

@@ -1,0 +1,216 @@
+"""What a round may learn from: the episodes of the lab, what is made of them, and what selectors know about them.
+
+What is made of episodes (relabelled in hindsight, revised) is never stored, so that nothing takes it for wins; where it
+came from is kept beside it, for the lineage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentlab.errors import BadConfig, ReplayMismatch
+from agentlab.rounds.config import RoundConfig
+from agentlab.rounds.report import RoundReport, reports
+from memory.records import Episode
+from trainers.selection import SelectionConfig
+from trainers.selectors.base import Context, Selected
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+    from memory.episodes import EpisodeRow
+
+
+@dataclass
+class Pool:
+    """Episodes with their weights, and how many were left out for which reason.
+
+    `sources` gives the stored episodes that one was made of; any other was stored itself.
+    """
+
+    items: list[Selected]
+    left_out: dict[str, int] = field(default_factory=dict)
+    sources: dict[str, list[str]] = field(default_factory=dict)
+
+    def origin(self, episode: Episode) -> list[str]:
+        """The ids of the stored episodes that this one is, or was made of."""
+        return self.sources.get(episode.id) or [episode.relabelled_from or episode.id]
+
+
+def rules(report: RoundReport) -> SelectionConfig:
+    """The selection of this round: one that also lets through what was not won, where the objective or a balanced
+    threshold decides about that."""
+    selection = report.config.selection
+    mixed = report.config.training.objective == "kto" or "threshold" in report.balance
+    return selection.model_copy(update={"only_won": False}) if mixed else selection
+
+
+def pool(lab: Lab, report: RoundReport) -> Pool:
+    """The successes of the train fold that the lab has, in all runs; other episodes where the selection asks for them,
+    failures relabelled in hindsight where that does, and revisions where the round makes them."""
+    from agentlab.rounds.revising import revisions
+
+    config, selection = report.config, rules(report)
+    rows = _rows(lab, config)
+    won = _load(lab, [row for row in rows if row.status == "won"])
+    other: list[Episode] = []
+    if selection.hindsight or not selection.only_won:
+        other = _load(lab, [row for row in rows if row.status in ("lost", "truncated")])
+    found = [*won, *(other if not selection.only_won else [])]
+    if selection.hindsight:
+        from agentlab.reflectors.hindsight import HindsightReflector
+
+        relabel = HindsightReflector().relabel
+        found += [made for episode in other for made in relabel(episode)]
+    reasons = [(episode, _unfit(episode, report)) for episode in found]
+    left_out: dict[str, int] = {}
+    for _, reason in reasons:
+        if reason:
+            left_out[reason] = left_out.get(reason, 0) + 1
+    here = Pool([Selected(episode=episode) for episode, reason in reasons if not reason], left_out)
+    for revision in revisions(lab, report):
+        here.items.append(Selected(episode=revision.episode, step_weights=revision.step_weights))
+        here.sources[revision.episode.id] = [revision.bad, revision.good]
+    return here
+
+
+def attempts(lab: Lab, config: RoundConfig) -> list[Episode]:
+    """All episodes of the train fold that were played to an end, won or not, and refined ones, which were replayed."""
+    return _load(lab, [row for row in _rows(lab, config) if row.status != "errored"])
+
+
+def _rows(lab: Lab, config: RoundConfig) -> list[EpisodeRow]:
+    return [row for env in config.envs for row in lab.database.episodes(env=env, split="train")]
+
+
+def _load(lab: Lab, rows: Sequence[EpisodeRow]) -> list[Episode]:
+    return lab.database.load_episodes([row.id for row in rows])
+
+
+def _unfit(episode: Episode, report: RoundReport) -> str | None:
+    """Why this round cannot learn from an episode, however good it is."""
+    config = report.config
+    # Before the selection: a refined form must not take the place of the episode that is asked for.
+    if config.learn_from == "recalled" and not (episode.recalled or episode.hints.strip()):
+        return "nothing recalled"
+    if config.training.objective == "soft_distill" and not any(
+        step.scores and len(step.admissible) > 1 for step in episode.steps
+    ):
+        return "no teacher played"
+    if episode.score < report.balance.get("threshold", -math.inf):
+        return "score below the balanced threshold"
+    return None
+
+
+def context(lab: Lab, report: RoundReport, here: Pool) -> Context:
+    """What selectors know in this round; what is costly to know only where one of them needs it.
+
+    Raises BadTexts, UnknownEpisode (memory.errors).
+    """
+    from trainers.texts import read_texts
+
+    config = report.config
+    kinds = {selector.kind for selector in config.selection.selectors or ()}
+    anchors = lab.database.load_episodes(config.anchors)
+    return Context(
+        seed=config.seed,
+        round=report.number,
+        improve=improve(lab, report),
+        history=history(lab, report, here),
+        loss=_loss(lab, config.training.max_tokens) if "importance" in kinds else None,
+        validation=lab.database.load_episodes(config.validation) or anchors,
+        reaches=_reaches(lab) if "step_values" in kinds else None,
+        anchors=anchors,
+        general=read_texts(Path(config.general)) if config.general else (),
+    )
+
+
+def check_sources(lab: Lab, config: RoundConfig) -> None:
+    """Look whether what the settings name is there, before anything is played.
+
+    Raises BadTexts, UnknownEpisode (memory.errors), and BadConfig for a selector that a round cannot serve.
+    """
+    from trainers.texts import read_texts
+
+    lab.database.load_episodes([*config.anchors, *config.validation])
+    if config.general:
+        read_texts(Path(config.general))
+    kinds = {selector.kind for selector in config.selection.selectors or ()}
+    if "uncertainty" in kinds:
+        raise BadConfig("A round makes no passes with dropout, which the selector 'uncertainty' asks for; drop it.")
+    if "importance" in kinds and not (config.validation or config.anchors):
+        raise BadConfig(
+            "The selector 'importance' compares with trusted episodes; name some under `validation` or drop it."
+        )
+
+
+def improve(lab: Lab, report: RoundReport) -> int:
+    """Rounds that were trained on what is there since one last collected (the Improve steps of ReST), from 0."""
+    steps = 0
+    for earlier in reversed([*_before(lab, report), report]):
+        if earlier.collected:
+            return steps
+        steps += earlier is report or earlier.adapter is not None
+    return steps - 1  # what there is was played before the first round
+
+
+def history(lab: Lab, report: RoundReport, here: Pool) -> dict[str, int]:
+    """The first round whose lineage names an episode, by the id of the episode; what is made anew in every round (a
+    revision) is always new."""
+    adapters = {record.id: record for record in lab.adapters.list()}
+    first: dict[str, int] = {}
+    for earlier in _before(lab, report):
+        if earlier.adapter in adapters:
+            for id in adapters[earlier.adapter].lineage.episodes:
+                first.setdefault(id, earlier.number)
+    episodes = [item.episode for item in here.items if item.episode.id not in here.sources]
+    return {one.id: first[origin] for one in episodes for origin in here.origin(one) if origin in first}
+
+
+def _before(lab: Lab, report: RoundReport) -> list[RoundReport]:
+    return [earlier for earlier in reports(lab) if earlier.number < report.number]
+
+
+def _loss(lab: Lab, max_tokens: int) -> Callable[[Episode], float]:
+    """The mean loss of the base, from which training starts, on the actions of an episode (nats a token)."""
+    from trainers.examples import from_episode
+
+    engine: Any = lab.engine()
+
+    @cache
+    def loss(id: str, ids: tuple[int, ...], spans: tuple[tuple[int, int], ...]) -> float:
+        return -float(engine.logprob(ids, spans)) / sum(end - start for start, end in spans)
+
+    def of(episode: Episode) -> float:
+        example = from_episode(episode, engine.tokenize, max_tokens=max_tokens)
+        return loss(episode.id, tuple(example.token_ids), tuple(example.spans))
+
+    return of
+
+
+def _reaches(lab: Lab) -> Callable[[Episode], list[bool]]:
+    """Whether a win is known to follow each step of an episode, by all that was tried at its task."""
+    from agentlab.search.tasks import tree_of
+    from agentlab.search.tree import Tree
+    from environments import Task
+
+    @cache
+    def tree(env: str, seed: int) -> Tree | None:
+        try:
+            return tree_of(lab, None, Task(env=env, split="train", seed=seed))
+        except ReplayMismatch:
+            return None
+
+    def of(episode: Episode) -> list[bool]:
+        known = tree(episode.env, episode.seed)
+        try:
+            line = known.line(episode) if known is not None and known.root is not None else []
+        except KeyError:  # it was made, not played
+            line = []
+        return [node.to_win is not None for node in line[1:]] or [episode.won] * len(episode.steps)
+
+    return of

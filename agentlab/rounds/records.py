@@ -1,0 +1,202 @@
+"""What a round trains on: the selection, made into the records that its objective learns from."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from agentlab.errors import ReplayMismatch
+from agentlab.rounds.pool import attempts, context, pool, rules
+from agentlab.rounds.report import RoundReport
+from memory.records import Episode
+from trainers.errors import BadExample
+from trainers.examples import Tokenize, from_episode
+from trainers.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
+from trainers.records import Record
+from trainers.selection import survey
+from trainers.selectors.base import Selected, Start, Text, draw, start_of
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+    from agentlab.rounds.config import RoundConfig
+
+TEXTS = "general texts"
+
+
+@dataclass
+class Records:
+    """The records of a round, with what its report and its lineage say of them.
+
+    `selected` counts them by environment, `episodes` are the stored episodes that they were made of, `reflections` what
+    served those.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    selected: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    short_of: dict[str, int] = field(default_factory=dict)
+    episodes: list[str] = field(default_factory=list)
+    reflections: list[str] = field(default_factory=list)
+
+    def add(self, make: Callable[[], Record], env: str, sources: Iterable[str], served: Iterable[str] = ()) -> None:
+        """Add what `make` makes; what does not fit into an example is left out."""
+        try:
+            self.records.append(make())
+        except BadExample:  # its last turn alone is longer than what one example may be
+            self.left_out["too long"] += 1
+            return
+        self.selected[env] += 1
+        self.episodes += sources
+        self.reflections += served
+
+
+def records(lab: Lab, report: RoundReport, held_out: Sequence[Start]) -> Records:
+    """The records of this round, none of which begins like a game in `held_out`.
+
+    Raises CannotSelect, BadTexts, UnknownEpisode (memory.errors).
+    """
+    make = _pairs if report.config.training.in_pairs else _singles
+    return make(lab, report, held_out)
+
+
+def _singles(lab: Lab, report: RoundReport, held_out: Sequence[Start]) -> Records:
+    """A record of every episode that was selected."""
+    config, here = report.config, pool(lab, report)
+    chosen = survey(here.items, rules(report), config.seed, held_out=held_out, context=context(lab, report, here))
+    made = Records(left_out=Counter(here.left_out) + Counter(chosen.left_out), short_of=chosen.short_of)
+    for item in chosen.selected:
+        episode = item.episode
+        if config.training.objective == "kto" and not item.weight:
+            made.left_out["without weight"] += 1
+            continue
+        made.add(_maker(item, config, tokenizer(lab)), episode.env, here.origin(episode), episode.recalled)
+    _rehearse(made, chosen.texts, lab, config)
+    return made
+
+
+def _maker(item: Selected, config: RoundConfig, tokenize: Tokenize) -> Callable[[], Record]:
+    """Makes the record of one episode, for the prompt without what was recalled."""
+    from trainers.distillation import from_teacher
+
+    make: Callable[..., Record] = from_episode
+    if config.training.objective == "kto":
+        make = from_outcome
+    elif config.training.objective == "soft_distill":
+        make = partial(from_teacher, **config.teacher.model_dump())
+    return partial(
+        make,
+        item.episode,
+        tokenize,
+        weight=item.weight,
+        step_weights=item.step_weights,
+        max_tokens=config.training.max_tokens,
+    )
+
+
+def tokenizer(lab: Lab) -> Tokenize:
+    """How the model of the lab cuts text."""
+    engine: Any = lab.engine()
+    tokenize: Tokenize = engine.tokenize
+    return tokenize
+
+
+def _rehearse(made: Records, texts: Sequence[Text], lab: Lab, config: RoundConfig) -> None:
+    """General texts, for the objectives that learn from plain examples."""
+    from trainers.texts import from_text
+
+    if not texts:
+        return
+    if config.training.objective not in ("sft", "minor_sft"):
+        made.left_out[f"{TEXTS}, from which {config.training.objective} cannot learn"] += len(texts)
+        return
+    made.records += [from_text(text, tokenizer(lab), max_tokens=config.training.max_tokens) for text in texts]
+    made.selected[TEXTS] = len(texts)
+
+
+# -- pairs -------------------------------------------------------------------------------------------------------------
+
+
+def _pairs(lab: Lab, report: RoundReport, held_out: Sequence[Start]) -> Records:
+    """A record of every preference between episodes of the lab."""
+    config = report.config
+    made = Records()
+    forbidden = {(goal.strip(), observation.strip()) for goal, observation in held_out}
+    played = []
+    for episode in attempts(lab, config):
+        if start_of(episode) in forbidden:
+            made.left_out["begins like a held-out game"] += 1
+        elif episode.steps:
+            played.append(episode)
+    chosen = _limited(preferences(lab, config, played), config, made.left_out)
+    steps = 1 if config.training.objective == "step_dpo" else None
+    for pair in chosen:
+        make = partial(from_preference, pair, tokenizer(lab), steps=steps, max_tokens=config.training.max_tokens)
+        sides = (pair.better, pair.worse)
+        served = [id for episode in sides for id in episode.recalled]
+        made.add(make, pair.better.env, [episode.id for episode in sides], served)
+    return made
+
+
+def preferences(lab: Lab, config: RoundConfig, played: Sequence[Episode]) -> list[Preference]:
+    """Every preference between these episodes, from each source that the settings name; the same pair only once."""
+    from agentlab.search import pairs
+    from agentlab.search.tree import Tree
+
+    settings = config.preferences
+    usual = ("step", "first_pit") if config.training.objective == "step_dpo" else ("reward", "tree")
+    sources = settings.sources or usual
+    # By how they act: a refined form would be compared with the episode that it was made of.
+    attempted = [episode for episode in played if episode.minimised_from is None]
+    found: list[Preference] = []
+    if "reward" in sources:
+        found += by_reward(attempted, per_task=settings.per_task)
+    if "votes" in sources:
+        found += by_votes(attempted, per_task=settings.per_task)
+    tasks: dict[str, list[Episode]] = defaultdict(list)
+    for episode in played:
+        tasks[episode.task_id].append(episode)
+    for task, tried in sorted(tasks.items()):
+        if not {"tree", "step", "first_pit"}.intersection(sources):
+            break
+        try:
+            tree = Tree.of(tried)
+        except ReplayMismatch as error:
+            lab.progress.say(f"{task}: no pairs. {error}")
+            continue
+        if "tree" in sources:
+            found += pairs.preferences(tree, alpha=settings.alpha, beta=settings.gap)
+        if "first_pit" in sources:
+            found += pairs.first_pits(tree, probes=settings.probes)
+        if "step" in sources:
+            found += pairs.step_preferences(tree, gap=settings.gap, visits=settings.visits)
+    return list({(pair.better.id, pair.worse.id, pair.shared): pair for pair in reversed(found)}.values())[::-1]
+
+
+def _limited(found: Sequence[Preference], config: RoundConfig, left_out: Counter[str]) -> list[Preference]:
+    """The clearest pairs of each task, and of them so many of each environment, by lot."""
+    settings = config.preferences
+
+    def lot(pair: Preference) -> str:
+        return draw(config.seed, f"{pair.better.id}|{pair.worse.id}|{pair.shared}", "pair|")
+
+    tasks: Counter[str] = Counter()
+    clearest = []
+    for pair in sorted(found, key=lambda pair: (-pair.weight, -pair.shared, lot(pair))):
+        task = pair.better.task_id
+        tasks[task] += 1
+        if tasks[task] <= settings.per_task:
+            clearest.append(pair)
+        else:
+            left_out["task is full"] += 1
+    envs: Counter[str] = Counter()
+    kept = []
+    for pair in sorted(clearest, key=lot):
+        envs[pair.better.env] += 1
+        if settings.per_env is None or envs[pair.better.env] <= settings.per_env:
+            kept.append(pair)
+        else:
+            left_out["environment is full"] += 1
+    return kept

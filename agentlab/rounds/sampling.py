@@ -1,0 +1,33 @@
+"""Independent samples of a policy: every task several times at one temperature, with no memory between the trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from agentlab.arms import Arm
+from agentlab.policy import Policy
+from memory.records import Episode
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+    from environments import Task
+
+
+def sample(
+    lab: Lab, run: str, tasks: Sequence[Task], *, adapter: str | None, temperature: float, trials: int, seed: int
+) -> list[Episode]:
+    """Play every task `trials` times; none ends with the first success. The same call goes on where it stopped."""
+    policy = Policy(temperature=temperature, retry_temperature=temperature, growth=0.0, advice=False)
+    arm = Arm(f"samples at {temperature:g}", adapter=adapter, policy=policy)
+    stage = f"sampling at temperature {temperature:g}"
+    rollout = lab.rollout(run, arm, reflectors=(), seed=seed)
+    lab.progress.start(stage, len(tasks))
+    try:
+        results = rollout.play(
+            tasks, arm, trials=trials, until_won=False, progress=lambda result: lab.progress.advance(stage)
+        )
+    finally:
+        rollout.close()
+        lab.progress.finish(stage)
+    return lab.database.load_episodes([trial.episode for result in results for trial in result.trials])
