@@ -315,8 +315,8 @@ def _sampled(report: RoundReport) -> str:
     """What the monitors rest on."""
     monitor = report.config.monitor
     return (
-        f"The new adapter on {monitor.tasks} dev games of each environment, {monitor.k} trials each, no memory, "
-        f"temperature {monitor.temperature:g}; 95 % intervals:"
+        f"The new adapter, {monitor.k} trials of {monitor.tasks} dev games each, no memory, "
+        f"temperature {monitor.temperature:g}:"
     )
 
 

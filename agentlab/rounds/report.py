@@ -40,7 +40,7 @@ class RoundReport(BaseModel):
     incumbent: str | None = None
     balance: dict[str, float] = {}
     collected: dict[str, dict[str, int]] = {}
-    revised: dict[str, float] = {}
+    revised: dict[str, int | float] = {}
     selected: dict[str, int] = {}
     left_out: dict[str, int] = {}
     short_of: dict[str, int] = {}

@@ -142,7 +142,8 @@ def revise_tasks(
     """The revisions that the episodes of a run (None: of all) give (Agent-R), each executed again.
 
     With the judge `actor` the lab's model, with `adapter` on if one is named, finds the first bad steps. The budget is
-    that of each task. Nothing is stored, and the same call gives the same. Raises BadConfig for tasks outside the train fold.
+    that of each task. Nothing is stored, and the same call gives the same. Raises BadConfig for tasks outside the train
+    fold.
     """
     _only_train(tasks)
     engine: Engine | None = lab.engine(adapter) if judge == "actor" else None

@@ -197,3 +197,61 @@ def test_what_faded_is_retired_from_the_command_line(lab: Path, monkeypatch: pyt
     (row,) = json.loads(agentlab(lab, "rounds", "retire", "--json").stdout)
     assert row["reflection"] == "rf-1" and row["reason"].endswith("under ad-1")
     assert asked == [("ad-1", True), ("ad-1", False)]
+
+
+def test_a_composed_round_is_shown_in_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    estimate = {"value": 0.25, "n": 20, "low": 0.11, "high": 0.47}
+    monitors = {"k": 4, "s": 2, "pass_at_1": estimate, "pass_at_k": estimate, "pass_at_k_s": estimate}
+    monitors |= {"successes": 13, "distinct": 7, "entropy": {"value": 0.53, "n": 400}, "evenness": estimate}
+    monitors |= {"drift": {"value": 0.12, "n": 20, "low": 0.1, "high": 0.14}}
+    with Lab.open(tmp_path / "lab", create=True) as opened:
+        found = report(1, promoted=True, monitor={"tasks": 20}, training={"objective": "dpo"}).model_copy(
+            update={
+                "balance": {"temperature": 0.7, "threshold": 0.5, "score": 0.3125},
+                "collected": {"mcts": {"tasks": 9, "won": 7, "steps": 900, "replayed": 400, "calls": 5, "tokens": 60}},
+                "revised": {"alpha": 0.5, "tasks": 6, "revisions": 4},
+                "short_of": {"replay": 3},
+                "monitors": monitors,
+            }
+        )
+        opened.database.put_round(found.id, found.model_dump(mode="json"))
+    shown = agentlab(tmp_path / "lab", "rounds", "show", "1").stdout
+    for part in (
+        "temperature 0.700, threshold 0.500, score 0.312",
+        "steps 900, replayed 400, calls 5, tokens 60",
+        "alpha 0.500, tasks 6, revisions 4",
+        "replay 3",
+        "dpo",
+        "4 trials of 20 dev games each, no memory, temperature 1:",
+        "Pass@4-2        0.25 [0.11, 0.47] of 20 games",
+        "13, 7 of them distinct",
+        "0.53 nats, 25% of the highest, 400 steps",
+        "+0.120 [+0.100, +0.140] nats a token, 20 examples",
+    ):
+        assert part in shown, shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_rounds_stop_early_where_the_settings_say_so_and_name_the_best(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = iter([12, 9, 8, 7])
+
+    def round(self: Lab, config: RoundConfig) -> RoundReport:
+        number = len(self.rounds()) + 1
+        won = next(rates)
+        found = report(number, promoted=False, early_stop={"patience": 2}).model_copy(
+            update={"gate": {"candidate": {"won": won, "n": 20}}}
+        )
+        self.database.put_round(found.id, found.model_dump(mode="json"))
+        return found
+
+    monkeypatch.setattr(Lab, "round", round)
+    file = tmp_path / "round.toml"
+    file.write_text('envs = ["toy/doors"]\nearly_stop = { patience = 2 }\n')
+    result = agentlab(lab, "rounds", "run", "--config", str(file), "--count", "9")
+    assert result.exit_code == 0, result.output
+    assert "Stopped early: no gain on held-out games in 2 rounds. The best is round-3 (0.60, ad-3)" in result.stderr
+    with Lab.open(lab, write=False) as opened:
+        assert len(opened.rounds()) == 5, "two that were there, the best, and two without a gain"

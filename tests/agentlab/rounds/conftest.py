@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -51,3 +51,44 @@ def report() -> Callable[..., RoundReport]:
         return RoundReport(id="round-1", number=1, config=config, phase="gate", adapter=adapter)
 
     return made
+
+
+class Spelling(ScriptedEngine):
+    """A scripted engine to which every letter is a token, and under which every token has the same probability."""
+
+    def tokenize(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def logprob(self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> float:
+        """Half a nat a token; an adapter halves that."""
+        return -(0.25 if self.adapter else 0.5) * sum(end - start for start, end in spans)
+
+
+@pytest.fixture
+def spelling(open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Lab]:
+    """Opens a lab whose engine cuts text into letters and plays by the notes, or by another script."""
+    monkeypatch.setattr(AdapterRegistry, "folder_of", lambda self, adapter, base=None: Path())
+    monkeypatch.setattr(Lab, "_fingerprint", "f")
+
+    def opened(name: str = "lab", script: object = reads_notes, progress: Progress | None = None) -> Lab:
+        return open_lab(name, engine=Spelling(script), progress=progress)  # type: ignore[arg-type]
+
+    return opened
+
+
+class Breaks(Progress):
+    """Presses Ctrl-C once, after so many units of a stage."""
+
+    def __init__(self, stage: str, after: int) -> None:
+        self.stage, self.left = stage, after
+
+    def advance(self, stage: str, units: int = 1, note: str = "") -> None:
+        if stage.startswith(self.stage):
+            self.left -= units
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+
+@pytest.fixture
+def breaks() -> type[Breaks]:
+    return Breaks

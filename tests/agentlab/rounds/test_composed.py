@@ -1,0 +1,146 @@
+"""Whole rounds of several parts: every objective trains, and a composed round survives being stopped anywhere."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab.config import LabConfig
+from agentlab.errors import AgentLabError, Stopped
+from agentlab.lab import Lab
+from agentlab.progress import Progress
+from agentlab.rounds import RoundConfig, RoundReport
+from trainers import job
+
+ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
+SETTINGS = """
+envs = ["toy/doors?colours=2,rooms=1,step_limit=4"]
+collect = ["mcts", "model"]
+seeds = 6
+model_trials = 1
+gate_seeds = 4
+held_out_seeds = 5
+revise = true
+search = { guide = "model", budget = { steps = 40 }, settings = { wins = 2 } }
+balance = { temperatures = [0.5, 1.5], thresholds = [0.5, 1.0], tasks = 3, trials = 2 }
+selection = { selectors = [{ kind = "dedupe" }, { kind = "cap", per_task = 2 }] }
+training = { learning_rate = 5e-3, epochs = 1, objective = "minor_sft" }
+monitor = { tasks = 2, k = 2, examples = 4 }
+gate = { min_pairs = 2, sequential = false }
+"""
+COMPOSED = RoundConfig.model_validate(tomllib.loads(SETTINGS))
+CLOCK = {"started_at", "ended_at", "seconds", "tokens_per_second"}
+
+
+def open_at(folder: Path, model: Path, progress: Progress | None = None) -> Lab:
+    config = LabConfig(model=str(model), embedder="hashing", dtype="float32", threads=1, context=512)
+    return Lab.open(folder, create=True, config=config, progress=progress)
+
+
+def timeless(report: RoundReport) -> dict[str, Any]:
+    said = report.model_dump(exclude=CLOCK)
+    said["training"] = {key: value for key, value in said["training"].items() if key not in CLOCK}
+    return said
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Lab]:
+    """A lab in which a composed round has ended."""
+    with open_at(tmp_path_factory.mktemp("unbroken") / "lab", tiny_model) as lab:
+        lab.round(COMPOSED)
+        yield lab
+
+
+def test_a_composed_round_reports_every_part(unbroken: Lab) -> None:
+    (report,) = unbroken.rounds()
+    assert report.phase == "done"
+    assert set(report.balance) == {"temperature", "threshold", "score"}
+    assert set(report.collected) == {"mcts", "model"} and report.collected["mcts"]["steps"] > 0
+    assert report.revised["alpha"] == 0.5
+    assert report.selected[ENV] > 0 and report.training["drift"] > 0
+    assert report.monitors["drift"]["value"] > 0 and report.monitors["pass_at_k"]["n"] == 2
+
+
+class Stops(Progress):
+    """Presses Ctrl-C whenever one of these stages comes to its n-th unit, each once."""
+
+    def __init__(self, *moments: str) -> None:
+        self.left = {stage: int(units) for stage, units in (moment.rsplit(":", 1) for moment in moments)}
+
+    def advance(self, stage: str, units: int = 1, note: str = "") -> None:
+        for known in [known for known in self.left if stage.startswith(known)]:
+            self.left[known] -= units
+            if self.left[known] <= 0:
+                del self.left[known]
+                raise KeyboardInterrupt
+
+
+def test_stopped_at_every_part_it_ends_as_an_unbroken_one(unbroken: Lab, tmp_path: Path, tiny_model: Path) -> None:
+    moments = ("sampling at temperature 1.5:1", "searching (mcts):3", "exploring with the model:2", "training:2")
+    stops, stopped = Stops(*moments, "sampling at temperature 1:1"), 0
+    while True:
+        # Opened anew each time, as by another process.
+        with open_at(tmp_path / "lab", tiny_model, stops) as lab:
+            try:
+                report = lab.round(COMPOSED)
+                break
+            except (KeyboardInterrupt, Stopped):
+                stopped += 1
+    assert stopped == 5 and not stops.left
+    (expected,) = unbroken.rounds()
+    assert timeless(report) == timeless(expected), "the id of an adapter follows from its weights"
+
+
+@pytest.mark.parametrize("objective", ["sft", "soft_distill", "dpo", "step_dpo", "kto"])
+def test_every_objective_trains_on_what_the_lab_has(unbroken: Lab, objective: str) -> None:
+    settings = {
+        "collect": "none", "revise": False, "balance": None, "selection": {"cap_per_task": 3},
+        "training": {"objective": objective, "learning_rate": 1e-3, "epochs": 1}, "monitor": {},
+    }  # fmt: skip
+    report = unbroken.round(RoundConfig.model_validate({**COMPOSED.model_dump(), **settings}))
+    assert report.phase == "done" and report.monitors == {} and report.collected == {}
+    assert report.selected[ENV] == report.training["examples"] > 0
+    trained = job.load(unbroken.folder / "jobs" / report.id)
+    assert trained.config.objective == objective
+    extra = {"sft": set(), "soft_distill": {"divergence"}, "dpo": {"accuracy", "margin"}, "kto": {"reference"}}
+    assert extra.get(objective, extra["dpo"]) <= set(report.training)
+    known = {row.id for row in unbroken.database.episodes(split="train")}
+    assert set(trained.lineage.episodes) <= known
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"training": {"objective": "kto"}, "learn_from": "recalled"}, "found no success"),
+        ({"training": {"objective": "dpo"}, "preferences": {"sources": ["votes"]}}, "found no pair of a better"),
+    ],
+)
+def test_a_round_that_has_nothing_to_learn_ends_as_failed_and_says_why(
+    tmp_path: Path, tiny_model: Path, settings: dict[str, Any], why: str
+) -> None:
+    base = {"envs": [ENV], "collect": "random", "seeds": 2, "random_trials": 1, "held_out_seeds": 0}
+    with open_at(tmp_path / "lab", tiny_model) as lab:
+        with pytest.raises(AgentLabError, match=why):
+            lab.round(RoundConfig.model_validate({**base, **settings}))
+        assert lab.rounds()[0].phase == "failed" and list(lab.checkpointer.list(None)) == []
+
+
+EARLIER = """
+{"id": "round-1", "number": 1, "phase": "collect", "started_at": "2026-01-01T00:00:00+00:00", "ended_at": null,
+ "incumbent": null, "collected": {"random": {"tasks": 3, "won": 2}}, "selected": {}, "left_out": {}, "adapter": null,
+ "training": {}, "gate": {}, "promoted": null, "retired": {}, "note": "",
+ "config": {"envs": ["toy/doors"], "collect": "both", "seeds": 3, "first_seed": null, "random_trials": 30,
+  "model_trials": 4, "temperature": 1.0, "selection": {"cap_per_task": 2, "cap_per_env": 30, "max_trial": null},
+  "training": {"rank": 16, "alpha": 32, "dropout": 0.0, "learning_rate": 0.001, "batch_size": 4, "epochs": 2,
+   "max_tokens": 1024}, "gate_seeds": 20, "held_out_seeds": 100, "seed": 0}}
+"""
+
+
+def test_a_round_of_the_earlier_form_still_loads_with_what_it_then_meant() -> None:
+    report = RoundReport.model_validate_json(EARLIER)
+    assert report.config == RoundConfig(envs=["toy/doors"], collect="both", seeds=3)
+    assert report.config.training.objective == "sft" and not report.config.revise and report.monitors == {}

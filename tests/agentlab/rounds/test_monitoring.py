@@ -1,0 +1,76 @@
+"""What is watched of a new adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agentlab.errors import Stopped
+from agentlab.lab import Lab
+from agentlab.rounds import RoundReport
+from agentlab.rounds.monitoring import monitor
+from trainers import job
+from trainers.examples import Example
+from trainers.monitors import Monitors
+from trainers.weights import BaseRef
+
+Opened = Callable[..., Lab]
+Made = Callable[..., RoundReport]
+ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
+SETTINGS: dict[str, Any] = {"envs": [ENV], "monitor": {"tasks": 3, "k": 4, "temperature": 0.1}}
+
+
+@pytest.fixture
+def opened(spelling: Opened) -> Callable[..., Lab]:
+    """Opens a lab with a job of one example, and the adapter that came of it."""
+
+    def made(name: str = "lab", progress: Any = None) -> Lab:
+        from trainers.adapters import AdapterRecord
+
+        lab = spelling(name, progress=progress)
+        record = AdapterRecord(id="adapter-good", base="b", fingerprint="f", path="adapters/good")
+        lab.database.put_adapter(record.model_dump(mode="json"))
+        example = Example(token_ids=[1, 2, 3, 4], weights=[0.0, 0.0, 1.0, 1.0], episode="ep-1", task="t")
+        config = job.JobConfig(base=BaseRef(name="b", fingerprint="f", path=""))
+        job.create(lab.folder / "jobs" / "round-1", config, [example])
+        return lab
+
+    return made
+
+
+def test_it_samples_dev_games_without_memory_and_measures_the_drift(opened: Callable[..., Lab], report: Made) -> None:
+    lab, made = opened(), report(**SETTINGS)
+    assert monitor(lab, made) == "gate"
+    found = Monitors.model_validate(made.monitors)
+    assert found.pass_at_1 is not None and (found.pass_at_1.value, found.pass_at_1.n) == (1.0, 3)
+    assert found.pass_at_k_s is not None and found.pass_at_k_s.value == 0.0, "it wins one way, always the same"
+    assert (found.successes, found.distinct) == (12, 3)
+    assert found.entropy is not None and found.entropy.value > 0
+    # Half a nat a token by the base, a quarter by the adapter.
+    assert found.drift is not None and found.drift.value == pytest.approx(0.25)
+    rows = lab.database.episodes(run="round-1-monitor")
+    assert {(row.split, row.adapter) for row in rows} == {("dev", "adapter-good")} and len(rows) == 12
+
+
+def test_stopped_and_called_again_it_reports_the_same(opened: Callable[..., Lab], report: Made, breaks: Any) -> None:
+    whole, made = report(**SETTINGS), report(**SETTINGS)
+    monitor(opened("unbroken"), whole)
+    lab = opened("broken", breaks("sampling", 2))
+    with pytest.raises(Stopped):
+        monitor(lab, made)
+    monitor(lab, made)
+    assert made.monitors == whole.monitors and len(lab.database.episodes(run="round-1-monitor")) == 12
+
+
+def test_an_engine_that_scores_no_texts_leaves_the_drift_out(skilled: Opened, report: Made) -> None:
+    made = report(**SETTINGS)
+    monitor(skilled(), made)
+    assert made.monitors["drift"] is None and made.monitors["successes"] == 12
+
+
+def test_by_default_nothing_is_sampled_and_what_is_sampled_counts_as_held_out(report: Made) -> None:
+    assert report().config.monitor.tasks == 0
+    config = report(envs=[ENV], gate_seeds=5, monitor={"tasks": 8}).config
+    assert config.dev_seeds == 8 and sum(task.split == "dev" for task in config.tasks(1)) == 8

@@ -1,0 +1,194 @@
+"""What a round may learn from, and what selectors know about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab.errors import BadConfig
+from agentlab.lab import Lab
+from agentlab.rounds import RoundReport
+from agentlab.rounds.pool import check_sources, context, history, improve, pool
+from agentlab.rounds.records import TEXTS, records
+from agentlab.rounds.report import save
+from memory.errors import UnknownEpisode
+from memory.records import Episode, Step
+from trainers.errors import BadTexts, CannotSelect
+
+Opened = Callable[..., Lab]
+Made = Callable[..., RoundReport]
+ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
+
+
+def step(index: int, action: str, **more: Any) -> Step:
+    fields = {"observation": f"Room {index}.", "state": f"In room {index}.", "admissible": ["go", "wait"]}
+    after = {"result": f"Room {index + 1}.", "next_state": f"In room {index + 1}."}
+    return Step.model_validate({"index": index, "action": action, **fields, **after, **more})
+
+
+def episode(seed: int, status: str = "won", *actions: str, **more: Any) -> Episode:
+    """An episode of so many steps, by default of one."""
+    steps = [step(index, action) for index, action in enumerate(actions or ("go",))]
+    fields = {"id": f"ep-{seed}-{status}", "run": "r", "env": ENV, "split": "train", "goal": f"Goal {seed}."}
+    score = 1.0 if status == "won" else 0.25
+    return Episode.model_validate({**fields, "seed": seed, "status": status, "score": score, "steps": steps, **more})
+
+
+@pytest.fixture
+def lab(spelling: Opened) -> Lab:
+    """A lab with three games won, two of which were lost as well."""
+    lab = spelling()
+    for one in (episode(0), episode(1), episode(2), episode(0, "lost"), episode(1, "truncated"), episode(3, "errored")):
+        lab.database.put_episode(one)
+    lab.database.put_episode(episode(9).model_copy(update={"split": "dev"}))
+    return lab
+
+
+def ids(lab: Lab, made: RoundReport) -> list[str]:
+    return sorted(item.episode.id for item in pool(lab, made).items)
+
+
+def rounds_before(lab: Lab, *collected: bool) -> None:
+    """As if so many rounds had been run and trained, each of which collected or not."""
+    from agentlab.rounds import RoundConfig
+    from trainers.adapters import AdapterRecord
+    from trainers.job import Lineage
+
+    for number, new in enumerate(collected, 1):
+        report = RoundReport(id=f"round-{number}", number=number, config=RoundConfig(envs=[ENV]), adapter=f"a-{number}")
+        report.collected = {"random": {"tasks": 1, "won": 1}} if new else {}
+        save(lab, report, "done")
+        named = [f"ep-{seed}-won" for seed in range(number)]
+        record = AdapterRecord(
+            id=f"a-{number}", base="b", fingerprint="f", path=f"adapters/{number}", lineage=Lineage(episodes=named)
+        )
+        lab.database.put_adapter(record.model_dump(mode="json"))
+
+
+def test_a_round_learns_from_wins_and_where_that_is_asked_for_from_what_was_not_won(lab: Lab, report: Made) -> None:
+    assert ids(lab, report()) == ["ep-0-won", "ep-1-won", "ep-2-won"]
+    everything = ["ep-0-lost", "ep-0-won", "ep-1-truncated", "ep-1-won", "ep-2-won"]
+    assert ids(lab, report(selection={"only_won": False})) == everything
+    assert ids(lab, report(training={"objective": "kto"})) == everything
+
+
+def test_a_balanced_threshold_takes_the_place_of_having_won(lab: Lab, report: Made) -> None:
+    made = report()
+    made.balance = {"temperature": 1.0, "threshold": 0.2, "score": 0.5}
+    assert len(ids(lab, made)) == 5
+    made.balance["threshold"] = 0.5
+    assert ids(lab, made) == ["ep-0-won", "ep-1-won", "ep-2-won"]
+    assert pool(lab, made).left_out == {"score below the balanced threshold": 2}
+
+
+def test_context_distillation_learns_from_what_was_played_with_memory(lab: Lab, report: Made) -> None:
+    lab.database.put_episode(episode(4, recalled=["rf-1"], hints="Go."))
+    # Its refined form recalled nothing; it must not take the place of the episode that did.
+    lab.database.put_episode(episode(4, id="refined", minimised_from="ep-4-won"))
+    made = report(learn_from="recalled")
+    assert ids(lab, made) == ["ep-4-won"] and pool(lab, made).left_out == {"nothing recalled": 4}
+    taught = records(lab, made, [])
+    assert taught.episodes == ["ep-4-won"] and taught.reflections == ["rf-1"]
+    text = bytes(taught.records[0].token_ids).decode()  # type: ignore[union-attr]
+    assert "Goal 4." in text and "Hints" not in text
+
+
+def test_soft_distillation_learns_from_episodes_in_which_a_model_chose(lab: Lab, report: Made) -> None:
+    thought = step(0, "go", scores=[-0.1, -2.0])
+    lab.database.put_episode(episode(5, steps=[thought]))
+    made = report(training={"objective": "soft_distill"}, teacher={"temperature": 2.0})
+    assert ids(lab, made) == ["ep-5-won"] and pool(lab, made).left_out == {"no teacher played": 3}
+    (record,) = records(lab, made, []).records
+    (choice,) = record.choices  # type: ignore[union-attr]
+    assert choice.probabilities == pytest.approx([0.72111518, 0.27888482]), "softmax of scores by two"
+
+
+def test_what_was_relabelled_leads_back_to_what_was_played(lab: Lab, report: Made) -> None:
+    made = report(selection={"hindsight": True})
+    relabelled = episode(7, id="made", relabelled_from="ep-0-lost")
+    assert pool(lab, made).origin(relabelled) == ["ep-0-lost"]
+
+
+def test_history_is_the_first_round_whose_lineage_names_an_episode(lab: Lab, report: Made) -> None:
+    rounds_before(lab, True, False)
+    made = report().model_copy(update={"id": "round-3", "number": 3})
+    assert history(lab, made, pool(lab, made)) == {"ep-0-won": 1, "ep-1-won": 2}
+
+
+@pytest.mark.parametrize(
+    ("collected", "now", "steps"),
+    [((), True, 0), ((), False, 0), ((True,), False, 1), ((True, False), False, 2), ((True,), True, 0),
+     ((False,), False, 1)],
+)  # fmt: skip
+def test_improve_steps_are_counted_from_the_last_round_that_collected(
+    lab: Lab, report: Made, collected: tuple[bool, ...], now: bool, steps: int
+) -> None:
+    rounds_before(lab, *collected)
+    made = report().model_copy(update={"id": "round-9", "number": 9})
+    made.collected = {"random": {"tasks": 1, "won": 1}} if now else {}
+    assert improve(lab, made) == steps
+
+
+def test_a_rising_threshold_sees_the_improve_steps_of_its_round(lab: Lab, report: Made) -> None:
+    rounds_before(lab, True)
+    selection = {"only_won": False, "selectors": [{"kind": "threshold", "at": [0.1, 0.5]}]}
+    made = report(selection=selection).model_copy(update={"number": 2, "id": "round-2"})
+    assert records(lab, made, []).left_out == {"score below the threshold": 2}
+
+
+def test_a_rehearsal_draws_on_earlier_rounds_anchors_and_texts_and_says_what_it_lacks(
+    lab: Lab, report: Made, tmp_path: Path
+) -> None:
+    rounds_before(lab, True)
+    file = tmp_path / "texts.jsonl"
+    file.write_text(json.dumps({"text": "Rain falls."}) + "\n")
+    lab.database.put_episode(episode(6))
+    shares = {"kind": "rehearsal", "new": 0.4, "replay": 0.2, "general": 0.2, "anchor": 0.2, "size": 10}
+    settings = {"selection": {"selectors": [shares]}, "anchors": ["ep-6-won"], "general": str(file)}
+    made = report(**settings).model_copy(update={"id": "round-2", "number": 2})
+    found = records(lab, made, [])
+    assert found.selected == {ENV: 4, TEXTS: 1} and "ep-6-won" in found.episodes
+    assert found.short_of == {"new": 2, "replay": 1, "general": 1, "anchor": 1}
+    assert bytes(found.records[-1].token_ids) == b"Rain falls."  # type: ignore[union-attr]
+    other = report(**settings, training={"objective": "kto"}).model_copy(update={"id": "round-2", "number": 2})
+    assert records(lab, other, []).left_out[f"{TEXTS}, from which kto cannot learn"] == 1
+
+
+def test_importance_weighs_by_the_loss_of_the_base(lab: Lab, report: Made) -> None:
+    selection = {"selectors": [{"kind": "importance", "share": 1.0, "weigh": True}]}
+    made = report(selection=selection, validation=["ep-0-won"])
+    known = context(lab, made, pool(lab, made))
+    assert known.loss is not None and known.loss(episode(1)) == pytest.approx(0.5)
+    assert [one.id for one in known.validation] == ["ep-0-won"]
+    assert records(lab, made, []).selected == {ENV: 3}
+    assert context(lab, report(), pool(lab, report())).loss is None, "it costs a pass for each episode"
+
+
+def test_step_values_come_from_all_that_was_tried_at_a_task(lab: Lab, report: Made) -> None:
+    """Of the wait that lost nothing was won; after the go something was."""
+    lab.database.put_episode(episode(8, "won", "go", "go"))
+    lab.database.put_episode(episode(8, "lost", "go", "wait"))
+    made = report(selection={"selectors": [{"kind": "step_values"}]})
+    known = context(lab, made, pool(lab, made))
+    assert known.reaches is not None
+    assert known.reaches(episode(8, "lost", "go", "wait")) == [True, False]
+    assert known.reaches(episode(8, "won", "go", "go", "go")) == [True] * 3, "one that nobody played goes by its end"
+
+
+def test_what_the_settings_name_must_be_there_before_anything_is_played(lab: Lab, report: Made, tmp_path: Path) -> None:
+    with pytest.raises(UnknownEpisode):
+        check_sources(lab, report(anchors=["ep-none"]).config)
+    with pytest.raises(BadTexts):
+        check_sources(lab, report(general=str(tmp_path / "none.jsonl")).config)
+    with pytest.raises(BadConfig, match="dropout"):
+        check_sources(lab, report(selection={"selectors": [{"kind": "uncertainty"}]}).config)
+    selectors = {"selectors": [{"kind": "importance"}]}
+    with pytest.raises(BadConfig, match="trusted episodes"):
+        check_sources(lab, report(selection=selectors).config)
+    with pytest.raises(CannotSelect):
+        records(lab, report(selection=selectors), [])
+    check_sources(lab, report(selection=selectors, anchors=["ep-0-won"]).config)

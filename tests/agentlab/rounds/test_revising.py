@@ -1,0 +1,127 @@
+"""Failures become revisions, which train and are never taken for wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from agentlab.lab import Lab
+from agentlab.minimise import replay
+from agentlab.rounds import RoundReport
+from agentlab.rounds.pool import pool
+from agentlab.rounds.records import records
+from agentlab.rounds.revising import revise, revisions
+from environments import Task, TextEnv, Turn, register, registry
+from memory.records import Episode
+
+Opened = Callable[..., Lab]
+Made = Callable[..., RoundReport]
+ENV = "own/corridor"
+GOOD, BAD = ["east", "east", "east"], ["east", "west", "west"]
+
+
+class Corridor(TextEnv):
+    """The third place east of the start wins, the first one west of it loses; a step can be undone, at its price."""
+
+    def __init__(self) -> None:
+        super().__init__(ENV, 8)
+
+    def begin(self, task: Task) -> Turn:
+        self.place = 0
+        return self._turn("You are in a corridor.")
+
+    def act(self, action: str) -> Turn:
+        self.place += 1 if action == "east" else -1
+        return self._turn(f"You go {action}.")
+
+    def _turn(self, said: str) -> Turn:
+        won, lost, score = self.place == 3, self.place == -1, max(0, self.place) / 3
+        return Turn(said, ["east", "west"], score, won, lost, f"Place {self.place}.", "Go to the east end.")
+
+
+@pytest.fixture
+def lab(spelling: Opened) -> Iterator[Callable[..., Lab]]:
+    """Opens a lab in which five games of a corridor were won and lost, and one was only won."""
+    register(ENV, Corridor)
+
+    def opened(name: str = "lab", progress: Any = None) -> Lab:
+        lab = spelling(name, progress=progress)
+        for seed in range(6):
+            for actions in [GOOD, BAD] if seed < 5 else [GOOD]:
+                task = Task(env=ENV, split="train", seed=seed)
+                played = replay(Corridor(), task, actions)
+                assert played is not None
+                status: Any = "won" if played.won else "lost"
+                lived: Any = {"run": "r", "goal": "Go to the east end.", "score": played.score, "steps": played.steps}
+                lab.database.put_episode(
+                    Episode(id=f"ep-{seed}-{status}", env=ENV, split="train", seed=seed, status=status, **lived)
+                )
+        return lab
+
+    yield opened
+    registry.unregister(ENV)
+
+
+def revising(report: Made, **settings: Any) -> RoundReport:
+    return report(adapter=None, envs=[ENV], collect="none", revise=True, selection={"selectors": []}, **settings)
+
+
+def test_revisions_begin_badly_win_and_teach_only_from_where_they_recover(
+    lab: Callable[..., Lab], report: Made
+) -> None:
+    here, made = lab(), revising(report)
+    before = {row.id for row in here.database.episodes()}
+    assert revise(here, made) == "select"
+    found = revisions(here, made)
+    assert made.revised == {"alpha": 0.5, "tasks": 5, "revisions": 5}
+    for seed, revision in enumerate(found):
+        assert revision.episode.actions == [*BAD[:2], *GOOD] and revision.episode.won
+        assert revision.step_weights == [0.0, 0.0, 1.0, 1.0, 1.0]
+        assert (revision.good, revision.bad) == (f"ep-{seed}-won", f"ep-{seed}-lost")
+    assert {row.id for row in here.database.episodes()} == before, "nothing is stored as an episode"
+
+
+def test_they_are_trained_on_and_lead_back_to_what_they_were_made_of(lab: Callable[..., Lab], report: Made) -> None:
+    here, made = lab(), revising(report)
+    revise(here, made)
+    known = pool(here, made)
+    revised = [item for item in known.items if item.step_weights is not None]
+    assert len(revised) == 5 and len(known.items) == 11
+    taught = records(here, made, [])
+    assert set(taught.episodes) == {row.id for row in here.database.episodes()}
+    record: Any = next(one for one in taught.records if one.episode == revised[0].episode.id)  # type: ignore[union-attr]
+    chosen = bytes(token for token, weight in zip(record.token_ids, record.weights, strict=True) if weight)
+    assert chosen.decode() == " east\n east\n east\n", "the way back is played and not learned"
+
+
+def test_a_later_round_asks_for_better_trajectories_and_takes_none_from_an_earlier_one(
+    lab: Callable[..., Lab], report: Made
+) -> None:
+    here, made = lab(), revising(report)
+    revise(here, made)
+    later = made.model_copy(update={"id": "round-2", "number": 2})
+    assert revisions(here, later) == []
+    revise(here, later)
+    assert later.revised == {"alpha": 0.7, "tasks": 5, "revisions": 5}
+
+
+def test_stopped_and_called_again_it_makes_the_same(
+    lab: Callable[..., Lab], report: Made, breaks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentlab.rounds import revising as module
+
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    whole, made = revising(report), revising(report)
+    revise(unbroken := lab("unbroken"), whole)
+    broken = lab("broken", breaks("revising", 4))
+    with pytest.raises(KeyboardInterrupt):
+        revise(broken, made)
+    assert len(revisions(broken, made)) == 4
+    revise(broken, made)
+    timeless = {"started_at", "seconds"}
+    assert [one.episode.model_dump(exclude=timeless) for one in revisions(broken, made)] == [
+        one.episode.model_dump(exclude=timeless) for one in revisions(unbroken, whole)
+    ]
+    assert made.revised == whole.revised
