@@ -26,13 +26,13 @@ from agentlab import Lab, LabConfig, RoundConfig, RoundReport, Table
 from agentlab.arms import BASE
 from agentlab.cli.bars import progress
 from agentlab.cli.quadrants import internalised
-from agentlab.collect import collect_random
 from agentlab.config import parse, read_toml
 from agentlab.errors import AgentLabError
 from agentlab.evaluation import ALL, Row
 from agentlab.progress import Progress
 from agentlab.rounds.parts import MonitoringConfig
 from agentlab.rounds.sampling import sample
+from agentlab.search import Budget, search_tasks
 from agentlab.tasks import make_tasks
 from agentlab.twobytwo import analyse
 from environments import canonical
@@ -74,7 +74,7 @@ class Comparison(BaseModel):
     games: list[str] = Field(min_length=1)
     rounds: int = Field(1, ge=1, le=3)
     explored_seeds: int = Field(60, ge=1)
-    explored_trials: int = Field(100, ge=1)
+    explored_steps: int = Field(2000, ge=1)
     test_seeds: int = Field(100, ge=1)
     against: str
     notes: str = ""
@@ -126,14 +126,15 @@ def _merged(*layers: dict[str, Any]) -> dict[str, Any]:
 
 
 def explore(compared: Comparison, folder: Path, bars: Progress) -> None:
-    """Explore the train games at random, once for all arms."""
+    """Explore the train games at random until they are won, once for all arms; failures are kept as well."""
     if (folder / f"{EXPLORED}.done").exists():
         return
     bars.say(f"Exploring: {folder / EXPLORED}")
     config = LabConfig.model_validate(compared.lab)
     with Lab.open(folder / EXPLORED, create=True, config=config, progress=bars) as lab:
         tasks = make_tasks(compared.envs, "train", range(compared.explored_seeds))
-        collect_random(lab, EXPLORED, tasks, trials=compared.explored_trials, seed=config.seed)
+        budget = Budget(steps=compared.explored_steps)
+        search_tasks(lab, EXPLORED, tasks, method="best_of_n", budget=budget, seed=config.seed)
     (folder / f"{EXPLORED}.done").touch()
 
 
@@ -211,7 +212,9 @@ def merged_table(compared: Comparison, folder: Path, command: str) -> str:
     missing = [label for name, label in compared.labels.items() if name not in rows]
     lines += [f"Not measured yet: {', '.join(missing)}.", ""] if missing else []
     if rows:
-        lines += [*_grid(compared, rows), "", *_comparisons(compared, rows), ""]
+        lines += [*_grid(compared, rows), ""]
+    if compared.against in rows and len(rows) > 1:
+        lines += [*_comparisons(compared, rows), ""]
     lines += [compared.notes.strip(), ""] if compared.notes else []
     lines += ["## How each came about", "", *_rounds(compared, folder, rounds), ""]
     lines += [*_quadrants(compared, folder)]
@@ -262,8 +265,6 @@ def _grid(compared: Comparison, rows: dict[str, Row]) -> list[str]:
 
 def _comparisons(compared: Comparison, rows: dict[str, Row]) -> list[str]:
     """Every arm against one, paired by game and seed, with p-values corrected for all of these tests (Holm)."""
-    if compared.against not in rows:
-        return []
     known = {name: {task: won for task, won in row.outcomes.items() if won is not None} for name, row in rows.items()}
     against = known.pop(compared.against)
     found = {name: paired(outcomes, against) for name, outcomes in known.items()}
@@ -327,16 +328,16 @@ def _base_monitors(compared: Comparison, folder: Path) -> Monitors | None:
 def _monitored(found: Monitors | None) -> str:
     """Five cells."""
 
-    def cell(estimate: Estimate | None) -> str:
+    def cell(estimate: Estimate | None, digits: int = 2) -> str:
         if estimate is None:
             return "–"
-        spread = f" [{estimate.low:.2f}, {estimate.high:.2f}]" if estimate.low is not None else ""
-        return f"{estimate.value:.2f}{spread}"
+        spread = f" [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]" if estimate.low is not None else ""
+        return f"{estimate.value:.{digits}f}{spread}"
 
     if found is None:
         return " | ".join("–" * 5)
-    parts = (found.pass_at_1, found.pass_at_k, found.pass_at_k_s, found.entropy, found.drift)
-    return " | ".join(cell(part) for part in parts)
+    parts = (found.pass_at_1, found.pass_at_k, found.pass_at_k_s, found.entropy)
+    return " | ".join([*(cell(part) for part in parts), cell(found.drift, 3)])
 
 
 def _quadrants(compared: Comparison, folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ CONFIG = """
 games = ["toy/doors?colours=2,rooms=1,step_limit=4", "toy/doors?colours=3,rooms=1,step_limit=5"]
 rounds = 1
 explored_seeds = 4
-explored_trials = 30
+explored_steps = 60
 test_seeds = 3
 against = "rest-em"
 lab = {{ model = "{model}", embedder = "hashing", dtype = "float32", threads = 1, context = 512 }}
@@ -43,7 +43,7 @@ search = {{ budget = {{ steps = 60 }}, settings = {{ wins = 3 }} }}
 training = {{ objective = "step_dpo", learning_rate = 1e-4 }}
 [arms.hopeless]
 label = "hopeless"
-round = {{ preferences = {{ sources = ["votes"] }}, training = {{ objective = "dpo" }} }}
+round = {{ learn_from = "recalled" }}
 """
 
 
@@ -94,7 +94,7 @@ def test_all_arms_learn_from_the_same_exploration_and_end_in_one_table(
     came_about = text.split("## How each came about")[1]
     assert "Pass@2-2" in came_about and "| base | | | | | 0." in came_about
     assert "mcts " in came_about and " steps | " in came_about
-    assert "| hopeless | 1 |" in came_about and "failed: round-1 found no pair" in came_about
+    assert "| hopeless | 1 |" in came_about and "failed: round-1 found no success" in came_about
     assert "## Memory × adapter after context distillation" in text and "Internalised:" in text
 
     before = {path: path.stat().st_mtime_ns for path in labs.glob("*/jobs/*/done")}
