@@ -13,8 +13,8 @@ from agentlab.lab import Lab
 from agentlab.minimise import refine
 from agentlab.reflectors.goals import read_off
 from agentlab.reflectors.hindsight import SIDE_VALUE, HindsightReflector, direct, relabelled
-from agentlab.rounds import RoundConfig
-from agentlab.rounds.selecting import successes
+from agentlab.rounds import RoundConfig, RoundReport
+from agentlab.rounds.pool import pool
 from environments import make
 from memory.records import Episode, Step
 from trainers.examples import from_episode
@@ -128,10 +128,10 @@ def test_failures_become_training_data_only_when_asked_for_and_are_never_stored(
     lab = open_lab(engine=ScriptedEngine(timid))
     (result,) = lab.run("toy/doors", seeds=[0], trials=1, arm="base")
     assert not result.won_within(1)
-    config = RoundConfig(envs=["toy/doors"])
-    assert successes(lab, config) == []
-    asked = config.model_copy(update={"selection": SelectionConfig(hindsight=True)})
-    made = successes(lab, asked)
+    report = RoundReport(id="round-1", number=1, config=RoundConfig(envs=["toy/doors"]))
+    assert pool(lab, report).items == []
+    report.config = report.config.model_copy(update={"selection": SelectionConfig(hindsight=True)})
+    made = [item.episode for item in pool(lab, report).items]
     assert {episode.relabelled_from for episode in made} == {result.trials[0].episode}
     assert any(episode.goal.startswith("Go to the ") for episode in made)
     assert refine(made[0], make("toy/doors")) is made[0]  # it does not win the game, so there is nothing to shorten

@@ -86,7 +86,7 @@ def test_it_survives_being_stored() -> None:
 def lab(open_lab: Callable[..., Lab], note_reader: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """A lab whose base looks around while adapter-b, made after adapter-a, wins; adapter-b serves."""
     monkeypatch.setattr(AdapterRegistry, "folder_of", lambda self, adapter, base=None: Path())
-    monkeypatch.setattr(Lab, "_fingerprint", "f")
+    monkeypatch.setattr(Lab, "fingerprint", "f")
     engine = ScriptedEngine({"look": 0.0}, preferences_by_adapter={"adapter-b": note_reader.preferences})
     lab = open_lab(engine=engine)
     for id, parent in (("adapter-a", None), ("adapter-b", "adapter-a")):

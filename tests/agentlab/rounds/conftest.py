@@ -29,7 +29,7 @@ def reads_notes(transcript: str, command: str) -> float:
 def skilled(open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Lab]:
     """Opens a lab whose base, and adapter-bad, only look around, while adapter-good wins every game."""
     monkeypatch.setattr(AdapterRegistry, "folder_of", lambda self, adapter, base=None: Path())
-    monkeypatch.setattr(Lab, "_fingerprint", "f")
+    monkeypatch.setattr(Lab, "fingerprint", "f")
 
     def opened(name: str = "lab", progress: Progress | None = None) -> Lab:
         engine = ScriptedEngine({"look": 0.0}, preferences_by_adapter={"adapter-good": reads_notes})
@@ -68,7 +68,7 @@ class Spelling(ScriptedEngine):
 def spelling(open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Lab]:
     """Opens a lab whose engine cuts text into letters and plays by the notes, or by another script."""
     monkeypatch.setattr(AdapterRegistry, "folder_of", lambda self, adapter, base=None: Path())
-    monkeypatch.setattr(Lab, "_fingerprint", "f")
+    monkeypatch.setattr(Lab, "fingerprint", "f")
 
     def opened(name: str = "lab", script: object = reads_notes, progress: Progress | None = None) -> Lab:
         return open_lab(name, engine=Spelling(script), progress=progress)  # type: ignore[arg-type]

@@ -117,6 +117,10 @@ def test_every_objective_trains_on_what_the_lab_has(unbroken: Lab, objective: st
     [
         ({"training": {"objective": "kto"}, "learn_from": "recalled"}, "found no success"),
         ({"training": {"objective": "dpo"}, "preferences": {"sources": ["votes"]}}, "found no pair of a better"),
+        (
+            {"training": {"objective": "kto"}, "envs": ["toy/doors?rooms=6,colours=6"]},
+            "none of the 2 examples is desirable",
+        ),
     ],
 )
 def test_a_round_that_has_nothing_to_learn_ends_as_failed_and_says_why(
@@ -127,6 +131,20 @@ def test_a_round_that_has_nothing_to_learn_ends_as_failed_and_says_why(
         with pytest.raises(AgentLabError, match=why):
             lab.round(RoundConfig.model_validate({**base, **settings}))
         assert lab.rounds()[0].phase == "failed" and list(lab.checkpointer.list(None)) == []
+
+
+def test_a_selector_that_lacks_something_ends_the_round_too(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentlab.rounds import graph
+
+    # As if it had been there when the round began.
+    monkeypatch.setattr(graph, "check_sources", lambda lab, config: None)
+    settings = {"envs": [ENV], "seeds": 2, "held_out_seeds": 0, "selection": {"selectors": [{"kind": "uncertainty"}]}}
+    with open_at(tmp_path / "lab", tiny_model) as lab:
+        with pytest.raises(AgentLabError, match="round-1 cannot select: the selector 'uncertainty' needs"):
+            lab.round(RoundConfig.model_validate(settings))
+        assert lab.rounds()[0].phase == "failed"
 
 
 EARLIER = """
