@@ -22,3 +22,17 @@ def plan(lengths: Sequence[int], batch_size: int, epochs: int, seed: int) -> lis
         rng.shuffle(epoch)
         batches += epoch
     return batches
+
+
+def shares(lengths: Sequence[int], processes: int) -> list[list[int]]:
+    """Divide one batch among processes: for each the indices of its examples, in order, perhaps none.
+
+    `lengths` are in tokens. The longest goes first, each to the process with the fewest tokens so far.
+    """
+    parts: list[list[int]] = [[] for _ in range(processes)]
+    loads = [0] * processes
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        least = loads.index(min(loads))
+        parts[least].append(index)
+        loads[least] += lengths[index]
+    return [sorted(part) for part in parts]

@@ -63,6 +63,13 @@ class Objective(ABC):
     def collate(self, items: Sequence[Item]) -> Inputs:
         """The items of one batch as tensors."""
 
+    def mass(self, items: Sequence[Item]) -> float:
+        """What the loss of these items is divided by, so that the losses of a batch's parts add up to that of it all.
+
+        Only KTO's do not to the last bit: each part estimates its own reference point.
+        """
+        return float(len(items))
+
     def compared(self, model: Any, inputs: Inputs, bare: Any) -> torch.Tensor:
         """The log-probabilities that policy and base are compared by; shape (items, as many as each needs)."""
         raise NotImplementedError
@@ -79,6 +86,9 @@ class Sft(Objective):
 
     def collate(self, items: Sequence[Item]) -> Inputs:
         return {"batch": collate([item.record for item in items])._asdict()}
+
+    def mass(self, items: Sequence[Item]) -> float:
+        return float(sum(sum(item.record.weights) for item in items))
 
     def cost(self, model: Any, inputs: Inputs, bare: Any) -> Cost:
         return Cost(objectives.weighted_sft(model, Batch(**inputs["batch"]), bare=bare), {})
@@ -118,6 +128,9 @@ class SoftDistillation(Objective):
             "sizes": torch.tensor([len(choice.candidates) for _, choice in choices]),
             "weights": torch.tensor([weight for weight, _ in choices]),
         }
+
+    def mass(self, items: Sequence[Item]) -> float:
+        return float(sum(item.record.example.weights[choice.at] for item in items for choice in item.record.choices))
 
     def cost(self, model: Any, inputs: Inputs, bare: Any) -> Cost:
         scores = branching.sequence_logprobs(model, Branched(**inputs["batch"]), bare=bare)

@@ -62,6 +62,18 @@ class TrainingDiverged(TrainersError):
     """The loss or a weight became infinite or not a number."""
 
 
+class LossSpike(TrainingDiverged):
+    """The loss jumped far above what it was before."""
+
+
+class OutOfMemory(TrainersError):
+    """Not even one example at once fits into memory."""
+
+
+class UnknownReporter(TrainersError):
+    """A name in `report_to` that no integration has."""
+
+
 class CanaryFailed(TrainersError):
     """The loaded adapter does not score the recorded text as it did when it was trained."""
 

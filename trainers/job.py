@@ -6,7 +6,8 @@
 
 `python -m trainers.job FOLDER [--base PATH]` needs only torch, transformers, peft and pydantic, so a folder can be
 carried to a machine with a GPU and back. Killed at any instant, the same command goes on from the last checkpoint; on
-a CPU the adapter is the same to the byte.
+a CPU the adapter is the same to the byte. `accelerate launch -m trainers.job FOLDER` trains it with several processes,
+which divide each batch among them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memory.records import content_id
 from trainers import canary as canaries
+from trainers import reporting
 from trainers import seal as seals
 from trainers.canary import Canary
 from trainers.errors import (
@@ -53,11 +55,15 @@ class JobConfig(BaseModel):
     batch_size, epochs, seed: examples a step, passes over the data, order and initial weights.
     dtype: of the frozen weights and the activations; `auto` is bfloat16 where the processor computes in it. LoRA
         weights are always float32.
-    attention: `auto` takes the plain form on a CPU for short examples, where it is a quarter faster.
+    attention: `auto` takes the plain form on a CPU for short examples, where it is twice as fast, and on an accelerator
+        FlashAttention if that is installed. Whichever it is, batches run without padding.
     device: `auto` takes an accelerator if there is one.
     threads: of PyTorch on a CPU. The weights can differ in the last bits between numbers of threads.
     save_every: steps between checkpoints.
-    report_to: names of transformers' reporting integrations, such as "tensorboard".
+    checkpointing: whether activations are computed again for the gradient instead of kept, for a third more time;
+        `auto` does so only when memory runs out with a single example at once.
+    spike: a loss of more than this many times the median of all before stops the job; 0 lets it go on.
+    report_to: of "tensorboard", "wandb", "mlflow" and "trackio", those that get the curves while it trains.
     objective: what is learned from which kind of record: "sft" (weighted supervised fine-tuning) and "minor_sft" from
         Example, "soft_distill" from Distilled, "dpo" and "step_dpo" from Pair, "kto" from Judged. Those that compare
         with the base want a tenth of the learning rate of "sft", or less.
@@ -80,10 +86,12 @@ class JobConfig(BaseModel):
     epochs: int = Field(2, ge=1)
     seed: int = 0
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    attention: Literal["auto", "eager", "sdpa"] = "auto"
+    attention: Literal["auto", "eager", "sdpa", "flash"] = "auto"
     device: Literal["auto", "cpu"] = "auto"
     threads: int = Field(1, ge=1)
     save_every: int = Field(20, ge=1)
+    checkpointing: Literal["auto", "on", "off"] = "auto"
+    spike: float = Field(20.0, ge=0.0, allow_inf_nan=False)
     report_to: list[str] = []
     objective: ObjectiveName = "sft"
     beta: float = Field(0.1, gt=0.0, allow_inf_nan=False)
@@ -112,7 +120,7 @@ class Report(BaseModel):
     `losses` has one value a step, and so has what the objective measures beside it in `measures`: "drift" (nats a token
     above the base, MinorSFT), "accuracy" (share of pairs in which the better side gained on the worse, DPO) and
     "margin" (by how many nats), "reference" (KTO's z), "divergence" (KL in nats, soft distillation). `tokens` counts
-    every token that went through the model, padding left out.
+    every token that went through the model. `examples_at_once` is what memory allowed of a process's share of a batch.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -129,7 +137,11 @@ class Report(BaseModel):
     device: str
     dtype: str
     attention: str
+    packed: bool = False
     threads: int
+    processes: int = 1
+    examples_at_once: int = 0
+    checkpointing: bool = False
     versions: dict[str, str]
 
 
@@ -222,26 +234,37 @@ def run(folder: Path | str, *, base: Path | str | None = None, progress: Progres
     `base` is the folder of the base model, where it is not at the place that the job remembers. The random state and
     the number of threads of the calling process are given back as they were.
 
-    Raises NotAJob, JobBusy, MissingBase, WrongBase, MissingDependency, DiskFull, TrainingDiverged.
+    Where several processes were launched (by accelerate or torchrun), each calls this, and the first one writes.
+
+    Raises NotAJob, JobBusy, MissingBase, WrongBase, MissingDependency, UnknownReporter, DiskFull, OutOfMemory,
+    TrainingDiverged.
     """
     job = load(folder)
-    with only_one(job.folder):
+    with only_one(job.folder) if _first_process() else nullcontext():
         finished = result(job.folder)
         if finished is not None:
             return finished
         weights = locate(job.config.base, base)
+        reporting.check(job.config.report_to)
         try:
-            from trainers.training import train
+            from trainers.training import train, wait_for_all
         except ImportError as error:
             raise MissingDependency(
                 f"training needs torch, transformers and peft; {error}; pip install torch transformers peft accelerate"
             ) from error
         with room_on_disk(job.folder):
             trained = train(job, weights, progress)
-            publish(job, trained.save_adapter, trained.canary, trained.report)
+            if _first_process():
+                publish(job, trained.save_adapter, trained.canary, trained.report)
+            wait_for_all()
     published = result(job.folder)
     assert published is not None
     return published
+
+
+def _first_process() -> bool:
+    """Whether this process is the only one, or the first of those that were launched together."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def publish(job: Job, save_adapter: Callable[[Path], None], canary: Canary, report: Report) -> None:
@@ -314,6 +337,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    if "RANK" in os.environ and "trainers.training" in sys.modules:
+        sys.modules["trainers.training"].leave()
+    if not _first_process():
+        return 0
     report = outcome.report
     print(
         f"{outcome.adapter}: {report.steps} steps in {report.seconds:.0f} s ({report.tokens_per_second:.0f} tokens/s), "

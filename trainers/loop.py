@@ -1,0 +1,269 @@
+"""transformers' Trainer as a job uses it: our losses, our batches, one process or several.
+
+The loop, its checkpoints and their loading are the Trainer's. Ours is what one step does: the batch is divided among
+the processes, each runs its share in as many parts as its memory asks for, and what comes of it is added up. So the
+effective batch, and with it the weights, depend neither on the memory nor on the number of processes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import peft
+import torch
+import transformers
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from trainers import checkpoints, divergence, footprint
+from trainers.batches import plan, shares
+from trainers.dispatch import Item, Objective
+from trainers.examples import Example
+from trainers.footprint import Footprint
+from trainers.job import Job, Progress, Report
+from trainers.objectives import Batch, collate, example_logprobs
+from trainers.records import Record
+
+if TYPE_CHECKING:
+    from trainers.training import Setup
+
+
+class JobTrainer(Trainer):
+    """The training of one job; no pickle of its arguments is written."""
+
+    job: Job
+    records: list[Record]
+    objective: Objective
+    setup: Setup
+    watch: Watch
+    footprint: Footprint
+    measured: dict[str, float]
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        records: list[Record],
+        items: list[Item],
+        objective: Objective,
+        model: peft.PeftModel,
+        setup: Setup,
+        progress: Progress | None,
+    ) -> JobTrainer:
+        """The trainer of `job`; `items` are what the objective made of `records`, one each."""
+        config = job.config
+        batches = plan([len(record) for record in records], config.batch_size, config.epochs, config.seed)
+        tokens = [sum(len(records[index]) for index in batch) for batch in batches]
+        small = Footprint(config.batch_size, config.checkpointing == "on", config.checkpointing == "auto")
+        watch = Watch(progress, tokens, small)
+        arguments = TrainingArguments(
+            output_dir=str(job.folder / "checkpoints"),
+            # The plan already holds all batches of all epochs in order.
+            per_device_train_batch_size=1,
+            num_train_epochs=1,
+            remove_unused_columns=False,
+            learning_rate=config.learning_rate,
+            warmup_steps=math.ceil(config.warmup_ratio * len(batches)),
+            lr_scheduler_type="linear",
+            weight_decay=0.0,
+            max_grad_norm=config.clip,
+            optim="adamw_torch",
+            seed=config.seed,
+            use_cpu=setup.device == "cpu",
+            save_strategy="steps",
+            save_steps=config.save_every,
+            # The newest may be half written when the process is killed, so the one before it must stay.
+            save_total_limit=2,
+            logging_steps=1,
+            logging_nan_inf_filter=False,
+            disable_tqdm=True,
+            report_to=config.report_to or "none",
+        )
+        # More than one device would be used through nn.DataParallel, which cuts batches apart under the loss.
+        arguments._setup_devices  # noqa: B018 - a cached property that counts the devices
+        arguments._n_gpu = 1
+        data = [[items[index] for index in batch] for batch in batches]
+        trainer = cls(model=model, args=arguments, train_dataset=data, callbacks=[watch])
+        trainer.remove_callback(transformers.PrinterCallback)
+        trainer.job, trainer.records, trainer.objective = job, records, objective
+        trainer.setup, trainer.watch, trainer.footprint, trainer.measured = setup, watch, small, {}
+        return trainer
+
+    def go(self) -> None:
+        """Train to the end, from the last whole checkpoint if there is one."""
+        last = checkpoints.last_whole(Path(self.args.output_dir), tidy=self.args.process_index == 0)
+        if last is not None:
+            self.watch.recall(checkpoints.facts(last))
+        self.footprint.apply(self.model)
+        self.train(resume_from_checkpoint=str(last) if last else None)
+
+    def get_train_dataloader(self) -> Any:
+        """The whole batch for every process, in order, as the plan has it."""
+        return DataLoader(self.train_dataset, batch_size=1, collate_fn=lambda batches: {"items": batches[0]})
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """The loss of one step's whole batch, whose gradient then lies in the LoRA weights of every process."""
+        items: list[Item] = inputs["items"]
+        # Past a data-parallel wrapper, which would add up gradients at every pass and waits for all processes.
+        bare = self.accelerator.unwrap_model(model)
+        bare.train()
+        lengths = [len(item.record) for item in items]
+        share = shares(lengths, self.args.world_size)[self.args.process_index]
+        sums = self._run([items[index] for index in share], self.objective.mass(items), bare)
+        if self.args.world_size > 1:
+            _add_up(sums, bare)
+        loss, *measures = sums.tolist()
+        self.measured = dict(zip(self.objective.measures, measures, strict=True))
+        earlier = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
+        place = self.job.folder if self.args.process_index == 0 else None
+        divergence.check(loss, earlier, self.job.config.spike, [item.record for item in items], place)
+        return sums[0]
+
+    def _run(self, items: list[Item], mass: float, model: Any) -> torch.Tensor:
+        """Loss and measures of one process's share, as parts of those of a batch of this mass; their gradient is kept.
+
+        Begins again in smaller parts whenever memory runs out.
+        """
+        while True:
+            # What dropout drops follows from the step, so that neither a kill nor a second try changes it.
+            torch.manual_seed((self.job.config.seed << 24) + self.state.global_step)
+            try:
+                return self._accumulate(items, mass, model)
+            except (RuntimeError, MemoryError) as error:
+                if not footprint.ran_out(error):
+                    raise
+            # Here the error is gone, and with it what its traceback held.
+            self.footprint.shrink(model, len(items))
+
+    def _accumulate(self, items: list[Item], mass: float, model: Any) -> torch.Tensor:
+        sums = torch.zeros(1 + len(self.objective.measures), device=self.args.device)
+        for start in range(0, len(items), self.footprint.examples):
+            part = items[start : start + self.footprint.examples]
+            share = self.objective.mass(part) / mass
+            inputs = self._prepare_inputs(self.objective.collate(part))
+            with self.setup.precision():
+                loss, measures = self.objective.cost(model, inputs, model)
+            self.accelerator.backward(loss * share)
+            values = [loss, *(measures[name] for name in self.objective.measures)]
+            sums += share * torch.stack([value.detach().float() for value in values])
+        return sums
+
+    def score(self, example: Example, *, adapter: bool) -> float:
+        """The summed log-probability of the chosen tokens, with or without the adapter."""
+        model: Any = self.model
+        model.eval()
+        batch = Batch(*(tensor.to(self.args.device) for tensor in collate([example])))
+        with torch.no_grad(), self.setup.precision(), ExitStack() as stack:
+            if not adapter:
+                stack.enter_context(model.disable_adapter())
+            return float(example_logprobs(model, batch))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log what the objective measured beside the loss."""
+        if "loss" in logs:
+            logs |= self.measured
+        super().log(logs, start_time)
+
+    def report(self) -> Report:
+        """What was done, once training has ended."""
+        config, seconds = self.job.config, self.watch.spent()
+        tokens = sum(self.watch.tokens)
+        steps = [entry for entry in self.state.log_history if "loss" in entry]
+        return Report(
+            steps=self.state.global_step,
+            examples=len(self.records),
+            tokens=tokens,
+            chosen_tokens=config.epochs * sum(end - start for r in self.records for start, end in r.spans),
+            losses=[entry["loss"] for entry in steps],
+            measures={name: [entry[name] for entry in steps] for name in self.objective.measures},
+            seconds=round(seconds, 3),
+            tokens_per_second=round(tokens / seconds, 1) if seconds else 0.0,
+            resumed=self.watch.resumed,
+            device=self.setup.device,
+            dtype=str(self.setup.dtype).removeprefix("torch."),
+            attention=self.setup.attention,
+            packed=self.setup.packed,
+            threads=config.threads,
+            processes=self.args.world_size,
+            examples_at_once=self.footprint.examples,
+            checkpointing=self.footprint.checkpointing,
+            versions={module.__name__: str(module.__version__) for module in (torch, transformers, peft)},
+        )
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        model: Any = self.model
+        model.save_pretrained(output_dir, state_dict=state_dict, save_embedding_layers=False)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        # Of the other processes nothing is random that a step does not seed; one writes, so one mark tells all.
+        if self.args.process_index == 0:
+            super()._save_rng_state(output_dir)
+
+
+def _add_up(sums: torch.Tensor, model: Any) -> None:
+    """Add up, over all processes, the sums and the gradients of what is trained, in place."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        # A process without a share has none.
+        parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    gradients = [parameter.grad for parameter in trained]
+    flat = torch.cat([sums, *(gradient.flatten() for gradient in gradients)])
+    torch.distributed.all_reduce(flat)
+    parts = flat.split([len(sums), *(gradient.numel() for gradient in gradients)])
+    for whole, part in zip([sums, *gradients], parts, strict=True):
+        whole.copy_(part.view_as(whole))
+
+
+class Watch(TrainerCallback):
+    """Counts time, tells the progress, and marks checkpoints as whole."""
+
+    def __init__(self, progress: Progress | None, tokens: list[int], footprint: Footprint) -> None:
+        self.progress = progress
+        self.tokens = tokens
+        self.footprint = footprint
+        self.seconds = 0.0
+        self.resumed = 0
+        self.began: float | None = None
+        self.first_step = 0
+
+    def spent(self) -> float:
+        """Seconds of training, those of earlier runs up to their last checkpoint included."""
+        return self.seconds + (time.monotonic() - self.began if self.began is not None else 0.0)
+
+    def recall(self, facts: dict[str, Any]) -> None:
+        """Go on from what was kept with a checkpoint."""
+        self.seconds, self.resumed = facts["seconds"], facts["resumed"] + 1
+        self.footprint.examples, self.footprint.checkpointing = facts["examples_at_once"], facts["checkpointing"]
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock."""
+        self.began = time.monotonic()
+        self.first_step = state.global_step
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop the clock."""
+        self.seconds, self.began = self.spent(), None
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Tell the progress."""
+        if self.progress is None or "loss" not in (logs or {}) or self.began is None:
+            return
+        fresh = sum(self.tokens[self.first_step : state.global_step])
+        speed = fresh / max(time.monotonic() - self.began, 1e-9)
+        metrics = {"loss": logs["loss"], "learning_rate": logs["learning_rate"], "tokens_per_second": speed}
+        self.progress(state.global_step, state.max_steps, metrics)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Mark the checkpoint."""
+        if state.is_world_process_zero:
+            checkpoints.mark(
+                Path(args.output_dir) / f"checkpoint-{state.global_step}",
+                seconds=self.spent(),
+                resumed=self.resumed,
+                examples_at_once=self.footprint.examples,
+                checkpointing=self.footprint.checkpointing,
+            )

@@ -1,0 +1,163 @@
+"""No padding: a batch runs through the model's body as one row, example after example, none of which sees another.
+
+The padding is taken out where a batch enters the body (embedding and layers) and put back where its hidden states leave
+it, so losses see padded batches as ever, and every one of them gains. Positions begin anew with each example, and
+attention is computed for each example by itself: the work that padding and a mask over the whole row would add is never
+done. The result is that of the padded batch to floating point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention, softmax
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import eager_mask, sdpa_mask
+from transformers.models.llama.modeling_llama import eager_attention_forward
+
+LENGTHS = "packed_lengths"
+"""The keyword by which the lengths of a row's examples travel to the attention."""
+
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float, list[int]], torch.Tensor]
+"""From queries (1, heads, row, width), keys and values (1, key heads, row, width), the scale and the lengths of the
+row's examples to the outcome (1, row, heads, width)."""
+
+
+def packable(model: Any, longest: int) -> bool:
+    """Whether packing computes what `model` computes for examples of at most `longest` tokens.
+
+    It does for decoders with causal attention alone, which take their attention from transformers' interface.
+    """
+    config = model.config
+    layers = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    window = getattr(config, "sliding_window", None)
+    odd = getattr(config, "attn_logit_softcapping", None) or getattr(config, "is_encoder_decoder", False)
+    return bool(
+        model._supports_attention_backend
+        and model._supports_sdpa
+        and model.base_model is not model
+        and not layers
+        and not odd
+        and (window is None or longest <= window)
+    )
+
+
+@contextmanager
+def packed(model: Any, attention: str) -> Iterator[None]:
+    """While open, `model` (a transformers model, not a wrapper) takes the padding out of its batches.
+
+    `attention` is "eager", "sdpa" or "flash". Batches with another mask than one of padding, or with positions of their
+    own, pass as they are.
+    """
+    before = model.config._attn_implementation
+    model.set_attn_implementation(f"packed_{attention}")
+    places: list[tuple[torch.Tensor, torch.Size]] = []
+
+    def take_out(_body: Any, args: tuple[Any, ...], inputs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        mask, ids = inputs.get("attention_mask"), inputs.get("input_ids")
+        if mask is None or ids is None or mask.dim() != 2 or inputs.get("position_ids") is not None:
+            return args, inputs
+        kept = mask.flatten().nonzero().squeeze(-1)
+        places.append((kept, mask.shape))
+        row = {
+            "input_ids": ids.flatten().index_select(0, kept).unsqueeze(0),
+            "position_ids": (mask.cumsum(-1) - 1).flatten().index_select(0, kept).unsqueeze(0),
+            # A mask of four dimensions is handed on as it is, instead of one over the whole row being made.
+            "attention_mask": mask.new_zeros(1, 1, 1, 1),
+            LENGTHS: mask.sum(-1).tolist(),
+        }
+        return args, inputs | row
+
+    def put_back(_body: Any, args: tuple[Any, ...], inputs: dict[str, Any], output: Any) -> Any:
+        if LENGTHS in inputs:
+            kept, shape = places.pop()
+            hidden = output.last_hidden_state.squeeze(0)
+            whole = hidden.new_zeros(shape.numel(), hidden.shape[-1]).index_copy(0, kept, hidden)
+            output.last_hidden_state = whole.view(*shape, -1)
+        return output
+
+    body = model.base_model
+    handles = [
+        body.register_forward_pre_hook(take_out, with_kwargs=True),
+        body.register_forward_hook(put_back, with_kwargs=True),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.set_attn_implementation(before)
+
+
+def _eager(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, lengths: list[int]) -> Any:
+    """Plain attention, example by example; queries that share a key head are laid one below the other."""
+    groups = query.shape[1] // key.shape[1]
+    outcomes = []
+    # In the softmax sums are of float32 whatever the format; autocast would widen the whole matrix.
+    with torch.autocast(query.device.type, enabled=False):
+        for q, k, v in zip(*(part[0].split(lengths, dim=1) for part in (query, key, value)), strict=True):
+            below = q.reshape(k.shape[0], groups * k.shape[1], -1)
+            mask = _future(k.shape[1], groups, q.dtype, q.device)
+            scores = torch.baddbmm(mask, below, k.transpose(1, 2), alpha=scale)
+            outcomes.append((softmax(scores, dim=-1) @ v).view(q.shape))
+    return torch.cat(outcomes, dim=1).transpose(0, 1).unsqueeze(0)
+
+
+@lru_cache(maxsize=64)
+def _future(length: int, groups: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """What is added to scores (1, groups · length, length), so that no token sees a later one."""
+    mask = torch.full((length, length), torch.finfo(dtype).min, dtype=dtype, device=device).triu(1)
+    return mask.repeat(groups, 1).unsqueeze(0)
+
+
+def _sdpa(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, lengths: list[int]) -> Any:
+    """PyTorch's fused attention, example by example."""
+    parts = zip(*(part.split(lengths, dim=2) for part in (query, key, value)), strict=True)
+    outcomes = [scaled_dot_product_attention(*part, is_causal=True, scale=scale, enable_gqa=True) for part in parts]
+    return torch.cat(outcomes, dim=2).transpose(1, 2)
+
+
+def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, lengths: list[int]) -> Any:
+    """FlashAttention over examples of different lengths in one kernel (Dao 2023)."""
+    from flash_attn import flash_attn_varlen_func
+
+    ends = torch.tensor([0, *lengths], device=query.device).cumsum(0).to(torch.int32)
+    row = (part[0].transpose(0, 1) for part in (query, key, value))
+    longest = max(lengths)
+    outcome = flash_attn_varlen_func(*row, ends, ends, longest, longest, softmax_scale=scale, causal=True)
+    return outcome.unsqueeze(0)
+
+
+def _interface(attend: Attend, unpacked: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(
+        module: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        **options: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        lengths = options.pop(LENGTHS, None)
+        if lengths is None:
+            outcome: tuple[torch.Tensor, torch.Tensor | None] = unpacked(
+                module, query, key, value, attention_mask, **options
+            )
+            return outcome
+        scale = options.get("scaling") or query.shape[-1] ** -0.5
+        return attend(query, key, value, scale, lengths), None
+
+    return forward
+
+
+for _name, _attend, _unpacked, _mask in (
+    ("eager", _eager, eager_attention_forward, eager_mask),
+    ("sdpa", _sdpa, sdpa_attention_forward, sdpa_mask),
+    ("flash", _flash, sdpa_attention_forward, sdpa_mask),
+):
+    AttentionInterface.register(f"packed_{_name}", _interface(_attend, _unpacked))
+    AttentionMaskInterface.register(f"packed_{_name}", _mask)

@@ -1,0 +1,50 @@
+"""Where a job's curves go, beside its own report: what is accepted, and that it is installed, told before training."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from trainers.errors import MissingDependency, UnknownReporter
+
+REPORTERS = {
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
+    "trackio": ("trackio",),
+}
+"""Names for `report_to`, and the packages of which one is needed."""
+
+
+def check(names: Sequence[str]) -> None:
+    """Raises UnknownReporter for a name that is none of REPORTERS, MissingDependency for one that is not installed."""
+    for name in names:
+        if name not in REPORTERS:
+            near = difflib.get_close_matches(name, REPORTERS, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(REPORTERS)}"
+            raise UnknownReporter(f"cannot report to {name!r}; there is no such reporter; {hint}")
+        if not any(find_spec(package) for package in REPORTERS[name]):
+            package = REPORTERS[name][0]
+            raise MissingDependency(
+                f"cannot report to {name}; it needs the package {package}; pip install {package}, or leave it out"
+            )
+
+
+@contextmanager
+def kept_in(folder: Path) -> Iterator[None]:
+    """While open, TensorBoard's files go to `folder`/runs, unless the user said otherwise.
+
+    Without it they would lie among the checkpoints, which go when the job is done.
+    """
+    name = "TENSORBOARD_LOGGING_DIR"
+    said = os.environ.get(name)
+    os.environ[name] = said or str(folder / "runs")
+    try:
+        yield
+    finally:
+        if said is None:
+            del os.environ[name]
