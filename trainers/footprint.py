@@ -26,7 +26,9 @@ class Footprint:
     def apply(self, model: Any) -> None:
         """Tell `model` to keep its activations or not."""
         if self.checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            # transformers is about to drop the older name.
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
 
     def shrink(self, model: Any, tried: int) -> None:
         """Ask for less memory than `tried` examples at once took, and give back what is held.

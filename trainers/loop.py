@@ -22,6 +22,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from trainers import checkpoints, divergence, footprint
 from trainers.batches import plan, shares
 from trainers.dispatch import Item, Objective
+from trainers.errors import TrainingDiverged
 from trainers.examples import Example
 from trainers.footprint import Footprint
 from trainers.job import Job, Progress, Report
@@ -120,7 +121,12 @@ class JobTrainer(Trainer):
         self.measured = dict(zip(self.objective.measures, measures, strict=True))
         earlier = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
         place = self.job.folder if self.args.process_index == 0 else None
-        divergence.check(loss, earlier, self.job.config.spike, [item.record for item in items], place)
+        try:
+            divergence.check(loss, earlier, self.job.config.spike, [item.record for item in items], place)
+        except TrainingDiverged:
+            # Whoever ends first has the others stopped; the batch must have been written by then.
+            self.accelerator.wait_for_everyone()
+            raise
         return sums[0]
 
     def _run(self, items: list[Item], mass: float, model: Any) -> torch.Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ from transformers.models.llama.modeling_llama import eager_attention_forward
 
 LENGTHS = "packed_lengths"
 """The keyword by which the lengths of a row's examples travel to the attention."""
+
+NAMES = {"eager": "packed_eager", "sdpa": "packed_sdpa", "flash": "packed_varlen"}
+"""Under which transformers knows each attention; one with "flash" in its name it would look for itself."""
 
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float, list[int]], torch.Tensor]
 """From queries (1, heads, row, width), keys and values (1, key heads, row, width), the scale and the lengths of the
@@ -55,7 +59,7 @@ def packed(model: Any, attention: str) -> Iterator[None]:
     own, pass as they are.
     """
     before = model.config._attn_implementation
-    model.set_attn_implementation(f"packed_{attention}")
+    model.set_attn_implementation(NAMES[attention])
     places: list[tuple[torch.Tensor, torch.Size]] = []
 
     def take_out(_body: Any, args: tuple[Any, ...], inputs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -117,19 +121,20 @@ def _future(length: int, groups: int, dtype: torch.dtype, device: torch.device) 
 
 def _sdpa(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, lengths: list[int]) -> Any:
     """PyTorch's fused attention, example by example."""
-    parts = zip(*(part.split(lengths, dim=2) for part in (query, key, value)), strict=True)
-    outcomes = [scaled_dot_product_attention(*part, is_causal=True, scale=scale, enable_gqa=True) for part in parts]
+    outcomes = [
+        scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
+        for q, k, v in zip(*(part.split(lengths, dim=2) for part in (query, key, value)), strict=True)
+    ]
     return torch.cat(outcomes, dim=2).transpose(1, 2)
 
 
 def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, lengths: list[int]) -> Any:
     """FlashAttention over examples of different lengths in one kernel (Dao 2023)."""
-    from flash_attn import flash_attn_varlen_func
-
+    attend = import_module("flash_attn").flash_attn_varlen_func
     ends = torch.tensor([0, *lengths], device=query.device).cumsum(0).to(torch.int32)
     row = (part[0].transpose(0, 1) for part in (query, key, value))
     longest = max(lengths)
-    outcome = flash_attn_varlen_func(*row, ends, ends, longest, longest, softmax_scale=scale, causal=True)
+    outcome = attend(*row, ends, ends, longest, longest, softmax_scale=scale, causal=True)
     return outcome.unsqueeze(0)
 
 
@@ -159,5 +164,5 @@ for _name, _attend, _unpacked, _mask in (
     ("sdpa", _sdpa, sdpa_attention_forward, sdpa_mask),
     ("flash", _flash, sdpa_attention_forward, sdpa_mask),
 ):
-    AttentionInterface.register(f"packed_{_name}", _interface(_attend, _unpacked))
-    AttentionMaskInterface.register(f"packed_{_name}", _mask)
+    AttentionInterface.register(NAMES[_name], _interface(_attend, _unpacked))
+    AttentionMaskInterface.register(NAMES[_name], _mask)

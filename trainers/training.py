@@ -33,6 +33,7 @@ from trainers.loop import JobTrainer
 SHORT = 512
 """Up to this many tokens plain attention beats the fused kernel on a CPU; beyond, its square of memory hurts."""
 
+
 class Trained(NamedTuple):
     """A trained model, ready to be written."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from trainers.batches import plan
+from trainers.batches import plan, shares
 
 LENGTHS = [random.Random(3).randint(20, 400) for _ in range(50)]
 
@@ -29,3 +29,16 @@ def test_epochs_differ() -> None:
 def test_examples_of_a_batch_are_about_equally_long_so_that_little_is_padded() -> None:
     padded = sum(max(LENGTHS[i] for i in batch) * len(batch) for batch in plan(LENGTHS, 4, 1, seed=0))
     assert padded < 1.2 * sum(LENGTHS)
+
+
+def test_a_batch_is_divided_by_tokens_and_nothing_is_lost() -> None:
+    assert shares([10, 60, 30, 40], 2) == [[0, 1], [2, 3]]
+    parts = shares(LENGTHS, 3)
+    assert sorted(index for part in parts for index in part) == list(range(50))
+    loads = [sum(LENGTHS[index] for index in part) for part in parts]
+    assert max(loads) - min(loads) <= max(LENGTHS)
+
+
+def test_one_process_has_it_all_and_a_small_batch_leaves_some_without() -> None:
+    assert shares([5, 9, 7], 1) == [[0, 1, 2]]
+    assert shares([5], 3) == [[0], [], []]

@@ -1,0 +1,58 @@
+"""What goes through the model at once is halved until it fits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from trainers.errors import OutOfMemory
+from trainers.footprint import Footprint, ran_out
+
+
+class Model:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def zero_grad(self, set_to_none: bool) -> None:
+        assert set_to_none
+        self.told.append("gradients gone")
+
+    def activation_checkpointing_enable(self, options: dict[str, Any]) -> None:
+        assert options == {"use_reentrant": False}
+        self.told.append("compute again")
+
+
+def test_examples_are_halved_then_activations_computed_again_then_it_ends() -> None:
+    model, small = Model(), Footprint(8)
+    found = []
+    for _ in range(3):
+        small.shrink(model, 5)
+        found.append(small.examples)
+    # A share of five goes through as three, two, one.
+    assert found == [3, 2, 1] and not small.checkpointing
+    small.shrink(model, 5)
+    assert small == Footprint(1, checkpointing=True) and model.told == ["gradients gone"] * 4 + ["compute again"]
+    with pytest.raises(OutOfMemory, match="larger machine"):
+        small.shrink(model, 5)
+
+
+def test_what_was_switched_off_is_not_tried() -> None:
+    with pytest.raises(OutOfMemory):
+        Footprint(1, may_checkpoint=False).shrink(Model(), 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (MemoryError(), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_lack_of_memory_is_told_from_other_errors(error: Exception, expected: bool) -> None:
+    assert ran_out(error) is expected
