@@ -165,7 +165,7 @@ def measure(
         active = list(runs)
         while active:
             active = [run for run in active if run.step() and (steps is None or len(run.wall) < steps)]
-            if runs[0].wall:
+            if sys.stderr.isatty():
                 print(f"step {len(runs[0].wall)}", end="\r", file=sys.stderr, flush=True)
     finally:
         for run in runs:
@@ -179,7 +179,9 @@ def final_loss(base: Path, adapter: Path, examples: Sequence[Example]) -> float:
     """Nats per loss-bearing token over all episodes, in float32."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as noise
 
+    noise.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter)
     model.to(device).eval()
