@@ -164,9 +164,11 @@ def test_other_games_are_another_run_which_recalls_what_the_first_one_taught(ope
     lab = open_lab()
     first = lab.run("toy/doors", seeds=range(3), trials=1)
     second = lab.run("toy/doors", seeds=range(3, 5), trials=1)
-    hints = [[lab.database.episode(result.trials[0].episode).hints for result in found] for found in (first, second)]
-    assert not any(hints[0])
-    assert all(hints[1])
+    known = [[lab.database.recalls_for(result.trials[0].episode) for result in found] for found in (first, second)]
+    assert not any(known[0])
+    assert all(known[1])
+    for result, recalls in zip(second, known[1], strict=True):  # unless a lot withheld it, it stood in the prompt
+        assert bool(lab.database.episode(result.trials[0].episode).hints) != recalls[0].withheld
 
 
 def test_a_run_that_goes_on_without_what_was_learned_since_says_so(open_lab: Callable[..., Lab], told: Any) -> None:
