@@ -68,7 +68,7 @@ def ours(pace: Pace, folder: Path, settings: dict[str, Any]) -> None:
 
     made = job.load(folder / "job")
     config = made.config
-    batches = plan([len(example) for example in made.examples], config.batch_size, config.epochs, config.seed)
+    batches = plan(len(made.examples), config.batch_size, config.epochs, config.seed)
     tokens = [sum(sum(map(bool, made.examples[index].weights)) for index in batch) for batch in batches]
     begin = loop.Watch.on_train_begin
 

@@ -6,21 +6,17 @@ import random
 from collections.abc import Sequence
 
 
-def plan(lengths: Sequence[int], batch_size: int, epochs: int, seed: int) -> list[list[int]]:
-    """Indices of the examples of every batch of the whole training, in order.
+def plan(count: int, batch_size: int, epochs: int, seed: int) -> list[list[int]]:
+    """Indices, below `count`, of the examples of every batch of the whole training, in order.
 
-    `lengths` are in tokens. Within an epoch every example occurs once. Examples of about the same length share a
-    batch, since padding costs as much as text; a tenth of noise on the lengths keeps batches from being the same in
-    every epoch, and their order is random, so that training does not go from short games to long ones.
+    Within an epoch every example occurs once, in an order of its own. Batches are mixed at random: grouped by length,
+    as padding would want them, each would hold a single game, and training would go from one to the other and back.
     """
     rng = random.Random(seed)
     batches: list[list[int]] = []
     for _ in range(epochs):
-        noisy = [(length * rng.uniform(0.9, 1.1), index) for index, length in enumerate(lengths)]
-        order = [index for _, index in sorted(noisy)]
-        epoch = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        rng.shuffle(epoch)
-        batches += epoch
+        order = rng.sample(range(count), count)
+        batches += [order[start : start + batch_size] for start in range(0, count, batch_size)]
     return batches
 
 

@@ -57,7 +57,7 @@ class JobTrainer(Trainer):
     ) -> JobTrainer:
         """The trainer of `job`; `items` are what the objective made of `records`, one each."""
         config = job.config
-        batches = plan([len(record) for record in records], config.batch_size, config.epochs, config.seed)
+        batches = plan(len(records), config.batch_size, config.epochs, config.seed)
         tokens = [sum(len(records[index]) for index in batch) for batch in batches]
         small = Footprint(config.batch_size, config.checkpointing == "on", config.checkpointing == "auto")
         watch = Watch(progress, tokens, small)
