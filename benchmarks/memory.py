@@ -8,11 +8,12 @@ one process and is opened and asked in another, on one thread; what is missing o
 under `--peer-python`, whose environment has `chromadb` and `mem0ai`.
 
 Ours is the whole `ReflectionMemory.recall`: words and meaning, all parts of the score, diversity; nothing is recorded,
-as no other system records. Its order is not that of the vectors alone, so its recall@10 is that of its index. Start-up
-is from the import of the system to the answer to the first query. Memory is what the asked process holds, without files
-that are only mapped. The exit code is 1 if a bound is broken: at 100,000 items a median of at most 3 times that of raw
-FAISS and start-up within a second; at 10,000 at least 50 times faster than InMemoryStore; everywhere a recall@10 of at
-least 0.98.
+as no other system records. Its order is not that of the vectors alone, so its recall@10 is that of its index. Every
+process is asked some other queries before those that are timed, as one that has been at work for a while. Start-up is
+from the import of the system to the answer to the very first query. Memory is what the asked process holds, without
+files that are only mapped. The exit code is 1 if a bound is broken: at 100,000 items a median of at most 3 times that
+of raw FAISS and start-up within a second; at 10,000 at least 50 times faster than InMemoryStore; everywhere a recall@10
+of at least 0.98.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ SYSTEMS = ("flat", "ours", "our index", "InMemoryStore", "Chroma", "mem0")
 TITLES = {"flat": "FAISS, flat", "ours": "ours, recall", "our index": "ours, index alone"}
 PEERS = ("Chroma", "mem0")
 QUERIES = 300
+"""Queries that are timed; before them as many others are asked that are not."""
 FLAT_RATIO, STORE_RATIO, START, WANTED = 3.0, 50.0, 1.0, 0.98
 
 
@@ -179,10 +181,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for size in given.sizes:
         with tempfile.TemporaryDirectory(dir=given.folder) as place:
             folder = Path(place)
-            vectors = clustered(size + QUERIES)
+            vectors = clustered(size + 2 * QUERIES)
             np.save(folder / "vectors.npy", vectors[:size])
             np.save(folder / "queries.npy", vectors[size:])
-            exact, _ = faiss.knn(vectors[size:], vectors[:size], 10, metric=faiss.METRIC_INNER_PRODUCT)
+            exact, _ = faiss.knn(vectors[size : size + QUERIES], vectors[:size], 10, metric=faiss.METRIC_INNER_PRODUCT)
             del vectors
             for system in given.systems:
                 python = given.peer_python if system in PEERS else sys.executable

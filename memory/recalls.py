@@ -100,19 +100,21 @@ class Recalls(Connection):
         What was merged into it counts, each episode once.
         """
         found: dict[str, Served] = {}
+        merged = self.execute("SELECT 1 FROM reflections WHERE merged_into IS NOT NULL LIMIT 1")
         for part in chunks(ids):
             rows = self.execute(
                 "SELECT reflection, sum(n), sum(won), sum(ended), max(CASE WHEN n THEN last END) FROM recall_totals "
                 f"WHERE reflection IN {marks(part)} AND NOT withheld GROUP BY reflection",
                 part,
             )
-            rows += self.execute(
-                f"{families(part)} SELECT root, count(DISTINCT episode), "
-                "count(DISTINCT CASE WHEN won THEN episode END), "
-                "count(DISTINCT CASE WHEN won IS NOT NULL THEN episode END), max(at) "
-                "FROM family JOIN recalls ON reflection = member WHERE NOT withheld GROUP BY root",
-                part,
-            )
+            if merged:
+                rows += self.execute(
+                    f"{families(part)} SELECT root, count(DISTINCT episode), "
+                    "count(DISTINCT CASE WHEN won THEN episode END), "
+                    "count(DISTINCT CASE WHEN won IS NOT NULL THEN episode END), max(at) "
+                    "FROM family JOIN recalls ON reflection = member WHERE NOT withheld GROUP BY root",
+                    part,
+                )
             found.update((row[0], Served(*row[1:])) for row in rows if row[1])
         return found
 

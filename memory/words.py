@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from functools import cache, lru_cache
+from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from memory.cleaning import clean
@@ -145,7 +146,7 @@ class Words:
         places = texts * count + np.repeat(np.arange(count), [len(word.numbers) for word in words])
         pairs, times = np.unique(places, return_counts=True)
         numbers, at = np.unique(pairs // count, return_inverse=True)
-        lengths = self._lengths(numbers.tolist())
+        lengths = self._lengths(numbers)
         norm = K1 * (1 - B + B * lengths / max(lengths.mean(), 1.0))
         in_texts = np.asarray([word.texts for word in words], float)
         # With 1 added, so that a word of most texts still counts for something rather than against them.
@@ -154,20 +155,24 @@ class Words:
         order = np.lexsort((numbers, -scores))
         return list(zip(numbers[order].tolist(), scores[order].tolist(), strict=True))
 
-    def _lengths(self, numbers: list[int]) -> np.ndarray:
-        """How many words each of these texts has."""
+    def _lengths(self, numbers: np.ndarray) -> np.ndarray:
+        """How many words each of these texts has, which stand in ascending order."""
         import numpy as np
 
-        known = self._kept.shelf("lengths", 100_000)
-        new = [number for number in numbers if number not in known]
+        shelf = self._kept.shelf("lengths", 1)
+        known = shelf.get("by number", np.zeros(0))
+        if len(known) <= numbers[-1]:
+            # Those that are not known yet are 0: whatever was found has a word.
+            known = shelf["by number"] = np.pad(known, (0, int(numbers[-1]) + 1 - len(known)))
+        new = numbers[known[numbers] == 0].tolist()
         if new:
-            known.update(dict.fromkeys(new, 0))
             rows = self.database.execute(
                 "SELECT id, sz FROM reflection_words_docsize WHERE id IN (SELECT value FROM json_each(?))",
                 (json.dumps(new),),
             )
-            known.update((number, _varint(size)) for number, size in rows)
-        return np.asarray([known[number] for number in numbers], float)
+            for number, size in rows:
+                known[number] = _varint(size)
+        return known[numbers]
 
 
 def _telling(found: dict[str, list[int]], newest: int) -> list[Places]:
@@ -181,15 +186,18 @@ def stems_of(text: str) -> list[str]:
 
     FTS5 itself takes them out of the text. So nothing that was typed is ever read as its query language.
     """
-    # A word never reaches over white space.
-    return list(dict.fromkeys(stem for part in clean(text).split() for stem in _stems(part)))
+    return list(dict.fromkeys(stem for stems in _stemmer().stems(clean(text).split()) for stem in stems))
 
 
 class _Stemmer:
-    """An index of words in memory that holds one text at a time."""
+    """An index of words in memory that holds some pieces of text at a time, and keeps what it made of them."""
+
+    MOST = 20_000
+    """So many pieces are kept."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._known: dict[str, tuple[str, ...]] = {}
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         # The tokenizer is that of `reflection_words` in the schema.
         for statement in (
@@ -198,22 +206,30 @@ class _Stemmer:
         ):
             self._connection.execute(statement)
 
-    def stems(self, text: str) -> tuple[str, ...]:
+    def stems(self, parts: Sequence[str]) -> list[tuple[str, ...]]:
+        """The stems of each of these, which white space parted: a word never reaches over it."""
         with self._lock:
-            self._connection.execute("INSERT INTO words (rowid, text) VALUES (1, ?)", (text,))
-            rows = self._connection.execute("SELECT term FROM terms ORDER BY offset").fetchall()
-            self._connection.execute("INSERT INTO words (words) VALUES ('delete-all')")
-        return tuple(row[0] for row in rows)
+            new = [part for part in dict.fromkeys(parts) if part not in self._known]
+            if len(self._known) + len(new) > self.MOST:
+                self._known, new = {}, list(dict.fromkeys(parts))
+            if new:
+                self._known.update(zip(new, self._read(new), strict=True))
+            return [self._known[part] for part in parts]
+
+    def _read(self, parts: Sequence[str]) -> list[tuple[str, ...]]:
+        self._connection.execute(
+            "INSERT INTO words (rowid, text) SELECT key, value FROM json_each(?)", (json.dumps(parts),)
+        )
+        found: list[list[str]] = [[] for _ in parts]
+        for part, stem in self._connection.execute("SELECT doc, term FROM terms ORDER BY doc, offset"):
+            found[part].append(stem)
+        self._connection.execute("INSERT INTO words (words) VALUES ('delete-all')")
+        return [tuple(stems) for stems in found]
 
 
 @cache
 def _stemmer() -> _Stemmer:
     return _Stemmer()
-
-
-@lru_cache(20_000)
-def _stems(part: str) -> tuple[str, ...]:
-    return _stemmer().stems(part)
 
 
 def _varint(size: bytes) -> int:
