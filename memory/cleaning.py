@@ -23,7 +23,9 @@ def clean(text: str, limit: int = TEXT_LIMIT) -> str:
 
     Tabs and line ends stay; a text that was cut ends with an ellipsis.
     """
-    plain = _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))).strip()
+    if not (text.isascii() and text.isprintable()):
+        text = _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
+    plain = text.strip()
     return plain if len(plain) <= limit else plain[: limit - 1].rstrip() + "…"
 
 

@@ -22,6 +22,11 @@ def stored(text: str) -> str:
     return _text(moment)
 
 
+def seconds(text: str) -> float:
+    """A stored time in seconds since 1970."""
+    return datetime.fromisoformat(text).timestamp()
+
+
 def typed(text: str, present: str) -> str:
     """The moment that a person means, as it is stored.
 

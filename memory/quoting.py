@@ -39,8 +39,9 @@ def quoted(text: str, limit: int = TEXT_LIMIT, *, turns: bool = False) -> str:
     """
     lines = re.sub("[\u2028\u2029]", "\n", clean(text, limit))
     lines = _GAP.sub("\n", lines).strip()
-    marked = (_LINES_BUT_TURNS if turns else _LINES).sub(MARK, _TOKENS.sub(_bracketless, lines))
-    return clean(marked, limit)
+    if any(bracket in lines for bracket in "<>[]"):
+        lines = _TOKENS.sub(_bracketless, lines)
+    return clean((_LINES_BUT_TURNS if turns else _LINES).sub(MARK, lines), limit)
 
 
 def quoted_line(text: str, limit: int = TEXT_LIMIT) -> str:

@@ -326,8 +326,8 @@ class ReflectionMemory:
             vector = self.embedder.embed_query(clean(query))
             if self.database.in_transaction:
                 # The index has not followed what is not committed.
-                held = dict(self.index.search(vector, len(worded), only=[number for number, _ in worded]))
-                worded = [item for item in worded if item[0] in held]
+                held = self.index.search(vector, len(worded.numbers), only=worded.numbers)
+                worded = worded.among({number for number, _ in held})
         return self._retriever.retrieve(vector, k, wanted, weights, worded=worded, use=use, seed=seed, shown=shown)
 
     def _change(self, id: str, change: str, **values: Any) -> Reflection:

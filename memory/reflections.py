@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from memory import errors
 from memory.episodes import chunks, conditions, full_ids, marks
+from memory.moments import seconds
 from memory.operations import Operations
 from memory.records import Advice, Reflection, ReflectionStatus, Tier, content_id, now, state_key
 
@@ -26,13 +27,16 @@ _ROW = "number, id, pinned, importance, created_at"
 
 
 class ReflectionRow(NamedTuple):
-    """What ranking needs to know of a reflection; `number` is its name in the index, `pinned` is 0 or 1."""
+    """What ranking needs to know of a reflection.
+
+    `number` is its name in the index, `pinned` is 0 or 1, and `created` when it was written, in seconds since 1970.
+    """
 
     number: int
     id: str
     pinned: int
     importance: float
-    created_at: str
+    created: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +269,10 @@ class Reflections(Operations):
             rows = self.execute(
                 f"SELECT {_ROW} FROM reflections WHERE number IN {marks(part)} AND {where}", [*part, *values]
             )
-            found.update((row[0], ReflectionRow._make(row)) for row in rows)
+            found.update(
+                (number, ReflectionRow(number, id, pinned, importance, seconds(at)))
+                for number, id, pinned, importance, at in rows
+            )
         return found
 
     def reflection_numbers(self, filter: Filter, among: Sequence[int] | None = None) -> list[int]:

@@ -5,28 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from memory.database import Database
 from memory.index import VectorIndex
 from memory.kept import Kept
+from memory.moments import seconds
 from memory.recalls import Served
 from memory.records import Reflection, now
 from memory.reflections import Filter, ReflectionRow
+from memory.words import Ranking
 
 if TYPE_CHECKING:
     import numpy as np
 
 CANDIDATES = 32
-"""How many reflections each of the two searches puts up, or four times k if that is more."""
+"""How many reflections each of the two searches puts up, or three times k if that is more."""
 
 RRF_K = 60
 """How little the first ranks differ when two rankings are fused (Cormack, Clarke and Büttcher 2009)."""
 
 HALF_LIFE = math.log(0.5) / math.log(0.995)
 """In hours, about 138: what remains is 0.995 after one (Park et al. 2023, Generative Agents, §4.1)."""
+
+NOTHING = Ranking()
 
 Use = Callable[[Sequence[str], str | None, int], Mapping[str, float]]
 """How much each of these reflections (ids) helps in an environment (None: in any); the seed decides what is chance."""
@@ -129,16 +131,15 @@ class Retriever:
         filter: Filter,
         weights: Weights | None = None,
         *,
-        worded: Sequence[tuple[int, float]] = (),
+        worded: Ranking = NOTHING,
         use: Use | None = None,
         seed: int = 0,
         shown: Show = plain,
     ) -> list[Hit]:
         """The best `k` hits for the query vector (dimensions,) among the reflections that fit `filter`.
 
-        `worded` are the numbers that its words found, with their BM25, the best first, whether they fit or not; the
-        index must know them. `shown` makes what there is to show of one. Ties are broken in favour of the older
-        reflection, so that the order does not depend on chance.
+        `worded` is what its words found, whether it fits or not; the index must know it. `shown` makes what there is to
+        show of one. Ties are broken in favour of the older reflection, so that the order does not depend on chance.
         """
         weights = weights or Weights()
         if k < 1:
@@ -152,12 +153,12 @@ class Retriever:
             put_up.add_use(use([row.id for row in put_up.rows], filter.env, seed))
         return self._hits(put_up, put_up.best(k, weights), weights, shown)
 
-    def _put_up(self, query: np.ndarray, count: int, filter: Filter, worded: Sequence[tuple[int, float]]) -> Candidates:
+    def _put_up(self, query: np.ndarray, count: int, filter: Filter, worded: Ranking) -> Candidates:
         """What fits of the nearest `count` and of the `count` that words found best."""
         import numpy as np
 
         fitting = _Fitting(self.database, filter, self._kept)
-        words = [number for number, _ in worded]
+        words = worded.numbers
         near: list[int] = []
         # First among the nearest, then among more, then among those that fit.
         for looked in ((8 if filter.narrow else 2) * count, 32 * count):
@@ -175,7 +176,9 @@ class Retriever:
         vectors = self.index.vectors(numbers)
         put_up = Candidates(fitting.of(numbers), vectors)
         put_up["cosine"] = (vectors @ np.asarray(query, np.float32)).astype(float)
-        bm25 = dict(worded)
+        # Of the ranking only as far as it was needed.
+        reach = worded.numbers.index(words[-1]) + 1 if words else 0
+        bm25 = dict(zip(worded.numbers[:reach], worded.scores[:reach], strict=True))
         put_up.found = {"cosine": put_up.places(near), "bm25": put_up.places(words)}
         put_up["bm25"] = np.zeros(len(numbers))
         put_up["bm25"][put_up.found["bm25"]] = [bm25[number] for number in words]
@@ -185,15 +188,14 @@ class Retriever:
         import numpy as np
 
         rows = put_up.rows
-        seen = [row.created_at for row in rows]
+        seen = [row.created for row in rows]
         if weights.recency:
-            put_up.served = self.database.served([row.id for row in rows])
+            put_up.served = served = self.database.served([row.id for row in rows])
             seen = [
-                max(at, put_up.served[row.id].last) if row.id in put_up.served else at
+                max(at, seconds(served[row.id].last)) if row.id in served else at
                 for at, row in zip(seen, rows, strict=True)
             ]
-        moment = datetime.fromisoformat(self.clock()).timestamp()
-        hours = (moment - np.asarray([_seconds(at) for at in seen])) / 3600
+        hours = (seconds(self.clock()) - np.asarray(seen)) / 3600
         put_up["hours"] = hours.clip(0)
         put_up["decay"] = weights.left(put_up["hours"])
         put_up["rated"] = np.asarray([1.0 if row.pinned else row.importance for row in rows])
@@ -205,9 +207,10 @@ class Retriever:
         rows = [put_up.rows[place] for place in places]
         reflections = self.database.load_reflections([row.number for row in rows])
         served = put_up.served if weights.recency else self.database.served([row.id for row in rows])
+        columns = {name: values[places].tolist() for name, values in put_up.parts.items()}
         hits = []
-        for place, row in zip(places, rows, strict=True):
-            parts = {name: float(values[place]) for name, values in put_up.parts.items()}
+        for at, row in enumerate(rows):
+            parts = {name: column[at] for name, column in columns.items()}
             found, score = reflections[row.number], parts.pop("score")
             n, n_won, n_ended = served[row.id][:3] if row.id in served else (0, 0, 0)
             hits.append(Hit(found, score, parts, n, n_ended, n_won, weights, shown(found)))
@@ -276,7 +279,7 @@ class Candidates:
         fused = np.zeros(len(self.rows))
         for name, places in self.found.items():
             rank = np.zeros(len(self.rows))
-            rank[places] = ranks(self[name][places])
+            rank[places] = ranks(self[name][places].tolist())
             fused[places] += 1 / (RRF_K + rank[places])
             self[f"{name}_rank"] = rank
         self["rrf"] = fused
@@ -319,24 +322,18 @@ class Candidates:
         return chosen
 
 
-@lru_cache(100_000)
-def _seconds(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()
-
-
 def candidates(k: int) -> int:
     """How many reflections each search puts up for `k` hits."""
-    return max(CANDIDATES, 4 * k)
+    return max(CANDIDATES, 3 * k)
 
 
-def ranks(values: np.ndarray, tie: float = 1e-6) -> np.ndarray:
+def ranks(values: Sequence[float], tie: float = 1e-6) -> list[int]:
     """The rank of each value, 1 for the greatest; those within `tie` of the next greater share its rank."""
-    import numpy as np
-
-    order = np.argsort(-values, kind="stable")
-    steps = -np.diff(values[order]) > tie
-    found = np.empty(len(values), int)
-    found[order] = np.maximum.accumulate(np.arange(1, len(values) + 1) * np.concatenate([[True], steps])[: len(values)])
+    found, rank, greater = [0] * len(values), 0, math.inf
+    # Most come in this order already, and are few: an array would take longer.
+    for place, at in enumerate(sorted(range(len(values)), key=values.__getitem__, reverse=True), 1):
+        rank = place if greater - values[at] > tie else rank
+        found[at], greater = rank, values[at]
     return found
 
 

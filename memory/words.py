@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from memory.cleaning import clean
 from memory.database import Database
@@ -34,10 +35,49 @@ MOST_STEMS = 128
 
 
 class Places(NamedTuple):
-    """Where a word stands: the numbers of its texts, as often as it occurs in them; and in how many texts of all."""
+    """Where a word stands.
 
-    numbers: list[int]
+    Attributes:
+        numbers: of the texts that have it, rising (int64).
+        times: how often each of them has it.
+        places: the sum of `times`.
+        texts: in how many texts of all it stands, as far as that is known.
+    """
+
+    numbers: np.ndarray
+    times: np.ndarray
+    places: int
     texts: int
+
+    @classmethod
+    def of(cls, numbers: Sequence[int]) -> Places:
+        """What these numbers say, which rise, each as often as its text has the word."""
+        import numpy as np
+
+        times = Counter(numbers)
+        texts, counts = np.fromiter(times, np.int64, len(times)), np.fromiter(times.values(), np.int64, len(times))
+        return cls(texts, counts, len(numbers), len(texts))
+
+    def until(self, newest: int) -> Places:
+        """Those in the texts up to `newest`."""
+        import numpy as np
+
+        if not len(self.numbers) or self.numbers[-1] <= newest:
+            return self
+        end = int(np.searchsorted(self.numbers, newest, side="right"))
+        return Places(self.numbers[:end], self.times[:end], int(self.times[:end].sum()), end)
+
+
+class Ranking(NamedTuple):
+    """The numbers of texts and their BM25 (> 0), the best first. Equal scores stand by number, the older first."""
+
+    numbers: Sequence[int] = ()
+    scores: Sequence[float] = ()
+
+    def among(self, numbers: Container[int]) -> Ranking:
+        """Those of these numbers."""
+        kept = [item for item in zip(self.numbers, self.scores, strict=True) if item[0] in numbers]
+        return Ranking([number for number, _ in kept], [score for _, score in kept])
 
 
 class Words:
@@ -52,7 +92,7 @@ class Words:
         self.database = database
         self._kept = kept or Kept(database)
         self._viewed = False
-        self._occurring: dict[tuple[str, int], list[int]] = {}
+        self._read: dict[Any, Any] = {}
         # Of a word that goes beyond a level: that level, and the text in which it does. Texts are added at the end, so
         # this stays true, and what is left out depends on the texts alone and not on what was asked before.
         self._beyond: dict[str, tuple[int, int]] = {}
@@ -61,25 +101,27 @@ class Words:
         """The numbers of the `count` best of those that fit `filter`, with their BM25 (> 0), the best first."""
         wanted = filter or Filter()
         best: list[tuple[int, float]] = []
-        for part in chunks(self.ranked(text, count, wanted.before), 2 * count):
+        for part in chunks(list(zip(*self.ranked(text, count, wanted.before), strict=True)), 2 * count):
             fitting = set(self.database.reflection_numbers(wanted, [number for number, _ in part]))
             best += [item for item in part if item[0] in fitting]
             if len(best) >= count:
                 break
         return best[:count]
 
-    def ranked(self, text: str, count: int, before: str | None = None) -> list[tuple[int, float]]:
-        """All texts that were looked at for the sake of `count`, with their BM25 (> 0), the best first.
+    def ranked(self, text: str, count: int, before: str | None = None) -> Ranking:
+        """All texts that were looked at for the sake of `count`.
 
-        Any `text` will do; one without words finds nothing. Equal scores stand by number, the older first. How rare a
-        word is and how long a text is are taken from the texts written before `before`; what was written later is left
-        out.
+        Any `text` will do; one without words finds nothing. How rare a word is and how long a text is are taken from
+        the texts written before `before`; what was written later is left out.
         """
         stems = stems_of(text)[:MOST_STEMS]
-        newest = self.database.newest_reflection(before)
+        # The newest by moment, places by word and level, and the lengths.
+        self._read = self._kept.shelf("words", 4000)
+        if ("newest", before) not in self._read:
+            self._read["newest", before] = self.database.newest_reflection(before)
+        newest = self._read["newest", before]
         if not stems or not newest or count < 1:
-            return []
-        self._occurring = self._kept.shelf("places", 4000)
+            return Ranking()
         if not self._viewed:
             # A view of FTS5's places, which holds nothing. It is this connection's own: readers can have it as well.
             self.database.execute(
@@ -91,79 +133,75 @@ class Words:
 
     def _places(self, stems: list[str], newest: int, count: int) -> list[Places]:
         """The words of the query that are looked at."""
-        found: dict[str, list[int]] = {}
-        texts: set[int] = set()
+        found: list[Places] = []
         waiting = stems
         for level in LEVELS:
             beyond = []
             for stem in waiting:
-                numbers = self._read(stem, level, newest)
-                if numbers is None:
+                places = self._of(stem, level, newest)
+                if places is None:
                     beyond.append(stem)
-                elif numbers:
-                    found[stem] = numbers
-                    texts.update(numbers)
-                if sum(map(len, found.values())) >= LEVELS[-1]:
+                elif places.places:
+                    found.append(places)
+                if sum(one.places for one in found) >= LEVELS[-1]:
                     return _telling(found, newest)
             waiting = beyond
-            if not waiting or len(texts) >= count:
+            if not waiting or _texts(found, count) >= count:
                 break
         if not found and waiting:
             # The rarest is the one that took the longest to go beyond the level: it is about as rare further on.
-            rarest = max(waiting, key=lambda stem: self._beyond[stem][1])
-            numbers = self._occurrences(rarest, LEVELS[-1])
-            return [Places(numbers, min(newest, len(set(numbers)) * newest // numbers[-1]))]
+            rarest = self._occurrences(max(waiting, key=lambda stem: self._beyond[stem][1]), LEVELS[-1])
+            return [rarest._replace(texts=min(newest, rarest.texts * newest // int(rarest.numbers[-1])))]
         return _telling(found, newest)
 
-    def _read(self, stem: str, level: int, newest: int) -> list[int] | None:
+    def _of(self, stem: str, level: int, newest: int) -> Places | None:
         """The places of a word in the texts up to `newest`, or None if there are more than `level`."""
         reached, text = self._beyond.get(stem, (0, 0))
         if reached >= level and text <= newest:
             return None
-        numbers = self._occurrences(stem, level + 1)
-        if len(numbers) > level:
-            self._beyond[stem] = (level, numbers[-1])
-            if numbers[-1] <= newest:
+        places = self._occurrences(stem, level + 1)
+        if places.places > level:
+            last = int(places.numbers[-1])
+            self._beyond[stem] = (level, last)
+            if last <= newest:
                 return None
-        return [number for number in numbers if number <= newest]
+        return places.until(newest)
 
-    def _occurrences(self, stem: str, limit: int) -> list[int]:
-        known = self._occurring
+    def _occurrences(self, stem: str, limit: int) -> Places:
+        known = self._read
         if (stem, limit) not in known:
             rows = self.database.execute("SELECT doc FROM temp.reflection_places WHERE term = ? LIMIT ?", (stem, limit))
-            known[stem, limit] = [row[0] for row in rows]
-        return known[stem, limit]
+            known[stem, limit] = Places.of([row[0] for row in rows])
+        places: Places = known[stem, limit]
+        return places
 
-    def _ranked(self, words: list[Places], newest: int) -> list[tuple[int, float]]:
+    def _ranked(self, words: list[Places], newest: int) -> Ranking:
         """The texts with their BM25, the best first. Lengths are compared with the mean of these texts, not of all."""
         import numpy as np
 
         if not words:
-            return []
-        # Each place as one number that names text and word, so that equal ones are counted in one go.
-        count = len(words)
-        texts = np.asarray([number for word in words for number in word.numbers], np.int64)
-        places = texts * count + np.repeat(np.arange(count), [len(word.numbers) for word in words])
-        pairs, times = np.unique(places, return_counts=True)
-        numbers, at = np.unique(pairs // count, return_inverse=True)
+            return Ranking()
+        numbers, at = np.unique(np.concatenate([word.numbers for word in words]), return_inverse=True)
+        times = np.concatenate([word.times for word in words])
         lengths = self._lengths(numbers)
         norm = K1 * (1 - B + B * lengths / max(lengths.mean(), 1.0))
         in_texts = np.asarray([word.texts for word in words], float)
         # With 1 added, so that a word of most texts still counts for something rather than against them.
         rarity = np.log1p((newest - in_texts + 0.5) / (in_texts + 0.5))
-        scores = np.bincount(at, rarity[pairs % count] * times * (K1 + 1) / (times + norm[at]))
-        order = np.lexsort((numbers, -scores))
-        return list(zip(numbers[order].tolist(), scores[order].tolist(), strict=True))
+        rarities = np.repeat(rarity, [len(word.numbers) for word in words])
+        scores = np.bincount(at, rarities * times * (K1 + 1) / (times + norm[at]))
+        # The numbers rise: a stable order leaves equals by number.
+        order = np.argsort(-scores, kind="stable")
+        return Ranking(numbers[order].tolist(), scores[order].tolist())
 
     def _lengths(self, numbers: np.ndarray) -> np.ndarray:
         """How many words each of these texts has, which stand in ascending order."""
         import numpy as np
 
-        shelf = self._kept.shelf("lengths", 1)
-        known = shelf.get("by number", np.zeros(0))
+        known = self._read.get("lengths", np.zeros(0))
         if len(known) <= numbers[-1]:
             # Those that are not known yet are 0: whatever was found has a word.
-            known = shelf["by number"] = np.pad(known, (0, int(numbers[-1]) + 1 - len(known)))
+            known = self._read["lengths"] = np.pad(known, (0, int(numbers[-1]) + 1 - len(known)))
         new = numbers[known[numbers] == 0].tolist()
         if new:
             rows = self.database.execute(
@@ -175,9 +213,17 @@ class Words:
         return known[numbers]
 
 
-def _telling(found: dict[str, list[int]], newest: int) -> list[Places]:
+def _texts(found: list[Places], count: int) -> int:
+    """In how many texts these words stand, or, if it is at least `count`, a number that is so too."""
+    import numpy as np
+
+    most, least = sum(word.texts for word in found), max((word.texts for word in found), default=0)
+    return least if least >= count or most < count else len(np.unique(np.concatenate([word.numbers for word in found])))
+
+
+def _telling(found: list[Places], newest: int) -> list[Places]:
     """What was found without the words of more than half of the texts, which tell nothing; but the rarest stays."""
-    words = sorted((Places(numbers, len(set(numbers))) for numbers in found.values()), key=lambda word: word.texts)
+    words = sorted(found, key=lambda word: word.texts)
     return words[:1] + [word for word in words[1:] if 2 * word.texts <= newest]
 
 
@@ -209,12 +255,12 @@ class _Stemmer:
     def stems(self, parts: Sequence[str]) -> list[tuple[str, ...]]:
         """The stems of each of these, which white space parted: a word never reaches over it."""
         with self._lock:
-            new = [part for part in dict.fromkeys(parts) if part not in self._known]
+            new = [part for part in dict.fromkeys(parts) if part not in self._known and not _is_number(part)]
             if len(self._known) + len(new) > self.MOST:
-                self._known, new = {}, list(dict.fromkeys(parts))
+                self._known, new = {}, [part for part in dict.fromkeys(parts) if not _is_number(part)]
             if new:
                 self._known.update(zip(new, self._read(new), strict=True))
-            return [self._known[part] for part in parts]
+            return [(part,) if _is_number(part) else self._known[part] for part in parts]
 
     def _read(self, parts: Sequence[str]) -> list[tuple[str, ...]]:
         self._connection.execute(
@@ -225,6 +271,11 @@ class _Stemmer:
             found[part].append(stem)
         self._connection.execute("INSERT INTO words (words) VALUES ('delete-all')")
         return [tuple(stems) for stems in found]
+
+
+def _is_number(part: str) -> bool:
+    """True for a word that is its own stem. There are too many numbers to look each of them up."""
+    return part.isascii() and part.isdigit()
 
 
 @cache

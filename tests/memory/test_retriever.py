@@ -57,7 +57,7 @@ def test_values_are_spread_between_their_least_and_greatest(values: list[float],
     ],
 )
 def test_equals_share_a_rank(values: list[float], expected: list[int]) -> None:
-    assert ranks(np.asarray(values)).tolist() == expected
+    assert ranks(values) == expected
 
 
 def test_half_of_the_recency_is_left_after_the_half_life() -> None:
