@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from agentlab import Lab
+
+FOLDER = Path(__file__).parents[2] / "examples"
+CONFIG = """
+games = ["toy/doors?colours=2,rooms=1,step_limit=4", "toy/doors?colours=3,rooms=1,step_limit=5"]
+explored_seeds = 4
+explored_steps = 60
+weights = [1.0, 0.5]
+dev_seeds = 2
+test_seeds = 3
+lab = {{ model = "{model}", embedder = "hashing", dtype = "float32", threads = 1, context = 512 }}
+
+[round]
+collect = "none"
+gate_seeds = 2
+held_out_seeds = 2
+gate = {{ sequential = false }}
+training = {{ epochs = 2, batch_size = 1 }}
+"""
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("example_skills", FOLDER / "skills.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where pydantic looks names up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_two_skills_are_trained_merged_and_measured_once(
+    script: ModuleType, tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "skills.toml"
+    config.write_text(CONFIG.format(model=tiny_model))
+    given = ["--config", str(config), "--folder", str(tmp_path / "lab"), "--output", str(tmp_path / "table.md")]
+    script.main([*given, "--table"])
+    assert "Not measured yet" in capsys.readouterr().out
+    script.main(given)
+    first = (tmp_path / "table.md").read_text()
+    script.main(given)
+    assert (tmp_path / "table.md").read_text() == first
+    with Lab.open(tmp_path / "lab", write=False) as lab:
+        merges = [record.lineage.merge for record in lab.adapters.list() if record.lineage.merge]
+        skills = [record.id for record in lab.adapters.list() if not record.lineage.merge]
+        rounds = lab.rounds()
+    assert [sorted(set(merge.weights.values())) for merge in merges] == [[1.0], [0.5]]
+    assert all(list(merge.weights) == skills for merge in merges)
+    # Each skill knows one game only.
+    assert [len(report.config.envs) for report in rounds] == [1, 1] and len({report.adapter for report in rounds}) == 2
+    assert "/3) [" in first and "/4) [" in first
+    assert first.count("on 3 pairs") == 2
+
+
+def test_the_shipped_settings_merge_exactly_and_measure_a_hundred_games(script: ModuleType) -> None:
+    path = FOLDER / "skills.toml"
+    skills = script.parse(script.Skills, script.read_toml(path), path)
+    assert skills.method == "cat" and skills.test_seeds == 100 and len(set(skills.envs)) == 2
+    assert all(skills.config(env).envs == [env] for env in skills.envs)
