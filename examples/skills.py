@@ -77,7 +77,7 @@ def work(skills: Skills, folder: Path, bars: Progress) -> None:
         choice = lab.evaluate(skills.envs, split="dev", seeds=range(skills.dev_seeds), arms=arms, name=CHOICE)
         best = merged[_chosen(skills, choice)]
         names = zip([*skills.games, "merged"], [*parents, best], strict=True)
-        arms = [BASE, *(BASE.with_(name=name, adapter=adapter) for name, adapter in names)]
+        arms = [BASE.with_(name=name, adapter=adapter) for name, adapter in names]
         lab.evaluate(skills.envs, seeds=range(skills.test_seeds), arms=arms, name=NAME)
 
 
