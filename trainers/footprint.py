@@ -5,7 +5,9 @@ The batch stays what it is: its parts are accumulated, so the weights do not dep
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +39,7 @@ class Footprint:
         OutOfMemory when that was not enough.
         """
         model.zero_grad(set_to_none=True)
-        gc.collect()
-        clear_device_cache()
+        give_back()
         at_once = min(self.examples, tried)
         if at_once > 1:
             self.examples = (at_once + 1) // 2
@@ -50,6 +51,19 @@ class Footprint:
                 "memory runs out with a single example at once; the model or the example is too large for this "
                 "machine; leave out long episodes (max_tokens), set checkpointing to auto, or use a larger machine"
             )
+
+
+def give_back() -> None:
+    """Return to the system what is not used any more.
+
+    The allocator of most Linux systems keeps freed blocks that lie under living ones: after a training that was 1 of
+    1.8 GiB, for as long as the process plays on.
+    """
+    gc.collect()
+    clear_device_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def ran_out(error: Exception) -> bool:

@@ -247,6 +247,7 @@ def run(folder: Path | str, *, base: Path | str | None = None, progress: Progres
         weights = locate(job.config.base, base)
         reporting.check(job.config.report_to)
         try:
+            from trainers.footprint import give_back
             from trainers.training import train, wait_for_all
         except ImportError as error:
             raise MissingDependency(
@@ -257,6 +258,8 @@ def run(folder: Path | str, *, base: Path | str | None = None, progress: Progres
             if _first_process():
                 publish(job, trained.save_adapter, trained.canary, trained.report)
             wait_for_all()
+        del trained
+        give_back()
     published = result(job.folder)
     assert published is not None
     return published

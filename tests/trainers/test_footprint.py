@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from trainers.errors import OutOfMemory
-from trainers.footprint import Footprint, ran_out
+from trainers.footprint import Footprint, give_back, ran_out
 
 
 class Model:
@@ -56,3 +58,19 @@ def test_what_was_switched_off_is_not_tried() -> None:
 )
 def test_lack_of_memory_is_told_from_other_errors(error: Exception, expected: bool) -> None:
     assert ran_out(error) is expected
+
+
+def resident() -> int:
+    """What this process holds, in MiB."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["RssAnon"].split()[0]) // 1024
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators give back by themselves")
+def test_what_was_freed_under_something_alive_goes_back_to_the_system() -> None:
+    blocks = [bytearray(b"x" * 50_000) for _ in range(4000)]
+    full, last = resident(), blocks[-1]
+    blocks.clear()
+    give_back()
+    assert full - resident() > 150
+    assert len(last) == 50_000
