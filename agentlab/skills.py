@@ -93,18 +93,23 @@ def gate_merge(
 
     It must beat what serves, without a credible loss on any family, and without a credible loss against a parent on a
     family of that parent. `envs` are played beside the parents' families. Killed, the same call goes on where it
-    stopped.
+    stopped; called again with the same games after the merge was promoted, it tells the same again.
 
-    Raises BadConfig if the adapter is no merge or there are fewer dev games, AgentLabError if it serves already.
+    Raises BadConfig if the adapter is no merge or there are fewer dev games, AgentLabError if it serves already without
+    this gate, or if something else was let serve meanwhile.
     """
     from agentlab.tasks import check_tasks, make_tasks
 
     config = config or GateConfig()
     record = lab.adapters.get(merged)
     merge = _merge_of(record)
-    if lab.serving() == record.id:
-        raise AgentLabError(f"{record.id} serves already; there is nothing that it could be compared with.")
-    incumbent = lab.serving() or "base"
+    name, served = f"gate-{record.id}", lab.serving()
+    passed = served == record.id
+    if passed:
+        if record.gate is None or record.forced or lab.database.get_evaluation(name) is None:
+            raise AgentLabError(f"{record.id} serves already; there is nothing that it could be compared with.")
+        served = lab.adapters.history()[-1].before
+    incumbent = served or "base"
     homes = {parent: families(lab, parent) for parent in merge.weights}
     unknown = [parent for parent, home in homes.items() if not home]
     if unknown and not envs:
@@ -116,14 +121,21 @@ def gate_merge(
     check_tasks(tasks)
     arms = list(dict.fromkeys([incumbent, record.id, *homes]))
     names = list(dict.fromkeys(task.env for task in tasks))
-    table = lab.evaluate(names, split="dev", seeds=seeds, arms=arms, name=f"gate-{record.id}")
+    table = lab.evaluate(names, split="dev", seeds=seeds, arms=arms, name=name)
     ours: dict[Any, bool | None] = {**table.row(record.id).outcomes}
     theirs: dict[Any, bool | None] = {**table.row(incumbent).outcomes}
     kept = [
         _kept(parent, env, ours, table.row(parent).outcomes, config) for parent, home in homes.items() for env in home
     ]
     result = _judged(decide(ours, theirs, config), kept, config)
-    if result.promote:
+    if passed:
+        pass  # it was promoted before; what it was compared with then was found again
+    elif lab.serving() != served:
+        raise AgentLabError(
+            f"{lab.serving() or 'The base'} was let serve meanwhile, and {record.id} was compared with {incumbent}; "
+            "gate it again."
+        )
+    elif result.promote:
         lab.adapters.promote(record.id, result)
     else:
         lab.adapters.reject(record.id, result)

@@ -62,6 +62,8 @@ class TwoByTwo(BaseModel):
         internalised: the share of the memory's gain that the new adapter has without memory.
         changes: every game, with memory off and on, the worst first.
         table: the evaluation that it rests on.
+        same_memory: whether both sides had the same kinds of memory; if not, what the adapter changes with memory on
+            is also what having less memory changes.
     """
 
     old: str
@@ -71,6 +73,7 @@ class TwoByTwo(BaseModel):
     internalised: Ratio
     changes: list[Change]
     table: Table
+    same_memory: bool = True
 
     @property
     def regressions(self) -> list[Change]:
@@ -82,7 +85,7 @@ class TwoByTwo(BaseModel):
         return next(effect.paired for effect in self.effects if (effect.of, effect.at) == (of, at))
 
 
-def analyse(old: str, new: str, table: Table, *, alpha: float = 0.05) -> TwoByTwo:
+def analyse(old: str, new: str, table: Table, *, alpha: float = 0.05, same_memory: bool = True) -> TwoByTwo:
     """Read the 2×2 off an evaluation whose rows are old off, old on, new off, new on, each with one trial.
 
     Games that errored for one of the four are left out of whatever is compared. Raises AgentLabError if none is left.
@@ -109,6 +112,7 @@ def analyse(old: str, new: str, table: Table, *, alpha: float = 0.05) -> TwoByTw
         internalised=_internalised(known, tasks, table.envs),
         changes=_changes(known, tasks, table.envs, alpha),
         table=table,
+        same_memory=same_memory,
     )
 
 
@@ -158,22 +162,26 @@ def two_by_two(
     split: Split = "test",
     seeds: Sequence[int] = range(20),
     recall: RecallConfig | None = None,
+    same_memory: bool = False,
     name: str | None = None,
 ) -> TwoByTwo:
     """Play the four arms and compare them; the same call again goes on where it stopped.
 
     `new` and `old` are `base`, `adapter` (the one that serves) or ids; without `old` it is what `new` was trained after
     (its parent), or the base. Memory is what `base + memory` and `… + memory` have, so the base sees examples in its
-    prompt and adapters do not; with `recall` it is the same for both. All four find the memory as it was when the run
-    of this `name` first began.
+    prompt and adapters do not; with `recall` it is the same for both, with `same_memory` that of the base. All four
+    find the memory as it was when the run of this `name` first began.
     """
     old, new = _sides(lab, old, new)
+    if same_memory and recall is None:
+        recall = lab.arm("base + memory").recall
     arms = []
     for side in (old, new):
         on = lab.arm(f"{side} + memory")
         arms += [lab.arm(side), on if recall is None else on.with_(recall=recall)]
-    table = lab.evaluate(envs, split=split, seeds=seeds, arms=arms, name=name or f"2x2-{split}-{old}-{new}")
-    return analyse(old, new, table)
+    alike = "-same" if same_memory else ""
+    table = lab.evaluate(envs, split=split, seeds=seeds, arms=arms, name=name or f"2x2-{split}-{old}-{new}{alike}")
+    return analyse(old, new, table, same_memory=arms[1].recall == arms[3].recall)
 
 
 def _sides(lab: Lab, old: str | None, new: str) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentlab import Lab, LabConfig, RoundConfig, RoundReport, Table
 from agentlab.arms import BASE
 from agentlab.cli.bars import progress
-from agentlab.cli.quadrants import internalised
+from agentlab.cli.quadrants import UNLIKE, internalised
 from agentlab.config import parse, read_toml
 from agentlab.errors import AgentLabError
 from agentlab.evaluation import ALL, Row
@@ -360,7 +360,8 @@ def _quadrants(compared: Comparison, folder: Path) -> list[str]:
         lines.append(f"| {label} | {cells[0]} | {cells[1]} | {gain.difference:+.2f} [{low:+.2f}, {high:+.2f}] |")
     worse = ", ".join(f"{change.env} (memory {change.memory})" for change in found.regressions) or "no game, credibly"
     games = ", ".join(env.removeprefix("twx/") for env in table.envs)
-    return [*lines, "", f"On {games}. {internalised(found.internalised)} Worse: {worse}."]
+    told = f"On {games}. {internalised(found.internalised)} Worse: {worse}. {UNLIKE.partition(' --')[0]}"
+    return [*lines, "", told]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

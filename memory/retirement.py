@@ -99,6 +99,24 @@ class Retirement:
                     self.database.put_reflection(new, change=f"{RETIRED}: {verdict.reason}")
         return found
 
+    def undo(self) -> list[str]:
+        """Bring back, in one operation, what was retired for this adapter and not changed since; their ids."""
+        where, values = Filter(namespace=self.namespace, status="retired").sql()
+        rows = self.database.execute(
+            "SELECT id FROM reflections JOIN reflection_versions AS versions ON versions.reflection = number "
+            f"WHERE {where} AND version = (SELECT max(version) FROM reflection_versions WHERE reflection = number) "
+            "AND change LIKE ? || '%' AND change LIKE '% under ' || ? ORDER BY number",
+            [*values, f"{RETIRED}: ", self.adapter],
+        )
+        found = [row[0] for row in rows]
+        if found:
+            with self.database.operation("restore", f"{len(found)} that were retired for {self.adapter}"):
+                for id in found:
+                    old = self.database.reflection(id)
+                    new = old.model_copy(update={"status": "active", "updated_at": self.clock()})
+                    self.database.put_reflection(new, change=f"restored: {self.adapter} was rolled back")
+        return found
+
     def _found(self) -> list[Faded]:
         under = self._enough(self._evidence("IS"))
         before = {id: rows for id, rows in self._enough(self._evidence("IS NOT")).items() if id in under}

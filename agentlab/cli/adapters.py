@@ -63,7 +63,14 @@ def promote(
 
 @app.command()
 def rollback(lab: LabFolder = DEFAULT_LAB) -> None:
-    """Let the adapter serve that served before; the base if there was none."""
+    """Let the adapter serve that served before; the base if there was none.
+
+    Reflections that were retired because the present one no longer needed them come back.
+    """
+    from agentlab.rounds.retiring import rollback
+
     with opened(lab, write=True) as here:
-        now = here.adapters.rollback()
+        now, back = rollback(here)
     output.say(f"{now} serves now." if now else "The base model serves now.")
+    if back:
+        output.say(f"Brought back what was retired for the sake of the other: {len(back)} reflections.")

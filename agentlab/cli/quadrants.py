@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from trainers.statistics import Paired, Ratio
 
 WIDTH = 80
+UNLIKE = (
+    "Memory is what each side plays with: the base also has examples in its prompt, an adapter none, so a loss with "
+    "memory on may be that of the examples. --same-memory gives both what the base has."
+)
 
 
 def show(found: TwoByTwo) -> None:
@@ -39,6 +43,8 @@ def show(found: TwoByTwo) -> None:
         (internalised(found.internalised), "bold"),
         (f"Worse under the new adapter: {worse or 'no game, credibly'}.", "red" if worse else ""),
     ]
+    if not found.same_memory:
+        lines.append((UNLIKE, "dim"))
     # Not into a pipe either: what is longer than a line is wrapped here.
     output.console(width=WIDTH).print(Group(grid, games, *(output.text(line, style) for line, style in lines)))
 

@@ -203,6 +203,9 @@ def two_by_two(
         str | None, typer.Option("--old", help="base or an adapter's id; by default what the new one came after.")
     ] = None,
     new: Annotated[str, typer.Option("--new", help="An adapter's id; by default the one that serves.")] = "adapter",
+    same_memory: Annotated[
+        bool, typer.Option("--same-memory", help="With memory on, an adapter too has all that the base has.")
+    ] = False,
     split: Split = "test",
     seeds: Seeds = "0-19",
     name: Name = None,
@@ -217,7 +220,9 @@ def two_by_two(
 
     checked(envs)
     with progress() as bars, opened(lab, write=True, progress=bars) as here:
-        found = here.two_by_two(envs, old=old, new=new, split=split, seeds=parsed(seeds), name=name)
+        found = here.two_by_two(
+            envs, old=old, new=new, split=split, seeds=parsed(seeds), same_memory=same_memory, name=name
+        )
     if json:
         output.as_json(found)
     else:

@@ -1,4 +1,4 @@
-"""The last node: memory that the adapter in use no longer needs is retired."""
+"""The last node: memory that the adapter in use no longer needs is retired; it comes back when that is rolled back."""
 
 from __future__ import annotations
 
@@ -32,6 +32,20 @@ def retire(lab: Lab, report: RoundReport) -> str:
         report.retired = {verdict.reflection: verdict.reason for verdict in found}
         save(lab, report)
     return "done"
+
+
+def rollback(lab: Lab) -> tuple[str | None, list[str]]:
+    """Let the adapter serve that served before, and bring back what was retired for the sake of the present one.
+
+    Returns what serves now (None: the base), and the ids of the reflections. Raises NothingToRollBack.
+    """
+    from memory.retirement import Retirement
+
+    left = lab.serving()
+    with lab.database.transaction():
+        serving = lab.adapters.rollback()
+        back = Retirement(lab.database, left, namespace=lab.config.namespace).undo() if left else []
+    return serving, back
 
 
 def watch(lab: Lab, report: RoundReport, adapter: str, tasks: list[Task]) -> None:

@@ -60,6 +60,7 @@ def test_it_fits_eighty_columns_and_says_what_matters(tmp_path: Path, asked: dic
     assert result.exit_code == 0, result.output
     assert asked == {
         "envs": ["toy/doors"], "old": "base", "new": "adapter", "split": "test", "seeds": list(range(10)), "name": None,
+        "same_memory": False,
     }  # fmt: skip
     assert max(map(len, result.stdout.splitlines())) <= 80
     for part in ("0.42 (17/40)", "adapter-0123456789ab", "+0.30", "15/20", "0/20", "0.0002 worse"):
@@ -77,3 +78,16 @@ def test_as_json_it_is_whole(tmp_path: Path, asked: dict[str, Any]) -> None:
 def test_a_share_that_means_nothing_is_not_printed() -> None:
     said = internalised(Ratio(value=None, low=None, high=None, below=-0.05, above=0.2))
     assert "no share means anything" in said and "[-0.05, +0.20]" in said
+
+
+def test_unlike_memories_are_said_to_be_so(
+    tmp_path: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlike = found().model_copy(update={"same_memory": False})
+    monkeypatch.setattr(Lab, "two_by_two", lambda self, envs, **settings: asked.update(settings) or unlike)
+    result = CliRunner().invoke(app, ["rounds", "2x2", "toy/doors", "--same-memory", "--lab", str(tmp_path / "lab")])
+    assert asked["same_memory"] is True
+    assert "may be that of the examples" in " ".join(result.output.split())
+    monkeypatch.setattr(Lab, "two_by_two", lambda self, envs, **settings: found())
+    result = CliRunner().invoke(app, ["rounds", "2x2", "toy/doors", "--lab", str(tmp_path / "lab")])
+    assert "examples" not in result.output

@@ -100,8 +100,31 @@ def test_a_merge_is_compared_with_the_parent_that_serves(lab: Lab, three: tuple[
     assert found.incumbent == one and found.promoted
     assert (found.gate.incumbent.won, found.gate.paired.only_a) == (8, 8)
     assert [row.arm for row in found.table.rows] == [one, both, three[1]]
+    before = [row.id for row in lab.database.episodes()]
+    assert gate_merge(lab, both, seeds=SEEDS, config=QUICK) == found, "as after a kill at the very end"
+    assert [row.id for row in lab.database.episodes()] == before
+
+
+def test_a_merge_that_serves_without_its_gate_cannot_be_compared(lab: Lab, three: tuple[str, str, str]) -> None:
+    lab.adapters.promote(three[2], force=True)
     with pytest.raises(AgentLabError, match="serves already"):
-        gate_merge(lab, both, seeds=SEEDS, config=QUICK)
+        gate_merge(lab, three[2], seeds=SEEDS, config=QUICK)
+
+
+def test_a_merge_is_not_promoted_over_what_it_was_not_compared_with(
+    lab: Lab, three: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = lab.evaluate
+
+    def meanwhile(*arguments: Any, **settings: Any) -> Any:
+        table = played(*arguments, **settings)
+        lab.adapters.promote(three[0], force=True)
+        return table
+
+    monkeypatch.setattr(lab, "evaluate", meanwhile)
+    with pytest.raises(AgentLabError, match="was let serve meanwhile"):
+        gate_merge(lab, three[2], seeds=SEEDS, config=QUICK)
+    assert lab.serving() == three[0]
 
 
 def test_a_gate_that_was_stopped_goes_on_where_it_was(

@@ -107,6 +107,13 @@ def test_four_arms_are_played_on_the_same_games_and_the_same_call_plays_nothing_
     assert lab.two_by_two("toy/doors", seeds=range(6), old="base") == found
     assert [row.id for row in lab.database.episodes()] == before
     assert lab.database.list_evaluations().keys() == {"2x2-test-base-adapter-b"}
+    assert not found.same_memory, "the base has examples in its prompt, the adapter none"
+
+
+def test_both_sides_can_have_all_that_the_base_has(lab: Lab) -> None:
+    found = lab.two_by_two("toy/doors", seeds=[0], old="base", same_memory=True)
+    assert found.same_memory
+    assert lab.database.list_evaluations().keys() == {"2x2-test-base-adapter-b-same"}, "a run of its own"
 
 
 def test_the_old_side_is_what_the_new_one_came_after(lab: Lab) -> None:

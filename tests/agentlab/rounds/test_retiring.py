@@ -9,7 +9,7 @@ import pytest
 
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
-from agentlab.rounds.retiring import retire
+from agentlab.rounds.retiring import retire, rollback
 from memory.records import Advice, Episode, Recall, Reflection
 from trainers.adapters import SERVING
 
@@ -100,3 +100,26 @@ def test_a_promoted_adapter_is_watched_where_that_is_asked_for(skilled: Opened, 
     rejected.promoted = False
     retire(lab, rejected)
     assert len(lab.database.episodes(run="round-1-retire")) == 20
+
+
+def test_what_was_retired_for_an_adapter_comes_back_with_its_rollback(
+    lab: Lab, report: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainers.adapters import AdapterRegistry
+
+    retire(lab, report())
+    lab.memory.remember([example("rf-2", text="Look behind the red door.")])
+    lab.memory.forget("rf-2")
+    monkeypatch.setattr(AdapterRegistry, "rollback", lambda self: self.database.put_setting(SERVING, None))
+    assert rollback(lab) == (None, ["rf-1"])
+    assert lab.database.reflection("rf-1").status == "active"
+    assert lab.database.reflection("rf-2").status == "forgotten", "a person's own doing stays"
+    assert lab.database.reflection_versions("rf-1")[-1].change == "restored: adapter-good was rolled back"
+
+
+def test_what_was_retired_for_another_adapter_stays_out(lab: Lab, report: Made) -> None:
+    from memory.retirement import Retirement
+
+    retire(lab, report())
+    assert Retirement(lab.database, "adapter-goo").undo() == Retirement(lab.database, "good").undo() == []
+    assert lab.database.reflection("rf-1").status == "retired"
