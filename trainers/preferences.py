@@ -82,13 +82,14 @@ def from_outcome(
     weight: float = 1.0,
     step_weights: Sequence[float] | None = None,
     max_tokens: int = 1024,
+    desirable: bool | None = None,
 ) -> Judged:
-    """An episode as KTO learns from it: desirable if it was won. Takes and raises what `from_episode` does.
+    """An episode as KTO learns from it: desirable if it was won, where nothing else is said.
 
-    Step weights only tell which steps count: KTO weighs whole answers.
+    Takes and raises what `from_episode` does. Step weights only tell which steps count: KTO weighs whole answers.
     """
     example = from_episode(episode, tokenize, step_weights=step_weights, max_tokens=max_tokens)
-    return Judged(example=example, desirable=episode.won, weight=weight)
+    return Judged(example=example, desirable=episode.won if desirable is None else desirable, weight=weight)
 
 
 def fork(one: Episode, other: Episode) -> int | None:

@@ -65,7 +65,8 @@ class SelectionConfig(BaseModel):
     cap_per_env: at most this many episodes of one environment; None for all.
     max_trial: episodes won later than in this trial are left out; None for all.
     hindsight: take episodes that were relabelled in hindsight (`Episode.relabelled_from`), after those that were won.
-    only_won: leave out what was not won; off where a selector decides that, such as `threshold` or `votes`.
+    only_won: leave out what was not won, save revisions that reached what was asked of them (`Selected.admitted`); off
+        where a selector decides that, such as `threshold` or `votes`.
     selectors: the steps after that, in their order; they take the place of duplicates and caps, which they can name
         themselves (`dedupe`, `cap`). For example `[{kind = "threshold", at = [0.3, 0.6, 0.9]}, {kind = "dedupe"}]`.
     balance: at the end, weigh episodes so that every environment has the same total weight.
@@ -126,7 +127,7 @@ def survey(
     left_out: Counter[str] = Counter()
     candidates = []
     for item in pool.values():
-        reason = _refusal(item.episode, config, replaced, forbidden)
+        reason = _refusal(item.episode, config, replaced, forbidden, admitted=item.admitted)
         if reason:
             left_out[reason] += 1
         else:
@@ -156,13 +157,20 @@ def _balanced(selected: list[Selected]) -> list[Selected]:
     return [item.times(share / totals[item.episode.env]) if totals[item.episode.env] else item for item in selected]
 
 
-def _refusal(episode: Episode, config: SelectionConfig, replaced: set[str | None], forbidden: set[Start]) -> str | None:
+def _refusal(
+    episode: Episode,
+    config: SelectionConfig,
+    replaced: set[str | None],
+    forbidden: set[Start],
+    *,
+    admitted: bool = False,
+) -> str | None:
     """Why this episode is not trained on, whatever the others are; None if it may be."""
     if episode.split != "train":
         return "not of the train fold"
     if episode.status == "errored":
         return "errored"
-    if config.only_won and not episode.won:
+    if config.only_won and not (episode.won or admitted):
         return "not won"
     if not episode.steps:
         return "no actions"

@@ -61,8 +61,9 @@ class RevisionConfig(Part):
     """How failures are revised (Yuan et al. 2025, Agent-R).
 
     judge: who finds the first bad step: the `tree` of what was tried, or the `actor` by its own log-probabilities.
-    alphas: what a trajectory must be worth to be spliced in, by round; it rises.
-    beta: by how much it must be worth more than the failure.
+    alphas: what a trajectory must be worth to be spliced in, and what its splice must reach when it is executed again,
+        by how many rounds of the lab have revised, this one included; it rises, and at 1.0 both must win.
+    beta: by how much both must be worth more than the failure.
     budget: the bounds of executing the revisions of one task again.
     """
 

@@ -73,7 +73,7 @@ def pool(lab: Lab, report: RoundReport) -> Pool:
             left_out[reason] = left_out.get(reason, 0) + 1
     here = Pool([Selected(episode=episode) for episode, reason in reasons if not reason], left_out)
     for revision in revisions(lab, report):
-        here.items.append(Selected(episode=revision.episode, step_weights=revision.step_weights))
+        here.items.append(Selected(episode=revision.episode, step_weights=revision.step_weights, admitted=True))
         here.sources[revision.episode.id] = [revision.bad, revision.good]
     return here
 

@@ -83,7 +83,7 @@ def _maker(item: Selected, config: RoundConfig, tokenize: Tokenize) -> Callable[
 
     make: Callable[..., Record] = from_episode
     if config.training.objective == "kto":
-        make = from_outcome
+        make = partial(from_outcome, desirable=item.admitted or None)
     elif config.training.objective == "soft_distill":
         make = partial(from_teacher, **config.teacher.model_dump())
     return partial(

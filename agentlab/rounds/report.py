@@ -23,7 +23,7 @@ class RoundReport(BaseModel):
     Attributes:
         balance: the temperature and threshold that were picked for this round, if that was asked for.
         collected: what each way to collect won, and what a search cost.
-        revised: how many tasks had failures to revise, and how many revisions ran and won.
+        revised: how many tasks had failures to revise, by which alpha, and how many revisions ran that far.
         selected: records to train on, by environment.
         left_out: how many were left out for which reason.
         short_of: how many were missing of a share of a rehearsal.

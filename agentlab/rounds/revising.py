@@ -8,26 +8,28 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from agentlab.rounds.report import RoundReport
+from agentlab.rounds.report import RoundReport, reports
 from memory.records import Episode
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
     from agentlab.search.revision import Revision
     from environments import Task
+    from memory.episodes import EpisodeRow
 
 AT_ONCE = 10
 """Tasks that are revised between two entries into the journal; they share an environment."""
 
 
 def revise(lab: Lab, report: RoundReport) -> str:
-    """Revise the failures of every task that was won and failed; what runs and wins is trained on in this round."""
+    """Revise the failures of every task that was also played well, by the alpha of this round; the revisions that come
+    as far as that asks for are trained on in this round."""
     from agentlab.search.tasks import revise_tasks
 
     config = report.config.revision
-    alpha = config.alphas.at(report.number)
+    alpha = config.alphas.at(iteration(lab, report))
     done = lab.database.journal_items(_scope(report))
-    waiting = _tasks(lab, report)
+    waiting = _tasks(lab, report, alpha)
     stage, total = "revising failures", sum(map(len, waiting.values()))
     lab.progress.start(stage, total)
     try:
@@ -60,17 +62,32 @@ def revisions(lab: Lab, report: RoundReport) -> list[Revision]:
     return [_read(written) for _, part in sorted(parts.items()) for written in part["revisions"]]
 
 
-def _tasks(lab: Lab, report: RoundReport) -> dict[str, list[Task]]:
-    """The train tasks that were both won and not, by environment: only there is anything to revise."""
+def iteration(lab: Lab, report: RoundReport) -> int:
+    """Which iteration of Agent-R this round is: 1 more than the earlier rounds that revised and came to their end."""
+    earlier = (one for one in reports(lab) if one.number < report.number)
+    return 1 + sum(one.config.revise and one.phase == "done" for one in earlier)
+
+
+def _tasks(lab: Lab, report: RoundReport, alpha: float) -> dict[str, list[Task]]:
+    """The train tasks of which one end is good by `alpha` and another is worth less by over beta, by environment: only
+    there is anything to revise."""
+    from agentlab.search.pairs import is_good
+    from agentlab.search.tree import worth
     from environments import Task
 
+    beta = report.config.revision.beta
     found: dict[str, list[Task]] = {}
     for env in report.config.envs:
-        ends: dict[int, set[bool]] = defaultdict(set)
+        ends: dict[int, list[EpisodeRow]] = defaultdict(list)
         for row in lab.database.episodes(env=env, split="train"):
             if row.status != "errored":
-                ends[row.seed].add(row.won)
-        found[env] = [Task(env=env, split="train", seed=seed) for seed, won in sorted(ends.items()) if len(won) == 2]
+                ends[row.seed].append(row)
+        found[env] = [
+            Task(env=env, split="train", seed=seed)
+            for seed, rows in sorted(ends.items())
+            if (good := [worth(row) for row in rows if is_good(row, alpha)])
+            and max(good) - min(map(worth, rows)) > beta
+        ]
     return found
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from agentlab.search.tree import Node, Tree, worth
 from memory.records import Episode
 from trainers.preferences import Preference
+
+if TYPE_CHECKING:
+    from memory.episodes import EpisodeRow
 
 ALPHA = 0.5
 BETA = 0.2
@@ -26,21 +30,28 @@ class Fork:
         return worth(self.good) - worth(self.bad)
 
 
-def forks(tree: Tree, *, alpha: float = ALPHA, beta: float = BETA) -> list[Fork]:
-    """Every bad end beside the good one that it left last (Yuan et al. 2025, Agent-R, §3.2).
+def is_good(end: Episode | EpisodeRow, alpha: float) -> bool:
+    """Whether an end is worth what `alpha` asks for. It rises 0.5 → 0.7 → 1.0 over the iterations of Agent-R; at 1.0
+    only a win is good."""
+    return end.won if alpha >= 1.0 else worth(end) >= alpha
 
-    An episode is good if it is worth `alpha` or more, and bad beside one that is worth more by over `beta`. Alpha
-    rises 0.5 → 0.7 → 1.0 over the iterations of Agent-R; at 1.0 only wins are good. Of good ones that were left as
-    late, the best is taken, then the shortest, then the first.
+
+def forks(tree: Tree, *, alpha: float = ALPHA, beta: float = BETA) -> list[Fork]:
+    """Every bad end beside the good one that it left last (Yuan et al. 2025, Agent-R, §3.2); see `partings`."""
+    return [left[0] for bad in tree.episodes if (left := partings(tree, bad, alpha=alpha, beta=beta))]
+
+
+def partings(tree: Tree, bad: Episode, *, alpha: float = ALPHA, beta: float = BETA) -> list[Fork]:
+    """The forks at which one end left those that are good, by `alpha`, and worth more than it by over `beta`.
+
+    The last fork comes first. Of those that are as late the best is the first, then the shortest.
     """
-    good = [episode for episode in tree.episodes if worth(episode) >= alpha]
-    found = []
-    for bad in tree.episodes:
-        left = [Fork(one, bad, at) for one in good if (at := parting(one, bad)) is not None]
-        left = [fork for fork in left if fork.gap > beta]
-        if left:
-            found.append(max(left, key=lambda fork: (fork.shared, fork.gap, -len(fork.good.steps))))
-    return found
+    good = (one for one in tree.episodes if is_good(one, alpha))
+    left = [Fork(one, bad, at) for one in good if (at := parting(one, bad)) is not None]
+    return sorted(
+        (fork for fork in left if fork.gap > beta),
+        key=lambda fork: (-fork.shared, -fork.gap, len(fork.good.steps)),
+    )
 
 
 def parting(one: Episode, other: Episode) -> int | None:

@@ -1,7 +1,12 @@
 """Revisions (Yuan et al. 2025, Agent-R, §3.2): a bad beginning up to its first bad step, then on as a good episode did.
 
-Nothing is believed that was not played: the splice is executed again in the environment, and one that does not run or
-does not win is dropped.
+Nothing is believed that was not played: the splice is executed again in the environment. One that does not run is
+dropped, and so is one that reaches less than alpha asks of a good trajectory, or is not better than the bad one by
+beta; so a low alpha, with which Agent-R begins, admits revisions that come far, and at 1.0 every one of them wins.
+
+Without its thought: in Agent-R a revision thought stands between the bad beginning and the good steps, in which the
+actor says that it went wrong, and that is learned too. This agent acts by scoring admissible commands and writes no
+text between steps, so its revisions are bare splices: the bad beginning (no loss), then the good steps (loss).
 """
 
 from __future__ import annotations
@@ -10,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from agentlab.search.pairs import ALPHA, BETA, Fork, forks
-from agentlab.search.tree import Tree
+from agentlab.search.pairs import ALPHA, BETA, Fork, is_good, partings
+from agentlab.search.tree import Tree, worth
 from agentlab.search.walk import Player, command_tokens
 from memory.records import Episode, content_id
 
@@ -23,8 +28,8 @@ MARGIN = 1.0
 
 @dataclass(frozen=True)
 class Revision:
-    """A won episode that begins badly and recovers. `step_weights[i]` multiplies the loss of step i: 0 up to the first
-    bad step, which nobody should learn, 1 from there on.
+    """An episode that begins badly and recovers: to a win, or to what alpha asked for. `step_weights[i]` multiplies the
+    loss of step i: 0 up to the first bad step, which nobody should learn, 1 from there on.
 
     `good` and `bad` are the ids of the episodes that it was spliced from. It is no success of the agent's, and is not
     to be stored as one: without its weights it would teach its mistake.
@@ -84,8 +89,12 @@ def splices(fork: Fork, at: int) -> Iterator[list[str]]:
         yield fork.good.actions[start:]
 
 
-def revise(player: Player, fork: Fork, at: int) -> Revision | None:
-    """The bad episode up to its step `at`, the first bad one, continued to a win; None if no splice runs and wins.
+def revise(player: Player, fork: Fork, at: int, *, alpha: float = ALPHA, beta: float = BETA) -> Revision | None:
+    """The bad episode up to its step `at`, the first bad one, continued to an end that is good by `alpha` and worth
+    more than the bad one by over `beta`; None if no splice runs that far.
+
+    A game that ends before its splice does is judged by where it ended: the bad beginning has cost steps, so a good
+    trajectory that the step limit ended can never be followed to its last.
 
     Raises OutOfBudget, EnvironmentDied, and ReplayMismatch if the bad beginning does not play out as it was recorded.
     """
@@ -94,8 +103,11 @@ def revise(player: Player, fork: Fork, at: int) -> Revision | None:
     begun = fork.bad.actions[: at + 1]
     for splice in splices(fork, at):
         walk = player.walk()
-        if walk.follow([*begun, *splice]) and walk.status == "won":
-            episode = walk.episode().model_copy(
+        if not walk.follow([*begun, *splice]):
+            continue
+        lived = walk.episode()
+        if is_good(lived, alpha) and worth(lived) - worth(fork.bad) > beta:
+            episode = lived.model_copy(
                 update={"id": content_id("ep", fork.bad.id, fork.good.id, "revised", at), "trial": fork.bad.trial}
             )
             weights = [0.0] * len(begun) + [1.0] * (len(episode.steps) - len(begun))
@@ -106,21 +118,31 @@ def revise(player: Player, fork: Fork, at: int) -> Revision | None:
 def revisions(
     player: Player, *, judge: Judge = "tree", alpha: float = ALPHA, beta: float = BETA, margin: float = MARGIN
 ) -> Iterator[Revision]:
-    """The revisions of all forks of the player's tree, each bad beginning once. `judge` says who finds the first bad
-    step: the `actor` by its own log-probabilities, or the `tree` by the drop of what can be reached.
+    """The revisions of the bad ends of the player's tree, the worst first and each bad beginning once.
 
-    Raises what `revise` does.
+    Each is spliced with the good one that it left last and, if that comes to nothing, with the best one that it left.
+    `judge` says who finds the first bad step: the `actor` by its own log-probabilities, or the `tree` by the drop of
+    what can be reached. Raises what `revise` does.
     """
-    tree, tried = player.tree, set[tuple[str, ...]]()
-    for fork in forks(tree, alpha=alpha, beta=beta):
-        if judge == "actor":
-            at = disliked(player, fork.bad, fork.shared, margin=margin)
-        else:
-            at = dropping(tree, fork.bad, fork.shared, drop=beta)
-        begun = tuple(fork.bad.actions[: at + 1]) if at is not None else ()
-        if at is None or begun in tried:
-            continue
-        tried.add(begun)
-        revision = revise(player, fork, at)
-        if revision is not None:
-            yield revision
+    tree, revised, tried = player.tree, set[tuple[str, ...]](), set[tuple[str, tuple[str, ...]]]()
+    # With the worst first, what is not better enough than one bad end is not so for a later one that began alike.
+    for bad in sorted(tree.episodes, key=worth):
+        left = partings(tree, bad, alpha=alpha, beta=beta)
+        for fork in [*left[:1], *sorted(left, key=lambda fork: -fork.gap)[:1]]:
+            if judge == "actor":
+                at = disliked(player, bad, fork.shared, margin=margin)
+            else:
+                at = dropping(tree, bad, fork.shared, drop=beta)
+            if at is None:
+                continue
+            begun = tuple(bad.actions[: at + 1])
+            if begun in revised:
+                break
+            if (fork.good.id, begun) in tried:
+                continue
+            tried.add((fork.good.id, begun))
+            revision = revise(player, fork, at, alpha=alpha, beta=beta)
+            if revision is not None:
+                revised.add(begun)
+                yield revision
+                break

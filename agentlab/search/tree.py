@@ -7,12 +7,16 @@ kill, in a later round, or from episodes that no search played, such as the tria
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from agentlab.errors import ReplayMismatch
 from memory.records import Episode, Step
 
+if TYPE_CHECKING:
+    from memory.episodes import EpisodeRow
 
-def worth(episode: Episode) -> float:
+
+def worth(episode: Episode | EpisodeRow) -> float:
     """What the end of an episode is worth, in [0, 1]: 1 if won, 0 if lost, else the environment's score."""
     return 1.0 if episode.won else 0.0 if episode.status == "lost" else episode.score
 

@@ -187,6 +187,17 @@ def test_what_was_not_won_is_trained_on_only_where_that_is_asked_for(make_episod
     assert set(ids(episodes, SelectionConfig(selectors=[], only_won=False))) == {"won", "lost"}
 
 
+def test_a_revision_that_reached_what_was_asked_of_it_need_not_have_won(make_episode: MakeEpisode) -> None:
+    half = {"status": "truncated", "score": 0.6}
+    admitted = Selected(episode=make_episode("half", **half), step_weights=[0.0, 1.0], admitted=True)
+    other = Selected(episode=make_episode("other", start="Other.", **half), step_weights=[0.0, 1.0])
+    held_out = Selected(episode=make_episode("dev", split="dev", **half), admitted=True)
+    result = survey([admitted, other, held_out], SelectionConfig(), 0)
+    assert result.selected == [admitted] and result.left_out == {"not of the train fold": 1, "not won": 1}
+    alike = [("Find the coin.", admitted.episode.steps[0].observation)]
+    assert survey([admitted], SelectionConfig(), 0, held_out=alike).left_out == {"begins like a held-out game": 1}
+
+
 def test_weights_that_an_episode_comes_with_reach_the_end(make_episode: MakeEpisode) -> None:
     spliced = Selected(episode=make_episode("spliced"), weight=0.5, step_weights=[0.0, 1.0])
     plain = make_episode("plain", env="other")

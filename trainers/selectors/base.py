@@ -28,6 +28,7 @@ class Selected(BaseModel):
 
     `step_weights` gives each step a weight of its own, by which that of the episode is multiplied; 0 turns the loss of
     a step off, as on the bad beginning of a revised episode (Yuan et al. 2025, Agent-R). None weighs all steps alike.
+    `admitted` marks a revision that reached what was asked of it: it is good, also where it was not won.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,6 +36,7 @@ class Selected(BaseModel):
     episode: Episode
     weight: float = 1.0
     step_weights: list[float] | None = None
+    admitted: bool = False
 
     @model_validator(mode="after")
     def _one_weight_a_step(self) -> Selected:

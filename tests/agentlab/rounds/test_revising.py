@@ -12,7 +12,8 @@ from agentlab.minimise import replay
 from agentlab.rounds import RoundReport
 from agentlab.rounds.pool import pool
 from agentlab.rounds.records import records
-from agentlab.rounds.revising import revise, revisions
+from agentlab.rounds.report import save
+from agentlab.rounds.revising import iteration, revise, revisions
 from environments import Task, TextEnv, Turn, register, registry
 from memory.records import Episode
 
@@ -101,10 +102,57 @@ def test_a_later_round_asks_for_better_trajectories_and_takes_none_from_an_earli
 ) -> None:
     here, made = lab(), revising(report)
     revise(here, made)
+    save(here, made, "done")
     later = made.model_copy(update={"id": "round-2", "number": 2})
     assert revisions(here, later) == []
     revise(here, later)
     assert later.revised == {"alpha": 0.7, "tasks": 5, "revisions": 5}
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [([], 1), ([(True, "done")], 2), ([(False, "done")], 1), ([(True, "failed"), (True, "abandoned")], 1),
+     ([(True, "done"), (False, "done"), (True, "failed"), (True, "done")], 3)],
+)  # fmt: skip
+def test_the_schedule_counts_the_rounds_that_revised_and_came_to_their_end(
+    lab: Callable[..., Lab], report: Made, before: list[tuple[bool, str]], now: int
+) -> None:
+    here = lab()
+    for number, (revised, phase) in enumerate(before, 1):
+        earlier = revising(report).model_copy(update={"id": f"round-{number}", "number": number})
+        earlier.config = earlier.config.model_copy(update={"revise": revised})
+        save(here, earlier, phase)
+    number = len(before) + 1
+    made = revising(report).model_copy(update={"id": f"round-{number}", "number": number})
+    save(here, made, "revise")
+    assert iteration(here, made) == now
+
+
+@pytest.mark.parametrize(("alphas", "tasks", "reached"), [([0.5], 6, [2 / 3]), ([0.7], 5, []), ([1.0], 5, [])])
+def test_alpha_decides_which_tasks_are_revised_and_what_was_not_won_is_trained_on_if_it_admits_that(
+    lab: Callable[..., Lab], report: Made, alphas: list[float], tasks: int, reached: list[float]
+) -> None:
+    here = lab()
+    task = Task(env=ENV, split="train", seed=8)
+    for name, actions in (("truncated", ["east", "east", "west", "east"]), ("lost", BAD)):
+        played = replay(Corridor(), task, actions)
+        assert played is not None
+        lived: Any = {"run": "r", "goal": "Go to the east end.", "score": played.score, "steps": played.steps}
+        here.database.put_episode(
+            Episode(id=f"ep-8-{name}", env=ENV, split="train", seed=8, status=name, **lived)  # type: ignore[arg-type]
+        )
+    made = revising(report, revision={"alphas": {"values": alphas}})
+    revise(here, made)
+    assert made.revised["tasks"] == tasks
+    half = [one.episode for one in revisions(here, made) if not one.episode.won]
+    assert [one.score for one in half] == pytest.approx(reached)
+    taught = records(here, made, [])
+    assert {id for id in taught.episodes if id.startswith("ep-8")} == (
+        {"ep-8-lost", "ep-8-truncated"} if half else set()
+    )
+    kto = revising(report, revision={"alphas": {"values": alphas}}, training={"objective": "kto"})
+    wanted = {record.example.episode: record.desirable for record in records(here, kto, []).records}  # type: ignore
+    assert [wanted[one.id] for one in half] == [True] * len(half) and not wanted["ep-8-lost"]
 
 
 def test_stopped_and_called_again_it_makes_the_same(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agentlab.search.pairs import first_pits, forks, parting, preferences, step_preferences
+from agentlab.search.pairs import first_pits, forks, is_good, parting, partings, preferences, step_preferences
 from agentlab.search.tree import Tree
 from memory.records import Episode
 
@@ -30,6 +30,23 @@ def test_alpha_and_beta_bound_what_is_good_and_how_much_better_it_must_be(played
     assert forks(Tree.of([half, lost]), alpha=0.51) == []
     (fork,) = forks(Tree.of([half, lost]), alpha=0.5)
     assert (fork.good.id, fork.gap) == (half.id, 0.5)
+
+
+def test_at_alpha_one_only_a_win_is_good(played: Played) -> None:
+    full = played(*HALF, score=1.0)
+    assert full.status == "truncated"
+    assert [is_good(full, alpha) for alpha in (0.5, 0.99, 1.0)] == [True, True, False]
+    assert is_good(played(*WIN), 1.0) and not is_good(played(*LOSS), 0.01) and is_good(played(*HALF), 0.5)
+
+
+def test_all_good_ones_that_a_bad_end_left_are_known_the_latest_first_then_the_best(played: Played) -> None:
+    won, lost, half, detour = played(*WIN), played(*LOSS), played(*HALF), played("take lamp", *WIN)
+    left = partings(Tree.of([detour, half, won, lost]), lost)
+    assert [(fork.good.id, fork.shared, fork.gap) for fork in left] == [
+        (won.id, 1, 1.0),
+        (half.id, 1, 0.5),
+        (detour.id, 0, 1.0),
+    ]
 
 
 def test_an_episode_that_only_goes_on_is_no_fork(played: Played) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import OutOfBudget, ReplayMismatch
-from agentlab.search.pairs import Fork, forks
+from agentlab.search.pairs import Fork, forks, partings
 from agentlab.search.revision import disliked, dropping, revise, revisions, splices
 from agentlab.search.tree import Tree
 from agentlab.search.walk import Player
@@ -52,14 +52,54 @@ def test_a_bad_beginning_is_continued_from_the_present_state_and_wins_in_the_env
     assert found.episodes == [] and good.id in {e.id for e in found.tree.episodes}  # nothing is kept as a success
 
 
-def test_a_splice_that_runs_but_does_not_win_is_dropped(played: Played, player: Players) -> None:
+@pytest.mark.parametrize(("alpha", "beta", "kept"), [(0.66, 0.2, 1), (0.67, 0.2, 0), (1.0, 0.2, 0), (0.5, 0.67, 0)])
+def test_a_splice_is_kept_if_it_reaches_what_alpha_asks_for_and_beats_the_bad_one_by_beta(
+    played: Played, player: Players, alpha: float, beta: float, kept: int
+) -> None:
     env, task, door = doors(step_limit=3)
     good = played(door["first"], door["second"], "take coin", env=env, task=task)
     bad = played("look", "look", "look", env=env, task=task)
     found = player(env, task)
     found.tree = Tree.of([good, bad])
-    assert list(revisions(found)) == []  # the step that was lost is missing at the end
+    made = list(revisions(found, alpha=alpha, beta=beta))
+    # The step that was lost is missing at the end: two of the three places of the way are behind it, worth 2/3.
+    assert [one.episode.actions for one in made] == [["look", door["first"], door["second"]]] * kept
+    assert [(one.episode.status, one.episode.score) for one in made] == [("truncated", pytest.approx(2 / 3))] * kept
     assert found.meter.cost.steps == 3
+
+
+HALF = ("east", "east", "west", "east")  # truncated, with half the score
+
+
+def test_a_good_trajectory_that_was_not_won_gives_a_revision_until_alpha_asks_for_more(
+    played: Played, player: Players
+) -> None:
+    def made(alpha: float) -> list[tuple[list[str], float]]:
+        found = player()
+        found.tree = Tree.of([played(*HALF), played("east", "west", "west")])
+        return [(one.episode.actions, one.episode.score) for one in revisions(found, alpha=alpha)]
+
+    # One step back leads to the start, from where the good one reached place 2 in four steps: 2/4.
+    assert made(0.5) == [(["east", "west", *HALF], 0.5)]
+    assert made(0.51) == made(1.0) == []
+
+
+def test_a_loss_that_left_a_half_good_one_last_is_spliced_with_the_win_where_that_comes_to_nothing(
+    played: Played, player: Players, corridor: Any
+) -> None:
+    env = corridor(step_limit=6)
+    won = played("east", "east", "east", env=env)
+    half = played("east", "west", "east", "west", "east", "east", env=env)  # truncated at place 2, worth 2/4
+    lost = played("east", "west", "east", "west", "west", env=env)
+    found = player(env)
+    found.tree = Tree.of([won, half, lost])
+    assert [fork.good.id for fork in partings(found.tree, lost)] == [half.id, won.id]
+    # From the half good one the bad one parts by the step that lost, after which nothing can be spliced; from the win
+    # by its first step back, after which the best known end is half. The half one went back alike: no second revision.
+    (revision,) = revisions(found)
+    assert revision.episode.actions == ["east", "west", "east", "east", "east"] and revision.episode.won
+    assert (revision.good, revision.bad) == (won.id, lost.id)
+    assert [one.bad for one in revisions(found, alpha=1.0)] == [lost.id]
 
 
 def test_a_splice_that_does_not_run_is_dropped(played: Played, player: Players, corridor: Any) -> None:
