@@ -81,7 +81,9 @@ def relabelled(episode: Episode, reached: Reached) -> Episode:
     """The episode up to the step that reached the goal, with that goal as its task, won.
 
     It names its origin in `relabelled_from` and has no token ids, so training renders it anew. It is for training
-    only: no agent won its task. Where the game repeats its task in an observation, the new goal stands there.
+    only: no agent won its task. Where the game repeats its task in an observation, the new goal stands there. What its
+    steps knew of other commands is left out: they were scored and advised for the old goal, so nothing may be distilled
+    from that for the new one.
     """
     old, new = episode.goal.strip(), reached.goal.text
 
@@ -89,7 +91,15 @@ def relabelled(episode: Episode, reached: Reached) -> Episode:
         return text.replace(old, new) if old else text
 
     steps = [
-        step.model_copy(update={"observation": told(step.observation), "result": told(step.result)})
+        step.model_copy(
+            update={
+                "observation": told(step.observation),
+                "result": told(step.result),
+                "logprob": None,
+                "scores": None,
+                "bonus": None,
+            }
+        )
         for step in episode.steps[: reached.position + 1]
     ]
     return episode.model_copy(

@@ -193,7 +193,8 @@ def _loss(lab: Lab, max_tokens: int) -> Callable[[Episode], float]:
 
 
 def _reaches(lab: Lab) -> Callable[[Episode], list[bool]]:
-    """Whether a win is known to follow each step of an episode, by all that was tried at its task."""
+    """Whether a win is known to follow each step of an episode, by all that was tried at its task; one that was
+    relabelled in hindsight reaches the goal that it has now, of which that task's tree knows nothing."""
     from agentlab.search.tasks import tree_of
     from agentlab.search.tree import Tree
     from environments import Task
@@ -206,6 +207,8 @@ def _reaches(lab: Lab) -> Callable[[Episode], list[bool]]:
             return None
 
     def of(episode: Episode) -> list[bool]:
+        if episode.relabelled_from is not None:
+            return [episode.won] * len(episode.steps)
         known = tree(episode.env, episode.seed)
         try:
             line = known.line(episode) if known is not None and known.root is not None else []

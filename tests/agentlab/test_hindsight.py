@@ -17,6 +17,8 @@ from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.pool import pool
 from environments import make
 from memory.records import Episode, Step
+from trainers.distillation import from_teacher
+from trainers.errors import BadExample
 from trainers.examples import from_episode
 from trainers.selection import SelectionConfig
 
@@ -94,6 +96,17 @@ def test_a_relabelled_episode_is_won_by_its_own_goal_and_names_where_it_comes_fr
     assert len({made.id, other.id, "ep-1"}) == 3
     assert failed == before
     assert Episode.model_validate_json(made.model_dump_json()) == made
+
+
+def test_what_a_policy_thought_of_the_old_goal_is_not_taught_for_the_new_one(failed: Episode) -> None:
+    for step in failed.steps:
+        chosen = [-0.1 if command == step.action else -2.0 for command in step.admissible]
+        step.logprob, step.scores, step.bonus = -0.1, chosen, [0.5] * len(chosen)
+    for made in HindsightReflector().relabel(failed):
+        assert {(step.logprob, step.scores, step.bonus) for step in made.steps} == {(None, None, None)}
+        with pytest.raises(BadExample, match="has both scores and a choice"):
+            from_teacher(made, lambda text: [ord(letter) for letter in text])
+    assert failed.steps[0].scores is not None
 
 
 def test_a_relabelled_episode_is_rendered_anew_for_training(failed: Episode) -> None:

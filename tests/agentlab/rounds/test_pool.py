@@ -12,12 +12,13 @@ import pytest
 from agentlab.errors import BadConfig
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
-from agentlab.rounds.pool import check_sources, context, history, improve, pool
+from agentlab.rounds.pool import check_sources, context, history, improve, pool, rules
 from agentlab.rounds.records import TEXTS, records
 from agentlab.rounds.report import save
 from memory.errors import UnknownEpisode
 from memory.records import Episode, Step
 from trainers.errors import BadTexts, CannotSelect
+from trainers.selection import survey
 
 Opened = Callable[..., Lab]
 Made = Callable[..., RoundReport]
@@ -177,6 +178,21 @@ def test_step_values_come_from_all_that_was_tried_at_a_task(lab: Lab, report: Ma
     assert known.reaches is not None
     assert known.reaches(episode(8, "lost", "go", "wait")) == [True, False]
     assert known.reaches(episode(8, "won", "go", "go", "go")) == [True] * 3, "one that nobody played goes by its end"
+
+
+def test_every_step_towards_a_goal_that_was_reached_in_hindsight_has_value(lab: Lab, report: Made) -> None:
+    """The same steps lose the game that was played, as its tree knows; for the new goal they are the way."""
+    lost = episode(8, "lost", "go", "wait")
+    lab.database.put_episode(episode(8, "won", "wait"))
+    lab.database.put_episode(lost)
+    made = report(selection={"hindsight": True, "selectors": [{"kind": "step_values"}]})
+    here = pool(lab, made)
+    known = context(lab, made, here)
+    assert known.reaches is not None and known.reaches(lost) == [False, False]
+    relabelled = lost.model_copy(update={"id": "new", "goal": "Go.", "status": "won", "relabelled_from": lost.id})
+    assert known.reaches(relabelled) == [True, True]
+    chosen = survey([relabelled], rules(made), 0, context=known).selected
+    assert [item.step_weights for item in chosen] == [[0.5, 1.0]]
 
 
 def test_what_the_settings_name_must_be_there_before_anything_is_played(lab: Lab, report: Made, tmp_path: Path) -> None:
