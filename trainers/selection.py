@@ -65,8 +65,8 @@ class SelectionConfig(BaseModel):
     cap_per_env: at most this many episodes of one environment; None for all.
     max_trial: episodes won later than in this trial are left out; None for all.
     hindsight: take episodes that were relabelled in hindsight (`Episode.relabelled_from`), after those that were won.
-    only_won: leave out what was not won, save revisions that reached what was asked of them (`Selected.admitted`); off
-        where a selector decides that, such as `threshold` or `votes`.
+    only_won: leave out what was not won, save revisions that reached what was asked of them (`Selected.admitted`).
+        None does so unless a selector is named that decides it, `threshold` or `votes`.
     selectors: the steps after that, in their order; they take the place of duplicates and caps, which they can name
         themselves (`dedupe`, `cap`). For example `[{kind = "threshold", at = [0.3, 0.6, 0.9]}, {kind = "dedupe"}]`.
     balance: at the end, weigh episodes so that every environment has the same total weight.
@@ -78,9 +78,16 @@ class SelectionConfig(BaseModel):
     cap_per_env: int | None = Field(30, ge=1)
     max_trial: int | None = Field(None, ge=0)
     hindsight: bool = False
-    only_won: bool = True
+    only_won: bool | None = None
     selectors: list[AnySelector] | None = None
     balance: bool = False
+
+    @property
+    def wins_only(self) -> bool:
+        """Whether what was not won is left out before the selectors come: as `only_won` says, or as it follows."""
+        if self.only_won is not None:
+            return self.only_won
+        return not any(isinstance(selector, Threshold | Votes) for selector in self.selectors or ())
 
     @model_validator(mode="after")
     def _capped_in_one_place(self) -> SelectionConfig:
@@ -170,7 +177,7 @@ def _refusal(
         return "not of the train fold"
     if episode.status == "errored":
         return "errored"
-    if config.only_won and not (episode.won or admitted):
+    if config.wins_only and not (episode.won or admitted):
         return "not won"
     if not episode.steps:
         return "no actions"

@@ -58,9 +58,9 @@ def pool(lab: Lab, report: RoundReport) -> Pool:
     rows = _rows(lab, config)
     won = _load(lab, [row for row in rows if row.status == "won"])
     other: list[Episode] = []
-    if selection.hindsight or not selection.only_won:
+    if selection.hindsight or not selection.wins_only:
         other = _load(lab, [row for row in rows if row.status in ("lost", "truncated")])
-    found = [*won, *(other if not selection.only_won else [])]
+    found = [*won, *(other if not selection.wins_only else [])]
     if selection.hindsight:
         from agentlab.reflectors.hindsight import HindsightReflector
 

@@ -139,7 +139,6 @@ def test_a_start_is_the_goal_and_the_first_observation(make_episode: MakeEpisode
 
 
 COMPOSED = """
-only_won = false
 selectors = [
   { kind = "threshold", at = [0.3, 0.6] },
   { kind = "votes", by = "actions", min_share = 0.0, min_voters = 1 },
@@ -185,6 +184,36 @@ def test_what_was_not_won_is_trained_on_only_where_that_is_asked_for(make_episod
     episodes = [make_episode("won"), make_episode("lost", status="lost", start="Other.")]
     assert ids(episodes, SelectionConfig(selectors=[])) == ["won"]
     assert set(ids(episodes, SelectionConfig(selectors=[], only_won=False))) == {"won", "lost"}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "only_won", "wins_only"),
+    [(None, None, True), ([], None, True), (["dedupe", "step_values"], None, True), (["threshold"], None, False),
+     (["dedupe", "votes"], None, False), (["threshold"], True, True), (["votes"], True, True), (None, False, False)],
+)  # fmt: skip
+def test_a_selector_that_decides_about_winning_is_given_all_unless_the_settings_say_otherwise(
+    kinds: list[str] | None, only_won: bool | None, wins_only: bool
+) -> None:
+    needs = {"threshold": {"at": [0.5]}}
+    selectors = None if kinds is None else [{"kind": kind, **needs.get(kind, {})} for kind in kinds]
+    config = SelectionConfig.model_validate({"selectors": selectors, "only_won": only_won})
+    assert config.wins_only == wins_only
+    assert SelectionConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_a_rising_threshold_alone_trains_on_what_came_far(make_episode: MakeEpisode) -> None:
+    selectors: list[dict[str, object]] = [{"kind": "threshold", "at": [0.3, 0.6, 0.9]}, {"kind": "dedupe"}]
+    episodes = [make_episode("won")] + [
+        make_episode(f"half-{score}", status="truncated", score=score, start=f"{score}") for score in (0.2, 0.5, 0.7)
+    ]
+
+    def chosen(improve: int, **settings: object) -> set[str]:
+        config = SelectionConfig.model_validate({"selectors": selectors, **settings})
+        return {item.episode.id for item in survey(episodes, config, 0, context=Context(improve=improve)).selected}
+
+    assert chosen(0) == {"won", "half-0.5", "half-0.7"}
+    assert chosen(1) == {"won", "half-0.7"} and chosen(2) == {"won"}
+    assert chosen(0, only_won=True) == {"won"}  # as rounds of before have it in their settings
 
 
 def test_a_revision_that_reached_what_was_asked_of_it_need_not_have_won(make_episode: MakeEpisode) -> None:

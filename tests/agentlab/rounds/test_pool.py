@@ -75,6 +75,9 @@ def test_a_round_learns_from_wins_and_where_that_is_asked_for_from_what_was_not_
     everything = ["ep-0-lost", "ep-0-won", "ep-1-truncated", "ep-1-won", "ep-2-won"]
     assert ids(lab, report(selection={"only_won": False})) == everything
     assert ids(lab, report(training={"objective": "kto"})) == everything
+    votes = [{"kind": "votes"}]
+    assert ids(lab, report(selection={"selectors": votes})) == everything
+    assert len(ids(lab, report(selection={"selectors": votes, "only_won": True}))) == 3
 
 
 def test_a_balanced_threshold_takes_the_place_of_having_won(lab: Lab, report: Made) -> None:
@@ -136,7 +139,7 @@ def test_improve_steps_are_counted_from_the_last_round_that_collected(
 
 def test_a_rising_threshold_sees_the_improve_steps_of_its_round(lab: Lab, report: Made) -> None:
     rounds_before(lab, True)
-    selection = {"only_won": False, "selectors": [{"kind": "threshold", "at": [0.1, 0.5]}]}
+    selection = {"selectors": [{"kind": "threshold", "at": [0.1, 0.5]}]}
     made = report(selection=selection).model_copy(update={"number": 2, "id": "round-2"})
     assert records(lab, made, []).left_out == {"score below the threshold": 2}
 
