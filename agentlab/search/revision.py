@@ -128,7 +128,8 @@ def revisions(
     # With the worst first, what is not better enough than one bad end is not so for a later one that began alike.
     for bad in sorted(tree.episodes, key=worth):
         left = partings(tree, bad, alpha=alpha, beta=beta)
-        for fork in [*left[:1], *sorted(left, key=lambda fork: -fork.gap)[:1]]:
+        partners = [*left[:1], *sorted(left, key=lambda fork: -fork.gap)[:1]]
+        for fork in {fork.good.id: fork for fork in partners}.values():
             if judge == "actor":
                 at = disliked(player, bad, fork.shared, margin=margin)
             else:

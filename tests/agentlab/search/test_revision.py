@@ -174,7 +174,22 @@ def test_where_chance_played_the_actor_is_asked_now(
     found = player(env, task, engine=note_reader)
     assert disliked(found, bad, 0) == 1  # it would open the door that it has just read of
     assert found.meter.cost.calls == 2
-    assert disliked(player(env, task), bad, 0) is None  # chance has no opinion
+    good = played("read note", door["first"], "read note", door["second"], "take coin", env=env, task=task)
+    asked = player(env, task, engine=note_reader)
+    asked.tree = Tree.of([good, bad])
+    assert [one.episode.won for one in revisions(asked, judge="actor")] == [True]
+    unasked = player(env, task)
+    unasked.tree = Tree.of([good, bad])
+    assert disliked(unasked, bad, 0) is None and list(revisions(unasked, judge="actor")) == []  # chance has no opinion
+
+
+def test_the_actor_is_asked_once_where_the_good_one_that_was_left_last_is_the_best(
+    played: Played, player: Players
+) -> None:
+    asked = player(engine=ScriptedEngine({"west": 0.0}))
+    asked.tree = Tree.of([played("east", "east", "east"), played("east", "west", "west")])
+    assert list(revisions(asked, judge="actor")) == []  # it would have gone west itself
+    assert asked.meter.cost.calls == 2
 
 
 def test_each_bad_beginning_is_revised_once(played: Played, player: Players) -> None:
