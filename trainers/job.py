@@ -17,7 +17,6 @@ import errno
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -44,6 +43,10 @@ from trainers.weights import BaseRef, locate
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after every step with steps done, steps in all, and `loss`, `learning_rate`, `tokens_per_second`."""
+
+
+MACHINE = ("attention", "device", "threads", "save_every", "checkpointing", "report_to")
+"""The settings that concern the machine that trains, and not what is learned: they may be changed in job.json there."""
 
 
 class JobConfig(BaseModel):
@@ -163,10 +166,20 @@ class Job(BaseModel):
 
     @property
     def id(self) -> str:
-        """Depends on settings and examples only, so that the same work has the same name."""
+        """Depends on examples and settings only, so that the same work has the same name on every machine."""
+        # As if MACHINE were at its defaults, and not without it: so most jobs keep the id that they had.
+        usual = {name: JobConfig.model_fields[name].default for name in MACHINE}
+        return self._named(self.config.model_copy(update=usual))
+
+    @property
+    def ids(self) -> tuple[str, str]:
+        """The id, and the one by which an earlier version sealed this job, in which the settings of MACHINE counted."""
+        return self.id, self._named(self.config)
+
+    def _named(self, config: JobConfig) -> str:
         # Where the base lies says nothing about what it is.
-        config = self.config.model_dump_json(exclude={"base": {"path"}})
-        return content_id("job", config, *(example.model_dump_json() for example in self.examples))
+        settings = config.model_dump_json(exclude={"base": {"path"}})
+        return content_id("job", settings, *(example.model_dump_json() for example in self.examples))
 
     @property
     def done(self) -> bool:
@@ -228,11 +241,18 @@ def result(folder: Path | str) -> JobResult | None:
     return JobResult(adapter=folder / "adapter", canary=canaries.load(folder / "canary.json"), report=report)
 
 
-def run(folder: Path | str, *, base: Path | str | None = None, progress: Progress | None = None) -> JobResult:
+def run(
+    folder: Path | str,
+    *,
+    base: Path | str | None = None,
+    progress: Progress | None = None,
+    **machine: Any,
+) -> JobResult:
     """Train the job in `folder`, or go on where an earlier run was killed; a finished job is not trained again.
 
-    `base` is the folder of the base model, where it is not at the place that the job remembers. The random state and
-    the number of threads of the calling process are given back as they were.
+    `base` is the folder of the base model, where it is not at the place that the job remembers, and `machine` are
+    settings of MACHINE for this run alone. The random state and the number of threads of the calling process are given
+    back as they were.
 
     Where several processes were launched (by accelerate or torchrun), each calls this, and the first one writes.
 
@@ -240,6 +260,9 @@ def run(folder: Path | str, *, base: Path | str | None = None, progress: Progres
     TrainingDiverged.
     """
     job = load(folder)
+    if not machine.keys() <= set(MACHINE):
+        raise TypeError(f"only {', '.join(MACHINE)} can be set for a run, not {', '.join(machine)}")
+    job.config = JobConfig.model_validate({**job.config.model_dump(), **machine})
     with only_one(job.folder) if _first_process() else nullcontext():
         finished = result(job.folder)
         if finished is not None:
@@ -328,12 +351,25 @@ def only_one(folder: Path) -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command `python -m trainers.job`. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m trainers.job", description="Train a job folder, or go on with it.")
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers.job",
+        description="Train a job folder, or go on with it.",
+        epilog=f"What concerns this machine alone ({', '.join(MACHINE)}) may also be changed in job.json: the adapter "
+        "is still taken back where the job was made. Any other change makes it another job.",
+    )
     parser.add_argument("folder", type=Path, help="the job folder")
     parser.add_argument("--base", type=Path, help="folder of the base model, if it is not where the job remembers it")
+    parser.add_argument(
+        "--report-to",
+        action="append",
+        metavar="NAME",
+        help=f"where to send the curves: {', '.join(reporting.REPORTERS)}; can be given several times",
+    )
+    parser.add_argument("--device", choices=["auto", "cpu"], help="auto takes an accelerator if there is one")
     options: Any = parser.parse_args(arguments)
+    machine = {name: getattr(options, name) for name in ("report_to", "device") if getattr(options, name)}
     try:
-        outcome = run(options.folder, base=options.base, progress=_Ticker())
+        outcome = run(options.folder, base=options.base, progress=reporting.Ticker(), **machine)
     except TrainersError as error:
         print(error, file=sys.stderr)
         return 2
@@ -350,24 +386,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"loss {report.losses[0]:.3f} -> {report.losses[-1]:.3f}"
     )
     return 0
-
-
-class _Ticker:
-    """Prints the progress to the error stream, a line every few seconds."""
-
-    def __init__(self, every: float = 5.0) -> None:
-        self.every = every
-        self.last = 0.0
-
-    def __call__(self, done: int, total: int, metrics: dict[str, float]) -> None:
-        if done < total and time.monotonic() - self.last < self.every:
-            return
-        self.last = time.monotonic()
-        print(
-            f"step {done}/{total}  loss {metrics['loss']:.3f}  {metrics['tokens_per_second']:.0f} tokens/s",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 if __name__ == "__main__":

@@ -51,7 +51,9 @@ In this folder:
 
 `{code}/` is the part of AgentLab that trains, in the version that made this job; it is not installed, and `python -m
 trainers.job --help` says more. A GPU is used if there is one. After Ctrl-C or a kill the same command goes on from the
-last checkpoint.
+last checkpoint. `--report-to tensorboard` (wandb, mlflow, trackio) shows the curves. In `job.json` what concerns this
+machine may be changed ({machine}); a folder in
+which anything else was changed is not taken back.
 
 ## What comes back
 
@@ -106,6 +108,7 @@ def _readme(job: Job) -> str:
         config=job.config,
         job=job,
         examples=len(job.examples),
+        machine=", ".join(f"`{name}`" for name in jobs.MACHINE),
         needs=" ".join(f'"{need}"' for need in NEEDS),
         code=CODE,
     )
@@ -115,7 +118,8 @@ def check(folder: Path | str, job: Job) -> JobResult:
     """The results in `folder`, a copy of `job` that was trained elsewhere, checked without loading them.
 
     Raises NotAJob if it is no job or not trained to its end, JobChanged if its examples or settings are not those of
-    `job`, BadAdapter if the results are not those that were sealed or do not belong to this job.
+    `job` (those of `trainers.job.MACHINE` need not be), BadAdapter if the results are not those that were sealed or do
+    not belong to this job.
     """
     folder = Path(folder)
     came = jobs.load(folder)
@@ -127,7 +131,7 @@ def check(folder: Path | str, job: Job) -> JobResult:
         )
     if not came.done:
         raise NotAJob(f"{folder} is not trained to its end; an adapter comes out last; run its job first")
-    seals.check(folder, job.id)
+    seals.check(folder, *came.ids)
     outcome = jobs.result(folder)
     assert outcome is not None
     check_files(outcome.adapter)
@@ -166,7 +170,7 @@ def take_over(folder: Path | str, job: Job) -> JobResult:
     with jobs.only_one(job.folder), jobs.room_on_disk(job.folder):
         if not job.done:
             jobs.publish(job, lambda place: _copy(came.adapter, place), came.canary, came.report)
-        elif seals.read(job.folder) != seals.read(Path(folder)):
+        elif _results(job.folder) != _results(Path(folder)):
             raise JobExists(
                 f"{job.folder.name} has its results already, others than those in {folder}; a round gets one adapter; "
                 "make a new round for another"
@@ -174,6 +178,12 @@ def take_over(folder: Path | str, job: Job) -> JobResult:
     taken = jobs.result(job.folder)
     assert taken is not None
     return taken
+
+
+def _results(folder: Path) -> dict[str, str] | None:
+    """The hashes in the seal there; the id beside them may be a former one of the same job."""
+    seal = seals.read(folder)
+    return None if seal is None else seal.files
 
 
 def _copy(adapter: Path, place: Path) -> None:

@@ -53,11 +53,13 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
     With `until` it stops before that node, and the next call goes on there; one that has come so far is left alone.
 
     Raises BadConfig if a fold has fewer games than the settings ask for or a selector can never have what it needs,
-    BadTexts or UnknownEpisode if what the settings name is not there, AgentLabError if there is nothing to train on;
+    BadTexts or UnknownEpisode if what the settings name is not there, UnknownReporter or MissingDependency if curves
+    cannot go where they are to go, AgentLabError if there is nothing to train on;
     the collected episodes stay.
     """
     from agentlab.tasks import check_tasks
     from environments import canonical
+    from trainers import reporting
 
     config = config.model_copy(update={"envs": [canonical(env) for env in config.envs]})
     ended = _ended_unsaid(lab)
@@ -73,6 +75,7 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
         # A round that could never end is refused before it has begun.
         check_tasks(config.tasks(number))
         check_sources(lab, config)
+        reporting.check(config.training.report_to, installed=until is None)
         first = "balance" if config.balance else "collect"
         report = RoundReport(id=f"round-{number}", number=number, config=config, phase=first, incumbent=lab.serving())
         save(lab, report)

@@ -105,21 +105,31 @@ class TrainingConfig(Part):
     """How an adapter is trained; the names and defaults are those of `trainers.job.JobConfig`.
 
     `objective` also decides what is made of the selected episodes. Those that compare with the base (all but `sft` and
-    `soft_distill`) want a tenth of this learning rate, or less.
+    `soft_distill`) want a tenth of this learning rate, or less. The settings of `trainers.job.MACHINE` can be changed
+    again in the job folder, where that is trained on another machine.
     """
 
     rank: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    targets: str | list[str] = "all-linear"
     learning_rate: float = Field(1e-3, gt=0.0)
+    warmup_ratio: float = Field(0.06, ge=0.0, lt=1.0)
+    clip: float = Field(1.0, gt=0.0)
     batch_size: int = Field(4, ge=1)
     epochs: int = Field(2, ge=1)
     max_tokens: int = Field(1024, ge=64)
+    spike: float = Field(20.0, ge=0.0, allow_inf_nan=False)
     objective: ObjectiveName = "sft"
     beta: float = Field(0.1, gt=0.0, allow_inf_nan=False)
     nll_weight: float = Field(1.0, ge=0.0, allow_inf_nan=False)
     desirable_weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
     undesirable_weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+    attention: Literal["auto", "eager", "sdpa", "flash"] = "auto"
+    device: Literal["auto", "cpu"] = "auto"
+    save_every: int = Field(20, ge=1)
+    checkpointing: Literal["auto", "on", "off"] = "auto"
+    report_to: list[str] = []
 
     @property
     def in_pairs(self) -> bool:

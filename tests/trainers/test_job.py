@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from trainers import job
+from trainers import job, reporting
 from trainers.errors import (
     DiskFull,
     JobBusy,
@@ -43,6 +44,42 @@ def test_making_the_same_job_again_changes_nothing(tmp_path: Path, some_examples
     moved = CONFIG.model_copy(update={"base": CONFIG.base.model_copy(update={"path": "/elsewhere"})})
     assert job.create(tmp_path, moved, some_examples).id == first.id
     assert job.load(tmp_path).config == CONFIG
+
+
+def test_the_machine_that_trains_is_no_part_of_what_a_job_is(tmp_path: Path, some_examples: list[Example]) -> None:
+    first = job.create(tmp_path, CONFIG, some_examples)
+    machine = {"attention": "eager", "device": "cpu", "threads": 8, "save_every": 1, "checkpointing": "off"}
+    other = CONFIG.model_copy(update={**machine, "report_to": ["wandb"]})
+    assert job.create(tmp_path, other, some_examples).id == first.id
+    assert job.load(tmp_path).config == CONFIG
+    assert job.Job(**{**dict(first), "config": other}).ids[1] != first.id == first.ids[1]
+
+
+def test_a_job_of_usual_settings_keeps_the_id_of_earlier_versions(tmp_path: Path) -> None:
+    example = Example(token_ids=[1, 2, 3], weights=[0.0, 1.0, 1.0], episode="e", task="t")
+    assert job.create(tmp_path, CONFIG, [example]).id == "job-67b862a1413c"
+
+
+def test_settings_of_the_machine_can_be_given_for_one_run(
+    tmp_path: Path, some_examples: list[Example], config: job.JobConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.create(tmp_path, config.model_copy(update={"report_to": ["wandbb"]}), some_examples)
+    assert job.main([str(tmp_path), "--device", "cpu"]) == 2
+    assert "did you mean wandb?" in capsys.readouterr().err
+    assert job.main([str(tmp_path), "--report-to", "mlflw", "--report-to", "trackio"]) == 2
+    assert "did you mean mlflow?" in capsys.readouterr().err
+    assert job.load(tmp_path).config.report_to == ["wandbb"], "nothing is written"
+    with pytest.raises(TypeError, match="not seed"):
+        job.run(tmp_path, seed=3)
+    with pytest.raises(ValidationError):
+        job.run(tmp_path, threads=0)
+
+
+def test_the_help_says_what_may_be_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        job.main(["--help"])
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in (*job.MACHINE, *reporting.REPORTERS, "--report-to", "--device"))
 
 
 @pytest.mark.parametrize("change", ["config", "examples"])

@@ -75,6 +75,7 @@ def test_the_readme_says_what_to_install_and_what_to_run(here: job.Job, tmp_path
         assert need in wanted
     assert "PYTHONPATH=code python -m trainers.job . --base" in readme
     assert here.config.base.fingerprint in readme
+    assert all(f"`{name}`" in readme for name in job.MACHINE)
     assert "agentlab distill --import" in readme
 
 
@@ -160,6 +161,50 @@ def test_other_settings_and_another_base_are_refused(here: job.Job, came: Path, 
     seal_again(came)
     with pytest.raises(JobChanged, match="its settings were changed"):
         transport.check(came, here)
+
+
+def test_what_concerns_the_machine_that_trains_may_be_changed_there(here: job.Job, tmp_path: Path) -> None:
+    """A real training with the changed settings; what comes back is taken over as any other."""
+    away = tmp_path / "away"
+    transport.export(here.folder, away)
+    machine = {"attention": "sdpa", "device": "cpu", "threads": 2, "save_every": 5, "checkpointing": "on"}
+    assert {*machine, "report_to"} == set(job.MACHINE)
+    changed(away / "job.json", **machine, report_to=["tensorboard"])
+    edited = job.load(away)
+    assert edited.id == here.id and edited.config.report_to == ["tensorboard"]
+    base = here.config.base.path
+    outcome = job.run(away, base=base, report_to=[])
+    assert (outcome.report.attention, outcome.report.threads, outcome.report.checkpointing) == ("sdpa", 2, True)
+    taken = transport.take_over(away, here)
+    assert job.load(here.folder).done and taken.report == outcome.report
+    assert job.load(here.folder).config == here.config, "the lab's own settings stay"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"learning_rate": 0.1}, {"spike": 0.0}, {"clip": 2.0}, {"warmup_ratio": 0.0}, {"targets": ["q_proj"]},
+     {"dtype": "float32"}, {"seed": 1}, {"epochs": 3}, {"batch_size": 2}],
+    ids=str,
+)  # fmt: skip
+def test_what_decides_the_weights_may_not(here: job.Job, came: Path, value: dict[str, Any]) -> None:
+    changed(came / "job.json", threads=2, **value)
+    seal_again(came)
+    with pytest.raises(JobChanged, match="its settings were changed"):
+        transport.take_over(came, here)
+
+
+def test_a_folder_that_an_earlier_version_sealed_is_taken_over(here: job.Job, came: Path) -> None:
+    """Then the number of threads counted for the id."""
+    for folder in (here.folder, came):
+        changed(folder / "job.json", threads=2)
+    lab = job.load(here.folder)
+    id, former = lab.ids
+    assert id == here.id != former
+    (came / "done").write_text(seal.of(came, former).model_dump_json())
+    taken = transport.take_over(came, lab)
+    sealed = seal.read(lab.folder)
+    assert sealed is not None and sealed.job == id
+    assert transport.take_over(came, lab) == taken, "again, although the ids in the two seals differ"
 
 
 def test_an_untrained_folder_has_nothing_to_bring(here: job.Job, came: Path) -> None:
