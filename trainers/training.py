@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +27,7 @@ from trainers import canary as canaries
 from trainers.canary import Canary
 from trainers.dispatch import Item, Objective
 from trainers.errors import TrainingDiverged
+from trainers.footprint import Footprint
 from trainers.job import Job, JobConfig, Progress, Report
 from trainers.loop import JobTrainer
 
@@ -154,15 +155,20 @@ def _model(config: JobConfig, base: Path, setup: Setup) -> PeftModel:
 def _with_base(job: Job, objective: Objective, items: list[Item], model: PeftModel, setup: Setup) -> list[Item]:
     """The items with what the base makes of them, from the job folder if it was computed there before."""
 
-    def compute() -> baseline.Rows:
-        model.to(PartialState().device).eval()
-        with setup.precision(), model.disable_adapter():
-            return baseline.ask(objective, items, model, str(PartialState().device), job.config.batch_size)
+    device = str(PartialState().device)
+    # Nothing is kept for a gradient that could be computed again instead.
+    small = Footprint(job.config.batch_size, may_checkpoint=False)
 
+    def compute(batch: Sequence[int]) -> baseline.Rows:
+        model.to(device).eval()
+        with setup.precision(), model.disable_adapter():
+            return baseline.ask(objective, [items[index] for index in batch], model, device, small)
+
+    plan = baseline.batches([len(item.record) for item in items], job.config.batch_size)
     key = content_id("baseline", job.id, *setup, torch.__version__)
     # The others find what the first process has kept.
     with PartialState().main_process_first():
-        rows = baseline.recall(job.folder / "checkpoints" / "baseline.json", key, len(items), compute)
+        rows = baseline.recall(job.folder / "checkpoints" / "baseline.jsonl", key, plan, compute)
     return [item._replace(base=row) for item, row in zip(items, rows, strict=True)]
 
 

@@ -16,7 +16,7 @@ import torch
 from trainers import canary as canaries
 from trainers import dispatch, job, training
 from trainers.dispatch import Item, mismatch, rotated
-from trainers.errors import NotAJob
+from trainers.errors import NotAJob, OutOfMemory
 from trainers.examples import Example
 from trainers.objectives import collate, example_logprobs
 from trainers.records import Choice, Distilled, Judged, Pair, Record
@@ -133,9 +133,10 @@ def test_without_the_likelihood_dpo_is_plain(tmp_path: Path, quick: job.JobConfi
 
 KILLS = {
     "between two checkpoints": "progress = lambda done, total, metrics: done == 5 and die()",
-    "when the base was asked but its answers not kept": (
-        "from trainers import baseline; move = baseline.os.replace\n"
-        "baseline.os.replace = lambda a, b: die() if str(b).endswith('baseline.json') else move(a, b)"
+    "at the third of the four batches that the base is asked about": (
+        "from trainers import baseline; ask, asked = baseline.ask, []\n"
+        "def dies(*what): asked.append(what); len(asked) == 3 and die(); return ask(*what)\n"
+        "baseline.ask = dies"
     ),
 }
 
@@ -165,8 +166,9 @@ def test_a_killed_job_goes_on_to_the_same_weights_and_asks_the_base_no_more_than
     )
     killed = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    kept = (folder / "checkpoints" / "baseline.json").exists()
-    assert kept == ("between" in moment)
+    begun = "between" in moment
+    kept = (folder / "checkpoints" / "baseline.jsonl").read_text().splitlines()[1:]
+    assert len(kept) == (4 if begun else 2)
 
     asked: list[bool] = []
     compared = dispatch.Dpo.compared
@@ -177,8 +179,8 @@ def test_a_killed_job_goes_on_to_the_same_weights_and_asks_the_base_no_more_than
 
     monkeypatch.setattr(dispatch.Dpo, "compared", spy)
     outcome = job.run(folder)
-    assert sum(asked) == (0 if kept else 4)
-    assert outcome.report.resumed == int(kept)
+    assert sum(asked) == (0 if begun else 2)
+    assert outcome.report.resumed == int(begun)
     assert (folder / WEIGHTS).read_bytes() == (unbroken / WEIGHTS).read_bytes()
     whole = job.result(unbroken)
     assert whole is not None
@@ -196,7 +198,8 @@ def test_what_is_kept_of_the_base_is_what_the_base_says(tmp_path: Path, quick: j
 
     with pytest.raises(KeyboardInterrupt):
         job.run(tmp_path / "job", progress=stop)
-    kept = json.loads((tmp_path / "job" / "checkpoints" / "baseline.json").read_text())["rows"]
+    lines = (tmp_path / "job" / "checkpoints" / "baseline.jsonl").read_text().splitlines()[1:]
+    kept = [row for _, *row in sorted(map(json.loads, lines))]
     model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
     for pair, row in zip(made.examples, kept, strict=True):
         assert isinstance(pair, Pair)
@@ -204,6 +207,61 @@ def test_what_is_kept_of_the_base_is_what_the_base_says(tmp_path: Path, quick: j
             assert row == pytest.approx(
                 [float(example_logprobs(model, collate([s]))) for s in (pair.better, pair.worse)]
             )
+
+
+FULL = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+
+
+def cramped(monkeypatch: pytest.MonkeyPatch, room: int, error: str = FULL) -> list[int]:
+    """The base runs out of memory with more than `room` pairs at once; returns how many went through in each pass."""
+    sizes: list[int] = []
+    compared = dispatch.Dpo.compared
+
+    def limited(self: Any, model: Any, inputs: Any, bare: Any) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            return compared(self, model, inputs, bare)
+        if len(inputs["weights"]) > room:
+            raise RuntimeError(error)
+        sizes.append(len(inputs["weights"]))
+        return compared(self, model, inputs, bare)
+
+    monkeypatch.setattr(dispatch.Dpo, "compared", limited)
+    return sizes
+
+
+def test_where_memory_runs_out_the_base_is_asked_in_parts(
+    tmp_path: Path, quick: job.JobConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = quick.model_copy(update={"objective": "dpo", "batch_size": 4})
+    kept: list[list[list[float]]] = []
+
+    def stop(folder: Path) -> Callable[..., None]:
+        def told(*_: object) -> None:
+            lines = (folder / "checkpoints" / "baseline.jsonl").read_text().splitlines()[1:]
+            kept.append(sorted(map(json.loads, lines)))
+            raise KeyboardInterrupt
+
+        return told
+
+    for name in ("roomy", "cramped"):
+        sizes = cramped(monkeypatch, 1) if name == "cramped" else []
+        job.create(tmp_path / name, settings, pairs(6))
+        with pytest.raises(KeyboardInterrupt):
+            job.run(tmp_path / name, progress=stop(tmp_path / name))
+    assert sizes == [1] * 6, "once it has been found, the size stays"
+    assert [row for line in kept[1] for row in line] == pytest.approx([row for line in kept[0] for row in line])
+
+
+def test_a_single_record_that_is_too_much_for_the_base_ends_the_job_in_one_line(
+    tmp_path: Path, quick: job.JobConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.create(tmp_path, quick.model_copy(update={"objective": "dpo"}), pairs())
+    with monkeypatch.context() as patch, pytest.raises(OutOfMemory, match="with a single example at once"):
+        cramped(patch, 0)
+        job.run(tmp_path)
+    cramped(monkeypatch, 0, "shapes do not fit")
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        job.run(tmp_path)
 
 
 def test_records_of_another_objective_are_no_job(tmp_path: Path, config: job.JobConfig) -> None:
