@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from agentlab.engines.base import Conversation
+from agentlab.engines.dropout import dropped
 from agentlab.errors import UnsupportedModel
 from memory import rendering
 from trainers.tree import TokenTree
@@ -205,6 +206,13 @@ class TransformersEngine:
             log_probabilities = torch.log_softmax((model or self.model)(input_ids=ids).logits[0].float(), dim=-1)
             chosen = [at for start, end in spans for at in range(start, end)]
             return sum(float(log_probabilities[at - 1, token_ids[at]]) for at in chosen)
+
+    def logprob_with_dropout(
+        self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], *, probability: float, seed: int
+    ) -> float:
+        """`logprob`, by a pass with dropout on what each decoder layer hands on: see `agentlab.engines.dropout`."""
+        with self._lock, dropped(self.model, probability, seed):
+            return self.logprob(token_ids, spans)
 
     # -- tokens ----------------------------------------------------------------------------------------------------
 

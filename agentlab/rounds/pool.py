@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,9 @@ from trainers.selectors.base import Context, Selected
 if TYPE_CHECKING:
     from agentlab.lab import Lab
     from memory.episodes import EpisodeRow
+
+DROPOUT = "logprob_with_dropout"
+"""What an engine must have for passes with dropout."""
 
 
 @dataclass
@@ -122,6 +125,7 @@ def context(lab: Lab, report: RoundReport, here: Pool) -> Context:
         improve=improve(lab, report),
         history=history(lab, report, here),
         loss=_loss(lab, config.training.max_tokens) if "importance" in kinds else None,
+        passes=_passes(lab, config) if "uncertainty" in kinds else None,
         validation=lab.database.load_episodes(config.validation) or anchors,
         reaches=_reaches(lab) if "step_values" in kinds else None,
         anchors=anchors,
@@ -140,8 +144,8 @@ def check_sources(lab: Lab, config: RoundConfig) -> None:
     if config.general:
         read_texts(Path(config.general))
     kinds = {selector.kind for selector in config.selection.selectors or ()}
-    if "uncertainty" in kinds:
-        raise BadConfig("A round makes no passes with dropout, which the selector 'uncertainty' asks for; drop it.")
+    if "uncertainty" in kinds and not hasattr(lab.engine(), DROPOUT):
+        raise BadConfig("This engine makes no passes with dropout, which the selector 'uncertainty' asks for; drop it.")
     if "importance" in kinds and not (config.validation or config.anchors):
         raise BadConfig(
             "The selector 'importance' compares with trusted episodes; name some under `validation` or drop it."
@@ -188,6 +192,35 @@ def _loss(lab: Lab, max_tokens: int) -> Callable[[Episode], float]:
     def of(episode: Episode) -> float:
         example = from_episode(episode, engine.tokenize, max_tokens=max_tokens)
         return loss(episode.id, tuple(example.token_ids), tuple(example.spans))
+
+    return of
+
+
+def _passes(lab: Lab, config: RoundConfig) -> Callable[[Episode, int, float], list[float]] | None:
+    """What passes with dropout give to an episode: the likelihood of its actions by the base, from which training
+    starts, normalised by their length (the mean over their tokens of the log-probability).
+
+    Each pass of each episode has a seed of its own, so nothing depends on the other episodes. None where the engine
+    cannot do that.
+    """
+    from trainers.errors import BadExample
+    from trainers.examples import from_episode
+    from trainers.selectors.base import draw
+
+    engine: Any = lab.engine()
+    if not hasattr(engine, DROPOUT):
+        return None
+    lab.progress.say("Selecting by passes with dropout: several for each episode.")
+
+    def of(episode: Episode, count: int, dropout: float) -> list[float]:
+        try:
+            example = from_episode(episode, engine.tokenize, max_tokens=config.training.max_tokens)
+        except BadExample:  # it cannot be trained on either
+            return []
+        tokens = sum(end - start for start, end in example.spans)
+        seeds = [int(draw(config.seed, episode.id, f"dropout {at}|")[:15], 16) for at in range(count)]
+        ask = partial(engine.logprob_with_dropout, example.token_ids, example.spans, probability=dropout)
+        return [ask(seed=seed) / tokens for seed in seeds]
 
     return of
 

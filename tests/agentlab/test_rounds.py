@@ -12,7 +12,10 @@ from agentlab.errors import AgentLabError, BadConfig
 from agentlab.lab import Lab
 from agentlab.progress import Progress
 from agentlab.rounds import RoundConfig, RoundReport, TrainingConfig, abandon
+from agentlab.rounds.graph import run_round
 from environments import Task, TextEnv, Turn, register, registry
+from trainers import reporting
+from trainers.errors import MissingDependency, UnknownReporter
 from trainers.gate import GateConfig
 from trainers.selection import SelectionConfig
 
@@ -237,6 +240,20 @@ def test_a_round_that_needs_more_games_than_there_are_is_refused_and_does_not_bl
     with pytest.raises(BadConfig, match=r"own/door has no (train|dev) game 3: there are 3 of them"):
         lab.round(RoundConfig(**{"envs": ["own/door"], "seeds": 2, "gate_seeds": 2, **more}))
     assert lab.rounds() == [] and lab.database.episodes() == []
+
+
+@pytest.mark.parametrize(("name", "error"), [("wandbb", UnknownReporter), ("trackio", MissingDependency)])
+def test_a_round_whose_curves_cannot_go_where_they_should_is_refused_before_anything_is_played(
+    open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, name: str, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(reporting, "find_spec", lambda package: None)
+    lab = open_lab()
+    config = RoundConfig(envs=[ENV], seeds=2, training=TrainingConfig(report_to=[name]))
+    with pytest.raises(error):
+        lab.round(config)
+    assert lab.rounds() == [] and lab.database.episodes() == []
+    if error is MissingDependency:  # where it is sent to, it may be installed
+        assert run_round(lab, config, until="balance").phase == "collect"
 
 
 @pytest.mark.parametrize(

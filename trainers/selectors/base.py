@@ -86,7 +86,8 @@ class Context:
         history: the round in which an episode was first trained on, by episode id; what is not in it is new.
         loss: the mean loss of the model that will be trained on the actions of an episode (nats a token).
         validation: trusted episodes, whose mean loss is the scale of the others'.
-        passes: of an episode and a number T, the log-probabilities that T passes with dropout give to it being right.
+        passes: of an episode, a number T and a probability of dropout, the log-probabilities that T passes with dropout
+            give to it being right; none where it cannot be scored.
         reaches: whether success can still be reached after each step of an episode, as a search found.
         distance: how different two episodes are; edit distance of their actions where it is not given.
         anchors: fixed episodes that every round may rehearse.
@@ -99,7 +100,7 @@ class Context:
     history: Mapping[str, int] = field(default_factory=dict)
     loss: Callable[[Episode], float] | None = None
     validation: Sequence[Episode] = ()
-    passes: Callable[[Episode, int], Sequence[float]] | None = None
+    passes: Callable[[Episode, int, float], Sequence[float]] | None = None
     reaches: Callable[[Episode], Sequence[bool]] | None = None
     distance: Callable[[Episode, Episode], float] | None = None
     anchors: Sequence[Episode] = ()

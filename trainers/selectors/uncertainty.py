@@ -34,24 +34,34 @@ class Uncertainty(Settings):
 
     share: of the episodes that is kept.
     passes: with dropout, for each episode.
+    dropout: its probability; with 0 all passes agree, and the draw is even.
     sharpness: the exponent μ; 1 takes the chances as they are, more prefers the certain more.
     """
 
     kind: Literal["uncertainty"] = "uncertainty"
     share: float = Field(0.5, gt=0.0, le=1.0)
     passes: int = Field(10, ge=2)
+    dropout: float = Field(0.1, ge=0.0, lt=1.0)
     sharpness: float = Field(1.0, gt=0.0)
 
     def __call__(self, pool: Sequence[Selected], context: Context) -> Selection:
         passes = context.need("passes", self.kind)
         chances = {}
         for item in pool:
-            logprobs = passes(item.episode, self.passes)
+            logprobs = passes(item.episode, self.passes, self.dropout)
+            if not logprobs:
+                continue
             if len(logprobs) != self.passes or not all(value <= 0 for value in logprobs):
                 raise CannotSelect(
                     f"the passes gave {list(logprobs)} for episode {item.episode.id}; {self.passes} log-probabilities "
                     "were asked for, none above 0; mend `Context.passes`"
                 )
             chances[item.episode.id] = (1 - bald(logprobs)) ** self.sharpness
-        kept = sample(chances, math.ceil(self.share * len(pool)), context.seed, "uncertainty|")
-        return sift(pool, context, lambda item: None if item.episode.id in kept else "uncertain")
+        kept = sample(chances, math.ceil(self.share * len(chances)), context.seed, "uncertainty|")
+
+        def reason(item: Selected) -> str | None:
+            if item.episode.id not in chances:
+                return "cannot be scored"
+            return None if item.episode.id in kept else "uncertain"
+
+        return sift(pool, context, reason)

@@ -14,6 +14,7 @@ from agentlab.errors import AgentLabError, Stopped
 from agentlab.lab import Lab
 from agentlab.progress import Progress
 from agentlab.rounds import RoundConfig, RoundReport
+from memory.records import Episode
 from trainers import job
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
@@ -140,11 +141,48 @@ def test_a_selector_that_lacks_something_ends_the_round_too(
 
     # As if it had been there when the round began.
     monkeypatch.setattr(graph, "check_sources", lambda lab, config: None)
-    settings = {"envs": [ENV], "seeds": 2, "held_out_seeds": 0, "selection": {"selectors": [{"kind": "uncertainty"}]}}
+    settings = {"envs": [ENV], "seeds": 2, "held_out_seeds": 0, "selection": {"selectors": [{"kind": "importance"}]}}
     with open_at(tmp_path / "lab", tiny_model) as lab:
-        with pytest.raises(AgentLabError, match="round-1 cannot select: the selector 'uncertainty' needs"):
+        with pytest.raises(AgentLabError, match="round-1 cannot select: the selector 'importance' needs"):
             lab.round(RoundConfig.model_validate(settings))
         assert lab.rounds()[0].phase == "failed"
+
+
+def test_a_round_selects_by_certainty(tmp_path: Path, tiny_model: Path, unbroken: Lab) -> None:
+    """Of what the lab has some is left out as uncertain; nobody else's chance moves, and again it is the same."""
+    from agentlab.rounds.pool import context, pool
+
+    selector = {"kind": "uncertainty", "share": 0.5, "passes": 3, "dropout": 0.2}
+    settings = {
+        "collect": "none", "revise": False, "balance": None, "monitor": {}, "selection": {"selectors": [selector]},
+        "training": {"learning_rate": 1e-3, "epochs": 1, "max_tokens": 256},
+    }  # fmt: skip
+    report = unbroken.round(RoundConfig.model_validate({**COMPOSED.model_dump(), **settings}))
+    assert report.phase == "done"
+    left, kept = report.left_out["uncertain"], report.selected[ENV]
+    assert kept == left or kept == left + 1
+    here = pool(unbroken, report)
+    passes = context(unbroken, report, here).passes
+    assert passes is not None
+    first, second = (item.episode for item in here.items[:2])
+    values = passes(first, 3, 0.2)
+    assert len(set(values)) == 3 and all(value < 0 for value in values)
+    passes(second, 3, 0.2)
+    assert passes(first, 3, 0.2) == values and passes(first, 2, 0.2) == values[:2]
+    known = context(unbroken, report.model_copy(update={"config": report.config.model_copy(update={"seed": 1})}), here)
+    assert known.passes is not None and known.passes(first, 3, 0.2) != values
+    assert len(set(passes(first, 3, 0.0))) == 1 and passes(first, 1, 0.0) == [pytest.approx(-plain(unbroken, first))]
+    long = first.model_copy(update={"goal": "Find the coin. " * 300, "token_ids": [], "action_spans": []})
+    assert passes(long, 3, 0.2) == []
+
+
+def plain(lab: Lab, episode: Episode) -> float:
+    """The mean loss of the base on the actions of an episode, by the engine's own pass."""
+    from trainers.examples import from_episode
+
+    engine: Any = lab.engine()
+    example = from_episode(episode, engine.tokenize, max_tokens=256)
+    return -float(engine.logprob(example.token_ids, example.spans)) / sum(b - a for a, b in example.spans)
 
 
 EARLIER = """

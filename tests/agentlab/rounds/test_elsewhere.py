@@ -28,7 +28,7 @@ QUICK = RoundConfig(
     gate_seeds=14,
     held_out_seeds=5,
     selection=SelectionConfig(cap_per_task=1),
-    training=TrainingConfig(learning_rate=5e-3, epochs=4),
+    training=TrainingConfig(learning_rate=5e-3, epochs=4, spike=0.0, save_every=50),
     gate=GateConfig(min_pairs=10),
 )
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -162,6 +162,27 @@ def test_edited_examples_and_unfinished_work_are_refused(lab: Lab, place: Path) 
     with pytest.raises(NotAJob, match="not trained to its end"):
         import_round(lab, place / "away")
     assert untouched(lab)
+
+
+def test_the_settings_of_the_machine_that_trained_are_its_own_affair_and_no_others(lab: Lab, place: Path) -> None:
+    here = job.load(lab.folder / "jobs" / "round-1")
+    assert (here.config.spike, here.config.save_every, here.config.report_to) == (0.0, 50, [])
+    file = place / "away" / "job.json"
+    written = json.loads(file.read_text())
+    machine = {"threads": 16, "attention": "flash", "save_every": 5, "checkpointing": "off", "report_to": ["wandb"]}
+    file.write_text(json.dumps({**written, **machine, "learning_rate": 1e-4}))
+    with pytest.raises(JobChanged, match="its settings were changed"):
+        import_round(lab, place / "away")
+    assert untouched(lab)
+    file.write_text(json.dumps({**written, **machine}))
+    assert import_round(lab, place / "away").promoted
+
+
+def test_a_round_whose_job_was_made_for_other_threads_goes_on_with_it(place: Path) -> None:
+    file = place / "lab" / "jobs" / "round-1" / "job.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "threads": 16}))
+    with Lab.open(place / "lab") as lab:
+        assert import_round(lab, place / "away").promoted
 
 
 def other_rank_of_tensors(folder: Path) -> None:

@@ -203,7 +203,7 @@ def test_what_the_settings_name_must_be_there_before_anything_is_played(lab: Lab
         check_sources(lab, report(anchors=["ep-none"]).config)
     with pytest.raises(BadTexts):
         check_sources(lab, report(general=str(tmp_path / "none.jsonl")).config)
-    with pytest.raises(BadConfig, match="dropout"):
+    with pytest.raises(BadConfig, match="This engine makes no passes with dropout"):
         check_sources(lab, report(selection={"selectors": [{"kind": "uncertainty"}]}).config)
     selectors = {"selectors": [{"kind": "importance"}]}
     with pytest.raises(BadConfig, match="trusted episodes"):

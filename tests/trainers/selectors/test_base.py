@@ -79,7 +79,7 @@ def context(pool: list[Selected]) -> Context:
         history={f"e{n}": 1 + n % 3 for n in range(24)},
         loss=lambda episode: 0.1 + len(episode.steps) / 4,
         validation=[item.episode for item in pool[:5]],
-        passes=lambda episode, count: [-0.1 * (1 + i % len(episode.steps)) for i in range(count)],
+        passes=lambda episode, count, dropout: [-0.1 * (1 + i % len(episode.steps)) for i in range(count)],
         anchors=[item.episode for item in pool[-4:]],
         general=[Text(completion=f"Text {n}.") for n in range(9)],
     )

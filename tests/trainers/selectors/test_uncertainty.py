@@ -35,7 +35,8 @@ def test_what_is_no_log_probability_is_refused(logprobs: list[float]) -> None:
 def test_certain_episodes_are_kept_more_often(run: Run, make_episode: MakeEpisode) -> None:
     pair = [make_episode("sure"), make_episode("torn")]
 
-    def passes(episode: Episode, count: int) -> list[float]:
+    def passes(episode: Episode, count: int, dropout: float) -> list[float]:
+        assert dropout == 0.1
         return [0.0 if episode.id == "sure" or i % 2 else -math.inf for i in range(count)]
 
     def kept(seed: int, sharpness: float) -> str:
@@ -49,9 +50,18 @@ def test_certain_episodes_are_kept_more_often(run: Run, make_episode: MakeEpisod
     assert all(kept(seed, 20.0) == "sure" for seed in range(50))
 
 
+def test_what_cannot_be_scored_is_left_out_and_does_not_count_for_the_share(
+    run: Run, make_episode: MakeEpisode
+) -> None:
+    episodes = [make_episode(name) for name in ("long", "a", "b")]
+    result = run(Uncertainty(share=0.5), episodes, passes=lambda one, *_: [] if one.id == "long" else [-1.0] * 10)
+    assert result.left_out == {"cannot be scored": 1, "uncertain": 1}
+    assert result.selected[0].episode.id in ("a", "b")
+
+
 @pytest.mark.parametrize("answer", [[-0.1] * 9, [0.2] * 10])
 def test_passes_that_give_something_else_than_was_asked_for_are_an_error(
     run: Run, make_episode: MakeEpisode, answer: list[float]
 ) -> None:
     with pytest.raises(CannotSelect, match="10 log-probabilities"):
-        run(Uncertainty(), [make_episode()], passes=lambda episode, count: answer)
+        run(Uncertainty(), [make_episode()], passes=lambda *_: answer)
