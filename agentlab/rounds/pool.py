@@ -180,7 +180,9 @@ def _before(lab: Lab, report: RoundReport) -> list[RoundReport]:
 
 
 def _loss(lab: Lab, max_tokens: int) -> Callable[[Episode], float]:
-    """The mean loss of the base, from which training starts, on the actions of an episode (nats a token)."""
+    """The mean loss of the base, from which training starts, on the actions of an episode (nats a token); infinite for
+    one that does not fit and so cannot be trained on either."""
+    from trainers.errors import BadExample
     from trainers.examples import from_episode
 
     engine: Any = lab.engine()
@@ -190,7 +192,10 @@ def _loss(lab: Lab, max_tokens: int) -> Callable[[Episode], float]:
         return -float(engine.logprob(ids, spans)) / sum(end - start for start, end in spans)
 
     def of(episode: Episode) -> float:
-        example = from_episode(episode, engine.tokenize, max_tokens=max_tokens)
+        try:
+            example = from_episode(episode, engine.tokenize, max_tokens=max_tokens)
+        except BadExample:
+            return math.inf
         return loss(episode.id, tuple(example.token_ids), tuple(example.spans))
 
     return of

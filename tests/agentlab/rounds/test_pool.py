@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from agentlab.errors import BadConfig
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
-from agentlab.rounds.pool import check_sources, context, history, improve, pool, rules
+from agentlab.rounds.pool import _loss, check_sources, context, history, improve, pool, rules
 from agentlab.rounds.records import TEXTS, records
 from agentlab.rounds.report import save
 from memory.errors import UnknownEpisode
@@ -211,3 +213,10 @@ def test_what_the_settings_name_must_be_there_before_anything_is_played(lab: Lab
     with pytest.raises(CannotSelect):
         records(lab, report(selection=selectors), [])
     check_sources(lab, report(selection=selectors, anchors=["ep-0-won"]).config)
+
+
+def test_an_episode_too_long_to_train_on_has_no_finite_loss() -> None:
+    engine = SimpleNamespace(tokenize=lambda text: list(text.encode()), logprob=lambda ids, spans: -6.0)
+    lab: Any = SimpleNamespace(engine=lambda: engine)
+    assert 0 < _loss(lab, 4096)(episode(1)) < 6.0
+    assert _loss(lab, 8)(episode(1)) == math.inf
