@@ -44,7 +44,7 @@ class Forgetting(BaseModel):
     Attributes:
         table: a row an adapter in the order of their making, the base first; a cell a family, and one for all.
         rounds: the round that each came from, or how it was merged, by its id.
-        adapter: the one that `losses` is about: the one that serves, or the last measured.
+        adapter: the one that `losses` is about: the one asked for or that serves, or the last measured.
         losses: each family that it and one before it have played, the worst first.
     """
 
@@ -54,10 +54,11 @@ class Forgetting(BaseModel):
     losses: list[Loss] = []
 
 
-def forgetting(lab: Lab, *, split: Split = "dev", alpha: float = 0.05) -> Forgetting:
+def forgetting(lab: Lab, *, split: Split = "dev", alpha: float = 0.05, adapter: str | None = None) -> Forgetting:
     """Read the held-out rates off what the lab has played; nothing is played.
 
-    A game that an adapter played in several runs counts once, as it was played last.
+    A game that an adapter played in several runs counts once, as it was played last. The losses are those of `adapter`,
+    by default of what serves.
     """
     origin = {BASE: ""} | {
         record.id: record.lineage.round or (record.lineage.merge.method if record.lineage.merge else "")
@@ -68,8 +69,8 @@ def forgetting(lab: Lab, *, split: Split = "dev", alpha: float = 0.05) -> Forget
     rows = [row(adapter, [played[adapter][task] for task in sorted(played[adapter])]) for adapter in order]
     envs = sorted({result.task.env for adapter in order for result in played[adapter].values()})
     table = Table(envs=envs, rows=rows, about={"split": split, "model": lab.config.model})
-    serving = lab.serving() or BASE
-    now = serving if serving in order or not order else order[-1]
+    asked = adapter or lab.serving() or BASE
+    now = asked if asked in order or not order else order[-1]
     outcomes = {found.arm: found.outcomes for found in rows}
     return Forgetting(
         table=table,
@@ -103,11 +104,23 @@ def measure(
     return forgetting(lab, split=split)
 
 
+def play(lab: Lab, adapter: str, env: str, *, split: Split, seeds: Sequence[int]) -> Outcomes:
+    """How an adapter, or `base`, ends on held-out games of a family. What it has played already, at the gate of a round
+    or in an evaluation, is not played again."""
+    from agentlab.tasks import make_tasks
+
+    tasks = [task.id for task in make_tasks(env, split, seeds)]
+    known = _played(lab, split).get(adapter, {})
+    if not known.keys() >= set(tasks):
+        known = {r.task.id: r for r in lab.run(env, split=split, seeds=seeds, trials=1, arm=adapter, name=RUN)}
+    return {task: known[task].won_within(1) for task in tasks}
+
+
 def _played(lab: Lab, split: Split) -> dict[str, dict[str, TaskResult]]:
     """The last finished play of each task by each adapter, by adapter and task id."""
     from environments import Task
 
-    runs = [*(f"{report.id}-gate" for report in lab.rounds()), *lab.database.list_evaluations()]
+    runs = [*(f"{report.id}-gate" for report in lab.rounds()), *lab.database.list_evaluations(), RUN]
     found: dict[str, dict[str, TaskResult]] = {}
     rows = [row for run in dict.fromkeys(runs) for row in lab.database.episodes(run=run, split=split)]
     for one in sorted(rows, key=lambda row: row.started_at):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from agentlab.cli import output
+from agentlab.cli import monitors, output
 from agentlab.cli.bars import progress
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
 from agentlab.cli.options import seeds as parsed
@@ -297,9 +297,7 @@ def told(report: RoundReport) -> None:
             ("note", report.note),
         ]
     )
-    if report.monitors:
-        output.say(_sampled(report), "dim")
-        output.facts(monitored(report.monitors))
+    monitors.show(report)
     if report.retired:
         dry = report.config.retire == "dry-run"
         output.say("Would be retired:" if dry else "Retired (`agentlab memory restore ID` brings one back):")
@@ -314,42 +312,6 @@ def _costs(collected: dict[str, dict[str, int]]) -> str:
     names = ("steps", "replayed", "calls", "tokens")
     parts = [part for part in collected.values() if "steps" in part]
     return ", ".join(f"{name} {sum(part[name] for part in parts)}" for name in names) if parts else ""
-
-
-def _sampled(report: RoundReport) -> str:
-    """What the monitors rest on."""
-    monitor = report.config.monitor
-    return (
-        f"The new adapter, {monitor.k} trials of {monitor.tasks} dev games each, no memory, "
-        f"temperature {monitor.temperature:g}:"
-    )
-
-
-def monitored(monitors: dict[str, Any]) -> list[tuple[str, str]]:
-    """The monitors of a round, by name; what was not measured is left out."""
-    from trainers.monitors import Estimate, Monitors
-
-    found = Monitors.model_validate(monitors)
-
-    def rate(estimate: Estimate | None) -> str:
-        if estimate is None:
-            return ""
-        return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}] of {estimate.n} games"
-
-    entropy = drift = ""
-    if found.entropy is not None and found.evenness is not None:
-        entropy = f"{found.entropy.value:.2f} nats, {found.evenness.value:.0%} of the highest, {found.entropy.n} steps"
-    if found.drift is not None:
-        spread = f" [{found.drift.low:+.3f}, {found.drift.high:+.3f}]" if found.drift.low is not None else ""
-        drift = f"{found.drift.value:+.3f}{spread} nats a token, {found.drift.n} examples"
-    return [
-        ("Pass@1", rate(found.pass_at_1)),
-        (f"Pass@{found.k}", rate(found.pass_at_k)),
-        (f"Pass@{found.k}-{found.s}", rate(found.pass_at_k_s)),
-        ("successes", f"{found.successes}, {found.distinct} of them distinct"),
-        ("action entropy", entropy),
-        ("drift", drift),
-    ]
 
 
 def _looks(gate: dict[str, Any]) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from agentlab.cli import output, scoreboard
 from agentlab.cli.bars import progress
+from agentlab.cli.monitors import change
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
 from agentlab.cli.options import seeds as parsed
-
-if TYPE_CHECKING:
-    from trainers.statistics import Paired
 
 Method = Literal["cat", "linear", "svd", "ties", "dare"]
 Seeds = Annotated[str, typer.Option("--seeds", help="Which held-out games of each environment, such as 0-19.")]
@@ -100,7 +98,7 @@ def gate(
     scoreboard.show(result.table)
     for kept in result.kept:
         output.say(
-            f"against {kept.parent} on {kept.env}: {_change(kept.paired, kept.paired.p)}{', LOST' if kept.lost else ''}"
+            f"against {kept.parent} on {kept.env}: {change(kept.paired, kept.paired.p)}{', LOST' if kept.lost else ''}"
         )
     output.say(f"{result.adapter} {'serves now' if result.promoted else 'was rejected'}: {result.gate.reason}")
 
@@ -135,11 +133,6 @@ def forgetting(
         output.say(f"{adapter}: {origin}", "dim")
     for loss in found.losses:
         output.say(
-            f"{found.adapter} on {loss.env} against {loss.best}, the best before it: {_change(loss.paired, loss.p)}"
+            f"{found.adapter} on {loss.env} against {loss.best}, the best before it: {change(loss.paired, loss.p)}"
             f"{', FORGOTTEN' if loss.forgotten else ''}"
         )
-
-
-def _change(pairs: Paired, p: float) -> str:
-    low, high = pairs.interval
-    return f"{pairs.difference:+.2f} [{low:+.2f}, {high:+.2f}] on {pairs.n} pairs, p = {p:.2g}"

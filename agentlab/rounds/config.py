@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab.rounds.parts import (
     BalanceConfig,
+    ForgettingConfig,
     MonitoringConfig,
     PreferenceConfig,
     RevisionConfig,
@@ -55,8 +56,11 @@ class RoundConfig(BaseModel):
         preferences: which pairs the objectives `dpo` and `step_dpo` learn from.
         teacher: what the objective `soft_distill` takes for the policy that played with memory.
         training: how, and for which objective.
-        monitor: what is sampled from the new adapter to watch success, variety and drift; by default nothing.
+        monitor: what is watched of the new adapter: drift always, variety and what lies within reach by samples, of
+            which it takes none by default.
         gate: when an adapter is promoted.
+        forgetting: how many games of families outside `envs`, on which adapters of the lab were trained, are played
+            with what the gate lets through; a credible loss there is told, and refused where `gate.refuse_regressions`.
         gate_seeds: dev seeds of each environment on which candidate and incumbent are compared.
         held_out_seeds: that many dev and test games of each environment are compared with the training data, and what
             begins alike is not trained on.
@@ -94,6 +98,7 @@ class RoundConfig(BaseModel):
     monitor: MonitoringConfig = MonitoringConfig()
     gate: GateConfig = GateConfig()
     gate_seeds: int = Field(20, ge=1)
+    forgetting: ForgettingConfig = ForgettingConfig()
     held_out_seeds: int = Field(100, ge=0)
     early_stop: StopConfig | None = None
     retire: Literal["on", "dry-run", "off"] = "on"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentlab.arms import BASE, Arm
+from agentlab.rounds.monitoring import at_gate
 from agentlab.rounds.report import RoundReport
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def gate(lab: Lab, report: RoundReport) -> str:
             lab.progress.finish(_stage(arm))
     assert result is not None, "a gate decides at the latest when everything is played"
     report.gate = result.model_dump(mode="json")
-    return "promote" if result.promote else "reject"
+    if not config.monitor.tasks:
+        report.monitors = at_gate(lab, report, candidate)
+    return "keep"
 
 
 def blocks(seeds: int, count: int) -> list[range]:

@@ -11,6 +11,7 @@ from agentlab.rounds.balancing import balance
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.gating import gate, promote, reject
+from agentlab.rounds.keeping import keep
 from agentlab.rounds.monitoring import monitor
 from agentlab.rounds.pool import check_sources
 from agentlab.rounds.report import RoundReport, load, reports, save
@@ -34,6 +35,7 @@ NODES: dict[str, Node] = {
     "train": train,
     "monitor": monitor,
     "gate": gate,
+    "keep": keep,
     "promote": promote,
     "reject": reject,
     "retire": retire,

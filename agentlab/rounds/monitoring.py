@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentlab.rounds.report import RoundReport
 from agentlab.rounds.sampling import sample
 
 if TYPE_CHECKING:
+    from agentlab.arms import Arm
     from agentlab.lab import Lab
+    from memory.records import Episode
     from trainers.monitors import Scored
 
 
 def monitor(lab: Lab, report: RoundReport) -> str:
-    """Sample dev games with the candidate; nothing is learned from them, and the gate does not look at them."""
+    """Measure the drift, and sample dev games with the candidate where that is asked for; nothing is learned from them,
+    and the gate does not look at them."""
     from agentlab.tasks import make_tasks
-    from trainers.monitors import MonitorConfig, observe
 
     config, settings = report.config, report.config.monitor
-    episodes = sample(
-        lab,
-        f"{report.id}-monitor",
-        make_tasks(config.envs, "dev", range(settings.tasks)),
-        adapter=report.adapter,
-        temperature=settings.temperature,
-        trials=settings.k,
-        seed=config.seed,
-    )
-    found = observe(episodes, MonitorConfig(k=settings.k, s=settings.s), scored=scored(lab, report))
-    report.monitors = found.model_dump(mode="json")
+    episodes: list[Episode] = []
+    if settings.tasks:
+        episodes = sample(
+            lab,
+            f"{report.id}-monitor",
+            make_tasks(config.envs, "dev", range(settings.tasks)),
+            adapter=report.adapter,
+            temperature=settings.temperature,
+            trials=settings.k,
+            seed=config.seed,
+        )
+    report.monitors = _observed(report, episodes, scored(lab, report))
     return "gate"
+
+
+def at_gate(lab: Lab, report: RoundReport, arm: Arm) -> dict[str, Any]:
+    """The monitors of a round that sampled nothing, with success and entropy as `arm`, the candidate, played its gate:
+    every game once, without memory, by the best command. That says nothing of what lies within reach of more trials.
+    """
+    rows = lab.database.episodes(run=f"{report.id}-gate", arm=arm.name)
+    found = _observed(report, lab.database.load_episodes([row.id for row in rows]))
+    return {**found, "drift": report.monitors.get("drift")}
+
+
+def _observed(report: RoundReport, episodes: Sequence[Episode], scored: Sequence[Scored] = ()) -> dict[str, Any]:
+    from trainers.monitors import MonitorConfig, observe
+
+    settings = report.config.monitor
+    return observe(episodes, MonitorConfig(k=settings.k, s=settings.s), scored=scored).model_dump(mode="json")
 
 
 def scored(lab: Lab, report: RoundReport) -> list[Scored]:

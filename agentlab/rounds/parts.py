@@ -140,7 +140,8 @@ class TrainingConfig(Part):
 class MonitoringConfig(Part):
     """What is watched of a new adapter: see `trainers.monitors`.
 
-    tasks: dev games of each environment that it plays; 0 plays none.
+    tasks: dev games of each environment that it plays; 0 plays none, and success and entropy are then those of its
+        games at the gate.
     k: independent trials of each, without memory. s: of Pass@K-S. temperature: of all trials.
     examples: training examples on which the drift from the base is measured.
     """
@@ -150,6 +151,12 @@ class MonitoringConfig(Part):
     s: int = Field(2, ge=1)
     temperature: float = Field(1.0, gt=0.0)
     examples: int = Field(20, ge=0)
+
+
+class ForgettingConfig(Part):
+    """seeds: dev games of each family outside the gate that is looked at for forgetting; 0 does not look."""
+
+    seeds: int = Field(10, ge=0)
 
 
 class StopConfig(Part):

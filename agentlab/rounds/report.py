@@ -28,6 +28,7 @@ class RoundReport(BaseModel):
         left_out: how many were left out for which reason.
         short_of: how many were missing of a share of a rehearsal.
         monitors: see `trainers.monitors.Monitors`.
+        forgetting: see `agentlab.rounds.keeping.Kept`.
         retired: the reason for each reflection that was, or would be, retired.
     """
 
@@ -48,6 +49,7 @@ class RoundReport(BaseModel):
     training: dict[str, Any] = {}
     monitors: dict[str, Any] = {}
     gate: dict[str, Any] = {}
+    forgetting: dict[str, Any] = {}
     promoted: bool | None = None
     retired: dict[str, str] = {}
     note: str = ""

@@ -79,7 +79,9 @@ def held_out(lab: Lab, config: RoundConfig) -> list[tuple[str, str]]:
     for env_id in config.envs:
         env = make(env_id)
         try:
-            folds: list[tuple[Split, int]] = [("dev", config.dev_seeds), ("test", config.held_out_seeds)]
+            # A later round may look at these dev games for what it forgot.
+            dev = max(config.dev_seeds, config.forgetting.seeds)
+            folds: list[tuple[Split, int]] = [("dev", dev), ("test", config.held_out_seeds)]
             for split, count in folds:
                 for seed in list(env.seeds(split))[:count]:
                     observation, info = env.start(Task(env=env_id, split=split, seed=seed))

@@ -9,9 +9,12 @@ from typer.testing import CliRunner, Result
 from agentlab.cli import app, rounds
 from agentlab.config import LabConfig
 from agentlab.errors import BadConfig
+from agentlab.forgetting import Loss
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
+from agentlab.rounds.keeping import Kept
 from memory.records import Episode
+from trainers.statistics import Paired
 
 RUNNER = CliRunner()
 
@@ -231,6 +234,37 @@ def test_a_composed_round_is_shown_in_80_columns(tmp_path: Path, monkeypatch: py
     ):
         assert part in shown, shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_monitors_without_samples_say_what_they_rest_on_and_a_lost_game_is_told(lab: Path) -> None:
+    paired = {"both": 1, "only_a": 0, "only_b": 8, "neither": 1}
+    found = Paired(n=10, **paired, difference=-0.8, p=0.008, interval=(-0.95, -0.4))
+    kept = Kept(
+        adapter="ad-3",
+        against="ad-1",
+        outside={"toy/doors?rooms=1": found},
+        lost=["toy/doors?rooms=1"],
+        losses=[Loss(env="toy/doors?rooms=1", best="ad-1", paired=found, p=0.008, forgotten=True)],
+        unplayable={"gone/game": "There is no gone/game."},
+    )
+    with Lab.open(lab) as opened:
+        shown = report(3, promoted=False)
+        shown.gate |= {"saved": 6, "looks": []}
+        shown.monitors = {"k": 4, "s": 2, "drift": {"value": 0.12, "n": 20, "low": 0.1, "high": 0.14}}
+        opened.database.put_round(shown.id, shown.model_dump(mode="json"))
+    printed = agentlab(lab, "rounds", "show", "3").stdout
+    assert "The new adapter, which played nothing yet:" in printed and "+0.120" in printed
+    assert "successes" not in printed and "Pass@" not in printed
+    with Lab.open(lab) as opened:
+        shown.monitors |= {"pass_at_1": {"value": 0.25, "n": 20, "low": 0.11, "high": 0.47}, "successes": 5}
+        shown.forgetting = kept.model_dump(mode="json")
+        opened.database.put_round(shown.id, shown.model_dump(mode="json"))
+    printed = " ".join(agentlab(lab, "rounds", "show", "3").stdout.split())
+    assert "its games at the gate, which stopped early: once each, no memory, best command:" in printed
+    assert "Pass@1 0.25 [0.11, 0.47] of 20 games" in printed and "Pass@4" not in printed
+    assert "ad-3 against the best before it, on dev games:" in printed and "FORGOTTEN" in printed
+    assert "Not known whether it forgot gone/game: There is no gone/game." in printed
+    assert "It LOST what ad-1 can on toy/doors?rooms=1 (-80 points), so it is refused." in printed
 
 
 def test_rounds_stop_early_where_the_settings_say_so_and_name_the_best(

@@ -10,6 +10,7 @@ import pytest
 from agentlab.errors import Stopped
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
+from agentlab.rounds.gating import gate
 from agentlab.rounds.monitoring import monitor
 from trainers import job
 from trainers.examples import Example
@@ -68,6 +69,29 @@ def test_an_engine_that_scores_no_texts_leaves_the_drift_out(skilled: Opened, re
     made = report(**SETTINGS)
     monitor(skilled(), made)
     assert made.monitors["drift"] is None and made.monitors["successes"] == 12
+
+
+def test_without_samples_the_drift_is_measured_and_the_games_at_the_gate_give_the_rest(
+    opened: Callable[..., Lab], report: Made
+) -> None:
+    lab, made = opened(), report(envs=[ENV], gate_seeds=6, gate={"min_pairs": 4, "sequential": False})
+    assert monitor(lab, made) == "gate" and lab.database.episodes() == [], "the drift needs no play"
+    before = Monitors.model_validate(made.monitors)
+    assert before.drift is not None and before.drift.value == pytest.approx(0.25) and before.pass_at_1 is None
+    gate(lab, made)
+    found = Monitors.model_validate(made.monitors)
+    assert found.pass_at_1 is not None and (found.pass_at_1.value, found.pass_at_1.n) == (1.0, 6)
+    assert found.pass_at_k is None and found.pass_at_k_s is None, "one trial a game says nothing of four"
+    assert found.entropy is not None and found.drift == before.drift
+    assert found.pass_at_1.n == made.gate["candidate"]["n"], "the incumbent's games are not among them"
+
+
+def test_the_games_at_the_gate_do_not_replace_samples(opened: Callable[..., Lab], report: Made) -> None:
+    lab, made = opened(), report(**SETTINGS, gate_seeds=6, gate={"min_pairs": 4})
+    monitor(lab, made)
+    sampled = dict(made.monitors)
+    gate(lab, made)
+    assert made.monitors == sampled
 
 
 def test_by_default_nothing_is_sampled_and_what_is_sampled_counts_as_held_out(report: Made) -> None:

@@ -1,0 +1,123 @@
+"""Keeping: whether what is about to serve lost what adapters of the lab have learned, on games outside the gate.
+
+A round that trains on one game can pass its gate there with weights that no longer win another.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from agentlab.forgetting import BASE, Loss, forgetting, play
+from agentlab.rounds.report import RoundReport
+from trainers.statistics import Paired, paired
+
+if TYPE_CHECKING:
+    from agentlab.evaluation import Outcomes
+    from agentlab.lab import Lab
+    from trainers.gate import GateResult
+
+
+class Kept(BaseModel):
+    """What an adapter still can.
+
+    Attributes:
+        adapter: what serves after the round if nothing was lost: the candidate if the gate let it through, else the
+            incumbent.
+        against: the incumbent, or `base`.
+        outside: the candidate against the incumbent on each family outside the gate; `only_a` was won by the candidate.
+        lost: those of them where it is worse at the alpha of the gate.
+        losses: the adapter against the best before it, on every family that is stored.
+        unplayable: families outside the gate that cannot be played here, and why.
+    """
+
+    adapter: str
+    against: str
+    outside: dict[str, Paired] = {}
+    lost: list[str] = []
+    losses: list[Loss] = []
+    unplayable: dict[str, str] = {}
+
+    @property
+    def points(self) -> str:
+        """What was lost, in percentage points."""
+        return ", ".join(f"{env} ({100 * self.outside[env].difference:+.0f} points)" for env in self.lost)
+
+
+def keep(lab: Lab, report: RoundReport) -> str:
+    """Play what is missing of the families outside the gate, and refuse what lost one where the gate is to refuse
+    that. A candidate that the gate rejected is not looked at; what serves on is."""
+    from trainers.gate import GateResult
+
+    result = GateResult.model_validate(report.gate)
+    adapter = report.adapter if result.promote else report.incumbent
+    # A report that has it was written together with the decision, before a kill.
+    if adapter is not None and report.config.forgetting.seeds and not report.forgetting:
+        kept = _kept(lab, report, adapter)
+        report.forgetting = kept.model_dump(mode="json")
+        if kept.lost:
+            result = _judged(result, kept)
+            report.gate = result.model_dump(mode="json")
+            lab.progress.say(
+                f"{report.adapter} LOST what {kept.against} can on {kept.points}"
+                f"{'; it serves all the same.' if result.promote else ', so it is refused.'}"
+            )
+    return "promote" if result.promote else "reject"
+
+
+def _kept(lab: Lab, report: RoundReport, adapter: str) -> Kept:
+    alpha = report.config.gate.alpha
+    kept = Kept(adapter=adapter, against=report.incumbent or BASE)
+    for env, seeds in _outside(lab, report, kept.unplayable).items():
+        theirs = play(lab, kept.against, env, split="dev", seeds=seeds)
+        if adapter != kept.against:
+            ours = play(lab, adapter, env, split="dev", seeds=seeds)
+            kept.outside[env] = found = paired(_known(ours), _known(theirs))
+            if found.difference < 0 and found.p < alpha:
+                kept.lost.append(env)
+    for env, why in kept.unplayable.items():
+        lab.progress.say(f"Whether {adapter} forgot {env} is not known: {why}")
+    seen = forgetting(lab, alpha=alpha, adapter=adapter)
+    return kept.model_copy(update={"losses": seen.losses if seen.adapter == adapter else []})
+
+
+def _outside(lab: Lab, report: RoundReport, unplayable: dict[str, str]) -> dict[str, list[int]]:
+    """The families of all adapters of the lab that the gate did not play, with the dev games to play of each; one that
+    can no longer be made goes to `unplayable`, since it must not stand in the way of every round."""
+    from agentlab.skills import families
+    from environments import make
+    from environments.errors import EnvironmentsError
+
+    found: dict[str, list[int]] = {}
+    for name in families(lab, *(record.id for record in lab.adapters.list())):
+        if name in report.config.envs:
+            continue
+        try:
+            env = make(name)
+        except EnvironmentsError as error:
+            unplayable[name] = str(error)
+            continue
+        try:
+            seeds = list(env.seeds("dev"))[: report.config.forgetting.seeds]
+        finally:
+            env.close()
+        if seeds:
+            found[name] = seeds
+    return found
+
+
+def _known(outcomes: Outcomes) -> dict[str, bool]:
+    return {task: won for task, won in outcomes.items() if won is not None}
+
+
+def _judged(result: GateResult, kept: Kept) -> GateResult:
+    """The decision of the gate with what was lost outside taken into account."""
+    refuse = result.config.refuse_regressions
+    return result.model_copy(
+        update={
+            "promote": not refuse,
+            "reason": f"{result.reason}; but worse than {kept.against} outside the gate on {kept.points}",
+            "regressions": sorted({*result.regressions, *kept.lost}),
+        }
+    )
