@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 from memory.records import Episode, Step
-from trainers.errors import BadExample
+from trainers.errors import BadExample, NothingToChoose
 from trainers.examples import Tokenize, command_tokens, cut, drop_oldest, join
 from trainers.records import Choice, Distilled
 
@@ -34,7 +34,7 @@ def from_teacher(
     leaves only what the prompt did. A lost episode teaches as well as a won one: the target is the policy, not its
     luck. Steps with a single candidate teach nothing.
 
-    Raises BadExample if no step has scores, and as `from_episode` does.
+    Raises NothingToChoose if no step has scores, and as `from_episode` does.
     """
     if not (temperature > 0 and math.isfinite(temperature)):
         raise BadExample(
@@ -58,7 +58,7 @@ def from_teacher(
             choices.append(Choice(at=end + chosen.index(True), candidates=candidates, probabilities=thought))
         end += len(ids)
     if not choices:
-        raise BadExample(
+        raise NothingToChoose(
             f"no step of episode {episode.id} has both scores and a choice; a teacher's distribution is made of them; "
             "use episodes that a model played"
         )

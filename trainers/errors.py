@@ -5,13 +5,35 @@ Each message is one line: what happened; why; what to do. The command line print
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class TrainersError(Exception):
     """Base of all errors of this package."""
 
 
 class BadExample(TrainersError):
-    """An episode that cannot become a training example."""
+    """An episode that cannot become a training example. `reason` is by what such episodes are counted."""
+
+    reason: ClassVar[str] = "makes no example"
+
+
+class TooLong(BadExample):
+    """The last turn alone, with the task, is longer than an example may be."""
+
+    reason = "too long"
+
+
+class NothingToChoose(BadExample):
+    """No step of it that fits has both a teacher's scores and a choice."""
+
+    reason = "no teacher's choice"
+
+
+class SameSides(BadExample):
+    """A pair whose sides do the same."""
+
+    reason = "both sides the same"
 
 
 class CannotSelect(TrainersError):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from memory import rendering
 from memory.records import Episode
-from trainers.errors import BadExample
+from trainers.errors import BadExample, TooLong
 
 Tokenize = Callable[[str], Sequence[int]]
 
@@ -87,7 +87,8 @@ def from_episode(
     `weight`, times the weight of its step where `step_weights` gives one for each step; all others get 0. A sequence
     longer than `max_tokens` loses its oldest turns, at turn borders; the head stays.
 
-    Raises BadExample if the episode has no action, its last turn alone does not fit, or weights and steps do not match.
+    Raises BadExample if the episode has no action or weights and steps do not match, TooLong if its last turn alone
+    does not fit.
     """
     head, turns = cut(episode, tokenize, with_hints=with_hints)
     dropped = drop_oldest([len(ids) for ids, _ in turns], len(head), max_tokens)
@@ -121,7 +122,7 @@ def join(
 ) -> Example:
     """The example made of `head` and `turns`, in which the chosen tokens of turn i weigh `weights[i]`.
 
-    Raises BadExample if it is longer than `max_tokens`.
+    Raises TooLong if it is longer than `max_tokens`.
     """
     token_ids = list(head)
     marked = [0.0] * len(token_ids)
@@ -129,7 +130,7 @@ def join(
         token_ids += ids
         marked += [weight if mark else 0.0 for mark in chosen]
     if len(token_ids) > max_tokens:
-        raise BadExample(
+        raise TooLong(
             f"the last turn of episode {episode.id} needs {len(token_ids)} tokens with its task; the limit is "
             f"{max_tokens}; raise max_tokens or leave the episode out"
         )

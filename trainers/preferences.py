@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from memory.records import Episode
-from trainers.errors import BadExample
+from trainers.errors import SameSides
 from trainers.examples import Tokenize, cut, drop_oldest, from_episode, join
 from trainers.records import Judged, Pair
 
@@ -54,7 +54,7 @@ def from_preference(
     those of the better episode on both sides, so that one prompt is answered twice; where a side would be longer than
     `max_tokens`, both lose their oldest shared steps.
 
-    Raises BadExample if what is compared does not fit even so, or is the same on both sides.
+    Raises TooLong if what is compared does not fit even so, SameSides if it is the same on both sides.
     """
     better, worse, shared = preference.better, preference.worse, preference.shared
     end = None if steps is None else shared + steps
@@ -68,7 +68,7 @@ def from_preference(
         for episode, own in ((better, chosen), (worse, rejected))
     ]
     if sides[0].token_ids == sides[1].token_ids:
-        raise BadExample(
+        raise SameSides(
             f"episodes {better.id} and {worse.id} do the same after step {shared}; there is nothing to prefer; "
             "compare the steps at which they part"
         )

@@ -35,7 +35,7 @@ class RoundConfig(BaseModel):
         envs: the environments to learn.
         collect: who explores: one way or a list of them. `random` and `model` play on, `mcts`, `best_of_n`, `deepening`
             and `self_explore` search (see `search`); `both` is the first two; `auto` is a random policy with memory
-            while no adapter serves, and both after that.
+            while no adapter serves, and both after that, or from the start where `balance` is set.
         seeds: train seeds of each environment in this round.
         first_seed: the first of them; None takes the n-th block in the n-th round.
         random_trials: trials of the random policy at one task.
@@ -44,10 +44,12 @@ class RoundConfig(BaseModel):
         memory: what the model recalls while it explores: `trials` its earlier trials of the task, `all` whatever the
             base with memory recalls; its prompt is trained on without that (context distillation).
         search: how the ways that search do it.
-        balance: picks temperature and threshold anew in every round; None takes those that are set.
+        balance: picks temperature and threshold anew in every round; None takes those that are set. It needs a model
+            that explores, by itself or as the guide of a search.
         revise: make revisions of failures that a success shares its beginning with, and train on them too.
         revision: how.
-        selection: which successes are trained on, out of all that the lab has.
+        selection: which successes are trained on, out of all that the lab has. The objectives in pairs only heed its
+            `max_trial`, and refuse the rest, as they do `revise`, `anchors`, `validation` and `general`.
         learn_from: `all` episodes, or only those in which something was `recalled`.
         anchors: ids of fixed episodes, which a rehearsal draws its share from.
         validation: ids of trusted episodes, whose loss is the scale of the others' (`importance`); without any, the
@@ -112,7 +114,7 @@ class RoundConfig(BaseModel):
             return list(dict.fromkeys(self.collect))
         if self.collect == "none":
             return []
-        if self.collect == "both" or (self.collect == "auto" and incumbent is not None):
+        if self.collect == "both" or (self.collect == "auto" and (incumbent is not None or self.balance)):
             return ["random", "model"]
         return ["random" if self.collect == "auto" else self.collect]
 

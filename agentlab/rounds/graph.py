@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from agentlab.errors import AgentLabError
 from agentlab.rounds.balancing import balance
+from agentlab.rounds.checking import check_settings
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.gating import gate, promote, reject
@@ -54,10 +55,10 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
 
     With `until` it stops before that node, and the next call goes on there; one that has come so far is left alone.
 
-    Raises BadConfig if a fold has fewer games than the settings ask for or a selector can never have what it needs,
-    BadTexts or UnknownEpisode if what the settings name is not there, UnknownReporter or MissingDependency if curves
-    cannot go where they are to go, AgentLabError if there is nothing to train on;
-    the collected episodes stay.
+    Raises BadConfig if a fold has fewer games than the settings ask for, one of them could change nothing or a selector
+    can never have what it needs, BadTexts or UnknownEpisode if what they name is not there, UnknownReporter or
+    MissingDependency if curves cannot go where they are to go, AgentLabError if there is nothing to train on; the
+    collected episodes stay.
     """
     from agentlab.tasks import check_tasks
     from environments import canonical
@@ -75,6 +76,7 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
     else:
         number = len(reports(lab)) + 1
         # A round that could never end is refused before it has begun.
+        check_settings(config)
         check_tasks(config.tasks(number))
         check_sources(lab, config)
         reporting.check(config.training.report_to, installed=until is None)

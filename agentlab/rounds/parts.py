@@ -42,6 +42,10 @@ class BalanceConfig(Part):
     Every task of the subset is played `trials` times at each temperature, without memory. What is trained on then has
     at least the score of the threshold, won or not.
 
+    The temperature counts where the model explores or guides a search. The threshold is a choice only where a win can
+    score below the bar. Elsewhere a higher one leaves out failures alone, which never lowers the balance score, and of
+    equal scores the higher bar is taken: the highest of the grid is picked in every round.
+
     temperatures, thresholds: the grid. tasks: how many tasks the subset has. target: n* of the balance score.
     """
 

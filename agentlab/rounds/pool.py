@@ -94,11 +94,16 @@ def _load(lab: Lab, rows: Sequence[EpisodeRow]) -> list[Episode]:
     return lab.database.load_episodes([row.id for row in rows])
 
 
+def prompted(episode: Episode) -> bool:
+    """Whether anything recalled stood in its prompt or spoke in its scores."""
+    return bool(episode.recalled or episode.hints.strip())
+
+
 def _unfit(episode: Episode, report: RoundReport) -> str | None:
     """Why this round cannot learn from an episode, however good it is."""
     config = report.config
     # Before the selection: a refined form must not take the place of the episode that is asked for.
-    if config.learn_from == "recalled" and not (episode.recalled or episode.hints.strip()):
+    if config.learn_from == "recalled" and not prompted(episode):
         return "nothing recalled"
     if config.training.objective == "soft_distill" and not any(
         step.scores and len(step.admissible) > 1 for step in episode.steps

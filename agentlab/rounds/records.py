@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentlab.errors import ReplayMismatch
-from agentlab.rounds.pool import attempts, context, pool, rules
+from agentlab.rounds.pool import attempts, context, pool, prompted, rules
 from agentlab.rounds.report import RoundReport
 from memory.records import Episode
 from trainers.errors import BadExample
@@ -42,11 +42,11 @@ class Records:
     reflections: list[str] = field(default_factory=list)
 
     def add(self, make: Callable[[], Record], env: str, sources: Iterable[str], served: Iterable[str] = ()) -> None:
-        """Add what `make` makes; what does not fit into an example is left out."""
+        """Add what `make` makes; what makes no example is left out, and counted by the reason."""
         try:
             self.records.append(make())
-        except BadExample:  # its last turn alone is longer than what one example may be
-            self.left_out["too long"] += 1
+        except BadExample as error:
+            self.left_out[error.reason] += 1
             return
         self.selected[env] += 1
         self.episodes += sources
@@ -112,8 +112,8 @@ def _rehearse(made: Records, texts: Sequence[Text], lab: Lab, config: RoundConfi
     if config.training.objective not in ("sft", "minor_sft"):
         made.left_out[f"{TEXTS}, from which {config.training.objective} cannot learn"] += len(texts)
         return
-    made.records += [from_text(text, tokenizer(lab), max_tokens=config.training.max_tokens) for text in texts]
-    made.selected[TEXTS] = len(texts)
+    for text in texts:
+        made.add(partial(from_text, text, tokenizer(lab), max_tokens=config.training.max_tokens), TEXTS, ())
 
 
 # -- pairs -------------------------------------------------------------------------------------------------------------
@@ -124,10 +124,14 @@ def _pairs(lab: Lab, report: RoundReport, held_out: Sequence[Start]) -> Records:
     config = report.config
     made = Records()
     forbidden = {(goal.strip(), observation.strip()) for goal, observation in held_out}
-    played = []
+    played, latest = list[Episode](), config.selection.max_trial
     for episode in attempts(lab, config):
         if start_of(episode) in forbidden:
             made.left_out["begins like a held-out game"] += 1
+        elif config.learn_from == "recalled" and not prompted(episode):
+            made.left_out["nothing recalled"] += 1
+        elif latest is not None and episode.trial > latest:
+            made.left_out["played too late"] += 1
         elif episode.steps:
             played.append(episode)
     chosen = _limited(preferences(lab, config, played), config, made.left_out)

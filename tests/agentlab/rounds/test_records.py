@@ -11,7 +11,7 @@ from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.pool import attempts
-from agentlab.rounds.records import preferences, records
+from agentlab.rounds.records import Records, preferences, records
 from trainers.records import Judged, Pair
 from trainers.selectors.base import start_of
 
@@ -104,6 +104,40 @@ def test_what_is_too_long_is_left_out_and_counted(lab: Lab, report: Made) -> Non
     training = {"objective": "dpo", "max_tokens": 64}
     found = records(lab, report(adapter=None, envs=[ENV], training=training), [])
     assert found.records == [] and found.episodes == [] and found.left_out["too long"] > 0
+
+
+def test_what_makes_no_example_is_counted_by_its_reason() -> None:
+    from trainers.errors import BadExample, NothingToChoose, SameSides, TooLong
+
+    def refuse(error: BadExample) -> Callable[[], Any]:
+        def make() -> Any:
+            raise error
+
+        return make
+
+    made = Records()
+    for error in (TooLong("x"), TooLong("x"), NothingToChoose("x"), SameSides("x"), BadExample("x")):
+        made.add(refuse(error), ENV, ["ep-1"])
+    assert made.left_out == {
+        "too long": 2, "no teacher's choice": 1, "both sides the same": 1, "makes no example": 1
+    }  # fmt: skip
+    assert not made.records and not made.selected and not made.episodes
+
+
+def test_pairs_heed_what_was_recalled_and_the_latest_trial(lab: Lab, report: Made) -> None:
+    whole = records(lab, learning(report, "dpo"), [])
+    asked = sorted(set(whole.episodes))
+    known = lab.database.load_episodes(asked)
+    count = len(attempts(lab, learning(report, "dpo").config))
+    none = records(lab, learning(report, "dpo", learn_from="recalled"), [])
+    assert none.records == [] and none.left_out["nothing recalled"] == count
+    for episode in known[:2]:
+        lab.database.put_episode(episode.model_copy(update={"hints": "Read the note first."}))
+    some = records(lab, learning(report, "dpo", learn_from="recalled"), [])
+    assert some.left_out["nothing recalled"] == count - 2 and set(some.episodes) <= {one.id for one in known[:2]}
+    early = records(lab, learning(report, "dpo", selection={"max_trial": 0}), [])
+    assert early.left_out["played too late"] > 0
+    assert {one.trial for one in lab.database.load_episodes(early.episodes)} <= {0}
 
 
 def test_a_task_whose_episodes_contradict_each_other_gives_no_pairs_from_its_tree(

@@ -1,0 +1,45 @@
+"""Checking: settings that would cost something and change nothing are refused before a round begins.
+
+A stored round keeps the settings that it has, so they are not checked when they are read.
+"""
+
+from __future__ import annotations
+
+from agentlab.errors import BadConfig
+from agentlab.rounds.config import RoundConfig
+from agentlab.search.config import METHODS
+from trainers.selection import SelectionConfig
+
+
+def check_settings(config: RoundConfig) -> None:
+    """Raise BadConfig for what the objective cannot use, and for a balance that nobody explores by."""
+    if config.training.in_pairs:
+        _check_pairs(config)
+    if config.balance is not None and not _model_explores(config):
+        raise BadConfig(
+            "`balance` picks the temperature at which the model explores, and by `collect` and `search` it does not; "
+            'add "model" to `collect`, search with `search.guide = "model"`, or drop `balance`.'
+        )
+
+
+def _check_pairs(config: RoundConfig) -> None:
+    objective = config.training.objective
+    usable = SelectionConfig(max_trial=config.selection.max_trial)
+    idle = ["selection"] if config.selection != usable else []
+    idle += [name for name in ("revise", "anchors", "validation", "general") if getattr(config, name)]
+    if idle:
+        raise BadConfig(
+            f"{', '.join(f'`{name}`' for name in idle)} would do nothing; the objective {objective} learns from pairs "
+            "of attempts, not from selected successes; drop what is named (of `selection` only `max_trial` counts), "
+            "and set `preferences` instead."
+        )
+    if config.balance is not None and any(config.balance.thresholds):
+        raise BadConfig(
+            f"`balance.thresholds` would do nothing; the objective {objective} needs worse attempts beside better "
+            "ones, so no score bars any; set thresholds = [0.0], which balances the temperature alone."
+        )
+
+
+def _model_explores(config: RoundConfig) -> bool:
+    ways = set(config.ways(None))
+    return "model" in ways or (config.search.guide == "model" and not ways.isdisjoint(METHODS))

@@ -1,0 +1,86 @@
+"""Settings that would change nothing are refused before anything is played."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agentlab.errors import BadConfig
+from agentlab.lab import Lab
+from agentlab.rounds import RoundConfig, RoundReport
+from agentlab.rounds.checking import check_settings
+
+PAIRS = {"objective": "dpo"}
+
+
+def config(**settings: Any) -> RoundConfig:
+    return RoundConfig.model_validate({"envs": ["toy/doors"], **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"selection": {"cap_per_task": 1}}, "`selection`"),
+        ({"selection": {"max_trial": 1, "selectors": [{"kind": "dedupe"}]}}, "`selection`"),
+        ({"revise": True, "anchors": ["ep-1"]}, "`revise`, `anchors`"),
+        ({"validation": ["ep-1"], "general": "texts.jsonl"}, "`validation`, `general`"),
+    ],
+)
+@pytest.mark.parametrize("objective", ["dpo", "step_dpo"])
+def test_what_pairs_cannot_use_is_named(settings: dict[str, Any], named: str, objective: str) -> None:
+    with pytest.raises(BadConfig, match=f"^{named} would do nothing; the objective {objective} learns from pairs"):
+        check_settings(config(training={"objective": objective}, **settings))
+    check_settings(config(training={"objective": "kto"}, **settings))
+
+
+def test_pairs_take_defaults_the_latest_trial_and_what_was_recalled() -> None:
+    check_settings(config(training=PAIRS))
+    check_settings(config(training=PAIRS, selection={"max_trial": 2, "cap_per_task": 2}, learn_from="recalled"))
+
+
+def test_a_balance_for_pairs_has_no_threshold() -> None:
+    with pytest.raises(BadConfig, match=r"set thresholds = \[0\.0\]"):
+        check_settings(config(training=PAIRS, collect="model", balance={}))
+    check_settings(config(training=PAIRS, collect="model", balance={"thresholds": [0.0]}))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"collect": "random"},
+        {"collect": "none"},
+        {"collect": ["random", "mcts"]},
+        {"collect": "random", "search": {"guide": "model"}},
+    ],
+)
+def test_a_balance_without_a_model_that_explores_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(BadConfig, match="`balance` picks the temperature at which the model explores"):
+        check_settings(config(balance={}, **settings))
+    check_settings(config(**settings))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"collect": "model"}, {"collect": "both"}, {"collect": "mcts", "search": {"guide": "model"}}]
+)
+def test_a_balance_by_which_the_model_explores_is_taken(settings: dict[str, Any]) -> None:
+    check_settings(config(balance={}, **settings))
+
+
+def test_auto_lets_the_model_explore_from_the_first_round_where_it_is_balanced() -> None:
+    assert config().ways(None) == ["random"]
+    assert config(balance={}).ways(None) == ["random", "model"] == config(balance={}).ways("adapter")
+    check_settings(config(balance={}))
+
+
+def test_a_round_that_is_refused_has_not_begun(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    with pytest.raises(BadConfig, match="`revise` would do nothing"):
+        lab.round(config(training=PAIRS, revise=True))
+    assert lab.rounds() == [] and lab.database.episodes() == []
+
+
+def test_a_round_that_was_stored_with_such_settings_can_still_be_read() -> None:
+    stored = RoundReport(id="round-1", number=1, config=config(training=PAIRS, revise=True))
+    assert RoundReport.model_validate(stored.model_dump(mode="json")) == stored
