@@ -36,6 +36,7 @@ from trainers.statistics import paired
 HERE = Path(__file__).resolve().parent
 RESULT = HERE.parent / "benchmarks" / "results" / "skills.md"
 NAME, CHOICE = "skills", "skills-weights"
+ALONE, MERGED = "alone", "merged"
 
 
 class Skills(BaseModel):
@@ -76,9 +77,9 @@ def work(skills: Skills, folder: Path, bars: Progress) -> None:
         arms = [BASE.with_(name=f"{weight:g}", adapter=adapter) for weight, adapter in merged.items()]
         choice = lab.evaluate(skills.envs, split="dev", seeds=range(skills.dev_seeds), arms=arms, name=CHOICE)
         best = merged[_chosen(skills, choice)]
-        names = zip([*skills.games, "merged"], [*parents, best], strict=True)
-        arms = [BASE.with_(name=name, adapter=adapter) for name, adapter in names]
-        lab.evaluate(skills.envs, seeds=range(skills.test_seeds), arms=arms, name=NAME)
+        for env, parent in zip(skills.envs, parents, strict=True):
+            arms = [BASE.with_(name=ALONE, adapter=parent), BASE.with_(name=MERGED, adapter=best)]
+            lab.evaluate(env, seeds=range(skills.test_seeds), arms=arms, name=f"{NAME}: {env}")
 
 
 def trained(lab: Lab, config: RoundConfig) -> str:
@@ -112,11 +113,10 @@ def table(skills: Skills, folder: Path, command: str) -> str:
     found: list[Any] = [None]
     if (folder / "lab.toml").exists():
         with Lab.open(folder, write=False) as lab:
-            found = [lab.database.get_evaluation(name) for name in (CHOICE, NAME)]
+            found = [lab.database.get_evaluation(name) for name in (CHOICE, *(f"{NAME}: {env}" for env in skills.envs))]
     if not all(found):
         return "# Two skills in one adapter\n\nNot measured yet.\n"
-    choice, measured = (Table.model_validate(one) for one in found)
-    names = [env.removeprefix("twx/") for env in skills.envs]
+    choice, *measured = (Table.model_validate(one) for one in found)
     lines = [
         "# Two skills in one adapter",
         "",
@@ -128,26 +128,22 @@ def table(skills: Skills, folder: Path, command: str) -> str:
         "",
         f"    {command}",
         "",
-        "Every cell is the rate of success (successes / n) [Wilson 95 % interval].",
+        "Every cell is the rate of success (successes / n) [Wilson 95 % interval]; differences are paired by seed "
+        "[Newcombe 95 %], with McNemar's exact p.",
         "",
-        *_grid(skills, measured, {game: f"trained on {name}" for game, name in zip(skills.games, names, strict=True)}),
-        "",
-        "Each skill in the merged adapter against the adapter of that skill, paired by seed:",
-        "",
+        "| game | its skill alone | both skills merged | difference | won by the merged alone, by the skill alone | p "
+        "| merged within the skill's interval |",
+        "|---|---|---|---|---|---|---|",
     ]
-    merged = measured.row("merged")
-    for game, env, name in zip(skills.games, skills.envs, names, strict=True):
-        ours, theirs = (
-            {task: won for task, won in row.outcomes.items() if won is not None and task.split(":", 1)[0] == env}
-            for row in (merged, measured.row(game))
-        )
-        one = paired(ours, theirs)
-        (low, high), alone = one.interval, measured.row(game).cells[env]
-        kept = "inside" if alone.low <= merged.cells[env].rate <= alone.high else "outside"
+    for env, one in zip(skills.envs, measured, strict=True):
+        alone, merged = one.row(ALONE), one.row(MERGED)
+        known = [{task: won for task, won in row.outcomes.items() if won is not None} for row in (merged, alone)]
+        pairs = paired(*known)
+        (low, high), cell = pairs.interval, alone.cells[env]
+        kept = "yes" if cell.low <= merged.cells[env].rate <= cell.high else "no"
         lines.append(
-            f"- {name}: {one.difference:+.2f} [{low:+.2f}, {high:+.2f}] on {one.n} pairs; won by the merged one alone "
-            f"{one.only_a}, by the skill alone {one.only_b}; p = {one.p:.4f} (McNemar, exact). The merged rate is "
-            f"{kept} the interval of the skill's."
+            f"| {env.removeprefix('twx/')} | {cell} | {merged.cells[env]} | {pairs.difference:+.2f} [{low:+.2f}, "
+            f"{high:+.2f}] | {pairs.only_a}, {pairs.only_b} | {pairs.p:.4f} | {kept} |"
         )
     labels = {f"{weight:g}": f"weight {weight:g} each" for weight in skills.weights}
     return "\n".join([*lines, "", "The choice on dev games:", "", *_grid(skills, choice, labels)]) + "\n"
