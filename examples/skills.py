@@ -140,10 +140,11 @@ def table(skills: Skills, folder: Path, command: str) -> str:
         known = [{task: won for task, won in row.outcomes.items() if won is not None} for row in (merged, alone)]
         pairs = paired(*known)
         (low, high), cell = pairs.interval, alone.cells[env]
+        p = "< 0.0001" if pairs.p < 0.0001 else f"{pairs.p:.4f}"
         kept = "yes" if cell.low <= merged.cells[env].rate <= cell.high else "no"
         lines.append(
             f"| {env.removeprefix('twx/')} | {cell} | {merged.cells[env]} | {pairs.difference:+.2f} [{low:+.2f}, "
-            f"{high:+.2f}] | {pairs.only_a}, {pairs.only_b} | {pairs.p:.4f} | {kept} |"
+            f"{high:+.2f}] | {pairs.only_a}, {pairs.only_b} | {p} | {kept} |"
         )
     labels = {f"{weight:g}": f"weight {weight:g} each" for weight in skills.weights}
     return "\n".join([*lines, "", "The choice on dev games:", "", *_grid(skills, choice, labels)]) + "\n"
