@@ -115,3 +115,13 @@ def parse(model: type[Model], raw: dict[str, Any], path: Path) -> Model:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "it"
         raise BadConfig(f"{path}: {where}: {first['msg']}; correct it.") from None
+
+
+def merged(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Settings in layers: later ones win, and tables inside are merged, not replaced."""
+    found: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            both = isinstance(value, dict) and isinstance(found.get(key), dict)
+            found[key] = merged(found[key], value) if both else value
+    return found

@@ -26,7 +26,7 @@ from agentlab import Lab, LabConfig, RoundConfig, RoundReport, Table
 from agentlab.arms import BASE
 from agentlab.cli.bars import progress
 from agentlab.cli.quadrants import UNLIKE, internalised
-from agentlab.config import parse, read_toml
+from agentlab.config import merged, parse, read_toml
 from agentlab.errors import AgentLabError
 from agentlab.evaluation import ALL, Row
 from agentlab.progress import Progress
@@ -109,17 +109,7 @@ class Comparison(BaseModel):
     def _settings(self, arm: str, number: int) -> dict[str, Any]:
         own = self.arms[arm]
         layers = [self.round, own.round, *([self.later, own.later] if number else [])]
-        return _merged({"seeds": 20}, *layers, {"envs": self.games})
-
-
-def _merged(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Later layers win; tables inside are merged, not replaced."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-            merged[key] = _merged(merged[key], value) if both else value
-    return merged
+        return merged({"seeds": 20}, *layers, {"envs": self.games})
 
 
 # -- the work --------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab import Lab, LabConfig, RoundConfig, Table
 from agentlab.cli.bars import progress
-from agentlab.config import parse, read_toml
+from agentlab.config import merged, parse, read_toml
 from agentlab.evaluation import ALL, Cell, Row
 from agentlab.progress import Progress
 from environments import canonical
@@ -57,18 +57,8 @@ class Curve(BaseModel):
 
     def config(self, number: int, seed: int) -> RoundConfig:
         """The settings of a round (0-based) for a training seed."""
-        settings = _merged(self.round, self.rounds[number], {"envs": self.train_games, "seed": seed})
+        settings = merged(self.round, self.rounds[number], {"envs": self.train_games, "seed": seed})
         return parse(RoundConfig, settings, Path(f"round {number + 1}"))
-
-
-def _merged(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Later layers win; tables inside are merged, not replaced."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-            merged[key] = _merged(merged[key], value) if both else value
-    return merged
 
 
 def learn(curve: Curve, folder: Path, seed: int, bars: Progress) -> None:

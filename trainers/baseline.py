@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainers.dispatch import Inputs, Item, Objective
+    from trainers.dispatch import Comparing, Inputs, Item
     from trainers.footprint import Footprint
 
 Rows = list[tuple[float, ...]]
@@ -59,7 +59,7 @@ def _load(path: Path, key: str) -> dict[int, tuple[float, ...]]:
     return rows
 
 
-def ask(objective: Objective, items: Sequence[Item], model: Any, device: str, small: Footprint) -> Rows:
+def ask(objective: Comparing, items: Sequence[Item], model: Any, device: str, small: Footprint) -> Rows:
     """What `model`, with its adapter off, gives for these items, by which the objective compares.
 
     They go through in parts of `small.examples`, which is made smaller whenever memory runs out. Raises OutOfMemory if
@@ -81,7 +81,7 @@ def ask(objective: Objective, items: Sequence[Item], model: Any, device: str, sm
         small.shrink(model, len(items))
 
 
-def _through(objective: Objective, part: Sequence[Item], model: Any, device: str) -> Rows:
+def _through(objective: Comparing, part: Sequence[Item], model: Any, device: str) -> Rows:
     compared = objective.compared(model, _moved(objective.collate(part), device), model)
     return [tuple(row) for row in compared.tolist()]
 

@@ -46,9 +46,6 @@ class Cost(NamedTuple):
 class Objective(ABC):
     """What one kind of job learns; `bare` is everywhere the model inside a data-parallel wrapper."""
 
-    compares: ClassVar[bool] = True
-    """Whether the loss needs what the base makes of every record."""
-
     measures: ClassVar[tuple[str, ...]] = ()
     """The names of what is measured beside the loss."""
 
@@ -70,19 +67,21 @@ class Objective(ABC):
         """
         return float(len(items))
 
-    def compared(self, model: Any, inputs: Inputs, bare: Any) -> torch.Tensor:
-        """The log-probabilities that policy and base are compared by; shape (items, as many as each needs)."""
-        raise NotImplementedError
-
     @abstractmethod
     def cost(self, model: Any, inputs: Inputs, bare: Any) -> Cost:
         """The loss of a batch."""
 
 
+class Comparing(Objective):
+    """An objective whose loss needs what the base makes of every record."""
+
+    @abstractmethod
+    def compared(self, model: Any, inputs: Inputs, bare: Any) -> torch.Tensor:
+        """The log-probabilities that policy and base are compared by; shape (items, as many as each needs)."""
+
+
 class Sft(Objective):
     """Weighted supervised fine-tuning."""
-
-    compares = False
 
     def collate(self, items: Sequence[Item]) -> Inputs:
         return {"batch": collate([item.record for item in items])._asdict()}
@@ -94,7 +93,7 @@ class Sft(Objective):
         return Cost(objectives.weighted_sft(model, Batch(**inputs["batch"]), bare=bare), {})
 
 
-class MinorSft(Objective):
+class MinorSft(Comparing):
     """Supervised fine-tuning that pulls less at what has left the base already."""
 
     measures = ("drift",)
@@ -116,7 +115,6 @@ class MinorSft(Objective):
 class SoftDistillation(Objective):
     """The teacher's distribution over the candidates of each step."""
 
-    compares = False
     measures = ("divergence",)
 
     def collate(self, items: Sequence[Item]) -> Inputs:
@@ -138,7 +136,7 @@ class SoftDistillation(Objective):
         return Cost(loss, {"divergence": loss.detach()})
 
 
-class Dpo(Objective):
+class Dpo(Comparing):
     """Pairs that share their beginning, whole or step by step; with the likelihood of the better side."""
 
     measures = ("accuracy", "margin")
@@ -164,7 +162,7 @@ class Dpo(Objective):
         return Cost(loss, {"accuracy": (better > worse).float().mean(), "margin": (better - worse).mean()})
 
 
-class Kto(Objective):
+class Kto(Comparing):
     """Desirable and undesirable sequences, each by itself."""
 
     measures = ("reference",)

@@ -25,7 +25,7 @@ from memory.records import content_id
 from trainers import baseline, dispatch, divergence, packing, reporting
 from trainers import canary as canaries
 from trainers.canary import Canary
-from trainers.dispatch import Item, Objective
+from trainers.dispatch import Comparing, Item
 from trainers.errors import TrainingDiverged
 from trainers.footprint import Footprint
 from trainers.job import Job, JobConfig, Progress, Report
@@ -100,7 +100,7 @@ def train(job: Job, base: Path, progress: Progress | None = None) -> Trained:
             # activation to float32 and back.
             stack.enter_context(disable_input_dtype_casting(model))
         items = objective.prepare(examples)
-        if objective.compares:
+        if isinstance(objective, dispatch.Comparing):
             items = _with_base(job, objective, items, model, setup)
         stack.enter_context(reporting.kept_in(job.folder))
         trainer = JobTrainer.of(job, examples, items, objective, model, setup, progress if main else None)
@@ -152,7 +152,7 @@ def _model(config: JobConfig, base: Path, setup: Setup) -> PeftModel:
     return adapted
 
 
-def _with_base(job: Job, objective: Objective, items: list[Item], model: PeftModel, setup: Setup) -> list[Item]:
+def _with_base(job: Job, objective: Comparing, items: list[Item], model: PeftModel, setup: Setup) -> list[Item]:
     """The items with what the base makes of them, from the job folder if it was computed there before."""
 
     device = str(PartialState().device)
