@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from agentlab.config import FORMAT, LabConfig, parse, read_config, read_toml, write_config
+from agentlab.config import FORMAT, LabConfig, merged, parse, read_config, read_toml, write_config
 from agentlab.errors import BadConfig, NotALab
 
 
@@ -84,3 +84,10 @@ def test_a_complaint_about_the_whole_says_so() -> None:
 
     with pytest.raises(BadConfig, match="it: "):
         parse(Any, 3, Path("f.toml"))  # type: ignore[arg-type]
+
+
+def test_later_layers_win_and_tables_inside_are_merged() -> None:
+    first = {"seeds": 2, "gate": {"alpha": 0.1, "min_pairs": 5}, "envs": ["a"]}
+    found = merged(first, {"gate": {"alpha": 0.2}, "envs": ["b"]}, {"seeds": {"now": "a table"}})
+    assert found == {"seeds": {"now": "a table"}, "gate": {"alpha": 0.2, "min_pairs": 5}, "envs": ["b"]}
+    assert first["gate"] == {"alpha": 0.1, "min_pairs": 5}, "no layer is changed"
