@@ -10,7 +10,7 @@ import typer
 from agentlab.cli import output
 from agentlab.cli.bars import progress
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
-from agentlab.cli.rounds import ConfigFile, checked, settings, tell
+from agentlab.cli.rounds import ConfigFile, GateSeeds, checked, settings, tell
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
@@ -22,9 +22,7 @@ def distill(
         list[str] | None, typer.Argument(help="Environments; by default all that the lab has won games of.")
     ] = None,
     config: ConfigFile = None,
-    gate_seeds: Annotated[
-        int | None, typer.Option("--gate-seeds", min=1, help="Held-out games of each environment at the gate.")
-    ] = None,
+    gate_seeds: GateSeeds = None,
     export: Annotated[
         Path | None,
         typer.Option(

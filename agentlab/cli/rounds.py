@@ -23,6 +23,9 @@ app = typer.Typer(no_args_is_help=True, help="Run distillation rounds, and look 
 Envs = Annotated[
     list[str] | None, typer.Argument(help="Environments to learn; by default those of the last round, if there is one.")
 ]
+GateSeeds = Annotated[
+    int | None, typer.Option("--gate-seeds", min=1, help="Held-out games of each environment at the gate.")
+]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file with the round's settings (fields of RoundConfig).")
 ]
@@ -100,9 +103,7 @@ def run_(
         typer.Option("--collect", help="Who explores; auto is random while the base serves, both after that."),
     ] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="New games of each environment.")] = None,
-    gate_seeds: Annotated[
-        int | None, typer.Option("--gate-seeds", min=1, help="Held-out games of each environment at the gate.")
-    ] = None,
+    gate_seeds: GateSeeds = None,
     export: Annotated[
         Path | None,
         typer.Option(
