@@ -59,7 +59,9 @@ class Skills(BaseModel):
         return [canonical(game) for game in self.games]
 
     def config(self, game: str) -> RoundConfig:
-        return parse(RoundConfig, {**self.round, "envs": [game]}, Path(f"the round on {game}"))
+        others = [env for env in self.envs if env != canonical(game)]
+        settings = {**self.round, "envs": [game], "hold": {**self.round.get("hold", {}), "envs": others}}
+        return parse(RoundConfig, settings, Path(f"the round on {game}"))
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------

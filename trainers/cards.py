@@ -135,9 +135,10 @@ def _data(record: AdapterRecord, episodes: dict[str, int]) -> str:
     rows = [[f"`{env}`", n] for env, n in episodes.items()]
     if missing := total - sum(episodes.values()):
         rows.append(["no longer in the lab", missing])
-    return "## Training data\n\n" + (
-        _table(["environment", "episodes"], [*rows, ["all", total]]) if total else "No episodes are recorded."
-    )
+    table = _table(["environment", "episodes"], [*rows, ["all", total]]) if total else "No episodes are recorded."
+    count = len(record.lineage.held)
+    held = f"\n\nOn {count} episodes of other games it was held to what the base does there." if count else ""
+    return f"## Training data\n\n{table}{held}"
 
 
 def _training(record: AdapterRecord) -> str:

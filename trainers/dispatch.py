@@ -18,7 +18,7 @@ from trainers.branching import Branched
 from trainers.examples import Example
 from trainers.job import JobConfig
 from trainers.objectives import Batch, collate
-from trainers.records import Distilled, Judged, Pair
+from trainers.records import Distilled, Held, Judged, Pair, Record
 
 Inputs = dict[str, Any]
 """Tensors by name, in nested dictionaries, as transformers' Trainer moves them to a device."""
@@ -93,6 +93,43 @@ class Sft(Objective):
         return Cost(objectives.weighted_sft(model, Batch(**inputs["batch"]), bare=bare), {})
 
 
+class HoldingSft(Sft):
+    """Weighted supervised fine-tuning, while elsewhere the policy is held to its base.
+
+    Both are parts of one mean. What the base expects is asked anew at every step: to keep a distribution over the
+    vocabulary for each place would take a hundred times the room of the adapter.
+    """
+
+    measures = ("held",)
+
+    def collate(self, items: Sequence[Item]) -> Inputs:
+        elsewhere = [item.record.elsewhere for item in items if isinstance(item.record, Held)]
+        examples = [item.record.taught for item in items]
+        return {
+            "batch": collate([*examples, *elsewhere])._asdict(),
+            "held": torch.tensor([False] * len(examples) + [True] * len(elsewhere)),
+        }
+
+    def mass(self, items: Sequence[Item]) -> float:
+        elsewhere = (item.record.elsewhere for item in items if isinstance(item.record, Held))
+        examples = [*(item.record.taught for item in items), *elsewhere]
+        return float(sum(sum(example.weights) for example in examples))
+
+    def cost(self, model: Any, inputs: Inputs, bare: Any) -> Cost:
+        batch, held = Batch(**inputs["batch"]), inputs["held"]
+        own, places = objectives.vocabulary_logprobs(model, batch, bare=bare)
+        weights, elsewhere = batch.weights[places], held[places[0]]
+        taught = -(weights * own.gather(-1, batch.token_ids[places].unsqueeze(-1)).squeeze(-1))[~elsewhere].sum()
+        apart = own.new_zeros(())
+        if held.any():
+            # After the pass with a gradient, and past a data-parallel wrapper, as for KTO.
+            with torch.no_grad(), bare.disable_adapter():
+                base, _ = objectives.vocabulary_logprobs(bare, Batch(*(tensor[held] for tensor in batch)))
+            apart = (weights[elsewhere] * objectives.divergence(own[elsewhere], base)).sum()
+        mass = weights.sum()
+        return Cost((taught + apart) / mass, {"held": apart.detach() / mass})
+
+
 class MinorSft(Comparing):
     """Supervised fine-tuning that pulls less at what has left the base already."""
 
@@ -106,9 +143,9 @@ class MinorSft(Comparing):
 
     def cost(self, model: Any, inputs: Inputs, bare: Any) -> Cost:
         batch = Batch(**inputs["batch"])
-        logprobs, weights = objectives.chosen_logprobs(model, batch, bare=bare)
-        examples, base = objectives.example_of_chosen(batch), inputs["base"].squeeze(-1)
-        loss, drift = objectives.minor_sft(logprobs, weights, examples, base, self.config.beta)
+        logprobs, places = objectives.chosen_logprobs(model, batch, bare=bare)
+        base = inputs["base"].squeeze(-1)
+        loss, drift = objectives.minor_sft(logprobs, batch.weights[places], places[0], base, self.config.beta)
         return Cost(loss, {"drift": drift})
 
 
@@ -209,8 +246,10 @@ OBJECTIVES: dict[str, type[Objective]] = {
 }
 
 
-def of(config: JobConfig) -> Objective:
-    """The objective of a job."""
+def of(config: JobConfig, records: Sequence[Record] = ()) -> Objective:
+    """The objective of a job with these records."""
+    if any(isinstance(record, Held) for record in records):
+        return HoldingSft(config)
     return OBJECTIVES[config.objective](config)
 
 

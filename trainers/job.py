@@ -38,7 +38,7 @@ from trainers.errors import (
     TrainersError,
 )
 from trainers.merging import Merge
-from trainers.records import RECORDS, ObjectiveName, Record, check
+from trainers.records import ObjectiveName, Record, check, read
 from trainers.weights import BaseRef, locate
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -68,8 +68,8 @@ class JobConfig(BaseModel):
     spike: a loss of more than this many times the median of all before stops the job; 0 lets it go on.
     report_to: of "tensorboard", "wandb", "mlflow" and "trackio", those that get the curves while it trains.
     objective: what is learned from which kind of record: "sft" (weighted supervised fine-tuning) and "minor_sft" from
-        Example, "soft_distill" from Distilled, "dpo" and "step_dpo" from Pair, "kto" from Judged. Those that compare
-        with the base want a tenth of the learning rate of "sft", or less.
+        Example, the first also from Held, "soft_distill" from Distilled, "dpo" and "step_dpo" from Pair, "kto" from
+        Judged. Those that compare with the base want a tenth of the learning rate of "sft", or less.
     beta: how strongly "minor_sft", "dpo", "step_dpo" and "kto" hold to the base; 0.1 is that of DPO and KTO.
     nll_weight: of the likelihood of the better side in "dpo" and "step_dpo", 1 as in ScPO; 0 is plain DPO.
     desirable_weight, undesirable_weight: λ of the two kinds in "kto"; their ratio makes up for unequal numbers.
@@ -104,7 +104,11 @@ class JobConfig(BaseModel):
 
 
 class Lineage(BaseModel):
-    """Where an adapter's data came from, by id; `merge` is how it was made of others, if it was not trained."""
+    """Where an adapter's data came from, by id.
+
+    `held` are the episodes on which it was held to its base, and nothing was taught. `merge` is how it was made of
+    others, if it was not trained.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -112,6 +116,7 @@ class Lineage(BaseModel):
     parent: str | None = None
     episodes: list[str] = []
     reflections: list[str] = []
+    held: list[str] = []
     seeds: list[int] = []
     code_version: str = ""
     merge: Merge | None = None
@@ -121,7 +126,8 @@ class Report(BaseModel):
     """What a finished job did. `seconds` is time spent training, over all runs that led to the result.
 
     `losses` has one value a step, and so has what the objective measures beside it in `measures`: "drift" (nats a token
-    above the base, MinorSFT), "accuracy" (share of pairs in which the better side gained on the worse, DPO) and
+    above the base, MinorSFT), "held" (what divergence from the base on Held adds to the loss,
+    "sft"), "accuracy" (share of pairs in which the better side gained on the worse, DPO) and
     "margin" (by how many nats), "reference" (KTO's z), "divergence" (KL in nats, soft distillation). `tokens` counts
     every token that went through the model. `examples_at_once` is what memory allowed of a process's share of a batch.
     """
@@ -220,7 +226,7 @@ def load(folder: Path | str) -> Job:
         config = JobConfig.model_validate_json((folder / "job.json").read_bytes())
         lineage = Lineage.model_validate_json((folder / "lineage.json").read_bytes())
         lines = (folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()
-        examples = [RECORDS[config.objective].model_validate_json(line) for line in lines]
+        examples = [read(config.objective, line) for line in lines]
     except (OSError, ValidationError) as error:
         reason = " ".join(str(error).split())[:200]
         raise NotAJob(f"{folder} is not a training job; {reason}; make one with trainers.job.create") from error

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from trainers.examples import Example
 
+    Places = tuple[torch.Tensor, torch.Tensor]
+    """Row and column in a batch of each token that carries loss; both of shape (chosen tokens,)."""
+
 
 class Batch(NamedTuple):
     """Examples padded on the right; all tensors have the shape (examples, longest example).
@@ -60,37 +63,38 @@ def head_only_at(model: Any, positions: torch.Tensor) -> Iterator[None]:
         handle.remove()
 
 
-def chosen_logprobs(model: Any, batch: Batch, *, bare: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of the tokens that carry loss, and their weights; both of shape (chosen tokens,), float32.
+def vocabulary_logprobs(model: Any, batch: Batch, *, bare: Any = None) -> tuple[torch.Tensor, Places]:
+    """What the model expects at each token that carries loss, shape (chosen tokens, vocabulary), float32; and where.
 
     Rows follow each other in the order of the batch. `bare` is the model inside a data-parallel wrapper, if there is
     one; it only tells where the vocabulary head is.
     """
     import torch
 
-    targets = batch.weights[:, 1:].ne(0)
-    rows, columns = targets.nonzero(as_tuple=True)
+    rows, columns = batch.weights[:, 1:].ne(0).nonzero(as_tuple=True)
     # The token at column t + 1 is predicted by the hidden state at t.
     positions = rows * batch.token_ids.shape[1] + columns
     with head_only_at(model if bare is None else bare, positions):
         logits = model(input_ids=batch.token_ids, attention_mask=batch.attention, use_cache=False).logits
-    logprobs = torch.log_softmax(logits.float(), dim=-1)
-    chosen = batch.token_ids[rows, columns + 1]
-    return logprobs.gather(-1, chosen.unsqueeze(-1)).squeeze(-1), batch.weights[rows, columns + 1]
+    return torch.log_softmax(logits.float(), dim=-1), (rows, columns + 1)
 
 
-def example_of_chosen(batch: Batch) -> torch.Tensor:
-    """The row of the batch that each of its chosen tokens stands in; shape (chosen tokens,)."""
-    return batch.weights[:, 1:].ne(0).nonzero(as_tuple=True)[0]
+def chosen_logprobs(model: Any, batch: Batch, *, bare: Any = None) -> tuple[torch.Tensor, Places]:
+    """Log-probabilities of the tokens that carry loss, shape (chosen tokens,), float32; and where these stand.
+
+    `bare` is as for `vocabulary_logprobs`.
+    """
+    logprobs, places = vocabulary_logprobs(model, batch, bare=bare)
+    return logprobs.gather(-1, batch.token_ids[places].unsqueeze(-1)).squeeze(-1), places
 
 
 def example_logprobs(model: Any, batch: Batch, *, bare: Any = None) -> torch.Tensor:
     """Summed log-probability of each example's chosen tokens; shape (examples,), float32. Their weights do not enter.
 
-    `bare` is as for `chosen_logprobs`.
+    `bare` is as for `vocabulary_logprobs`.
     """
-    logprobs, _ = chosen_logprobs(model, batch, bare=bare)
-    return _sums(logprobs, example_of_chosen(batch), len(batch.token_ids))
+    logprobs, (rows, _) = chosen_logprobs(model, batch, bare=bare)
+    return _sums(logprobs, rows, len(batch.token_ids))
 
 
 def _sums(values: torch.Tensor, groups: torch.Tensor, count: int) -> torch.Tensor:
@@ -102,8 +106,20 @@ def weighted_sft(model: Any, batch: Batch, *, bare: Any = None) -> torch.Tensor:
 
     With weights of 0 and 1 this is the mean loss on the chosen tokens, as in ReST-EM (Singh et al. 2023, eq. 3).
     """
-    logprobs, weights = chosen_logprobs(model, batch, bare=bare)
+    logprobs, places = chosen_logprobs(model, batch, bare=bare)
+    weights = batch.weights[places]
     return -(weights * logprobs).sum() / weights.sum()
+
+
+def divergence(own: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+    """KL(base || policy) at each place, in nats; shape (places,). By it a policy is held to its base on tasks other
+    than the one to be learned (Li & Hoiem 2016, Learning without Forgetting).
+
+    `own` and `base` are log-probabilities of shape (places, vocabulary).
+    """
+    from torch.nn.functional import kl_div
+
+    return kl_div(own, base, log_target=True, reduction="none").sum(-1)
 
 
 def minor_sft(

@@ -37,7 +37,8 @@ class Provenance(BaseModel):
         record: its own record: base, settings, training, gate.
         serving: whether it is in use.
         episodes: what it was trained on, ids by environment.
-        missing: ids of those that the lab no longer has.
+        held: where it was held to its base, ids by environment.
+        missing: ids of what it was trained on that the lab no longer has.
         reflections: what was recalled while these were played, each with the number of these episodes; the most first.
         changes: when it was let serve, or taken back, and what served before or after.
         uses: where it played.
@@ -46,6 +47,7 @@ class Provenance(BaseModel):
     record: AdapterRecord
     serving: bool
     episodes: dict[str, list[str]]
+    held: dict[str, list[str]] = {}
     missing: list[str]
     reflections: dict[str, int]
     changes: list[Change]
@@ -61,6 +63,7 @@ def trace(registry: AdapterRegistry, adapter: str) -> Provenance:
         record=record,
         serving=registry.serving() == record.id,
         episodes=episodes,
+        held=by_env(database, record.lineage.held),
         missing=[id for id in dict.fromkeys(record.lineage.episodes) if id not in found],
         reflections=_recalled(database, record),
         changes=[change for change in registry.history() if record.id in (change.serving, change.before)],

@@ -6,6 +6,7 @@ learned.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import Literal
@@ -140,16 +141,52 @@ class Distilled(BaseModel):
         return self.example.spans
 
 
-Record = Example | Pair | Judged | Distilled
+class Held(BaseModel):
+    """One sequence to learn, and one from elsewhere on which the policy is to stay what its base is.
 
-RECORDS: dict[ObjectiveName, type[Record]] = {
-    "sft": Example,
-    "minor_sft": Example,
-    "soft_distill": Distilled,
-    "dpo": Pair,
-    "step_dpo": Pair,
-    "kto": Judged,
+    Nothing in `elsewhere` is taught, whatever was played there: what the base expects is held to at each place whose
+    token has a weight, and that weight is the place's. Both go through the model together, so that the loss of every
+    batch has a part of each.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    example: Example
+    elsewhere: Example
+
+    def __len__(self) -> int:
+        return len(self.example) + len(self.elsewhere)
+
+    @property
+    def taught(self) -> Example:
+        """What is to become more likely."""
+        return self.example
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """The half-open ranges of tokens to be learned."""
+        return self.example.spans
+
+
+Record = Example | Pair | Judged | Distilled | Held
+
+RECORDS: dict[ObjectiveName, tuple[type[Record], ...]] = {
+    "sft": (Example, Held),
+    "minor_sft": (Example,),
+    "soft_distill": (Distilled,),
+    "dpo": (Pair,),
+    "step_dpo": (Pair,),
+    "kto": (Judged,),
 }
+"""The kinds that an objective learns from; what it is there for is the first."""
+
+
+def read(objective: ObjectiveName, line: str) -> Record:
+    """The record of an objective in a line of JSON. Raises ValueError, of which pydantic's ValidationError is one."""
+    fields = json.loads(line)
+    kinds = RECORDS[objective]
+    kind = Held if Held in kinds and "elsewhere" in fields else kinds[0]
+    return kind.model_validate(fields)
 
 
 def check(objective: ObjectiveName, records: Sequence[Record]) -> None:
@@ -163,12 +200,12 @@ def check(objective: ObjectiveName, records: Sequence[Record]) -> None:
             f"no token of the {len(records)} examples carries loss; there is nothing to learn; "
             "collect won episodes first"
         )
-    kind = RECORDS[objective]
+    kinds = RECORDS[objective]
     for number, record in enumerate(records, 1):
-        if not isinstance(record, kind):
+        if not isinstance(record, kinds):
             raise BadExample(
                 f"example {number} is of the kind {type(record).__name__}; the objective {objective} learns from "
-                f"{kind.__name__}; make such records or choose another objective"
+                f"{' and '.join(kind.__name__ for kind in kinds)}; make such records or choose another objective"
             )
         if objective == "step_dpo" and isinstance(record, Pair) and len(record.spans) != 2:
             raise BadExample(

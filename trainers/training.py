@@ -85,7 +85,7 @@ def train(job: Job, base: Path, progress: Progress | None = None) -> Trained:
     """
     examples = [example for example in job.examples if example.spans]
     longest = max(len(example) for example in examples)
-    objective = dispatch.of(job.config)
+    objective = dispatch.of(job.config, examples)
     setup = resolve(job.config, longest)
     with _process_state(job.config.threads), ExitStack() as stack:
         main = PartialState(cpu=setup.device == "cpu").is_main_process

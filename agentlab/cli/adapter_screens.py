@@ -70,6 +70,7 @@ def _facts(found: Provenance, canary: Canary | None) -> list[tuple[str, object]]
         ("replaced", _replaced(found.changes, record)),
         ("forced", "let serve without a passed gate" if record.forced else None),
         ("episodes", _episodes(found)),
+        ("held to the base", ", ".join(_counts(found.held))),
         ("reflections", _reflections(found.reflections)),
         ("code", ", ".join(part for part in code if part)),
         ("seeds", record.lineage.seeds),

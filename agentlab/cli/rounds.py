@@ -288,6 +288,7 @@ def told(report: RoundReport) -> None:
             ("search cost", _costs(report.collected)),
             ("revised", _counts(report.revised)),
             ("selected", _counts(report.selected)),
+            ("held", _counts(report.held)),
             ("left out", _counts(report.left_out)),
             ("short of", _counts(report.short_of)),
             ("objective", report.config.training.objective if report.training else None),

@@ -15,6 +15,8 @@ def check_settings(config: RoundConfig) -> None:
     """Raise BadConfig for what the objective cannot use, and for a balance that nobody explores by."""
     if config.training.in_pairs:
         _check_pairs(config)
+    if config.hold.envs:
+        _check_hold(config)
     if config.balance is not None and not _model_explores(config):
         raise BadConfig(
             "`balance` picks the temperature at which the model explores, and by `collect` and `search` it does not; "
@@ -37,6 +39,20 @@ def _check_pairs(config: RoundConfig) -> None:
         raise BadConfig(
             f"`balance.thresholds` would do nothing; the objective {objective} needs worse attempts beside better "
             "ones, so no score bars any; set thresholds = [0.0], which balances the temperature alone."
+        )
+
+
+def _check_hold(config: RoundConfig) -> None:
+    both = sorted({*config.envs} & {*config.hold.envs})
+    if both:
+        raise BadConfig(
+            f"`hold` names {', '.join(both)}, which the round is to learn; the adapter cannot change there and stay "
+            "what its base is; name other environments."
+        )
+    if config.training.objective != "sft":
+        raise BadConfig(
+            f"The objective {config.training.objective} cannot hold an adapter to its base on other games; only sft "
+            "can; drop `hold` or set that objective."
         )
 
 

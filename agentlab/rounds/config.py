@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentlab.rounds.parts import (
     BalanceConfig,
     ForgettingConfig,
+    HoldConfig,
     MonitoringConfig,
     PreferenceConfig,
     RevisionConfig,
@@ -57,6 +58,7 @@ class RoundConfig(BaseModel):
         general: a JSON Lines file of general texts to rehearse.
         preferences: which pairs the objectives `dpo` and `step_dpo` learn from.
         teacher: what the objective `soft_distill` takes for the policy that played with memory.
+        hold: on which other games the adapter is to change nothing; only the objective `sft` can.
         training: how, and for which objective.
         monitor: what is watched of the new adapter: drift always, variety and what lies within reach by samples, of
             which it takes none by default.
@@ -96,6 +98,7 @@ class RoundConfig(BaseModel):
     general: str = ""
     preferences: PreferenceConfig = PreferenceConfig()
     teacher: TeacherConfig = TeacherConfig()
+    hold: HoldConfig = HoldConfig()
     training: TrainingConfig = TrainingConfig()
     monitor: MonitoringConfig = MonitoringConfig()
     gate: GateConfig = GateConfig()

@@ -64,7 +64,8 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
     from environments import canonical
     from trainers import reporting
 
-    config = config.model_copy(update={"envs": [canonical(env) for env in config.envs]})
+    hold = config.hold.model_copy(update={"envs": [canonical(env) for env in config.hold.envs]})
+    config = config.model_copy(update={"envs": [canonical(env) for env in config.envs], "hold": hold})
     ended = _ended_unsaid(lab)
     if ended is not None:
         return ended

@@ -141,6 +141,22 @@ class TrainingConfig(Part):
         return self.objective in ("dpo", "step_dpo")
 
 
+class HoldConfig(Part):
+    """On which other games the adapter is held to the base, so that a skill acts on its own games alone.
+
+    A merge adds up what its adapters change; what each changes on the games of the others disturbs them (see
+    `trainers.objectives.held_to`).
+
+    envs: environments outside those of the round; whatever the lab has of their train fold serves, won or not.
+    share: how many episodes of them all there are for one that is learned from.
+    weight: of such an episode in the loss, where one that is learned from weighs 1 on average.
+    """
+
+    envs: list[str] = []
+    share: float = Field(1.0, gt=0.0, le=1.0)
+    weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+
+
 class MonitoringConfig(Part):
     """What is watched of a new adapter: see `trainers.monitors`.
 

@@ -141,13 +141,24 @@ def context(lab: Lab, report: RoundReport, here: Pool) -> Context:
 def check_sources(lab: Lab, config: RoundConfig) -> None:
     """Look whether what the settings name is there, before anything is played.
 
-    Raises BadTexts, UnknownEpisode (memory.errors), and BadConfig for a selector that a round cannot serve.
+    Raises BadTexts, UnknownEpisode (memory.errors), and BadConfig for a selector that a round cannot serve, and for
+    games to hold to the base of which the lab has no episode.
     """
     from trainers.texts import read_texts
 
     lab.database.load_episodes([*config.anchors, *config.validation])
     if config.general:
         read_texts(Path(config.general))
+    unplayed = [
+        env
+        for env in config.hold.envs
+        if all(row.status == "errored" for row in lab.database.episodes(env=env, split="train"))
+    ]
+    if unplayed:
+        raise BadConfig(
+            f"The lab has no train episode of {', '.join(unplayed)} to hold the adapter to its base on; play some "
+            "(`agentlab search` or `agentlab run`), or take it out of `hold`."
+        )
     kinds = {selector.kind for selector in config.selection.selectors or ()}
     if "uncertainty" in kinds and not hasattr(lab.engine(), DROPOUT):
         raise BadConfig("This engine makes no passes with dropout, which the selector 'uncertainty' asks for; drop it.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from agentlab.errors import ReplayMismatch
@@ -13,9 +15,9 @@ from agentlab.rounds.pool import attempts, context, pool, prompted, rules
 from agentlab.rounds.report import RoundReport
 from memory.records import Episode
 from trainers.errors import BadExample
-from trainers.examples import Tokenize, from_episode
+from trainers.examples import Example, Tokenize, from_episode
 from trainers.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
-from trainers.records import Record
+from trainers.records import Held, Record
 from trainers.selection import survey
 from trainers.selectors.base import Selected, Start, Text, draw, start_of
 
@@ -31,7 +33,7 @@ class Records:
     """The records of a round, with what its report and its lineage say of them.
 
     `selected` counts them by environment, `episodes` are the stored episodes that they were made of, `reflections` what
-    served those.
+    served those. `held` are, by environment, the episodes on which nothing is taught: there the base is held to.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -40,6 +42,7 @@ class Records:
     short_of: dict[str, int] = field(default_factory=dict)
     episodes: list[str] = field(default_factory=list)
     reflections: list[str] = field(default_factory=list)
+    held: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, make: Callable[[], Record], env: str, sources: Iterable[str], served: Iterable[str] = ()) -> None:
         """Add what `make` makes; what makes no example is left out, and counted by the reason."""
@@ -73,6 +76,7 @@ def _singles(lab: Lab, report: RoundReport, held_out: Sequence[Start]) -> Record
             made.left_out["without weight"] += 1
             continue
         made.add(_maker(item, config, tokenizer(lab)), episode.env, here.origin(episode), episode.recalled)
+    _hold(made, lab, config, held_out)
     _rehearse(made, chosen.texts, lab, config)
     return made
 
@@ -114,6 +118,43 @@ def _rehearse(made: Records, texts: Sequence[Text], lab: Lab, config: RoundConfi
         return
     for text in texts:
         made.add(partial(from_text, text, tokenizer(lab), max_tokens=config.training.max_tokens), TEXTS, ())
+
+
+def _hold(made: Records, lab: Lab, config: RoundConfig, held_out: Sequence[Start]) -> None:
+    """Lay episodes of other environments, on which nothing is taught, beside some of the examples."""
+    from trainers.selectors.rehearsal import apportion
+
+    hold, taught = config.hold, [record for record in made.records if isinstance(record, Example)]
+    quotas = apportion(round(hold.share * len(taught)), dict.fromkeys(hold.envs, 1.0))
+    elsewhere: list[Example] = []
+    for env, quota in quotas.items():
+        examples = list(islice(_elsewhere(made, env, lab, config, held_out), quota))
+        made.held[env] = [example.episode for example in examples]
+        elsewhere += examples
+        if len(examples) < quota:
+            made.short_of[f"held on {env}"] = quota - len(examples)
+    mass = math.fsum(weight for example in taught for weight in example.weights) / max(len(taught), 1)
+    for at, example in enumerate(elsewhere):
+        factor = hold.weight * mass / sum(example.weights)
+        weights = [factor * weight for weight in example.weights]
+        made.records[at] = Held(example=taught[at], elsewhere=example.model_copy(update={"weights": weights}))
+
+
+def _elsewhere(made: Records, env: str, lab: Lab, config: RoundConfig, held_out: Sequence[Start]) -> Iterator[Example]:
+    """Train episodes of an environment, one a task and those that won first, since a skill of that game goes there."""
+    forbidden = {(goal.strip(), observation.strip()) for goal, observation in held_out}
+    rows = [row for row in lab.database.episodes(env=env, split="train") if row.status != "errored"]
+    first: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: (row.status != "won", draw(config.seed, row.id, "hold|"))):
+        first.setdefault(row.task, row.id)
+    for id in first.values():
+        (episode,) = lab.database.load_episodes([id])
+        if start_of(episode) in forbidden:
+            continue
+        try:
+            yield from_episode(episode, tokenizer(lab), max_tokens=config.training.max_tokens)
+        except BadExample as error:
+            made.left_out[error.reason] += 1
 
 
 # -- pairs -------------------------------------------------------------------------------------------------------------

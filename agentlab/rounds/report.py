@@ -25,6 +25,7 @@ class RoundReport(BaseModel):
         collected: what each way to collect won, and what a search cost.
         revised: how many tasks had failures to revise, by which alpha, and how many revisions ran that far.
         selected: records to train on, by environment.
+        held: episodes on which the adapter is held to the base, by environment.
         left_out: how many were left out for which reason.
         short_of: how many were missing of a share of a rehearsal.
         monitors: see `trainers.monitors.Monitors`.
@@ -43,6 +44,7 @@ class RoundReport(BaseModel):
     collected: dict[str, dict[str, int]] = {}
     revised: dict[str, int | float] = {}
     selected: dict[str, int] = {}
+    held: dict[str, int] = {}
     left_out: dict[str, int] = {}
     short_of: dict[str, int] = {}
     adapter: str | None = None

@@ -31,6 +31,7 @@ def select(lab: Lab, report: RoundReport) -> str:
         _fail(lab, report, f"{report.id} cannot select: {error}.")
     report.left_out = dict(made.left_out)
     report.short_of = made.short_of
+    report.held = {env: len(ids) for env, ids in made.held.items()}
     report.selected = {env: made.selected[env] for env in dict.fromkeys([*config.envs, *made.selected])}
     if not made.episodes:
         why = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items()) or "none was collected"
@@ -52,6 +53,7 @@ def select(lab: Lab, report: RoundReport) -> str:
         parent=report.incumbent,
         episodes=list(dict.fromkeys(made.episodes)),
         reflections=list(dict.fromkeys(made.reflections)),
+        held=[id for ids in made.held.values() for id in ids],
         seeds=[config.seed],
         code_version=_version(),
     )
@@ -74,9 +76,10 @@ def held_out(lab: Lab, config: RoundConfig) -> list[tuple[str, str]]:
     from environments import Task, make
 
     stage = "looking at held-out starts"
-    lab.progress.start(stage, len(config.envs))
+    envs = [*config.envs, *config.hold.envs]
+    lab.progress.start(stage, len(envs))
     starts = []
-    for env_id in config.envs:
+    for env_id in envs:
         env = make(env_id)
         try:
             # A later round may look at these dev games for what it forgot.

@@ -16,18 +16,18 @@ import torch
 from trainers import canary as canaries
 from trainers import dispatch, job, training
 from trainers.dispatch import Item, mismatch, rotated
-from trainers.errors import NotAJob, OutOfMemory
+from trainers.errors import BadExample, NotAJob, OutOfMemory
 from trainers.examples import Example
-from trainers.objectives import collate, example_logprobs
-from trainers.records import Choice, Distilled, Judged, Pair, Record
+from trainers.objectives import collate, divergence, example_logprobs, vocabulary_logprobs
+from trainers.records import Choice, Distilled, Held, Judged, Pair, Record
 
 WEIGHTS = Path("adapter") / "adapter_model.safetensors"
 
 
 def single(number: int, action: list[int]) -> Example:
-    """A prompt of its own and one action."""
+    """A prompt of its own and one action, whose tokens weigh 1, 2 or 3 each."""
     prompt = [(number * 37 + at * 11) % 500 for at in range(8 + number)]
-    weights = [0.0] * len(prompt) + [1.0] * len(action)
+    weights = [0.0] * len(prompt) + [1.0 + number % 3] * len(action)
     return Example(token_ids=prompt + action, weights=weights, episode=f"e{number}", task=f"t{number}")
 
 
@@ -47,7 +47,14 @@ def choices(count: int = 4) -> list[Record]:
     return made
 
 
+def held(count: int = 4) -> list[Record]:
+    return [
+        Held(example=single(number, [7, 8, 9]), elsewhere=single(10 + number, [4, 5, 6])) for number in range(count)
+    ]
+
+
 RECORDS: dict[str, Callable[[], list[Record]]] = {
+    "sft": lambda: [single(9, [7, 8, 9]), *held(3)],
     "minor_sft": lambda: [single(number, [7, 8, 9]) for number in range(4)],
     "soft_distill": choices,
     "dpo": pairs,
@@ -93,7 +100,7 @@ def test_every_lora_weight_moves_and_the_adapter_proves_that_it_is_on(
     assert all(not torch.equal(tensor, before[name]) for name, tensor in weights.items())
 
     report = outcome.report
-    assert set(report.measures) == set(dispatch.of(settings).measures)
+    assert set(report.measures) == set(dispatch.of(settings, records).measures)
     assert [len(values) for values in report.measures.values()] == [2] * len(report.measures)
     assert (report.steps, report.examples, report.tokens) == (2, 4, sum(map(len, records)))
 
@@ -117,6 +124,62 @@ def test_what_is_measured_begins_at_the_base_and_leaves_it(tmp_path: Path, quick
         values = job.run(tmp_path / objective).report.measures[name]
         assert values[0] == pytest.approx(0.0, abs=1e-3), objective
         assert values[-1] > 0 if objective != "kto" else values[-1] >= 0
+
+
+def test_an_adapter_that_is_held_learns_as_much_and_changes_less_elsewhere(
+    tmp_path: Path, quick: job.JobConfig, tiny_model: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    settings = quick.model_copy(update={"batch_size": 4, "epochs": 30, "learning_rate": 5e-3})
+    both = [record for record in held() if isinstance(record, Held)]
+    learned, moved = [], []
+    for name, records in (("free", [record.example for record in both]), ("held", both)):
+        job.create(tmp_path / name, settings, records)
+        outcome = job.run(tmp_path / name)
+        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), outcome.adapter).eval()
+        elsewhere = collate([record.elsewhere for record in both])
+        with torch.no_grad():
+            learned.append(float(example_logprobs(model, collate([both[0].example]))))
+            own, _ = vocabulary_logprobs(model, elsewhere)
+            with model.disable_adapter():
+                base, _ = vocabulary_logprobs(model, elsewhere)
+        moved.append(float(divergence(own, base).mean()))
+    assert learned == pytest.approx([0.0, 0.0], abs=0.5)
+    assert moved[1] < moved[0] / 4
+
+
+@pytest.mark.parametrize("objective", RECORDS)
+def test_the_loss_of_a_batch_adds_up_whatever_its_parts(objective: str, config: job.JobConfig) -> None:
+    settings = config.model_copy(update={"objective": objective, "dtype": "float32"})
+    assert settings.base.path is not None
+    model: Any = training._model(settings, Path(settings.base.path), training.resolve(settings, 50)).eval()
+    records = RECORDS[objective]()
+    made = dispatch.of(settings, records)
+    items = made.prepare(records)
+    with torch.no_grad():
+        if isinstance(made, dispatch.Comparing):
+            with model.disable_adapter():
+                rows = made.compared(model, made.collate(items), model).tolist()
+            items = [item._replace(base=tuple(row)) for item, row in zip(items, rows, strict=True)]
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.05)
+        whole = made.cost(model, made.collate(items), model)
+        parts = [made.cost(model, made.collate(part), model) for part in (items[:3], items[3:])]
+    shares = [made.mass(part) / made.mass(items) for part in (items[:3], items[3:])]
+    # Each part of KTO estimates its own reference point.
+    assert whole.loss.item() == pytest.approx(
+        sum(share * part.loss.item() for share, part in zip(shares, parts, strict=True)),
+        rel=0.1 if objective == "kto" else 1e-4,
+    )
+    for name in made.measures if objective != "kto" else ():
+        values = [part.measures[name].item() for part in parts]
+        assert values[0] != values[1] or name == "accuracy"
+        assert whole.measures[name].item() == pytest.approx(
+            sum(share * value for share, value in zip(shares, values, strict=True)), rel=1e-4
+        )
 
 
 def test_without_the_likelihood_dpo_is_plain(tmp_path: Path, quick: job.JobConfig) -> None:
@@ -262,6 +325,12 @@ def test_a_single_record_that_is_too_much_for_the_base_ends_the_job_in_one_line(
     cramped(monkeypatch, 0, "shapes do not fit")
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         job.run(tmp_path)
+
+
+def test_only_sft_can_hold_an_adapter_to_its_base(tmp_path: Path, config: job.JobConfig) -> None:
+    settings = config.model_copy(update={"objective": "minor_sft"})
+    with pytest.raises(BadExample, match="example 2 is of the kind Held; the objective minor_sft learns from Example;"):
+        job.create(tmp_path / "job", settings, [single(0, [1]), *held(1)])
 
 
 def test_records_of_another_objective_are_no_job(tmp_path: Path, config: job.JobConfig) -> None:

@@ -152,23 +152,6 @@ def test_packed_training_is_padded_training(
     same(tmp_path / "job", plain)
 
 
-@pytest.mark.parametrize("objective", ["minor_sft", "soft_distill", "dpo"])
-def test_the_parts_of_a_batch_add_up_for_every_objective(objective: str, config: job.JobConfig) -> None:
-    made = dispatch.of(config.model_copy(update={"objective": objective}))
-    if objective == "soft_distill":
-        from trainers.records import Choice, Distilled
-
-        def distilled(weights: list[float]) -> Distilled:
-            choices = [Choice(at=at, candidates=[[5], [6]], probabilities=[0.5, 0.5]) for at in (2, 4)]
-            example = Example(token_ids=[1, 2, 5, 3, 5], weights=weights, episode="e", task="t")
-            return Distilled(example=example, choices=choices)
-
-        records: list[Any] = [distilled([0, 0, 2, 0, 0.5]), distilled([0, 0, 1, 0, 0])]
-        assert made.mass(made.prepare(records)) == 3.5
-    else:
-        assert made.mass([dispatch.Item(None)] * 3) == 3
-
-
 def test_dropout_drops_the_same_after_a_kill(
     tmp_path: Path, exact: job.JobConfig, examples: list[Example], plain: Path
 ) -> None:

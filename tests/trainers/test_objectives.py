@@ -13,9 +13,9 @@ from trainers.examples import Example
 from trainers.objectives import (
     chosen_logprobs,
     collate,
+    divergence,
     dpo,
     example_logprobs,
-    example_of_chosen,
     head_only_at,
     kto,
     minor_sft,
@@ -80,7 +80,8 @@ def test_the_vocabulary_head_sees_only_what_carries_loss(model: Any) -> None:
     seen: list[tuple[int, ...]] = []
     head = model.get_output_embeddings()
     handle = head.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
-    logprobs, weights = chosen_logprobs(model, collate(EXAMPLES))
+    logprobs, places = chosen_logprobs(model, collate(EXAMPLES))
+    weights = collate(EXAMPLES).weights[places]
     handle.remove()
     assert seen == [(4, 512)]
     assert weights.tolist() == [1, 2, 1, 0.5] and (logprobs < 0).all()
@@ -95,8 +96,8 @@ def test_the_head_is_whole_again_afterwards_even_after_an_error(model: Any) -> N
 
 def test_the_chosen_tokens_of_each_example_are_summed(model: Any) -> None:
     batch = collate([EXAMPLES[0], EXAMPLES[1].model_copy(update={"weights": [0.0] * 3}), EXAMPLES[1]])
-    logprobs, _ = chosen_logprobs(model, batch)
-    assert example_of_chosen(batch).tolist() == [0, 0, 2, 2]
+    logprobs, (rows, _) = chosen_logprobs(model, batch)
+    assert rows.tolist() == [0, 0, 2, 2]
     expected = [sum(logprobs[:2]).item(), 0.0, sum(logprobs[2:]).item()]
     assert example_logprobs(model, batch).tolist() == pytest.approx(expected)
 
@@ -160,6 +161,17 @@ def test_kto_measures_gains_and_losses_from_the_reference_point() -> None:
 def test_ktos_reference_point_is_never_below_zero() -> None:
     loss, reference = kto(tensor(1.0), tensor(-3.0, 1.0), tensor(True), tensor(1.0), BETA)
     assert (reference.item(), loss.item()) == (0.0, pytest.approx(0.25))
+
+
+def test_the_divergence_from_the_base_is_measured_at_each_place() -> None:
+    base = tensor(0.5, 0.5, 0.25, 0.75).log().view(2, 2)
+    own = tensor(0.8, 0.2, 0.25, 0.75).log().view(2, 2).requires_grad_()
+    apart = divergence(own, base)
+    assert apart.tolist() == pytest.approx([0.5 * log(0.5 / 0.8) + 0.5 * log(0.5 / 0.2), 0.0], abs=1e-7)
+    apart.sum().backward()
+    assert own.grad is not None
+    # What the base never says pulls at nothing.
+    assert own.grad.flatten().tolist() == pytest.approx([-0.5, -0.5, -0.25, -0.75])
 
 
 def test_soft_distillation_is_the_divergence_from_the_teacher_over_each_choice() -> None:

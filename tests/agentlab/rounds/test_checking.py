@@ -35,6 +35,19 @@ def test_what_pairs_cannot_use_is_named(settings: dict[str, Any], named: str, ob
     check_settings(config(training={"objective": "kto"}, **settings))
 
 
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"hold": {"envs": ["toy/doors"]}}, "^`hold` names toy/doors, which the round is to learn;"),
+        ({"hold": {"envs": ["twx/coin"]}, "training": PAIRS}, "^The objective dpo cannot hold an adapter to its base"),
+    ],
+)
+def test_what_cannot_be_held_is_refused(settings: dict[str, Any], why: str) -> None:
+    with pytest.raises(BadConfig, match=why):
+        check_settings(config(**settings))
+    check_settings(config(hold={"envs": ["twx/coin"]}))
+
+
 def test_pairs_take_defaults_the_latest_trial_and_what_was_recalled() -> None:
     check_settings(config(training=PAIRS))
     check_settings(config(training=PAIRS, selection={"max_trial": 2, "cap_per_task": 2}, learn_from="recalled"))

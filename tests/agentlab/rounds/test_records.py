@@ -12,12 +12,13 @@ from agentlab.rounds import RoundReport
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.pool import attempts
 from agentlab.rounds.records import Records, preferences, records
-from trainers.records import Judged, Pair
+from trainers.records import Held, Judged, Pair
 from trainers.selectors.base import start_of
 
 Opened = Callable[..., Lab]
 Made = Callable[..., RoundReport]
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
+OTHER = "toy/doors?rooms=1,step_limit=4"
 
 
 @pytest.fixture
@@ -152,3 +153,34 @@ def test_a_task_whose_episodes_contradict_each_other_gives_no_pairs_from_its_tre
     found = preferences(lab, config, [*played, liar])
     assert found and liar.task_id not in {pair.better.task_id for pair in found}
     assert any(message.startswith(f"{liar.task_id}: no pairs.") for message in told.messages)
+
+
+def test_on_other_games_the_adapter_is_held_to_its_base_and_taught_nothing(spelling: Opened, report: Made) -> None:
+    lab = spelling()
+    search = {"budget": {"steps": 60}, "settings": {"wins": 3}}
+    for env, seeds in ((ENV, 8), (OTHER, 3)):
+        collect(lab, report(adapter=None, envs=[env], seeds=seeds, collect="mcts", search=search))
+    settings = {"selection": {"cap_per_task": 2}, "hold": {"envs": [OTHER], "share": 1.0, "weight": 2.0}}
+    found = records(lab, learning(report, "sft", **settings), [])
+
+    pairs = [record for record in found.records if isinstance(record, Held)]
+    assert len(found.records) > len(pairs) == 3, "there are more wins to learn from than other tasks"
+    held, taught = [record.elsewhere for record in pairs], [record.taught for record in found.records]
+    # Of each task one, and a win where there is one.
+    assert found.held == {OTHER: [example.episode for example in held]}
+    played = [lab.database.episode(id) for id in found.held[OTHER]]
+    assert {episode.env for episode in played} == {OTHER} and len({episode.task_id for episode in played}) == 3
+    won = {row.task for row in lab.database.episodes(env=OTHER, status="won")}
+    assert won and {episode.task_id for episode in played if episode.won} == won
+    assert set(found.selected) == {ENV} and not set(found.episodes) & set(found.held[OTHER])
+    assert found.short_of == {f"held on {OTHER}": len(taught) - 3}
+    # Each weighs twice what one that is learned from weighs on average, however long it is.
+    mean = sum(sum(example.weights) for example in taught if example) / len(taught)
+    assert [sum(example.weights) for example in held] == pytest.approx([2 * mean] * 3)
+
+    # As many as the share asks for, and none that begins like a held-out game.
+    begins = start_of(played[0])
+    others = [episode.id for episode in played if start_of(episode) != begins]
+    assert records(lab, learning(report, "sft", **settings), [begins]).held == {OTHER: others}
+    settings["hold"] = {"envs": [OTHER], "share": 1 / len(taught)}
+    assert records(lab, learning(report, "sft", **settings), []).held == {OTHER: [played[0].id]}
