@@ -81,7 +81,7 @@ class System(Protocol):
 
     def finish(self) -> dict[str, Any]: ...
 
-    def ask(self, number: int) -> list[int]: ...
+    def ask(self, said: str) -> list[int]: ...
 
 
 class Ours:
@@ -91,10 +91,14 @@ class Ours:
 
     def __init__(self, vectors: Vectors, folder: Path):
         from memory import Database, ReflectionMemory
+        from memory.credit import Credit
+        from memory.records import now
 
         self.vectors = vectors
         folder.mkdir(exist_ok=True)
         self.memory = ReflectionMemory(Database(folder / "lab.db"), vectors, folder / "memory.faiss")
+        # As a run has it: what was measured before it began is a part of the score.
+        self.credit = Credit(self.memory.database, before=now())
 
     def put(self, numbers: range) -> None:
         from memory import Evidence, Reflection
@@ -122,14 +126,14 @@ class Ours:
         self.memory.index.build()
         built = clock()
         for number in range(200):  # some that were recalled, and what became of it
-            self.memory.recall(question(number), episode=f"played-{number}", k=5)
+            self.memory.recall(question(number), episode=f"played-{number}", k=5, credit=self.credit)
             self.memory.outcome(f"played-{number}", won=number % 3 == 0)
         self.memory.close()
         stats = self.memory.index.stats()
         return {"saved": saved - began, "build": built - saved, "kind": stats.kind, "list": stats.list_length}
 
-    def ask(self, number: int) -> list[int]:
-        hits = self.memory.recall(question(number), episode="asked", k=NEAREST, record=False)
+    def ask(self, said: str) -> list[int]:
+        hits = self.memory.recall(said, episode="asked", k=NEAREST, record=False, credit=self.credit, lots=False)
         return [number_of(hit.reflection.text) for hit in hits]
 
 
@@ -139,10 +143,10 @@ class OurIndex(Ours):
     def put(self, numbers: range) -> None:
         raise AssertionError("filled by Ours")
 
-    def ask(self, number: int) -> list[int]:
+    def ask(self, said: str) -> list[int]:
         if not len(self.memory.index):
-            self.memory.search(question(number), k=1)
-        found = self.memory.index.search(self.vectors.queries[number], NEAREST)
+            self.memory.search(said, k=1)
+        found = self.memory.index.search(self.vectors.one(said), NEAREST)
         return [row - 1 for row, _ in found]
 
 
@@ -165,8 +169,8 @@ class Flat:
         self.faiss.write_index(self.index, str(self.path))
         return {}
 
-    def ask(self, number: int) -> list[int]:
-        return self.index.search(self.vectors.queries[number : number + 1], NEAREST)[1][0].tolist()
+    def ask(self, said: str) -> list[int]:
+        return self.index.search(self.vectors.one(said)[None], NEAREST)[1][0].tolist()
 
 
 class InMemory:
@@ -189,8 +193,8 @@ class InMemory:
     def finish(self) -> dict[str, Any]:
         return {"version": version("langgraph")}
 
-    def ask(self, number: int) -> list[int]:
-        return [int(item.key) for item in self.store.search(("notes",), query=question(number), limit=NEAREST)]
+    def ask(self, said: str) -> list[int]:
+        return [int(item.key) for item in self.store.search(("notes",), query=said, limit=NEAREST)]
 
 
 class Chroma:
@@ -217,8 +221,8 @@ class Chroma:
     def finish(self) -> dict[str, Any]:
         return {"version": version("chromadb")}
 
-    def ask(self, number: int) -> list[int]:
-        found = self.notes.query(query_embeddings=self.vectors.queries[number : number + 1], n_results=NEAREST)
+    def ask(self, said: str) -> list[int]:
+        found = self.notes.query(query_embeddings=self.vectors.one(said)[None], n_results=NEAREST)
         return [int(name) for name in found["ids"][0]]
 
 
@@ -254,8 +258,8 @@ class Mem0:
     def finish(self) -> dict[str, Any]:
         return {"version": version("mem0ai")}
 
-    def ask(self, number: int) -> list[int]:
-        found = self.memory.search(question(number), filters={"user_id": "one"}, top_k=NEAREST, threshold=0.0)
+    def ask(self, said: str) -> list[int]:
+        found = self.memory.search(said, filters={"user_id": "one"}, top_k=NEAREST, threshold=0.0)
         return [number_of(item["memory"]) for item in found["results"]]
 
 
@@ -288,15 +292,15 @@ def asked(system: System, queries: int, seconds: float, clock: Callable[[], floa
 
     Before that as many other queries are asked, for at most a quarter of the time.
     """
-    first = clock()
-    for number in range(queries, 2 * queries):
+    questions, first = [question(number) for number in range(2 * queries)], clock()
+    for said in questions[queries:]:
         if clock() - first > seconds / 4:
             break
-        system.ask(number)
+        system.ask(said)
     answers, times, first = [], [], clock()
-    for number in range(queries):
+    for said in questions[:queries]:
         began = clock()
-        answers.append(system.ask(number))
+        answers.append(system.ask(said))
         times.append(1000 * (clock() - began))
         if clock() - first > seconds and len(times) >= 5:
             break
@@ -322,7 +326,7 @@ def main(name: str, action: str, place: str, count: str, seconds: str, by: str) 
     if action == "fill" or not system.kept:
         found = filled(system, int(count), float(seconds), clock)
     if action == "ask":
-        system.ask(0)
+        system.ask(question(0))
         found["opened"] = clock() - began
         found |= asked(system, len(vectors.queries) // 2, float(seconds), clock)
     print(json.dumps({**found, "resident": resident()}))

@@ -11,7 +11,7 @@ from memory.lineage import family
 from memory.records import ReflectionStatus, now
 from memory.reflections import Filter
 from memory.uplift import Strata, Uplift, suspects
-from memory.withholding import Draw, draw_lots, uniforms
+from memory.withholding import Draw, draw_lots, uniforms_of
 
 if TYPE_CHECKING:
     from memory.recalls import RecallEvidence
@@ -128,6 +128,7 @@ class Credit:
         self.before = before
         self.clock = clock
         self._kept: dict[tuple[str | None, str], list[RecallEvidence]] = {}
+        self._drawn: set[str] | None = None
         self._rates: dict[str, float] = {}
         self._cost: Cost | None = None
 
@@ -140,12 +141,10 @@ class Credit:
         tried, what is known to be useless is not. The sample depends on `seed` (the episode), the item and the evidence
         alone, not on which other items are asked about.
         """
-        import numpy as np
-
         strata = self._strata(ids, env)
         if not strata.ids:
             return {}
-        drawn = np.array([uniforms("use", seed, *name) for name in strata.names])
+        drawn = uniforms_of(strata.names, "use", seed)
         return dict(zip(strata.ids, strata.sample(drawn).tolist(), strict=True))
 
     def worth(self, ids: Sequence[str], env: str | None, seed: int | str = 0) -> dict[str, float]:
@@ -251,6 +250,7 @@ class Credit:
         was recalled since it was benched. Evidence, base rates and cost are looked at afresh.
         """
         self._kept.clear()
+        self._drawn = None
         self._rates.clear()
         self._cost = None
         verdicts = self._verdicts()
@@ -306,15 +306,19 @@ class Credit:
     def _strata(self, ids: Sequence[str], env: str | None = None) -> Strata:
         """The evidence on `ids`. What lies before a fixed time is read once."""
         wanted = list(dict.fromkeys(ids))
-        missing = [id for id in wanted if (env, id) not in self._kept]
-        rows: list[RecallEvidence] = []
-        if missing:
-            rows = self.database.recall_evidence(missing, env=env, before=self.before)
-        if self.before is not None:
-            self._kept.update(((env, id), []) for id in missing)
-            for row in rows:
-                self._kept[env, row.reflection].append(row)
-            rows = [row for id in wanted for row in self._kept[env, id]]
+        if self.before is None:
+            rows = self.database.recall_evidence(wanted, env=env)
+        else:
+            if self._drawn is None:
+                self._drawn = self.database.drawn_by_lot()
+            # Of most no lot was ever drawn.
+            drawn = [id for id in wanted if id in self._drawn]
+            missing = [id for id in drawn if (env, id) not in self._kept]
+            if missing:
+                self._kept.update(((env, id), []) for id in missing)
+                for row in self.database.recall_evidence(missing, env=env, before=self.before):
+                    self._kept[env, row.reflection].append(row)
+            rows = [row for id in drawn for row in self._kept[env, id]]
         return self._arranged(rows, wanted, env or "")
 
     def _arranged(self, rows: Sequence[RecallEvidence], ids: Sequence[str] | None = None, env: str = "") -> Strata:

@@ -7,6 +7,9 @@ from typing import Any
 
 from memory.database import Database
 
+Shelf = dict[Any, Any]
+"""What was read, by what was asked."""
+
 
 class Kept:
     """Shelves for what was read, all cleared as soon as anything is written by whomever.
@@ -18,9 +21,9 @@ class Kept:
     def __init__(self, database: Database):
         self.database = database
         self._mark = -1
-        self._shelves: dict[Hashable, dict[Any, Any]] = {}
+        self._shelves: dict[Hashable, Shelf] = {}
 
-    def shelf(self, name: Hashable, most: int) -> dict[Any, Any]:
+    def shelf(self, name: Hashable, most: int) -> Shelf:
         """What is kept under this name now, to be looked into and added to; emptied when it holds more than `most`."""
         # What is not committed may be taken back, and its mark be given to something else.
         if self.database.in_transaction:

@@ -129,19 +129,18 @@ class Recalls(Connection):
 
     # Evidence
 
-    def drawn_by_lot(self, ids: Sequence[str]) -> set[str]:
-        """Those of these reflections over which, or over one merged into them, a lot was ever drawn."""
+    def drawn_by_lot(self, ids: Sequence[str] | None = None) -> set[str]:
+        """Those of these reflections, or of all, over which, or over one merged into them, a lot was ever drawn."""
         found: set[str] = set()
-        for part in chunks(ids):
+        for part in [None] if ids is None else chunks(ids):
+            among = f"reflection IN {marks(part)} AND " if part is not None else ""
             rows = self.execute(
-                "SELECT DISTINCT reflection FROM recall_totals "
-                f"WHERE reflection IN {marks(part)} AND n AND propensity < 1",
-                part,
+                f"SELECT DISTINCT reflection FROM recall_totals WHERE {among}n AND propensity < 1", part or ()
             )
             rows += self.execute(
                 f"{families(part)} SELECT DISTINCT root FROM family JOIN recall_totals ON reflection = member "
                 "WHERE n AND propensity < 1",
-                part,
+                part or (),
             )
             found.update(row[0] for row in rows)
         return found

@@ -183,14 +183,17 @@ class Strata:
         self.ids = list(ids)
         self.prior = prior
         place = {id: index for index, id in enumerate(self.ids)}
-        bare = set(self.ids) - {row.reflection for row in evidence}
-        rows = [(place[row.reflection], row.env, row.propensity, *row[3:]) for row in evidence]
-        rows += [(place[id], env, 0.0, 0, 0, 0, 0) for id in bare]
-        rows.sort()
+        rows = sorted((place[row.reflection], row.env, row.propensity, *row[3:]) for row in evidence)
+        bare = sorted({*range(len(self.ids))} - {row[0] for row in rows})
         self.names = [(self.ids[item], stratum, odds) for item, stratum, odds, *_ in rows]
-        self.item = np.array([row[0] for row in rows], dtype=int)
-        self.base = np.array([rates.get(row[1], 0.5) for row in rows])
-        self.counts = np.array([row[3:] for row in rows], dtype=float).reshape(-1, 4)
+        self.names += [(self.ids[item], env, 0.0) for item in bare]
+        self.item = np.array([*(row[0] for row in rows), *bare], dtype=int)
+        # Most have no evidence, and are alike.
+        self.base = np.full(len(self.names), rates.get(env, 0.5))
+        self.counts = np.zeros((len(self.names), 4))
+        if rows:
+            self.base[: len(rows)] = [rates.get(row[1], 0.5) for row in rows]
+            self.counts[: len(rows)] = [row[3:] for row in rows]
         n = self.counts[:, 0] + self.counts[:, 2]
         total, rows_each = self._summed(n), self._summed(np.ones_like(n))
         with np.errstate(invalid="ignore"):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _UNIT = 1 / (1 << 53)
 
@@ -31,6 +34,19 @@ def uniforms(*parts: object) -> tuple[float, float]:
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=16).digest()
     one, two = (int.from_bytes(half, "big") >> 11 for half in (digest[:8], digest[8:]))
     return (one + 0.5) * _UNIT, (two + 0.5) * _UNIT
+
+
+def uniforms_of(names: Sequence[Sequence[object]], *common: object) -> np.ndarray:
+    """`uniforms(*common, *name)` for each of these names, (names, 2), for less than half of the time."""
+    import numpy as np
+
+    begun = hashlib.blake2b("\x1f".join(map(str, common)).encode(), digest_size=16)
+    digests = []
+    for name in names:
+        one = begun.copy()
+        one.update("\x1f".join(("", *map(str, name))).encode())
+        digests.append(one.digest())
+    return ((np.frombuffer(b"".join(digests), ">u8") >> 11) + 0.5).reshape(-1, 2) * _UNIT
 
 
 def draw_lots(

@@ -13,12 +13,12 @@ import threading
 from collections import Counter
 from collections.abc import Container, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from memory.cleaning import clean
 from memory.database import Database
 from memory.episodes import chunks
-from memory.kept import Kept
+from memory.kept import Kept, Shelf
 from memory.reflections import Filter
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ K1, B = 1.2, 0.75
 
 LEVELS = (128, 512, 2048)
 """How often a word may occur to be looked at: the rare ones first, the next level only if too few texts were found."""
+
+DENSE = 32
+"""Up to so many numbers for each that is there, they lie close to each other."""
 
 MOST_STEMS = 128
 """How many different words of a query count."""
@@ -92,7 +95,6 @@ class Words:
         self.database = database
         self._kept = kept or Kept(database)
         self._viewed = False
-        self._read: dict[Any, Any] = {}
         # Of a word that goes beyond a level: that level, and the text in which it does. Texts are added at the end, so
         # this stays true, and what is left out depends on the texts alone and not on what was asked before.
         self._beyond: dict[str, tuple[int, int]] = {}
@@ -115,11 +117,11 @@ class Words:
         the texts written before `before`; what was written later is left out.
         """
         stems = stems_of(text)[:MOST_STEMS]
-        # The newest by moment, places by word and level, and the lengths.
-        self._read = self._kept.shelf("words", 4000)
-        if ("newest", before) not in self._read:
-            self._read["newest", before] = self.database.newest_reflection(before)
-        newest = self._read["newest", before]
+        # The newest by moment, places by word and level, and the lengths. Threads share it, and each holds its own.
+        read = self._kept.shelf("words", 4000)
+        newest = read.get(("newest", before))
+        if newest is None:
+            newest = read["newest", before] = self.database.newest_reflection(before)
         if not stems or not newest or count < 1:
             return Ranking()
         if not self._viewed:
@@ -129,16 +131,16 @@ class Words:
                 "USING fts5vocab(main, reflection_words, instance)"
             )
             self._viewed = not self.database.in_transaction
-        return self._ranked(self._places(stems, newest, count), newest)
+        return self._ranked(read, self._places(read, stems, newest, count), newest)
 
-    def _places(self, stems: list[str], newest: int, count: int) -> list[Places]:
+    def _places(self, read: Shelf, stems: list[str], newest: int, count: int) -> list[Places]:
         """The words of the query that are looked at."""
         found: list[Places] = []
         waiting = stems
         for level in LEVELS:
             beyond = []
             for stem in waiting:
-                places = self._of(stem, level, newest)
+                places = self._of(read, stem, level, newest)
                 if places is None:
                     beyond.append(stem)
                 elif places.places:
@@ -150,16 +152,16 @@ class Words:
                 break
         if not found and waiting:
             # The rarest is the one that took the longest to go beyond the level: it is about as rare further on.
-            rarest = self._occurrences(max(waiting, key=lambda stem: self._beyond[stem][1]), LEVELS[-1])
+            rarest = self._occurrences(read, max(waiting, key=lambda stem: self._beyond[stem][1]), LEVELS[-1])
             return [rarest._replace(texts=min(newest, rarest.texts * newest // int(rarest.numbers[-1])))]
         return _telling(found, newest)
 
-    def _of(self, stem: str, level: int, newest: int) -> Places | None:
+    def _of(self, read: Shelf, stem: str, level: int, newest: int) -> Places | None:
         """The places of a word in the texts up to `newest`, or None if there are more than `level`."""
         reached, text = self._beyond.get(stem, (0, 0))
         if reached >= level and text <= newest:
             return None
-        places = self._occurrences(stem, level + 1)
+        places = self._occurrences(read, stem, level + 1)
         if places.places > level:
             last = int(places.numbers[-1])
             self._beyond[stem] = (level, last)
@@ -167,23 +169,23 @@ class Words:
                 return None
         return places.until(newest)
 
-    def _occurrences(self, stem: str, limit: int) -> Places:
-        known = self._read
-        if (stem, limit) not in known:
+    def _occurrences(self, read: Shelf, stem: str, limit: int) -> Places:
+        places: Places | None = read.get((stem, limit))
+        if places is None:
             rows = self.database.execute("SELECT doc FROM temp.reflection_places WHERE term = ? LIMIT ?", (stem, limit))
-            known[stem, limit] = Places.of([row[0] for row in rows])
-        places: Places = known[stem, limit]
+            places = read[stem, limit] = Places.of([row[0] for row in rows])
         return places
 
-    def _ranked(self, words: list[Places], newest: int) -> Ranking:
+    def _ranked(self, read: Shelf, words: list[Places], newest: int) -> Ranking:
         """The texts with their BM25, the best first. Lengths are compared with the mean of these texts, not of all."""
         import numpy as np
 
         if not words:
             return Ranking()
-        numbers, at = np.unique(np.concatenate([word.numbers for word in words]), return_inverse=True)
+        every = np.concatenate([word.numbers for word in words])
         times = np.concatenate([word.times for word in words])
-        lengths = self._lengths(numbers)
+        numbers, at = _unique(every)
+        lengths = self._lengths(read, numbers)
         norm = K1 * (1 - B + B * lengths / max(lengths.mean(), 1.0))
         in_texts = np.asarray([word.texts for word in words], float)
         # With 1 added, so that a word of most texts still counts for something rather than against them.
@@ -194,14 +196,14 @@ class Words:
         order = np.argsort(-scores, kind="stable")
         return Ranking(numbers[order].tolist(), scores[order].tolist())
 
-    def _lengths(self, numbers: np.ndarray) -> np.ndarray:
+    def _lengths(self, read: Shelf, numbers: np.ndarray) -> np.ndarray:
         """How many words each of these texts has, which stand in ascending order."""
         import numpy as np
 
-        known = self._read.get("lengths", np.zeros(0))
+        known = read.get("lengths", np.zeros(0))
         if len(known) <= numbers[-1]:
             # Those that are not known yet are 0: whatever was found has a word.
-            known = self._read["lengths"] = np.pad(known, (0, int(numbers[-1]) + 1 - len(known)))
+            known = read["lengths"] = np.pad(known, (0, int(numbers[-1]) + 1 - len(known)))
         new = numbers[known[numbers] == 0].tolist()
         if new:
             rows = self.database.execute(
@@ -219,6 +221,22 @@ def _texts(found: list[Places], count: int) -> int:
 
     most, least = sum(word.texts for word in found), max((word.texts for word in found), default=0)
     return least if least >= count or most < count else len(np.unique(np.concatenate([word.numbers for word in found])))
+
+
+def _unique(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different ones of these numbers (>= 0), which rise, and for each number its place among them."""
+    import numpy as np
+
+    most = int(numbers.max()) + 1
+    if most > DENSE * len(numbers):
+        return np.unique(numbers, return_inverse=True)
+    # Where they lie close to each other, marking them is quicker than sorting them.
+    marked = np.zeros(most, bool)
+    marked[numbers] = True
+    found = np.flatnonzero(marked)
+    places = np.empty(most, np.int64)
+    places[found] = np.arange(len(found))
+    return found, places[numbers]
 
 
 def _telling(found: list[Places], newest: int) -> list[Places]:
