@@ -37,8 +37,9 @@ def quoted(text: str, limit: int = TEXT_LIMIT, *, turns: bool = False) -> str:
     brackets. Everything else stays as it is, and quoting twice is quoting once. `turns` lets lines with `>` be, for
     texts that a reflector made of turns whose observations it has quoted.
     """
-    lines = re.sub("[\u2028\u2029]", "\n", clean(text, limit))
-    lines = _GAP.sub("\n", lines).strip()
+    lines = clean(text, limit)
+    if not (lines.isascii() and lines.isprintable()):
+        lines = _GAP.sub("\n", re.sub("[\u2028\u2029]", "\n", lines)).strip()
     if any(bracket in lines for bracket in "<>[]"):
         lines = _TOKENS.sub(_bracketless, lines)
     return clean((_LINES_BUT_TURNS if turns else _LINES).sub(MARK, lines), limit)

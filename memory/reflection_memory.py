@@ -327,7 +327,7 @@ class ReflectionMemory:
             if self.database.in_transaction:
                 # The index has not followed what is not committed.
                 held = self.index.search(vector, len(worded.numbers), only=worded.numbers)
-                worded = worded.among({number for number, _ in held})
+                worded = worded.among([number for number, _ in held])
         return self._retriever.retrieve(vector, k, wanted, weights, worded=worded, use=use, seed=seed, shown=shown)
 
     def _change(self, id: str, change: str, **values: Any) -> Reflection:

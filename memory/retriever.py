@@ -28,8 +28,6 @@ RRF_K = 60
 HALF_LIFE = math.log(0.5) / math.log(0.995)
 """In hours, about 138: what remains is 0.995 after one (Park et al. 2023, Generative Agents, §4.1)."""
 
-NOTHING = Ranking()
-
 Use = Callable[[Sequence[str], str | None, int], Mapping[str, float]]
 """How much each of these reflections (ids) helps in an environment (None: in any); the seed decides what is chance."""
 
@@ -131,20 +129,20 @@ class Retriever:
         filter: Filter,
         weights: Weights | None = None,
         *,
-        worded: Ranking = NOTHING,
+        worded: Ranking | None = None,
         use: Use | None = None,
         seed: int = 0,
         shown: Show = plain,
     ) -> list[Hit]:
         """The best `k` hits for the query vector (dimensions,) among the reflections that fit `filter`.
 
-        `worded` is what its words found, whether it fits or not; the index must know it. `shown` makes what there is to
+        `worded` is what its words found, if any, whether it fits or not; the index must know it. `shown` makes what there is to
         show of one. Ties are broken in favour of the older reflection, so that the order does not depend on chance.
         """
         weights = weights or Weights()
         if k < 1:
             return []
-        put_up = self._put_up(query, candidates(k), filter, worded)
+        put_up = self._put_up(query, candidates(k), filter, worded or Ranking.nothing())
         if not put_up.rows:
             return []
         put_up.add_relevance()
@@ -158,30 +156,30 @@ class Retriever:
         import numpy as np
 
         fitting = _Fitting(self.database, filter, self._kept)
-        words = worded.numbers
         near: list[int] = []
         # First among the nearest, then among more, then among those that fit.
         for looked in ((8 if filter.narrow else 2) * count, 32 * count):
             found = [number for number, _ in self.index.search(query, looked)]
             # Most of both searches are read in one go.
-            fitting.read([*found[:count], *words[:count]])
+            fitting.read([*found[:count], *worded.numbers[:count].tolist()])
             near = fitting.first(found, count)
             if len(near) == count or len(found) == len(self.index):
                 break
         else:
             only = self.database.reflection_numbers(filter)
             near = fitting.first([number for number, _ in self.index.search(query, count, only=only)], count)
-        words = fitting.first(words, count)
+        words = fitting.first(worded.numbers, count)
         numbers = sorted({*near, *words})
         vectors = self.index.vectors(numbers)
         put_up = Candidates(fitting.of(numbers), vectors)
         put_up["cosine"] = (vectors @ np.asarray(query, np.float32)).astype(float)
-        # Of the ranking only as far as it was needed.
-        reach = worded.numbers.index(words[-1]) + 1 if words else 0
-        bm25 = dict(zip(worded.numbers[:reach], worded.scores[:reach], strict=True))
         put_up.found = {"cosine": put_up.places(near), "bm25": put_up.places(words)}
         put_up["bm25"] = np.zeros(len(numbers))
-        put_up["bm25"][put_up.found["bm25"]] = [bm25[number] for number in words]
+        if words:
+            # Of the ranking only as far as it was needed.
+            reach = int((worded.numbers == words[-1]).argmax()) + 1
+            bm25 = dict(zip(worded.numbers[:reach].tolist(), worded.scores[:reach].tolist(), strict=True))
+            put_up["bm25"][put_up.found["bm25"]] = [bm25[number] for number in words]
         return put_up
 
     def _add_time_and_rating(self, put_up: Candidates, weights: Weights) -> None:
@@ -233,11 +231,13 @@ class _Fitting:
             found = self.database.reflection_rows(new, self.filter)
             self.rows.update((number, found.get(number)) for number in new)
 
-    def first(self, numbers: Sequence[int], count: int) -> list[int]:
+    def first(self, numbers: Sequence[int] | np.ndarray, count: int) -> list[int]:
         """The first `count` of `numbers` that fit, in this order."""
+        import numpy as np
+
         found: list[int] = []
         for start in range(0, len(numbers), count):
-            part = numbers[start : start + count]
+            part = np.asarray(numbers[start : start + count], np.int64).tolist()
             self.read(part)
             found += [number for number in part if self.rows[number]]
             if len(found) >= count:
@@ -307,18 +307,18 @@ class Candidates:
 
         weighed = _weighed(self.parts, weights)
         self["score"] = np.sum([weight * self[name] for name, weight in weighed.items()], axis=0)
-        self["overlap"] = np.zeros(len(self.rows))
         gain = (1 - weights.diversity) * self["score"] / sum(weighed.values())
-        overlap = np.zeros(len(self.rows))
+        overlap, met = np.zeros(len(self.rows)), np.zeros(len(self.rows))
         chosen: list[int] = []
         for _ in range(min(k, len(self.rows))):
             # The first of the best, which is the older of equals.
-            place = int(np.argmax(gain - weights.diversity * overlap))
-            self["overlap"][place] = overlap[place]
+            place = int((gain - weights.diversity * overlap).argmax())
+            met[place] = overlap[place]
             chosen.append(place)
             gain[place] = -np.inf
             if weights.diversity:
-                overlap = np.maximum(overlap, self.vectors @ self.vectors[place])
+                np.maximum(overlap, self.vectors @ self.vectors[place], out=overlap)
+        self["overlap"] = met
         return chosen
 
 

@@ -11,7 +11,7 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,15 +72,24 @@ class Places(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """The numbers of texts and their BM25 (> 0), the best first. Equal scores stand by number, the older first."""
+    """The numbers of texts (int64) and their BM25 (> 0), the best first. Equal scores stand by number, the older first."""
 
-    numbers: Sequence[int] = ()
-    scores: Sequence[float] = ()
+    numbers: np.ndarray
+    scores: np.ndarray
 
-    def among(self, numbers: Container[int]) -> Ranking:
+    @classmethod
+    def nothing(cls) -> Ranking:
+        """That no text was found."""
+        import numpy as np
+
+        return cls(np.empty(0, np.int64), np.empty(0))
+
+    def among(self, numbers: Sequence[int]) -> Ranking:
         """Those of these numbers."""
-        kept = [item for item in zip(self.numbers, self.scores, strict=True) if item[0] in numbers]
-        return Ranking([number for number, _ in kept], [score for _, score in kept])
+        import numpy as np
+
+        kept = np.isin(self.numbers, np.asarray(numbers, np.int64))
+        return Ranking(self.numbers[kept], self.scores[kept])
 
 
 class Words:
@@ -103,7 +112,8 @@ class Words:
         """The numbers of the `count` best of those that fit `filter`, with their BM25 (> 0), the best first."""
         wanted = filter or Filter()
         best: list[tuple[int, float]] = []
-        for part in chunks(list(zip(*self.ranked(text, count, wanted.before), strict=True)), 2 * count):
+        ranked = self.ranked(text, count, wanted.before)
+        for part in chunks(list(zip(ranked.numbers.tolist(), ranked.scores.tolist(), strict=True)), 2 * count):
             fitting = set(self.database.reflection_numbers(wanted, [number for number, _ in part]))
             best += [item for item in part if item[0] in fitting]
             if len(best) >= count:
@@ -123,7 +133,7 @@ class Words:
         if newest is None:
             newest = read["newest", before] = self.database.newest_reflection(before)
         if not stems or not newest or count < 1:
-            return Ranking()
+            return Ranking.nothing()
         if not self._viewed:
             # A view of FTS5's places, which holds nothing. It is this connection's own: readers can have it as well.
             self.database.execute(
@@ -181,7 +191,7 @@ class Words:
         import numpy as np
 
         if not words:
-            return Ranking()
+            return Ranking.nothing()
         every = np.concatenate([word.numbers for word in words])
         times = np.concatenate([word.times for word in words])
         numbers, at = _unique(every)
@@ -194,7 +204,7 @@ class Words:
         scores = np.bincount(at, rarities * times * (K1 + 1) / (times + norm[at]))
         # The numbers rise: a stable order leaves equals by number.
         order = np.argsort(-scores, kind="stable")
-        return Ranking(numbers[order].tolist(), scores[order].tolist())
+        return Ranking(numbers[order], scores[order])
 
     def _lengths(self, read: Shelf, numbers: np.ndarray) -> np.ndarray:
         """How many words each of these texts has, which stand in ascending order."""
