@@ -136,8 +136,9 @@ class Retriever:
     ) -> list[Hit]:
         """The best `k` hits for the query vector (dimensions,) among the reflections that fit `filter`.
 
-        `worded` is what its words found, if any, whether it fits or not; the index must know it. `shown` makes what there is to
-        show of one. Ties are broken in favour of the older reflection, so that the order does not depend on chance.
+        `worded` is what its words found, if any, whether it fits or not; the index must know it. `shown` makes what
+        there is to show of one. Ties are broken in favour of the older reflection, so that the order does not depend on
+        chance.
         """
         weights = weights or Weights()
         if k < 1:

@@ -72,7 +72,7 @@ class Places(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """The numbers of texts (int64) and their BM25 (> 0), the best first. Equal scores stand by number, the older first."""
+    """The numbers of texts (int64) and their BM25 (> 0), the best first; of equal ones the older first."""
 
     numbers: np.ndarray
     scores: np.ndarray
