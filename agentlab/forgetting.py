@@ -22,6 +22,9 @@ BASE = "base"
 RUN = "forgetting"
 """The run under which `measure` plays; it only plays what it has not played before."""
 
+Played = dict[str, dict[str, TaskResult]]
+"""Plays by adapter and task id."""
+
 
 class Loss(BaseModel):
     """A family on which an adapter stands against the best of those before it: a_best − a_now (Chaudhry et al. 2018).
@@ -64,10 +67,10 @@ def forgetting(lab: Lab, *, split: Split = "dev", alpha: float = 0.05, adapter: 
         record.id: record.lineage.round or (record.lineage.merge.method if record.lineage.merge else "")
         for record in lab.adapters.list()
     }
-    played = _played(lab, split)
-    order = [adapter for adapter in origin if adapter in played]
-    rows = [row(adapter, [played[adapter][task] for task in sorted(played[adapter])]) for adapter in order]
-    envs = sorted({result.task.env for adapter in order for result in played[adapter].values()})
+    known = played(lab, split)
+    order = [adapter for adapter in origin if adapter in known]
+    rows = [row(adapter, [known[adapter][task] for task in sorted(known[adapter])]) for adapter in order]
+    envs = sorted({result.task.env for adapter in order for result in known[adapter].values()})
     table = Table(envs=envs, rows=rows, about={"split": split, "model": lab.config.model})
     asked = adapter or lab.serving() or BASE
     now = asked if asked in order or not order else order[-1]
@@ -104,24 +107,25 @@ def measure(
     return forgetting(lab, split=split)
 
 
-def play(lab: Lab, adapter: str, env: str, *, split: Split, seeds: Sequence[int]) -> Outcomes:
-    """How an adapter, or `base`, ends on held-out games of a family. What it has played already, at the gate of a round
-    or in an evaluation, is not played again."""
+def play(lab: Lab, adapter: str, env: str, known: Played, *, split: Split, seeds: Sequence[int]) -> Outcomes:
+    """How an adapter, or `base`, ends on held-out games of a family. Only those are played that are not `known`, from
+    the gate of a round or an evaluation."""
     from agentlab.tasks import make_tasks
 
-    tasks = [task.id for task in make_tasks(env, split, seeds)]
-    known = _played(lab, split).get(adapter, {})
-    if not known.keys() >= set(tasks):
-        known = {r.task.id: r for r in lab.run(env, split=split, seeds=seeds, trials=1, arm=adapter, name=RUN)}
-    return {task: known[task].won_within(1) for task in tasks}
+    tasks, found = make_tasks(env, split, seeds), dict(known.get(adapter, {}))
+    missing = [task.seed for task in tasks if task.id not in found]
+    if missing:
+        results = lab.run(env, split=split, seeds=missing, trials=1, arm=adapter, name=RUN)
+        found |= {result.task.id: result for result in results}
+    return {task.id: found[task.id].won_within(1) for task in tasks}
 
 
-def _played(lab: Lab, split: Split) -> dict[str, dict[str, TaskResult]]:
-    """The last finished play of each task by each adapter, by adapter and task id."""
+def played(lab: Lab, split: Split) -> Played:
+    """The last finished play of each task by each adapter, or by `base`, at gates and in evaluations."""
     from environments import Task
 
     runs = [*(f"{report.id}-gate" for report in lab.rounds()), *lab.database.list_evaluations(), RUN]
-    found: dict[str, dict[str, TaskResult]] = {}
+    found: Played = {}
     rows = [row for run in dict.fromkeys(runs) for row in lab.database.episodes(run=run, split=split)]
     for one in sorted(rows, key=lambda row: row.started_at):
         # Of later trials, chance and memory nothing can be said about the weights alone.

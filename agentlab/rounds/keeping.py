@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from agentlab.forgetting import BASE, Loss, forgetting, play
+from agentlab.forgetting import BASE, Loss, forgetting, play, played
 from agentlab.rounds.report import RoundReport
 from trainers.statistics import Paired, paired
 
@@ -69,10 +69,11 @@ def keep(lab: Lab, report: RoundReport) -> str:
 def _kept(lab: Lab, report: RoundReport, adapter: str) -> Kept:
     alpha = report.config.gate.alpha
     kept = Kept(adapter=adapter, against=report.incumbent or BASE)
+    known = played(lab, "dev")
     for env, seeds in _outside(lab, report, kept.unplayable).items():
-        theirs = play(lab, kept.against, env, split="dev", seeds=seeds)
+        theirs = play(lab, kept.against, env, known, split="dev", seeds=seeds)
         if adapter != kept.against:
-            ours = play(lab, adapter, env, split="dev", seeds=seeds)
+            ours = play(lab, adapter, env, known, split="dev", seeds=seeds)
             kept.outside[env] = found = paired(_known(ours), _known(theirs))
             if found.difference < 0 and found.p < alpha:
                 kept.lost.append(env)
