@@ -12,11 +12,16 @@ from trainers.selection import SelectionConfig
 
 
 def check_settings(config: RoundConfig) -> None:
-    """Raise BadConfig for what the objective cannot use, and for a balance that nobody explores by."""
+    """Raise BadConfig for what the objective or `learn_from` cannot use, and for a balance that nobody explores by."""
     if config.training.in_pairs:
         _check_pairs(config)
     if config.hold.envs:
         _check_hold(config)
+    if config.revise and config.learn_from == "recalled":
+        raise BadConfig(
+            '`revise` would do nothing; in what is executed again nothing is recalled, and `learn_from = "recalled"` '
+            "leaves that out; drop one of the two."
+        )
     if config.balance is not None and not _model_explores(config):
         raise BadConfig(
             "`balance` picks the temperature at which the model explores, and by `collect` and `search` it does not; "

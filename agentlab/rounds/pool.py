@@ -7,6 +7,7 @@ came from is kept beside it, for the lineage.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -68,17 +69,16 @@ def pool(lab: Lab, report: RoundReport) -> Pool:
         from agentlab.reflectors.hindsight import HindsightReflector
 
         relabel = HindsightReflector().relabel
-        found += [made for episode in other for made in relabel(episode)]
-    reasons = [(episode, _unfit(episode, report)) for episode in found]
-    left_out: dict[str, int] = {}
-    for _, reason in reasons:
-        if reason:
-            left_out[reason] = left_out.get(reason, 0) + 1
-    here = Pool([Selected(episode=episode) for episode, reason in reasons if not reason], left_out)
-    for revision in revisions(lab, report):
-        here.items.append(Selected(episode=revision.episode, step_weights=revision.step_weights, admitted=True))
-        here.sources[revision.episode.id] = [revision.bad, revision.good]
-    return here
+        found += [relabelled for episode in other for relabelled in relabel(episode)]
+    items = [Selected(episode=episode) for episode in found]
+    made = revisions(lab, report)
+    items += [Selected(episode=one.episode, step_weights=one.step_weights, admitted=True) for one in made]
+    reasons = [_unfit(item.episode, report) for item in items]
+    return Pool(
+        [item for item, reason in zip(items, reasons, strict=True) if reason is None],
+        left_out=dict(Counter(reason for reason in reasons if reason is not None)),
+        sources={one.episode.id: [one.bad, one.good] for one in made},
+    )
 
 
 def attempts(lab: Lab, config: RoundConfig) -> list[Episode]:

@@ -48,6 +48,12 @@ def test_what_cannot_be_held_is_refused(settings: dict[str, Any], why: str) -> N
     check_settings(config(hold={"envs": ["twx/coin"]}))
 
 
+def test_revisions_in_which_nothing_can_be_recalled_are_refused_where_only_what_was_recalled_teaches() -> None:
+    with pytest.raises(BadConfig, match=r'^`revise` would do nothing; .* `learn_from = "recalled"` leaves that out;'):
+        check_settings(config(revise=True, learn_from="recalled"))
+    check_settings(config(revise=True))
+
+
 def test_pairs_take_defaults_the_latest_trial_and_what_was_recalled() -> None:
     check_settings(config(training=PAIRS))
     check_settings(config(training=PAIRS, selection={"max_trial": 2, "cap_per_task": 2}, learn_from="recalled"))

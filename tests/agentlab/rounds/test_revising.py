@@ -97,6 +97,15 @@ def test_they_are_trained_on_and_lead_back_to_what_they_were_made_of(lab: Callab
     assert chosen.decode() == " east\n east\n east\n", "the way back is played and not learned"
 
 
+def test_a_stored_round_that_learns_from_what_was_recalled_takes_no_revision(
+    lab: Callable[..., Lab], report: Made
+) -> None:
+    here, made = lab(), revising(report, learn_from="recalled")
+    revise(here, made)
+    known = pool(here, made)
+    assert known.items == [] and known.left_out == {"nothing recalled": 6 + 5}
+
+
 def test_a_later_round_asks_for_better_trajectories_and_takes_none_from_an_earlier_one(
     lab: Callable[..., Lab], report: Made
 ) -> None:
@@ -146,6 +155,9 @@ def test_alpha_decides_which_tasks_are_revised_and_what_was_not_won_is_trained_o
     assert made.revised["tasks"] == tasks
     half = [one.episode for one in revisions(here, made) if not one.episode.won]
     assert [one.score for one in half] == pytest.approx(reached)
+    strict = made.model_copy(update={"balance": {"temperature": 1.0, "threshold": 0.75, "score": 0.5}})
+    assert {one.episode.score for one in pool(here, strict).items} == {1.0}, "the threshold bars revisions, too"
+    assert pool(here, strict).left_out["score below the balanced threshold"] == 7 + len(half)
     taught = records(here, made, [])
     assert {id for id in taught.episodes if id.startswith("ep-8")} == (
         {"ep-8-lost", "ep-8-truncated"} if half else set()
