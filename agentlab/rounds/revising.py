@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from memory.episodes import EpisodeRow
 
 AT_ONCE = 10
-"""Tasks that are revised between two entries into the journal; they share an environment."""
+"""Tasks that are revised, and entered into the journal, together; they share an environment."""
 
 
 def revise(lab: Lab, report: RoundReport) -> str:
@@ -34,21 +34,24 @@ def revise(lab: Lab, report: RoundReport) -> str:
     lab.progress.start(stage, total)
     try:
         for tasks in waiting.values():
-            for first in range(0, len(tasks), AT_ONCE):
-                part = tasks[first : first + AT_ONCE]
-                if part[0].id not in done:
-                    found = revise_tasks(
-                        lab,
-                        None,
-                        part,
-                        judge=config.judge,
-                        adapter=report.incumbent,
-                        alpha=alpha,
-                        beta=config.beta,
-                        budget=config.budget,
-                    )
-                    kept = {"revisions": [_written(revision) for revision in found]}
-                    lab.database.journal_put(_scope(report), part[0].id, kept)
+            todo = [task for task in tasks if task.id not in done]
+            lab.progress.advance(stage, len(tasks) - len(todo))
+            for first in range(0, len(todo), AT_ONCE):
+                part = todo[first : first + AT_ONCE]
+                found = revise_tasks(
+                    lab,
+                    None,
+                    part,
+                    judge=config.judge,
+                    adapter=report.incumbent,
+                    alpha=alpha,
+                    beta=config.beta,
+                    budget=config.budget,
+                )
+                with lab.database.transaction():
+                    for task in part:
+                        kept = [_written(revision) for revision in found if revision.episode.task_id == task.id]
+                        lab.database.journal_put(_scope(report), task.id, {"revisions": kept})
                 lab.progress.advance(stage, len(part))
     finally:
         lab.progress.finish(stage)
@@ -58,8 +61,10 @@ def revise(lab: Lab, report: RoundReport) -> str:
 
 def revisions(lab: Lab, report: RoundReport) -> list[Revision]:
     """The revisions that this round has made."""
-    parts = lab.database.journal_items(_scope(report))
-    return [_read(written) for _, part in sorted(parts.items()) for written in part["revisions"]]
+    entries = lab.database.journal_items(_scope(report))
+    found = [_read(written) for _, entry in sorted(entries.items()) for written in entry["revisions"]]
+    # An entry by an older version holds several tasks under the first of them; what came twice is taken once.
+    return list({revision.episode.id: revision for revision in found}.values())
 
 
 def iteration(lab: Lab, report: RoundReport) -> int:

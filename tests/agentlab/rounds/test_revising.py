@@ -42,6 +42,16 @@ class Corridor(TextEnv):
         return Turn(said, ["east", "west"], score, won, lost, f"Place {self.place}.", "Go to the east end.")
 
 
+def live(lab: Lab, seed: int, status: Any, actions: list[str]) -> None:
+    """Play a game of the corridor, and keep it."""
+    played = replay(Corridor(), Task(env=ENV, split="train", seed=seed), actions)
+    assert played is not None
+    lived: Any = {"run": "r", "goal": "Go to the east end.", "score": played.score, "steps": played.steps}
+    lab.database.put_episode(
+        Episode(id=f"ep-{seed}-{status}", env=ENV, split="train", seed=seed, status=status, **lived)
+    )
+
+
 @pytest.fixture
 def lab(spelling: Opened) -> Iterator[Callable[..., Lab]]:
     """Opens a lab in which five games of a corridor were won and lost, and one was only won."""
@@ -50,15 +60,8 @@ def lab(spelling: Opened) -> Iterator[Callable[..., Lab]]:
     def opened(name: str = "lab", progress: Any = None) -> Lab:
         lab = spelling(name, progress=progress)
         for seed in range(6):
-            for actions in [GOOD, BAD] if seed < 5 else [GOOD]:
-                task = Task(env=ENV, split="train", seed=seed)
-                played = replay(Corridor(), task, actions)
-                assert played is not None
-                status: Any = "won" if played.won else "lost"
-                lived: Any = {"run": "r", "goal": "Go to the east end.", "score": played.score, "steps": played.steps}
-                lab.database.put_episode(
-                    Episode(id=f"ep-{seed}-{status}", env=ENV, split="train", seed=seed, status=status, **lived)
-                )
+            for status, actions in [("won", GOOD), ("lost", BAD)] if seed else [("won", GOOD)]:
+                live(lab, seed, status, actions)
         return lab
 
     yield opened
@@ -77,7 +80,7 @@ def test_revisions_begin_badly_win_and_teach_only_from_where_they_recover(
     assert revise(here, made) == "select"
     found = revisions(here, made)
     assert made.revised == {"alpha": 0.5, "tasks": 5, "revisions": 5}
-    for seed, revision in enumerate(found):
+    for seed, revision in enumerate(found, 1):
         assert revision.episode.actions == [*BAD[:2], *GOOD] and revision.episode.won
         assert revision.step_weights == [0.0, 0.0, 1.0, 1.0, 1.0]
         assert (revision.good, revision.bad) == (f"ep-{seed}-won", f"ep-{seed}-lost")
@@ -142,14 +145,8 @@ def test_alpha_decides_which_tasks_are_revised_and_what_was_not_won_is_trained_o
     lab: Callable[..., Lab], report: Made, alphas: list[float], tasks: int, reached: list[float]
 ) -> None:
     here = lab()
-    task = Task(env=ENV, split="train", seed=8)
-    for name, actions in (("truncated", ["east", "east", "west", "east"]), ("lost", BAD)):
-        played = replay(Corridor(), task, actions)
-        assert played is not None
-        lived: Any = {"run": "r", "goal": "Go to the east end.", "score": played.score, "steps": played.steps}
-        here.database.put_episode(
-            Episode(id=f"ep-8-{name}", env=ENV, split="train", seed=8, status=name, **lived)  # type: ignore[arg-type]
-        )
+    live(here, 8, "truncated", ["east", "east", "west", "east"])
+    live(here, 8, "lost", BAD)
     made = revising(report, revision={"alphas": {"values": alphas}})
     revise(here, made)
     assert made.revised["tasks"] == tasks
@@ -185,3 +182,43 @@ def test_stopped_and_called_again_it_makes_the_same(
         one.episode.model_dump(exclude=timeless) for one in revisions(unbroken, whole)
     ]
     assert made.revised == whole.revised
+
+
+@pytest.mark.parametrize("after", [2, 4])
+def test_what_is_played_between_a_kill_and_the_next_call_moves_no_task_out_of_sight_or_in_twice(
+    lab: Callable[..., Lab], report: Made, breaks: Any, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    from agentlab.rounds import revising as module
+    from agentlab.search import tasks
+
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    here, made = lab(progress=breaks("revising", after)), revising(report)
+    with pytest.raises(KeyboardInterrupt):
+        revise(here, made)
+    live(here, 0, "lost", BAD)  # now the first task is one to revise, too
+    asked: list[int] = []
+    revise_tasks = tasks.revise_tasks
+
+    def spied(lab: Lab, run: Any, part: list[Task], **settings: Any) -> Any:
+        asked.extend(task.seed for task in part)
+        return revise_tasks(lab, run, part, **settings)
+
+    monkeypatch.setattr(tasks, "revise_tasks", spied)
+    revise(here, made)
+    assert asked == [0, *range(after + 1, 6)], "what was done is not done again"
+    assert [one.episode.seed for one in revisions(here, made)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_an_entry_of_several_tasks_by_an_older_version_is_read_and_gone_on_with(
+    lab: Callable[..., Lab], report: Made
+) -> None:
+    whole, made = lab("whole"), revising(report)
+    revise(whole, made)
+    entries = whole.database.journal_items("revise|round-1")
+    together = [written for _, entry in sorted(entries.items()) for written in entry["revisions"]]
+    assert len(entries) == len(together) == 5
+    old = lab("old")
+    old.database.journal_put("revise|round-1", min(entries), {"revisions": together})
+    assert len(revisions(old, made)) == 5
+    revise(old, made)
+    assert [one.episode.seed for one in revisions(old, made)] == [1, 2, 3, 4, 5]
