@@ -17,7 +17,7 @@ from typing import Literal
 
 from agentlab.search.pairs import ALPHA, BETA, Fork, is_good, partings
 from agentlab.search.tree import Tree, worth
-from agentlab.search.walk import Player, command_tokens
+from agentlab.search.walk import Player, Reading
 from memory.records import Episode, content_id
 
 Judge = Literal["actor", "tree"]
@@ -44,30 +44,22 @@ class Revision:
 def disliked(player: Player, episode: Episode, shared: int, *, margin: float = MARGIN) -> int | None:
     """The first step from `shared` on where the actor finds another command likelier by over `margin` nats; or None.
 
-    The actor judges by its own log-probabilities: those that were recorded, else it is asked now. Steps that it can
-    say nothing about (chance played, and plays) have no verdict. Raises OutOfBudget.
+    The episode is in the player's tree. The actor judges by its own log-probabilities: those that were recorded of the
+    episode, else of its moment in the tree, else it is asked now and the tree keeps the answer. Steps that it can say
+    nothing about (chance played, and plays) have no verdict. Raises OutOfBudget.
     """
-    for step in episode.steps[shared:]:
-        scores = step.scores or scored(player, episode, step.index)
-        if scores is not None and max(scores) - scores[step.admissible.index(step.action)] > margin:
-            return step.index
+    reading = Reading(player, episode.goal)
+    try:
+        for step, node in zip(episode.steps, player.tree.line(episode), strict=False):
+            reading.observe(step.observation)
+            if step.index >= shared:
+                scores = step.scores or node.scores or reading.scores(node)
+                if scores is not None and max(scores) - scores[step.admissible.index(step.action)] > margin:
+                    return step.index
+            reading.act(step.action)
+    finally:
+        reading.close()
     return None
-
-
-def scored(player: Player, episode: Episode, at: int) -> list[float] | None:
-    """The engine's log-probabilities of the commands at step `at` of an episode; None without an engine."""
-    if player.engine is None:
-        return None
-    conversation = player.engine.conversation(episode.goal)
-    for step in episode.steps[:at]:
-        conversation.observe(step.observation)
-        conversation.act(step.action)
-    conversation.observe(episode.steps[at].observation)
-    commands = episode.steps[at].admissible
-    player.meter.call(len(conversation.token_ids) + command_tokens(player.engine, commands))
-    scores = player.engine.score(conversation, commands)
-    conversation.close()
-    return scores
 
 
 def dropping(tree: Tree, episode: Episode, shared: int, *, drop: float = BETA) -> int | None:

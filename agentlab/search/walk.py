@@ -87,6 +87,46 @@ class Player:
         return [(commands[at], weight) for at, weight in zip(order, weights, strict=True)]
 
 
+class Reading:
+    """A game as the player's engine reads it: every token of the transcript once. Without an engine nobody reads."""
+
+    def __init__(self, player: Player, goal: str) -> None:
+        self.player = player
+        self.conversation = player.engine.conversation(goal) if player.engine is not None else None
+        self._read = 0
+
+    def observe(self, observation: str) -> None:
+        """What the environment said."""
+        if self.conversation is not None:
+            self.conversation.observe(observation)
+
+    def act(self, action: str) -> None:
+        """The chosen action."""
+        if self.conversation is not None:
+            self.conversation.act(action)
+
+    def scores(self, node: Node) -> list[float] | None:
+        """The engine's log-probabilities of the commands at `node`, to which it has read, asked for once in a lifetime
+        of the tree; None without an engine.
+
+        Raises OutOfBudget.
+        """
+        engine, conversation = self.player.engine, self.conversation
+        if engine is None or conversation is None:
+            return None
+        if node.scores is None:
+            tokens = len(conversation.token_ids)
+            self.player.meter.call(tokens - self._read + command_tokens(engine, node.admissible))
+            self._read = tokens
+            node.scores = engine.score(conversation, node.admissible)
+        return node.scores
+
+    def close(self) -> None:
+        """Give back what the conversation holds."""
+        if self.conversation is not None:
+            self.conversation.close()
+
+
 class Walk:
     """One game from its start, step by step, in the environment and in the tree at once.
 
@@ -107,10 +147,8 @@ class Walk:
         self.info: dict[str, Any] = dict(info)
         self.goal: str = self.info["goal"]
         self.node: Node = player.tree.begin(self.observation, self.info["state"])
-        self.conversation = player.engine.conversation(self.goal) if player.engine is not None else None
-        self._read = 0
-        if self.conversation is not None:
-            self.conversation.observe(self.observation)
+        self.reading = Reading(player, self.goal)
+        self.reading.observe(self.observation)
         self._arrive()
 
     @property
@@ -127,19 +165,8 @@ class Walk:
         return self.node.admissible
 
     def scores(self) -> list[float] | None:
-        """The engine's log-probabilities of the commands, asked for once in a lifetime of the tree; None without one.
-
-        Raises OutOfBudget.
-        """
-        engine, conversation = self.player.engine, self.conversation
-        if engine is None or conversation is None:
-            return None
-        if self.node.scores is None:
-            tokens = len(conversation.token_ids)
-            self.player.meter.call(tokens - self._read + command_tokens(engine, self.commands))
-            self._read = tokens
-            self.node.scores = engine.score(conversation, self.commands)
-        return self.node.scores
+        """The engine's log-probabilities of the commands; None without one. Raises OutOfBudget."""
+        return self.reading.scores(self.node)
 
     def bonuses(self) -> list[float]:
         """What earlier episodes and this one advise on each command, in nats."""
@@ -172,14 +199,12 @@ class Walk:
         self.steps.append(step)
         self.within.observe(step)
         self.observation, self.info = result, dict(after)
-        if self.conversation is not None:
-            self.conversation.act(action)
+        self.reading.act(action)
         if terminated or truncated:
             self.status = "won" if after["won"] else "lost" if after["lost"] else "truncated"
             self.node.ended = True
         else:
-            if self.conversation is not None:
-                self.conversation.observe(result)
+            self.reading.observe(result)
             self._arrive()
 
     def follow(self, actions: Iterable[str]) -> bool:
@@ -198,9 +223,8 @@ class Walk:
         name = engine.name if engine is not None else "random"
         adapter = engine.adapter if engine is not None else None
         trial = len(player.episodes)
-        conversation = self.conversation
-        if conversation is not None:
-            conversation.close()
+        conversation = self.reading.conversation
+        self.reading.close()
         return Episode(
             id=content_id("ep", player.run, player.arm, name, adapter, player.config, task.id, trial, player.seed),
             run=player.run,

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from agentlab.engines.base import Conversation
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import OutOfBudget, ReplayMismatch
+from agentlab.search.budget import Budget
 from agentlab.search.pairs import Fork, forks, partings
 from agentlab.search.revision import disliked, dropping, revise, revisions, splices
 from agentlab.search.tree import Tree
@@ -160,10 +162,12 @@ def test_the_actor_judges_by_its_recorded_log_probabilities(played: Played, play
     assert [step.admissible for step in episode.steps[:2]] == [["east", "take lamp", "west"], ["east", "west"]]
     for step, scores in zip(episode.steps, ([-9.0, -1.0, -9.0], [-0.5, -1.4], [-0.2, -1.9, -3.0]), strict=True):
         step.scores = scores
+    judge = player()
+    judge.tree.add(episode)
     # Step 0 is 8 nats behind, but shared; step 1 less than one nat; step 2 is 2.8 behind.
-    assert disliked(player(), episode, 1) == 2
-    assert disliked(player(), episode, 0) == 0
-    assert disliked(player(), episode, 1, margin=3.0) is None
+    assert disliked(judge, episode, 1) == 2
+    assert disliked(judge, episode, 0) == 0
+    assert disliked(judge, episode, 1, margin=3.0) is None
 
 
 def test_where_chance_played_the_actor_is_asked_now(
@@ -172,6 +176,7 @@ def test_where_chance_played_the_actor_is_asked_now(
     env, task, door = doors()
     bad = played("read note", "look", door["wrong"], env=env, task=task)
     found = player(env, task, engine=note_reader)
+    found.tree.add(bad)
     assert disliked(found, bad, 0) == 1  # it would open the door that it has just read of
     assert found.meter.cost.calls == 2
     good = played("read note", door["first"], "read note", door["second"], "take coin", env=env, task=task)
@@ -190,6 +195,57 @@ def test_the_actor_is_asked_once_where_the_good_one_that_was_left_last_is_the_be
     asked.tree = Tree.of([played("east", "east", "east"), played("east", "west", "west")])
     assert list(revisions(asked, judge="actor")) == []  # it would have gone west itself
     assert asked.meter.cost.calls == 2
+
+
+class Spelled(Conversation):
+    """A conversation of which every letter is a token."""
+
+    closed = False
+
+    def observe(self, observation: str) -> None:
+        super().observe(observation)
+        self.token_ids = list(self.text.encode())
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Speller(ScriptedEngine):
+    """Likes every command alike, and remembers its conversations."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.begun: list[Spelled] = []
+
+    def conversation(self, goal: str, hints: str = "") -> Spelled:
+        self.begun.append(Spelled(goal, hints))
+        return self.begun[-1]
+
+    def command_tokens(self, command: str) -> list[int]:
+        return list(command.encode())
+
+
+def test_the_actor_reads_an_episode_once_however_many_of_its_steps_it_is_asked_about(
+    played: Played, player: Players
+) -> None:
+    bad, engine = played(*(("east", "west") * 4)), Speller()
+    asked = player(engine=engine)
+    asked.tree.add(bad)
+    assert disliked(asked, bad, 2) is None
+    commands = sum(len(command) for step in bad.steps[2:] for command in step.admissible)
+    assert (asked.meter.cost.calls, asked.meter.cost.tokens) == (6, len(engine.begun[0].token_ids) + commands)
+    assert disliked(asked, bad, 2) is None and asked.meter.cost.calls == 6, "for a second partner it knows"
+    assert disliked(asked, bad, 0) is None and asked.meter.cost.calls == 8, "what it was not asked about is left"
+
+
+def test_where_the_budget_ends_the_actor_gives_back_what_it_holds(played: Played, player: Players) -> None:
+    bad, engine = played("east", "west", "west"), Speller()
+    asked = player(engine=engine)
+    asked.meter.budget = Budget(calls=1)
+    asked.tree.add(bad)
+    with pytest.raises(OutOfBudget):
+        disliked(asked, bad, 0)
+    assert [conversation.closed for conversation in engine.begun] == [True]
 
 
 def test_each_bad_beginning_is_revised_once(played: Played, player: Players) -> None:
