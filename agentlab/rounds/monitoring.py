@@ -53,11 +53,14 @@ def _observed(report: RoundReport, episodes: Sequence[Episode], scored: Sequence
 
 
 def scored(lab: Lab, report: RoundReport) -> list[Scored]:
-    """Some of what was taught, as adapter and base score it; nothing where the engine cannot score a text."""
+    """Some of what was taught, as adapter and base score it; nothing where none is asked for, or the engine cannot
+    score a text."""
     from trainers import job
     from trainers.monitors import Scored
     from trainers.selectors.base import draw
 
+    if not report.config.monitor.examples:
+        return []
     engine: Any = lab.engine(report.adapter)
     if not hasattr(engine, "logprob"):
         return []

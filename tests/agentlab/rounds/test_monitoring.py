@@ -71,6 +71,15 @@ def test_an_engine_that_scores_no_texts_leaves_the_drift_out(skilled: Opened, re
     assert made.monitors["drift"] is None and made.monitors["successes"] == 12
 
 
+def test_where_no_drift_is_asked_for_neither_adapter_nor_job_is_loaded(
+    opened: Callable[..., Lab], report: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, made = opened(), report(envs=[ENV], monitor={"examples": 0})
+    monkeypatch.setattr(job, "load", lambda folder: pytest.fail("the job was read"))
+    monkeypatch.setattr(lab, "engine", lambda adapter=None: pytest.fail("the adapter was loaded"))
+    assert monitor(lab, made) == "gate" and made.monitors["drift"] is None
+
+
 def test_without_samples_the_drift_is_measured_and_the_games_at_the_gate_give_the_rest(
     opened: Callable[..., Lab], report: Made
 ) -> None:
