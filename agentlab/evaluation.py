@@ -43,6 +43,11 @@ class Row(BaseModel):
     cells: dict[str, Cell]
     outcomes: dict[str, bool | None]
 
+    @property
+    def known(self) -> dict[str, bool]:
+        """Its outcomes without those that an error hides."""
+        return known(self.outcomes)
+
 
 class Comparison(BaseModel):
     """Two rows on the same tasks and seeds: McNemar's exact test on the discordant pairs."""
@@ -71,7 +76,7 @@ class Table(BaseModel):
 
     def compare(self, arm: str, against: str) -> Comparison:
         """Compare two rows, and keep the comparison with the table."""
-        found = paired(_known(self.row(arm).outcomes), _known(self.row(against).outcomes))
+        found = paired(self.row(arm).known, self.row(against).known)
         comparison = _comparison(arm, against, found)
         self.comparisons = [c for c in self.comparisons if (c.arm, c.against) != (arm, against)] + [comparison]
         return comparison
@@ -98,8 +103,11 @@ def _comparison(arm: str, against: str, found: Paired) -> Comparison:
     )
 
 
-def _known(found: Outcomes) -> dict[str, bool]:
-    return {task: won for task, won in found.items() if won is not None}
+def known(outcomes: Outcomes, env: str | None = None) -> dict[str, bool]:
+    """The outcomes, of all games or of one environment's, without those that an error hides."""
+    return {
+        task: won for task, won in outcomes.items() if won is not None and (env is None or task.split(":", 1)[0] == env)
+    }
 
 
 def outcomes(results: Sequence[TaskResult], trials: int) -> Outcomes:
@@ -118,15 +126,15 @@ def row(arm: str, results: Sequence[TaskResult], *, trials: int = 1) -> Row:
 
 
 def _cell(results: Sequence[TaskResult], trials: int) -> Cell:
-    known = [(result, won) for result in results if (won := result.won_within(trials)) is not None]
-    wins = sum(won for _, won in known)
-    low, high = wilson(wins, len(known)) if known else (0.0, 1.0)
-    scores = [max((trial.score for trial in result.trials[:trials]), default=0.0) for result, _ in known]
+    ended = [(result, won) for result in results if (won := result.won_within(trials)) is not None]
+    wins = sum(won for _, won in ended)
+    low, high = wilson(wins, len(ended)) if ended else (0.0, 1.0)
+    scores = [max((trial.score for trial in result.trials[:trials]), default=0.0) for result, _ in ended]
     return Cell(
         wins=wins,
-        n=len(known),
+        n=len(ended),
         low=low,
         high=high,
         score=sum(scores) / len(scores) if scores else 0.0,
-        errored=len(results) - len(known),
+        errored=len(results) - len(ended),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from agentlab.evaluation import Outcomes, Table, row
+from agentlab.evaluation import Outcomes, Table, known, row
 from agentlab.rollout import TaskResult, Trial
 from trainers.statistics import Paired, holm, paired
 
@@ -67,10 +67,10 @@ def forgetting(lab: Lab, *, split: Split = "dev", alpha: float = 0.05, adapter: 
         record.id: record.lineage.round or (record.lineage.merge.method if record.lineage.merge else "")
         for record in lab.adapters.list()
     }
-    known = played(lab, split)
-    order = [adapter for adapter in origin if adapter in known]
-    rows = [row(adapter, [known[adapter][task] for task in sorted(known[adapter])]) for adapter in order]
-    envs = sorted({result.task.env for adapter in order for result in known[adapter].values()})
+    plays = played(lab, split)
+    order = [adapter for adapter in origin if adapter in plays]
+    rows = [row(adapter, [plays[adapter][task] for task in sorted(plays[adapter])]) for adapter in order]
+    envs = sorted({result.task.env for adapter in order for result in plays[adapter].values()})
     table = Table(envs=envs, rows=rows, about={"split": split, "model": lab.config.model})
     asked = adapter or lab.serving() or BASE
     now = asked if asked in order or not order else order[-1]
@@ -99,20 +99,20 @@ def measure(
     from agentlab.skills import families
 
     records = lab.adapters.list()
-    known = sorted({*families(lab, *(record.id for record in records)), *envs})
+    names = sorted({*families(lab, *(record.id for record in records)), *envs})
     if adapters is None:
         served = {change.serving for change in lab.adapters.history()}
         adapters = [BASE, *(record.id for record in records if record.id in served)]
-    lab.evaluate(known, split=split, seeds=seeds, arms=list(adapters), name=RUN)
+    lab.evaluate(names, split=split, seeds=seeds, arms=list(adapters), name=RUN)
     return forgetting(lab, split=split)
 
 
-def play(lab: Lab, adapter: str, env: str, known: Played, *, split: Split, seeds: Sequence[int]) -> Outcomes:
-    """How an adapter, or `base`, ends on held-out games of a family. Only those are played that are not `known`, from
-    the gate of a round or an evaluation."""
+def play(lab: Lab, adapter: str, env: str, plays: Played, *, split: Split, seeds: Sequence[int]) -> Outcomes:
+    """How an adapter, or `base`, ends on held-out games of a family. Only those are played that are not in `plays`:
+    at the gate of a round, or in an evaluation, they were."""
     from agentlab.tasks import make_tasks
 
-    tasks, found = make_tasks(env, split, seeds), dict(known.get(adapter, {}))
+    tasks, found = make_tasks(env, split, seeds), dict(plays.get(adapter, {}))
     missing = [task.seed for task in tasks if task.id not in found]
     if missing:
         results = lab.run(env, split=split, seeds=missing, trials=1, arm=adapter, name=RUN)
@@ -142,8 +142,8 @@ def _losses(
 ) -> list[Loss]:
     found: list[tuple[str, str, Paired]] = []
     for env in envs:
-        ours = _in(outcomes.get(now, {}), env)
-        compared = [(paired(ours, _in(outcomes[adapter], env)), adapter) for adapter in before]
+        ours = known(outcomes.get(now, {}), env)
+        compared = [(paired(ours, known(outcomes[adapter], env)), adapter) for adapter in before]
         # Where several differ by as much, the one with more games in common says more.
         best = min(
             (pair for pair in compared if pair[0].n), key=lambda pair: (pair[0].difference, -pair[0].n), default=None
@@ -156,7 +156,3 @@ def _losses(
         for (env, best, part), p in zip(found, corrected, strict=True)
     ]
     return sorted(losses, key=lambda loss: loss.paired.difference)
-
-
-def _in(outcomes: Outcomes, env: str) -> dict[str, bool]:
-    return {task: won for task, won in outcomes.items() if won is not None and task.split(":", 1)[0] == env}

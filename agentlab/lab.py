@@ -121,6 +121,11 @@ class Lab:
         finally:
             self.close()
 
+    def must_write(self) -> None:
+        """Raise AgentLabError if it was opened for looking only."""
+        if not self.write:
+            raise AgentLabError(f"The lab {self.folder} was opened for looking only; open it with write=True.")
+
     # -- its parts ---------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -296,7 +301,7 @@ class Lab:
         from agentlab.rollout import Rollout
         from memory.records import now
 
-        self._must_write()
+        self.must_write()
         with self.database.transaction():
             begun = self.database.journal_get("run", run) or {"at": now()}
             self.database.journal_put("run", run, begun)
@@ -415,7 +420,7 @@ class Lab:
         """Collect, select, train, gate, and promote or reject. An unfinished round is finished first."""
         from agentlab.rounds import run_round
 
-        self._must_write()
+        self.must_write()
         return run_round(self, config)
 
     def rounds(self) -> list[RoundReport]:
@@ -441,7 +446,3 @@ class Lab:
                 f"Going on with '{run}' as it began on {begun['at'][:16]} UTC: what was learned since does not serve "
                 "it. Under another name (--name) it begins anew."
             )
-
-    def _must_write(self) -> None:
-        if not self.write:
-            raise AgentLabError(f"The lab {self.folder} was opened for looking only; open it with write=True.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import BaseModel
 
 from agentlab.errors import AgentLabError, BadConfig
-from agentlab.evaluation import Outcomes, Table
+from agentlab.evaluation import Outcomes, Table, known
 from memory.episodes import chunks, marks
 from trainers.gate import GateConfig, GateResult, decide
 from trainers.merging import Merge, MergeConfig
@@ -40,15 +40,16 @@ def trained_on(lab: Lab, adapter: str) -> list[TrainedOn]:
 
 def families(lab: Lab, *adapters: str) -> list[str]:
     """The environments that adapters were trained on, sorted."""
-    return sorted({row.env for adapter in adapters for row in trained_on(lab, adapter)})
+    from trainers.provenance import by_env
+
+    return list(by_env(lab.database, [id for one in adapters for id in lab.adapters.get(one).lineage.episodes]))
 
 
 def merge(lab: Lab, adapters: Sequence[str], config: MergeConfig | None = None) -> AdapterRecord:
     """Merge adapters of the lab into a new candidate: see `trainers.skills.merge`. `gate_merge` lets it serve."""
     from trainers import skills
 
-    if not lab.write:
-        raise AgentLabError(f"The lab {lab.folder} was opened for looking only; open it with write=True.")
+    lab.must_write()
     return skills.merge(lab.adapters, adapters, lab.model_folder, config)
 
 
@@ -151,12 +152,8 @@ def _merge_of(record: AdapterRecord) -> Merge:
 
 
 def _kept(parent: str, env: str, ours: Outcomes, theirs: Outcomes, config: GateConfig) -> Kept:
-    found = paired(_known(ours, env), _known(theirs, env))
+    found = paired(known(ours, env), known(theirs, env))
     return Kept(parent=parent, env=env, paired=found, lost=found.difference < 0 and found.p < config.alpha)
-
-
-def _known(outcomes: Outcomes, env: str) -> dict[str, bool]:
-    return {task: won for task, won in outcomes.items() if won is not None and task.split(":", 1)[0] == env}
 
 
 def _judged(result: GateResult, kept: Sequence[Kept], config: GateConfig) -> GateResult:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel
 
 from agentlab.errors import AgentLabError
-from agentlab.evaluation import Outcomes, Row, Table
+from agentlab.evaluation import Row, Table
 from trainers.statistics import Paired, Ratio, bootstrap_ratio, holm, paired
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def analyse(old: str, new: str, table: Table, *, alpha: float = 0.05, same_memor
     """
     names = ("old, off", "old, on", "new, off", "new, on")
     cells = dict(zip(names, table.rows, strict=True))
-    known = {name: _known(row.outcomes) for name, row in cells.items()}
+    known = {name: row.known for name, row in cells.items()}
     tasks = set.intersection(*(set(found) for found in known.values()))
     if not tasks:
         raise AgentLabError("No game was played to its end by all four arms, so nothing can be compared; play others.")
@@ -139,10 +139,6 @@ def _changes(known: dict[str, dict[str, bool]], tasks: set[str], envs: Sequence[
         for (env, memory, part), p in zip(found, corrected, strict=True)
     ]
     return sorted(changes, key=lambda change: change.paired.difference)
-
-
-def _known(outcomes: Outcomes) -> dict[str, bool]:
-    return {task: won for task, won in outcomes.items() if won is not None}
 
 
 def _only(outcomes: dict[str, bool], tasks: set[str]) -> dict[str, bool]:

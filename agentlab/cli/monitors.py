@@ -65,9 +65,9 @@ def monitored(monitors: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _kept(report: RoundReport) -> None:
-    from agentlab.rounds.keeping import Kept
+    from agentlab.rounds.keeping import Retention
 
-    kept = Kept.model_validate(report.forgetting)
+    kept = Retention.model_validate(report.forgetting)
     if kept.losses:
         output.say(f"{kept.adapter} against the best before it, on dev games:", "dim")
         output.facts(

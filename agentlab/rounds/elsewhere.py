@@ -52,7 +52,7 @@ def import_round(lab: Lab, folder: Path | str) -> RoundReport:
     """
     from trainers import job, transport
 
-    lab._must_write()
+    lab.must_write()
     report = _round_of(lab, job.load(folder), Path(folder))
     here = job.load(job_folder(lab, report))
     outcome = transport.check(folder, here)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from agentlab.evaluation import known
 from agentlab.forgetting import BASE, Loss, forgetting, play, played
 from agentlab.rounds.report import RoundReport
 from trainers.statistics import Paired, paired
 
 if TYPE_CHECKING:
-    from agentlab.evaluation import Outcomes
     from agentlab.lab import Lab
     from trainers.gate import GateResult
 
 
-class Kept(BaseModel):
+class Retention(BaseModel):
     """What an adapter still can.
 
     Attributes:
@@ -66,15 +66,15 @@ def keep(lab: Lab, report: RoundReport) -> str:
     return "promote" if result.promote else "reject"
 
 
-def _kept(lab: Lab, report: RoundReport, adapter: str) -> Kept:
+def _kept(lab: Lab, report: RoundReport, adapter: str) -> Retention:
     alpha = report.config.gate.alpha
-    kept = Kept(adapter=adapter, against=report.incumbent or BASE)
-    known = played(lab, "dev")
+    kept = Retention(adapter=adapter, against=report.incumbent or BASE)
+    plays = played(lab, "dev")
     for env, seeds in _outside(lab, report, kept.unplayable).items():
-        theirs = play(lab, kept.against, env, known, split="dev", seeds=seeds)
+        theirs = play(lab, kept.against, env, plays, split="dev", seeds=seeds)
         if adapter != kept.against:
-            ours = play(lab, adapter, env, known, split="dev", seeds=seeds)
-            kept.outside[env] = found = paired(_known(ours), _known(theirs))
+            ours = play(lab, adapter, env, plays, split="dev", seeds=seeds)
+            kept.outside[env] = found = paired(known(ours), known(theirs))
             if found.difference < 0 and found.p < alpha:
                 kept.lost.append(env)
     for env, why in kept.unplayable.items():
@@ -108,11 +108,7 @@ def _outside(lab: Lab, report: RoundReport, unplayable: dict[str, str]) -> dict[
     return found
 
 
-def _known(outcomes: Outcomes) -> dict[str, bool]:
-    return {task: won for task, won in outcomes.items() if won is not None}
-
-
-def _judged(result: GateResult, kept: Kept) -> GateResult:
+def _judged(result: GateResult, kept: Retention) -> GateResult:
     """The decision of the gate with what was lost outside taken into account."""
     refuse = result.config.refuse_regressions
     return result.model_copy(

@@ -29,7 +29,7 @@ class RoundReport(BaseModel):
         left_out: how many were left out for which reason.
         short_of: how many were missing of a share of a rehearsal.
         monitors: see `trainers.monitors.Monitors`.
-        forgetting: see `agentlab.rounds.keeping.Kept`.
+        forgetting: see `agentlab.rounds.keeping.Retention`.
         retired: the reason for each reflection that was, or would be, retired.
     """
 

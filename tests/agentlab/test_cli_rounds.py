@@ -12,7 +12,7 @@ from agentlab.errors import BadConfig
 from agentlab.forgetting import Loss
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
-from agentlab.rounds.keeping import Kept
+from agentlab.rounds.keeping import Retention
 from memory.records import Episode
 from trainers.statistics import Paired
 
@@ -239,7 +239,7 @@ def test_a_composed_round_is_shown_in_80_columns(tmp_path: Path, monkeypatch: py
 def test_monitors_without_samples_say_what_they_rest_on_and_a_lost_game_is_told(lab: Path) -> None:
     paired = {"both": 1, "only_a": 0, "only_b": 8, "neither": 1}
     found = Paired(n=10, **paired, difference=-0.8, p=0.008, interval=(-0.95, -0.4))
-    kept = Kept(
+    kept = Retention(
         adapter="ad-3",
         against="ad-1",
         outside={"toy/doors?rooms=1": found},

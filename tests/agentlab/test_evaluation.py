@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from agentlab.evaluation import ALL, Cell, Table, outcomes, row
+from agentlab.evaluation import ALL, Cell, Table, known, outcomes, row
 from agentlab.rollout import TaskResult, Trial
 from environments import Task
 from trainers.statistics import wilson
@@ -29,6 +29,12 @@ def test_a_row_has_a_cell_for_each_environment_and_one_for_all() -> None:
     assert {env: (cell.wins, cell.n) for env, cell in made.cells.items()} == {"x": (1, 2), "y": (1, 1), ALL: (2, 3)}
     assert (made.cells[ALL].low, made.cells[ALL].high) == wilson(2, 3)
     assert made.cells["x"].score == 0.75
+
+
+def test_what_is_known_leaves_errors_out_and_can_be_of_one_environment() -> None:
+    made = row("a", results({"x": [["won"], ["errored"]], "x?y=1": [["lost"]]}))
+    assert made.known == known(made.outcomes) == {"x:test:0": True, "x?y=1:test:0": False}
+    assert known(made.outcomes, "x") == {"x:test:0": True} and "known" not in made.model_dump()
 
 
 def test_trials_count_up_to_the_number_asked_for() -> None:

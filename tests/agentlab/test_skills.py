@@ -53,7 +53,7 @@ def three(lab: Lab, add_skill: Callable[..., str], note_reader: ScriptedEngine) 
 
 def test_an_adapter_knows_its_families_and_a_merge_those_of_its_parents(lab: Lab, three: tuple[str, str, str]) -> None:
     assert [families(lab, id) for id in three] == [[ONE], [TWO], sorted([ONE, TWO])]
-    assert families(lab, three[0], three[1]) == sorted([ONE, TWO])
+    assert families(lab, three[0], three[1]) == sorted([ONE, TWO]) and families(lab) == []
     assert [row.episode for row in trained_on(lab, three[2])] == ["one", "two"]
 
 

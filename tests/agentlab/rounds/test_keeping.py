@@ -15,7 +15,7 @@ from agentlab.forgetting import RUN
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.gating import gate
-from agentlab.rounds.keeping import Kept, keep
+from agentlab.rounds.keeping import Retention, keep
 from memory.records import Episode
 from trainers.adapters import AdapterRecord
 from trainers.job import Lineage
@@ -88,7 +88,7 @@ def test_a_round_that_lost_an_earlier_game_is_refused_and_told(
     report = gated(lab)
     assert report.gate["promote"], "the gate saw nothing of that game"
     assert keep(lab, report) == "reject"
-    kept = Kept.model_validate(report.forgetting)
+    kept = Retention.model_validate(report.forgetting)
     assert (kept.adapter, kept.against, kept.lost) == ("adapter-new", "adapter-old", [AWAY])
     assert (kept.outside[AWAY].only_a, kept.outside[AWAY].only_b, kept.outside[AWAY].n) == (0, 10, 10)
     assert [(loss.env, loss.forgotten) for loss in kept.losses if loss.paired.difference < 0] == [(AWAY, True)]
