@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +25,12 @@ def export_round(lab: Lab, config: RoundConfig, folder: Path | str) -> RoundRepo
 
     The round waits there: `import_round` goes on with it. Doing it again changes nothing.
 
-    Raises AgentLabError if the unfinished round is trained already, what `run_round` does, and JobExists if `folder`
-    holds anything else.
+    Raises AgentLabError if the unfinished round is trained already, what `run_round` does, and JobExists, before
+    anything is collected, if `folder` holds anything else.
     """
     from trainers import job, transport
 
+    _check_target(lab, Path(folder).resolve())
     report = run_round(lab, config, until=TRAIN)
     if report.ended:  # one that was killed at its very end, and is told only now; it is not the next one
         report = run_round(lab, config, until=TRAIN)
@@ -41,6 +43,24 @@ def export_round(lab: Lab, config: RoundConfig, folder: Path | str) -> RoundRepo
     sent = transport.export(place, folder)
     lab.database.journal_put(SENT, report.id, {"job": sent.id, "at": now()})
     return report
+
+
+def _check_target(lab: Lab, folder: Path) -> None:
+    """Raise JobExists unless `folder` is new or empty, or holds a job of the round that is unfinished."""
+    from trainers import job
+    from trainers.errors import JobExists, NotAJob
+
+    near = next(place for place in (folder, *folder.parents) if place.exists())
+    if near.is_dir() and (near != folder or not any(folder.iterdir())):
+        return
+    waiting = next((report.id for report in reports(lab) if not report.ended), None)
+    with suppress(NotAJob):
+        if waiting is not None and job.load(folder).lineage.round == waiting:
+            return
+    raise JobExists(
+        f"{near} is {'a folder that holds something else' if near.is_dir() else 'a file'}, so no round can be exported "
+        f"to {folder}; an export never writes over anything; choose a new folder"
+    )
 
 
 def import_round(lab: Lab, folder: Path | str) -> RoundReport:

@@ -151,6 +151,21 @@ def test_an_adapter_that_was_trained_already_is_not_sent_away(lab: Lab, place: P
     assert not (place / "again").exists()
 
 
+@pytest.mark.parametrize("target", ["notes.txt", "notes.txt/out", "full", "away"])
+def test_a_round_is_not_begun_for_a_folder_that_it_cannot_be_written_to(
+    place: Path, open_lab: Callable[..., Lab], target: str
+) -> None:
+    """A file, a place below one, a folder that holds something else, and the job of a round of another lab."""
+    (place / "notes.txt").write_text("Mine.")
+    (place / "full").mkdir()
+    (place / "full" / "notes.txt").write_text("Mine.")
+    lab = open_lab("new")
+    with pytest.raises(JobExists, match="so no round can be exported to") as caught:
+        export_round(lab, QUICK, place / target)
+    assert "\n" not in str(caught.value)
+    assert lab.rounds() == [] and lab.database.episodes() == []
+
+
 def test_edited_examples_and_unfinished_work_are_refused(lab: Lab, place: Path) -> None:
     examples = place / "away" / "examples.jsonl"
     whole = examples.read_text()
