@@ -86,10 +86,12 @@ def work(skills: Skills, folder: Path, bars: Progress) -> None:
 
 def trained(lab: Lab, config: RoundConfig) -> str:
     """What a round on one game trains, whether or not its gate lets it serve."""
-    done = [report for report in lab.rounds() if report.config.envs == config.envs and report.phase == "done"]
-    report = done[-1] if done else lab.round(config)
-    assert report.adapter
-    return report.adapter
+    while True:  # a call may only finish what was stopped: the round on the other game
+        done = [report for report in lab.rounds() if report.config.envs == config.envs and report.phase == "done"]
+        if done:
+            assert done[-1].adapter
+            return done[-1].adapter
+        lab.round(config)
 
 
 def merged_at(lab: Lab, parents: Sequence[str], method: Method, weight: float) -> str:

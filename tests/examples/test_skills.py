@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from agentlab import Lab
+from agentlab import Lab, LabConfig, RoundConfig, RoundReport
 
 FOLDER = Path(__file__).parents[2] / "examples"
 CONFIG = """
@@ -61,6 +61,25 @@ def test_two_skills_are_trained_merged_and_measured_once(
     assert "/3) [" in first and "/4) [" in first
     games = [line for line in first.splitlines() if line.startswith("| toy/")]
     assert len(games) == 2 and all(line.count("/3) [") == 2 and line.endswith(("| yes |", "| no |")) for line in games)
+
+
+def test_a_round_that_only_finishes_the_first_skill_is_not_taken_for_the_second(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = RoundConfig(envs=["toy/doors"]), RoundConfig(envs=["toy/doors?rooms=1"])
+    begun = iter([first, second])  # killed in the first round: the next call finishes that one, whatever it asks for
+
+    def round(self: Lab, config: RoundConfig) -> RoundReport:
+        number = len(self.rounds()) + 1
+        made = {"config": next(begun), "phase": "done", "adapter": f"ad-{number}"}
+        report = RoundReport(id=f"round-{number}", number=number, **made)
+        self.database.put_round(report.id, report.model_dump(mode="json"))
+        return report
+
+    monkeypatch.setattr(Lab, "round", round)
+    with Lab.open(tmp_path / "lab", create=True, config=LabConfig(embedder="hashing")) as lab:
+        assert [script.trained(lab, config) for config in (second, first, second)] == ["ad-2", "ad-1", "ad-2"]
+        assert len(lab.rounds()) == 2
 
 
 def test_the_shipped_settings_merge_exactly_and_measure_a_hundred_games(script: ModuleType) -> None:
