@@ -146,10 +146,12 @@ def run_(
 def _stopped(lab: Lab, config: RoundConfig) -> str | None:
     """Why no further round is run; None if one is."""
     from agentlab.rounds.stopping import course
+    from environments import canonical
 
     if config.early_stop is None:
         return None
-    known = course((report for report in lab.rounds() if report.config.envs == config.envs), config.early_stop)
+    envs = [canonical(env) for env in config.envs]
+    known = course((report for report in lab.rounds() if report.config.envs == envs), config.early_stop)
     if not known.stop or known.best is None:
         return None
     best = find(lab, str(known.best))

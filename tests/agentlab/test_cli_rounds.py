@@ -13,6 +13,7 @@ from agentlab.forgetting import Loss
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.keeping import Retention
+from environments import canonical
 from memory.records import Episode
 from trainers.statistics import Paired
 
@@ -267,15 +268,16 @@ def test_monitors_without_samples_say_what_they_rest_on_and_a_lost_game_is_told(
     assert "It LOST what ad-1 can on toy/doors?rooms=1 (-80 points), so it is refused." in printed
 
 
-def test_rounds_stop_early_where_the_settings_say_so_and_name_the_best(
-    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("env", ["toy/doors", "toy/doors?step_limit=4,rooms=1"])
+def test_rounds_stop_early_where_the_settings_say_so_and_name_the_best_however_the_game_is_spelled(
+    env: str, lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates = iter([12, 9, 8, 7])
 
     def round(self: Lab, config: RoundConfig) -> RoundReport:
         number = len(self.rounds()) + 1
         won = next(rates)
-        found = report(number, promoted=False, early_stop={"patience": 2}).model_copy(
+        found = report(number, promoted=False, envs=[canonical(env)], early_stop={"patience": 2}).model_copy(
             update={"gate": {"candidate": {"won": won, "n": 20}}}
         )
         self.database.put_round(found.id, found.model_dump(mode="json"))
@@ -283,7 +285,7 @@ def test_rounds_stop_early_where_the_settings_say_so_and_name_the_best(
 
     monkeypatch.setattr(Lab, "round", round)
     file = tmp_path / "round.toml"
-    file.write_text('envs = ["toy/doors"]\nearly_stop = { patience = 2 }\n')
+    file.write_text(f'envs = ["{env}"]\nearly_stop = {{ patience = 2 }}\n')
     result = agentlab(lab, "rounds", "run", "--config", str(file), "--count", "9")
     assert result.exit_code == 0, result.output
     assert "Stopped early: no gain on held-out games in 2 rounds. The best is round-3 (0.60, ad-3)" in result.stderr
