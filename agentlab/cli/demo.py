@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from agentlab.cli import output, scoreboard
 from agentlab.cli.bars import progress, span
-from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, command_line
 from agentlab.cli.runs import Model, workplace
 
 if TYPE_CHECKING:
@@ -53,14 +53,12 @@ def demo(model: Model = None, lab: LabFolder = DEFAULT_LAB, json: Json = False) 
 
 def commands(lab: Lab, came: Demonstration, folder: Path) -> list[tuple[str, str]]:
     """The three commands to look further, on things that this lab really has, each with what it shows."""
-    program = output.program()
-    place = "" if folder == DEFAULT_LAB else f" --lab {folder}"
     episode = came.tried_again[-1:] or [row.id for row in lab.database.episodes(newest=True, limit=1)]
     return [
         (
-            f'{program} memory search "where are coins found" --explain{place}',
+            command_line(folder, "memory", "search", "where are coins found", "--explain"),
             "what was written down, and why it fits",
         ),
-        (f"{program} replay {''.join(episode)}{place}", "an episode again, step by step, verified in its environment"),
-        (f"{program} rounds run{place}", "another round, which explores with the adapter that serves"),
+        (command_line(folder, "replay", *episode), "an episode again, step by step, verified in its environment"),
+        (command_line(folder, "rounds", "run"), "another round, which explores with the adapter that serves"),
     ]

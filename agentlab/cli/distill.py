@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from agentlab.cli import output
 from agentlab.cli.bars import progress
-from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, command_line, opened
 from agentlab.cli.rounds import ConfigFile, GateSeeds, checked, settings, tell
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def distill(
     if export is None:
         tell([report], json)
     else:
-        tell_sent(sent, json)
+        tell_sent(sent, lab, json)
 
 
 def _settings(here: Lab, envs: list[str] | None, config: Path | None, gate_seeds: int | None) -> RoundConfig:
@@ -111,13 +112,15 @@ def send(here: Lab, config: RoundConfig, folder: Path) -> dict[str, object]:
     }
 
 
-def tell_sent(sent: dict[str, object], json: bool) -> None:
-    """Print what `send` gave, for a person or as JSON."""
+def tell_sent(sent: dict[str, object], lab: Path, json: bool) -> None:
+    """Print what `send` gave for the lab in `lab`, for a person or as JSON."""
     if json:
         output.as_json(sent)
         return
-    output.say(f"{sent['round']} waits for its training: {sent['examples']} examples in {sent['folder']}.")
+    folder = Path(str(sent["folder"]))
+    output.say(f"{sent['round']} waits for its training: {sent['examples']} examples in {folder}.")
     output.say(f"Copy that folder and the base model, {sent['base']}, to the machine that trains, and there:")
-    output.say(f"  cd {Path(str(sent['folder'])).name} && PYTHONPATH=code python -m trainers.job . --base BASE", "bold")
+    there = f"cd {shlex.quote(folder.name)} && PYTHONPATH=code python -m trainers.job . --base BASE"
+    output.say(f"  {there}", "bold")
     output.say("(its README.md says what has to be installed). When the folder is back here:")
-    output.say(f"  {output.program()} distill --import {sent['folder']}", "bold")
+    output.say(f"  {command_line(lab, 'distill', '--import', str(folder))}", "bold")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from agentlab.cli import output
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
@@ -48,6 +51,12 @@ def opened(folder: Path, *, write: bool = False, progress: Progress | None = Non
     if namespace is not None:
         lab.config = lab.config.model_copy(update={"namespace": namespace})
     return lab
+
+
+def command_line(lab: Path, *words: str) -> str:
+    """What a person types to do this in that lab."""
+    place = [] if lab == DEFAULT_LAB else ["--lab", str(lab)]
+    return shlex.join([output.program(), *words, *place])
 
 
 def environment(given: str | None, database: Database) -> str | None:

@@ -136,7 +136,7 @@ def run_(
             if stop is not None:
                 break
     if export is not None:
-        distill.tell_sent(sent, json)
+        distill.tell_sent(sent, lab, json)
     else:
         tell(reports, json)
     if stop is not None:

@@ -9,7 +9,7 @@ import typer
 
 from agentlab.cli import output, scoreboard
 from agentlab.cli.bars import progress
-from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, command_line
 from agentlab.cli.options import seeds as parsed
 
 if TYPE_CHECKING:
@@ -70,11 +70,9 @@ def run(
         rows.append(row(arm, results, trials=trials))
     scoreboard.show(Table(envs=names, rows=rows))
     first = results[0].trials[-1].episode
-    program = output.program()
-    further = [f"{program} episodes", f"{program} replay {first}", f"{program} memory list"]
     output.say("Look further:")
-    for command in further:
-        output.say(f"  {command}{'' if lab == DEFAULT_LAB else f' --lab {lab}'}")
+    for words in (["episodes"], ["replay", first], ["memory", "list"]):
+        output.say(f"  {command_line(lab, *words)}")
 
 
 def evaluate(

@@ -9,7 +9,7 @@ import typer
 from agentlab.cli import output, scoreboard
 from agentlab.cli.bars import progress
 from agentlab.cli.monitors import change
-from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
+from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, command_line, opened
 from agentlab.cli.options import seeds as parsed
 
 Method = Literal["cat", "linear", "svd", "ties", "dare"]
@@ -61,7 +61,7 @@ def merge(
         + (f", of which {done.truncation:.2%} for want of rank." if done.truncation >= 0.00005 else ".")
     )
     output.say(
-        f"It may not serve yet. `{output.program()} adapters gate {record.id}` plays held-out games and decides."
+        f"It may not serve yet. `{command_line(lab, 'adapters', 'gate', record.id)}` plays held-out games and decides."
     )
 
 

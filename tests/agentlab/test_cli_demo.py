@@ -38,7 +38,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_demo_ends_with_the_table_the_lab_and_three_commands_that_work(quick: None, tmp_path: Path) -> None:
-    lab = tmp_path / "lab"
+    lab = tmp_path / "my lab"
     result = RUNNER.invoke(app, ["demo", "--lab", str(lab)])
     assert result.exit_code == 0, result.output
     for part in ("toy/doors", "/2)", "ad-1 was promoted: ahead by 20 pairs", str(lab)):

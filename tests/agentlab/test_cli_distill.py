@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,17 +61,18 @@ def agentlab(lab: Path, *arguments: str) -> Result:
 def test_an_export_says_what_to_copy_where_and_what_to_run(
     lab: Path, asked: list[tuple[str, Any]], tmp_path: Path, tiny_model: Path
 ) -> None:
-    result = agentlab(lab, "distill", "--export", str(tmp_path / "out"), "--gate-seeds", "4")
+    out = tmp_path / "the job"
+    result = agentlab(lab, "distill", "--export", str(out), "--gate-seeds", "4")
     assert result.exit_code == 0, result.output
     ((what, config),) = asked
     assert (what, config.envs, config.collect, config.gate_seeds) == ("export", ["toy/doors"], "none", 4)
     for part in (
         "round-1 waits for its training: 1 examples in",
         str(tiny_model),
-        "cd out && PYTHONPATH=code python -m trainers.job . --base BASE",
-        f"distill --import {tmp_path / 'out'}",
+        "cd 'the job' && PYTHONPATH=code python -m trainers.job . --base BASE",
     ):
         assert part in result.stdout
+    assert shlex.split(result.stdout.splitlines()[-1])[1:] == ["distill", "--import", str(out), "--lab", str(lab)]
     found = json.loads(agentlab(lab, "distill", "--export", str(tmp_path / "more"), "--json").stdout)
     assert found["job"] == job.load(tmp_path / "more").id and found["base"] == str(tiny_model)
     assert found["fingerprint"] == "f" * 64

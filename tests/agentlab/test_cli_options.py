@@ -1,12 +1,13 @@
-"""What a person types for a moment is understood, or refused in one line."""
+"""What a person types is understood, or refused in one line."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from agentlab.cli.options import moment
+from agentlab.cli.options import DEFAULT_LAB, command_line, moment
 from memory.errors import BadMoment
 
 
@@ -40,3 +41,8 @@ def test_what_is_no_moment_is_refused_in_one_line(given: str) -> None:
     with pytest.raises(BadMoment, match="is no moment; write a date") as raised:
         moment(given)
     assert "\n" not in str(raised.value)
+
+
+def test_a_command_to_type_names_the_lab_unless_it_is_the_usual_one() -> None:
+    assert command_line(DEFAULT_LAB, "replay", "an id") == "agentlab replay 'an id'"
+    assert command_line(Path("my lab"), "episodes") == "agentlab episodes --lab 'my lab'"

@@ -38,7 +38,8 @@ def test_a_merge_says_what_it_is_and_what_is_lost(lab: tuple[Path, list[str]]) -
     said = adapters(folder, "merge", one, two, "--weights", "1,-0.5")
     assert said.exit_code == 0, said.output
     assert f"1*{one} + -0.5*{two} by cat, rank 8; 0.00% from the exact sum." in said.stdout
-    assert "adapters gate" in said.stdout
+    merged = said.stdout.split(":")[0]
+    assert f"agentlab adapters gate {merged} --lab {folder}`" in said.stdout
     cut = json.loads(adapters(folder, "merge", one, two, "--by", "svd", "--rank", "2", "--json").stdout)
     assert cut["status"] == "candidate" and cut["lineage"]["merge"]["rank"] == 2
     assert 0.1 < cut["lineage"]["merge"]["error"] < 1
