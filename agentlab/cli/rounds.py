@@ -121,7 +121,10 @@ def run_(
     A round that was interrupted is finished first, with its own settings.
     """
     from agentlab.cli import distill
+    from agentlab.errors import AgentLabError
 
+    if export is not None and count > 1:
+        raise AgentLabError("--export stops before the training of one round; leave out --count.")
     changes = {"collect": collect, "seeds": seeds, "gate_seeds": gate_seeds}
     checked(envs)
     reports = []
@@ -129,10 +132,10 @@ def run_(
     with progress() as bars, workplace(lab, model, bars) as here:
         if export is not None:
             sent = distill.send(here, settings(here, envs, config, changes), export)
-        for _ in range(0 if export else count):
+        for left in reversed(range(0 if export else count)):
             asked = settings(here, envs, config, changes)
             reports.append(here.round(asked))
-            stop = _stopped(here, asked) if count > 1 else None
+            stop = _stopped(here, asked) if left else None
             if stop is not None:
                 break
     if export is not None:

@@ -94,6 +94,12 @@ def test_a_whole_round_can_be_sent_away_too(lab: Path, asked: list[tuple[str, An
     assert "waits for its training" in result.stdout
 
 
+def test_only_one_round_is_sent_away(tmp_path: Path) -> None:
+    result = agentlab(tmp_path / "new", "rounds", "run", "toy/doors", "--export", "out", "--count", "2")
+    assert result.exit_code == 2 and "leave out --count" in result.stderr and result.stderr.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
 def test_an_import_ends_with_the_verdict(lab: Path, asked: list[tuple[str, Any]], tmp_path: Path) -> None:
     result = agentlab(lab, "distill", "--import", str(tmp_path / "out"))
     assert result.exit_code == 0, result.output

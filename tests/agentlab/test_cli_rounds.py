@@ -268,9 +268,12 @@ def test_monitors_without_samples_say_what_they_rest_on_and_a_lost_game_is_told(
     assert "It LOST what ad-1 can on toy/doors?rooms=1 (-80 points), so it is refused." in printed
 
 
-@pytest.mark.parametrize("env", ["toy/doors", "toy/doors?step_limit=4,rooms=1"])
+@pytest.mark.parametrize(
+    ("env", "count", "early"),
+    [("toy/doors", 9, True), ("toy/doors?step_limit=4,rooms=1", 4, True), ("toy/doors", 3, False)],
+)
 def test_rounds_stop_early_where_the_settings_say_so_and_name_the_best_however_the_game_is_spelled(
-    env: str, lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    env: str, count: int, early: bool, lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates = iter([12, 9, 8, 7])
 
@@ -286,8 +289,9 @@ def test_rounds_stop_early_where_the_settings_say_so_and_name_the_best_however_t
     monkeypatch.setattr(Lab, "round", round)
     file = tmp_path / "round.toml"
     file.write_text(f'envs = ["{env}"]\nearly_stop = {{ patience = 2 }}\n')
-    result = agentlab(lab, "rounds", "run", "--config", str(file), "--count", "9")
+    result = agentlab(lab, "rounds", "run", "--config", str(file), "--count", str(count))
     assert result.exit_code == 0, result.output
-    assert "Stopped early: no gain on held-out games in 2 rounds. The best is round-3 (0.60, ad-3)" in result.stderr
+    told = "Stopped early: no gain on held-out games in 2 rounds. The best is round-3 (0.60, ad-3)"
+    assert (told in result.stderr) is early, "only where rounds were left"
     with Lab.open(lab, write=False) as opened:
         assert len(opened.rounds()) == 5, "two that were there, the best, and two without a gain"
