@@ -18,9 +18,9 @@ import sys
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from agentlab import Lab, LabConfig, RoundConfig, RoundReport, Table
 from agentlab.arms import BASE
@@ -63,7 +63,7 @@ class Quadrants(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     arm: str
-    games: list[str] = Field(min_length=1)
+    games: list[Annotated[str, AfterValidator(canonical)]] = Field(min_length=1)
 
 
 class Comparison(BaseModel):
@@ -83,6 +83,13 @@ class Comparison(BaseModel):
     later: dict[str, Any] = {}
     arms: dict[str, ArmConfig] = Field(min_length=1)
     two_by_two: Quadrants
+
+    @model_validator(mode="after")
+    def _named(self) -> Comparison:
+        for field, name, known in (("arm", self.two_by_two.arm, self.arms), ("against", self.against, self.labels)):
+            if name not in known:
+                raise ValueError(f"{field} = {name!r} names no arm; there are {', '.join(known)}")
+        return self
 
     @property
     def envs(self) -> list[str]:
@@ -159,7 +166,7 @@ def learn(compared: Comparison, folder: Path, arm: str, bars: Progress) -> None:
             try:
                 lab.round(compared.config(arm, number))
             except AgentLabError as error:
-                if lab.rounds()[-1].phase != "failed":
+                if not any(report.phase == "failed" for report in lab.rounds()):
                     raise
                 bars.say(str(error))
         adapter = _trained(lab.rounds())

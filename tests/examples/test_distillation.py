@@ -4,10 +4,14 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
-from agentlab import Lab, RoundConfig
+from agentlab import Lab, LabConfig, RoundConfig
+from agentlab.errors import BadConfig
+from agentlab.progress import Progress
+from environments.errors import UnknownEnvironment
 
 FOLDER = Path(__file__).parents[2] / "examples"
 CONFIG = """
@@ -110,6 +114,36 @@ def test_an_arm_that_does_not_exist_is_refused(
     with pytest.raises(SystemExit):
         script.main([*given, "--only", "rest"])
     assert "there are explored, base, rest-em, context" in capsys.readouterr().err
+
+
+def test_settings_that_make_no_sense_are_told_and_begin_no_round(
+    script: ModuleType, given: list[str], tmp_path: Path
+) -> None:
+    config = script.read_toml(Path(given[1]))
+    config["arms"]["rest-em"]["round"] = {"balance": {}}
+    compared = script.parse(script.Comparison, config, Path("c.toml"))
+    with Lab.open(tmp_path / "explored", create=True, config=LabConfig(embedder="hashing")):
+        pass
+    with pytest.raises(BadConfig, match="`balance` picks"):
+        script.learn(compared, tmp_path, "rest-em", Progress())
+    with Lab.open(tmp_path / "rest-em", write=False) as lab:
+        assert lab.rounds() == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"against": "rest"}, "against = 'rest' names no arm; there are base, rest-em"),
+        ({"two_by_two": {"arm": "base", "games": ["toy/doors"]}}, "arm = 'base' names no arm; there are rest-em"),
+        ({"two_by_two": {"arm": "context", "games": ["toy/dors"]}}, "toy/dors"),
+    ],
+)
+def test_names_are_checked_before_anything_is_played(
+    script: ModuleType, given: list[str], changed: dict[str, Any], told: str
+) -> None:
+    config = script.read_toml(Path(given[1])) | changed
+    with pytest.raises((BadConfig, UnknownEnvironment), match=told):
+        script.parse(script.Comparison, config, Path("c.toml"))
 
 
 def test_a_copy_that_was_cut_short_is_made_anew(script: ModuleType, tmp_path: Path) -> None:
