@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from agentlab import Lab, LabConfig, RoundConfig, RoundReport, Table
 from agentlab.arms import BASE
 from agentlab.cli.bars import progress
+from agentlab.cli.boundary import boundary
 from agentlab.cli.quadrants import UNLIKE, internalised
 from agentlab.config import merged, parse, read_toml
 from agentlab.errors import AgentLabError
@@ -78,7 +79,7 @@ class Comparison(BaseModel):
     test_seeds: int = Field(100, ge=1)
     against: str
     notes: str = ""
-    lab: dict[str, Any] = {}
+    lab: LabConfig = LabConfig()
     round: dict[str, Any] = {}
     later: dict[str, Any] = {}
     arms: dict[str, ArmConfig] = Field(min_length=1)
@@ -101,7 +102,7 @@ class Comparison(BaseModel):
 
     @property
     def monitor(self) -> MonitoringConfig:
-        return MonitoringConfig.model_validate(self.round.get("monitor", {}))
+        return parse(MonitoringConfig, self.round.get("monitor", {}), Path("round.monitor"))
 
     def config(self, arm: str, number: int) -> RoundConfig:
         """The settings of a round (0-based) of an arm. A later one explores games that no earlier one has seen, and so
@@ -127,11 +128,10 @@ def explore(compared: Comparison, folder: Path, bars: Progress) -> None:
     if (folder / f"{EXPLORED}.done").exists():
         return
     bars.say(f"Exploring: {folder / EXPLORED}")
-    config = LabConfig.model_validate(compared.lab)
-    with Lab.open(folder / EXPLORED, create=True, config=config, progress=bars) as lab:
+    with Lab.open(folder / EXPLORED, create=True, config=compared.lab, progress=bars) as lab:
         tasks = make_tasks(compared.envs, "train", range(compared.explored_seeds))
         budget = Budget(steps=compared.explored_steps)
-        search_tasks(lab, EXPLORED, tasks, method="best_of_n", budget=budget, seed=config.seed)
+        search_tasks(lab, EXPLORED, tasks, method="best_of_n", budget=budget, seed=compared.lab.seed)
     (folder / f"{EXPLORED}.done").touch()
 
 
@@ -236,8 +236,8 @@ def _reports(folder: Path) -> list[RoundReport]:
 def _about(compared: Comparison, command: str) -> list[str]:
     monitor = compared.monitor
     return [
-        f"{LabConfig.model_validate(compared.lab).model}; {compared.explored_seeds} train games of each were explored "
-        f"at random, once for all arms; rounds of each arm: {compared.rounds}; measured on test seeds "
+        f"{compared.lab.model}; {compared.explored_seeds} train games of each were explored at random, "
+        f"once for all arms; rounds of each arm: {compared.rounds}; measured on test seeds "
         f"0–{compared.test_seeds - 1} of each game, without memory. Made on {date.today()} with Python "
         f"{platform.python_version()} by",
         "",
@@ -361,6 +361,7 @@ def _quadrants(compared: Comparison, folder: Path) -> list[str]:
     return [*lines, "", told]
 
 
+@boundary()
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--config", type=Path, default=HERE / "distillation.toml")

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab import Lab, LabConfig, RoundConfig, Table
 from agentlab.cli.bars import progress
+from agentlab.cli.boundary import boundary
 from agentlab.config import merged, parse, read_toml
 from agentlab.evaluation import ALL, Cell, Row
 from agentlab.progress import Progress
@@ -47,7 +48,7 @@ class Curve(BaseModel):
     test_seeds: int = Field(100, ge=1)
     notes: str = ""
     trials: int = Field(1, ge=1)
-    lab: dict[str, Any] = {}
+    lab: LabConfig = LabConfig()
     round: dict[str, Any] = {}
     rounds: list[dict[str, Any]] = Field(default=[{}], min_length=1)
 
@@ -64,7 +65,7 @@ class Curve(BaseModel):
 def learn(curve: Curve, folder: Path, seed: int, bars: Progress) -> None:
     """All rounds of one training seed, then its arms on the test games."""
     bars.say(f"Training seed {seed}: {folder / f'seed-{seed}'}")
-    settings = LabConfig.model_validate({**curve.lab, "seed": seed})
+    settings = curve.lab.model_copy(update={"seed": seed})
     with Lab.open(folder / f"seed-{seed}", create=True, config=settings, progress=bars) as lab:
         while (done := sum(report.phase == "done" for report in lab.rounds())) < len(curve.rounds):
             lab.round(curve.config(done, seed))
@@ -77,7 +78,7 @@ def learn(curve: Curve, folder: Path, seed: int, bars: Progress) -> None:
 def measure_base(curve: Curve, folder: Path, bars: Progress) -> None:
     """The arms that do not depend on a training seed."""
     bars.say(f"Random and base: {folder / 'base'}")
-    with Lab.open(folder / "base", create=True, config=LabConfig.model_validate(curve.lab), progress=bars) as lab:
+    with Lab.open(folder / "base", create=True, config=curve.lab, progress=bars) as lab:
         lab.evaluate(curve.games, seeds=range(curve.test_seeds), arms=SHARED, trials=curve.trials, name=NAME)
 
 
@@ -117,10 +118,10 @@ def _about(curve: Curve, seeds: dict[int, Table], command: str) -> list[str]:
     held = {seed: {row.arm for row in table.rows} for seed, table in seeds.items()}
     measured = {arm for arms in held.values() for arm in arms if arm in LEARNED}
     missing += [f"{arm} of training seed {seed}" for seed in held for arm in sorted(measured - held[seed])]
-    model = LabConfig.model_validate(curve.lab).model
     about = [
-        f"{model}; rounds: {len(curve.rounds)}; games trained on: {len(curve.train_games)}; measured on test seeds "
-        f"0–{curve.test_seeds - 1} of each game. Made on {date.today()} with Python {platform.python_version()} by",
+        f"{curve.lab.model}; rounds: {len(curve.rounds)}; games trained on: {len(curve.train_games)}; measured on test "
+        f"seeds 0–{curve.test_seeds - 1} of each game. Made on {date.today()} with Python {platform.python_version()} "
+        "by",
         "",
         f"    {command}",
         "",
@@ -189,6 +190,7 @@ def _rounds(folder: Path) -> list[str]:
     return lines
 
 
+@boundary()
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--config", type=Path, default=HERE / "learning_curve.toml")

@@ -16,12 +16,12 @@ import sys
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab import Lab, LabConfig, Table
 from agentlab.cli.bars import progress
+from agentlab.cli.boundary import boundary
 from agentlab.collect import collect_random
 from agentlab.config import parse, read_toml
 from agentlab.evaluation import ALL, Row
@@ -48,7 +48,7 @@ class Worth(BaseModel):
     lived_seeds: int = Field(40, ge=0)
     test_seeds: int = Field(100, ge=1)
     trials: int = Field(2, ge=2)
-    lab: dict[str, Any] = {}
+    lab: LabConfig = LabConfig()
 
     @property
     def envs(self) -> list[str]:
@@ -58,7 +58,7 @@ class Worth(BaseModel):
 def live(worth: Worth, folder: Path, half: str, bars: Progress) -> None:
     """Explore, live and be measured in one of the two labs."""
     bars.say(f"{half}: {folder / half}")
-    config = LabConfig.model_validate({**worth.lab, "credit": half == "credit"})
+    config = worth.lab.model_copy(update={"credit": half == "credit"})
     with Lab.open(folder / half, create=True, config=config, progress=bars) as lab:
         explored = make_tasks(worth.envs, "train", range(worth.explored_seeds))
         collect_random(lab, "explored", explored, trials=worth.explored_trials, seed=config.seed)
@@ -81,7 +81,7 @@ def merged_table(worth: Worth, folder: Path, command: str) -> str:
     lines = [
         "# What a memory is worth",
         "",
-        f"{LabConfig.model_validate(worth.lab).model}, test seeds 0–{worth.test_seeds - 1} of each game; before that, "
+        f"{worth.lab.model}, test seeds 0–{worth.test_seeds - 1} of each game; before that, "
         f"{worth.explored_seeds} train games of each were explored at random and {worth.lived_seeds} played with "
         "memory. The arms of one table had the same number of trials. Feedback between trials is the environment's own "
         f"score (an oracle). Made on {date.today()} with Python {platform.python_version()} by",
@@ -157,6 +157,7 @@ def _credit(folder: Path) -> list[str]:
     return lines
 
 
+@boundary()
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--config", type=Path, default=HERE / "memory_worth.toml")

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentlab import Lab, LabConfig, RoundConfig, Table
 from agentlab.arms import BASE
 from agentlab.cli.bars import progress
+from agentlab.cli.boundary import boundary
 from agentlab.config import parse, read_toml
 from agentlab.evaluation import ALL
 from agentlab.progress import Progress
@@ -51,7 +52,7 @@ class Skills(BaseModel):
     weights: list[float] = Field(min_length=1)
     dev_seeds: int = Field(20, ge=1)
     test_seeds: int = Field(100, ge=1)
-    lab: dict[str, Any] = {}
+    lab: LabConfig = LabConfig()
     round: dict[str, Any] = {}
 
     @property
@@ -69,11 +70,10 @@ class Skills(BaseModel):
 
 def work(skills: Skills, folder: Path, bars: Progress) -> None:
     """Explore, train, merge, choose, measure."""
-    config = LabConfig.model_validate(skills.lab)
-    with Lab.open(folder, create=True, config=config, progress=bars) as lab:
+    with Lab.open(folder, create=True, config=skills.lab, progress=bars) as lab:
         tasks = make_tasks(skills.envs, "train", range(skills.explored_seeds))
         budget = Budget(steps=skills.explored_steps)
-        search_tasks(lab, "explored", tasks, method="best_of_n", budget=budget, seed=config.seed)
+        search_tasks(lab, "explored", tasks, method="best_of_n", budget=budget, seed=skills.lab.seed)
         parents = [trained(lab, skills.config(env)) for env in skills.envs]
         merged = {weight: merged_at(lab, parents, skills.method, weight) for weight in skills.weights}
         arms = [BASE.with_(name=f"{weight:g}", adapter=adapter) for weight, adapter in merged.items()]
@@ -124,7 +124,7 @@ def table(skills: Skills, folder: Path, command: str) -> str:
     lines = [
         "# Two skills in one adapter",
         "",
-        f"{LabConfig.model_validate(skills.lab).model}; {skills.explored_seeds} train games of each were explored at "
+        f"{skills.lab.model}; {skills.explored_seeds} train games of each were explored at "
         f"random and distilled into an adapter for each game; merged by `{skills.method}` at equal weights, of which "
         f"{skills.dev_seeds} dev games of each chose {_chosen(skills, choice):g}; measured on test seeds "
         f"0–{skills.test_seeds - 1} of each, without memory. Made on {date.today()} with Python "
@@ -163,6 +163,7 @@ def _grid(skills: Skills, found: Table, labels: dict[str, str]) -> list[str]:
     return lines
 
 
+@boundary()
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--config", type=Path, default=HERE / "skills.toml")

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import typer
 from typer.core import TyperGroup
 
 BAD_INPUT = 2
@@ -63,26 +62,26 @@ def report(message: str) -> None:
 
 @contextmanager
 def boundary() -> Iterator[None]:
-    """Turn expected errors and Ctrl-C into a line and an exit code."""
+    """Turn expected errors and Ctrl-C into a line and an exit code (SystemExit); also for scripts, around `main`."""
     try:
         yield
     except KeyboardInterrupt:
         report("interrupted; what was finished is kept, the same command goes on from there")
-        raise typer.Exit(INTERRUPTED) from None
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         if os.environ.get("AGENTLAB_TRACEBACK") == "1" or isinstance(error, BrokenPipeError):
             raise
         if expected(error):
             report(str(error))
             if type(error).__name__ == "Stopped":
-                raise typer.Exit(INTERRUPTED) from None
+                raise SystemExit(INTERRUPTED) from None
         elif isinstance(error, OSError) and error.errno is not None:
             report(refusal(error))
         elif "sqlite3" in sys.modules and isinstance(error, sys.modules["sqlite3"].DatabaseError):
             report(checkpoints_refused(error))
         else:
             raise
-        raise typer.Exit(BAD_INPUT) from None
+        raise SystemExit(BAD_INPUT) from None
 
 
 class Commands(TyperGroup):

@@ -86,6 +86,24 @@ def test_short_examples_stay_short(name: str) -> None:
     assert len((FOLDER / f"{name}.py").read_text().splitlines()) < 40
 
 
+SCRIPTS = ["distillation", "learning_curve", "memory_worth", "skills"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(("slip", "told"), [("[lab]\nmodle = 'x'\n", "lab.modle"), ("", "There is no file")])
+def test_a_slip_in_the_settings_is_one_line_and_exit_code_2(
+    name: str, slip: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.toml"
+    if slip:
+        settings.write_text((FOLDER / f"{name}.toml").read_text().replace("[lab]\n", slip))
+    with pytest.raises(SystemExit) as left:
+        example(name).main(["--config", str(settings), "--folder", str(tmp_path / "labs")])
+    assert left.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: ") and told in said
+
+
 CURVE = """
 training_seeds = [0, 1]
 train_games = ["toy/doors"]
