@@ -357,7 +357,7 @@ def _quadrants(compared: Comparison, folder: Path) -> list[str]:
         lines.append(f"| {label} | {cells[0]} | {cells[1]} | {gain.difference:+.2f} [{low:+.2f}, {high:+.2f}] |")
     worse = ", ".join(f"{change.env} (memory {change.memory})" for change in found.regressions) or "no game, credibly"
     games = ", ".join(env.removeprefix("twx/") for env in table.envs)
-    told = f"On {games}. {internalised(found.internalised)} Worse: {worse}. {UNLIKE.partition(' --')[0]}"
+    told = f"On {games}. {internalised(found.internalised)} Worse: {worse}. {UNLIKE}"
     return [*lines, "", told]
 
 

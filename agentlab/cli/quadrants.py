@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WIDTH = 80
 UNLIKE = (
     "Memory is what each side plays with: the base also has examples in its prompt, an adapter none, so a loss with "
-    "memory on may be that of the examples. --same-memory gives both what the base has."
+    "memory on may be that of the examples."
 )
 
 
@@ -44,7 +44,7 @@ def show(found: TwoByTwo) -> None:
         (f"Worse under the new adapter: {worse or 'no game, credibly'}.", "red" if worse else ""),
     ]
     if not found.same_memory:
-        lines.append((UNLIKE, "dim"))
+        lines.append((f"{UNLIKE} --same-memory gives both what the base has.", "dim"))
     # Not into a pipe either: what is longer than a line is wrapped here.
     output.console(width=WIDTH).print(Group(grid, games, *(output.text(line, style) for line, style in lines)))
 

@@ -87,7 +87,7 @@ def test_unlike_memories_are_said_to_be_so(
     monkeypatch.setattr(Lab, "two_by_two", lambda self, envs, **settings: asked.update(settings) or unlike)
     result = CliRunner().invoke(app, ["rounds", "2x2", "toy/doors", "--same-memory", "--lab", str(tmp_path / "lab")])
     assert asked["same_memory"] is True
-    assert "may be that of the examples" in " ".join(result.output.split())
+    assert "may be that of the examples. --same-memory gives both" in " ".join(result.output.split())
     monkeypatch.setattr(Lab, "two_by_two", lambda self, envs, **settings: found())
     result = CliRunner().invoke(app, ["rounds", "2x2", "toy/doors", "--lab", str(tmp_path / "lab")])
     assert "examples" not in result.output
