@@ -13,8 +13,6 @@ from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
 from agentlab.cli.scoreboard import short_names
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from trainers.adapters import AdapterRecord
     from trainers.canary import Canary
     from trainers.distance import Distance
@@ -52,7 +50,7 @@ def show(adapter: Id, lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
     if found.uses:
         output.say("")
         rows = [(use.run, use.kind, _arm(use, record), use.split, str(use.result)) for use in found.uses[:MOST]]
-        _print(_grid(("used in", "", "arm", "fold", "won at first tries [95 %]"), rows, left=4))
+        _table(("used in", "", "arm", "fold", "won at first tries [95 %]"), rows, left=4)
     if len(found.uses) > MOST:
         output.say(f"… and {len(found.uses) - MOST} more (--json has all)")
 
@@ -154,7 +152,7 @@ def _gate(title: str, gate: GateResult | None) -> None:
     output.console(width=WIDTH).print(output.text(f"{'passed' if gate.promote else 'not passed'}: {gate.reason}"))
     names = short_names(list(gate.envs))
     rows = [_pair(names[env], part) for env, part in gate.envs.items()] + [_pair("all", gate.paired)]
-    _print(_grid(("held-out game", "n", "adapter", "incumbent", "difference [95 %]", "p"), rows))
+    _table(("held-out game", "n", "adapter", "incumbent", "difference [95 %]", "p"), rows)
 
 
 def _pair(game: str, part: Paired) -> tuple[str, ...]:
@@ -190,11 +188,11 @@ def diff(
     parts = (("only in A", found.only_a), ("only in B", found.only_b), ("in both", found.both))
     rows = [(name, str(sum(map(len, part.values()))), ", ".join(_counts(part))) for name, part in parts]
     output.say("")
-    _print(_grid(("episodes", "", "by environment"), rows, left=3))
+    _table(("episodes", "", "by environment"), rows, left=3)
     for side, record in (("A", found.a), ("B", found.b)):
         _gate(f"Gate of {side}", record.gate)
     output.say("")
-    _print(_grid(("weights", "layers", "‖ΔA‖", "‖ΔB‖", "‖ΔA − ΔB‖ / ‖ΔA‖", "cosine"), [_row(one) for one in apart]))
+    _table(("weights", "layers", "‖ΔA‖", "‖ΔB‖", "‖ΔA − ΔB‖ / ‖ΔA‖", "cosine"), [_row(one) for one in apart])
 
 
 def _settings(found: Difference) -> None:
@@ -203,7 +201,7 @@ def _settings(found: Difference) -> None:
         output.say("Made with the same settings.")
         return
     rows = [(name.replace("_", " "), _value(one), _value(other)) for name, (one, other) in found.settings.items()]
-    _print(_grid(("settings that differ", "A", "B"), rows, left=3))
+    _table(("settings that differ", "A", "B"), rows, left=3)
 
 
 def _row(one: Distance) -> tuple[str, ...]:
@@ -224,19 +222,9 @@ def _value(value: object) -> str:
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> RenderableType:
-    """A table whose first `left` columns are text, and the others numbers."""
-    from rich import box
-    from rich.table import Table
-
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    for place, title in enumerate(titles):
-        grid.add_column(title, justify="left" if place < left else "right", overflow="fold")
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
+    grid = output.grid(titles, left)
     for row in rows:
         grid.add_row(*(output.text(output.one_line(cell)) for cell in row))
-    return grid
-
-
-def _print(what: RenderableType) -> None:
     # Into a pipe too: what is wider is wrapped here.
-    output.console(width=WIDTH).print(what)
+    output.console(width=WIDTH).print(grid)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 # C0 without tab and line feed, DEL, C1, and the marks that reorder text.
@@ -190,6 +191,17 @@ def listing(
             ]
         )
     console().print(table)
+
+
+def grid(titles: Sequence[str], left: int = 1) -> Table:
+    """A narrow table for rows to come, whose first `left` columns are text, and the others numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for place, title in enumerate(titles):
+        table.add_column(title, justify="left" if place < left else "right", overflow="fold")
+    return table
 
 
 def facts(pairs: Iterable[tuple[str, object]], width: int | None = None) -> None:

@@ -9,8 +9,6 @@ from agentlab.cli.scoreboard import short_names, written
 from agentlab.evaluation import ALL
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from agentlab.twobytwo import Change, TwoByTwo
     from trainers.statistics import Paired, Ratio
 
@@ -26,12 +24,12 @@ def show(found: TwoByTwo) -> None:
     from rich.console import Group
 
     cells = {name: written(row.cells[ALL]) for name, row in found.cells.items()}
-    grid = _grid("", "memory off", "memory on", "memory's gain")
+    grid = output.grid(["", "memory off", "memory on", "memory's gain"])
     for side, label in (("old", found.old), ("new", found.new)):
         gain = _effect(found.effect("memory", side))
         grid.add_row(f"{side}\n{label}", cells[f"{side}, off"], cells[f"{side}, on"], gain)
     grid.add_row("gain of the new", _effect(found.effect("adapter", "off")), _effect(found.effect("adapter", "on")), "")
-    games = _grid("game", "memory", "old", "new", "change [95 %]", "p (Holm)", left=2)
+    games = output.grid(["game", "memory", "old", "new", "change [95 %]", "p (Holm)"], left=2)
     names = short_names(found.table.envs)
     for change in found.changes:
         games.add_row(*_game(change, names[change.env]), style="red" if change.regressed else "")
@@ -60,16 +58,6 @@ def internalised(share: Ratio) -> str:
         f"Internalised: {share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of the memory's gain "
         "(paired bootstrap over games)."
     )
-
-
-def _grid(*titles: str, left: int = 1) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    grid = Table(box=box.SIMPLE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for place, title in enumerate(titles):
-        grid.add_column(title, justify="left" if place < left else "right", overflow="fold")
-    return grid
 
 
 def _effect(part: Paired) -> str:
