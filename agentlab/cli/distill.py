@@ -11,7 +11,7 @@ import typer
 from agentlab.cli import output
 from agentlab.cli.bars import progress
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, command_line, opened
-from agentlab.cli.rounds import ConfigFile, GateSeeds, checked, settings, tell
+from agentlab.cli.rounds import ConfigFile, Export, GateSeeds, checked, settings, tell
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
@@ -24,14 +24,7 @@ def distill(
     ] = None,
     config: ConfigFile = None,
     gate_seeds: GateSeeds = None,
-    export: Annotated[
-        Path | None,
-        typer.Option(
-            "--export",
-            metavar="FOLDER",
-            help="Do not train here: write the round's job to this new folder, for another machine. The round waits.",
-        ),
-    ] = None,
+    export: Export = None,
     bring: Annotated[
         Path | None,
         typer.Option(

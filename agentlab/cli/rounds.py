@@ -29,6 +29,15 @@ GateSeeds = Annotated[
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file with the round's settings (fields of RoundConfig).")
 ]
+Export = Annotated[
+    Path | None,
+    typer.Option(
+        "--export",
+        metavar="FOLDER",
+        help="Do not train here: write the round's job to this new folder, for another machine (`agentlab distill "
+        "--help` says how). The round waits.",
+    ),
+]
 
 
 @app.command("list")
@@ -104,14 +113,7 @@ def run_(
     ] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="New games of each environment.")] = None,
     gate_seeds: GateSeeds = None,
-    export: Annotated[
-        Path | None,
-        typer.Option(
-            "--export",
-            metavar="FOLDER",
-            help="Stop before the training: write it to this new folder, for another machine (see `agentlab distill`).",
-        ),
-    ] = None,
+    export: Export = None,
     model: Model = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
