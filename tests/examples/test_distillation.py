@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,13 +51,8 @@ round = {{ learn_from = "recalled" }}
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("example_distillation", FOLDER / "distillation.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where pydantic looks names up
-    spec.loader.exec_module(module)
-    return module
+def script(example: Callable[[str], ModuleType]) -> ModuleType:
+    return example("distillation")
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,16 +10,8 @@ from agentlab import Lab, LabConfig, RoundConfig
 from agentlab.engines.scripted import ScriptedEngine
 from environments import unregister
 
+Example = Callable[[str], ModuleType]
 FOLDER = Path(__file__).parents[2] / "examples"
-
-
-def example(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"example_{name}", FOLDER / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where pydantic looks names up
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -37,7 +27,11 @@ def bakes() -> Iterator[ScriptedEngine]:
 
 
 def test_ten_lines_play_distil_and_measure_also_after_they_were_stopped(
-    tmp_path: Path, small: LabConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    example: Example,
+    tmp_path: Path,
+    small: LabConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -55,7 +49,7 @@ def test_ten_lines_play_distil_and_measure_also_after_they_were_stopped(
 
 
 def test_one_s_own_environment_keeps_the_contract_and_is_played(
-    tmp_path: Path, small: LabConfig, bakes: ScriptedEngine, capsys: pytest.CaptureFixture[str]
+    example: Example, tmp_path: Path, small: LabConfig, bakes: ScriptedEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     example("own_environment").main(str(tmp_path / "lab"), config=small, engine=bakes)
     printed = capsys.readouterr().out
@@ -64,7 +58,7 @@ def test_one_s_own_environment_keeps_the_contract_and_is_played(
 
 
 def test_one_s_own_reflector_writes_what_memory_finds(
-    tmp_path: Path, small: LabConfig, capsys: pytest.CaptureFixture[str]
+    example: Example, tmp_path: Path, small: LabConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = ScriptedEngine({"look": 0.0})
     example("own_reflector").main(str(tmp_path / "lab"), config=small, engine=engine)
@@ -72,7 +66,7 @@ def test_one_s_own_reflector_writes_what_memory_finds(
 
 
 def test_a_langgraph_agent_knows_in_one_thread_what_it_was_told_in_another(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    example: Example, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     example("langgraph_memory").main(str(tmp_path / "lab"))
     told, asked = capsys.readouterr().out.split("user   Where is the spare key?\n")
@@ -92,7 +86,7 @@ SCRIPTS = ["distillation", "learning_curve", "memory_worth", "skills"]
 @pytest.mark.parametrize("name", SCRIPTS)
 @pytest.mark.parametrize(("slip", "told"), [("[lab]\nmodle = 'x'\n", "lab.modle"), ("", "There is no file")])
 def test_a_slip_in_the_settings_is_one_line_and_exit_code_2(
-    name: str, slip: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    example: Example, name: str, slip: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = tmp_path / "settings.toml"
     if slip:
@@ -123,7 +117,9 @@ def curve(tmp_path: Path, tiny_model: Path) -> list[str]:
     return ["--config", str(config), "--folder", str(tmp_path / "labs"), "--output", str(tmp_path / "curve.md")]
 
 
-def test_a_learning_curve_goes_through_all_rounds_and_ends_with_a_table(tmp_path: Path, curve: list[str]) -> None:
+def test_a_learning_curve_goes_through_all_rounds_and_ends_with_a_table(
+    example: Example, tmp_path: Path, curve: list[str]
+) -> None:
     script = example("learning_curve")
     script.main([*curve, "--seed", "0"])
     script.main([*curve, "--table"])
@@ -148,7 +144,7 @@ def test_a_learning_curve_goes_through_all_rounds_and_ends_with_a_table(tmp_path
     assert (tmp_path / "curve.md").read_text() == text
 
 
-def test_the_shipped_learning_curve_is_the_one_of_eight_games_and_two_rounds() -> None:
+def test_the_shipped_learning_curve_is_the_one_of_eight_games_and_two_rounds(example: Example) -> None:
     script = example("learning_curve")
     shipped = script.parse(script.Curve, script.read_toml(FOLDER / "learning_curve.toml"), FOLDER)
     assert len(shipped.games) == 8
@@ -162,7 +158,7 @@ def test_the_shipped_learning_curve_is_the_one_of_eight_games_and_two_rounds() -
 
 
 def test_the_worth_of_a_memory_is_measured_in_two_labs_that_differ_in_credit_only(
-    tmp_path: Path, tiny_model: Path
+    example: Example, tmp_path: Path, tiny_model: Path
 ) -> None:
     config = tmp_path / "worth.toml"
     config.write_text(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -29,13 +28,8 @@ training = {{ epochs = 2, batch_size = 1 }}
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("example_skills", FOLDER / "skills.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where pydantic looks names up
-    spec.loader.exec_module(module)
-    return module
+def script(example: Callable[[str], ModuleType]) -> ModuleType:
+    return example("skills")
 
 
 def test_two_skills_are_trained_merged_and_measured_once(
