@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+    from agentlab.progress import Progress
 
 # Before anything imports PyTorch: test processes share few cores, and the last bits of a sum depend on the threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -64,6 +70,20 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def open_at(tiny_model: Path) -> Callable[..., Lab]:
+    """Opens a lab of the tiny model in a folder, and makes it where there is none."""
+    from agentlab.config import LabConfig
+    from agentlab.lab import Lab
+
+    config = LabConfig(model=str(tiny_model), embedder="hashing", dtype="float32", threads=1, context=512)
+
+    def opened(folder: Path, progress: Progress | None = None) -> Lab:
+        return Lab.open(folder, create=True, config=config, progress=progress)
+
+    return opened
 
 
 @pytest.fixture(autouse=True)

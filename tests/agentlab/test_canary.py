@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentlab.config import LabConfig, read_config, write_config
+from agentlab.config import read_config, write_config
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.lab import Lab
 from trainers import canary as canaries
@@ -33,11 +33,10 @@ def lessons(token: int) -> list[Example]:
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, open_at: Callable[..., Lab]) -> Path:
     """A lab with two adapters that learned different things. Do not change it: copy it."""
     folder = tmp_path_factory.mktemp("canary") / "lab"
-    config = LabConfig(model=str(tiny_model), embedder="hashing", dtype="float32", threads=1, context=512)
-    with Lab.open(folder, create=True, config=config) as lab:
+    with open_at(folder) as lab:
         for token in (11, 222):
             place = folder / "jobs" / f"learns-{token}"
             settings = job.JobConfig(base=reference("tiny", tiny_model), learning_rate=5e-3, epochs=3, threads=1)

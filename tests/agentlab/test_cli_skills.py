@@ -9,7 +9,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agentlab.cli import app
-from agentlab.config import LabConfig
 from agentlab.lab import Lab
 from memory.records import Episode
 
@@ -19,11 +18,10 @@ ENV = "toy/doors?rooms=1,step_limit=3"
 
 @pytest.fixture
 def lab(
-    tmp_path: Path, tiny_model: Path, add_skill: Callable[..., str], lived: Callable[..., Episode], step: Any
+    tmp_path: Path, open_at: Callable[..., Lab], add_skill: Callable[..., str], lived: Callable[..., Episode], step: Any
 ) -> tuple[Path, list[str]]:
     """A lab with two adapters of the tiny model, trained on the toy game."""
-    config = LabConfig(model=str(tiny_model), embedder="hashing", dtype="float32", threads=1, context=512)
-    with Lab.open(tmp_path / "lab", create=True, config=config) as opened:
+    with open_at(tmp_path / "lab") as opened:
         opened.database.put_episode(lived(step(0, "look"), id="one", env=ENV))
         ids = [add_skill(opened, "one", seed=seed, round=f"round-{seed}") for seed in (1, 2)]
     return tmp_path / "lab", ids

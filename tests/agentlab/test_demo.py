@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from agentlab import demo
-from agentlab.config import LabConfig
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, TrainingConfig
 from trainers.gate import GateConfig
@@ -30,10 +30,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_demonstration_goes_round_the_whole_loop_and_can_be_repeated(
-    tmp_path: Path, tiny_model: Path, small: None
+    tmp_path: Path, open_at: Callable[..., Lab], small: None
 ) -> None:
-    config = LabConfig(model=str(tiny_model), embedder="hashing", dtype="float32", threads=1, context=512)
-    with Lab.open(tmp_path / "lab", create=True, config=config) as lab:
+    with open_at(tmp_path / "lab") as lab:
         shown = demo.demonstrate(lab)
         assert shown.report.promoted
         assert [row.arm for row in shown.table.rows][::2] == [

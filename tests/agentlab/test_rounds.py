@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agentlab.config import LabConfig
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.lab import Lab
 from agentlab.progress import Progress
@@ -31,15 +30,10 @@ QUICK = RoundConfig(
 )
 
 
-def open_at(folder: Path, model: Path, progress: Progress | None = None) -> Lab:
-    config = LabConfig(model=str(model), embedder="hashing", dtype="float32", threads=1, context=512)
-    return Lab.open(folder, create=True, config=config, progress=progress)
-
-
 @pytest.fixture(scope="module")
-def promoted(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Lab]:
+def promoted(tmp_path_factory: pytest.TempPathFactory, open_at: Callable[..., Lab]) -> Iterator[Lab]:
     """A lab in which a round has promoted its adapter."""
-    with open_at(tmp_path_factory.mktemp("promoted") / "lab", tiny_model) as lab:
+    with open_at(tmp_path_factory.mktemp("promoted") / "lab") as lab:
         lab.round(QUICK)
         yield lab
 
@@ -104,8 +98,10 @@ def test_the_next_round_takes_the_next_seeds_and_both_explore(promoted: Lab, mon
     assert finished.config.model_trials == 1
 
 
-def test_training_that_gives_the_serving_weights_again_ends_without_a_change(tmp_path: Path, tiny_model: Path) -> None:
-    with open_at(tmp_path / "lab", tiny_model) as lab:
+def test_training_that_gives_the_serving_weights_again_ends_without_a_change(
+    tmp_path: Path, open_at: Callable[..., Lab]
+) -> None:
+    with open_at(tmp_path / "lab") as lab:
         first = lab.round(QUICK)
         again = lab.round(QUICK.model_copy(update={"collect": "none"}))
         assert first.promoted and again.promoted is False
@@ -114,11 +110,13 @@ def test_training_that_gives_the_serving_weights_again_ends_without_a_change(tmp
         assert lab.adapters.get(str(first.adapter)).status == "promoted"
 
 
-def test_an_adapter_that_does_not_pass_the_gate_is_kept_as_rejected(tmp_path: Path, tiny_model: Path) -> None:
+def test_an_adapter_that_does_not_pass_the_gate_is_kept_as_rejected(
+    tmp_path: Path, open_at: Callable[..., Lab]
+) -> None:
     strict = QUICK.model_copy(
         update={"gate": GateConfig(min_pairs=15, sequential=False), "training": TrainingConfig(epochs=1)}
     )
-    with open_at(tmp_path / "lab", tiny_model) as lab:
+    with open_at(tmp_path / "lab") as lab:
         report = lab.round(strict)
         assert report.promoted is False
         assert "only 14 usable pairs" in report.gate["reason"]
@@ -146,9 +144,11 @@ class Interrupts(Progress):
             raise KeyboardInterrupt
 
 
-def test_an_unfinished_round_is_finished_first_with_its_own_settings(tmp_path: Path, tiny_model: Path) -> None:
+def test_an_unfinished_round_is_finished_first_with_its_own_settings(
+    tmp_path: Path, open_at: Callable[..., Lab]
+) -> None:
     progress = Interrupts("gate: candidate")
-    with open_at(tmp_path / "lab", tiny_model, progress) as lab:
+    with open_at(tmp_path / "lab", progress) as lab:
         with pytest.raises(KeyboardInterrupt):
             lab.round(QUICK)
         progress.stages.clear()
@@ -162,9 +162,9 @@ def test_an_unfinished_round_is_finished_first_with_its_own_settings(tmp_path: P
 
 
 def test_what_the_gate_did_not_compare_with_is_not_replaced(
-    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, open_at: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_at(tmp_path / "lab", tiny_model) as lab:
+    with open_at(tmp_path / "lab") as lab:
         with monkeypatch.context() as patch:
             patch.setattr(lab.adapters, "promote", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
@@ -209,11 +209,11 @@ def registered() -> Iterator[Callable[[Callable[[], TextEnv]], None]]:
 
 
 def test_a_success_that_is_too_long_to_train_on_is_left_out_and_counted(
-    tmp_path: Path, tiny_model: Path, registered: Callable[..., None]
+    tmp_path: Path, open_at: Callable[..., Lab], registered: Callable[..., None]
 ) -> None:
     registered(lambda: OneDoor("Door {}.", "Open the door after reading all of this. " * 20))
     settings = RoundConfig(envs=["own/door"], seeds=2, held_out_seeds=0, training=TrainingConfig(max_tokens=64))
-    with open_at(tmp_path / "lab", tiny_model) as lab, pytest.raises(AgentLabError, match="2 too long"):
+    with open_at(tmp_path / "lab") as lab, pytest.raises(AgentLabError, match="2 too long"):
         lab.round(settings)
 
 
@@ -265,7 +265,7 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_a_round_that_fails_the_same_way_each_time_can_be_abandoned(
-    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, open_at: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trainers import job
     from trainers.errors import TrainersError
@@ -273,7 +273,7 @@ def test_a_round_that_fails_the_same_way_each_time_can_be_abandoned(
     def fails(folder: Path, *_: Any, **__: Any) -> Any:
         raise TrainersError("the disk is full")
 
-    with open_at(tmp_path / "lab", tiny_model) as lab:
+    with open_at(tmp_path / "lab") as lab:
         monkeypatch.setattr(job, "run", fails)
         for _ in range(2):
             with pytest.raises(TrainersError):

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
-from agentlab import Lab, LabConfig, RoundConfig
+from agentlab import Lab, RoundConfig
 from agentlab.cli import app
 from agentlab.rounds import TrainingConfig, export_round
 from trainers import canary as canaries
@@ -71,9 +72,10 @@ def there(folder: Path, packages: Path, *command: str) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
-def test_an_export_trains_with_four_packages_comes_back_is_gated_and_serves(tmp_path: Path, tiny_model: Path) -> None:
-    config = LabConfig(model=str(tiny_model), embedder="hashing", dtype="float32", threads=1, context=512)
-    with Lab.open(tmp_path / "lab", create=True, config=config) as lab:
+def test_an_export_trains_with_four_packages_comes_back_is_gated_and_serves(
+    tmp_path: Path, tiny_model: Path, open_at: Callable[..., Lab]
+) -> None:
+    with open_at(tmp_path / "lab") as lab:
         export_round(lab, ROUND, tmp_path / "out")
     packages = only_packages(tmp_path / "packages", INSTALLED)
     away = tmp_path / "another" / "job"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,19 @@ def report() -> Callable[..., RoundReport]:
         return RoundReport(id="round-1", number=1, config=config, phase="gate", adapter=adapter)
 
     return made
+
+
+@pytest.fixture
+def timeless() -> Callable[[RoundReport], dict[str, Any]]:
+    """All that the report of a round with a training says, but what a clock does."""
+
+    def said(report: RoundReport) -> dict[str, Any]:
+        found = report.model_dump(mode="json", exclude={"started_at", "ended_at"})
+        for clock in ("seconds", "tokens_per_second"):
+            del found["training"][clock]
+        return found
+
+    return said
 
 
 class Spelling(ScriptedEngine):

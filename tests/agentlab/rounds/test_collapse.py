@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from agentlab.config import LabConfig
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, TrainingConfig
 from trainers import job
@@ -33,9 +33,8 @@ def flip(lab: Lab, count: int) -> set[str]:
     return {row.id for row in rows}
 
 
-def test_wrong_successes_do_not_get_past_the_gate(tmp_path: Path, tiny_model: Path) -> None:
-    config = LabConfig(model=str(tiny_model), embedder="hashing", dtype="float32", threads=1, context=512)
-    with Lab.open(tmp_path / "lab", create=True, config=config) as lab:
+def test_wrong_successes_do_not_get_past_the_gate(tmp_path: Path, open_at: Callable[..., Lab]) -> None:
+    with open_at(tmp_path / "lab") as lab:
         first = lab.round(GOOD)
         assert first.promoted and lab.serving() == first.adapter
         wrong = flip(lab, 8)

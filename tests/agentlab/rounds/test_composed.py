@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentlab.config import LabConfig
 from agentlab.errors import AgentLabError, Stopped
 from agentlab.lab import Lab
 from agentlab.progress import Progress
@@ -34,24 +33,12 @@ monitor = { tasks = 2, k = 2, examples = 4 }
 gate = { min_pairs = 2, sequential = false }
 """
 COMPOSED = RoundConfig.model_validate(tomllib.loads(SETTINGS))
-CLOCK = {"started_at", "ended_at", "seconds", "tokens_per_second"}
-
-
-def open_at(folder: Path, model: Path, progress: Progress | None = None) -> Lab:
-    config = LabConfig(model=str(model), embedder="hashing", dtype="float32", threads=1, context=512)
-    return Lab.open(folder, create=True, config=config, progress=progress)
-
-
-def timeless(report: RoundReport) -> dict[str, Any]:
-    said = report.model_dump(exclude=CLOCK)
-    said["training"] = {key: value for key, value in said["training"].items() if key not in CLOCK}
-    return said
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Lab]:
+def unbroken(tmp_path_factory: pytest.TempPathFactory, open_at: Callable[..., Lab]) -> Iterator[Lab]:
     """A lab in which a composed round has ended."""
-    with open_at(tmp_path_factory.mktemp("unbroken") / "lab", tiny_model) as lab:
+    with open_at(tmp_path_factory.mktemp("unbroken") / "lab") as lab:
         lab.round(COMPOSED)
         yield lab
 
@@ -80,12 +67,14 @@ class Stops(Progress):
                 raise KeyboardInterrupt
 
 
-def test_stopped_at_every_part_it_ends_as_an_unbroken_one(unbroken: Lab, tmp_path: Path, tiny_model: Path) -> None:
+def test_stopped_at_every_part_it_ends_as_an_unbroken_one(
+    unbroken: Lab, tmp_path: Path, open_at: Callable[..., Lab], timeless: Callable[..., dict[str, Any]]
+) -> None:
     moments = ("sampling at temperature 1.5:1", "searching (mcts):3", "exploring with the model:2", "training:2")
     stops, stopped = Stops(*moments, "sampling at temperature 1:1"), 0
     while True:
         # Opened anew each time, as by another process.
-        with open_at(tmp_path / "lab", tiny_model, stops) as lab:
+        with open_at(tmp_path / "lab", stops) as lab:
             try:
                 report = lab.round(COMPOSED)
                 break
@@ -129,30 +118,30 @@ def test_every_objective_trains_on_what_the_lab_has(unbroken: Lab, objective: st
     ],
 )
 def test_a_round_that_has_nothing_to_learn_ends_as_failed_and_says_why(
-    tmp_path: Path, tiny_model: Path, settings: dict[str, Any], why: str
+    tmp_path: Path, open_at: Callable[..., Lab], settings: dict[str, Any], why: str
 ) -> None:
     base = {"envs": [ENV], "collect": "random", "seeds": 2, "random_trials": 1, "held_out_seeds": 0}
-    with open_at(tmp_path / "lab", tiny_model) as lab:
+    with open_at(tmp_path / "lab") as lab:
         with pytest.raises(AgentLabError, match=why):
             lab.round(RoundConfig.model_validate({**base, **settings}))
         assert lab.rounds()[0].phase == "failed" and list(lab.checkpointer.list(None)) == []
 
 
 def test_a_selector_that_lacks_something_ends_the_round_too(
-    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, open_at: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from agentlab.rounds import graph
 
     # As if it had been there when the round began.
     monkeypatch.setattr(graph, "check_sources", lambda lab, config: None)
     settings = {"envs": [ENV], "seeds": 2, "held_out_seeds": 0, "selection": {"selectors": [{"kind": "importance"}]}}
-    with open_at(tmp_path / "lab", tiny_model) as lab:
+    with open_at(tmp_path / "lab") as lab:
         with pytest.raises(AgentLabError, match="round-1 cannot select: the selector 'importance' needs"):
             lab.round(RoundConfig.model_validate(settings))
         assert lab.rounds()[0].phase == "failed"
 
 
-def test_a_round_selects_by_certainty(tmp_path: Path, tiny_model: Path, unbroken: Lab) -> None:
+def test_a_round_selects_by_certainty(tmp_path: Path, unbroken: Lab) -> None:
     """Of what the lab has some is left out as uncertain; nobody else's chance moves, and again it is the same."""
     from agentlab.rounds.pool import context, pool
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from agentlab.config import LabConfig
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import AgentLabError
 from agentlab.lab import Lab
@@ -35,14 +34,13 @@ WEIGHTS = "adapter/adapter_model.safetensors"
 
 
 @pytest.fixture(scope="module")
-def sent(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+def sent(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, open_at: Callable[..., Lab]) -> Path:
     """A folder with a lab whose round was exported (`lab`), and that export, trained somewhere else (`away`).
 
     Do not change it: copy it.
     """
     place = tmp_path_factory.mktemp("sent")
-    config = LabConfig(model=str(tiny_model), embedder="hashing", dtype="float32", threads=1, context=512)
-    with Lab.open(place / "lab", create=True, config=config) as lab:
+    with open_at(place / "lab") as lab:
         report = export_round(lab, QUICK, place / "out")
         assert report.phase == "train" and lab.rounds() == [report] and lab.adapters.list() == []
         again = export_round(lab, QUICK, place / "out")
@@ -67,20 +65,15 @@ def seal_again(folder: Path) -> None:
     (folder / "done").write_text(seal.of(folder, job.load(folder).id).model_dump_json())
 
 
-def timeless(report: RoundReport) -> dict[str, Any]:
-    found = report.model_dump(mode="json", exclude={"started_at", "ended_at"})
-    for clock in ("seconds", "tokens_per_second"):
-        del found["training"][clock]
-    return found
-
-
 def untouched(lab: Lab) -> bool:
     """Whether the round still waits for its training."""
     (report,) = lab.rounds()
     return report.phase == "train" and lab.adapters.list() == [] and lab.serving() is None
 
 
-def test_it_comes_back_is_gated_and_serves_as_if_it_had_been_trained_here(place: Path) -> None:
+def test_it_comes_back_is_gated_and_serves_as_if_it_had_been_trained_here(
+    place: Path, timeless: Callable[..., dict[str, Any]]
+) -> None:
     shutil.copytree(place / "lab", place / "other")
     with Lab.open(place / "other") as other:
         here = other.round(QUICK)
