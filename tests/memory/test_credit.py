@@ -113,6 +113,38 @@ def test_a_run_that_began_earlier_sees_what_was_known_then(
 # Withholding
 
 
+def test_a_run_reads_only_of_what_lots_were_drawn_over(
+    database: Database, put: Callable[..., None], seen: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for id in ("drawn", "survivor", "taken over", "new"):
+        put(id)
+    seen("drawn", (30, 20), (10, 2))
+    seen("taken over", (30, 20), (10, 2))
+    old = database.reflection("taken over")
+    database.put_reflection(
+        old.model_copy(update={"status": "merged", "merged_into": "survivor"}), change="merged into survivor"
+    )
+    asked: list[list[str]] = []
+    evidence = type(database).recall_evidence
+
+    def spy(self: Database, ids: list[str] | None = None, **more: Any) -> list[Any]:
+        asked.append(list(ids or ()))
+        return evidence(self, ids, **more)
+
+    monkeypatch.setattr(type(database), "recall_evidence", spy)
+    ids = ["drawn", "survivor", "new"]
+    run = Credit(database, before="2026-01-01")
+    assert run.worth(ids, ENV) == Credit(database).worth(ids, ENV)
+    assert run.worth(ids, ENV)["survivor"] > 0 == run.worth(ids, ENV)["new"]
+    assert asked == [["drawn", "survivor"], ids], "each once, and nothing of what is not known"
+
+    # What was drawn over since counts after the next review, as everything does.
+    seen("new", (30, 20), (10, 2), at="2025-06-01")
+    assert run.worth(["new"], ENV) == {"new": 0.0}
+    run.review()
+    assert run.worth(["new"], ENV)["new"] > 0
+
+
 def test_what_is_withheld_is_the_same_in_a_resumed_episode_and_for_every_face(
     database: Database, put: Callable[..., None], seen: Callable[..., None]
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory.withholding import Draw, draw_lots, uniforms
+from memory.withholding import Draw, draw_lots, uniforms, uniforms_of
 
 EPISODES = [f"ep-{number}" for number in range(4000)]
 
@@ -15,6 +15,12 @@ def test_the_same_names_give_the_same_numbers_and_others_do_not() -> None:
     numbers = [number for episode in EPISODES for number in uniforms("lot", episode)]
     assert all(0 < number < 1 for number in numbers)
     assert sum(numbers) / len(numbers) == pytest.approx(0.5, abs=0.01)
+
+
+def test_many_names_draw_at_once_what_each_draws_alone() -> None:
+    names = [("rf-1", "twx/coin", 0.9), ("rf-2", "", 0.0), ("rf-2", "twx/coin", 0.0)]
+    assert uniforms_of(names, "use", 7).tolist() == [list(uniforms("use", 7, *name)) for name in names]
+    assert uniforms_of([], "use", 7).shape == (0, 2)
 
 
 def test_an_unknown_item_is_withheld_as_often_as_was_set() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from memory import Database, Reflection
 from memory.cleaning import clean
 from memory.reflections import Filter
-from memory.words import K1, LEVELS, B, Words, stems_of
+from memory.words import K1, LEVELS, B, Words, _unique, stems_of
 
 Maker = Callable[..., Reflection]
 OLD, NEW = "2025-01-01T00:00:00+00:00", "2025-02-01T00:00:00+00:00"
@@ -208,3 +210,43 @@ def test_reading_stops_at_a_number_of_places_whatever_the_query(database: Databa
     found = Words(counting).search(" ".join(names), 10)  # type: ignore[arg-type]
     assert len(found) == 10
     assert counting.rows < 3 * LEVELS[-1]
+
+
+def test_a_search_whose_transaction_was_taken_back_is_no_obstacle_to_the_next(
+    database: Database, keep: Callable[..., None]
+) -> None:
+    keep("a red door")
+    words = Words(database)
+    with pytest.raises(RuntimeError), database.transaction():
+        keep("a blue door")
+        assert numbers(words.search("blue", 5)) == [2]
+        raise RuntimeError("rolled back")
+    assert (numbers(words.search("blue", 5)), numbers(words.search("door", 5))) == ([], [1])
+
+
+def test_a_search_does_not_mind_another_thread_that_writes_and_searches_meanwhile(
+    database: Database, keep: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep("a red door", "a blue door")
+    words, newest, found = Words(database), type(database).newest_reflection, []
+
+    def meanwhile() -> None:
+        monkeypatch.undo()
+        keep("a green door")
+        found.append(numbers(words.search("door", 5)))
+
+    def interrupted(self: Database, before: str | None = None) -> int:
+        number = newest(self, before)
+        other = threading.Thread(target=meanwhile)
+        other.start()
+        other.join()
+        return number
+
+    monkeypatch.setattr(type(database), "newest_reflection", interrupted)
+    assert (numbers(words.search("door", 5)), found) == ([1, 2], [[1, 2, 3]])
+
+
+def test_places_far_apart_are_told_apart_like_those_close_together() -> None:
+    for numbers_ in ([5, 1, 5, 3], [5, 10**9, 5, 1]):
+        found, places = _unique(np.array(numbers_))
+        assert found.tolist() == sorted(set(numbers_)) and found[places].tolist() == numbers_
