@@ -330,7 +330,8 @@ def check_files(folder: Path) -> None:
             # A damaged length could ask for the whole memory.
             header = json.loads(stream.read(length)) if length < size else {}
             end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
-        except (ValueError, KeyError, TypeError):
-            end = -1
-    if 8 + length + end != size:
+            whole = 8 + length + end == size
+        except (ValueError, LookupError, TypeError, AttributeError):
+            whole = False
+    if not whole:
         raise BadAdapter(f"{weights} is damaged (it has {size} bytes); it was cut short; train or copy it again")

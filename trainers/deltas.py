@@ -125,7 +125,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         return dict(found)
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise BadAdapter(f"{folder} has no readable adapter_config.json ({error}); train or copy it again") from error
 
 

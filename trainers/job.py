@@ -30,11 +30,13 @@ from trainers import reporting
 from trainers import seal as seals
 from trainers.canary import Canary
 from trainers.errors import (
+    BadExample,
     DiskFull,
     JobBusy,
     JobExists,
     MissingDependency,
     NotAJob,
+    NothingToTrain,
     TrainersError,
 )
 from trainers.merging import Merge
@@ -220,14 +222,15 @@ def create(folder: Path | str, config: JobConfig, examples: Sequence[Record], li
 
 
 def load(folder: Path | str) -> Job:
-    """Read a job folder. Raises NotAJob if it is none."""
+    """Read a job folder. Raises NotAJob if it is none, or one with nothing to learn."""
     folder = Path(folder)
     try:
         config = JobConfig.model_validate_json((folder / "job.json").read_bytes())
         lineage = Lineage.model_validate_json((folder / "lineage.json").read_bytes())
         lines = (folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()
         examples = [read(config.objective, line) for line in lines]
-    except (OSError, ValidationError) as error:
+        check(config.objective, examples)
+    except (OSError, ValueError, BadExample, NothingToTrain) as error:
         reason = " ".join(str(error).split())[:200]
         raise NotAJob(f"{folder} is not a training job; {reason}; make one with trainers.job.create") from error
     return Job(folder=folder, config=config, examples=examples, lineage=lineage)

@@ -185,7 +185,7 @@ def read(objective: ObjectiveName, line: str) -> Record:
     """The record of an objective in a line of JSON. Raises ValueError, of which pydantic's ValidationError is one."""
     fields = json.loads(line)
     kinds = RECORDS[objective]
-    kind = Held if Held in kinds and "elsewhere" in fields else kinds[0]
+    kind = Held if Held in kinds and isinstance(fields, dict) and "elsewhere" in fields else kinds[0]
     return kind.model_validate(fields)
 
 

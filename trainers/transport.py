@@ -147,7 +147,10 @@ def _belongs(outcome: JobResult, job: Job) -> None:
     elif not any(example and example.token_ids == outcome.canary.token_ids for example in taught):
         reason = "its canary is no text of this job"
     else:
-        config = json.loads((outcome.adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        try:
+            config = dict(json.loads((outcome.adapter / "adapter_config.json").read_bytes()))
+        except (TypeError, ValueError):
+            config = {}
         wanted = {
             "peft_type": "LORA",
             "r": job.config.rank,

@@ -207,19 +207,27 @@ def test_an_adapter_that_lost_a_file_is_refused(registry: AdapterRegistry, three
         registry.folder_of(three[0])
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "huge header", "no JSON", "no tensors"])
+HEADERS = {
+    "no tensors": {"__metadata__": {}},
+    "a list": [],
+    "a tensor that is text": {"t": "F32"},
+    "a tensor without an end": {"t": {"data_offsets": [0]}},
+    "an end that is no number": {"t": {"data_offsets": [0, "4"]}},
+}
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "huge header", "no JSON", *HEADERS])
 def test_damaged_weights_are_refused(registry: AdapterRegistry, three: list[str], damage: str) -> None:
     weights = registry.folder_of(three[0]) / "adapter_model.safetensors"
     content = weights.read_bytes()
-    header = json.dumps({"__metadata__": {}}).encode()
+    header = json.dumps(HEADERS.get(damage)).encode()
     weights.write_bytes(
         {
             "cut": content[:-100],
             "empty": b"",
             "huge header": b"\xff" * 8 + content[8:],
             "no JSON": content[:8] + b"?" * (len(content) - 8),
-            "no tensors": len(header).to_bytes(8, "little") + header + b"rest",
-        }[damage]
+        }.get(damage, len(header).to_bytes(8, "little") + header + b"rest")
     )
     with pytest.raises(BadAdapter, match="damaged"):
         registry.folder_of(three[0])

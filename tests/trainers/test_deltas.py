@@ -283,6 +283,9 @@ def test_a_file_with_half_a_pair_and_a_folder_without_settings_are_refused(two: 
     save_file(tensors, odd / "adapter_model.safetensors")
     with pytest.raises(CannotMerge, match="pairs of LoRA factors"):
         deltas.read(odd)
+    (odd / "adapter_config.json").write_text("7")
+    with pytest.raises(BadAdapter, match="no readable adapter_config"):
+        deltas.read(odd)
     (odd / "adapter_config.json").unlink()
     with pytest.raises(BadAdapter, match="no readable adapter_config"):
         deltas.read(odd)

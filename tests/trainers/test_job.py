@@ -25,6 +25,7 @@ from trainers.errors import (
     WrongBase,
 )
 from trainers.examples import Example
+from trainers.records import Judged
 from trainers.weights import BaseRef
 
 CONFIG = job.JobConfig(base=BaseRef(name="tiny", fingerprint="f" * 64))
@@ -97,20 +98,38 @@ def test_a_job_without_loss_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "job").exists()
 
 
-@pytest.mark.parametrize("damage", ["nothing", "missing", "half a line", "unknown setting"])
+DAMAGED = {
+    "half a line": ("examples.jsonl", b'{"token_ids":[1,2],"wei'),
+    "no text": ("examples.jsonl", b"\xff\xfe\n"),
+    "no record": ("examples.jsonl", b"7\n"),
+    "no examples": ("examples.jsonl", b""),
+    "no loss": ("examples.jsonl", b'{"token_ids":[1,2],"weights":[0,0],"episode":"e","task":"t"}\n'),
+    "unknown setting": ("job.json", b'{"learning_rat": 1}'),
+}
+
+
+@pytest.mark.parametrize("damage", ["nothing", "missing", *DAMAGED])
 def test_a_folder_that_is_no_job_is_told_so(tmp_path: Path, some_examples: list[Example], damage: str) -> None:
     folder = tmp_path / "job"
     if damage != "nothing":
         job.create(folder, CONFIG, some_examples)
     if damage == "missing":
         (folder / "lineage.json").unlink()
-    if damage == "half a line":
-        (folder / "examples.jsonl").write_bytes((folder / "examples.jsonl").read_bytes()[:-20])
-    if damage == "unknown setting":
-        (folder / "job.json").write_text('{"learning_rat": 1}')
+    if damage in DAMAGED:
+        name, content = DAMAGED[damage]
+        (folder / name).write_bytes(content)
     with pytest.raises(NotAJob, match="is not a training job") as error:
         job.load(folder)
     assert "\n" not in str(error.value)
+
+
+def test_a_job_from_which_its_objective_cannot_learn_is_told_so(tmp_path: Path, some_examples: list[Example]) -> None:
+    few = [Judged(example=example, desirable=True) for example in some_examples[:2]]
+    job.create(tmp_path, CONFIG.model_copy(update={"objective": "kto"}), few)
+    lines = (tmp_path / "examples.jsonl").read_text().splitlines()
+    (tmp_path / "examples.jsonl").write_text(lines[0] + "\n")
+    with pytest.raises(NotAJob, match="one example has no other"):
+        job.load(tmp_path)
 
 
 def test_a_finished_job_is_not_trained_again(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

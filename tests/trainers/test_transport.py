@@ -226,6 +226,14 @@ def of_another_rank(folder: Path) -> None:
     changed(folder / "adapter" / "adapter_config.json", r=4)
 
 
+def without_settings(folder: Path) -> None:
+    (folder / "adapter" / "adapter_config.json").write_text("[1]")
+
+
+def with_settings_that_are_no_text(folder: Path) -> None:
+    (folder / "adapter" / "adapter_config.json").write_bytes(b"\x80\x04.")
+
+
 def with_pickles(folder: Path) -> None:
     (folder / "adapter" / "adapter_model.bin").write_bytes(b"\x80\x04.")
 
@@ -241,6 +249,8 @@ def cut_short(folder: Path) -> None:
         (of_another_base, "its canary is of another base model"),
         (of_another_text, "its canary is no text of this job"),
         (of_another_rank, "r is 4"),
+        (without_settings, "r is None"),
+        (with_settings_that_are_no_text, "r is None"),
         (with_pickles, "pickled"),
         (cut_short, "damaged"),
     ],
