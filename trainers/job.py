@@ -89,7 +89,7 @@ class JobConfig(BaseModel):
     clip: float = Field(1.0, gt=0.0)
     batch_size: int = Field(4, ge=1)
     epochs: int = Field(2, ge=1)
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)  # what numpy takes
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     attention: Literal["auto", "eager", "sdpa", "flash"] = "auto"
     device: Literal["auto", "cpu"] = "auto"

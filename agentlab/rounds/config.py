@@ -109,7 +109,7 @@ class RoundConfig(BaseModel):
     retire: Literal["on", "dry-run", "off"] = "on"
     retire_games: int = Field(0, ge=0)
     retirement: RetirementConfig = RetirementConfig()
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)  # what numpy takes
 
     def ways(self, incumbent: str | None) -> list[Way]:
         """Who explores while `incumbent` serves, each once."""

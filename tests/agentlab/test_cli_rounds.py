@@ -123,7 +123,13 @@ def test_settings_can_come_from_a_file(tmp_path: Path, asked: list[RoundConfig])
 
 @pytest.mark.parametrize(
     ("content", "part"),
-    [("seeds = 0\nenvs = ['toy/doors']", "seeds"), ("speed = 3\nenvs = ['toy/doors']", "speed"), ("envs =", "TOML")],
+    [
+        ("seeds = 0\nenvs = ['toy/doors']", "seeds"),
+        ("seed = -1\nenvs = ['toy/doors']", "seed: "),
+        ("seed = 4294967296\nenvs = ['toy/doors']", "seed: "),
+        ("speed = 3\nenvs = ['toy/doors']", "speed"),
+        ("envs =", "TOML"),
+    ],
 )
 def test_a_bad_setting_is_one_line_that_names_file_and_field(tmp_path: Path, content: str, part: str) -> None:
     file = tmp_path / "round.toml"
@@ -132,6 +138,7 @@ def test_a_bad_setting_is_one_line_that_names_file_and_field(tmp_path: Path, con
     assert result.exit_code == 2
     assert part in result.stderr
     assert "round.toml" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_round_needs_an_environment(tmp_path: Path) -> None:

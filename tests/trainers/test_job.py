@@ -123,6 +123,15 @@ def test_a_folder_that_is_no_job_is_told_so(tmp_path: Path, some_examples: list[
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("seed", "allowed"), [(-1, False), (0, True), (2**32 - 1, True), (2**32, False)])
+def test_a_seed_is_what_all_that_draw_lots_can_take(
+    tmp_path: Path, some_examples: list[Example], seed: int, allowed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.create(tmp_path, CONFIG.model_copy(update={"seed": seed}), some_examples)
+    assert job.main([str(tmp_path)]) == 2
+    assert ("is not a training job; 1 validation error for JobConfig seed" in capsys.readouterr().err) is not allowed
+
+
 def test_a_job_from_which_its_objective_cannot_learn_is_told_so(tmp_path: Path, some_examples: list[Example]) -> None:
     few = [Judged(example=example, desirable=True) for example in some_examples[:2]]
     job.create(tmp_path, CONFIG.model_copy(update={"objective": "kto"}), few)
