@@ -21,6 +21,7 @@ from trainers.provenance import by_env
 if TYPE_CHECKING:
     from memory.database import Database
     from trainers.adapters import AdapterRecord
+    from trainers.job import Lineage
 
 NAME = "README.md"
 
@@ -136,9 +137,16 @@ def _data(record: AdapterRecord, episodes: dict[str, int]) -> str:
     if missing := total - sum(episodes.values()):
         rows.append(["no longer in the lab", missing])
     table = _table(["environment", "episodes"], [*rows, ["all", total]]) if total else "No episodes are recorded."
-    count = len(record.lineage.held)
-    held = f"\n\nOn {count} episodes of other games it was held to what the base does there." if count else ""
-    return f"## Training data\n\n{table}{held}"
+    return f"## Training data\n\n{table}{_held(record.lineage)}"
+
+
+def _held(lineage: Lineage) -> str:
+    if not lineage.held:
+        return ""
+    episodes = "1 episode" if len(lineage.held) == 1 else f"{len(lineage.held)} episodes"
+    # What one skill of a merge was held on may be what another one learned.
+    which = "at least one of the adapters that it was merged from" if lineage.merge else "it"
+    return f"\n\nOn {episodes} of other games {which} was held to what the base does there."
 
 
 def _training(record: AdapterRecord) -> str:

@@ -38,7 +38,7 @@ class Provenance(BaseModel):
         serving: whether it is in use.
         episodes: what it was trained on, ids by environment.
         held: where it was held to its base, ids by environment.
-        missing: ids of what it was trained on that the lab no longer has.
+        missing: ids of those of either kind that the lab no longer has.
         reflections: what was recalled while these were played, each with the number of these episodes; the most first.
         changes: when it was let serve, or taken back, and what served before or after.
         uses: where it played.
@@ -57,14 +57,14 @@ class Provenance(BaseModel):
 def trace(registry: AdapterRegistry, adapter: str) -> Provenance:
     """Find out all about an adapter. Raises UnknownAdapter."""
     record, database = registry.get(adapter), registry.database
-    episodes = by_env(database, record.lineage.episodes)
-    found = {id for ids in episodes.values() for id in ids}
+    used = [*record.lineage.episodes, *record.lineage.held]
+    found = {id for ids in by_env(database, used).values() for id in ids}
     return Provenance(
         record=record,
         serving=registry.serving() == record.id,
-        episodes=episodes,
+        episodes=by_env(database, record.lineage.episodes),
         held=by_env(database, record.lineage.held),
-        missing=[id for id in dict.fromkeys(record.lineage.episodes) if id not in found],
+        missing=[id for id in dict.fromkeys(used) if id not in found],
         reflections=_recalled(database, record),
         changes=[change for change in registry.history() if record.id in (change.serving, change.before)],
         uses=_uses(database, record.id),
@@ -117,15 +117,22 @@ def _uses(database: Database, adapter: str) -> list[Use]:
     return sorted(uses, key=lambda use: KINDS.index(use.kind))
 
 
-class Difference(BaseModel):
-    """Two adapters beside each other: `settings` that differ, as (a, b), and episodes by environment."""
+class Sides(BaseModel):
+    """Episodes of two adapters, ids by environment."""
+
+    only_a: dict[str, list[str]]
+    only_b: dict[str, list[str]]
+    both: dict[str, list[str]]
+
+
+class Difference(Sides):
+    """Two adapters beside each other: `settings` that differ, as (a, b), the episodes that they were trained on, and
+    those on which they were held to their base."""
 
     a: AdapterRecord
     b: AdapterRecord
     settings: dict[str, tuple[object, object]]
-    only_a: dict[str, list[str]]
-    only_b: dict[str, list[str]]
-    both: dict[str, list[str]]
+    held: Sides
 
 
 def difference(registry: AdapterRegistry, a: str, b: str) -> Difference:
@@ -133,16 +140,23 @@ def difference(registry: AdapterRegistry, a: str, b: str) -> Difference:
     one, other = registry.get(a), registry.get(b)
     settings, others = _settings(one), _settings(other)
     names = [*settings, *(name for name in others if name not in settings)]
-    ours, theirs = dict.fromkeys(one.lineage.episodes), dict.fromkeys(other.lineage.episodes)
     return Difference(
         a=one,
         b=other,
         settings={
             name: (settings.get(name), others.get(name)) for name in names if settings.get(name) != others.get(name)
         },
-        only_a=_named(registry.database, [id for id in ours if id not in theirs]),
-        only_b=_named(registry.database, [id for id in theirs if id not in ours]),
-        both=_named(registry.database, [id for id in ours if id in theirs]),
+        held=_sides(registry.database, one.lineage.held, other.lineage.held),
+        **dict(_sides(registry.database, one.lineage.episodes, other.lineage.episodes)),
+    )
+
+
+def _sides(database: Database, ours: list[str], theirs: list[str]) -> Sides:
+    a, b = dict.fromkeys(ours), dict.fromkeys(theirs)
+    return Sides(
+        only_a=_named(database, [id for id in a if id not in b]),
+        only_b=_named(database, [id for id in b if id not in a]),
+        both=_named(database, [id for id in a if id in b]),
     )
 
 

@@ -28,7 +28,7 @@ def merge(
     """Merge adapters of one base into a new one, a candidate; `base` is the folder of that base.
 
     Doing it again changes nothing. Its lineage names the adapters with their weights, the method and the seed, and the
-    episodes of all of them. It has stood at no gate.
+    episodes of all of them, also those on which they were held to the base. It has stood at no gate.
 
     Raises UnknownAdapter, CannotMerge if there are not two or more different adapters or they cannot be merged so,
     WrongBase if they are not all made for `base`, BadAdapter if files of one are missing or damaged.
@@ -51,9 +51,11 @@ def merge(
     target = registry.folder / "adapters" / content_id("merging", *ids, config.model_dump_json())
     try:
         done = compose(folders, base, target, config)
+        parents = [record.lineage for record in records]
         lineage = Lineage(
-            episodes=list(dict.fromkeys(id for record in records for id in record.lineage.episodes)),
-            reflections=list(dict.fromkeys(id for record in records for id in record.lineage.reflections)),
+            episodes=list(dict.fromkeys(id for parent in parents for id in parent.episodes)),
+            reflections=list(dict.fromkeys(id for parent in parents for id in parent.reflections)),
+            held=list(dict.fromkeys(id for parent in parents for id in parent.held)),
             seeds=[] if done.seed is None else [done.seed],
             code_version=records[0].lineage.code_version,
             merge=done,

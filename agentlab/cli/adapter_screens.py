@@ -67,8 +67,8 @@ def _facts(found: Provenance, canary: Canary | None) -> list[tuple[str, object]]
         ("parent", record.parent or (None if record.lineage.merge else "none; the base served")),
         ("replaced", _replaced(found.changes, record)),
         ("forced", "let serve without a passed gate" if record.forced else None),
-        ("episodes", _episodes(found)),
-        ("held to the base", ", ".join(_counts(found.held))),
+        ("episodes", _episodes(record.lineage.episodes, found.episodes) or "none are recorded"),
+        ("held to the base", _episodes(record.lineage.held, found.held)),
         ("reflections", _reflections(found.reflections)),
         ("code", ", ".join(part for part in code if part)),
         ("seeds", record.lineage.seeds),
@@ -92,10 +92,10 @@ def _replaced(changes: Sequence[Change], record: AdapterRecord) -> str:
     return "; ".join(told)
 
 
-def _episodes(found: Provenance) -> str:
-    total = len(found.record.lineage.episodes)
-    parts = _counts(found.episodes) + ([f"no longer here {len(found.missing)}"] if found.missing else [])
-    return f"{total:,}: {', '.join(parts)}" if total else "none are recorded"
+def _episodes(ids: Sequence[str], here: Mapping[str, Sequence[str]]) -> str:
+    lost = len(ids) - sum(map(len, here.values()))
+    parts = _counts(here) + ([f"no longer here {lost:,}"] if lost else [])
+    return f"{len(ids):,}: {', '.join(parts)}" if ids else ""
 
 
 def _reflections(counts: Mapping[str, int]) -> str:
@@ -185,10 +185,12 @@ def diff(
     for side, record in (("A", found.a), ("B", found.b)):
         output.say(f"{side}  {record.id}  {record.status}, {record.lineage.round or 'no round'}", "bold")
     _settings(found)
-    parts = (("only in A", found.only_a), ("only in B", found.only_b), ("in both", found.both))
-    rows = [(name, str(sum(map(len, part.values()))), ", ".join(_counts(part))) for name, part in parts]
-    output.say("")
-    _table(("episodes", "", "by environment"), rows, left=3)
+    for title, sides in (("episodes", found), ("held to the base", found.held)):
+        parts = (("only in A", sides.only_a), ("only in B", sides.only_b), ("in both", sides.both))
+        rows = [(name, str(sum(map(len, part.values()))), ", ".join(_counts(part))) for name, part in parts]
+        if sides is found or any(part for _, part in parts):
+            output.say("")
+            _table((title, "", "by environment"), rows, left=3)
     for side, record in (("A", found.a), ("B", found.b)):
         _gate(f"Gate of {side}", record.gate)
     output.say("")

@@ -138,6 +138,24 @@ def test_a_merged_adapter_says_what_it_was_merged_from(registry: AdapterRegistry
     assert "| merged from | 1 × adapter-a + 0.5 × adapter-b (cat) |" in text and "| after |" not in text
 
 
+@pytest.mark.parametrize(
+    ("held", "merged", "sentence"),
+    [
+        (["h1"], False, "On 1 episode of other games it was held to what the base does there."),
+        (["h1", "h2"], False, "On 2 episodes of other games it was held to"),
+        (["h1", "h2"], True, "games at least one of the adapters that it was merged from was held to what the base"),
+    ],
+)
+def test_it_says_on_how_many_episodes_it_was_held_to_its_base(
+    registry: AdapterRegistry, record: AdapterRecord, held: list[str], merged: bool, sentence: str
+) -> None:
+    folder = registry.folder / record.path
+    assert "held to" not in cards.card(registry.database, record, folder)
+    merge = Merge(method="cat", weights={"adapter-a": 1.0, "adapter-b": 0.5}, rank=32, error=0.0, truncation=0.0)
+    lineage = record.lineage.model_copy(update={"held": held, "merge": merge if merged else None})
+    assert sentence in cards.card(registry.database, record.model_copy(update={"lineage": lineage}), folder)
+
+
 def test_a_card_without_a_known_job_or_canary_says_less(registry: AdapterRegistry, tmp_path: Path) -> None:
     record = AdapterRecord(id="adapter-old", base="tiny", fingerprint="f" * 64, path="adapters/old")
     text = cards.card(registry.database, record, tmp_path)

@@ -59,6 +59,17 @@ def test_a_merge_is_a_candidate_that_knows_its_parents(
         registry.promote(record.id)
 
 
+def test_a_merge_knows_where_its_parents_were_held_to_the_base(
+    registry: AdapterRegistry, two: list[str], tiny_model: Path
+) -> None:
+    for id, held in zip(two, (["h1", "h2"], ["h2", "h3"]), strict=True):
+        record = registry.get(id)
+        known = record.model_copy(update={"lineage": record.lineage.model_copy(update={"held": held})})
+        registry.database.put_adapter(known.model_dump(mode="json"))
+    merged = skills.merge(registry, two, tiny_model)
+    assert merged.lineage.held == ["h1", "h2", "h3"]
+
+
 def test_the_canary_of_a_merge_is_what_peft_scores_with_its_files(
     registry: AdapterRegistry, two: list[str], tiny_model: Path
 ) -> None:
