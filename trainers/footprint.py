@@ -15,6 +15,7 @@ import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from trainers.errors import OutOfMemory
+from trainers.packing import future
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Footprint:
         OutOfMemory when that was not enough.
         """
         model.zero_grad(set_to_none=True)
+        future.cache_clear()
         give_back()
         at_once = min(self.examples, tried)
         if at_once > 1:

@@ -96,6 +96,7 @@ def packed(model: Any, attention: str) -> Iterator[None]:
         for handle in handles:
             handle.remove()
         model.set_attn_implementation(before)
+        future.cache_clear()
 
 
 def _eager(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, lengths: list[int]) -> Any:
@@ -106,15 +107,20 @@ def _eager(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: f
     with torch.autocast(query.device.type, enabled=False):
         for q, k, v in zip(*(part[0].split(lengths, dim=1) for part in (query, key, value)), strict=True):
             below = q.reshape(k.shape[0], groups * k.shape[1], -1)
-            mask = _future(k.shape[1], groups, q.dtype, q.device)
+            mask = future(k.shape[1], groups, q.dtype, q.device)
             scores = torch.baddbmm(mask, below, k.transpose(1, 2), alpha=scale)
             outcomes.append((softmax(scores, dim=-1) @ v).view(q.shape))
     return torch.cat(outcomes, dim=1).transpose(0, 1).unsqueeze(0)
 
 
-@lru_cache(maxsize=64)
-def _future(length: int, groups: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """What is added to scores (1, groups · length, length), so that no token sees a later one."""
+# Every layer of a pass asks for the masks of the same few lengths. One is made in a hundredth of the time that its
+# attention takes, but may hold megabytes.
+@lru_cache(maxsize=16)
+def future(length: int, groups: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """What is added to scores (1, groups · length, length), so that no token sees a later one.
+
+    It is kept for the next layer until `future.cache_clear()`.
+    """
     mask = torch.full((length, length), torch.finfo(dtype).min, dtype=dtype, device=device).triu(1)
     return mask.repeat(groups, 1).unsqueeze(0)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from trainers import packing
 from trainers.errors import OutOfMemory
 from trainers.footprint import Footprint, give_back, ran_out
 
@@ -40,6 +41,12 @@ def test_examples_are_halved_then_activations_computed_again_then_it_ends() -> N
     assert small == Footprint(1, checkpointing=True) and model.told == ["gradients gone"] * 4 + ["compute again"]
     with pytest.raises(OutOfMemory, match="larger machine"):
         small.shrink(model, 5)
+
+
+def test_masks_that_are_kept_go_when_memory_runs_out() -> None:
+    packing.future(3, 1, torch.float32, torch.device("cpu"))
+    Footprint(2).shrink(Model(), 2)
+    assert packing.future.cache_info().currsize == 0
 
 
 def test_what_was_switched_off_is_not_tried() -> None:

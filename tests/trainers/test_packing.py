@@ -137,6 +137,13 @@ def test_flash_attention_gets_all_examples_in_one_call(model: Any, monkeypatch: 
     assert calls == [[0, 17, 57, 62, 90]] * 4
 
 
+def test_no_mask_outlives_the_training(model: Any) -> None:
+    with torch.no_grad(), packing.packed(model, "eager"):
+        model(**inputs_of(collate(batch_of())))
+        assert packing.future.cache_info().currsize == len(LENGTHS), "one for all layers"
+    assert packing.future.cache_info().currsize == 0
+
+
 def test_the_model_is_afterwards_as_before(model: Any) -> None:
     with pytest.raises(RuntimeError, match="stop"), packing.packed(model, "sdpa"):
         raise RuntimeError("stop")
