@@ -230,7 +230,7 @@ class AdapterRegistry:
         return record
 
     def reject(self, adapter: str, gate: GateResult | None = None) -> AdapterRecord:
-        """Keep an adapter, marked as not good enough. Raises AdapterInUse if it serves."""
+        """Keep an adapter, marked as not good enough; rollback passes over it. Raises AdapterInUse if it serves."""
         return self._end(adapter, "rejected", gate)
 
     def retire(self, adapter: str) -> AdapterRecord:
@@ -244,8 +244,8 @@ class AdapterRegistry:
         """
         with self.database.transaction():
             serving, before = self.serving(), [*self._before()]
-            # What was retired since must not come back.
-            while before and before[-1] is not None and self.get(before[-1]).status == "retired":
+            # What was put away since must not come back.
+            while before and before[-1] is not None and self.get(before[-1]).status in ("retired", "rejected"):
                 before.pop()
             if not before:
                 raise NothingToRollBack(
@@ -263,7 +263,7 @@ class AdapterRegistry:
     def write_card(self, adapter: str) -> None:
         """Write the adapter's card, its README.md, beside its weights; every change of its status does it.
 
-        It follows from the record alone, so that it can be written again at any time.
+        It follows from the record and the serving history, so that it can be written again at any time.
         """
         from trainers import cards
 
@@ -271,7 +271,8 @@ class AdapterRegistry:
         folder = self.folder / record.path
         if folder.is_dir():  # else there are no weights that it could stand beside; whoever loads it is told so
             with jobs.room_on_disk(folder):
-                cards.write(folder, self.database, record)
+                served = any(change.serving == record.id for change in self.history())
+                cards.write(folder, self.database, record, served=served)
 
     def _end(self, adapter: str, status: AdapterStatus, gate: GateResult | None) -> AdapterRecord:
         with self.database.transaction():

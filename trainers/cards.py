@@ -1,7 +1,7 @@
 """Adapter cards: the README.md beside an adapter's weights, in the form that peft writes and model hubs read.
 
-The registry writes it, from the adapter's record alone, whenever its status changes. An adapter's folder can be pushed
-to a hub as it is: the card names no path of this machine.
+The registry writes it, from the adapter's record and whether it ever served, whenever its status changes. An adapter's
+folder can be pushed to a hub as it is: the card names no path of this machine.
 """
 
 from __future__ import annotations
@@ -41,8 +41,13 @@ STATUS = {
     "candidate": "It has not stood at its gate yet.",
     "promoted": "It passed its gate, and was let serve.",
     "rejected": "It did not pass its gate, and never served.",
+    "retired": "It never served, and was put away.",
+}
+SERVED = STATUS | {
+    "rejected": "It served once, but did not pass its gate after that.",
     "retired": "It served once, and was taken out of use.",
 }
+"""The same of an adapter that serves or served: one that was trained again, to the same weights, can be rejected."""
 
 SETTINGS = {
     "objective": "objective",
@@ -67,19 +72,22 @@ SETTINGS = {
 """What the table of the training shows, in this order, with the names that a reader knows."""
 
 
-def write(folder: Path, database: Database, record: AdapterRecord) -> None:
+def write(folder: Path, database: Database, record: AdapterRecord, *, served: bool = False) -> None:
     """Write the card of the adapter in `folder`: the whole of it, or the old one stays."""
     beside = folder / f"{NAME}.partial"
-    beside.write_text(card(database, record, folder), encoding="utf-8")
+    beside.write_text(card(database, record, folder, served=served), encoding="utf-8")
     os.replace(beside, folder / NAME)
 
 
-def card(database: Database, record: AdapterRecord, folder: Path) -> str:
-    """The card as Markdown with a YAML head; `folder` has the canary. The same record always gives the same card."""
+def card(database: Database, record: AdapterRecord, folder: Path, *, served: bool = False) -> str:
+    """The card as Markdown with a YAML head; `folder` has the canary, `served` says whether it serves or ever did.
+
+    The same record always gives the same card.
+    """
     episodes = {env: len(ids) for env, ids in by_env(database, record.lineage.episodes).items()}
     parts = [
         _head(record),
-        _summary(record),
+        _summary(record, served),
         _data(record, episodes),
         _training(record),
         _gate(record),
@@ -115,14 +123,14 @@ def _head(record: AdapterRecord) -> str:
     return "\n".join(["---", *lines, "---"])
 
 
-def _summary(record: AdapterRecord) -> str:
-    forced = " It was let serve without having passed its gate, by a person's decision." if record.forced else ""
+def _summary(record: AdapterRecord, served: bool) -> str:
+    forced = "It was let serve without having passed its gate, by a person's decision." if record.forced else ""
     merged = record.lineage.merge
     made = f"merged it ({merged.method}) from adapters trained" if merged else "trained it"
     return (
         f"# {record.id}\n\nA LoRA adapter for {_linked(record.base)} with which an agent plays text games: the model "
         f"ranks the commands that a game admits, and the best is taken. AgentLab {made} on what the agent itself had "
-        f"played. Status: **{record.status}**. {forced.strip() or STATUS[record.status]}"
+        f"played. Status: **{record.status}**. {forced or (SERVED if served else STATUS)[record.status]}"
     )
 
 

@@ -172,10 +172,11 @@ def test_rollback_goes_back_step_by_step_to_the_base(registry: AdapterRegistry, 
     assert len(events) == 6
 
 
-def test_rollback_passes_over_what_was_retired_since(registry: AdapterRegistry, three: list[str]) -> None:
+@pytest.mark.parametrize("end", ["reject", "retire"])
+def test_rollback_passes_over_what_was_put_away_since(registry: AdapterRegistry, three: list[str], end: str) -> None:
     for id in three:
         registry.promote(id, PASSED)
-    registry.retire(three[1])
+    getattr(registry, end)(three[1])
     assert registry.rollback() == three[0]
 
 

@@ -86,7 +86,21 @@ def test_promotion_rejection_and_rollback_are_told(registry: AdapterRegistry, re
     assert "| x/two | 15 | 1.00 [0.80, 1.00] | 0.00 [0.00, 0.20] | +1.00 [+0.71, +1.00] | < 0.0001 |" in text
     assert "| all | 30 | 1.00 [0.89, 1.00] |" in text
     registry.rollback()
-    assert "**retired**" in read(registry, record).text
+    assert "**retired**. It served once, and was taken out of use." in read(registry, record).text
+
+
+def test_it_says_whether_an_adapter_that_was_put_away_ever_served(
+    registry: AdapterRegistry, record: AdapterRecord
+) -> None:
+    """The same weights can come out of a second training, after they served."""
+    registry.retire(record.id)
+    assert "**retired**. It never served, and was put away." in read(registry, record).text
+    registry.reject(record.id, FAILED)
+    assert "**rejected**. It did not pass its gate, and never served." in read(registry, record).text
+    registry.promote(record.id, PASSED)
+    registry.rollback()
+    registry.reject(record.id, FAILED)
+    assert "**rejected**. It served once, but did not pass its gate after that." in read(registry, record).text
 
 
 def test_a_forced_promotion_is_told(registry: AdapterRegistry, record: AdapterRecord) -> None:
