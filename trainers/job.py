@@ -175,18 +175,10 @@ class Job(BaseModel):
     @property
     def id(self) -> str:
         """Depends on examples and settings only, so that the same work has the same name on every machine."""
-        # As if MACHINE were at its defaults, and not without it: so most jobs keep the id that they had.
+        # As if MACHINE were at its defaults, and not without it: the ids that labs hold were made so.
         usual = {name: JobConfig.model_fields[name].default for name in MACHINE}
-        return self._named(self.config.model_copy(update=usual))
-
-    @property
-    def ids(self) -> tuple[str, str]:
-        """The id, and the one by which an earlier version sealed this job, in which the settings of MACHINE counted."""
-        return self.id, self._named(self.config)
-
-    def _named(self, config: JobConfig) -> str:
         # Where the base lies says nothing about what it is.
-        settings = config.model_dump_json(exclude={"base": {"path"}})
+        settings = self.config.model_copy(update=usual).model_dump_json(exclude={"base": {"path"}})
         return content_id("job", settings, *(example.model_dump_json() for example in self.examples))
 
     @property

@@ -40,20 +40,17 @@ def of(folder: Path, job: str) -> Seal:
 
 
 def read(folder: Path) -> Seal | None:
-    """The seal in a job folder; None if the job is not finished, or was by a version that had no seals."""
+    """The seal in a job folder; None if the job is not finished, or its mark is no seal."""
     try:
         return Seal.model_validate_json((folder / NAME).read_bytes())
     except (OSError, ValidationError):
         return None
 
 
-def check(folder: Path, job: str, *former: str) -> Seal:
-    """Raise BadAdapter unless the folder holds a seal of this job and each result is as it was sealed.
-
-    `former` are ids that the job had in earlier versions.
-    """
+def check(folder: Path, job: str) -> Seal:
+    """Raise BadAdapter unless the folder holds a seal of this job and each result is as it was sealed."""
     seal = read(folder)
-    if seal is None or seal.job not in (job, *former):
+    if seal is None or seal.job != job:
         whose = "have no seal" if seal is None else f"are sealed as those of {seal.job}"
         raise BadAdapter(
             f"the results in {folder} {whose}, not as those of {job}; they may come from another job; copy the whole "

@@ -131,7 +131,7 @@ def check(folder: Path | str, job: Job) -> JobResult:
         )
     if not came.done:
         raise NotAJob(f"{folder} is not trained to its end; an adapter comes out last; run its job first")
-    seals.check(folder, *came.ids)
+    seals.check(folder, came.id)
     outcome = jobs.result(folder)
     assert outcome is not None
     check_files(outcome.adapter)
@@ -173,7 +173,7 @@ def take_over(folder: Path | str, job: Job) -> JobResult:
     with jobs.only_one(job.folder), jobs.room_on_disk(job.folder):
         if not job.done:
             jobs.publish(job, lambda place: _copy(came.adapter, place), came.canary, came.report)
-        elif _results(job.folder) != _results(Path(folder)):
+        elif seals.read(job.folder) != seals.read(Path(folder)):
             raise JobExists(
                 f"{job.folder.name} has its results already, others than those in {folder}; a round gets one adapter; "
                 "make a new round for another"
@@ -181,12 +181,6 @@ def take_over(folder: Path | str, job: Job) -> JobResult:
     taken = jobs.result(job.folder)
     assert taken is not None
     return taken
-
-
-def _results(folder: Path) -> dict[str, str] | None:
-    """The hashes in the seal there; the id beside them may be a former one of the same job."""
-    seal = seals.read(folder)
-    return None if seal is None else seal.files
 
 
 def _copy(adapter: Path, place: Path) -> None:

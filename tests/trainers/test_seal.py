@@ -25,7 +25,7 @@ def test_a_finished_job_is_sealed_with_its_id_and_its_results(folder: Path) -> N
     assert seal.check(folder, found.job) == found
 
 
-def test_an_unfinished_job_and_one_of_an_earlier_version_have_no_seal(folder: Path) -> None:
+def test_an_unfinished_job_and_an_empty_mark_have_no_seal(folder: Path) -> None:
     (folder / "done").write_text("")
     assert seal.read(folder) is None
     with pytest.raises(BadAdapter, match="have no seal"):

@@ -193,20 +193,6 @@ def test_what_decides_the_weights_may_not(here: job.Job, came: Path, value: dict
         transport.take_over(came, here)
 
 
-def test_a_folder_that_an_earlier_version_sealed_is_taken_over(here: job.Job, came: Path) -> None:
-    """Then the number of threads counted for the id."""
-    for folder in (here.folder, came):
-        changed(folder / "job.json", threads=2)
-    lab = job.load(here.folder)
-    id, former = lab.ids
-    assert id == here.id != former
-    (came / "done").write_text(seal.of(came, former).model_dump_json())
-    taken = transport.take_over(came, lab)
-    sealed = seal.read(lab.folder)
-    assert sealed is not None and sealed.job == id
-    assert transport.take_over(came, lab) == taken, "again, although the ids in the two seals differ"
-
-
 def test_an_untrained_folder_has_nothing_to_bring(here: job.Job, came: Path) -> None:
     (came / "done").unlink()
     with pytest.raises(NotAJob, match="not trained to its end"):
