@@ -17,6 +17,7 @@ from trainers import canary as canaries
 from trainers.errors import BadAdapter
 from trainers.gate import GateResult, rate
 from trainers.provenance import by_env
+from trainers.statistics import p_text
 
 if TYPE_CHECKING:
     from memory.database import Database
@@ -187,7 +188,7 @@ def _gate_table(gate: GateResult) -> str:
                 rate(part.both + part.only_a, part.n).brief,
                 rate(part.both + part.only_b, part.n).brief,
                 f"{part.difference:+.2f} [{low:+.2f}, {high:+.2f}]",
-                "< 0.0001" if part.p < 0.0001 else f"{part.p:.4f}",
+                p_text(part.p),
             )
         )
     return _table(["game", "n", "adapter", "incumbent", "difference", "p"], rows)

@@ -133,7 +133,7 @@ def decide(candidate: Results, incumbent: Results, config: GateConfig | None = N
         env: paired({key: ours[key] for key in usable if _env(key) == env}, theirs)
         for env in sorted({_env(key) for key in usable})
     }
-    regressions = [env for env, part in envs.items() if part.difference < 0 and part.p < config.alpha]
+    regressions = [env for env, part in envs.items() if part.lost(config.alpha)]
     promote, reason = _verdict(whole, regressions, config)
     return GateResult(
         promote=promote,
@@ -192,7 +192,7 @@ class SequentialGate:
             self._better = seen
         better = self._better is not None and whole.difference > 0
         doubt = self.config.alpha if last else LEANS_WORSE
-        spoils = any(part.difference < 0 and part.p < doubt for part in found.envs.values())
+        spoils = any(part.lost(doubt) for part in found.envs.values())
         promote = better and not (spoils and self.config.refuse_regressions)
         hopeless = self._better is None and chance < self.config.futility
         if not (last or promote or hopeless):

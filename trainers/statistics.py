@@ -74,6 +74,18 @@ class Paired(BaseModel):
     difference: float
     interval: tuple[float, float] = (-1.0, 1.0)
 
+    def lost(self, alpha: float, p: float | None = None) -> bool:
+        """Whether `a` is credibly worse than `b`: below it, with a p-value under `alpha`.
+
+        `p` is the p-value where it was corrected for those of other comparisons.
+        """
+        return self.difference < 0 and (self.p if p is None else p) < alpha
+
+
+def p_text(p: float, equals: str = "") -> str:
+    """A p-value as a table shows it: `0.0412`, `< 0.0001`; in a sentence, with "= " as `equals`, it follows "p "."""
+    return "< 0.0001" if p < 0.0001 else f"{equals}{p:.4f}"
+
 
 def difference_interval(
     both: int, only_a: int, only_b: int, neither: int, confidence: float = 0.95

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainers.statistics import bootstrap_ratio, difference_interval, holm, mcnemar, paired, wilson
+from trainers.statistics import bootstrap_ratio, difference_interval, holm, mcnemar, p_text, paired, wilson
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,21 @@ def test_pairs_are_counted_over_shared_keys_only() -> None:
     result = paired(a, b)
     assert (result.n, result.both, result.only_a, result.only_b, result.neither) == (4, 1, 1, 1, 1)
     assert result.difference == 0 and result.p == 1
+
+
+def test_a_loss_is_credible_below_alpha_and_only_downwards() -> None:
+    won, lost = dict.fromkeys(range(6), True), dict.fromkeys(range(6), False)
+    worse = paired(lost, won)
+    assert worse.p == 2 / 64
+    assert worse.lost(0.05) and not worse.lost(2 / 64)
+    assert not worse.lost(0.05, p=0.06) and worse.lost(0.01, p=0.009), "a corrected p-value counts instead"
+    assert not paired(won, lost).lost(0.05)
+
+
+@pytest.mark.parametrize(("p", "shown"), [(1.0, "1.0000"), (0.04123, "0.0412"), (1e-4, "0.0001"), (9e-5, "< 0.0001")])
+def test_a_p_value_is_shown_to_four_places(p: float, shown: str) -> None:
+    assert p_text(p) == shown
+    assert f"p {p_text(p, '= ')}" == (f"p {shown}" if shown.startswith("<") else f"p = {shown}")
 
 
 def test_no_pairs_say_nothing() -> None:
