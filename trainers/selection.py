@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from typing import Annotated
 
@@ -38,7 +38,7 @@ from trainers.selectors import (
     Won,
     chain,
 )
-from trainers.selectors.base import Start, start_of
+from trainers.selectors.base import Start, start_of, starts_of
 from trainers.selectors.caps import admit
 
 AnySelector = Annotated[
@@ -127,7 +127,7 @@ def survey(
     pool = {item.episode.id: item for item in given}
     context = replace(context or Context(), seed=seed)
     replaced = {item.episode.minimised_from for item in pool.values()}
-    forbidden = {(goal.strip(), observation.strip()) for goal, observation in held_out}
+    forbidden = starts_of(held_out)
     anchors = [episode for episode in context.anchors if not _refusal(episode, config, set(), forbidden)]
     context = replace(context, anchors=anchors)
 
@@ -168,7 +168,7 @@ def _refusal(
     episode: Episode,
     config: SelectionConfig,
     replaced: set[str | None],
-    forbidden: set[Start],
+    forbidden: Set[Start],
     *,
     admitted: bool = False,
 ) -> str | None:
@@ -192,7 +192,7 @@ def _refusal(
     return None
 
 
-def _begins_like(episode: Episode, forbidden: set[Start]) -> bool:
+def _begins_like(episode: Episode, forbidden: Set[Start]) -> bool:
     """A relabelled episode has a goal of its own, so there what the game looks like decides."""
     goal, observation = start_of(episode)
     if episode.relabelled_from is None:

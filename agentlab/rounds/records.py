@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -19,7 +19,7 @@ from trainers.examples import Example, Tokenize, from_episode
 from trainers.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
 from trainers.records import Held, Record
 from trainers.selection import survey
-from trainers.selectors.base import Selected, Start, Text, draw, start_of
+from trainers.selectors.base import Selected, Start, Text, draw, start_of, starts_of
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
@@ -62,13 +62,13 @@ def records(lab: Lab, report: RoundReport, held_out: Sequence[Start]) -> Records
     Raises CannotSelect, BadTexts, UnknownEpisode (memory.errors).
     """
     make = _pairs if report.config.training.in_pairs else _singles
-    return make(lab, report, held_out)
+    return make(lab, report, starts_of(held_out))
 
 
-def _singles(lab: Lab, report: RoundReport, held_out: Sequence[Start]) -> Records:
+def _singles(lab: Lab, report: RoundReport, forbidden: Set[Start]) -> Records:
     """A record of every episode that was selected."""
     config, here = report.config, pool(lab, report)
-    chosen = survey(here.items, rules(report), config.seed, held_out=held_out, context=context(lab, report, here))
+    chosen = survey(here.items, rules(report), config.seed, held_out=forbidden, context=context(lab, report, here))
     made = Records(left_out=Counter(here.left_out) + Counter(chosen.left_out), short_of=chosen.short_of)
     for item in chosen.selected:
         episode = item.episode
@@ -76,7 +76,7 @@ def _singles(lab: Lab, report: RoundReport, held_out: Sequence[Start]) -> Record
             made.left_out["without weight"] += 1
             continue
         made.add(_maker(item, config, tokenizer(lab)), episode.env, here.origin(episode), episode.recalled)
-    _hold(made, lab, config, held_out)
+    _hold(made, lab, config, forbidden)
     _rehearse(made, chosen.texts, lab, config)
     return made
 
@@ -120,7 +120,7 @@ def _rehearse(made: Records, texts: Sequence[Text], lab: Lab, config: RoundConfi
         made.add(partial(from_text, text, tokenizer(lab), max_tokens=config.training.max_tokens), TEXTS, ())
 
 
-def _hold(made: Records, lab: Lab, config: RoundConfig, held_out: Sequence[Start]) -> None:
+def _hold(made: Records, lab: Lab, config: RoundConfig, forbidden: Set[Start]) -> None:
     """Lay episodes of other environments, on which nothing is taught, beside some of the examples."""
     from trainers.selectors.rehearsal import apportion
 
@@ -128,7 +128,7 @@ def _hold(made: Records, lab: Lab, config: RoundConfig, held_out: Sequence[Start
     quotas = apportion(round(hold.share * len(taught)), dict.fromkeys(hold.envs, 1.0))
     elsewhere: list[Example] = []
     for env, quota in quotas.items():
-        examples = list(islice(_elsewhere(made, env, lab, config, held_out), quota))
+        examples = list(islice(_elsewhere(made, env, lab, config, forbidden), quota))
         made.held[env] = [example.episode for example in examples]
         elsewhere += examples
         if len(examples) < quota:
@@ -140,9 +140,8 @@ def _hold(made: Records, lab: Lab, config: RoundConfig, held_out: Sequence[Start
         made.records[at] = Held(example=taught[at], elsewhere=example.model_copy(update={"weights": weights}))
 
 
-def _elsewhere(made: Records, env: str, lab: Lab, config: RoundConfig, held_out: Sequence[Start]) -> Iterator[Example]:
+def _elsewhere(made: Records, env: str, lab: Lab, config: RoundConfig, forbidden: Set[Start]) -> Iterator[Example]:
     """Train episodes of an environment, one a task and those that won first, since a skill of that game goes there."""
-    forbidden = {(goal.strip(), observation.strip()) for goal, observation in held_out}
     rows = [row for row in lab.database.episodes(env=env, split="train") if row.status != "errored"]
     first: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: (row.status != "won", draw(config.seed, row.id, "hold|"))):
@@ -160,11 +159,10 @@ def _elsewhere(made: Records, env: str, lab: Lab, config: RoundConfig, held_out:
 # -- pairs -------------------------------------------------------------------------------------------------------------
 
 
-def _pairs(lab: Lab, report: RoundReport, held_out: Sequence[Start]) -> Records:
+def _pairs(lab: Lab, report: RoundReport, forbidden: Set[Start]) -> Records:
     """A record of every preference between episodes of the lab."""
     config = report.config
     made = Records()
-    forbidden = {(goal.strip(), observation.strip()) for goal, observation in held_out}
     played, latest = list[Episode](), config.selection.max_trial
     for episode in attempts(lab, config):
         if start_of(episode) in forbidden:

@@ -131,6 +131,11 @@ def start_of(episode: Episode) -> Start:
     return episode.goal.strip(), episode.steps[0].observation.strip() if episode.steps else ""
 
 
+def starts_of(games: Iterable[Start]) -> frozenset[Start]:
+    """How these games begin, in the form of `start_of`, so that an episode can be looked for among them."""
+    return frozenset((goal.strip(), observation.strip()) for goal, observation in games)
+
+
 def solution(episode: Episode) -> tuple[str, Start, tuple[str, ...]]:
     """What makes two episodes the same to learn from: environment, start and actions."""
     return episode.env, start_of(episode), tuple(episode.actions)

@@ -96,7 +96,8 @@ def test_no_pair_is_made_of_a_game_that_begins_like_a_held_out_one(lab: Lab, rep
     made = learning(report, "dpo")
     starts = sorted({start_of(episode) for episode in attempts(lab, made.config)})
     assert records(lab, made, starts).records == []
-    whole, without = records(lab, made, []), records(lab, made, starts[:1])
+    goal, observation = starts[0]
+    whole, without = records(lab, made, []), records(lab, made, [(f"{goal} ", f"{observation}\n")])
     assert 0 < len(without.records) < len(whole.records)
     assert without.left_out["begins like a held-out game"] > 0
 
@@ -181,6 +182,7 @@ def test_on_other_games_the_adapter_is_held_to_its_base_and_taught_nothing(spell
     # As many as the share asks for, and none that begins like a held-out game.
     begins = start_of(played[0])
     others = [episode.id for episode in played if start_of(episode) != begins]
-    assert records(lab, learning(report, "sft", **settings), [begins]).held == {OTHER: others}
+    held_out = [(f" {begins[0]}", f"{begins[1]}\n")]
+    assert records(lab, learning(report, "sft", **settings), held_out).held == {OTHER: others}
     settings["hold"] = {"envs": [OTHER], "share": 1 / len(taught)}
     assert records(lab, learning(report, "sft", **settings), []).held == {OTHER: [played[0].id]}

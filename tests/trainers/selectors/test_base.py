@@ -29,7 +29,7 @@ from trainers.selectors import (
     Won,
     chain,
 )
-from trainers.selectors.base import sample
+from trainers.selectors.base import sample, start_of, starts_of
 
 MakeEpisode = Callable[..., Episode]
 
@@ -183,3 +183,11 @@ def test_a_sample_takes_names_in_proportion_to_their_weights() -> None:
     assert taken.count("heavy") / 2000 == pytest.approx(0.75, abs=0.04)
     assert "never" not in taken
     assert sample({"a": 1.0, "never": 0.0}, 5, 0, "") == {"a"}
+
+
+def test_an_episode_is_found_among_games_that_begin_like_it_whatever_blanks_are_around(
+    make_episode: MakeEpisode,
+) -> None:
+    begins = starts_of([("Find the coin.\n", " A cellar. "), ("Find the coin.", "A hall.")])
+    assert start_of(make_episode("same", start="A cellar.\n")) in begins
+    assert start_of(make_episode("other", start="A room.")) not in begins
