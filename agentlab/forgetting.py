@@ -152,7 +152,7 @@ def _losses(
             found.append((env, best[1], best[0]))
     corrected = holm([part.p for _, _, part in found])
     losses = [
-        Loss(env=env, best=best, paired=part, p=p, forgotten=part.difference < 0 and p < alpha)
+        Loss(env=env, best=best, paired=part, p=p, forgotten=part.lost(alpha, p))
         for (env, best, part), p in zip(found, corrected, strict=True)
     ]
     return sorted(losses, key=lambda loss: loss.paired.difference)

@@ -153,7 +153,7 @@ def _merge_of(record: AdapterRecord) -> Merge:
 
 def _kept(parent: str, env: str, ours: Outcomes, theirs: Outcomes, config: GateConfig) -> Kept:
     found = paired(known(ours, env), known(theirs, env))
-    return Kept(parent=parent, env=env, paired=found, lost=found.difference < 0 and found.p < config.alpha)
+    return Kept(parent=parent, env=env, paired=found, lost=found.lost(config.alpha))
 
 
 def _judged(result: GateResult, kept: Sequence[Kept], config: GateConfig) -> GateResult:

@@ -135,7 +135,7 @@ def _changes(known: dict[str, dict[str, bool]], tasks: set[str], envs: Sequence[
             found.append((env, memory, paired(_only(known[f"new, {memory}"], here), known[f"old, {memory}"])))
     corrected = holm([part.p for _, _, part in found])
     changes = [
-        Change(env=env, memory=memory, paired=part, p=p, regressed=part.difference < 0 and p < alpha)
+        Change(env=env, memory=memory, paired=part, p=p, regressed=part.lost(alpha, p))
         for (env, memory, part), p in zip(found, corrected, strict=True)
     ]
     return sorted(changes, key=lambda change: change.paired.difference)

@@ -15,9 +15,9 @@ machine distorts less.
 
 The losses at the end are those of one function on all episodes, in float32. The exit code is 1 if ours is less than 6
 times as fast as per-step prompts or 1.5 times as fast as whole episodes, or ends with a loss more than 0.05 above
-theirs. TRL runs under `--python-of-trl`, an environment with `trl`; without it only ours is measured. On a GPU tokens a
-second, the share of the card's bfloat16 peak that was useful work, and peak memory are told as well; `--steps` stops
-early and leaves the losses out.
+theirs; how fast it must be is asked on a CPU only. TRL runs under `--python-of-trl`, an environment with `trl`; without
+it only ours is measured. On a GPU tokens a second, the share of the card's bfloat16 peak that was useful work, and peak
+memory are told as well; `--steps` stops early and leaves the losses out.
 """
 
 from __future__ import annotations
@@ -102,6 +102,7 @@ class Run:
 
     name: str
     process: subprocess.Popen[str]
+    log: Path
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
@@ -113,7 +114,9 @@ class Run:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            sys.exit(f"{TITLES[self.name]} ended early with exit code {self.process.wait()}; see its log")
+            code, said = self.process.wait(), self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            first = f"{TITLES[self.name]} ended early with exit code {code}; the last that it said:"
+            sys.exit("\n".join([first, *said[-20:]]))
         heard: dict[str, Any] = json.loads(line)
         return heard
 
@@ -158,7 +161,7 @@ def measure(
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
             )
-        runs.append(Run(name, process))
+        runs.append(Run(name, process, folder / f"{name}.log"))
     try:
         for run in runs:
             run.hear()
@@ -349,7 +352,8 @@ def tell(
             broken.append(f"ends at a loss of {losses['ours']:.3f}, {TITLES[run.name]} at {loss:.3f}")
     if torch.cuda.is_available():
         on_card(runs, base, config.rank, examples, threads)
-    print("\n" + ("\n".join(f"BROKEN: {line}" for line in broken) or "All bounds hold."))
+    held = "The bounds on the losses hold." if torch.cuda.is_available() else "All bounds hold."
+    print("\n" + ("\n".join(f"BROKEN: {line}" for line in broken) or held))
     return 1 if broken else 0
 
 

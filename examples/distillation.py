@@ -38,7 +38,7 @@ from agentlab.tasks import make_tasks
 from agentlab.twobytwo import analyse
 from environments import canonical
 from trainers.monitors import Estimate, MonitorConfig, Monitors, observe
-from trainers.statistics import holm, paired
+from trainers.statistics import holm, p_text, paired
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE.parent / "benchmarks" / "results" / "distillation.md"
@@ -262,7 +262,7 @@ def _grid(compared: Comparison, rows: dict[str, Row]) -> list[str]:
 
 def _comparisons(compared: Comparison, rows: dict[str, Row]) -> list[str]:
     """Every arm against one, paired by game and seed, with p-values corrected for all of these tests (Holm)."""
-    known = {name: {task: won for task, won in row.outcomes.items() if won is not None} for name, row in rows.items()}
+    known = {name: row.known for name, row in rows.items()}
     against = known.pop(compared.against)
     found = {name: paired(outcomes, against) for name, outcomes in known.items()}
     corrected = holm([one.p for one in found.values()])
@@ -276,13 +276,9 @@ def _comparisons(compared: Comparison, rows: dict[str, Row]) -> list[str]:
         low, high = one.interval
         lines.append(
             f"| {compared.labels[name]} | {one.difference:+.3f} [{low:+.3f}, {high:+.3f}] | {one.only_a}, {one.only_b} "
-            f"| {one.n} | {_p(one.p)} | {_p(p)} |"
+            f"| {one.n} | {p_text(one.p)} | {p_text(p)} |"
         )
     return lines
-
-
-def _p(p: float) -> str:
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def _rounds(compared: Comparison, folder: Path, rounds: dict[str, list[RoundReport]]) -> list[str]:

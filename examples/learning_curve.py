@@ -27,7 +27,7 @@ from agentlab.config import merged, parse, read_toml
 from agentlab.evaluation import ALL, Cell, Row
 from agentlab.progress import Progress
 from environments import canonical
-from trainers.statistics import paired, wilson
+from trainers.statistics import p_text, paired, wilson
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE.parent / "benchmarks" / "results" / "learning_curve.md"
@@ -164,15 +164,15 @@ def _written(cell: Cell) -> str:
 
 def _comparisons(rows: Sequence[Row]) -> list[str]:
     """Paired by game and test seed, within one training seed: pooled pairs would count the base's plays repeatedly."""
-    by_arm = {row.arm: {task: won for task, won in row.outcomes.items() if won is not None} for row in rows}
+    by_arm = {row.arm: row.known for row in rows}
     lines = []
     for arm, against in (("base + memory", "base"), ("adapter", "base"), ("adapter + memory", "adapter")):
         if arm in by_arm and against in by_arm:
             found = paired(by_arm[arm], by_arm[against])
-            p = "p < 0.0001" if found.p < 0.0001 else f"p = {found.p:.4f}"
             lines.append(
                 f"- {arm} against {against}: {found.difference:+.3f} on {found.n} pairs; "
-                f"won by it alone {found.only_a}, by the other alone {found.only_b}; {p} (McNemar, exact)"
+                f"won by it alone {found.only_a}, by the other alone {found.only_b}; p {p_text(found.p, '= ')} "
+                "(McNemar, exact)"
             )
     return lines
 

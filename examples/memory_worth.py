@@ -28,7 +28,7 @@ from agentlab.evaluation import ALL, Row
 from agentlab.progress import Progress
 from agentlab.tasks import make_tasks
 from environments import canonical
-from trainers.statistics import paired
+from trainers.statistics import p_text, paired
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE.parent / "benchmarks" / "results" / "memory_worth.md"
@@ -121,15 +121,11 @@ def _measured(folder: Path) -> Table | None:
 
 
 def _comparison(arm: str, against: str, rows: dict[str, Row]) -> str:
-    one, other = (
-        {task: won for task, won in rows[name].outcomes.items() if won is not None} for name in (arm, against)
-    )
-    found = paired(one, other)
-    p = "p < 0.0001" if found.p < 0.0001 else f"p = {found.p:.4f}"
+    found = paired(rows[arm].known, rows[against].known)
     low, high = found.interval
     return (
         f"- {arm} against {against}: {found.difference:+.3f} [{low:+.3f}, {high:+.3f}] on {found.n} pairs; won by it "
-        f"alone {found.only_a}, by the other alone {found.only_b}; {p} (McNemar, exact)"
+        f"alone {found.only_a}, by the other alone {found.only_b}; p {p_text(found.p, '= ')} (McNemar, exact)"
     )
 
 

@@ -32,7 +32,7 @@ from agentlab.skills import merge
 from agentlab.tasks import make_tasks
 from environments import canonical
 from trainers.merging import MergeConfig, Method
-from trainers.statistics import paired
+from trainers.statistics import p_text, paired
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE.parent / "benchmarks" / "results" / "skills.md"
@@ -141,14 +141,12 @@ def table(skills: Skills, folder: Path, command: str) -> str:
     ]
     for env, one in zip(skills.envs, measured, strict=True):
         alone, merged = one.row(ALONE), one.row(MERGED)
-        known = [{task: won for task, won in row.outcomes.items() if won is not None} for row in (merged, alone)]
-        pairs = paired(*known)
+        pairs = paired(merged.known, alone.known)
         (low, high), cell = pairs.interval, alone.cells[env]
-        p = "< 0.0001" if pairs.p < 0.0001 else f"{pairs.p:.4f}"
         kept = "yes" if cell.low <= merged.cells[env].rate <= cell.high else "no"
         lines.append(
             f"| {env.removeprefix('twx/')} | {cell} | {merged.cells[env]} | {pairs.difference:+.2f} [{low:+.2f}, "
-            f"{high:+.2f}] | {pairs.only_a}, {pairs.only_b} | {p} | {kept} |"
+            f"{high:+.2f}] | {pairs.only_a}, {pairs.only_b} | {p_text(pairs.p)} | {kept} |"
         )
     labels = {f"{weight:g}": f"weight {weight:g} each" for weight in skills.weights}
     return "\n".join([*lines, "", "The choice on dev games:", "", *_grid(skills, choice, labels)]) + "\n"

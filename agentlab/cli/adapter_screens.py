@@ -156,11 +156,12 @@ def _gate(title: str, gate: GateResult | None) -> None:
 
 
 def _pair(game: str, part: Paired) -> tuple[str, ...]:
+    from trainers.statistics import p_text
+
     low, high = part.interval
     n = max(part.n, 1)
     rates = f"{(part.both + part.only_a) / n:.2f}", f"{(part.both + part.only_b) / n:.2f}"
-    p = "< 0.0001" if part.p < 0.0001 else f"{part.p:.4f}"
-    return game, str(part.n), *rates, f"{part.difference:+.2f} [{low:+.2f}, {high:+.2f}]", p
+    return game, str(part.n), *rates, f"{part.difference:+.2f} [{low:+.2f}, {high:+.2f}]", p_text(part.p)
 
 
 def diff(

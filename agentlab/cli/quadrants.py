@@ -61,7 +61,9 @@ def internalised(share: Ratio) -> str:
 
 
 def _effect(part: Paired) -> str:
-    return f"{part.difference:+.2f}\n{_interval(part)}\n{_p(part.p)}"
+    from trainers.statistics import p_text
+
+    return f"{part.difference:+.2f}\n{_interval(part)}\np {p_text(part.p, '= ')}"
 
 
 def _game(change: Change, name: str) -> tuple[str, ...]:
@@ -78,7 +80,3 @@ def _game(change: Change, name: str) -> tuple[str, ...]:
 
 def _interval(part: Paired) -> str:
     return f"[{part.interval[0]:+.2f}, {part.interval[1]:+.2f}]"
-
-
-def _p(p: float) -> str:
-    return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"

@@ -48,11 +48,12 @@ def written(cell: Cell) -> str:
 
 def sentence(comparison: Comparison) -> str:
     """A paired comparison in words."""
-    p = "p < 0.0001" if comparison.p < 0.0001 else f"p = {comparison.p:.4f}"
+    from trainers.statistics import p_text
+
     return (
         f"{comparison.arm} against {comparison.against}: {comparison.difference:+.2f} on {comparison.n} pairs of the "
         f"same task and seed; won by it alone {comparison.only_arm}, by the other alone {comparison.only_against}; "
-        f"{p} (McNemar, exact)"
+        f"p {p_text(comparison.p, '= ')} (McNemar, exact)"
     )
 
 

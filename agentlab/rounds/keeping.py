@@ -75,7 +75,7 @@ def _kept(lab: Lab, report: RoundReport, adapter: str) -> Retention:
         if adapter != kept.against:
             ours = play(lab, adapter, env, plays, split="dev", seeds=seeds)
             kept.outside[env] = found = paired(known(ours), known(theirs))
-            if found.difference < 0 and found.p < alpha:
+            if found.lost(alpha):
                 kept.lost.append(env)
     for env, why in kept.unplayable.items():
         lab.progress.say(f"Whether {adapter} forgot {env} is not known: {why}")

@@ -67,7 +67,7 @@ def test_a_cards_peak_is_known_by_its_name_or_said_to_be_unknown(
 
 def test_the_first_step_is_not_counted_and_threads_share_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = load("training", monkeypatch)
-    run = bench.Run("ours", None, wall=[9.0, 1.0, 3.0], cpu=[9.0, 2.0, 2.0], tokens=[100, 30, 50])
+    run = bench.Run("ours", None, Path(), wall=[9.0, 1.0, 3.0], cpu=[9.0, 2.0, 2.0], tokens=[100, 30, 50])
     assert run.speed("wall", 2) == 20.0 and run.speed("cpu", 2) == 40.0
 
 
@@ -82,8 +82,8 @@ def test_a_broken_bound_is_told_and_is_the_exit_code(
 
     def tell(seconds: float, loss: float) -> int:
         runs = [
-            bench.Run("ours", None, wall=[1, 1], cpu=[1, 1], tokens=[10, 10]),
-            bench.Run("trl-steps", None, wall=[1, seconds], cpu=[1, 1], tokens=[10, 10]),
+            bench.Run("ours", None, Path(), wall=[1, 1], cpu=[1, 1], tokens=[10, 10]),
+            bench.Run("trl-steps", None, Path(), wall=[1, seconds], cpu=[1, 1], tokens=[10, 10]),
         ]
         return int(bench.tell(runs, {"ours": 0.5, "trl-steps": loss}, given, Path(), None, []))
 
