@@ -2,9 +2,9 @@
 
     python examples/skills.py [--config FILE] [--folder DIR] [--table]
 
-Each game is explored at random and distilled into an adapter of its own. The adapters are merged at several weights,
-dev games choose one, and the test games are played by both parents and the chosen merge. Stopped and called again, it
-goes on where it was.
+Each game is explored at random and distilled into an adapter of its own, which on the other game is held to what the
+base does there. The adapters are merged at several weights, dev games choose one, and the test games are played by both
+parents and the chosen merge. Stopped and called again, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -124,9 +124,9 @@ def table(skills: Skills, folder: Path, command: str) -> str:
     lines = [
         "# Two skills in one adapter",
         "",
-        f"{skills.lab.model}; {skills.explored_seeds} train games of each were explored at "
-        f"random and distilled into an adapter for each game; merged by `{skills.method}` at equal weights, of which "
-        f"{skills.dev_seeds} dev games of each chose {_chosen(skills, choice):g}; measured on test seeds "
+        f"{skills.lab.model}; {skills.explored_seeds} train games of each were explored at random and distilled into "
+        "an adapter for each game, which on the other game is held to the base; merged by "
+        f"`{skills.method}` at equal weights, of which {skills.dev_seeds} dev games of each chose {_chosen(skills, choice):g}; measured on test seeds "
         f"0–{skills.test_seeds - 1} of each, without memory. Made on {date.today()} with Python "
         f"{platform.python_version()} by",
         "",
