@@ -126,7 +126,8 @@ def table(skills: Skills, folder: Path, command: str) -> str:
         "",
         f"{skills.lab.model}; {skills.explored_seeds} train games of each were explored at random and distilled into "
         "an adapter for each game, which on the other game is held to the base; merged by "
-        f"`{skills.method}` at equal weights, of which {skills.dev_seeds} dev games of each chose {_chosen(skills, choice):g}; measured on test seeds "
+        f"`{skills.method}` at equal weights, of which "
+        f"{skills.dev_seeds} dev games of each chose {_chosen(skills, choice):g}; measured on test seeds "
         f"0–{skills.test_seeds - 1} of each, without memory. Made on {date.today()} with Python "
         f"{platform.python_version()} by",
         "",
