@@ -149,11 +149,12 @@ class Credit:
 
     def worth(self, ids: Sequence[str], env: str | None, seed: int | str = 0) -> dict[str, float]:
         """For each item the posterior mean of its uplift in `env`: chance has no part."""
-        strata = self._strata(ids, env)
+        rows = self._evidence(ids, env)
+        strata = self._arranged(rows, list(dict.fromkeys(row.reflection for row in rows)))
         if not strata.ids:
-            return {}
-        mean, _ = strata.moments()
-        return dict(zip(strata.ids, mean.tolist(), strict=True))
+            return dict.fromkeys(ids, 0.0)
+        # Without evidence both sides are the same prior.
+        return dict.fromkeys(ids, 0.0) | dict(zip(strata.ids, strata.moments()[0].tolist(), strict=True))
 
     def split(self, episode: str, ids: Sequence[str], *, env: str) -> list[Draw]:
         """Which of `ids`, chosen for `episode` in `env`, are withheld; the caller records that with the recalls.
@@ -304,22 +305,23 @@ class Credit:
         )
 
     def _strata(self, ids: Sequence[str], env: str | None = None) -> Strata:
+        return self._arranged(self._evidence(ids, env), list(dict.fromkeys(ids)), env or "")
+
+    def _evidence(self, ids: Sequence[str], env: str | None) -> list[RecallEvidence]:
         """The evidence on `ids`. What lies before a fixed time is read once."""
         wanted = list(dict.fromkeys(ids))
         if self.before is None:
-            rows = self.database.recall_evidence(wanted, env=env)
-        else:
-            if self._drawn is None:
-                self._drawn = self.database.drawn_by_lot()
-            # Of most no lot was ever drawn.
-            drawn = [id for id in wanted if id in self._drawn]
-            missing = [id for id in drawn if (env, id) not in self._kept]
-            if missing:
-                self._kept.update(((env, id), []) for id in missing)
-                for row in self.database.recall_evidence(missing, env=env, before=self.before):
-                    self._kept[env, row.reflection].append(row)
-            rows = [row for id in drawn for row in self._kept[env, id]]
-        return self._arranged(rows, wanted, env or "")
+            return self.database.recall_evidence(wanted, env=env)
+        if self._drawn is None:
+            self._drawn = self.database.drawn_by_lot()
+        # Of most no lot was ever drawn.
+        drawn = [id for id in wanted if id in self._drawn]
+        missing = [id for id in drawn if (env, id) not in self._kept]
+        if missing:
+            self._kept.update(((env, id), []) for id in missing)
+            for row in self.database.recall_evidence(missing, env=env, before=self.before):
+                self._kept[env, row.reflection].append(row)
+        return [row for id in drawn for row in self._kept[env, id]]
 
     def _arranged(self, rows: Sequence[RecallEvidence], ids: Sequence[str] | None = None, env: str = "") -> Strata:
         known = list(dict.fromkeys(row.reflection for row in rows)) if ids is None else ids

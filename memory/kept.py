@@ -11,6 +11,17 @@ Shelf = dict[Any, Any]
 """What was read, by what was asked."""
 
 
+class Shelves(dict[Hashable, Shelf]):
+    """What was read, by what kind of thing it is, as of one moment."""
+
+    def shelf(self, name: Hashable, most: int) -> Shelf:
+        """The shelf of this name, to be looked into and added to; emptied when it holds more than `most`."""
+        found = self.setdefault(name, {})
+        if len(found) > most:
+            found = self[name] = {}
+        return found
+
+
 class Kept:
     """Shelves for what was read, all cleared as soon as anything is written by whomever.
 
@@ -21,17 +32,14 @@ class Kept:
     def __init__(self, database: Database):
         self.database = database
         self._mark = -1
-        self._shelves: dict[Hashable, Shelf] = {}
+        self._shelves = Shelves()
 
-    def shelf(self, name: Hashable, most: int) -> Shelf:
-        """What is kept under this name now, to be looked into and added to; emptied when it holds more than `most`."""
+    def shelves(self) -> Shelves:
+        """What is kept now. One recall holds to one moment, whatever is written meanwhile."""
         # What is not committed may be taken back, and its mark be given to something else.
         if self.database.in_transaction:
-            return {}
+            return Shelves()
         mark = self.database.last_change()
         if mark != self._mark or len(self._shelves) > 64:
-            self._shelves, self._mark = {}, mark
-        shelf = self._shelves.setdefault(name, {})
-        if len(shelf) > most:
-            shelf = self._shelves[name] = {}
-        return shelf
+            self._shelves, self._mark = Shelves(), mark
+        return self._shelves

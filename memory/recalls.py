@@ -94,13 +94,17 @@ class Recalls(Connection):
             for row in rows
         ]  # fmt: skip
 
-    def served(self, ids: Sequence[str]) -> dict[str, Served]:
+    def anything_merged(self) -> bool:
+        """Whether any reflection was merged into another, and still is."""
+        return bool(self.execute("SELECT 1 FROM reflections WHERE merged_into IS NOT NULL LIMIT 1"))
+
+    def served(self, ids: Sequence[str], *, merged: bool | None = None) -> dict[str, Served]:
         """Whom each of these reflections has served, in all faces; those that have served nobody are left out.
 
-        What was merged into it counts, each episode once.
+        What was merged into it counts, each episode once; `merged` is `anything_merged` where that is known.
         """
         found: dict[str, Served] = {}
-        merged = self.execute("SELECT 1 FROM reflections WHERE merged_into IS NOT NULL LIMIT 1")
+        merged = self.anything_merged() if merged is None else merged
         for part in chunks(ids):
             rows = self.execute(
                 "SELECT reflection, sum(n), sum(won), sum(ended), max(CASE WHEN n THEN last END) FROM recall_totals "

@@ -78,9 +78,9 @@ class ReflectionMemory:
         self.credit = Credit(database, credit, namespace=namespace, clock=clock)
         self._indexes = Indexes(database, self.embedder, Path(index_path), notify=notify, progress=progress)
         self.index, self.state_index = self._indexes.texts, self._indexes.states
-        kept = Kept(database)
-        self._words = Words(database, kept)
-        self._retriever = Retriever(database, self.index, clock=clock, kept=kept)
+        self._kept = Kept(database)
+        self._words = Words(database, self._kept)
+        self._retriever = Retriever(database, self.index, clock=clock, kept=self._kept)
 
     # Remembering
 
@@ -318,7 +318,8 @@ class ReflectionMemory:
         shown: Show = plain,
     ) -> list[Hit]:
         # The words first: what they find is in the database before the index follows it.
-        worded = self._words.ranked(query, candidates(k), wanted.before)
+        shelves = self._kept.shelves()
+        worded = self._words.ranked(query, candidates(k), wanted.before, shelves=shelves)
         with self._indexes.lock:
             self._indexes.follow_texts()
             if not len(self.index):
@@ -328,7 +329,9 @@ class ReflectionMemory:
                 # The index has not followed what is not committed.
                 held = self.index.search(vector, len(worded.numbers), only=worded.numbers)
                 worded = worded.among([number for number, _ in held])
-        return self._retriever.retrieve(vector, k, wanted, weights, worded=worded, use=use, seed=seed, shown=shown)
+        return self._retriever.retrieve(
+            vector, k, wanted, weights, worded=worded, use=use, seed=seed, shown=shown, shelves=shelves
+        )
 
     def _change(self, id: str, change: str, **values: Any) -> Reflection:
         with self.database.transaction():

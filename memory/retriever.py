@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from memory.database import Database
 from memory.index import VectorIndex
-from memory.kept import Kept
+from memory.kept import Kept, Shelves
 from memory.moments import seconds
 from memory.recalls import Served
 from memory.records import Reflection, now
@@ -133,30 +133,33 @@ class Retriever:
         use: Use | None = None,
         seed: int = 0,
         shown: Show = plain,
+        shelves: Shelves | None = None,
     ) -> list[Hit]:
         """The best `k` hits for the query vector (dimensions,) among the reflections that fit `filter`.
 
         `worded` is what its words found, if any, whether it fits or not; the index must know it. `shown` makes what
         there is to show of one. Ties are broken in favour of the older reflection, so that the order does not depend on
-        chance.
+        chance. `shelves` is what is kept at the moment of the recall.
         """
         weights = weights or Weights()
         if k < 1:
             return []
-        put_up = self._put_up(query, candidates(k), filter, worded or Ranking.nothing())
+        shelves = self._kept.shelves() if shelves is None else shelves
+        fitting = _Fitting(self.database, filter, shelves)
+        put_up = self._put_up(query, candidates(k), fitting, worded or Ranking.nothing())
         if not put_up.rows:
             return []
         put_up.add_relevance()
-        self._add_time_and_rating(put_up, weights)
+        self._add_time_and_rating(put_up, weights, shelves)
         if use is not None and weights.use:
             put_up.add_use(use([row.id for row in put_up.rows], filter.env, seed))
         return self._hits(put_up, put_up.best(k, weights), weights, shown)
 
-    def _put_up(self, query: np.ndarray, count: int, filter: Filter, worded: Ranking) -> Candidates:
+    def _put_up(self, query: np.ndarray, count: int, fitting: _Fitting, worded: Ranking) -> Candidates:
         """What fits of the nearest `count` and of the `count` that words found best."""
         import numpy as np
 
-        fitting = _Fitting(self.database, filter, self._kept)
+        filter = fitting.filter
         near: list[int] = []
         # First among the nearest, then among more, then among those that fit.
         for looked in ((8 if filter.narrow else 2) * count, 32 * count):
@@ -183,13 +186,16 @@ class Retriever:
             put_up["bm25"][put_up.found["bm25"]] = [bm25[number] for number in words]
         return put_up
 
-    def _add_time_and_rating(self, put_up: Candidates, weights: Weights) -> None:
+    def _add_time_and_rating(self, put_up: Candidates, weights: Weights, shelves: Shelves) -> None:
         import numpy as np
 
         rows = put_up.rows
         seen = [row.created for row in rows]
         if weights.recency:
-            put_up.served = served = self.database.served([row.id for row in rows])
+            facts = shelves.shelf("facts", 8)
+            if "merged" not in facts:
+                facts["merged"] = self.database.anything_merged()
+            put_up.served = served = self.database.served([row.id for row in rows], merged=facts["merged"])
             seen = [
                 max(at, seconds(served[row.id].last)) if row.id in served else at
                 for at, row in zip(seen, rows, strict=True)
@@ -219,11 +225,11 @@ class Retriever:
 class _Fitting:
     """What fits a filter of the numbers that were asked about, read some at a time."""
 
-    def __init__(self, database: Database, filter: Filter, kept: Kept):
+    def __init__(self, database: Database, filter: Filter, shelves: Shelves):
         self.database = database
         self.filter = filter
         condition, values = filter.sql()
-        self.rows: dict[int, ReflectionRow | None] = kept.shelf((condition, *values), 50_000)
+        self.rows: dict[int, ReflectionRow | None] = shelves.shelf((condition, *values), 50_000)
         """By number the row, or None for what does not fit."""
 
     def read(self, numbers: Iterable[int]) -> None:

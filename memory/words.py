@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from memory.cleaning import clean
 from memory.database import Database
 from memory.episodes import chunks
-from memory.kept import Kept, Shelf
+from memory.kept import Kept, Shelf, Shelves
 from memory.reflections import Filter
 
 if TYPE_CHECKING:
@@ -120,15 +120,15 @@ class Words:
                 break
         return best[:count]
 
-    def ranked(self, text: str, count: int, before: str | None = None) -> Ranking:
-        """All texts that were looked at for the sake of `count`.
+    def ranked(self, text: str, count: int, before: str | None = None, *, shelves: Shelves | None = None) -> Ranking:
+        """All texts that were looked at for the sake of `count`; `shelves` is what is kept at the moment of the recall.
 
         Any `text` will do; one without words finds nothing. How rare a word is and how long a text is are taken from
         the texts written before `before`; what was written later is left out.
         """
         stems = stems_of(text)[:MOST_STEMS]
         # The newest by moment, places by word and level, and the lengths. Threads share it, and each holds its own.
-        read = self._kept.shelf("words", 4000)
+        read = (self._kept.shelves() if shelves is None else shelves).shelf("words", 4000)
         newest = read.get(("newest", before))
         if newest is None:
             newest = read["newest", before] = self.database.newest_reflection(before)
@@ -149,14 +149,17 @@ class Words:
         waiting = stems
         for level in LEVELS:
             beyond = []
-            for stem in waiting:
-                places = self._of(read, stem, level, newest)
-                if places is None:
-                    beyond.append(stem)
-                elif places.places:
-                    found.append(places)
-                if sum(one.places for one in found) >= LEVELS[-1]:
-                    return _telling(found, newest)
+            # Several in one go, but no more places than are looked at in all.
+            for part in chunks(waiting, LEVELS[-1] // level):
+                self._read(read, [stem for stem in part if not self._known_beyond(stem, level, newest)], level + 1)
+                for stem in part:
+                    places = self._of(read, stem, level, newest)
+                    if places is None:
+                        beyond.append(stem)
+                    elif places.places:
+                        found.append(places)
+                    if sum(one.places for one in found) >= LEVELS[-1]:
+                        return _telling(found, newest)
             waiting = beyond
             if not waiting or _texts(found, count) >= count:
                 break
@@ -168,8 +171,7 @@ class Words:
 
     def _of(self, read: Shelf, stem: str, level: int, newest: int) -> Places | None:
         """The places of a word in the texts up to `newest`, or None if there are more than `level`."""
-        reached, text = self._beyond.get(stem, (0, 0))
-        if reached >= level and text <= newest:
+        if self._known_beyond(stem, level, newest):
             return None
         places = self._occurrences(read, stem, level + 1)
         if places.places > level:
@@ -179,12 +181,28 @@ class Words:
                 return None
         return places.until(newest)
 
+    def _known_beyond(self, stem: str, level: int, newest: int) -> bool:
+        """Whether a word is known to have more than `level` places in the texts up to `newest`."""
+        reached, text = self._beyond.get(stem, (0, 0))
+        return reached >= level and text <= newest
+
     def _occurrences(self, read: Shelf, stem: str, limit: int) -> Places:
-        places: Places | None = read.get((stem, limit))
-        if places is None:
-            rows = self.database.execute("SELECT doc FROM temp.reflection_places WHERE term = ? LIMIT ?", (stem, limit))
-            places = read[stem, limit] = Places.of([row[0] for row in rows])
+        self._read(read, [stem], limit)
+        places: Places = read[stem, limit]
         return places
+
+    def _read(self, read: Shelf, stems: list[str], limit: int) -> None:
+        """Read the places of all words that were not read up to this limit yet, in one go."""
+        found: dict[str, list[int]] = {stem: [] for stem in stems if (stem, limit) not in read}
+        if not found:
+            return
+        of_one = "SELECT * FROM (SELECT ?, doc FROM temp.reflection_places WHERE term = ? LIMIT ?)"
+        rows = self.database.execute(
+            " UNION ALL ".join([of_one] * len(found)), [value for stem in found for value in (stem, stem, limit)]
+        )
+        for stem, doc in rows:
+            found[stem].append(doc)
+        read.update(((stem, limit), Places.of(numbers)) for stem, numbers in found.items())
 
     def _ranked(self, read: Shelf, words: list[Places], newest: int) -> Ranking:
         """The texts with their BM25, the best first. Lengths are compared with the mean of these texts, not of all."""

@@ -15,28 +15,28 @@ Maker = Callable[..., Reflection]
 
 def test_a_shelf_is_the_same_until_something_is_written(database: Database, reflection: Maker) -> None:
     kept = Kept(database)
-    shelf = kept.shelf("rows", 10)
+    shelf = kept.shelves().shelf("rows", 10)
     shelf[1] = "one"
-    assert kept.shelf("rows", 10) == {1: "one"}
-    assert kept.shelf("words", 10) == {}
+    assert kept.shelves().shelf("rows", 10) == {1: "one"}
+    assert kept.shelves().shelf("words", 10) == {}
     database.put_reflection(reflection("new"))
-    assert kept.shelf("rows", 10) == {}
+    assert kept.shelves().shelf("rows", 10) == {}
 
 
 def test_a_full_shelf_is_emptied(database: Database) -> None:
     kept = Kept(database)
-    kept.shelf("rows", 2).update({1: 1, 2: 2, 3: 3})
-    assert kept.shelf("rows", 2) == {}
+    kept.shelves().shelf("rows", 2).update({1: 1, 2: 2, 3: 3})
+    assert kept.shelves().shelf("rows", 2) == {}
 
 
 def test_nothing_is_kept_of_what_may_be_taken_back(database: Database, reflection: Maker) -> None:
     kept = Kept(database)
     with pytest.raises(RuntimeError), database.transaction():
         database.put_reflection(reflection("never"))
-        kept.shelf("rows", 10)["of the transaction"] = 1
+        kept.shelves().shelf("rows", 10)["of the transaction"] = 1
         raise RuntimeError("rolled back")
     database.put_reflection(reflection("instead"))  # it gets the mark that the other had
-    assert kept.shelf("rows", 10) == {}
+    assert kept.shelves().shelf("rows", 10) == {}
 
 
 def test_a_reader_sees_at_once_what_another_process_changed(tmp_path: Path, reflection: Maker) -> None:
