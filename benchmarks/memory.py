@@ -12,9 +12,9 @@ as no other system records. Its order is not that of the vectors alone, so its r
 process is asked some other queries before those that are timed, as one that has been at work for a while. Start-up is
 from the import of the system to the answer to the very first query. Memory is what the asked process holds, without
 files that are only mapped. Up to 10,000 items each is opened and asked three times, in turn with the others, and the
-medians of these count: a machine is not always as quick. The exit code is 1 if a bound is broken: at 100,000 items a median of at most 3 times that
-of raw FAISS and start-up within a second; at 10,000 at least 50 times faster than InMemoryStore; everywhere a recall@10
-of at least 0.98.
+medians of these count: a machine is not always as quick. The exit code is 1 if a bound is broken: at 100,000 items a
+median of at most 3 times that of raw FAISS and start-up within a second; at 10,000 at least 50 times faster than
+InMemoryStore; everywhere a recall@10 of at least 0.98.
 """
 
 from __future__ import annotations

@@ -209,13 +209,15 @@ class Retriever:
         put_up.add_scaled("importance", "rated")
 
     def _hits(self, put_up: Candidates, places: list[int], weights: Weights, shown: Show) -> list[Hit]:
+        import numpy as np
+
         rows = [put_up.rows[place] for place in places]
         reflections = self.database.load_reflections([row.number for row in rows])
         served = put_up.served if weights.recency else self.database.served([row.id for row in rows])
-        columns = {name: values[places].tolist() for name, values in put_up.parts.items()}
+        values = np.stack(list(put_up.parts.values()), axis=1)[places].tolist()
         hits = []
-        for at, row in enumerate(rows):
-            parts = {name: column[at] for name, column in columns.items()}
+        for row, said in zip(rows, values, strict=True):
+            parts = dict(zip(put_up.parts, said, strict=True))
             found, score = reflections[row.number], parts.pop("score")
             n, n_won, n_ended = served[row.id][:3] if row.id in served else (0, 0, 0)
             hits.append(Hit(found, score, parts, n, n_ended, n_won, weights, shown(found)))

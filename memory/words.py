@@ -248,7 +248,9 @@ def _texts(found: list[Places], count: int) -> int:
     import numpy as np
 
     most, least = sum(word.texts for word in found), max((word.texts for word in found), default=0)
-    return least if least >= count or most < count else len(np.unique(np.concatenate([word.numbers for word in found])))
+    return (
+        least if least >= count or most < count else len(_unique(np.concatenate([word.numbers for word in found]))[0])
+    )
 
 
 def _unique(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
