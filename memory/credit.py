@@ -128,6 +128,7 @@ class Credit:
         self.before = before
         self.clock = clock
         self._kept: dict[tuple[str | None, str], list[RecallEvidence]] = {}
+        self._means: dict[tuple[str | None, str], float] = {}
         self._drawn: set[str] | None = None
         self._rates: dict[str, float] = {}
         self._cost: Cost | None = None
@@ -149,12 +150,16 @@ class Credit:
 
     def worth(self, ids: Sequence[str], env: str | None, seed: int | str = 0) -> dict[str, float]:
         """For each item the posterior mean of its uplift in `env`: chance has no part."""
-        rows = self._evidence(ids, env)
-        strata = self._arranged(rows, list(dict.fromkeys(row.reflection for row in rows)))
-        if not strata.ids:
-            return dict.fromkeys(ids, 0.0)
-        # Without evidence both sides are the same prior.
-        return dict.fromkeys(ids, 0.0) | dict(zip(strata.ids, strata.moments()[0].tolist(), strict=True))
+        known = self._means if self.before is not None else {}
+        missing = [id for id in ids if (env, id) not in known]
+        if missing:
+            # Without evidence both sides are the same prior.
+            known.update(((env, id), 0.0) for id in missing)
+            strata = self._arranged(self._evidence(missing, env))
+            if strata.ids:
+                means = strata.moments()[0].tolist()
+                known.update(((env, id), mean) for id, mean in zip(strata.ids, means, strict=True))
+        return {id: known[env, id] for id in ids}
 
     def split(self, episode: str, ids: Sequence[str], *, env: str) -> list[Draw]:
         """Which of `ids`, chosen for `episode` in `env`, are withheld; the caller records that with the recalls.
@@ -251,6 +256,7 @@ class Credit:
         was recalled since it was benched. Evidence, base rates and cost are looked at afresh.
         """
         self._kept.clear()
+        self._means.clear()
         self._drawn = None
         self._rates.clear()
         self._cost = None

@@ -30,7 +30,7 @@ K1, B = 1.2, 0.75
 LEVELS = (128, 512, 2048)
 """How often a word may occur to be looked at: the rare ones first, the next level only if too few texts were found."""
 
-DENSE = 32
+DENSE = 128
 """Up to so many numbers for each that is there, they lie close to each other."""
 
 MOST_STEMS = 128
