@@ -27,6 +27,7 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
+from machine import describe
 
 from memory import Database, Episode, Recall, Reflection, ReflectionMemory, Weights
 from memory.credit import Credit, CreditConfig
@@ -376,7 +377,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = options.parse_args(arguments)
     config = CreditConfig()
     worlds = [World.made(seed, given.episodes) for seed in range(given.repetitions)]
-    print(f"{given.repetitions} worlds of {given.episodes} episodes; {config}\n")
+    print(f"{describe(1)}\n{given.repetitions} worlds of {given.episodes} episodes; {config}\n")
     began = time.perf_counter()
     on, off = list(simulate(worlds, config)), list(simulate(worlds, config, credit=False))
     seconds = time.perf_counter() - began

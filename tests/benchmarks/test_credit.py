@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,18 +11,12 @@ import pytest
 
 from memory import CreditConfig
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "credit.py"
 QUICK = CreditConfig(withhold=0.25, max_cost=0.1)
 
 
 @pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_credit", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look names up
-    spec.loader.exec_module(module)
-    return module
+def bench(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("credit")
 
 
 def test_the_worlds_are_as_described(bench: ModuleType) -> None:

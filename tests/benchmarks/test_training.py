@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,23 +11,12 @@ import pytest
 
 from trainers.examples import Example
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+Load = Callable[[str], ModuleType]
 EXAMPLE = {"token_ids": [1, 2, 3, 4, 5, 6, 7], "weights": [0, 0, 1, 1, 0, 0, 1]}
 
 
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    # As a script it would find its neighbours by itself.
-    monkeypatch.setattr(sys, "path", [*sys.path, str(FOLDER)])
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_both_of_trls_forms_have_the_loss_where_ours_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    workers = load("training_workers", monkeypatch)
+def test_both_of_trls_forms_have_the_loss_where_ours_has_it(load: Load) -> None:
+    workers = load("training_workers")
     assert workers.whole(EXAMPLE) == {"input_ids": [1, 2, 3, 4, 5, 6, 7], "labels": [-100, -100, 3, 4, -100, -100, 7]}
     assert workers.per_step(EXAMPLE) == [
         {"input_ids": [1, 2, 3, 4], "labels": [-100, -100, 3, 4]},
@@ -36,8 +24,8 @@ def test_both_of_trls_forms_have_the_loss_where_ours_has_it(monkeypatch: pytest.
     ]
 
 
-def test_useful_work_is_counted_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = load("training", monkeypatch)
+def test_useful_work_is_counted_by_hand(tmp_path: Path, load: Load) -> None:
+    bench = load("training")
     config = {
         "hidden_size": 8,
         "intermediate_size": 16,
@@ -59,24 +47,22 @@ def test_useful_work_is_counted_by_hand(tmp_path: Path, monkeypatch: pytest.Monk
     ("card", "peak"),
     [("NVIDIA H100 80GB HBM3", 989e12), ("NVIDIA H100 PCIe", 756e12), ("NVIDIA L40S", 362e12), ("Some card", None)],
 )
-def test_a_cards_peak_is_known_by_its_name_or_said_to_be_unknown(
-    card: str, peak: float | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert load("training", monkeypatch).peak_of(card) == peak
+def test_a_cards_peak_is_known_by_its_name_or_said_to_be_unknown(card: str, peak: float | None, load: Load) -> None:
+    assert load("training").peak_of(card) == peak
 
 
-def test_the_first_step_is_not_counted_and_threads_share_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = load("training", monkeypatch)
+def test_the_first_step_is_not_counted_and_threads_share_processor_time(load: Load) -> None:
+    bench = load("training")
     run = bench.Run("ours", None, Path(), wall=[9.0, 1.0, 3.0], cpu=[9.0, 2.0, 2.0], tokens=[100, 30, 50])
     assert run.speed("wall", 2) == 20.0 and run.speed("cpu", 2) == 40.0
 
 
 def test_a_broken_bound_is_told_and_is_the_exit_code(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    load: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import argparse
 
-    bench = load("training", monkeypatch)
+    bench = load("training")
     monkeypatch.setattr(bench.torch.cuda, "is_available", lambda: False)
     given = argparse.Namespace(clock="wall", threads=1)
 
