@@ -60,12 +60,27 @@ class Pair(BaseModel):
         return [*self.better.spans, *self.worse.spans]
 
 
-class Judged(BaseModel):
-    """One sequence whose chosen tokens are desirable or not (KTO), and its weight in the loss."""
+class OfExample(BaseModel):
+    """Base of the records that hold one example to learn from, with what else their objective needs."""
 
     model_config = ConfigDict(extra="forbid")
 
     example: Example
+
+    @property
+    def taught(self) -> Example | None:
+        """What is to become more likely: the example, unless a kind says otherwise."""
+        return self.example
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """The half-open ranges of tokens that are chosen in it."""
+        return self.example.spans
+
+
+class Judged(OfExample):
+    """One sequence whose chosen tokens are desirable or not (KTO), and its weight in the loss."""
+
     desirable: bool
     weight: float = Field(1.0, gt=0.0)
 
@@ -76,11 +91,6 @@ class Judged(BaseModel):
     def taught(self) -> Example | None:
         """What is to become more likely: a desirable example."""
         return self.example if self.desirable else None
-
-    @property
-    def spans(self) -> list[tuple[int, int]]:
-        """The half-open ranges of chosen tokens."""
-        return self.example.spans
 
 
 class Choice(BaseModel):
@@ -106,15 +116,12 @@ class Choice(BaseModel):
         return self
 
 
-class Distilled(BaseModel):
+class Distilled(OfExample):
     """One sequence as a student without memory sees it, and what a teacher with memory thought at its choices.
 
     The weight of a choice is that of the token at its place in `example`.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    example: Example
     choices: list[Choice] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -130,18 +137,8 @@ class Distilled(BaseModel):
         # At most: candidates that begin alike share tokens.
         return len(self.example) + sum(len(ids) - 1 for choice in self.choices for ids in choice.candidates)
 
-    @property
-    def taught(self) -> Example:
-        """What is to become more likely: the actions that the teacher took."""
-        return self.example
 
-    @property
-    def spans(self) -> list[tuple[int, int]]:
-        """The half-open ranges of chosen tokens."""
-        return self.example.spans
-
-
-class Held(BaseModel):
+class Held(OfExample):
     """One sequence to learn, and one from elsewhere on which the policy is to stay what its base is.
 
     Nothing in `elsewhere` is taught, whatever was played there: what the base expects is held to at each place whose
@@ -149,23 +146,10 @@ class Held(BaseModel):
     batch has a part of each.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    example: Example
     elsewhere: Example
 
     def __len__(self) -> int:
         return len(self.example) + len(self.elsewhere)
-
-    @property
-    def taught(self) -> Example:
-        """What is to become more likely."""
-        return self.example
-
-    @property
-    def spans(self) -> list[tuple[int, int]]:
-        """The half-open ranges of tokens to be learned."""
-        return self.example.spans
 
 
 Record = Example | Pair | Judged | Distilled | Held
