@@ -153,12 +153,12 @@ class Credit:
         known = self._means if self.before is not None else {}
         missing = [id for id in ids if (env, id) not in known]
         if missing:
-            # Without evidence both sides are the same prior.
-            known.update(((env, id), 0.0) for id in missing)
+            # Without evidence both sides are the same prior. Other threads must never see half of this.
+            found = dict.fromkeys(missing, 0.0)
             strata = self._arranged(self._evidence(missing, env))
             if strata.ids:
-                means = strata.moments()[0].tolist()
-                known.update(((env, id), mean) for id, mean in zip(strata.ids, means, strict=True))
+                found.update(zip(strata.ids, strata.moments()[0].tolist(), strict=True))
+            known.update(((env, id), mean) for id, mean in found.items())
         return {id: known[env, id] for id in ids}
 
     def split(self, episode: str, ids: Sequence[str], *, env: str) -> list[Draw]:
@@ -324,9 +324,10 @@ class Credit:
         drawn = [id for id in wanted if id in self._drawn]
         missing = [id for id in drawn if (env, id) not in self._kept]
         if missing:
-            self._kept.update(((env, id), []) for id in missing)
+            found: dict[str, list[RecallEvidence]] = {id: [] for id in missing}
             for row in self.database.recall_evidence(missing, env=env, before=self.before):
-                self._kept[env, row.reflection].append(row)
+                found[row.reflection].append(row)
+            self._kept.update(((env, id), rows) for id, rows in found.items())
         return [row for id in drawn for row in self._kept[env, id]]
 
     def _arranged(self, rows: Sequence[RecallEvidence], ids: Sequence[str] | None = None, env: str = "") -> Strata:

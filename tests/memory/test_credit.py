@@ -145,6 +145,23 @@ def test_a_run_reads_only_of_what_lots_were_drawn_over(
     assert run.worth(["new"], ENV)["new"] > 0
 
 
+@pytest.mark.parametrize("asks", [Credit.worth, lambda run, ids, env: run.use(ids, env, "ep-x")])
+def test_another_thread_that_asks_meanwhile_is_told_the_same(
+    database: Database, harmful: str, monkeypatch: pytest.MonkeyPatch, asks: Any
+) -> None:
+    evidence, meanwhile = type(database).recall_evidence, list[dict[str, float]]()
+    run = Credit(database, before="2026-01-01")
+
+    def interrupted(self: Database, *given: Any, **more: Any) -> list[Any]:
+        found = evidence(self, *given, **more)
+        monkeypatch.undo()
+        meanwhile.append(asks(run, [harmful], ENV))
+        return found
+
+    monkeypatch.setattr(type(database), "recall_evidence", interrupted)
+    assert [asks(run, [harmful], ENV)] == meanwhile == [asks(Credit(database), [harmful], ENV)]
+
+
 def test_what_is_withheld_is_the_same_in_a_resumed_episode_and_for_every_face(
     database: Database, put: Callable[..., None], seen: Callable[..., None]
 ) -> None:
