@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from agentlab.rollout import TaskResult
+from memory.records import task_parts
 from trainers.statistics import Paired, paired, wilson
 
 Outcomes = dict[str, bool | None]
@@ -106,7 +107,7 @@ def _comparison(arm: str, against: str, found: Paired) -> Comparison:
 def known(outcomes: Outcomes, env: str | None = None) -> dict[str, bool]:
     """The outcomes, of all games or of one environment's, without those that an error hides."""
     return {
-        task: won for task, won in outcomes.items() if won is not None and (env is None or task.split(":", 1)[0] == env)
+        task: won for task, won in outcomes.items() if won is not None and (env is None or task_parts(task).env == env)
     }
 
 

@@ -29,7 +29,7 @@ from environments.errors import BadTask, EnvironmentsError
 from memory.cleaning import clean
 from memory.errors import MemoryStoreError
 from memory.recalls import RecallCount
-from memory.records import Advice, Evidence, Link, Reflection, ReflectionStatus, content_id
+from memory.records import Advice, Evidence, Link, Reflection, ReflectionStatus, content_id, task_parts
 from memory.reflections import Filter, stamp
 
 INSTRUCTIONS = """\
@@ -226,7 +226,7 @@ class MemoryTools:
             source = client(context)
             # Play recalls for other games only what was learned on the train fold, which a lesson for all games is.
             filed = Task.parse(task).id if task else f"{env}:train:"
-            if not filed.startswith(f"{env}:"):
+            if task_parts(filed).env != env:
                 raise BadTask(f"`{task}` is not a game of {env}; name one of that environment, or leave `task` out")
             reflection = Reflection(
                 id=content_id("r", source, env, filed, clean(text)),

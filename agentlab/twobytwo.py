@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from agentlab.errors import AgentLabError
 from agentlab.evaluation import Row, Table
+from memory.records import task_parts
 from trainers.statistics import Paired, Ratio, bootstrap_ratio, holm, paired
 
 if TYPE_CHECKING:
@@ -123,14 +124,15 @@ def _internalised(known: dict[str, dict[str, bool]], tasks: set[str], envs: Sequ
         before = known["old, off"][task]
         return float(known["new, off"][task] - before), float(known["old, on"][task] - before)
 
-    return bootstrap_ratio([[gains(task) for task in sorted(tasks) if _env(task) == env] for env in envs], seed=SEED)
+    strata = [[gains(task) for task in sorted(tasks) if task_parts(task).env == env] for env in envs]
+    return bootstrap_ratio(strata, seed=SEED)
 
 
 def _changes(known: dict[str, dict[str, bool]], tasks: set[str], envs: Sequence[str], alpha: float) -> list[Change]:
     levels: tuple[Memory, ...] = ("off", "on")
     found = []
     for env in envs:
-        here = {task for task in tasks if _env(task) == env}
+        here = {task for task in tasks if task_parts(task).env == env}
         for memory in levels:
             found.append((env, memory, paired(_only(known[f"new, {memory}"], here), known[f"old, {memory}"])))
     corrected = holm([part.p for _, _, part in found])
@@ -143,10 +145,6 @@ def _changes(known: dict[str, dict[str, bool]], tasks: set[str], envs: Sequence[
 
 def _only(outcomes: dict[str, bool], tasks: set[str]) -> dict[str, bool]:
     return {task: outcomes[task] for task in tasks}
-
-
-def _env(task: str) -> str:
-    return task.split(":", 1)[0]
 
 
 def two_by_two(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,31 @@ def content_id(prefix: str, *parts: object) -> str:
 def state_key(state: str) -> str:
     """The short name under which advice on a state is filed (16 hex digits of its text's SHA-256)."""
     return hashlib.sha256(state.encode()).hexdigest()[:16]
+
+
+class TaskParts(NamedTuple):
+    """What a task's id names; `split` and `seed` are empty where it names none."""
+
+    env: str
+    split: str
+    seed: str
+
+
+def task_parts(task_id: str) -> TaskParts:
+    """The parts of `env:split:seed`, the last two at its end: an environment's own id may have colons in it.
+
+    What is no such id is the name of an environment alone.
+    """
+    env, colon, rest = task_id.rpartition(":")
+    env, between, split = env.rpartition(":")
+    return TaskParts(env, split, rest) if colon and between else TaskParts(task_id, "", "")
+
+
+TASK_SPLIT = "substr(rtrim(task, replace(task, ':', '')), -length(?) - 2) = ':' || ? || ':'"
+"""The SQL condition that the id in column `task` names a split, as `task_parts` reads it; the split is given twice.
+
+`rtrim` takes off what follows the last colon, since nothing there is one.
+"""
 
 
 class Record(BaseModel):
@@ -104,7 +129,7 @@ class Episode(Record):
 
     @property
     def task_id(self) -> str:
-        """`env:split:seed`, the same text as `environments.Task.id`."""
+        """`env:split:seed`, the same text as `environments.Task.id`; `task_parts` takes it apart."""
         return f"{self.env}:{self.split}:{self.seed}"
 
     @property

@@ -13,7 +13,7 @@ from memory import errors
 from memory.episodes import chunks, conditions, full_ids, marks
 from memory.moments import seconds
 from memory.operations import Operations
-from memory.records import Advice, Reflection, ReflectionStatus, Tier, content_id, now, state_key
+from memory.records import TASK_SPLIT, Advice, Reflection, ReflectionStatus, Tier, content_id, now, state_key
 
 _COLUMNS = (
     "id", "kind", "env", "task", "run", "status", "pinned", "importance", "text", "tags", "created_at", "namespace",
@@ -95,7 +95,6 @@ class Filter:
         if self.kinds is not None:
             where.append(f"kind IN {marks(self.kinds)}")
             values.extend(self.kinds)
-        fold = f":{self.split}:" if self.split is not None else None
         more = {
             "env IN (?, '')": self.env if self.anywhere else None,
             "EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)": self.tag,
@@ -103,12 +102,14 @@ class Filter:
             "created_at >= ?": self.after,
             "task <> ?": self.exclude_task,
             "run <> ?": self.exclude_run,
-            "(instr(task, ?) > 0 OR task = '')" if self.anywhere else "instr(task, ?) > 0": fold,
         }
         for condition, value in more.items():
             if value is not None:
                 where.append(condition)
                 values.append(value)
+        if self.split is not None:
+            where.append(f"({TASK_SPLIT} OR task = '')" if self.anywhere else TASK_SPLIT)
+            values += [self.split, self.split]
         if self.text_only:
             where.append("text <> ''")
         return " AND ".join(where), values

@@ -72,9 +72,10 @@ def search(
 
 def _row(env: str, results: list[Searched]) -> dict[str, Any]:
     from agentlab.search.budget import Cost
+    from memory.records import task_parts
     from trainers.statistics import wilson
 
-    here = [result for result in results if result.task.rpartition(":train:")[0] == env]
+    here = [result for result in results if task_parts(result.task).env == env]
     played = [result for result in here if result.error is None or result.won is not None]
     won = sum(result.won is not None for result in played)
     low, high = wilson(won, len(played))

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from memory.advice import merged_advice
-from memory.consolidating.job import ROUNDING, Action, Job, Method, Note, Proposal, fold
+from memory.consolidating.job import ROUNDING, Action, Job, Method, Note, Proposal
 from memory.lineage import MERGED
-from memory.records import Evidence, Link, Reflection
+from memory.records import Evidence, Link, Reflection, task_parts
 from memory.reflections import stamp
 
 BLOCK = 1024
@@ -189,7 +189,7 @@ def _duplicates(one: Reflection, other: Reflection) -> bool:
 
 
 def _group(note: Note) -> tuple[str, ...]:
-    return note.kind, note.env, fold(note.task), note.source
+    return note.kind, note.env, task_parts(note.task).split, note.source
 
 
 def _rank(note: Note) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from memory.episodes import conditions, marks
-from memory.records import Episode, Record, Reflection
+from memory.records import Episode, Record, Reflection, task_parts
 from memory.sources import ReflectionTexts
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Job:
 
     def joinable(self, notes: Iterable[Note]) -> list[Note]:
         """Those that may be brought together with others: learned on one of the folds of the settings."""
-        return [note for note in notes if fold(note.task) in self.config.folds]
+        return [note for note in notes if task_parts(note.task).split in self.config.folds]
 
     def active(self, ids: Iterable[str]) -> dict[str, Reflection]:
         """Those of the reflections with these ids that are in use in this namespace, as they are now, in this order."""
@@ -219,12 +219,6 @@ class Job:
         """Write a new version of a reflection."""
         new = old.model_copy(update={**values, "updated_at": self.now()})
         self.database.put_reflection(new, change=change)
-
-
-def fold(task: str) -> str:
-    """The fold that a task's id (`env:fold:seed`) names; empty for a task of another form."""
-    parts = task.rsplit(":", 2)
-    return parts[1] if len(parts) == 3 else ""
 
 
 def general_task(env: str, fold: str) -> str:

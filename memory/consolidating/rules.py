@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 from memory.cleaning import clean
 from memory.consolidating.comparing import Trace, compare, compare_successes, trace
 from memory.consolidating.duplicates import merged_evidence
-from memory.consolidating.job import Action, Job, Lived, Method, Proposal, fold, general_task
+from memory.consolidating.job import Action, Job, Lived, Method, Proposal, general_task
 from memory.consolidating.voting import Operation, Rule, parse, vote
-from memory.records import Episode, Evidence, Reflection, content_id
+from memory.records import Episode, Evidence, Reflection, content_id, task_parts
 
 SCOPE = "consolidated episodes"
 VOTED_OUT = "voted out"
@@ -143,7 +143,7 @@ def plan(job: Job) -> Proposal:
     done = job.database.journal_items(_scope(job))
     groups: dict[tuple[str, str], dict[str, list[Lived]]] = {}
     for lived in job.episodes():
-        groups.setdefault((lived.env, fold(lived.task)), {}).setdefault(lived.task, []).append(lived)
+        groups.setdefault((lived.env, task_parts(lived.task).split), {}).setdefault(lived.task, []).append(lived)
     actions: list[Action] = []
     for (env, split), tasks in groups.items():
         pairs: list[tuple[int, Vote]] = []

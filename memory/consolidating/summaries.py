@@ -16,9 +16,9 @@ from typing import ClassVar
 
 from memory.cleaning import clean
 from memory.consolidating.duplicates import merged_evidence
-from memory.consolidating.job import Action, Job, Method, Note, Proposal, fold, general_task
+from memory.consolidating.job import Action, Job, Method, Note, Proposal, general_task
 from memory.quoting import quoted
-from memory.records import Link, Reflection, content_id
+from memory.records import Link, Reflection, content_id, task_parts
 
 DERIVED = "derived"
 SUMMARISED = "grounded"
@@ -58,7 +58,7 @@ class Summarise(Action):
             kind="summary",
             tier="summary",
             env=first.env,
-            task=general_task(first.env, fold(first.task)),
+            task=general_task(first.env, task_parts(first.task).split),
             goal=first.goal,
             text=quoted(text or extracted(members, _centralities(job, members)), LIMIT),
             evidence=merged_evidence(members),
@@ -91,7 +91,7 @@ def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
     for note in job.joinable(job.notes(tier="raw", kind=SUMMARISED)):
         if note.id not in gone:
             kind = goal_kind(goals.get((note.task, note.run), ""), kinds)
-            groups.setdefault((note.env, fold(note.task), kind), []).append(note)
+            groups.setdefault((note.env, task_parts(note.task).split, kind), []).append(note)
     actions: list[Action] = []
     size = job.config.summary
     for (env, _, _), notes in groups.items():

@@ -32,8 +32,10 @@ def test_a_row_has_a_cell_for_each_environment_and_one_for_all() -> None:
 
 
 def test_what_is_known_leaves_errors_out_and_can_be_of_one_environment() -> None:
-    made = row("a", results({"x": [["won"], ["errored"]], "x?y=1": [["lost"]]}))
-    assert made.known == known(made.outcomes) == {"x:test:0": True, "x?y=1:test:0": False}
+    made = row("a", results({"x": [["won"], ["errored"]], "x?y=1": [["lost"]], "gym/a:b-v0": [["won"]]}))
+    others = {"x?y=1:test:0": False, "gym/a:b-v0:test:0": True}
+    assert made.known == known(made.outcomes) == {"x:test:0": True, **others}
+    assert known(made.outcomes, "gym/a:b-v0") == {"gym/a:b-v0:test:0": True}
     assert known(made.outcomes, "x") == {"x:test:0": True} and "known" not in made.model_dump()
 
 

@@ -236,6 +236,7 @@ def test_a_client_can_forget_and_the_record_stays(server: MCPServer[Any], reader
         ("search_memory", {"query": "x", "env": "toy/dors"}, "did you mean `toy/doors`?"),
         ("add_reflection", {"text": "x", "env": "toy/dors"}, "did you mean `toy/doors`?"),
         ("add_reflection", {"text": "x", "env": "toy/doors", "task": "twx/coin:train:0"}, "not a game of toy/doors"),
+        ("add_reflection", {"text": "x", "env": "toy/doors", "task": "toy/doors:train:y:test:0"}, "not a game of"),
         ("add_reflection", {"text": "x", "env": "toy/doors", "task": "the third"}, "env:split:seed"),
         ("add_reflection", {"text": " \x1b[2J ", "env": "toy/doors"}, "neither text nor advice"),
     ],

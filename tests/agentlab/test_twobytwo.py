@@ -77,6 +77,13 @@ def test_a_game_that_errored_anywhere_is_left_out_of_every_comparison() -> None:
         analyse("base", "a", table(x=("le", "el", "ll", "ll")))
 
 
+def test_an_environment_may_have_a_colon_in_its_name() -> None:
+    cells = ("l" * 20, "w" * 20, "w" * 20, "w" * 20)
+    plain, odd = analyse("base", "a", table(x=cells)), analyse("base", "a", table(**{"gym/a:b-v0": cells}))
+    assert odd.internalised == plain.internalised and odd.internalised.value == 1.0
+    assert [change.paired for change in odd.changes] == [change.paired for change in plain.changes]
+
+
 def test_it_survives_being_stored() -> None:
     found = analyse("base", "a", table(x=("l" * 9, "w" * 9, "w" * 9, "w" * 9)))
     assert TwoByTwo.model_validate_json(found.model_dump_json()) == found

@@ -9,7 +9,7 @@ import pytest
 
 import memory
 from memory import Advice, Episode, Step
-from memory.records import content_id, state_key
+from memory.records import content_id, state_key, task_parts
 from memory.rendering import segments
 
 
@@ -21,6 +21,22 @@ def test_an_id_depends_on_content_alone() -> None:
 def test_an_episode_knows_its_task_and_its_actions(episode: Callable[..., Episode]) -> None:
     played = episode(status="won")
     assert (played.task_id, played.won, played.actions) == ("twx/coin:train:3", True, ["go north", "go south"])
+
+
+@pytest.mark.parametrize(
+    ("task", "parts"),
+    [
+        ("twx/coin:train:3", ("twx/coin", "train", "3")),
+        ("x:train:y:test:3", ("x:train:y", "test", "3")),
+        ("gym/a:b-v0:dev:7", ("gym/a:b-v0", "dev", "7")),
+        ("e:train:", ("e", "train", "")),
+        ("e", ("e", "", "")),
+        ("a:b", ("a:b", "", "")),
+        ("", ("", "", "")),
+    ],
+)
+def test_the_id_of_a_task_is_read_from_its_end(task: str, parts: tuple[str, str, str]) -> None:
+    assert tuple(task_parts(task)) == parts
 
 
 def test_a_misspelt_field_is_an_error() -> None:

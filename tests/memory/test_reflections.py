@@ -88,6 +88,24 @@ def test_a_filter_leaves_out_what_was_learned_too_late_or_on_the_same_ground(
     assert ids(split="train") == {"old", "late", "other"}
 
 
+def test_a_task_is_in_the_one_fold_that_its_id_names_whatever_is_in_the_name_of_its_environment(
+    database: Database, reflection: Maker
+) -> None:
+    tasks = {"odd": "x:train:y:test:3", "module": "gym/a:b-v0:dev:7", "rule": "x:train:y:test:*", "all": "e:train:"}
+    for id, task in {**tasks, "none": ":train:", "free": "train:3"}.items():
+        database.put_reflection(reflection(id, env="e", task=task))
+
+    def fold(split: str) -> list[str]:
+        return [found.id for found in database.reflections(split=split)]
+
+    assert {split: fold(split) for split in ("train", "dev", "test")} == {
+        "train": ["all", "none"],
+        "dev": ["module"],
+        "test": ["odd", "rule"],
+    }
+    assert fold("y") == []
+
+
 def test_advice_that_gained_something_is_filed_by_its_state(
     database: Database, reflection: Maker, advice: Callable[..., Advice]
 ) -> None:
