@@ -6,7 +6,11 @@ from a model are natural-log probabilities; scores are in [0, 1]; times are UTC,
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import hashlib
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
@@ -23,9 +27,39 @@ def now() -> str:
 
 
 def content_id(prefix: str, *parts: object) -> str:
-    """An id that depends on nothing but `parts`, so that work done twice after a kill gets the same id."""
-    digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()
-    return f"{prefix}-{digest[:12]}"
+    """A content address: a name that depends on nothing but `parts`, so that work done twice gets the same one.
+
+    80 bits of SHA-256 in base 32 (16 characters): among ten million ids two are equal with probability 4e-11. Settings
+    (dataclasses and pydantic models) count by the fields that differ from their defaults, so that a release which adds
+    one names everything as before. A default that comes to mean something else therefore needs a field of a new name.
+    """
+    digest = hashlib.sha256("\x1f".join(_canonical(part) for part in parts).encode(errors="surrogatepass")).digest()
+    return f"{prefix}-{base64.b32encode(digest[:10]).decode().lower()}"
+
+
+def _canonical(part: object) -> str:
+    """The text of one part: plain values as they are, settings as JSON with sorted keys and without defaults."""
+    plain = _plain(part)
+    return json.dumps(plain, sort_keys=True) if isinstance(plain, dict | list) else str(plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_defaults=True)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        held = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        usual = {field.name: _default(field) for field in dataclasses.fields(value)}
+        return {name: _plain(one) for name, one in held.items() if one != usual[name]}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(held) for held in value]
+    return value
+
+
+def _default(field: dataclasses.Field[object]) -> object:
+    """The default of a dataclass's field; MISSING, which equals nothing, where it has none."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def state_key(state: str) -> str:

@@ -175,11 +175,11 @@ class Job(BaseModel):
     @property
     def id(self) -> str:
         """Depends on examples and settings only, so that the same work has the same name on every machine."""
-        # As if MACHINE were at its defaults, and not without it: the ids that labs hold were made so.
-        usual = {name: JobConfig.model_fields[name].default for name in MACHINE}
-        # Where the base lies says nothing about what it is.
-        settings = self.config.model_copy(update=usual).model_dump_json(exclude={"base": {"path"}})
-        return content_id("job", settings, *(example.model_dump_json() for example in self.examples))
+        # Where the base lies and what machine trains say nothing about what is learned.
+        settings = self.config.model_dump(
+            mode="json", exclude_defaults=True, exclude={"base": {"path"}, **dict.fromkeys(MACHINE, True)}
+        )
+        return content_id("job", settings, *self.examples)
 
     @property
     def done(self) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable
+from dataclasses import dataclass, field, make_dataclass
+from typing import Any
 
 import pydantic
 import pytest
@@ -16,6 +19,46 @@ from memory.rendering import segments
 def test_an_id_depends_on_content_alone() -> None:
     assert content_id("rf", "a", 1) == content_id("rf", "a", "1")
     assert content_id("rf", "ab") != content_id("rf", "a", "b")
+
+
+def test_ids_do_not_meet_among_ten_million() -> None:
+    known = content_id("rf", "a").removeprefix("rf-")
+    assert len(known) * 5 >= 80 and set(known) <= set(string.ascii_lowercase + "234567")
+
+
+def test_a_setting_with_a_default_that_a_release_adds_changes_no_id() -> None:
+    @dataclass(frozen=True)
+    class Weights:
+        lost: float = -8.0
+
+    @dataclass(frozen=True)
+    class Old:
+        temperature: float
+        weights: Weights = field(default_factory=Weights)
+        skills: tuple[str, ...] = ()
+
+    newer = make_dataclass("Newer", [("budget", int, 300)], bases=(Old,), frozen=True)
+    old, new = Old(0.5), newer(0.5)
+    assert content_id("arm", old) == content_id("arm", new)
+    assert content_id("arm", old, None) == content_id("arm", new, None)
+    ids = {content_id("arm", settings) for settings in (old, newer(0.5, budget=200), Old(0.7), Old(0.5, Weights(-1.0)))}
+    assert len(ids) == 4
+
+
+def test_settings_that_are_pydantic_models_count_by_what_differs_from_their_defaults() -> None:
+    class Old(pydantic.BaseModel):
+        seeds: int = 3
+
+    class Newer(Old):
+        budget: int | None = None
+
+    assert content_id("x", Old(seeds=5)) == content_id("x", Newer(seeds=5)) != content_id("x", Newer(seeds=5, budget=1))
+    assert content_id("x", {"a": Old(), "b": [1]}) == content_id("x", {"b": [1], "a": Newer()})
+
+
+def test_an_id_can_be_made_of_any_text() -> None:
+    texts: list[Any] = ["\ud83d", "\ud83e", "", "\x1f"]
+    assert len({content_id("rf", text) for text in texts}) == len(texts)
 
 
 def test_an_episode_knows_its_task_and_its_actions(episode: Callable[..., Episode]) -> None:

@@ -55,17 +55,18 @@ def test_the_machine_that_trains_is_no_part_of_what_a_job_is(tmp_path: Path, som
     assert job.load(tmp_path).config == CONFIG
 
 
-@pytest.mark.parametrize(
-    ("settings", "id"),
-    [
-        ({}, "job-67b862a1413c"),
-        ({"threads": 8, "report_to": ["wandb"]}, "job-67b862a1413c"),
-        ({"seed": 5, "rank": 8, "targets": ["q_proj"]}, "job-ef8b4ac37c6b"),
-    ],
-)
-def test_the_id_of_a_job_is_the_one_by_which_labs_know_it(tmp_path: Path, settings: dict[str, Any], id: str) -> None:
-    example = Example(token_ids=[1, 2, 3], weights=[0.0, 1.0, 1.0], episode="e", task="t")
-    assert job.create(tmp_path, CONFIG.model_copy(update=settings), [example]).id == id
+def test_a_job_keeps_its_id_when_a_release_adds_a_setting(tmp_path: Path, some_examples: list[Example]) -> None:
+    class Newer(job.JobConfig):
+        new_setting: float = 0.5
+
+    def id_of(config: job.JobConfig) -> str:
+        return old.model_copy(update={"config": config}).id
+
+    old = job.create(tmp_path, CONFIG, some_examples)
+    newer = Newer(**CONFIG.model_dump())
+    assert id_of(newer) == old.id
+    others = {id_of(newer.model_copy(update=change)) for change in ({"new_setting": 0.6}, {"rank": 8}, {"seed": 5})}
+    assert len(others - {old.id}) == 3
 
 
 def test_settings_of_the_machine_can_be_given_for_one_run(
