@@ -8,21 +8,28 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOCK := requirements.lock
+NEWEST := .venv-newest
 # Wheels only: nothing is compiled on this machine.
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --only-binary :all:
+INSTALL := -m pip --disable-pip-version-check install --only-binary :all:
+PIP := $(BIN)/python $(INSTALL)
+# By its version and without a hash: which build there is (CPU, CUDA) differs from machine to machine.
+TORCH := torch==2.13.0
+# Without its dependencies: `jericho` would be compiled, and generated games do not need it.
+TEXTWORLD := textworld==1.7.0
 # Two cores hold two test processes; threads inside each would only fight over them.
 WORKERS ?= auto
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup demo test lint types clean
+.PHONY: help setup demo test test-newest lock lint types clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-setup: $(STAMP) ## create .venv and install everything into it
+setup: $(STAMP) ## create .venv and install everything into it, at the tested versions
 
-$(STAMP): pyproject.toml Makefile
+$(STAMP): pyproject.toml Makefile $(LOCK)
 	@version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2], sys.version_info >= (3, 11))' 2>/dev/null) \
 	  || { echo "error: $(PYTHON) does not run; install Python 3.11 or newer, or name it: make PYTHON=/path/to/python" >&2; exit 1; }; \
 	[[ $$version == *True ]] \
@@ -31,12 +38,17 @@ $(STAMP): pyproject.toml Makefile
 	  || { echo "error: this Python has no venv module; install it (Debian, Ubuntu: apt install python3-venv) and repeat" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing into $(VENV) (the first time this downloads about 1 GB, more where PyTorch comes with CUDA)"
-	@# PyTorch first and at this version, so that a CPU build is taken where one is at hand.
-	$(PIP) torch==2.13.0
-	$(PIP) -e ".[games,dev]"
-	@# Without its dependencies: `jericho` would be compiled, and generated games do not need it.
-	$(PIP) --no-deps textworld==1.7.0
+	$(PIP) --no-deps --require-hashes -r $(LOCK)
+	$(PIP) $(TORCH)
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
+
+lock: $(STAMP) ## write requirements.lock anew: the newest versions that pyproject.toml allows, with their hashes
+	$(PIP) uv
+	@# What PyTorch needs of CUDA comes with it, in the versions that it names itself.
+	printf '%s\n' $(TORCH) $(TEXTWORLD) | $(BIN)/uv pip compile pyproject.toml - --extra games --extra dev \
+	  --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-annotate --no-header --upgrade --quiet \
+	  --excludes .ci/not-locked.txt --no-emit-package torch --output-file $(LOCK)
 
 demo: $(STAMP) ## play, remember, distil and compare, on real games (about 15 minutes)
 	$(BIN)/agentlab demo
@@ -53,6 +65,16 @@ test: $(STAMP) lint types ## lint, types, then all tests with their coverage
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
 	  --cov=agentlab --cov=memory --cov=environments --cov=trainers --cov-report=term --cov-fail-under=90
 
+test-newest: ## the tests with the newest versions that pyproject.toml allows (PyTorch stays), and what they change
+	$(PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/python $(INSTALL) --upgrade $(TORCH)
+	$(NEWEST)/bin/python $(INSTALL) --upgrade --upgrade-strategy eager -e ".[games,dev]" $(TORCH)
+	$(NEWEST)/bin/python $(INSTALL) --no-deps $(TEXTWORLD)
+	@touch $(NEWEST)/.installed
+	@$(NEWEST)/bin/python .ci/versions.py $(LOCK)
+	$(MAKE) test VENV=$(NEWEST) || { echo "These differ from the tested versions:" >&2; \
+	  $(NEWEST)/bin/python .ci/versions.py $(LOCK) >&2; exit 1; }
+
 clean: ## remove .venv and every cache (labs stay)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) $(NEWEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
