@@ -17,8 +17,8 @@ def canonical(name: str) -> str:
 
 def locked(path: Path) -> dict[str, str]:
     """Versions by name, of the lines of a lock file that apply to this Python."""
-    lines = [line.rstrip(" \\") for line in path.read_text(encoding="utf-8").splitlines() if re.match(r"[\w.-]+==", line)]
-    wanted = [Requirement(line) for line in lines]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    wanted = [Requirement(line.rstrip(" \\")) for line in lines if re.match(r"[\w.-]+==", line)]
     return {
         canonical(one.name): str(one.specifier).removeprefix("==")
         for one in wanted
