@@ -102,7 +102,8 @@ class Step(Record):
     """One action and what it did.
 
     `state` identifies the situation before the action as far as the player can know it (look, inventory, score).
-    `scores[i]` is the engine's log-probability of `admissible[i]`, `bonus[i]` what recalled advice added to it.
+    `scores[i]` is the engine's log-probability of `admissible[i]`, `bonus[i]` what recalled advice added to it. Of the
+    observation, `cut` characters of the middle did not fit into the model's context.
     """
 
     index: int
@@ -117,6 +118,7 @@ class Step(Record):
     logprob: float | None = None
     scores: list[float] | None = None
     bonus: list[float] | None = None
+    cut: int = 0
 
     @property
     def no_effect(self) -> bool:
