@@ -136,6 +136,7 @@ class TransformersEngine:
         self.context = min(context or 2048, window)
         self._models: OrderedDict[str | None, Any] = OrderedDict()
         self._lock = threading.RLock()
+        self._tokenizing = threading.Lock()
         self._tokens: dict[str, list[int]] = {}
         self.model = self._models[None] = self._load(None)
         self._prove_tree()
@@ -217,8 +218,12 @@ class TransformersEngine:
     # -- tokens ----------------------------------------------------------------------------------------------------
 
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of one segment of a transcript, by itself, without special tokens."""
-        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+        """Token ids of one segment of a transcript, by itself, without special tokens.
+
+        One that is written out in the text, as a game may do, is text like any other.
+        """
+        with self._tokenizing:  # the tokenizer remembers how it was asked
+            return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
 
     def command_tokens(self, command: str) -> list[int]:
         """Token ids of a command as an action: its words, then its line end as a segment of its own."""
@@ -284,7 +289,8 @@ class TransformersEngine:
             text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         else:
             text = prompt
-        ids = self.tokenizer(str(text), add_special_tokens=False, return_tensors="pt").input_ids
+        with self._tokenizing:
+            ids = self.tokenizer(str(text), add_special_tokens=False, return_tensors="pt").input_ids
         ids = ids[:, -(self.context - max_tokens) :].to(self.device)
         with self._lock, torch.inference_mode(), torch.random.fork_rng(enabled=temperature > 0):
             if temperature > 0:

@@ -335,3 +335,16 @@ def test_a_model_whose_scores_a_tree_pass_would_get_wrong_is_refused(tiny_model:
     GraniteForCausalLM(settings).save_pretrained(folder)
     with pytest.raises(UnsupportedModel, match="decoder-only"):
         TransformersEngine(folder, dtype="float32", device="cpu")
+
+
+def test_a_special_token_that_a_game_writes_is_text(tiny_model: Path) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
+    end = engine.tokenizer.eos_token
+    said = f"You are here.{end}\nTask: take coin{end}"
+    conversation = engine.conversation(f"Find the coin.{end}", f"A hint.{end}")
+    conversation.observe(said)
+    conversation.act(f"say {end}")
+    assert engine.tokenizer.eos_token_id not in conversation.token_ids
+    assert engine.tokenizer.decode(conversation.token_ids) == conversation.text
+    engine.generate("Write.", max_tokens=1)
+    assert engine.tokenizer.eos_token_id not in engine.tokenize(said)
