@@ -54,7 +54,8 @@ def collect_random(lab: Lab, run: str, tasks: Sequence[Task], *, trials: int, se
                         known = _explore(lab, env, run, scope, task, trials, seed)
                 except EnvironmentDied as error:
                     lab.progress.say(f"{task.id} is left out: {error}")
-                    known = {"won": False}
+                    known = {"won": False, "trials": 0, "error": str(error)}
+                    lab.database.journal_put(scope, task.id, known)
             won += bool(known["won"])
             lab.progress.advance(stage, 1, f"{won} won")
     finally:

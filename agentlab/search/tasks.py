@@ -76,7 +76,7 @@ def search_tasks(
     try:
         for task in tasks:
             known = done.get(task.id)
-            if known is None or known["error"] is not None:
+            if known is None or known["error"] is not None:  # what failed is not done
                 env = pool.take(task.env)
                 found = search_task(
                     env, task, method=method, engine=guide, budget=budget, seed=seed, config=config, run=run
@@ -123,8 +123,7 @@ def _keep(lab: Lab, scope: str, env: TextEnv, found: Found) -> Searched:
             if shown is not best:
                 lab.database.put_episode(shown)
             lab.memory.remember(reflections_on(best, shown, found.book))
-        if found.error is None:  # else the same search is made again when it is asked for again
-            lab.database.journal_put(scope, found.task.id, result.model_dump(mode="json"))
+        lab.database.journal_put(scope, found.task.id, result.model_dump(mode="json"))
     return result
 
 
