@@ -11,16 +11,17 @@ from functools import cache
 from typing import Any
 
 from agentlab.errors import Stopped
+from agentlab.failures import FAILURES, kind_of
 from agentlab.play import EpisodeState, Play, digest
-from environments import EnvironmentDied
 from memory.novelty import novel
 from memory.records import Episode
 
 
 def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
-    """Reset the environment, recall what helps, and open the conversation."""
+    """Reset the environment, recall what helps, and open the conversation; a game that is over already has ended."""
     play: Play = runtime.context
-    play.begin()
+    if play.begin():
+        return {"actions": [], "digests": [digest(play.observation)], "ended": True}
     hints: str = ""
     ids: list[str] = []
     if play.recaller is not None and play.spec.arm.recall is not None:
@@ -48,8 +49,7 @@ def _reflect(state: EpisodeState, runtime: Any) -> EpisodeState:
     """Draw reflections from the finished trajectory (never from text that a recall put into the prompt)."""
     play: Play = runtime.context
     play.finish()
-    drawn = (found for reflector in play.reflectors for found in reflector.reflect(play.episode))
-    play.reflections = novel(drawn, play.episode)
+    play.reflections = novel(play.reflect(), play.episode)
     return {}
 
 
@@ -73,8 +73,8 @@ def _builder() -> Any:
     graph.add_node("reflect", _reflect)
     graph.add_node("remember", _remember)
     graph.add_edge(START, "recall")
-    graph.add_edge("recall", "act")
-    graph.add_conditional_edges("act", lambda state: "reflect" if state["ended"] else "act", ["reflect", "act"])
+    for node in ("recall", "act"):
+        graph.add_conditional_edges(node, lambda state: "reflect" if state["ended"] else "act", ["reflect", "act"])
     graph.add_edge("reflect", "remember")
     graph.add_edge("remember", END)
     return graph
@@ -88,8 +88,9 @@ def build_graph(checkpointer: Any = None) -> Any:
 def play_episode(play: Play, graph: Any) -> Episode:
     """Play one episode to its end, going on from its checkpoint if it has one.
 
-    An environment that dies ends the episode as `errored` with the cause (it is stored, and counts neither as failure
-    nor as success). Raises Stopped when the run was asked to stop; the checkpoint then stands at the last whole step.
+    A failure (see `agentlab.failures`) ends the episode as `errored`, with its cause and kind: it is stored, counts
+    neither as failure nor as success, and is played afresh when it is asked for again. Raises Stopped when the run was
+    asked to stop; the checkpoint then stands at the last whole step.
     """
     config: Any = {"configurable": {"thread_id": play.spec.id}, "recursion_limit": 10_000}
     durability: dict[str, Any] = {"durability": "async"} if graph.checkpointer else {}
@@ -102,8 +103,8 @@ def play_episode(play: Play, graph: Any) -> Episode:
             if unfinished is not None and unfinished.values:
                 graph.checkpointer.delete_thread(play.spec.id)
             graph.invoke({}, config, context=play, **durability)
-    except EnvironmentDied as error:
-        play.fail(str(error))
+    except FAILURES as failure:
+        play.fail(str(failure), kind_of(failure))
         play.finish()
         if play.store is not None:
             play.store(play.episode, [])

@@ -10,9 +10,10 @@ import random
 import time
 from dataclasses import dataclass
 
+from agentlab import failures
 from agentlab.advice import AdviceBook, facts_of
 from agentlab.arms import RANDOM
-from agentlab.play import admissible, blaming
+from agentlab.play import admissible, ending
 from agentlab.policy import Policy
 from environments import Task, TextEnv
 from memory.records import Episode, Step, content_id
@@ -45,7 +46,7 @@ def babble(
 def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Policy, book: AdviceBook) -> Episode:
     rng = random.Random(f"{task.id}|babble|{trial}|{seed}")
     began = time.perf_counter()
-    with blaming(env):
+    with failures.environment(task.env):
         observation, info = env.start(task)
     episode = Episode(
         id=content_id("ep", run, "babble", task.id, trial, seed),
@@ -61,7 +62,7 @@ def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Po
         goal=info["goal"],
     )
     within = AdviceBook()
-    ended = False
+    ended = ending(info) is not None
     while not ended:
         commands, state = admissible(env, info), info["state"]
         merged = [
@@ -73,7 +74,7 @@ def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Po
             )
         ]
         chosen = policy.choose([0.0] * len(commands), merged, trial, rng)
-        with blaming(env):
+        with failures.environment(task.env):
             result, reward, terminated, truncated, after = env.step(commands[chosen])
         step = Step.model_construct(
             index=len(episode.steps),
@@ -90,7 +91,7 @@ def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Po
         within.observe(step)
         observation, info = result, after
         ended = terminated or truncated
-    episode.status = "won" if info["won"] else "lost" if info["lost"] else "truncated"
+    episode.status = ending(info) or "truncated"
     episode.score = float(info["score"])
     episode.seconds = round(time.perf_counter() - began, 4)
     return episode

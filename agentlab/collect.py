@@ -37,40 +37,36 @@ def explorer(adapter: str | None, temperature: float, recall: RecallConfig = OWN
 
 def collect_random(lab: Lab, run: str, tasks: Sequence[Task], *, trials: int, seed: int) -> int:
     """Babble at each task until it is won, at most `trials` times; keep the success, its refined form and what both
-    teach. Returns how many tasks were won."""
-    from environments import make
+    teach. Returns how many tasks were won. A task in which the environment failed is left out, until the same is asked
+    for again."""
+    from agentlab.rollout import EnvironmentPool
 
     scope, stage = f"collect|{run}|random", "exploring at random"
     lab.progress.start(stage, len(tasks))
     done = lab.database.journal_items(scope)
-    won, env = 0, None
+    won, pool = 0, EnvironmentPool()
     try:
         for task in tasks:
             known = done.get(task.id)
-            if known is None:
-                if env is None or env.env_id != task.env:
-                    if env is not None:
-                        env.close()
-                    env = make(task.env)
-                known = _explore(lab, env, run, scope, task, trials, seed)
+            if known is None or "error" in known:
+                try:
+                    with pool.lent(task.env) as env:
+                        known = _explore(lab, env, run, scope, task, trials, seed)
+                except EnvironmentDied as error:
+                    lab.progress.say(f"{task.id} is left out: {error}")
+                    known = {"won": False, "trials": 0, "error": str(error)}
+                    lab.database.journal_put(scope, task.id, known)
             won += bool(known["won"])
             lab.progress.advance(stage, 1, f"{won} won")
     finally:
-        if env is not None:
-            env.close()
+        pool.close()
         lab.progress.finish(stage)
     return won
 
 
 def _explore(lab: Lab, env: TextEnv, run: str, scope: str, task: Task, trials: int, seed: int) -> dict[str, object]:
-    try:
-        found = babble(env, task, run=run, trials=trials, seed=seed)
-        shown = refine(found.episode, env)
-    except EnvironmentDied as error:
-        lab.progress.say(f"{task.id} is left out: {error}")
-        known = {"won": False, "trials": 0, "error": str(error)}
-        lab.database.journal_put(scope, task.id, known)
-        return known
+    found = babble(env, task, run=run, trials=trials, seed=seed)
+    shown = refine(found.episode, env)
     known = {"won": found.episode.won, "trials": found.trials, "episode": found.episode.id}
     with lab.database.transaction():
         lab.database.put_episode(found.episode)
@@ -136,16 +132,13 @@ def collect_model(
 def _refine_successes(lab: Lab, pool: EnvironmentPool, run: str, results: Sequence[TaskResult]) -> None:
     scope = f"collect|{run}|refined"
     done = lab.database.journal_items(scope)
-    envs: dict[str, TextEnv] = {}
     for result in results:
         for trial in result.trials:
             if trial.status != "won" or trial.episode in done:
                 continue
-            if result.task.env not in envs:
-                envs[result.task.env] = pool.take(result.task.env)
             episode = shown = lab.database.episode(trial.episode)
-            with suppress(EnvironmentDied):  # then it is kept as it was played
-                shown = refine(episode, envs[result.task.env])
+            with suppress(EnvironmentDied), pool.lent(result.task.env) as env:  # then it is kept as it was played
+                shown = refine(episode, env)
             with lab.database.transaction():
                 if shown is not episode:
                     lab.database.put_episode(shown)

@@ -47,6 +47,22 @@ class ReplayMismatch(AgentLabError):
     """An environment did not answer recorded actions with the recorded observations."""
 
 
+class EngineFailed(AgentLabError):
+    """An engine raised an error of its own while an episode was played."""
+
+
+class ReflectorFailed(AgentLabError):
+    """A reflector raised an error of its own."""
+
+
+class RunFailed(AgentLabError):
+    """Episode after episode failed for one reason, which is not the environment's; what was played is kept."""
+
+
+class LabClosed(AgentLabError):
+    """A lab was asked for something after it was closed."""
+
+
 class BadConfig(AgentLabError):
     """A config file or an option has a value that makes no sense."""
 

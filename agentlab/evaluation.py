@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from agentlab.rollout import TaskResult
-from memory.records import task_parts
+from memory.records import content_id, task_parts
 from trainers.statistics import Paired, paired, wilson
+
+if TYPE_CHECKING:
+    from agentlab.arms import Arm
+    from agentlab.lab import Lab
+    from environments import Task
+    from memory import Database
 
 Outcomes = dict[str, bool | None]
 
@@ -139,3 +146,57 @@ def _cell(results: Sequence[TaskResult], trials: int) -> Cell:
         score=sum(scores) / len(scores) if scores else 0.0,
         errored=len(results) - len(ended),
     )
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Under which names an evaluation is kept, `record`, and played: with memory as the run `run`, without as
+    `plain_run`. `measured` names what it measures, whenever; empty if a person has named it."""
+
+    record: str
+    run: str
+    plain_run: str
+    measured: str = ""
+
+    def finish(self, database: Database) -> None:
+        """Note that nothing of it is left to be played."""
+        if self.measured:
+            entry = database.journal_get(SCOPE, self.measured) or {}
+            database.journal_put(SCOPE, self.measured, {**entry, "finished": True})
+
+
+SCOPE = "evaluations"
+
+
+def naming(lab: Lab, name: str | None, split: str, tasks: Sequence[Task], arms: Sequence[Arm], trials: int) -> Naming:
+    """The names of an evaluation: as a person gave them, or following from what it measures and what is known.
+
+    Two evaluations of other games never have one record, whatever their names. What depends on no memory is played once
+    for all evaluations of the same games.
+    """
+    database = lab.database
+    games = sorted(task.id for task in tasks)
+    if name is not None:
+        kept = database.get_evaluation(name)
+        same = kept is None or kept.get("about", {}).get("games") in (None, content_id("games", *games))
+        return Naming(name if same else content_id(name, *games), name, name)
+    played = sorted(f"{arm.name} {arm.identity}" for arm in arms)
+    measured = content_id(f"eval-{split}", lab.config.model, lab.config.seed, trials, *played, *games)
+    entry = database.journal_get(SCOPE, measured)
+    number = entry["number"] if entry else 1
+    if entry is None or (
+        entry["finished"] and any(arm.recall for arm in arms) and entry["known"] != known_to(lab, entry["name"])
+    ):
+        number += entry is not None
+        name = measured if number == 1 else f"{measured}-{number}"
+        entry = {"name": name, "number": number, "known": known_to(lab, name), "finished": False}
+        database.journal_put(SCOPE, measured, entry)
+    return Naming(entry["name"], entry["name"], measured, measured)
+
+
+def known_to(lab: Lab, run: str) -> int:
+    """A number that grows with every change of what a run can recall that others wrote."""
+    from memory.reflections import Filter
+
+    where, values = Filter(split="train", anywhere=True, exclude_run=run, namespace=lab.config.namespace).sql()
+    return int(lab.database.execute(f"SELECT ifnull(max(changed), 0) FROM reflections WHERE {where}", values)[0][0])

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from agentlab import hub, model_folder
 from agentlab.config import LabConfig, read_config, write_config
-from agentlab.errors import AgentLabError, NotALab
+from agentlab.errors import AgentLabError, LabClosed, NotALab
 from agentlab.lock import WriteLock
 from agentlab.progress import Progress
 from agentlab.tasks import make_tasks
@@ -57,6 +57,7 @@ class Lab:
         self.write = write
         self.progress = progress or Progress()
         self._closing = ExitStack()
+        self._closed = False
         self._engine: Engine | None = None
 
     # -- opening and closing ---------------------------------------------------------------------------------------
@@ -74,15 +75,15 @@ class Lab:
     ) -> Lab:
         """Open a lab, or with `create` make one where there is none.
 
-        `write=False` opens it for looking only, beside a writer. `engine` plays instead of the model that the settings
-        name (a scripted one in tests, or your own).
+        `write=False` opens it for looking only, beside a writer, and changes nothing in the folder. `engine` plays
+        instead of the model that the settings name (a scripted one in tests, or your own).
 
         Raises NotALab if the folder is no lab, LabLocked if another process is writing to it.
         """
         path = Path(folder).expanduser()
         file = path / CONFIG_FILE
         if not file.exists():
-            if not create:
+            if not create or not write:
                 what = "is not a lab (it has no lab.toml)" if path.exists() else "does not exist"
                 raise NotALab(f"{path} {what}; make one with `agentlab run` or `agentlab demo`, or give --lab FOLDER.")
             if path.is_file() or (path.is_dir() and any(path.iterdir())):
@@ -106,7 +107,10 @@ class Lab:
         return lab
 
     def close(self) -> None:
-        """Save the caches and give back the lock."""
+        """Save the caches and give back the lock. What is asked of the lab afterwards raises LabClosed."""
+        self._closed = True
+        for part in ("database", "memory", "store", "adapters", "checkpointer"):
+            self.__dict__.pop(part, None)
         self._closing.close()
 
     def __enter__(self) -> Self:
@@ -122,8 +126,14 @@ class Lab:
         finally:
             self.close()
 
+    def must_be_open(self) -> None:
+        """Raise LabClosed if it was closed."""
+        if self._closed:
+            raise LabClosed(f"The lab {self.folder} was closed; open it again with Lab.open.")
+
     def must_write(self) -> None:
-        """Raise AgentLabError if it was opened for looking only."""
+        """Raise AgentLabError if it was opened for looking only, or closed."""
+        self.must_be_open()
         if not self.write:
             raise AgentLabError(f"The lab {self.folder} was opened for looking only; open it with write=True.")
 
@@ -134,8 +144,11 @@ class Lab:
         """The truth."""
         from memory import Database
 
+        self.must_be_open()
         path = self.folder / "lab.db"
-        database = Database(path, readonly=not self.write and path.exists())
+        # A lab in which nothing was played yet has no file; who only looks makes none.
+        looking = not self.write
+        database = Database(":memory:" if looking and not path.exists() else path, readonly=looking and path.exists())
         self._closing.callback(database.close)
         return database
 
@@ -191,6 +204,7 @@ class Lab:
         """LangGraph's SQLite saver for what is in flight."""
         from langgraph.checkpoint.sqlite import SqliteSaver
 
+        self.must_write()
         path = self.folder / "checkpoints.db"
         connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
         self._closing.callback(connection.close)
@@ -327,12 +341,9 @@ class Lab:
         from agentlab.recall import Recaller, counter
         from agentlab.reflectors.registry import build
         from agentlab.rollout import Rollout
-        from memory.records import now
 
         self.must_write()
-        with self.database.transaction():
-            begun = self.database.journal_get("run", run) or {"at": now()}
-            self.database.journal_put("run", run, begun)
+        begun = self._begun(run)
         engine = RandomEngine() if arm.engine == "random" else self.engine(arm.adapter)
         recaller = router = None
         if arm.router is not None:
@@ -341,7 +352,7 @@ class Lab:
             router = Router.of(self, arm.router, engine)
         if arm.recall is not None:
             credit = self._credit if self.config.credit and arm.recall.credit else None
-            recaller = Recaller(self.memory, run, begun["at"], count_tokens=counter(engine), credit=credit)
+            recaller = Recaller(self.memory, run, begun, count_tokens=counter(engine), credit=credit)
         return Rollout(
             run,
             self.database,
@@ -383,9 +394,14 @@ class Lab:
         self.progress.start(stage, len(tasks))
         won = 0
 
+        causes = set[str]()
+
         def told(result: TaskResult) -> None:
             nonlocal won
             won += bool(result.won_within(trials))
+            for error in {trial.error for trial in result.trials if trial.error} - causes:
+                causes.add(error)  # each cause once, however many episodes it ends
+                self.progress.say(f"{result.task.id} errored: {error}")
             self.progress.advance(stage, 1, f"{won} won")
 
         try:
@@ -421,26 +437,43 @@ class Lab:
 
         With `trials` > 1 every arm but `random` is also shown within that many trials: for an arm without memory that
         row is the plain Retry arm.
-        """
-        from agentlab.evaluation import Table, row
 
+        Without a `name` it has one that follows from what it measures and with which adapters. One that was stopped,
+        or in which games errored, goes on where it stopped; one that is finished gives its table again, until more is
+        known: then arms with memory are measured anew, with what is known by now. `about` has name and date.
+        """
+        from agentlab.evaluation import Table, naming, row
+
+        self.must_write()
         chosen = [self.arm(arm) if isinstance(arm, str) else arm for arm in arms]
-        envs = list(dict.fromkeys(task.env for task in make_tasks(envs, split, seeds)))
-        if name is None:
-            name = f"eval-{split}"
-            self._tell_what_is_known(name)
-        about = {"split": split, "seeds": [min(seeds), max(seeds)], "model": self.config.model, "trials": trials}
-        table = Table(envs=envs, rows=[], about=about)
+        tasks = make_tasks(envs, split, seeds)
+        named = naming(self, name, split, tasks, chosen, trials)
+        about = {
+            "name": named.record,
+            "date": self._begun(named.run),
+            "split": split,
+            "seeds": [min(seeds), max(seeds)],
+            "model": self.config.model,
+            "trials": trials,
+            "games": content_id("games", *sorted(task.id for task in tasks)),
+        }
+        self._tell_what_is_known(named.run)
+        table = Table(envs=list(dict.fromkeys(task.env for task in tasks)), rows=[], about=about)
+        errored = False
         for arm in chosen:
             many = 1 if arm.engine == "random" else trials
-            results = self.run(envs, split=split, seeds=seeds, trials=many, arm=arm, name=name)
+            run = named.run if arm.recall is not None else named.plain_run
+            results = self.run(table.envs, split=split, seeds=seeds, trials=many, arm=arm, name=run)
+            errored = errored or any(trial.status == "errored" for result in results for trial in result.trials)
             table.rows.append(row(arm.name, results, trials=1))
             if many > 1:
                 suffix = f", {many} trials" if arm.recall else f" + retry, {many} trials"
                 table.rows.append(row(f"{arm.name}{suffix}", results, trials=many))
             # Stored with its comparisons; which of them a caller shows is the caller's choice.
             stored = table.model_copy(deep=True).compare_with_base()
-            self.database.put_evaluation(name, stored.model_dump(mode="json"))
+            self.database.put_evaluation(named.record, stored.model_dump(mode="json"))
+        if not errored:
+            named.finish(self.database)
         return table
 
     def round(self, config: RoundConfig) -> RoundReport:
@@ -461,6 +494,15 @@ class Lab:
         from agentlab.twobytwo import two_by_two
 
         return two_by_two(self, envs, **settings)
+
+    def _begun(self, run: str) -> str:
+        """When a run began, which may be now."""
+        from memory.records import now
+
+        with self.database.transaction():
+            begun = self.database.journal_get("run", run) or {"at": now()}
+            self.database.journal_put("run", run, begun)
+        return str(begun["at"])
 
     def _tell_what_is_known(self, run: str) -> None:
         """Say it, if something was learned since a run began: it goes on without."""

@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentlab.play import blaming
+from agentlab import failures
 from environments import Task, TextEnv
 from memory.records import Episode, Step, content_id
 
@@ -62,13 +62,13 @@ class Replay:
 
 def replay(env: TextEnv, task: Task, actions: Sequence[str]) -> Replay | None:
     """Play `actions` from the task's start. None if one of them is not admissible when its turn comes."""
-    with blaming(env):
+    with failures.environment(task.env):
         observation, info = env.start(task)
     steps: list[Step] = []
     for index, action in enumerate(actions):
         if action not in info["admissible_commands"]:
             return None
-        with blaming(env):
+        with failures.environment(task.env):
             result, reward, terminated, truncated, after = env.step(action)
         steps.append(
             Step(
@@ -98,7 +98,7 @@ def refine(episode: Episode, env: TextEnv) -> Episode:
         return episode
     task = Task(env=episode.env, split=episode.split, seed=episode.seed)
     best = replay(env, task, episode.actions)
-    if best is None or not best.won:
+    if best is None or not best.won or not best.steps:
         return episode
     best = minimise(best, env, task, episode.goal)
     best = straighten(best, env, task)

@@ -6,17 +6,17 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from agentlab import failures
 from agentlab.advice import AdviceBook
 from agentlab.arms import Arm
 from agentlab.engines.base import Conversation, Engine
 from agentlab.errors import ReplayMismatch
-from environments import EnvironmentDied, EnvironmentsError, Task, TextEnv
-from memory.records import Episode, Reflection, Step, content_id
+from environments import EnvironmentDied, Task, TextEnv
+from memory.records import Episode, ErrorKind, Reflection, Status, Step, content_id
 
 if TYPE_CHECKING:
     from agentlab.recall import Recalled, Recaller
@@ -97,21 +97,26 @@ class Play:
 
     # -- the moves of an episode ------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Reset the environment to the task."""
-        with blaming(self.env):
+    def begin(self) -> bool:
+        """Reset the environment to the task, and say whether the game is over already."""
+        with failures.environment(self.spec.task.env):
             observation, info = self.env.start(self.spec.task)
         self.observation, self.info = observation, dict(info)
         self.episode.goal = self.info["goal"]
+        over = ending(self.info)
+        if over is not None:
+            self.episode.status, self.episode.score = over, float(self.info["score"])
+        return over is not None
 
     def open(self, hints: str, recalled: list[str]) -> None:
         """Start the conversation with its memory block."""
         self.episode.hints, self.episode.recalled = hints, recalled
-        if self.router is not None:
-            self.engine = self.router.engine(self.episode.goal, self.observation)
-        self.episode.adapter = self.engine.adapter
-        self.conversation = self.engine.conversation(self.episode.goal, hints)
-        self.conversation.observe(self.observation)
+        with failures.engine(self.engine.name):
+            if self.router is not None:
+                self.engine = self.router.engine(self.episode.goal, self.observation)
+            self.episode.adapter = self.engine.adapter
+            self.conversation = self.engine.conversation(self.episode.goal, hints)
+            self.conversation.observe(self.observation)
 
     def bonuses(self, commands: list[str]) -> list[float]:
         """What advice adds to each command now: from this episode, from this task, from similar states elsewhere."""
@@ -127,7 +132,8 @@ class Play:
         """Score the admissible commands and choose one; `forced` takes that one (when replaying a record)."""
         assert self.conversation is not None
         commands = admissible(self.env, self.info)
-        scores = self.engine.score(self.conversation, commands)
+        with failures.engine(self.engine.name):
+            scores = self.engine.score(self.conversation, commands)
         bonus = self.bonuses(commands)
         spec = self.spec
         if forced is None:
@@ -157,24 +163,34 @@ class Play:
     def apply(self, step: Step) -> bool:
         """Send the step's action to the environment, complete the step, and say whether the episode has ended."""
         assert self.conversation is not None
-        with blaming(self.env):
+        with failures.environment(self.spec.task.env):
             observation, reward, terminated, truncated, info = self.env.step(step.action)
         step.result, step.next_state = observation, info["state"]
         step.reward, step.score = float(reward), float(info["score"])
-        self.conversation.act(step.action)
+        with failures.engine(self.engine.name):
+            self.conversation.act(step.action)
         self.episode.steps.append(step)
         self.episode.score = step.score
         self.within.observe(step)
         self.observation, self.info = observation, dict(info)
         if terminated or truncated:
-            self.episode.status = "won" if info["won"] else "lost" if info["lost"] else "truncated"
+            self.episode.status = ending(info) or "truncated"
             return True
-        self.conversation.observe(observation)
+        with failures.engine(self.engine.name):
+            self.conversation.observe(observation)
         return False
 
-    def fail(self, cause: str) -> None:
-        """Close the episode as errored: it counts neither as a success nor as a failure."""
-        self.episode.status, self.episode.error = "errored", cause
+    def reflect(self) -> list[Reflection]:
+        """What the reflectors draw from the finished episode."""
+        drawn: list[Reflection] = []
+        for reflector in self.reflectors:
+            with failures.reflector(reflector.name):
+                drawn += reflector.reflect(self.episode)
+        return drawn
+
+    def fail(self, cause: str, kind: ErrorKind = "environment") -> None:
+        """Close the episode as errored: it counts neither as a success nor as a failure, and can be played again."""
+        self.episode.status, self.episode.error, self.episode.error_kind = "errored", cause, kind
 
     def finish(self) -> None:
         """Fill in what is known only at the end."""
@@ -191,8 +207,10 @@ class Play:
 
         The engine scores every step again, in the same chunks, so that its cache is the one that was lost.
         """
-        self.begin()
+        over = self.begin()
         self._verify(state, 0)
+        if over:
+            return
         if self.recaller is not None and "recalled" in state:
             self.recalled = self.recaller.restore(self.spec, self.episode.goal, state["recalled"], state["hints"])
         self.open(state.get("hints", ""), state.get("recalled", []))
@@ -201,26 +219,16 @@ class Play:
             self._verify(state, index + 1)
 
     def _verify(self, state: EpisodeState, index: int) -> None:
-        if state["digests"][index] != digest(self.observation):
+        if state["digests"][index : index + 1] != [digest(self.observation)]:
             raise ReplayMismatch(
                 f"Episode {self.spec.id} cannot be resumed: the environment answered step {index} differently than "
                 "recorded; it is not deterministic by seed (check it with `agentlab doctor`)."
             )
 
 
-@contextmanager
-def blaming(env: TextEnv) -> Iterator[None]:
-    """Turn whatever goes wrong in an environment into EnvironmentDied: a bug there ends one episode, not the run."""
-    try:
-        yield
-    except EnvironmentsError:
-        raise
-    except Exception as error:
-        said = " ".join(str(error).split())[:200]
-        raise EnvironmentDied(
-            f"The environment `{env.env_id}` failed with {type(error).__name__}: {said}; this episode ends as errored; "
-            "`agentlab doctor` checks the environment."
-        ) from error
+def ending(info: Mapping[str, Any]) -> Status | None:
+    """How the game ended; None while it goes on (or was cut short)."""
+    return "won" if info["won"] else "lost" if info["lost"] else None
 
 
 def admissible(env: TextEnv, info: Any) -> list[str]:
@@ -228,8 +236,8 @@ def admissible(env: TextEnv, info: Any) -> list[str]:
     commands: list[str] = info["admissible_commands"]
     if not commands:
         raise EnvironmentDied(
-            f"The environment `{env.env_id}` gave no admissible command although the game goes on; this episode ends "
-            "as errored; `agentlab doctor` checks the environment."
+            f"The environment `{env.env_id}` gave no admissible command although the game goes on; "
+            "`agentlab doctor` checks the environment."
         )
     return commands
 

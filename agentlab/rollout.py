@@ -1,27 +1,30 @@
 """Many episodes at once: tasks side by side, the trials of one task after each other (as in Reflexion).
 
 One slow or dead environment stops nobody else; Ctrl-C keeps what is finished; the same call again goes on where the
-last one stopped, because every episode's id follows from what determines it.
+last one stopped, because every episode's id follows from what determines it. Episodes that errored are not finished:
+the same call plays them again.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from agentlab import failures
 from agentlab.agent import play_episode
 from agentlab.arms import Arm
 from agentlab.engines.base import Engine
-from agentlab.errors import AgentLabError, Stopped
+from agentlab.errors import AgentLabError, RunFailed, Stopped
 from agentlab.play import EpisodeSpec, Play
 from agentlab.reflectors.exemplar import ExemplarReflector
-from environments import Task, TextEnv, make
-from memory.records import Episode, Reflection
+from environments import EnvironmentDied, Info, Task, TextEnv, Turn, dispose, make
+from environments.worker import Worker
+from memory.records import Episode, ErrorKind, Reflection
 
 if TYPE_CHECKING:
     from agentlab.recall import Recaller
@@ -30,14 +33,21 @@ if TYPE_CHECKING:
     from memory import Database, ReflectionMemory
 
 
+STOPPED = "Stopped on request; the same command goes on from here."
+IN_A_ROW = 10
+"""So many episodes one after the other may fail for one and the same reason that all episodes of the run have."""
+
+
 @dataclass(frozen=True)
 class Trial:
-    """How one trial of a task ended."""
+    """How one trial of a task ended; if it errored, of what."""
 
     episode: str
     status: str
     score: float
     steps: int
+    error: str | None = None
+    error_kind: ErrorKind | None = None
 
 
 @dataclass(frozen=True)
@@ -56,12 +66,37 @@ class TaskResult:
         return None if any(trial.status == "errored" for trial in seen) else False
 
     @property
+    def errored(self) -> bool:
+        """Whether nothing is known of the task: every trial errored."""
+        return bool(self.trials) and all(trial.status == "errored" for trial in self.trials)
+
+    @property
     def best_score(self) -> float:
         return max((trial.score for trial in self.trials), default=0.0)
 
 
+class Unmade(TextEnv):
+    """Stands for an environment that could not be made: no game begins in it."""
+
+    def __init__(self, env_id: str, failure: EnvironmentDied) -> None:
+        super().__init__(env_id, 1)
+        self.failure = failure
+
+    def start(self, task: Task) -> tuple[str, Info]:
+        raise self.failure
+
+    def begin(self, task: Task) -> Turn:
+        raise self.failure
+
+    def act(self, action: str) -> Turn:
+        raise self.failure
+
+
 class EnvironmentPool:
-    """Environments in use by one rollout, made once per worker and id, closed together."""
+    """Environments in use by one rollout, made once per worker and id, closed together.
+
+    One that failed is not used again: what it is in now, nobody knows.
+    """
 
     def __init__(self, factory: Callable[[str], TextEnv] = make) -> None:
         self.factory = factory
@@ -70,24 +105,55 @@ class EnvironmentPool:
         self._lock = threading.Lock()
 
     def take(self, env_id: str) -> TextEnv:
+        """One that nobody uses. One that cannot be made says so when a game is to begin in it."""
         with self._lock:
             if self._idle.get(env_id):
                 return self._idle[env_id].pop()
-        env = self.factory(env_id)
+        try:
+            with failures.environment(env_id):
+                env = self.factory(env_id)
+        except EnvironmentDied as failure:
+            return Unmade(env_id, failure)
         with self._lock:
             self._all.append(env)
         return env
 
     def give(self, env_id: str, env: TextEnv) -> None:
+        """Back for the next one."""
         with self._lock:
             self._idle.setdefault(env_id, []).append(env)
 
-    def close(self) -> None:
+    def throw_away(self, env: TextEnv) -> None:
+        """Not back: it failed."""
         with self._lock:
-            for env in self._all:
-                with suppress(Exception):
-                    env.close()
-            self._all, self._idle = [], {}
+            self._all = [one for one in self._all if one is not env]
+        dispose(env)
+
+    @contextmanager
+    def lent(self, env_id: str) -> Iterator[TextEnv]:
+        """One to use within the block; an exception that leaves the block throws it away."""
+        env = self.take(env_id)
+        try:
+            yield env
+        except BaseException:
+            self.throw_away(env)
+            raise
+        self.give(env_id, env)
+
+    def give_up(self, error: BaseException) -> None:
+        """Whoever waits for one of them gets `error` now."""
+        with self._lock:
+            workers = [getattr(env, "worker", None) for env in self._all]
+        for worker in workers:
+            if isinstance(worker, Worker):
+                worker.give_up(error)
+
+    def close(self) -> None:
+        """Close all, whatever they say to that."""
+        with self._lock:
+            closing, self._all, self._idle = self._all, [], {}
+        for env in closing:
+            dispose(env)
 
 
 @dataclass
@@ -114,6 +180,9 @@ class Rollout:
     seed: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
     pool: EnvironmentPool = field(default_factory=EnvironmentPool)
+    _counting: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _reason: str = field(default="", init=False)
+    _same: int = field(default=0, init=False)
 
     def play(
         self,
@@ -126,7 +195,9 @@ class Rollout:
     ) -> list[TaskResult]:
         """Play every task for up to `trials` trials. Results come in the order of `tasks`.
 
-        Raises Stopped after Ctrl-C or `stop.set()`, once the steps in flight are done; finished trials are stored.
+        A trial that errors is stored as such, and played when the same call is made again. Raises Stopped after Ctrl-C
+        or `stop.set()`, once the engine has scored the steps in flight; finished trials are stored. Raises RunFailed
+        where episode after episode fails for one reason that is not the environment's.
         """
         from agentlab.agent import build_graph
 
@@ -154,6 +225,8 @@ class Rollout:
                             progress(results[index])
             except BaseException as error:
                 self.stop.set()
+                # A step in flight is played again from the checkpoint, so nobody waits for an environment.
+                self.pool.give_up(Stopped(STOPPED))
                 wait(flying)
                 if isinstance(error, KeyboardInterrupt):
                     raise Stopped(
@@ -168,15 +241,18 @@ class Rollout:
         for trial in range(trials):
             spec = EpisodeSpec(self.run, task, arm, trial, self.seed, self.engine.name)
             known = self.database.journal_get(self._scope, spec.id)
-            if known is None:
+            if known is None or known["status"] == "errored":
                 known = _summary(self._episode(spec, graph))
+                self._count(Trial(**known))
             played.append(Trial(**known))
             if until_won and known["status"] == "won":
                 break
         return TaskResult(task, arm.name, tuple(played))
 
     def _episode(self, spec: EpisodeSpec, graph: Any) -> Episode:
-        env = self.pool.take(spec.task.env)
+        if self.stop.is_set():
+            raise Stopped(STOPPED)
+        env, episode = self.pool.take(spec.task.env), None
         try:
             play = Play(
                 spec,
@@ -188,9 +264,28 @@ class Rollout:
                 router=self.router,
                 stop=self.stop,
             )
-            return play_episode(play, graph)
+            episode = play_episode(play, graph)
+            return episode
         finally:
-            self.pool.give(spec.task.env, env)
+            if episode is None or episode.status == "errored":
+                self.pool.throw_away(env)
+            else:
+                self.pool.give(spec.task.env, env)
+
+    def _count(self, trial: Trial) -> None:
+        """Raise RunFailed where one episode after the other fails for the same reason: the others would, too."""
+        if trial.error is not None and trial.error_kind not in failures.SHARED:
+            return  # it says nothing about what the episodes share
+        # The reason without its details, which may differ.
+        reason = (trial.error or "").partition(":")[0]
+        with self._counting:
+            self._same = self._same + 1 if reason and reason == self._reason else int(bool(reason))
+            self._reason = reason
+            if self._same >= IN_A_ROW:
+                raise RunFailed(
+                    f"{self._same} episodes in a row failed alike, so the run was stopped: {trial.error} What was "
+                    "played is kept."
+                )
 
     def _reflectors(self, env: TextEnv) -> list[Reflector]:
         """The reflectors; exemplars are minimised in the environment in which their episode was just played."""
@@ -209,7 +304,7 @@ class Rollout:
                     self.memory.outcome(episode.id, episode.won)
             if self.recaller is not None:
                 self.recaller.learn(spec, episode)
-            # In the same transaction: an episode that is stored is never played again.
+            # In the same transaction: an episode that is stored is not played again, unless it errored.
             self.database.journal_put(self._scope, episode.id, _summary(episode))
 
     @property
@@ -228,6 +323,8 @@ def _summary(episode: Episode) -> dict[str, Any]:
         "status": episode.status,
         "score": episode.score,
         "steps": len(episode.steps),
+        "error": episode.error,
+        "error_kind": episode.error_kind,
     }
 
 

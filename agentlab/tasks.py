@@ -27,14 +27,14 @@ def make_tasks(envs: str | Sequence[str], split: Split, seeds: Sequence[int]) ->
 
 def check_tasks(tasks: Sequence[Task]) -> None:
     """Raise BadConfig if one of the tasks is in no fold of its environment."""
-    from environments import make
+    from environments import dispose, make
 
     for name in dict.fromkeys(task.env for task in tasks):
         env = make(name)
         try:
             folds = {split: env.seeds(split) for split in {task.split for task in tasks}}
         finally:
-            env.close()
+            dispose(env)
         for task in tasks:
             if task.env == name and task.seed not in folds[task.split]:
                 raise BadConfig(

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from environments.base import SPLITS, AnyText, Info, Split, Task, TextEnv, Turn
     from environments.check import Finding, Report, check_or_raise
     from environments.errors import (
+        BadAnswer,
         BadParameter,
         BadTask,
         ContractViolation,
         EnvironmentDied,
+        EnvironmentHung,
         EnvironmentsError,
         MissingDependency,
         NotPlaying,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         register,
         unregister,
     )
+    from environments.worker import dispose
 
 __all__ = [
     # The interface
@@ -54,6 +57,7 @@ __all__ = [
     "Parameter",
     "register",
     "unregister",
+    "dispose",
     # Environments of others
     "GymTextEnv",
     # The contract (the function `check` itself is in the module of that name)
@@ -68,6 +72,8 @@ __all__ = [
     "NotPlaying",
     "MissingDependency",
     "EnvironmentDied",
+    "EnvironmentHung",
+    "BadAnswer",
     "ContractViolation",
 ]
 
@@ -85,8 +91,11 @@ _HOMES = {
         "NotPlaying",
         "MissingDependency",
         "EnvironmentDied",
+        "EnvironmentHung",
+        "BadAnswer",
         "ContractViolation",
     ),
+    "worker": ("dispose",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

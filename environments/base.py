@@ -1,24 +1,27 @@
 """What every environment is: a gymnasium environment whose observations and actions are text.
 
-A subclass writes two methods, `begin` and `act`, each of which returns a `Turn`. Folds, step limit, rewards, the
-info dictionary and the errors for misuse are the same for all and live here.
+A subclass writes two methods, `begin` and `act`, each of which returns a `Turn`. Folds, step and time limit, rewards,
+the info dictionary, the check of what was answered and the errors for misuse are the same for all and live here.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 import gymnasium
 import gymnasium.spaces
 from pydantic import BaseModel, ConfigDict
 
-from environments.errors import BadTask, NotPlaying, did_you_mean
+from environments.answers import shown, told_commands, told_number, told_score, told_text, told_truth
+from environments.errors import BadAnswer, BadTask, EnvironmentDied, NotPlaying, did_you_mean
+from environments.worker import Worker, said
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 LONGEST_TEXT = 1_000_000
+ANSWER_LIMIT = 120.0  # seconds
 
 
 class Task(BaseModel):
@@ -64,6 +67,7 @@ class Turn(NamedTuple):
 
     `state` and `goal` may stay empty: then the state is the observation with the score, and the goal the one before.
     `value` is the number whose change is the reward; without it, the score. It may leave [0, 1] (a loss may cost).
+    None is "not told" in any field but the observation: it is as if the field were left out.
     """
 
     observation: str
@@ -95,8 +99,13 @@ class TextEnv(gymnasium.Env[str, str], ABC):
     Args:
         env_id: the id under which the registry makes this environment, parameters included.
         step_limit: the number of actions after which an episode is truncated.
+
+    Attributes:
+        answer_limit: seconds that a reset or a step may take; a slow environment sets more. One that takes longer is
+            `EnvironmentHung`, and of no further use. None is for those that keep a limit themselves.
     """
 
+    answer_limit: float | None = ANSWER_LIMIT
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - gymnasium's name and type
 
     def __init__(self, env_id: str, step_limit: int) -> None:
@@ -105,6 +114,8 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         self.observation_space = AnyText()
         self.action_space = AnyText()
         self.task: Task | None = None
+        self.worker = Worker(env_id)
+        self._given: dict[str, str] = {}  # commands as the environment gave them, where they are told otherwise
         self._steps = 0
         self._value = 0.0
         self._goal = ""
@@ -127,6 +138,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
 
         Raises:
             BadTask: if the fold has no such seed, or the task belongs to another environment.
+            EnvironmentDied: if it hung, wanted to end the program, or answered with what no game can be played by.
         """
         if task.env != self.env_id:
             raise BadTask(
@@ -139,13 +151,16 @@ class TextEnv(gymnasium.Env[str, str], ABC):
                 "choose one of those"
             )
         self._over = True
-        turn = self.begin(task)
+        try:
+            turn = self._ask(lambda: self.begin(task))
+        except BadTask as error:  # not of the caller's making: the fold has this seed
+            raise EnvironmentDied(f"The environment `{self.env_id}` cannot begin {task.id}: {said(error)}") from error
         self.task = task
         self._steps = 0
         self._value = 0.0
         self._goal = turn.goal
-        self._over = turn.won or turn.lost
         self._reward(turn)
+        self._over = turn.won or turn.lost
         return turn.observation, self._info(turn)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, Info]:  # type: ignore[override]
@@ -168,27 +183,54 @@ class TextEnv(gymnasium.Env[str, str], ABC):
 
         Raises:
             NotPlaying: if no episode is running.
-            EnvironmentDied: if the process behind the environment died or hung.
+            EnvironmentDied: if it hung, wanted to end the program, or answered with what no game can be played by.
         """
         if self._over:
             raise NotPlaying(f"no episode of {self.env_id} is running; it ended or never began; call reset first")
         self._over = True  # if `act` raises, the episode has ended
-        turn = self.act(action)
+        turn = self._ask(lambda: self.act(self._given.get(action, action)))
         self._steps += 1
+        reward = self._reward(turn)
         terminated = turn.won or turn.lost
         truncated = not terminated and self._steps >= self.step_limit
         self._over = terminated or truncated
-        return turn.observation, self._reward(turn), terminated, truncated, self._info(turn)
+        return turn.observation, reward, terminated, truncated, self._info(turn)
+
+    def _ask(self, call: Callable[[], Turn]) -> Turn:
+        """What `call` answers, made in the environment's own thread, and checked."""
+        if self.answer_limit is None:
+            return self._checked(call())
+        # Checked there too: the commands may be made while they are read.
+        return self.worker.call(lambda: self._checked(call()), self.answer_limit)
+
+    def _checked(self, turn: Turn) -> Turn:
+        env = self.env_id
+        if not isinstance(turn, Turn):
+            raise BadAnswer(env, "turn", f"= {shown(turn)}, which is no `Turn`")
+        given = told_commands(env, "admissible", () if turn.admissible is None else turn.admissible)
+        commands = [told_text(env, "admissible", command) for command in given]
+        self._given = {told: own for told, own in zip(commands, given, strict=True) if told != own}
+        won = turn.won is not None and told_truth(env, "won", turn.won)
+        return Turn(
+            told_text(env, "observation", turn.observation),
+            sorted(set(commands)),
+            float(won) if turn.score is None else told_score(env, "score", turn.score),
+            won,
+            turn.lost is not None and told_truth(env, "lost", turn.lost),
+            "" if turn.state is None else told_text(env, "state", turn.state),
+            "" if turn.goal is None else told_text(env, "goal", turn.goal),
+            None if turn.value is None else told_number(env, "value", turn.value),
+        )
 
     def _reward(self, turn: Turn) -> float:
         value = turn.score if turn.value is None else turn.value
-        reward = value - self._value
+        reward = told_number(self.env_id, "value", value - self._value)
         self._value = value
         return reward
 
     def _info(self, turn: Turn) -> Info:
         return {
-            "admissible_commands": sorted(set(turn.admissible)),
+            "admissible_commands": list(turn.admissible),
             "score": turn.score,
             "won": turn.won,
             "lost": turn.lost,

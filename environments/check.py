@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from environments.base import SPLITS, Info, Task, TextEnv
-from environments.errors import ContractViolation, EnvironmentsError
-from environments.registry import make
+from environments.base import SPLITS, Info, Task, TextEnv, Turn
+from environments.errors import BadAnswer, ContractViolation, EnvironmentsError
+from environments.registry import made, make
+from environments.worker import close
 
 RULES = {
     "makes": "the environment can be made, reset and played without an error",
+    "begins": "a game is not over when it begins",
+    "text": "what is told is text, without halves of characters (lone surrogates)",
     "info": "info has all its keys, each of its type",
     "commands": "admissible commands are sorted, different, not empty texts, and there is one while the game runs",
     "goal": "the goal is told and does not change within an episode",
@@ -34,6 +38,20 @@ RULES = {
     "same seed": "the same task is the same game in another environment, and after other games in the same one",
     "replay": "the same actions give the same observations, rewards and info",
     "folds": "games of dev and test are mostly not games of train",
+    "close": "it can be closed without an error",
+}
+# Which rule is broken by an answer that is refused, by the field that was wrong.
+_OF_FIELD = {
+    "observation": "text",
+    "goal": "text",
+    "state": "text",
+    "score": "score",
+    "value": "reward",
+    "reward": "reward",
+    "admissible": "commands",
+    "admissible_commands": "commands",
+    "won": "info",
+    "lost": "info",
 }
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "admissible_commands": list,
@@ -43,6 +61,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "goal": str,
     "state": str,
 }
+_HALVES = re.compile("[\ud800-\udfff]")
 NONSENSE = "colourless green ideas sleep furiously"
 
 
@@ -89,26 +108,28 @@ def check(
         starts: how many first observations of each fold to compare across folds.
         rng_seed: the seed of the random player.
     """
-    factory: Callable[[], TextEnv] = (lambda: make(target)) if isinstance(target, str) else target
     name = target if isinstance(target, str) else getattr(target, "__name__", "environment")
+
+    def factory() -> TextEnv:
+        return make(target) if isinstance(target, str) else made(name, target)
+
     inspection = _Inspection(rng_seed)
     first = second = None
     try:
         first, second = factory(), factory()
         name = first.env_id
+        inspection.listen(first)
         chosen = list(tasks) if tasks is not None else _tasks(first, episodes)
         for task in chosen:
             inspection.play(first, second, task)
         if tasks is None:
             inspection.compare_folds(first, starts)
-    except EnvironmentsError as error:
-        inspection.broken("makes", str(error))
     except Exception as error:  # whatever a foreign environment raises is a finding, not a crash
-        inspection.broken("makes", f"{type(error).__name__}: {error}")
+        inspection.failed("makes", "", error)
     finally:
         for env in (first, second):
             if env is not None:
-                env.close()
+                inspection.closed(env)
     return inspection.report(name)
 
 
@@ -148,6 +169,35 @@ class _Inspection:
         if not kept:
             self.breaches.setdefault(rule, detail)
 
+    def failed(self, rule: str, where: str, error: Exception) -> None:
+        """An exception breaks `rule`; an answer that was refused breaks the rule for what was wrong in it."""
+        if isinstance(error, BadAnswer):
+            rule = _OF_FIELD.get(error.field, rule)
+        what = str(error) if isinstance(error, EnvironmentsError) else f"{type(error).__name__}: {error}"
+        self.broken(rule, f"{where}{what}")
+
+    def listen(self, env: TextEnv) -> None:
+        """Look at what `env` says before it is put right."""
+        begin, act = env.begin, env.act
+
+        def heard(turn: Turn) -> Turn:
+            for name in ("observation", "goal", "state"):
+                text = getattr(turn, name, "")
+                whole = not isinstance(text, str) or text.isascii() or not _HALVES.search(text)
+                self.test("text", whole, f"the {name} has half a character in it: {ascii(text)[:200]}")
+            return turn
+
+        env.begin = lambda task: heard(begin(task))  # type: ignore[method-assign]
+        env.act = lambda action: heard(act(action))  # type: ignore[method-assign]
+
+    def closed(self, env: TextEnv) -> None:
+        """Close it, and see whether that can be done."""
+        try:
+            close(env)
+            self.test("close", True, "")
+        except Exception as error:
+            self.failed("close", "", error)
+
     def report(self, env_id: str) -> Report:
         findings = []
         for rule, meaning in RULES.items():
@@ -160,11 +210,16 @@ class _Inspection:
     def play(self, env: TextEnv, other: TextEnv, task: Task) -> None:
         """An episode of a random player, which is then repeated in `other` and in `env`."""
         rng = random.Random(f"{self.rng_seed} {task.id}")
-        observation, info = env.start(task)
+        try:
+            observation, info = env.start(task)
+        except Exception as error:
+            self.failed("makes", f"{task.id}: it cannot begin: ", error)
+            return
         begun = (observation, dict(info))
-        self._info(task, info, goal=str(info.get("goal")), running=not (info.get("won") or info.get("lost")))
-        lived: list[tuple[str, tuple[Any, ...]]] = []
         over = bool(info.get("won") or info.get("lost"))
+        self.test("begins", not over, f"{task.id} is over before the first action")
+        self._info(task, info, goal=str(info.get("goal")), running=not over)
+        lived: list[tuple[str, tuple[Any, ...]]] = []
         while not over and len(lived) <= env.step_limit:
             commands = info.get("admissible_commands") or [NONSENSE]
             action = NONSENSE if len(lived) == 1 else rng.choice(commands)
@@ -172,7 +227,7 @@ class _Inspection:
                 turn = env.step(action)
             except Exception as error:
                 rule = "any action" if action == NONSENSE else "makes"
-                self.broken(rule, f"{task.id}: `{action}` raised {type(error).__name__}: {error}")
+                self.failed(rule, f"{task.id}: after `{action}`: ", error)
                 return
             if action == NONSENSE:
                 self.test("any action", True, "")

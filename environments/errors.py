@@ -31,14 +31,32 @@ class MissingDependency(EnvironmentsError):
 
 
 class EnvironmentDied(EnvironmentsError):
-    """The process behind an environment died or hung in the middle of an episode; the next `reset` starts a new one.
+    """An environment failed in the middle of an episode, which is lost.
 
-    `bystander` is true if another environment's call met the death before.
+    `bystander` is true if another environment's call met the death of a process that both use before.
     """
 
     def __init__(self, message: str, *, bystander: bool = False) -> None:
         super().__init__(message)
         self.bystander = bystander
+
+
+class EnvironmentHung(EnvironmentDied):
+    """An environment did not answer within its time. It is of no further use."""
+
+
+class BadAnswer(EnvironmentDied):
+    """An environment answered with something that no game can be played by, such as a reward that is not a number.
+
+    `field` names what was wrong: a field of `Turn`, or the key of the info dictionary of a wrapped environment.
+    """
+
+    def __init__(self, env_id: str, field: str, what: str) -> None:
+        super().__init__(
+            f"The environment `{env_id}` answered with `{field}` {what}; correct it there "
+            "(`environments.check` looks for such)."
+        )
+        self.field = field
 
 
 class ContractViolation(EnvironmentsError):

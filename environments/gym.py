@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
+from typing import Any, TypeVar
 
 import gymnasium
 import gymnasium.spaces
 
-from environments.base import Split, Task, TextEnv, Turn
-from environments.errors import EnvironmentsError, UnknownEnvironment, did_you_mean
+from environments.answers import shown, told_commands, told_number, told_text, told_truth
+from environments.base import ANSWER_LIMIT, Split, Task, TextEnv, Turn
+from environments.errors import BadAnswer, BadParameter, EnvironmentsError, UnknownEnvironment, did_you_mean
 from environments.parameters import Game, Value, join
 
 DESCRIPTION = "any gymnasium environment whose observations are text, as gym/<its gymnasium id>"
@@ -20,6 +22,7 @@ _FIRST_SEED: dict[Split, int] = {"train": 0, "dev": 10_000, "test": 20_000}
 # Where an environment may say what is worth doing now, and what may hold the text of an observation.
 _COMMANDS = ("admissible_commands", "valid_actions", "valid_commands", "available_actions")
 _TEXTS = ("text", "obs", "observation", "description")
+Told = TypeVar("Told")
 
 
 class GymTextEnv(TextEnv):
@@ -27,12 +30,15 @@ class GymTextEnv(TextEnv):
 
     Observations are texts, or dictionaries with one. Actions are texts, or numbered: then their names come from
     `action_names`, and without these from the numbers. What the environment's info says under our keys is taken over
-    (`admissible_commands`, `score`, `won`, `lost`, `goal`, `state`); what it does not say is made up for:
+    (`admissible_commands`, `score`, `won`, `lost`, `goal`, `state`); what it does not say, or says to be None, is made
+    up for:
 
     - admissible commands: the names of the numbered actions; none for actions that are free text;
     - score: the sum of the rewards, cut to [0, 1]; at the end 1 if won;
     - won: it ended with a positive sum of rewards; lost: it ended otherwise;
     - goal: what `goal` says, or the environment's docstring's first line.
+
+    A numbered action that does not exist is answered here: nothing happens.
 
     Args:
         env: the environment, or its gymnasium id.
@@ -40,6 +46,7 @@ class GymTextEnv(TextEnv):
         step_limit: the number of actions an episode may have.
         action_names: the names of the numbered actions.
         goal: the task in words, for environments that do not tell it.
+        answer_limit: seconds that a reset or a step may take.
         settings: for an id: keywords of `gymnasium.make`.
 
     Raises:
@@ -55,6 +62,7 @@ class GymTextEnv(TextEnv):
         step_limit: int = STEP_LIMIT,
         action_names: Sequence[str] | None = None,
         goal: str = "",
+        answer_limit: float = ANSWER_LIMIT,
         **settings: Any,
     ) -> None:
         if isinstance(env, str):
@@ -81,8 +89,9 @@ class GymTextEnv(TextEnv):
             self._numbers = dict(zip(names, numbers, strict=True))
         elif not isinstance(actions, gymnasium.spaces.Text):
             raise EnvironmentsError(f"the actions of `{name}` are neither text nor numbered but {actions}; wrap it")
+        self.answer_limit = answer_limit
         self._return = 0.0
-        self._last = ""
+        self._last = Turn("", ())
 
     def seeds(self, split: Split) -> Sequence[int]:
         return range(SEEDS_PER_FOLD)
@@ -91,45 +100,58 @@ class GymTextEnv(TextEnv):
         # The folds of an environment that knows none are three ranges of its seeds.
         observation, info = self.env.reset(seed=_FIRST_SEED[task.split] + task.seed)
         self._return = 0.0
-        return self._turn(observation, info, ended=False, goal=str(info.get("goal") or self._default_goal))
+        return self._turn(observation, info, ended=False, goal=self._default_goal)
 
     def act(self, action: str) -> Turn:
         sent: Any = action
         if self._numbers is not None:
             if action not in self._numbers:
                 names = ", ".join(self._numbers)
-                return Turn(f"There is no action `{action}`; there are {names}.", self._numbers, self._score(False))
+                return self._last._replace(observation=f"There is no action `{action}`; there are {names}.")
             sent = self._numbers[action]
         observation, reward, terminated, truncated, info = self.env.step(sent)
-        self._return += float(reward)
-        turn = self._turn(observation, info, ended=terminated)
+        self._return += told_number(self.env_id, "reward", reward)
+        turn = self._turn(observation, info, ended=told_truth(self.env_id, "terminated", terminated))
         # An environment that cuts episodes short by itself has ended the game without a win.
-        return turn._replace(lost=True) if truncated and not (turn.won or turn.lost) else turn
+        cut = told_truth(self.env_id, "truncated", truncated) and not (turn.won or turn.lost)
+        return turn._replace(lost=True) if cut else turn
 
     def close(self) -> None:
         self.env.close()
 
-    def _score(self, won: bool) -> float:
-        return 1.0 if won else min(1.0, max(0.0, self._return))
+    def _turn(self, observation: Any, info: Any, *, ended: bool, goal: str = "") -> Turn:
+        if not isinstance(info, Mapping):
+            raise BadAnswer(self.env_id, "info", f"= {shown(info)}, which is no dictionary")
+        text = told_text(self.env_id, "observation", observation if self._key is None else observation[self._key])
+        won, lost = self._told(info, "won", told_truth), self._told(info, "lost", told_truth)
+        if won is None:
+            won = ended and self._return > 0
+        if lost is None or (ended and not won):
+            lost = ended and not won
+        score = self._told(info, "score", told_number)
+        if score is None:
+            score = 1.0 if won else self._return
+        score = min(1.0, max(0.0, score))
+        # The state is told in any case: an action that does not exist leaves it as it was.
+        state = self._told(info, "state", told_text) or f"{text}\nScore: {score:.2f}"
+        goal = self._told(info, "goal", told_text) or goal
+        self._last = Turn(text, self._offered(info), score, won, lost, state, goal, self._return)
+        return self._last
 
-    def _turn(self, observation: Any, info: Mapping[str, Any], *, ended: bool, goal: str = "") -> Turn:
-        text = str(observation if self._key is None else observation[self._key])
-        won = bool(info["won"]) if "won" in info else ended and self._return > 0
-        lost = bool(info["lost"]) if "lost" in info else ended and not won
-        score = min(1.0, max(0.0, float(info["score"]))) if "score" in info else self._score(won)
-        offered = next((info[key] for key in _COMMANDS if info.get(key) is not None), None)
-        if offered is None:
-            offered = self._numbers or ()
-        return Turn(
-            text,
-            [str(command) for command in offered],
-            score,
-            won,
-            lost or (ended and not won),
-            str(info.get("state") or ""),
-            goal,
-            self._return,
-        )
+    def _told(self, info: Mapping[str, Any], key: str, as_type: Callable[[str, str, Any], Told]) -> Told | None:
+        return None if info.get(key) is None else as_type(self.env_id, key, info[key])
+
+    def _offered(self, info: Mapping[str, Any]) -> list[str]:
+        """The commands that are worth trying now; numbered actions may be offered by number or by name."""
+        numbers = self._numbers or {}
+        key = next((key for key in _COMMANDS if info.get(key) is not None), None)
+        if key is None:
+            return list(numbers)
+        offered = info[key]
+        if numbers and not isinstance(offered, str | bytes | Mapping) and isinstance(offered, Iterable):
+            names = {number: name for name, number in numbers.items()}
+            offered = [names.get(command, command) if isinstance(command, Integral) else command for command in offered]
+        return told_commands(self.env_id, key, offered)
 
 
 def _make(gymnasium_id: str, settings: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
@@ -153,10 +175,21 @@ def _first_line(text: str | None) -> str:
 
 
 def make(name: str, parameters: Mapping[str, Value]) -> TextEnv:
-    """The environment `gym/<gymnasium id>`; parameters other than `step_limit` go to `gymnasium.make`."""
+    """The environment `gym/<gymnasium id>`; parameters other than those of `GymTextEnv` go to `gymnasium.make`."""
     settings: dict[str, Any] = dict(parameters)
-    step_limit = int(settings.pop("step_limit", STEP_LIMIT))
-    return GymTextEnv(name.removeprefix("gym/"), env_id=join(name, parameters), step_limit=step_limit, **settings)
+    limits = {"step_limit": STEP_LIMIT, "answer_limit": ANSWER_LIMIT}
+    for limit, usual in limits.items():
+        given = settings.pop(limit, usual)
+        if not isinstance(given, int | float) or given <= 0:
+            raise BadParameter(f"`{name}` cannot have {limit}={given}; give a number above 0")
+        limits[limit] = type(usual)(given)
+    return GymTextEnv(
+        name.removeprefix("gym/"),
+        env_id=join(name, parameters),
+        step_limit=int(limits["step_limit"]),
+        answer_limit=limits["answer_limit"],
+        **settings,
+    )
 
 
 def why_not() -> str | None:

@@ -15,9 +15,10 @@ from typing import Any
 
 import gymnasium
 
-from environments.base import TextEnv
+from environments.base import ANSWER_LIMIT, TextEnv
 from environments.errors import EnvironmentsError, UnknownEnvironment, did_you_mean
 from environments.parameters import Game, Value, join, split_id
+from environments.worker import Worker
 
 Factory = Callable[..., gymnasium.Env[Any, Any]]
 
@@ -49,17 +50,24 @@ def make(env_id: str, /, **overrides: Value) -> TextEnv:
         UnknownEnvironment: if there is no such id.
         BadParameter: if a parameter is unknown or out of its range.
         MissingDependency: if something that is installed separately is absent.
+        EnvironmentDied: if it hung while it was made.
     """
     name, given = split_id(env_id)
     parameters = {**given, **overrides}
     if name in _own:
-        return _as_text_env(_own[name](**parameters), join(name, parameters))
+        return made(join(name, parameters), lambda: _as_text_env(_own[name](**parameters), join(name, parameters)))
     module, game = _find(name)
-    if game is None:
-        env: TextEnv = module.make(name, parameters)
-        return env
-    built: TextEnv = module.make(name, game.complete(name, parameters))
-    return built
+    complete = parameters if game is None else game.complete(name, parameters)
+    return made(env_id, lambda: module.make(name, complete))
+
+
+def made(name: str, factory: Callable[[], TextEnv]) -> TextEnv:
+    """What `factory` makes, made in the thread in which it will run: some things only work where they were made."""
+    worker = Worker(name)
+    env = worker.call(factory, ANSWER_LIMIT)
+    worker.name = env.env_id
+    env.worker = worker
+    return env
 
 
 def canonical(env_id: str, /, **overrides: Value) -> str:

@@ -103,6 +103,8 @@ class TextWorldExpressEnv(TextEnv):
         call_limit: seconds after which a call counts as hung.
     """
 
+    answer_limit = None  # Java keeps its own: who waits for another's turn there has not hung
+
     def __init__(
         self,
         env_id: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,6 +37,7 @@ class Connection:
         self._lock = threading.RLock()
         self._depth = 0
         self._owner = 0
+        self._tidy = False
         in_memory = str(path) == ":memory:"
         if not in_memory:
             self._check_file()
@@ -80,6 +82,12 @@ class Connection:
     def _connect(self, in_memory: bool) -> sqlite3.Connection:
         # isolation_level=None: transactions begin and end only where this class says so.
         target = ":memory:" if in_memory else f"{self.path.resolve().as_uri()}?mode={'ro' if self.readonly else 'rwc'}"
+        if self.readonly and not in_memory:
+            log = self.path.with_name(self.path.name + "-wal")
+            self._tidy = True
+            if not log.exists() and not os.access(self.path.resolve().parent, os.W_OK):
+                # Nobody can write there, so there is nothing to lock, and nowhere to put what locks are kept in.
+                target += "&immutable=1"
         return sqlite3.connect(
             target, uri=not in_memory, isolation_level=None, check_same_thread=False, timeout=self._busy_timeout
         )
@@ -183,6 +191,17 @@ class Connection:
         """Close the file. Closing twice is allowed."""
         with self._lock:
             self._connection.close()
+            if self._tidy:
+                self._tidy = False
+                self._leave_no_log()
+
+    def _leave_no_log(self) -> None:
+        """Even a reader of a log's database makes the files of the log where there are none; SQLite takes them away
+        with the last connection that might write, unless somebody else has them open."""
+        with contextlib.suppress(sqlite3.Error):
+            last = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True, timeout=0)
+            with contextlib.closing(last):
+                last.execute("SELECT count(*) FROM sqlite_master")
 
     def __enter__(self) -> Self:
         return self

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -109,7 +110,7 @@ class Episodes(Connection):
             f"ORDER BY number {'DESC' if newest else 'ASC'} LIMIT ?",
             [*values, -1 if limit is None else limit],
         )
-        return [EpisodeRow(*row) for row in rows]
+        return [_row(EpisodeRow(*row)) for row in rows]
 
     def load_episodes(self, ids: Sequence[str]) -> list[Episode]:
         """The whole episodes with exactly these ids, in this order.
@@ -124,6 +125,12 @@ class Episodes(Connection):
         if missing:
             raise errors.UnknownEpisode(errors.unknown("episode", missing[0], list(payloads), "`agentlab episodes`"))
         return [_episode(payloads[id]) for id in ids]
+
+
+def _row(row: EpisodeRow) -> EpisodeRow:
+    """The row, unless its score is no number, as earlier versions stored it: such an episode counts as errored."""
+    known = isinstance(row.score, int | float) and math.isfinite(row.score)
+    return row if known else replace(row, score=0.0, status="errored")
 
 
 def _episode(payload: bytes) -> Episode:

@@ -12,11 +12,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Status = Literal["won", "lost", "truncated", "errored"]
+ErrorKind = Literal["environment", "timeout", "engine", "reflector", "replay"]
 ReflectionStatus = Literal["active", "benched", "forgotten", "merged", "retired"]
 Tier = Literal["raw", "summary", "rule"]
 
@@ -92,6 +93,20 @@ TASK_SPLIT = "substr(rtrim(task, replace(task, ':', '')), -length(?) - 2) = ':' 
 """
 
 
+def _number(value: object) -> object:
+    """JSON has no NaN and no infinity: what was one when it was stored is null now."""
+    return 0.0 if value is None else value
+
+
+def _whole(values: object) -> object:
+    """A list with holes of that kind tells nothing."""
+    return None if isinstance(values, list) and None in values else values
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Numbers = Annotated[list[float] | None, BeforeValidator(_whole)]
+
+
 class Record(BaseModel):
     """Base of all records: unknown fields are errors, so that a misspelt one cannot vanish."""
 
@@ -113,11 +128,11 @@ class Step(Record):
     action: str
     result: str
     next_state: str
-    reward: float = 0.0
-    score: float = 0.0
+    reward: Number = 0.0
+    score: Number = 0.0
     logprob: float | None = None
-    scores: list[float] | None = None
-    bonus: list[float] | None = None
+    scores: Numbers = None
+    bonus: Numbers = None
     cut: int = 0
 
     @property
@@ -134,6 +149,7 @@ class Episode(Record):
     is the memory block that stood in the prompt, `strength` what advice was multiplied by. `is_oracle` says that the
     feedback between trials came from the environment's own score. An episode with `relabelled_from` was made from that
     one in hindsight: it is won by a goal that it did reach, which was not its task, so it is no success of the agent.
+    `error` says why it `errored`, and `error_kind` what failed.
     """
 
     id: str
@@ -153,15 +169,30 @@ class Episode(Record):
     recalled: list[str] = Field(default_factory=list)
     is_oracle: bool = True
     status: Status = "truncated"
-    score: float = 0.0
+    score: Number = 0.0
     steps: list[Step] = Field(default_factory=list)
     token_ids: list[int] = Field(default_factory=list)
     action_spans: list[tuple[int, int]] = Field(default_factory=list)
     minimised_from: str | None = None
     relabelled_from: str | None = None
     error: str | None = None
+    error_kind: ErrorKind | None = None
     started_at: str = Field(default_factory=now)
     seconds: float = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_numbers(cls, stored: Any) -> Any:
+        """An episode whose rewards or scores were not numbers, as earlier versions stored it, counts as errored."""
+        if not isinstance(stored, dict):
+            return stored
+        numbers = [stored.get("score", 0.0)]
+        for step in stored.get("steps") or ():
+            numbers += [step.get("reward", 0.0), step.get("score", 0.0)] if isinstance(step, dict) else []
+        if None not in numbers:
+            return stored
+        error = f"The environment `{stored.get('env')}` gave a reward or a score that was no number."
+        return {**stored, "status": "errored", "error": error, "error_kind": "environment"}
 
     @property
     def task_id(self) -> str:
@@ -190,8 +221,8 @@ class Advice(Record):
     no_effect: int = 0
     negative: int = 0
     lost: int = 0
-    blame: float = 0.0
-    value: float = 0.0
+    blame: Number = 0.0
+    value: Number = 0.0
 
     @property
     def key(self) -> tuple[str, str]:

@@ -18,11 +18,17 @@ A model that writes about an episode, rather than playing it, reads a `report`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from memory import quoting
 from memory.records import Episode, Step
+
+_ENDS = "\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
+_LINE_ENDS = re.compile(rf"\s*[{_ENDS}]\s*")
+# The place before a `>`, also a wide one, with which a line begins.
+_TURNS = re.compile(rf"(?:^|(?<=[{_ENDS}]))(?=[^\S{_ENDS}]*[>\uff1e])")
 
 
 class Segment(NamedTuple):
@@ -35,17 +41,21 @@ class Segment(NamedTuple):
 def head(goal: str, hints: str = "") -> str:
     """The part that never leaves the context window: the task and the memory block."""
     block = f"Hints:\n{hints.strip()}\n\n" if hints.strip() else ""
-    return f"Task: {goal.strip()}\n{block}"
+    return f"Task: {_no_turns(goal.strip())}\n{block}"
 
 
 def turn(observation: str) -> str:
-    """An observation, and the mark after which an action is expected."""
-    return f"{observation.strip()}\n>"
+    """An observation, and the mark after which an action is expected. No line of it can pass for such a mark."""
+    return f"{_no_turns(observation.strip())}\n>"
+
+
+def _no_turns(text: str) -> str:
+    return _TURNS.sub(quoting.MARK, text) if ">" in text or "\uff1e" in text else text
 
 
 def action(command: str) -> str:
-    """An action as the model sees and chooses it. Its line end is a token of its own."""
-    return f" {command.strip()}"
+    """An action as the model sees and chooses it, on one line. Its line end is a token of its own."""
+    return f" {_LINE_ENDS.sub(' ', command.strip())}"
 
 
 LINE_END = "\n"

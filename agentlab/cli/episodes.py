@@ -112,11 +112,13 @@ def compare(episode: Episode, env: TextEnv | None = None) -> Iterator[Difference
 
     Without `env` the environment of the episode is made, and closed at the end.
     """
-    from environments import Task, make
+    from agentlab import failures
+    from environments import Task, dispose, make
 
     played = env or make(episode.env)
     try:
-        observation, info = played.start(Task(env=episode.env, split=episode.split, seed=episode.seed))
+        with failures.environment(episode.env):
+            observation, info = played.start(Task(env=episode.env, split=episode.split, seed=episode.seed))
         if episode.steps and observation != episode.steps[0].observation:
             yield Difference(-1, "first observation", episode.steps[0].observation, observation)
             return
@@ -129,7 +131,8 @@ def compare(episode: Episode, env: TextEnv | None = None) -> Iterator[Difference
                     ", ".join(info["admissible_commands"]),
                 )
                 return
-            observation, _, _, _, info = played.step(step.action)
+            with failures.environment(episode.env):
+                observation, _, _, _, info = played.step(step.action)
             if observation != step.result:
                 yield Difference(step.index, "observation", step.result, observation)
                 return
@@ -139,7 +142,7 @@ def compare(episode: Episode, env: TextEnv | None = None) -> Iterator[Difference
             yield Difference(len(episode.steps) - 1, "result", "won", "not won")
     finally:
         if env is None:
-            played.close()
+            dispose(played)
 
 
 def transcript(episode: Episode) -> None:
@@ -169,7 +172,8 @@ def transcript(episode: Episode) -> None:
         output.STYLES.get(episode.status, ""),
     )
     if episode.error:
-        output.say(f"cause: {output.one_line(episode.error)}")
+        kind = f" ({episode.error_kind})" if episode.error_kind else ""
+        output.say(f"cause{kind}: {output.one_line(episode.error)}")
 
 
 def _verdict(episode: Episode, differences: list[Difference]) -> None:

@@ -130,8 +130,9 @@ def program() -> str:
 
 
 def as_json(value: object) -> None:
-    """`value` as JSON on stdout. Records and paths are turned into plain data."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=plain) + "\n")
+    """`value` as JSON on stdout. Records and paths are turned into plain data; what JSON has no number for is null."""
+    finite = json.loads(json.dumps(value, default=plain), parse_constant=lambda _: None)
+    sys.stdout.write(json.dumps(finite, indent=2, ensure_ascii=False) + "\n")
 
 
 def plain(value: Any) -> object:

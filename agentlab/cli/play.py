@@ -15,7 +15,7 @@ from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
     from agentlab.engines.base import Conversation, Engine
-    from environments import TextEnv
+    from environments import Info, TextEnv
 
 HELP = "Type a command or its number. Enter lists the commands, ? shows how the agent ranks them, :quit ends."
 SHOWN = 12
@@ -34,15 +34,17 @@ def play(
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
     """Play a game yourself. Nothing is recorded."""
-    from environments import Task, canonical, make
+    from agentlab import failures
+    from environments import Task, canonical, dispose, make
 
     env_id = canonical(env)
     task = Task(env=env_id, split=split, seed=seed)
     made = make(env_id)
     adviser = Adviser(lambda: _engine(lab, adapter))
     try:
-        observation, info = made.start(task)
-        game = Game(made, observation, info["goal"], list(info["admissible_commands"]))
+        with failures.environment(env_id):
+            observation, info = made.start(task)
+        game = Game(made, observation, info)
         output.say(f"{task.id}, at most {made.step_limit} steps", "bold")
         output.say(info["goal"])
         output.say(HELP, "dim")
@@ -62,7 +64,7 @@ def play(
             else:
                 output.say(game.act(line))
     finally:
-        made.close()
+        dispose(made)
     output.say(f"{game.over}, score {game.score:.2f}, {len(game.actions)} steps", output.STYLES.get(game.over, ""))
 
 
@@ -89,27 +91,31 @@ def _engine(lab: Path, adapter: str | None) -> Engine:
 class Game:
     """A game in progress: what was seen, what was done, and how it stands. `over` is empty until it ends."""
 
-    def __init__(self, env: TextEnv, observation: str, goal: str, commands: list[str]) -> None:
+    def __init__(self, env: TextEnv, observation: str, info: Info) -> None:
         self.env = env
-        self.goal = goal
+        self.goal = info["goal"]
         self.observations = [observation]
         self.actions: list[str] = []
-        self.commands = commands
-        self.score = 0.0
-        self.over = ""
+        self.commands = list(info["admissible_commands"])
+        self.score = float(info["score"])
+        self.over = "won" if info["won"] else "lost" if info["lost"] else ""
 
     def act(self, line: str) -> str:
         """Send a command, given in words or by its number in the list, and return what the environment says."""
         action = line
         if line not in self.commands and line.isdecimal() and 1 <= int(line) <= len(self.commands):
             action = self.commands[int(line) - 1]
-        observation, _, terminated, truncated, info = self.env.step(action)
+        from agentlab import failures
+        from agentlab.play import ending
+
+        with failures.environment(self.env.env_id):
+            observation, _, terminated, truncated, info = self.env.step(action)
         self.actions.append(action)
         self.observations.append(observation)
         self.commands = list(info["admissible_commands"])
         self.score = float(info["score"])
         if terminated or truncated:
-            self.over = "won" if info["won"] else "lost" if info["lost"] else "truncated"
+            self.over = ending(info) or "truncated"
         return observation if action == line else f"({action})\n{observation}"
 
     def show_commands(self) -> None:

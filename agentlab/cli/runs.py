@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from agentlab.cli.options import seeds as parsed
 if TYPE_CHECKING:
     from agentlab.lab import Lab
     from agentlab.progress import Progress
+    from agentlab.rollout import TaskResult
 
 Envs = Annotated[list[str], typer.Argument(help='Environments, such as toy/doors twx/coin "twx/coin?numLocations=3".')]
 Split = Annotated[Literal["train", "dev", "test"], typer.Option("--split", help="Which games.")]
@@ -51,7 +53,8 @@ def run(
 ) -> None:
     """Play games; episodes and reflections stay in the lab, which is made if there is none.
 
-    The same command after Ctrl-C or a kill goes on where it stopped.
+    The same command after Ctrl-C or a kill goes on where it stopped, and plays again what errored. Ends with 1 if
+    every game errored.
     """
     from agentlab.evaluation import Table, row
     from agentlab.reflectors.registry import known
@@ -63,6 +66,7 @@ def run(
         results = here.run(envs, split=split, seeds=parsed(seeds), trials=trials, arm=arm, name=name, reflectors=who)
     if json:
         output.as_json([output.row_of(result) for result in results])
+        _errors(results)
         return
     names = list(dict.fromkeys(task.env for task in tasks))
     rows = [row(arm, results, trials=1)]
@@ -73,6 +77,17 @@ def run(
     output.say("Look further:")
     for words in (["episodes"], ["replay", first], ["memory", "list"]):
         output.say(f"  {command_line(lab, *words)}")
+    _errors(results)
+
+
+def _errors(results: Sequence[TaskResult]) -> None:
+    """Say how many games errored, and leave with 1 if all did."""
+    errored = sum(result.errored for result in results)
+    if errored:
+        what = f"{errored} of {len(results)} games errored and count for nothing; the same command plays them again."
+        output.note(what)
+    if errored == len(results):
+        raise typer.Exit(1)
 
 
 def evaluate(
@@ -93,7 +108,9 @@ def evaluate(
 ) -> None:
     """Measure arms on the same games, with intervals and paired comparisons.
 
-    By default random, base and base + memory, and the adapter with and without memory where one serves.
+    By default random, base and base + memory, and the adapter with and without memory where one serves. The same
+    command again tells the same, until something was learned: then arms with memory are measured anew. Games that
+    errored are played again by the same command. Ends with 1 if every game errored.
     """
     from agentlab.tasks import make_tasks
 
@@ -106,6 +123,12 @@ def evaluate(
         output.as_json(table)
     else:
         scoreboard.show(table)
+        output.say(f"{table.about['name']}, begun {output.ago(table.about['date'])}", "dim")
+    cells = [row.cells[scoreboard.ALL] for row in table.rows]
+    if any(cell.errored for cell in cells):
+        output.note("What errored counts for nothing; the same command plays it again.")
+    if not any(cell.n for cell in cells):
+        raise typer.Exit(1)
 
 
 def default_arms(lab: Lab) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
+from agentlab import failures
 from agentlab.errors import AgentLabError
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.report import RoundReport, save
@@ -73,25 +75,29 @@ def _fail(lab: Lab, report: RoundReport, why: str) -> NoReturn:
 
 def held_out(lab: Lab, config: RoundConfig) -> list[tuple[str, str]]:
     """How the dev and test games begin: what begins alike in training would be known by heart."""
-    from environments import Task, make
+    from agentlab.rollout import EnvironmentPool
+    from environments import EnvironmentDied, Task
 
     stage = "looking at held-out starts"
     envs = [*config.envs, *config.hold.envs]
     lab.progress.start(stage, len(envs))
-    starts = []
-    for env_id in envs:
-        env = make(env_id)
-        try:
-            # A later round may look at these dev games for what it forgot.
-            dev = max(config.dev_seeds, config.forgetting.seeds)
-            folds: list[tuple[Split, int]] = [("dev", dev), ("test", config.held_out_seeds)]
+    # A later round may look at these dev games for what it forgot.
+    dev = max(config.dev_seeds, config.forgetting.seeds)
+    folds: list[tuple[Split, int]] = [("dev", dev), ("test", config.held_out_seeds)]
+    starts, pool = [], EnvironmentPool()
+    try:
+        for env_id in envs:
             for split, count in folds:
-                for seed in list(env.seeds(split))[:count]:
-                    observation, info = env.start(Task(env=env_id, split=split, seed=seed))
-                    starts.append((str(info["goal"]), observation))
-        finally:
-            env.close()
-        lab.progress.advance(stage)
+                with pool.lent(env_id) as env:
+                    seeds = env.seeds(split)[:count]
+                for seed in seeds:
+                    # A game that cannot begin cannot be known by heart either.
+                    with suppress(EnvironmentDied), pool.lent(env_id) as env, failures.environment(env_id):
+                        observation, info = env.start(Task(env=env_id, split=split, seed=seed))
+                        starts.append((str(info["goal"]), observation))
+            lab.progress.advance(stage)
+    finally:
+        pool.close()
     lab.progress.finish(stage)
     return starts
 

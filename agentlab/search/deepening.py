@@ -65,7 +65,9 @@ class _Deepening:
         return self.walk
 
     def order(self, node: Node) -> list[str]:
-        """The candidates at `node`, the likeliest first; the same in every pass."""
+        """The candidates at `node`, the likeliest first; the same in every pass. None where the game is over."""
+        if node.ended:
+            return []
         if node not in self.orders:
             ranked = self.player.ranked(self.at(node), self.player.rng("deepening", *node.actions))
             self.orders[node] = [action for action, _ in ranked]

@@ -91,6 +91,8 @@ def search_task(
         for episode in _METHODS[method](player):
             if episode.won:
                 won.add(tuple(episode.actions))
+            if not episode.steps:
+                break  # the game is over before it begins
             if len(player.episodes) == config.iterations or (method != "self_explore" and len(won) >= config.wins):
                 break
     except OutOfBudget:

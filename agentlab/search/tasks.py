@@ -7,8 +7,8 @@ from the stored episodes, so what they teach needs no journal of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from agentlab.collect import reflections_on
 from agentlab.errors import BadConfig, OutOfBudget, ReplayMismatch
 from agentlab.minimise import refine
+from agentlab.rollout import EnvironmentPool
 from agentlab.search.budget import Budget, Cost
 from agentlab.search.config import Method, SearchConfig
 from agentlab.search.pairs import ALPHA, BETA
@@ -71,22 +72,32 @@ def search_tasks(
     stage, done = f"searching ({method})", lab.database.journal_items(scope)
     results: list[Searched] = []
     lab.progress.start(stage, len(tasks))
+    pool = EnvironmentPool()
     try:
-        with _environments() as made:
-            for task in tasks:
-                known = done.get(task.id)
-                if known is None:
-                    env = made(task.env)
-                    found = search_task(
-                        env, task, method=method, engine=guide, budget=budget, seed=seed, config=config, run=run
-                    )
-                    results.append(_keep(lab, scope, env, found))
-                else:
-                    results.append(Searched.model_validate(known))
-                lab.progress.advance(stage, 1, f"{sum(result.won is not None for result in results)} won")
+        for task in tasks:
+            known = done.get(task.id)
+            if known is None or known["error"] is not None:  # what failed is not done
+                env = pool.take(task.env)
+                found = search_task(
+                    env, task, method=method, engine=guide, budget=budget, seed=seed, config=config, run=run
+                )
+                results.append(_keep(lab, scope, env, found))
+                _put_back(pool, task, env, found.error)
+            else:
+                results.append(Searched.model_validate(known))
+            lab.progress.advance(stage, 1, f"{sum(result.won is not None for result in results)} won")
     finally:
+        pool.close()
         lab.progress.finish(stage)
     return results
+
+
+def _put_back(pool: EnvironmentPool, task: Task, env: TextEnv, error: str | None) -> None:
+    """Back into the pool, unless something failed there."""
+    if error is None:
+        pool.give(task.env, env)
+    else:
+        pool.throw_away(env)
 
 
 def _keep(lab: Lab, scope: str, env: TextEnv, found: Found) -> Searched:
@@ -148,17 +159,23 @@ def revise_tasks(
     _only_train(tasks)
     engine: Engine | None = lab.engine(adapter) if judge == "actor" else None
     found: list[Revision] = []
-    with _environments() as made:
+    pool = EnvironmentPool()
+    try:
         for task in tasks:
-            player = Player(made(task.env), task, engine, budget=budget or Budget(), run=run or "", arm="revision")
+            env, failed = pool.take(task.env), None
+            player = Player(env, task, engine, budget=budget or Budget(), run=run or "", arm="revision")
             try:
                 player.tree = tree_of(lab, run, task)
                 for revision in revisions(player, judge=judge, alpha=alpha, beta=beta):
                     found.append(revision)
             except OutOfBudget:
-                continue
+                pass
             except (EnvironmentDied, ReplayMismatch) as error:
-                lab.progress.say(f"{task.id}: no further revisions. {error}")
+                failed = str(error)
+                lab.progress.say(f"{task.id}: no further revisions. {failed}")
+            _put_back(pool, task, env, failed)
+    finally:
+        pool.close()
     return found
 
 
@@ -168,24 +185,3 @@ def _only_train(tasks: Sequence[Task]) -> None:
         raise BadConfig(
             f"{held_out.id} is not of the train fold, so nothing may be learned from it; search train games."
         )
-
-
-@contextmanager
-def _environments() -> Iterator[Callable[[str], TextEnv]]:
-    """Makes environments, of which only the last is kept open."""
-    from environments import make
-
-    open_: list[TextEnv] = []
-
-    def made(env_id: str) -> TextEnv:
-        if not open_ or open_[0].env_id != env_id:
-            if open_:
-                open_.pop().close()
-            open_.append(make(env_id))
-        return open_[0]
-
-    try:
-        yield made
-    finally:
-        for env in open_:
-            env.close()

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from agentlab import failures
 from agentlab.advice import AdviceBook, AdviceWeights, facts_of
 from agentlab.engines.base import Engine
-from agentlab.play import admissible, blaming
+from agentlab.play import admissible, ending
 from agentlab.policy import Policy
 from agentlab.search.budget import Budget, Meter
 from agentlab.search.config import SearchConfig
@@ -60,7 +61,8 @@ class Player:
         episode = walk.episode()
         self.walking = None
         self.episodes.append(episode)
-        self.tree.add(episode)
+        if episode.steps:
+            self.tree.add(episode)
         for fact in facts_of(episode.steps, lost=episode.status == "lost"):
             self.book.add(fact)
         return episode
@@ -142,14 +144,17 @@ class Walk:
         self.within = AdviceBook()
         self.began = time.perf_counter()
         player.walking = self
-        with blaming(player.env):
+        with failures.environment(player.task.env):
             self.observation, info = player.env.start(player.task)
         self.info: dict[str, Any] = dict(info)
         self.goal: str = self.info["goal"]
         self.node: Node = player.tree.begin(self.observation, self.info["state"])
         self.reading = Reading(player, self.goal)
         self.reading.observe(self.observation)
-        self._arrive()
+        self.status = ending(self.info)
+        self.node.ended = self.ended
+        if not self.ended:
+            self._arrive()
 
     @property
     def ended(self) -> bool:
@@ -179,7 +184,7 @@ class Walk:
         """Do `action`, which is one of the commands. Raises OutOfBudget, EnvironmentDied, ReplayMismatch."""
         player, node = self.player, self.node
         player.meter.step()
-        with blaming(player.env):
+        with failures.environment(player.task.env):
             result, reward, terminated, truncated, after = player.env.step(action)
         step = Step(
             index=len(self.steps),
@@ -201,7 +206,7 @@ class Walk:
         self.observation, self.info = result, dict(after)
         self.reading.act(action)
         if terminated or truncated:
-            self.status = "won" if after["won"] else "lost" if after["lost"] else "truncated"
+            self.status = ending(after) or "truncated"
             self.node.ended = True
         else:
             self.reading.observe(result)

@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 
 import agentlab
+import environments
 from agentlab.arms import BASE, BASE_MEMORY, RANDOM, Arm, RecallConfig, adapter_arms
 from agentlab.config import LabConfig
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.errors import AgentLabError, BadConfig, NotALab, UnknownModel
+from agentlab.errors import AgentLabError, BadConfig, LabClosed, NotALab, UnknownModel
 from agentlab.lab import Lab
 from agentlab.policy import Policy
 from agentlab.reflectors.base import reflection_of
 from agentlab.tasks import make_tasks
-from environments import UnknownEnvironment
+from environments import Task, Turn, UnknownEnvironment
+from environments.toy import Doors
 from memory.errors import NewerDatabase
 from memory.records import Episode, Reflection
 from trainers.errors import UnknownAdapter
@@ -173,13 +175,161 @@ def test_other_games_are_another_run_which_recalls_what_the_first_one_taught(ope
 
 def test_a_run_that_goes_on_without_what_was_learned_since_says_so(open_lab: Callable[..., Lab], told: Any) -> None:
     lab = open_lab(progress=told)
-    first = lab.evaluate("toy/doors", seeds=[0], arms=["base + memory"])
-    assert lab.evaluate("toy/doors", seeds=[0], arms=["base + memory"]) == first
+    lab.run("toy/doors", seeds=[0])
+    lab.run("toy/doors", seeds=[0])
     assert told.messages == []
     lab.run("toy/doors", seeds=[1])
-    assert lab.evaluate("toy/doors", seeds=[0], arms=["base + memory"]) == first
+    lab.run("toy/doors", seeds=[0])
     (message,) = told.messages
-    assert message.startswith("Going on with 'eval-test' as it began on") and "--name" in message
+    assert message.startswith("Going on with 'run-train-") and "--name" in message
+
+
+def test_an_evaluation_after_more_learning_is_another_one_with_what_is_known_by_now(
+    open_lab: Callable[..., Lab], told: Any
+) -> None:
+    lab = open_lab(progress=told)
+    arms = ["base", "base + memory"]
+    first = lab.evaluate("toy/doors", seeds=[0], arms=arms)
+    assert lab.evaluate("toy/doors", seeds=[0], arms=arms) == first
+    lab.run("toy/doors", seeds=[1])
+    before = len(lab.database.episodes())
+    second = lab.evaluate("toy/doors", seeds=[0], arms=arms)
+    assert second.about["name"] != first.about["name"] and second.about["date"] > first.about["date"]
+    assert len(lab.database.episodes()) == before + 1, "what depends on no memory is not played again"
+    hints = [
+        bool(lab.database.episode(row.id).hints) for row in lab.database.episodes(split="test", arm="base + memory")
+    ]
+    assert hints == [False, True]
+    assert lab.evaluate("toy/doors", seeds=[0], arms=arms) == second
+    assert set(lab.database.list_evaluations()) == {first.about["name"], second.about["name"]}
+    assert told.messages == [], "nothing old was shown, so there is nothing to say"
+
+
+def test_what_no_memory_plays_in_is_told_again_whatever_was_learned(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    first = lab.evaluate("toy/doors", seeds=[0], arms=["base"])
+    lab.run("toy/doors", seeds=[1])
+    count = len(lab.database.episodes())
+    assert lab.evaluate("toy/doors", seeds=[0], arms=["base"]) == first
+    assert len(lab.database.episodes()) == count
+
+
+def test_evaluations_of_other_games_have_records_of_their_own(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    measured = [
+        lab.evaluate("toy/doors", seeds=[0], arms=["base"]),
+        lab.evaluate("toy/doors?rooms=3", seeds=[0], arms=["base"]),
+        lab.evaluate("toy/doors", seeds=[1], arms=["base"]),
+        lab.evaluate("toy/doors", seeds=[0], arms=["random"]),
+        lab.evaluate("toy/doors", seeds=[0], arms=["base"], split="dev"),
+        lab.evaluate("toy/doors", seeds=[0], arms=["base"], trials=2),
+        lab.evaluate("toy/doors", seeds=[0], arms=["base"], name="mine"),
+        lab.evaluate("toy/doors", seeds=[2], arms=["base"], name="mine"),
+    ]
+    kept = lab.database.list_evaluations()
+    assert len(kept) == len(measured)
+    for table in measured:
+        found = kept[table.about["name"]]
+        assert found["envs"] == table.envs and found["about"] == table.about
+
+
+def test_an_evaluation_that_errored_goes_on_with_the_memory_that_it_began_with(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    broken = True
+
+    class Sometimes(Doors):
+        def begin(self, task: Task) -> Turn:
+            if broken and task.split == "test" and task.seed == 1:
+                raise ConnectionError("the server is gone")
+            return super().begin(task)
+
+    environments.register("own/doors", lambda: Sometimes("own/doors"))
+    try:
+        first = lab.evaluate("own/doors", seeds=range(3), arms=["base + memory"])
+        assert (first.rows[0].cells["all"].n, first.rows[0].cells["all"].errored) == (2, 1)
+        lab.run("own/doors", seeds=[1])
+        broken = False
+        second = lab.evaluate("own/doors", seeds=range(3), arms=["base + memory"])
+    finally:
+        environments.unregister("own/doors")
+    assert second.about == first.about
+    assert (second.rows[0].cells["all"].n, second.rows[0].cells["all"].errored) == (3, 0)
+    rows = lab.database.episodes(split="test")
+    assert len(rows) == 3 and not any(lab.database.episode(row.id).hints for row in rows)
+
+
+def test_why_episodes_errored_is_said_once_for_each_cause(open_lab: Callable[..., Lab], told: Any) -> None:
+    class Broken(Doors):
+        def begin(self, task: Task) -> Turn:
+            raise RuntimeError(f"no level for {'even' if task.seed % 2 else 'odd'} numbers")
+
+    lab = open_lab(progress=told)
+    environments.register("own/doors", lambda: Broken("own/doors"))
+    try:
+        results = lab.run("own/doors", seeds=range(6), arm="base")
+    finally:
+        environments.unregister("own/doors")
+    assert all(trial.error_kind == "environment" for result in results for trial in result.trials)
+    assert len(told.messages) == 2
+    assert all("own/doors" in message and "no level for" in message for message in told.messages)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_looking_into_a_lab_in_which_nothing_was_played_makes_nothing(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    lab.close()
+    before = files(lab.folder)
+    with Lab.open(lab.folder, write=False) as looking:
+        assert looking.database.episodes() == [] and looking.rounds() == [] and looking.serving() is None
+        assert looking.memory.search("coin") == []
+        with pytest.raises(AgentLabError, match="for looking only"):
+            _ = looking.checkpointer
+    assert files(lab.folder) == before
+
+
+def test_looking_into_a_lab_changes_nothing_even_while_somebody_writes(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    lab.run("toy/doors", seeds=range(3), trials=1)
+    lab.memory.save()
+    before = {name: len(data) for name, data in files(lab.folder).items()}
+    with Lab.open(lab.folder, write=False) as looking:
+        assert looking.memory.search("coin")
+        assert len(looking.database.episodes()) == 3
+        assert {name: len(data) for name, data in files(lab.folder).items()} == before
+    lab.run("toy/doors", seeds=[7], trials=1)
+
+
+def test_a_lab_is_not_made_by_looking(tmp_path: Path) -> None:
+    with pytest.raises(NotALab):
+        Lab.open(tmp_path / "lab", create=True, write=False)
+    assert not (tmp_path / "lab").exists()
+
+
+def test_a_closed_lab_is_closed(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    lab.run("toy/doors", seeds=[0], trials=1)
+    before = lab.database.episodes()
+    lab.close()
+    asked: list[Callable[[], Any]] = [
+        lambda: lab.run("toy/doors", seeds=[1]),
+        lambda: lab.evaluate("toy/doors", seeds=[1]),
+        lambda: lab.round(agentlab.RoundConfig(envs=["toy/doors"])),
+        lambda: lab.two_by_two("toy/doors"),
+        lab.rounds,
+        lambda: lab.database,
+        lambda: lab.memory,
+        lambda: lab.store,
+        lambda: lab.checkpointer,
+    ]
+    for ask in asked:
+        with pytest.raises(LabClosed, match="was closed; open it again"):
+            ask()
+    lab.close()
+    with Lab.open(lab.folder) as again:
+        assert again.database.episodes() == before
 
 
 def test_an_evaluation_shows_every_arm_first_and_within_its_trials(open_lab: Callable[..., Lab]) -> None:
@@ -199,7 +349,7 @@ def test_an_evaluation_shows_every_arm_first_and_within_its_trials(open_lab: Cal
     assert table.row("base + retry, 6 trials").cells["all"].score > 0
     assert table.about["seeds"] == [0, 3] and table.about["split"] == "test"
     assert table.comparisons == [], "what is shown is the caller's choice; what is stored has them"
-    assert lab.database.get_evaluation("eval-test") == json.loads(table.compare_with_base().model_dump_json())
+    assert lab.database.get_evaluation(table.about["name"]) == json.loads(table.compare_with_base().model_dump_json())
 
 
 def test_the_same_evaluation_again_plays_nothing_and_gives_the_same_table(open_lab: Callable[..., Lab]) -> None:
@@ -292,3 +442,13 @@ def test_a_lab_has_a_langgraph_store_in_its_own_files(open_lab: Callable[..., La
     assert (lab.folder / "memory.items.faiss").exists()
     with Lab.open(lab.folder, write=False) as lab:
         assert [item.key for item in lab.store.search((), query="red door", limit=1)] == ["a"]
+
+
+def test_looking_leaves_a_lab_as_it_was(open_lab: Callable[..., Lab]) -> None:
+    with open_lab() as lab:
+        lab.run("toy/doors", seeds=range(2), trials=1)
+    before = files(lab.folder)
+    with Lab.open(lab.folder, write=False) as looking:
+        assert len(looking.database.episodes()) == 2 and looking.memory.search("coin") and looking.rounds() == []
+        assert looking.adapters.list() == [] and looking.store.search(()) == []
+    assert files(lab.folder) == before

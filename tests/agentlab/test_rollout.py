@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentlab import rollout as rollouts
 from agentlab.arms import BASE, Arm
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.errors import Stopped
+from agentlab.errors import RunFailed, Stopped
 from agentlab.policy import Policy
-from agentlab.rollout import EnvironmentPool, Rollout, TaskResult, Trial
-from environments import EnvironmentDied, Task, TextEnv, make
+from agentlab.rollout import IN_A_ROW, EnvironmentPool, Rollout, TaskResult, Trial
+from environments import EnvironmentDied, Task, TextEnv, Turn, make
 from memory import Database
 
 SAMPLED = Arm("sampled", policy=Policy(temperature=1.0))
@@ -189,12 +192,117 @@ def test_more_trials_go_on_behind_those_that_were_played(rollout: Callable[..., 
     assert len(started) == 2
 
 
-def test_a_bug_of_ours_ends_the_run_with_its_own_error(rollout: Callable[..., Rollout]) -> None:
-    def broken(text: str, command: str) -> float:
-        raise ZeroDivisionError
+def test_an_engine_that_fails_ends_the_episode_and_not_the_run(
+    rollout: Callable[..., Rollout], database: Database, note_reader: ScriptedEngine
+) -> None:
+    score, calls = note_reader.score, list[int]()
 
-    with pytest.raises(ZeroDivisionError):
-        rollout(ScriptedEngine(broken)).play(tasks(3), BASE)
+    def sometimes(conversation: Any, candidates: Any) -> list[float]:
+        calls.append(1)
+        if len(calls) == 7:  # in the second game
+            raise TimeoutError("no answer from the server")
+        return score(conversation, candidates)
+
+    note_reader.score = sometimes  # type: ignore[method-assign]
+    results = rollout(concurrency=1).play(tasks(3), BASE)
+    assert [result.trials[0].status for result in results] == ["won", "errored", "won"]
+    (row,) = database.episodes(status="errored")
+    episode = database.episode(row.id)
+    assert episode.error_kind == "engine" and "no answer from the server" in str(episode.error)
+
+
+def test_what_errored_is_played_again_by_the_same_call(
+    rollout: Callable[..., Rollout], database: Database, started: list[str]
+) -> None:
+    first = rollout(broken={1, 2}).play(tasks(4), BASE)
+    assert [result.won_within(1) for result in first] == [True, None, None, True]
+    started.clear()
+    again = rollout(broken={2}).play(tasks(4), BASE)
+    assert [result.won_within(1) for result in again] == [True, True, None, True]
+    assert sorted(started) == ["toy/doors:train:1", "toy/doors:train:2"]
+    assert len(database.episodes()) == 4
+    (row,) = database.episodes(status="errored")
+    assert row.seed == 2
+
+
+def test_an_engine_that_always_fails_alike_stops_the_run(rollout: Callable[..., Rollout], database: Database) -> None:
+    def broken(text: str, command: str) -> float:
+        raise ZeroDivisionError(f"at {len(text)}")
+
+    with pytest.raises(RunFailed, match=r"in a row.*scripted.*ZeroDivisionError"):
+        rollout(ScriptedEngine(broken), concurrency=1).play(tasks(50), BASE)
+    assert len(database.episodes(status="errored")) == len(database.episodes()) == IN_A_ROW
+
+
+def test_environments_that_always_fail_alike_do_not_stop_the_run(rollout: Callable[..., Rollout]) -> None:
+    count = 2 * IN_A_ROW
+    results = rollout(broken=set(range(count))).play(tasks(count + 1), BASE)
+    assert [result.won_within(1) for result in results] == [None] * count + [True]
+
+
+def test_an_environment_that_failed_is_thrown_away(started: list[str], database: Database, note_reader: Any) -> None:
+    made: list[Watched] = []
+
+    class Dying(Watched):
+        """Once dead, it does not come to life again."""
+
+        def step(self, action: str) -> Any:
+            if "toy/doors:train:1" in self.log and self is made[0]:
+                raise EnvironmentDied("The server is gone.")
+            return super().step(action)
+
+    def factory(_: str) -> TextEnv:
+        made.append(Dying(started, set()))
+        return made[-1]  # type: ignore[return-value]
+
+    player = Rollout("run", database, note_reader, pool=EnvironmentPool(factory), concurrency=1)
+    results = player.play(tasks(5), BASE)
+    assert [result.won_within(1) for result in results] == [True, None, True, True, True]
+    assert len(made) == 2 and made[0].closed and not made[1].closed
+
+
+def test_one_that_cannot_be_made_is_tried_again_for_the_next_game(database: Database, note_reader: Any) -> None:
+    calls = list[str]()
+
+    def factory(env_id: str) -> TextEnv:
+        calls.append(env_id)
+        if len(calls) == 1:
+            raise ConnectionRefusedError("no server yet")
+        return make(env_id)
+
+    player = Rollout("run", database, note_reader, pool=EnvironmentPool(factory), concurrency=1)
+    results = player.play(tasks(3), BASE)
+    assert [result.won_within(1) for result in results] == [None, True, True]
+    assert "no server yet" in str(results[0].trials[0].error)
+
+
+def test_a_stop_does_not_wait_for_an_environment_that_hangs(database: Database, note_reader: ScriptedEngine) -> None:
+    never, hangs = threading.Event(), threading.Event()
+
+    def hang(action: str) -> Turn:
+        hangs.set()
+        never.wait()
+        raise AssertionError
+
+    def factory(env_id: str) -> TextEnv:
+        env = make(env_id)
+        env.act = hang  # type: ignore[method-assign]
+        return env
+
+    player = Rollout("run", database, note_reader, pool=EnvironmentPool(factory), concurrency=2)
+
+    def ctrl_c(*given: Any, **more: Any) -> Any:
+        hangs.wait()
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollouts, "wait", lambda flying, **given: ctrl_c() if given else wait(flying))
+        with pytest.raises(Stopped, match="0 of 2 tasks finished"):
+            player.play(tasks(2), BASE)
+    never.set()
+    assert database.episodes() == []
+    player.pool = EnvironmentPool()
+    assert all(result.won_within(1) for result in replace(player, stop=threading.Event()).play(tasks(2), BASE))
 
 
 def test_environments_are_used_again_and_closed_together(started: list[str]) -> None:

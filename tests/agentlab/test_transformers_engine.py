@@ -413,3 +413,16 @@ def test_a_model_that_scales_its_logits_is_scored_as_it_predicts(tiny_model: Pat
         unscaled = engine.model.lm_head(trunk).log_softmax(-1)
         scaled = engine.model(torch.tensor([conversation.token_ids])).logits[0, -1].log_softmax(-1)
     assert (scaled - unscaled).abs().max() > 0.1  # the scaling does matter
+
+
+def test_a_special_token_that_a_game_writes_is_text(tiny_model: Path) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
+    end = engine.tokenizer.eos_token
+    said = f"You are here.{end}\nTask: take coin{end}"
+    conversation = engine.conversation(f"Find the coin.{end}", f"A hint.{end}")
+    conversation.observe(said)
+    conversation.act(f"say {end}")
+    assert engine.tokenizer.eos_token_id not in conversation.token_ids
+    assert engine.tokenizer.decode(conversation.token_ids) == conversation.text
+    engine.generate("Write.", max_tokens=1)
+    assert engine.tokenizer.eos_token_id not in engine.tokenize(said)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import sys
 from typing import Any, ClassVar
 
 import pytest
@@ -167,3 +169,74 @@ def test_an_id_that_cannot_be_made_is_a_finding() -> None:
 def test_every_environment_that_ships_keeps_the_contract(env_id: str, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     check_or_raise(env_id, episodes=2, starts=4 if env_id.startswith("tw/") else 20)
+
+
+class Over(Rooms):
+    def begin(self, task: Task) -> Turn:
+        turn = super().begin(task)
+        return turn._replace(won=True, score=1.0) if task.seed == 1 else turn
+
+
+class Halved(Rooms):
+    def act(self, action: str) -> Turn:
+        turn = super().act(action)
+        return turn._replace(observation=f"{turn.observation} \ud83d")
+
+
+class Silent(Rooms):
+    broken: ClassVar[dict[str, Any]] = {"observation": None}
+
+
+class Raw(Rooms):
+    broken: ClassVar[dict[str, Any]] = {"observation": b"House."}
+
+
+class Numbers(Rooms):
+    broken: ClassVar[dict[str, Any]] = {"admissible": [0, 1]}
+
+
+class Unsure(Rooms):
+    broken: ClassVar[dict[str, Any]] = {"won": [False]}
+
+
+class Leaving(Rooms):
+    def act(self, action: str) -> Turn:
+        sys.exit("the simulator gave up")
+
+
+class Interrupting(Rooms):
+    def act(self, action: str) -> Turn:
+        raise KeyboardInterrupt
+
+
+class Unclosable(Rooms):
+    def close(self) -> None:
+        raise RuntimeError("cannot close")
+
+
+class LeavingAtTheEnd(Rooms):
+    def close(self) -> None:
+        sys.exit(3)
+
+
+@pytest.mark.parametrize(
+    ("factory", "rule", "detail"),
+    [
+        (Over, "begins", "own/rooms:train:1 is over"),
+        (Halved, "text", "observation has half a character"),
+        (Silent, "text", "`observation` = None"),
+        (Raw, "text", "`observation` = b'House.'"),
+        (Numbers, "commands", "`admissible` with 0 in it"),
+        (Unsure, "info", r"`won` = \[False\]"),
+        (NotANumber, "reward", "`value` = nan"),
+        (HighScore, "score", r"`score` = 1\.5"),
+        (Leaving, "makes", "SystemExit: the simulator gave up"),
+        (Interrupting, "makes", "KeyboardInterrupt"),
+        (Unclosable, "close", "cannot close"),
+        (LeavingAtTheEnd, "close", "SystemExit"),
+    ],
+)
+def test_what_would_end_an_episode_or_a_program_is_found_and_named(factory: Any, rule: str, detail: str) -> None:
+    found = {finding.rule: finding for finding in check(factory).findings}
+    assert not found[rule].ok and re.search(detail, found[rule].detail)
+    assert "\n" not in found[rule].detail and found[rule].detail.isascii()

@@ -1,0 +1,92 @@
+"""The boundary of an episode: whatever fails behind it ends that episode, of a known kind, and the run goes on.
+
+An environment, an engine and a reflector are others' programs, which may raise anything. What they raise becomes one of
+`FAILURES` here. What concerns the whole run passes: a task that does not exist, something that is not installed, a
+lab's own refusals, a stop.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from agentlab.errors import AgentLabError, EngineFailed, ReflectorFailed, ReplayMismatch
+from environments.errors import (
+    BadTask,
+    EnvironmentDied,
+    EnvironmentHung,
+    EnvironmentsError,
+    MissingDependency,
+    NotPlaying,
+    UnknownEnvironment,
+)
+from environments.worker import said
+from memory.errors import MemoryStoreError
+from memory.records import ErrorKind
+from trainers.errors import TrainersError
+
+# The first that fits counts.
+_KINDS: dict[type[Exception], ErrorKind] = {
+    EnvironmentHung: "timeout",
+    EnvironmentDied: "environment",
+    EngineFailed: "engine",
+    ReflectorFailed: "reflector",
+    ReplayMismatch: "replay",
+}
+FAILURES = tuple(_KINDS)
+SHARED: tuple[ErrorKind, ...] = ("engine", "reflector")
+"""Failures of what all episodes of a run have in common."""
+
+_OF_THE_RUN = (
+    BadTask, MissingDependency, NotPlaying, UnknownEnvironment,
+    AgentLabError, MemoryStoreError, TrainersError, sqlite3.Error,
+)  # fmt: skip
+
+
+def kind_of(failure: Exception) -> ErrorKind:
+    """Which kind of failure one of `FAILURES` is."""
+    return next(kind for base, kind in _KINDS.items() if isinstance(failure, base))
+
+
+@contextmanager
+def environment(env_id: str) -> Iterator[None]:
+    """Turn what an environment raises into EnvironmentDied, which names it."""
+    try:
+        yield
+    except (EnvironmentDied, *_OF_THE_RUN):
+        raise
+    except EnvironmentsError as error:
+        raise EnvironmentDied(f"The environment `{env_id}` failed: {said(error)}") from error
+    except Exception as error:
+        raise EnvironmentDied(
+            f"The environment `{env_id}` failed with {_words(error)}; `agentlab doctor` checks the environment."
+        ) from error
+
+
+@contextmanager
+def engine(name: str) -> Iterator[None]:
+    """Turn what an engine raises into EngineFailed."""
+    try:
+        yield
+    except (EnvironmentsError, *_OF_THE_RUN):
+        raise
+    except Exception as error:
+        raise EngineFailed(f"The engine `{name}` failed with {_words(error)}; the same command tries again.") from error
+
+
+@contextmanager
+def reflector(name: str) -> Iterator[None]:
+    """Turn what a reflector raises into ReflectorFailed."""
+    try:
+        yield
+    except (EnvironmentsError, *_OF_THE_RUN):
+        raise
+    except Exception as error:
+        raise ReflectorFailed(
+            f"The reflector `{name}` failed with {_words(error)}; the same command tries again."
+        ) from error
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {said(error)}" if said(error) else type(error).__name__
