@@ -25,6 +25,8 @@ BATCH = 100
 """Items that are put in at once, where the system takes several."""
 NEAREST = 32
 """How many answers are asked for."""
+FIRST, PLAYED = 20, 50
+"""Questions before those that are timed; recalls that were recorded before."""
 
 
 def _neighbour(name: str) -> Any:
@@ -126,7 +128,7 @@ class Ours:
         self.memory.index.build()
         built = clock()
         half = len(self.vectors.queries) // 2
-        for number in range(200):  # some that were recalled, and what became of it
+        for number in range(PLAYED):  # some that were recalled, and what became of it
             said = question(half + number % half)
             self.memory.recall(said, episode=f"played-{number}", k=5, credit=self.credit)
             self.memory.outcome(f"played-{number}", won=number % 3 == 0)
@@ -216,28 +218,6 @@ class FTS5:
             "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?", (asked, NEAREST)
         )
         return [row[0] - 1 for row in rows]
-
-
-class Fusion:
-    """FTS5 and raw FAISS, one after the other, fused by reciprocal rank with the constant 60 of its authors."""
-
-    kept = True
-
-    def __init__(self, vectors: Vectors, folder: Path):
-        self.parts = [FTS5(vectors, folder.with_name("fts5")), Flat(vectors, folder.with_name("flat"))]
-
-    def put(self, numbers: range) -> None:
-        raise AssertionError("filled by its parts")
-
-    def finish(self) -> dict[str, Any]:
-        return {}
-
-    def ask(self, said: str) -> list[int]:
-        fused: dict[int, float] = {}
-        for part in self.parts:
-            for rank, number in enumerate(part.ask(said), 1):
-                fused[number] = fused.get(number, 0.0) + 1 / (60 + rank)
-        return sorted(fused, key=lambda number: -fused[number])[:NEAREST]
 
 
 class OurStore:
@@ -355,7 +335,7 @@ class Mem0:
 
 
 SYSTEMS: dict[str, Callable[[Vectors, Path], System]] = {
-    "flat": Flat, "fts5": FTS5, "fusion": Fusion, "ours": Ours, "our search": OurSearch, "our index": OurIndex,
+    "flat": Flat, "fts5": FTS5, "ours": Ours, "our search": OurSearch, "our index": OurIndex,
     "our store": OurStore, "InMemoryStore": InMemory, "Chroma": Chroma, "mem0": Mem0,
 }  # fmt: skip
 
@@ -382,10 +362,10 @@ def filled(system: System, count: int, seconds: float, clock: Callable[[], float
 def asked(system: System, queries: int, seconds: float, clock: Callable[[], float]) -> dict[str, Any]:
     """The answers to the queries, or to as many as `seconds` allow, and the milliseconds of each.
 
-    Before that as many other queries are asked, for at most a quarter of the time.
+    Before that some other queries are asked, for at most a quarter of the time.
     """
     questions, first = [question(number) for number in range(2 * queries)], clock()
-    for said in questions[queries:]:
+    for said in questions[queries : queries + FIRST]:
         if clock() - first > seconds / 4:
             break
         system.ask(said)

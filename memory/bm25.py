@@ -1,14 +1,11 @@
-"""Search by words: Okapi BM25 (Robertson et al. 1994) as SQLite's FTS5 computes it, of the best without reading all."""
+"""Search by words: Okapi BM25 (Robertson et al. 1994), as SQLite's FTS5 computes it."""
 
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 import threading
-from bisect import bisect
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from typing import Any
 
 from memory import errors, schema
@@ -17,15 +14,8 @@ from memory.database import Database
 from memory.reflections import Filter
 from memory.segmentation import TOKENIZER, phrases, segmented
 
-K1 = 1.2
-"""FTS5's k₁: the same word again and again comes to at most K1 + 1 times its rarity."""
-LEAST = 1e-6
-"""FTS5's rarity of a word that stands in half of all texts or more."""
 MOST_WORDS = 128
 """How many different words of a query count, the rarest ones."""
-FEW = 4096
-"""Words that come to so many places in all are looked at first, then those that come to `MORE` times as many."""
-MORE = 8
 PAGE = 16384
 """How many texts are read at once."""
 
@@ -54,37 +44,38 @@ class BM25:
         """
         wanted = filter or Filter()
         words = phrases(clean(text))
-        newest = self.database.newest_reflection(wanted.before)
-        if not words or not newest or count < 1:
+        newest = None if wanted.before is None else self.database.newest_reflection(wanted.before)
+        if not words or newest == 0 or count < 1:
             return []
         if not wanted.narrow:
             found = self._ranked(words, 2 * count, newest)
             fitting = set(self.database.reflection_numbers(wanted, [number for number, _ in found]))
-            best = [item for item in found if item[0] in fitting][:count]
-            if len(best) == count or len(found) < 2 * count:
-                return best
+            first = [item for item in found if item[0] in fitting][:count]
+            if len(first) == count or len(found) < 2 * count:
+                return first
         return self._ranked(words, count, newest, self.database.reflection_numbers(wanted))
 
     def texts_with(self, word: str) -> int:
         """In how many texts a word stands, in any form."""
-        newest = self.database.newest_reflection()
         asked = " AND ".join(phrases(word))
-        return int(self._in(newest, lambda execute: _count(execute, asked)))
+        return int(self._in(None, lambda execute: _count(execute, asked)))
 
     def _ranked(
-        self, words: list[str], count: int, newest: int, only: list[int] | None = None
+        self, words: list[str], count: int, newest: int | None, only: list[int] | None = None
     ) -> list[tuple[int, float]]:
         found: list[tuple[int, float]] = self._in(newest, lambda execute: best(execute, words, count, only))
         return found
 
-    def _in(self, newest: int, ask: Callable[[Execute], Any]) -> Any:
-        """What `ask` answers from the texts up to `newest`."""
+    def _in(self, newest: int | None, ask: Callable[[Execute], Any]) -> Any:
+        """What `ask` answers from the texts up to `newest`, or from all."""
         latest = self.database.newest_reflection
-        if self._sound and latest() == newest:
+        if self._sound and newest in (None, latest()):
             found = self._in_database(ask)
             # Unless something was written meanwhile.
-            if self._sound and latest() == newest:
+            if self._sound and newest in (None, latest()):
                 return found
+        if newest is None:
+            newest = latest()
         if self.database.in_transaction:
             # What is not committed may be taken back, and who has it must not wait for others, who wait for it.
             return ask(_Snapshot(self.database, newest).followed())
@@ -139,28 +130,23 @@ class _Snapshot:
 def best(execute: Execute, words: list[str], count: int, only: list[int] | None = None) -> list[tuple[int, float]]:
     """The `count` texts of the highest BM25 for these FTS5 strings, `only` among these numbers: (number, score).
 
-    They are those that FTS5 finds with all words. But BM25 is computed only of texts that have one of the rarer words,
-    if the others together could not lift a text among the best (MaxScore; Turtle and Flood 1995).
+    FTS5 gives a word of half of the texts or more a weight of 10⁻⁶. Such a word costs most to read: it is left out as
+    long as the others find enough.
     """
-    texts = int(execute("SELECT count(*) FROM reflections_fts_docsize", ())[0][0])
+    ((texts,),) = execute("SELECT count(*) FROM reflections_fts_docsize", ())
     counts = {word: n for word in words if (n := _count(execute, word))}
     rare = sorted(counts, key=counts.__getitem__)[:MOST_WORDS]
-    rarity = [max(LEAST, math.log((texts - counts[word] + 0.5) / (counts[word] + 0.5))) for word in rare]
-    telling = sum(value > LEAST for value in rarity)
-    places = list(accumulate(counts[word] for word in rare[:telling]))
+    telling = [word for word in rare if 2 * counts[word] < texts]
     among = "" if only is None else "AND +rowid IN (SELECT value FROM json_each(?)) "
     values = [] if only is None else [json.dumps(only)]
     found: list[tuple[int, float]] = []
-    for needed in sorted({bisect(places, FEW), bisect(places, MORE * FEW), telling, len(rare)} - {0}):
-        scored = max(needed, telling)
-        some = "AND +rowid IN (SELECT rowid FROM reflections_fts WHERE reflections_fts MATCH ?) "
-        found = execute(
-            "SELECT rowid, -bm25(reflections_fts) AS score FROM reflections_fts WHERE reflections_fts MATCH ? "
-            f"{among}{some if needed < scored else ''}ORDER BY score DESC, rowid LIMIT ?",
-            [" OR ".join(rare[:scored]), *values, *([" OR ".join(rare[:needed])] if needed < scored else []), count],
-        )
-        if len(found) == count and found[-1][1] >= (K1 + 1) * sum(rarity[needed:]):
-            break
+    for asked in dict.fromkeys((len(telling), len(rare))):
+        if asked and len(found) < count:
+            found = execute(
+                "SELECT rowid, -bm25(reflections_fts) AS score FROM reflections_fts WHERE reflections_fts MATCH ? "
+                f"{among}ORDER BY score DESC, rowid LIMIT ?",
+                [" OR ".join(rare[:asked]), *values, count],
+            )
     return found
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memory import Database, Reflection, ReflectionMemory, bm25
+from memory import Database, Reflection
 from memory.bm25 import BM25
 from memory.cleaning import clean
 from memory.reflections import Filter
@@ -88,32 +88,14 @@ def exhaustive(database: Database, text: str, count: int) -> list[float]:
     return [score for (score,) in rows]
 
 
-def test_whatever_is_left_unread_the_best_are_those_of_fts5_alone(
-    database: Database, keep: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_best_are_those_of_fts5_alone(database: Database, keep: Callable[..., None]) -> None:
     chance = Random(0)
-    keep(*[" ".join(zipf(chance, 12)) for _ in range(2000)])
-    queries = [" ".join(zipf(chance, length)) for length in (1, 2, 4, 8, 16, 40) for _ in range(5)]
-    for few in (1, 30, 300, 10**6):
-        monkeypatch.setattr(bm25, "FEW", few)
-        for query in queries:
-            for count in (1, 10, 32):
-                found = [score for _, score in BM25(database).search(query, count)]
-                assert found == pytest.approx(exhaustive(database, query, count), abs=1e-3)
-
-
-def test_a_text_is_found_by_most_of_its_words_among_thousands(database: Database, keep: Callable[..., None]) -> None:
-    chance = Random(0)
-    texts = [zipf(chance, 20) for _ in range(3000)]
-    keep(*map(" ".join, texts))
-    asked = chance.sample(range(len(texts)), 60)
-    missed = []
-    for place in asked:
-        different = list(dict.fromkeys(texts[place]))
-        query = " ".join(chance.sample(different, math.ceil(0.6 * len(different))))
-        if place + 1 not in numbers(BM25(database).search(query, 32)):
-            missed.append(place)
-    assert missed == []
+    keep(*[" ".join(zipf(chance, 12)) for _ in range(1000)])
+    for length in (1, 2, 4, 8, 16, 40):
+        query = " ".join(zipf(chance, length))
+        for count in (1, 10, 32, 2000):
+            found = [score for _, score in BM25(database).search(query, count)]
+            assert found == pytest.approx(exhaustive(database, query, count), abs=1e-3)
 
 
 def test_long_texts_are_measured_in_words(database: Database, keep: Callable[..., None]) -> None:
@@ -241,40 +223,7 @@ def test_a_search_does_not_mind_another_thread_that_writes_and_searches_meanwhil
         return number
 
     monkeypatch.setattr(type(database), "newest_reflection", interrupted)
-    assert (numbers(bm25_.search("door", 5)), found) == ([1, 2], [[1, 2, 3]])
-
-
-ROOMS = (("厨房", "花园", "卧室"), ("台所", "庭", "寝室"), ("부엌", "정원", "침실"), ("ห้องครัว", "สวน", "ห้องนอน"))
-NOTES = ("先去{room}把{thing}拿走，再打开北边的门。", "まず{room}で{thing}を取り、それから北の扉を開ける。",
-         "먼저 {room}에서 {thing}를 가져온 다음 북쪽 문을 연다.", "ไปที่{room}แล้วหยิบ{thing}ก่อนเปิดประตูทิศเหนือ")  # fmt: skip
-THINGS = tuple(
-    line.split()
-    for line in (
-        "钥匙 水壶 地图 蜡烛 绳子 灯笼 镜子 书架 木箱 窗帘 花瓶 斧头 铲子 锤子 梯子 雨伞 手套 帽子 毯子 枕头 闹钟",
-        "鍵 やかん 地図 ろうそく ロープ ランタン 鏡 本棚 カーテン 斧 "
-        "シャベル 金槌 傘 手袋 毛布 枕 鋏 箒 バケツ 皿 マッチ",
-        "열쇠 주전자 지도 양초 밧줄 등불 거울 책장 상자 커튼 꽃병 도끼 망치 우산 장갑 모자 담요 베개 시계 가위 빗자루",
-        "กุญแจ แผนที่ เทียน เชือก ตะเกียง กระจก กล่อง ม่าน แจกัน ขวาน พลั่ว ค้อน บันได ร่ม ถุงมือ หมวก ผ้าห่ม หมอน นาฬิกา กรรไกร ถ้วย",
-    )
-)
-
-
-@pytest.mark.parametrize("script", range(4), ids=("Chinese", "Japanese", "Korean", "Thai"))
-def test_a_note_in_a_script_that_does_not_part_its_words_is_found_first_by_the_only_word_that_is_its_own(
-    script: int, memory: ReflectionMemory, reflection: Maker
-) -> None:
-    things = THINGS[script]
-    memory.remember(
-        [
-            reflection(thing, NOTES[script].format(room=ROOMS[script][place % 3], thing=thing))
-            for place, thing in enumerate(things)
-        ]
-    )
-    bm25_ = BM25(memory.database)
-    assert [numbers(bm25_.search(thing, 1)) for thing in things] == [[place] for place, _ in enumerate(things, 1)]
-    # In Thai other words share two of the letters, and meaning has a say.
-    wanted = things if script < 3 else []
-    assert [memory.search(thing, k=1)[0].reflection.id for thing in wanted] == wanted
+    assert (numbers(bm25_.search("door", 5, Filter(before="2999"))), found) == ([1, 2], [[1, 2, 3]])
 
 
 @pytest.mark.parametrize(

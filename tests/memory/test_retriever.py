@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import product
-from random import Random
-from zlib import crc32
 
 import numpy as np
 import pytest
@@ -206,31 +202,6 @@ def test_what_has_the_words_of_the_query_is_found_however_far_its_meaning(
         [2.5 / 5 + 2.5 / 37, 2.5 / 5, 2.5 / 6]
     )
     assert "cosine -0.97 #33" in first.explanation
-
-
-class Blind:
-    """An embedder that knows nothing: a direction by chance for each text."""
-
-    model_id = "blind"
-    dimensions = 16
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        rows = np.stack([np.random.default_rng(crc32(text.encode())).standard_normal(16) for text in texts])
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-def test_what_words_put_first_is_not_lost_among_what_meaning_and_words_put_further_down(
-    open_memory: Callable[..., ReflectionMemory], reflection: Maker
-) -> None:
-    chance = Random(0)
-    words = [f"word{number}" for number in range(120)]
-    texts = [" ".join(chance.choices(words, k=16)) for _ in range(1000)]
-    memory = open_memory(Blind())
-    memory.remember([reflection(str(place), text, created_at=NOON) for place, text in enumerate(texts)])
-    asked = {place: " ".join(chance.sample(texts[place].split(), 10)) for place in chance.sample(range(len(texts)), 40)}
-    for find, k in product((memory.search, partial(memory.recall, episode="ep-1", record=False)), (10, 32)):
-        missed = [place for place, query in asked.items() if str(place) not in ids(find(query, k=k))]
-        assert missed == []
 
 
 def test_where_no_words_are_shared_meaning_alone_decides(
