@@ -1,6 +1,6 @@
 """One memory system in one process: filled, or opened again and asked. `memory.py` starts it; it answers in JSON.
 
-    python -P benchmarks/memory_systems.py SYSTEM fill|ask FOLDER COUNT SECONDS wall|cpu
+    python -P benchmarks/memory_systems.py SYSTEM VOCABULARY fill|ask FOLDER COUNT SECONDS wall|cpu
 
 FOLDER holds `vectors.npy` (at least COUNT rows) and `queries.npy` (those that are timed, then as many others); the
 system keeps its files in FOLDER/SYSTEM. Nothing is imported before it is needed, so that memory and start-up are those
@@ -11,38 +11,46 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
-from itertools import product
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from random import Random
 from typing import Any, Protocol
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 BATCH = 100
 """Items that are put in at once, where the system takes several."""
-NEAREST = 10
-WORDS = ["".join(sounds) for sounds in product("bdfgklmnprstv", "aeiou", "lmnrst", "aeiou")]
-"""Made-up words, 1,950 of them. A text draws from them as language does: the n-th about 1/n as often as the first."""
+NEAREST = 32
+"""How many answers are asked for."""
+FIRST, PLAYED = 20, 50
+"""Questions before those that are timed; recalls that were recorded before."""
 
 
-def words(seed: str, count: int) -> str:
-    """`count` words, the same for the same seed."""
-    chance = Random(seed)
-    # Where the sum of 1/n up to a word passes a random share of the whole: the n-th has probability ~ 1/n.
-    return " ".join(WORDS[int(len(WORDS) ** chance.random()) - 1] for _ in range(count))
+def _neighbour(name: str) -> Any:
+    """A module of this folder, which is not searched for imports."""
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+texts = _neighbour("texts")
+number_of = texts.number_of
+VOCABULARY, SIZE = "games", 0
 
 
 def text(number: int) -> str:
-    """A text of the length of a reflection. Its number is its last word, by which its vector is found."""
-    return f"The {words(f'note {number}', 20)}. note {number}"
+    """The text of an item."""
+    return str(texts.text(VOCABULARY, number))
 
 
-def number_of(said: str) -> int:
-    """The number that a text ends with."""
-    return int(said.rpartition(" ")[2])
+def question(number: int) -> str:
+    """A question for one of the items."""
+    return str(texts.question(VOCABULARY, number, SIZE))
 
 
 class Vectors:
@@ -65,11 +73,6 @@ class Vectors:
     def one(self, said: str) -> Any:
         """The vector of one text."""
         return (self.queries if "? " in said else self.items)[number_of(said)]
-
-
-def question(number: int) -> str:
-    """A query in words, with its number at the end."""
-    return f"Where is {words(f'question {number}', 12)}? {number}"
 
 
 class System(Protocol):
@@ -111,7 +114,6 @@ class Ours:
                     env=f"twx/{number % 8}",
                     task=f"twx/{number % 8}:train:{number}",
                     text=text(number),
-                    importance=number % 10 / 10,
                     evidence=[Evidence(episode=f"ep-{number}", steps=[1])],
                 )
                 for number in numbers
@@ -125,8 +127,10 @@ class Ours:
         saved = clock()
         self.memory.index.build()
         built = clock()
-        for number in range(200):  # some that were recalled, and what became of it
-            self.memory.recall(question(number), episode=f"played-{number}", k=5, credit=self.credit)
+        half = len(self.vectors.queries) // 2
+        for number in range(PLAYED):  # some that were recalled, and what became of it
+            said = question(half + number % half)
+            self.memory.recall(said, episode=f"played-{number}", k=5, credit=self.credit)
             self.memory.outcome(f"played-{number}", won=number % 3 == 0)
         self.memory.close()
         stats = self.memory.index.stats()
@@ -135,6 +139,16 @@ class Ours:
     def ask(self, said: str) -> list[int]:
         hits = self.memory.recall(said, episode="asked", k=NEAREST, record=False, credit=self.credit, lots=False)
         return [number_of(hit.reflection.text) for hit in hits]
+
+
+class OurSearch(Ours):
+    """Of the same memory what a person searches with, where relevance counts most."""
+
+    def put(self, numbers: range) -> None:
+        raise AssertionError("filled by Ours")
+
+    def ask(self, said: str) -> list[int]:
+        return [number_of(hit.reflection.text) for hit in self.memory.search(said, k=NEAREST)]
 
 
 class OurIndex(Ours):
@@ -171,6 +185,63 @@ class Flat:
 
     def ask(self, said: str) -> list[int]:
         return self.index.search(self.vectors.one(said)[None], NEAREST)[1][0].tolist()
+
+
+class FTS5:
+    """SQLite's FTS5 and its `bm25()`, and nothing else: the words of the question, or-ed."""
+
+    kept = True
+
+    def __init__(self, vectors: Vectors, folder: Path):
+        folder.mkdir(exist_ok=True)
+        self.connection = sqlite3.connect(folder / "words.db", isolation_level=None)
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.execute("PRAGMA synchronous = NORMAL")
+        self.connection.execute("PRAGMA mmap_size = 1073741824")
+        self.connection.execute(
+            "CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(text, tokenize='porter unicode61')"
+        )
+
+    def put(self, numbers: range) -> None:
+        self.connection.execute("BEGIN")
+        self.connection.executemany(
+            "INSERT INTO words (rowid, text) VALUES (?, ?)", [(number + 1, text(number)) for number in numbers]
+        )
+        self.connection.execute("COMMIT")
+
+    def finish(self) -> dict[str, Any]:
+        return {"version": sqlite3.sqlite_version}
+
+    def ask(self, said: str) -> list[int]:
+        asked = " OR ".join(f'"{word}"' for word in said[:-3].replace("?", " ").split())
+        rows = self.connection.execute(
+            "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?", (asked, NEAREST)
+        )
+        return [row[0] - 1 for row in rows]
+
+
+class OurStore:
+    """`SqliteFaissStore`, the store of this package for LangGraph: search by meaning."""
+
+    kept = True
+
+    def __init__(self, vectors: Vectors, folder: Path):
+        from memory import Database, SqliteFaissStore
+
+        folder.mkdir(exist_ok=True)
+        index = {"dims": vectors.dimensions, "embed": vectors, "fields": ["text"]}
+        self.store = SqliteFaissStore(Database(folder / "lab.db"), index=index)
+
+    def put(self, numbers: range) -> None:
+        from langgraph.store.base import PutOp
+
+        self.store.batch([PutOp(("notes",), str(number), {"text": text(number)}) for number in numbers])
+
+    def finish(self) -> dict[str, Any]:
+        return {}
+
+    def ask(self, said: str) -> list[int]:
+        return [int(item.key) for item in self.store.search(("notes",), query=said, limit=NEAREST)]
 
 
 class InMemory:
@@ -264,7 +335,8 @@ class Mem0:
 
 
 SYSTEMS: dict[str, Callable[[Vectors, Path], System]] = {
-    "flat": Flat, "ours": Ours, "our index": OurIndex, "InMemoryStore": InMemory, "Chroma": Chroma, "mem0": Mem0,
+    "flat": Flat, "fts5": FTS5, "ours": Ours, "our search": OurSearch, "our index": OurIndex,
+    "our store": OurStore, "InMemoryStore": InMemory, "Chroma": Chroma, "mem0": Mem0,
 }  # fmt: skip
 
 
@@ -290,10 +362,10 @@ def filled(system: System, count: int, seconds: float, clock: Callable[[], float
 def asked(system: System, queries: int, seconds: float, clock: Callable[[], float]) -> dict[str, Any]:
     """The answers to the queries, or to as many as `seconds` allow, and the milliseconds of each.
 
-    Before that as many other queries are asked, for at most a quarter of the time.
+    Before that some other queries are asked, for at most a quarter of the time.
     """
     questions, first = [question(number) for number in range(2 * queries)], clock()
-    for said in questions[queries:]:
+    for said in questions[queries : queries + FIRST]:
         if clock() - first > seconds / 4:
             break
         system.ask(said)
@@ -313,12 +385,15 @@ def resident() -> float:
     return int(status["RssAnon"].split()[0]) / 1024
 
 
-def main(name: str, action: str, place: str, count: str, seconds: str, by: str) -> None:
+def main(name: str, vocabulary: str, action: str, place: str, count: str, seconds: str, by: str) -> None:
     """Do it and print what was found."""
+    global VOCABULARY, SIZE
+    VOCABULARY, SIZE = vocabulary, int(count)
     vectors, clock = Vectors(Path(place)), CLOCKS[by]
     began = clock()
     try:
-        system = SYSTEMS[name](vectors, Path(place) / ("ours" if name.startswith("our") else name))
+        folder = "ours" if name in ("ours", "our search", "our index") else name
+        system = SYSTEMS[name](vectors, Path(place) / folder)
     except ImportError as error:
         print(json.dumps({"missing": str(error).splitlines()[0]}))
         return

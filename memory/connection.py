@@ -101,7 +101,7 @@ class Connection:
         run("PRAGMA mmap_size = 1073741824")
         version = self._checked_version()
         if self.readonly:
-            if version < schema.VERSION:
+            if version < schema.READABLE:
                 raise errors.OlderDatabase(
                     f"{self.path} has version {version}, this program needs {schema.VERSION}; "
                     "open it for writing once, so that it is brought up to date."
@@ -111,6 +111,8 @@ class Connection:
             run("PRAGMA journal_mode = WAL")
         if version < schema.VERSION:
             self._migrate()
+        elif not schema.texts_indexed(run):
+            self.index_texts()
 
     def _checked_version(self) -> int:
         run = self._connection.execute
@@ -135,6 +137,11 @@ class Connection:
                 schema.MIGRATIONS[number](self.tables)
                 self._connection.execute(f"PRAGMA user_version = {number + 1}")
             self._connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+
+    def index_texts(self) -> None:
+        """Make the index of words anew from the texts of the reflections."""
+        with self.transaction():
+            schema.index_texts(self.tables)
 
     # Using
 

@@ -94,17 +94,13 @@ class Recalls(Connection):
             for row in rows
         ]  # fmt: skip
 
-    def anything_merged(self) -> bool:
-        """Whether any reflection was merged into another, and still is."""
-        return bool(self.execute("SELECT 1 FROM reflections WHERE merged_into IS NOT NULL LIMIT 1"))
-
-    def served(self, ids: Sequence[str], *, merged: bool | None = None) -> dict[str, Served]:
+    def served(self, ids: Sequence[str]) -> dict[str, Served]:
         """Whom each of these reflections has served, in all faces; those that have served nobody are left out.
 
-        What was merged into it counts, each episode once; `merged` is `anything_merged` where that is known.
+        What was merged into it counts, each episode once.
         """
         found: dict[str, Served] = {}
-        merged = self.anything_merged() if merged is None else merged
+        merged = bool(self.execute("SELECT 1 FROM reflections WHERE merged_into IS NOT NULL LIMIT 1"))
         for part in chunks(ids):
             rows = self.execute(
                 "SELECT reflection, sum(n), sum(won), sum(ended), max(CASE WHEN n THEN last END) FROM recall_totals "

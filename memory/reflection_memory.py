@@ -8,9 +8,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TextIO
+from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
 from memory import block, errors, quota
+from memory.bm25 import BM25
 from memory.cleaning import clean, cleaned
 from memory.credit import Credit, CreditConfig
 from memory.database import Database
@@ -18,13 +19,14 @@ from memory.detail import Detail
 from memory.embedder import CachedEmbedder, Embedder
 from memory.indexes import Indexes, Progress
 from memory.interchange import export_reflections
-from memory.kept import Kept
 from memory.quoting import quoted
 from memory.records import Advice, Recall, Reflection, ReflectionStatus, Tier, now
 from memory.reflections import Filter
 from memory.retriever import SEARCH, Hit, Retriever, Show, Use, Weights, candidates, plain
 from memory.withholding import undrawn
-from memory.words import Words
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Face = Literal["text", "exemplar", "advice"]
 
@@ -78,9 +80,9 @@ class ReflectionMemory:
         self.credit = Credit(database, credit, namespace=namespace, clock=clock)
         self._indexes = Indexes(database, self.embedder, Path(index_path), notify=notify, progress=progress)
         self.index, self.state_index = self._indexes.texts, self._indexes.states
-        self._kept = Kept(database)
-        self._words = Words(database, self._kept)
-        self._retriever = Retriever(database, self.index, clock=clock, kept=self._kept)
+        self._bm25 = BM25(database)
+        self._retriever = Retriever(database, self.index, clock=clock)
+        self._advised_by: tuple[Any, ...] | None = None
 
     # Remembering
 
@@ -213,20 +215,10 @@ class ReflectionMemory:
         wanted = Filter(env=env, status="active", before=before, split=split, namespace=self.namespace)
         with self._indexes.lock:
             self._indexes.follow_states()
-            vector = self.embedder.embed_query(state)
-            count = 4 * k
-            while True:
-                near = dict(self.state_index.search(vector, count))
-                advice = self.database.state_advice(list(near), wanted)
-                fitting = {number for number, _, _ in advice}
-                # States of other environments, and of forgotten reflections, are in the index too.
-                if len(fitting) >= k or len(near) >= len(self.state_index):
-                    break
-                count *= 4
-        best = [number for number in near if number in fitting][:k]
-        place = {number: rank for rank, number in enumerate(best)}
-        chosen = sorted((item for item in advice if item[0] in place), key=lambda item: place[item[0]])
-        return [(item, near[number], reflection) for number, reflection, item in chosen]
+            near = dict(self.state_index.search(self.embedder.embed_query(state), k, only=self._advised(wanted)))
+        place = {number: rank for rank, number in enumerate(near)}
+        advice = sorted(self.database.state_advice(list(near), wanted), key=lambda item: place[item[0]])
+        return [(item, near[number], reflection) for number, reflection, item in advice]
 
     def advice_for_task(
         self,
@@ -318,8 +310,7 @@ class ReflectionMemory:
         shown: Show = plain,
     ) -> list[Hit]:
         # The words first: what they find is in the database before the index follows it.
-        shelves = self._kept.shelves()
-        worded = self._words.ranked(query, candidates(k), wanted.before, shelves=shelves)
+        worded = self._bm25.search(query, candidates(k), wanted)
         with self._indexes.lock:
             self._indexes.follow_texts()
             if not len(self.index):
@@ -327,11 +318,24 @@ class ReflectionMemory:
             vector = self.embedder.embed_query(clean(query))
             if self.database.in_transaction:
                 # The index has not followed what is not committed.
-                held = self.index.search(vector, len(worded.numbers), only=worded.numbers)
-                worded = worded.among([number for number, _ in held])
-        return self._retriever.retrieve(
-            vector, k, wanted, weights, worded=worded, use=use, seed=seed, shown=shown, shelves=shelves
-        )
+                held = {number for number, _ in self.index.search(vector, len(worded), only=[n for n, _ in worded])}
+                worded = [item for item in worded if item[0] in held]
+        return self._retriever.retrieve(vector, k, wanted, weights, worded=worded, use=use, seed=seed, shown=shown)
+
+    def _advised(self, wanted: Filter) -> np.ndarray:
+        """The states whose advice is `wanted`: the same at each step of an episode, and as long as nothing is written.
+
+        Of a memory of many environments only those of one are then compared.
+        """
+        import numpy as np
+
+        condition, values = wanted.sql()
+        key = (self.database.last_change(), condition, *values)
+        if key != self._advised_by or self.database.in_transaction:
+            self._advised_states = np.asarray(self.database.advised_states(wanted), np.int64)
+            # What is not committed may be taken back, and its mark be given to something else.
+            self._advised_by = None if self.database.in_transaction else key
+        return self._advised_states
 
     def _change(self, id: str, change: str, **values: Any) -> Reflection:
         with self.database.transaction():

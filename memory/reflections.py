@@ -14,6 +14,7 @@ from memory.episodes import chunks, conditions, full_ids, marks
 from memory.moments import seconds
 from memory.operations import Operations
 from memory.records import TASK_SPLIT, Advice, Reflection, ReflectionStatus, Tier, content_id, now, state_key
+from memory.segmentation import segmented
 
 _COLUMNS = (
     "id", "kind", "env", "task", "run", "status", "pinned", "importance", "text", "tags", "created_at", "namespace",
@@ -129,8 +130,8 @@ class Reflections(Operations):
         `change` says what was done, for the history; by default `written` or `changed`.
         """
         with self.transaction():
-            old = self.execute("SELECT number, payload FROM reflections WHERE id = ?", (reflection.id,))
-            if old and _same(_reflection(old[0][1]), reflection):
+            old = self.execute("SELECT number, text, payload FROM reflections WHERE id = ?", (reflection.id,))
+            if old and _same(_reflection(old[0][2]), reflection):
                 return False
             payload = zlib.compress(reflection.model_dump_json().encode(), 1)
             changed = self.execute("SELECT ifnull(max(changed), 0) + 1 FROM reflections")[0][0]
@@ -154,7 +155,17 @@ class Reflections(Operations):
                 (number, now(), change or ("changed" if old else "written"), payload, self._operation, number),
             )
             self._put_states(number, reflection)
+            if not old or old[0][1] != reflection.text:
+                self._put_words(number, reflection.text)
         return True
+
+    def _put_words(self, number: int, text: str) -> None:
+        try:
+            self.execute(
+                "INSERT OR REPLACE INTO reflections_fts (rowid, text) VALUES (?, ?)", (number, segmented(text))
+            )
+        except errors.DamagedDatabase:
+            self.index_texts()
 
     def _put_states(self, number: int, reflection: Reflection) -> None:
         worth = [(place, item) for place, item in enumerate(reflection.advice) if item.value > 0]
@@ -306,6 +317,16 @@ class Reflections(Operations):
         where, values = Filter(status=status, namespace=namespace).sql()
         return int(self.execute(f"SELECT count(*) FROM reflections WHERE {where}", values)[0][0])
 
+    def advised_states(self, wanted: Filter) -> list[int]:
+        """The numbers of the states in which a reflection that is `wanted` advises what gained something, rising."""
+        where, values = wanted.sql()
+        rows = self.execute(
+            "SELECT DISTINCT advice.state FROM reflections JOIN advice ON advice.reflection = reflections.number "
+            f"WHERE {where} ORDER BY advice.state",
+            values,
+        )
+        return [row[0] for row in rows]
+
     def state_advice(self, states: Sequence[int], wanted: Filter) -> list[tuple[int, str, Advice]]:
         """What the reflections that are `wanted` advise in the states with these numbers, if it gained something.
 
@@ -315,8 +336,9 @@ class Reflections(Operations):
         rows: list[tuple[int, int, int]] = []
         for part in chunks(states):
             rows += self.execute(
+                # CROSS: from the few states, not from all reflections of the environment.
                 "SELECT advice.state, advice.reflection, advice.position FROM advice "
-                "JOIN reflections ON reflections.number = advice.reflection "
+                "CROSS JOIN reflections ON reflections.number = advice.reflection "
                 f"WHERE advice.state IN {marks(part)} AND {where}",
                 [*part, *values],
             )

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from memory.database import Database
+from memory.episodes import chunks
 from memory.index import VectorIndex
-from memory.kept import Kept, Shelves
 from memory.moments import seconds
 from memory.recalls import Served
 from memory.records import Reflection, now
 from memory.reflections import Filter, ReflectionRow
-from memory.words import Ranking
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 CANDIDATES = 32
 """How many reflections each of the two searches puts up, or three times k if that is more."""
 
-RRF_K = 60
-"""How little the first ranks differ when two rankings are fused (Cormack, Clarke and Büttcher 2009)."""
+RRF_K = 4
+"""How little the first ranks differ when two rankings are fused (Cormack, Clarke and Büttcher 2009, who take 60 for
+runs of a thousand). What leads one search has at most 2 K + 1 others before it, however far down the other puts it: it
+is among the ten that a search shows. With 60 it fell behind whatever stood in the middle of both.
+"""
+
+LEAST = 1e-9
+"""BM25 is positive: it is compared with the best of it, or with this."""
 
 HALF_LIFE = math.log(0.5) / math.log(0.995)
 """In hours, about 138: what remains is 0.995 after one (Park et al. 2023, Generative Agents, §4.1)."""
@@ -84,10 +90,11 @@ class Hit:
 
     Attributes:
         score: the weighted sum of the parts `relevance`, `recency`, `importance` and, where it is measured, `use`.
-        parts: these, scaled to [0, 1] over the candidates. Before scaling they are `rrf`, `decay`, `rated` and
-            `measured`. `rrf` comes of the ranks `cosine_rank` and `bm25_rank` (from 1, equals share one; 0 where that
-            search did not put it up), these of `cosine` and `bm25` (0 where words did not find it). `hours` since it
-            was last recalled (if recency counts) or written; `overlap`, the cosine to the nearest hit above.
+        parts: these, in [0, 1]; all but `relevance` are scaled over the candidates. Before scaling they are `rrf`,
+            `decay`, `rated` and `measured`. `rrf` comes of the ranks `cosine_rank` and `bm25_rank` among the candidates
+            (from 1, equals share one; 0 where words did not find it), these of `cosine` and `bm25` (0 where words did
+            not find it). `hours` since it was last recalled (if recency counts) or written; `overlap`, the cosine to
+            the nearest hit above.
         recalled: how many episodes it has served before.
         ended: how many of these have ended.
         won: how many of these were won.
@@ -114,13 +121,10 @@ class Hit:
 class Retriever:
     """Ranks what `index` finds near a query and what words found, by what `database` knows of it."""
 
-    def __init__(
-        self, database: Database, index: VectorIndex, *, clock: Callable[[], str] = now, kept: Kept | None = None
-    ):
+    def __init__(self, database: Database, index: VectorIndex, *, clock: Callable[[], str] = now):
         self.database = database
         self.index = index
         self.clock = clock
-        self._kept = kept or Kept(database)
 
     def retrieve(
         self,
@@ -129,73 +133,68 @@ class Retriever:
         filter: Filter,
         weights: Weights | None = None,
         *,
-        worded: Ranking | None = None,
+        worded: Sequence[tuple[int, float]] = (),
         use: Use | None = None,
         seed: int = 0,
         shown: Show = plain,
-        shelves: Shelves | None = None,
     ) -> list[Hit]:
         """The best `k` hits for the query vector (dimensions,) among the reflections that fit `filter`.
 
-        `worded` is what its words found, if any, whether it fits or not; the index must know it. `shown` makes what
+        `worded` is what its words found (number, BM25), the best first; the index must know it. `shown` makes what
         there is to show of one. Ties are broken in favour of the older reflection, so that the order does not depend on
-        chance. `shelves` is what is kept at the moment of the recall.
+        chance.
         """
         weights = weights or Weights()
         if k < 1:
             return []
-        shelves = self._kept.shelves() if shelves is None else shelves
-        fitting = _Fitting(self.database, filter, shelves)
-        put_up = self._put_up(query, candidates(k), fitting, worded or Ranking.nothing())
+        put_up = self._put_up(query, candidates(k), filter, dict(worded))
         if not put_up.rows:
             return []
         put_up.add_relevance()
-        self._add_time_and_rating(put_up, weights, shelves)
+        self._add_time_and_rating(put_up, weights)
         if use is not None and weights.use:
             put_up.add_use(use([row.id for row in put_up.rows], filter.env, seed))
         return self._hits(put_up, put_up.best(k, weights), weights, shown)
 
-    def _put_up(self, query: np.ndarray, count: int, fitting: _Fitting, worded: Ranking) -> Candidates:
-        """What fits of the nearest `count` and of the `count` that words found best."""
+    def _put_up(self, query: np.ndarray, count: int, filter: Filter, worded: Mapping[int, float]) -> Candidates:
+        """What fits of the nearest `count` and of what words found, each with the cosine to the query and BM25."""
         import numpy as np
 
-        filter = fitting.filter
-        near: list[int] = []
+        rows = self.database.reflection_rows(list(worded), filter)
         # First among the nearest, then among more, then among those that fit.
         for looked in ((8 if filter.narrow else 2) * count, 32 * count):
             found = [number for number, _ in self.index.search(query, looked)]
-            # Most of both searches are read in one go.
-            fitting.read([*found[:count], *worded.numbers[:count].tolist()])
-            near = fitting.first(found, count)
+            near = self._first(found, count, filter)
             if len(near) == count or len(found) == len(self.index):
                 break
         else:
             only = self.database.reflection_numbers(filter)
-            near = fitting.first([number for number, _ in self.index.search(query, count, only=only)], count)
-        words = fitting.first(worded.numbers, count)
-        numbers = sorted({*near, *words})
+            near = self._first([number for number, _ in self.index.search(query, count, only=only)], count, filter)
+        rows |= near
+        numbers = sorted(rows)
         vectors = self.index.vectors(numbers)
-        put_up = Candidates(fitting.of(numbers), vectors)
+        put_up = Candidates([rows[number] for number in numbers], vectors)
         put_up["cosine"] = (vectors @ np.asarray(query, np.float32)).astype(float)
-        put_up.found = {"cosine": put_up.places(near), "bm25": put_up.places(words)}
-        put_up["bm25"] = np.zeros(len(numbers))
-        if words:
-            # Of the ranking only as far as it was needed.
-            reach = int((worded.numbers == words[-1]).argmax()) + 1
-            bm25 = dict(zip(worded.numbers[:reach].tolist(), worded.scores[:reach].tolist(), strict=True))
-            put_up["bm25"][put_up.found["bm25"]] = [bm25[number] for number in words]
+        put_up["bm25"] = np.asarray([worded.get(number, 0.0) for number in numbers])
         return put_up
 
-    def _add_time_and_rating(self, put_up: Candidates, weights: Weights, shelves: Shelves) -> None:
+    def _first(self, numbers: list[int], count: int, filter: Filter) -> dict[int, ReflectionRow]:
+        """The rows of the first `count` of `numbers` that fit `filter`."""
+        found: dict[int, ReflectionRow] = {}
+        for part in chunks(numbers, count):
+            fitting = self.database.reflection_rows(part, filter)
+            found |= {number: fitting[number] for number in part if number in fitting}
+            if len(found) >= count:
+                break
+        return dict(islice(found.items(), count))
+
+    def _add_time_and_rating(self, put_up: Candidates, weights: Weights) -> None:
         import numpy as np
 
         rows = put_up.rows
         seen = [row.created for row in rows]
         if weights.recency:
-            facts = shelves.shelf("facts", 8)
-            if "merged" not in facts:
-                facts["merged"] = self.database.anything_merged()
-            put_up.served = served = self.database.served([row.id for row in rows], merged=facts["merged"])
+            put_up.served = served = self.database.served([row.id for row in rows])
             seen = [
                 max(at, seconds(served[row.id].last)) if row.id in served else at
                 for at, row in zip(seen, rows, strict=True)
@@ -224,40 +223,6 @@ class Retriever:
         return hits
 
 
-class _Fitting:
-    """What fits a filter of the numbers that were asked about, read some at a time."""
-
-    def __init__(self, database: Database, filter: Filter, shelves: Shelves):
-        self.database = database
-        self.filter = filter
-        condition, values = filter.sql()
-        self.rows: dict[int, ReflectionRow | None] = shelves.shelf((condition, *values), 50_000)
-        """By number the row, or None for what does not fit."""
-
-    def read(self, numbers: Iterable[int]) -> None:
-        new = [number for number in dict.fromkeys(numbers) if number not in self.rows]
-        if new:
-            found = self.database.reflection_rows(new, self.filter)
-            self.rows.update((number, found.get(number)) for number in new)
-
-    def first(self, numbers: Sequence[int] | np.ndarray, count: int) -> list[int]:
-        """The first `count` of `numbers` that fit, in this order."""
-        import numpy as np
-
-        found: list[int] = []
-        for start in range(0, len(numbers), count):
-            part = np.asarray(numbers[start : start + count], np.int64).tolist()
-            self.read(part)
-            found += [number for number in part if self.rows[number]]
-            if len(found) >= count:
-                break
-        return found[:count]
-
-    def of(self, numbers: Iterable[int]) -> list[ReflectionRow]:
-        """The rows of these, which all fit."""
-        return [row for row in (self.rows[number] for number in numbers) if row]
-
-
 class Candidates:
     """What the searches put up, the oldest first, and of each part of the score an array with a value for each."""
 
@@ -265,11 +230,8 @@ class Candidates:
         self.rows = rows
         self.vectors = vectors
         self.parts: dict[str, np.ndarray] = {}
-        self.found: dict[str, list[int]] = {}
-        """By search the places of what it put up."""
         self.served: dict[str, Served] = {}
         """Whom they have served, where recency asked for it."""
-        self._places = {row.number: place for place, row in enumerate(rows)}
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.parts[name]
@@ -277,22 +239,16 @@ class Candidates:
     def __setitem__(self, name: str, values: np.ndarray) -> None:
         self.parts[name] = values
 
-    def places(self, numbers: Iterable[int]) -> list[int]:
-        """Where the reflections with these numbers stand."""
-        return [self._places[number] for number in numbers]
-
     def add_relevance(self) -> None:
-        """Fuse what the searches put up by reciprocal rank: each adds to its own, and takes nothing from the others."""
+        """Reciprocal rank fusion of all by cosine and, of those that words found, by BM25: 1 for what leads both."""
         import numpy as np
 
-        fused = np.zeros(len(self.rows))
-        for name, places in self.found.items():
-            rank = np.zeros(len(self.rows))
-            rank[places] = ranks(self[name][places].tolist())
-            fused[places] += 1 / (RRF_K + rank[places])
-            self[f"{name}_rank"] = rank
-        self["rrf"] = fused
-        self.add_scaled("relevance", "rrf")
+        # Relative to the best: in a small memory all of BM25 is small.
+        bm25 = self["bm25"] / max(self["bm25"].max(initial=0), LEAST)
+        self["cosine_rank"] = np.asarray(ranks(self["cosine"].tolist()), float)
+        self["bm25_rank"] = np.where(bm25 > 0, ranks(bm25.tolist()), 0)
+        self["rrf"] = 1 / (RRF_K + self["cosine_rank"]) + (bm25 > 0) / (RRF_K + self["bm25_rank"])
+        self["relevance"] = self["rrf"] * (RRF_K + 1) / 2
 
     def add_use(self, measured: Mapping[str, float]) -> None:
         """Add the use. One that nothing is known of stands in the middle of the others."""

@@ -6,9 +6,12 @@ A migration is never edited once released: a change to the tables is a new funct
 from __future__ import annotations
 
 import json
+import sqlite3
 import zlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from memory.segmentation import TOKENIZER, segmented
 
 if TYPE_CHECKING:
     import sqlite_utils
@@ -295,6 +298,47 @@ def history_of_links(db: sqlite_utils.Database) -> None:
     ).create_index(["operation"]).create_index(["ended"]).create_index(["kind", "source"])
 
 
+def texts_in_every_script(db: sqlite_utils.Database) -> None:
+    """Version 8: an index of words that finds Chinese, Japanese and what else does not part its words."""
+    for name in ("insert", "delete", "update"):
+        db.execute(f"DROP TRIGGER IF EXISTS reflection_words_{name}")
+    db.execute("DROP TABLE IF EXISTS reflection_terms")
+    db.execute("DROP TABLE IF EXISTS reflection_words")
+    index_texts(db)
+
+
+def index_texts(db: sqlite_utils.Database) -> None:
+    """Make the index of words anew from the texts."""
+    try:
+        db.execute("DROP TABLE IF EXISTS reflections_fts")
+    except sqlite3.DatabaseError:
+        # FTS5 does not let go of a table that it cannot read: what is left of it are tables like others.
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("DELETE FROM sqlite_master WHERE name = 'reflections_fts'")
+        db.execute("PRAGMA writable_schema = RESET")
+        for part in ("data", "idx", "content", "docsize", "config"):
+            db.execute(f"DROP TABLE IF EXISTS reflections_fts_{part}")
+    db.execute(f"CREATE VIRTUAL TABLE reflections_fts USING fts5(text, tokenize='{TOKENIZER}')")
+    rows = db.execute("SELECT number, text FROM reflections ORDER BY number")
+    db.conn.executemany(
+        "INSERT INTO reflections_fts (rowid, text) VALUES (?, ?)", ((number, segmented(text)) for number, text in rows)
+    )
+    db.execute(
+        "CREATE TRIGGER IF NOT EXISTS reflections_fts_delete AFTER DELETE ON reflections BEGIN "
+        "DELETE FROM reflections_fts WHERE rowid = old.number; END"
+    )
+
+
+def texts_indexed(execute: Callable[[str], Iterable[Sequence[Any]]]) -> bool:
+    """True if the index of words is there, and holds as many texts as there are reflections."""
+    # The table, its five shadows and the trigger.
+    ((parts,),) = execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'reflections\\_fts%' ESCAPE '\\'")
+    if parts < 7:
+        return False
+    ((same,),) = execute("SELECT (SELECT count(*) FROM reflections) = (SELECT count(*) FROM reflections_fts_docsize)")
+    return bool(same)
+
+
 MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...]
 MIGRATIONS = (
     episodes_and_reflections,
@@ -304,5 +348,9 @@ MIGRATIONS = (
     langgraph_items,
     survivors,
     history_of_links,
+    texts_in_every_script,
 )
 VERSION = len(MIGRATIONS)
+READABLE = 7
+"""From this version on a reader takes a file as it is: what came later holds nothing that is not in the tables before.
+"""

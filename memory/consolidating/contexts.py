@@ -15,12 +15,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from memory.bm25 import BM25
 from memory.cleaning import CONTEXT_LIMIT, clean
 from memory.consolidating.job import Job
 from memory.consolidating.summaries import ENDS, ended, sentences, words
 from memory.quoting import quoted_line
 from memory.records import Reflection
-from memory.words import stems_of
 
 RENEWED = "context renewed"
 EXAMPLE = "exemplar"
@@ -76,7 +76,8 @@ def keywords(job: Job, note: Reflection, near: Sequence[Reflection]) -> list[str
     """The words that a note has in common with most of those near it, the rarest in the memory first."""
     often = Counter(word for other in near for word in words(other.text))
     shared = [word for word in words(note.text) if 2 * often[word] > len(near) and _fit(word)]
-    known = {word: _texts(job, word) for word in shared}
+    bm25 = BM25(job.database)
+    known = {word: bm25.texts_with(word) for word in shared}
     all_texts = job.database.count_reflections()
     rare = [word for word, texts in known.items() if 2 * texts <= all_texts]
     return sorted(rare, key=lambda word: (known[word], word))[:NEW_TAGS]
@@ -106,13 +107,6 @@ def _near(job: Job, note: Reflection, weights: Mapping[str, float]) -> list[Refl
 
 def _fit(word: str) -> bool:
     return len(word) >= KEYWORD and word.isalpha() and word not in _MADE
-
-
-def _texts(job: Job, word: str) -> int:
-    """In how many texts a word stands, in any form."""
-    stems = stems_of(word)
-    rows = job.database.execute("SELECT doc FROM reflection_terms WHERE term = ?", (stems[0],)) if stems else []
-    return rows[0][0] if rows else 0
 
 
 def _line(note: Reflection) -> str:

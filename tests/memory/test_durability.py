@@ -210,7 +210,7 @@ def check_consolidated(folder: Path, acknowledged: int) -> None:
     with Database(folder / "lab.db") as database:
         assert database.execute("PRAGMA integrity_check") == [("ok",)]
         assert database.execute("PRAGMA foreign_key_check") == []
-        database.execute("INSERT INTO reflection_words (reflection_words, rank) VALUES ('integrity-check', 1)")
+        database.execute("INSERT INTO reflections_fts (reflections_fts) VALUES ('integrity-check')")
         kept = {item.id: item for item in database.reflections()}
         assert len(kept) == database.execute("SELECT count(*) FROM reflections")[0][0]
         raw = {id for id, item in kept.items() if item.tier == "raw"}

@@ -260,8 +260,10 @@ class Remembering(RuleBasedStateMachine):
 
     @invariant()
     def the_words_agree(self) -> None:
-        # SQLite compares the index with the table and fails if they differ.
-        self.database.execute("INSERT INTO reflection_words (reflection_words, rank) VALUES ('integrity-check', 1)")
+        # SQLite compares the index with the texts in it and fails if they differ.
+        self.database.execute("INSERT INTO reflections_fts (reflections_fts) VALUES ('integrity-check')")
+        held = self.database.execute("SELECT rowid, text FROM reflections_fts ORDER BY rowid")
+        assert held == self.database.execute("SELECT number, text FROM reflections ORDER BY number")
 
     @invariant()
     def the_vectors_agree(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from memory import Advice, Database, Episode, HashingEmbedder, Reflection, ReflectionMemory, errors
+from memory.vectors import Vectors
 
 Maker = Callable[..., Reflection]
 
@@ -213,6 +214,49 @@ def test_similar_states_are_found_behind_many_of_other_environments(
     near = [advice(f"You are in the kitchen. Coin {number}.", "take coin") for number in range(60)]
     memory.remember([reflection("a", advice=near, env="twx/twc"), reflection("b", advice=[advice("A cellar.")])])
     assert [id for _, _, id in memory.similar_states("You are in the kitchen.", env="twx/coin", k=2)] == ["b"]
+
+
+def test_similar_states_compare_those_of_their_own_environment_alone(
+    memory: ReflectionMemory, reflection: Maker, advice: Callable[..., Advice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [
+        reflection(f"a {part}", advice=[advice(f"Kitchen {part} {number}.") for number in range(40)], env="twx/twc")
+        for part in range(10)
+    ]
+    memory.remember([*others, reflection("b", advice=[advice("A cellar."), advice("A hall.")])])
+    memory.similar_states("Kitchen 0 1.", env="twx/coin")
+    compared: list[int] = []
+    of_rows, of_all = Vectors.cosines_of, Vectors.cosines
+    monkeypatch.setattr(
+        Vectors, "cosines_of", lambda self, query, rows: (compared.append(len(rows)), of_rows(self, query, rows))[1]
+    )
+    monkeypatch.setattr(
+        Vectors,
+        "cosines",
+        lambda self, query, **start: (compared.append(len(self)), of_all(self, query, **start))[1],
+    )
+    assert len(memory.similar_states("Kitchen 0 1.", env="twx/coin")) == 2
+    assert sum(compared) == 2
+
+
+def test_similar_states_follow_what_is_written_and_forgotten(
+    memory: ReflectionMemory, reflection: Maker, advice: Callable[..., Advice]
+) -> None:
+    def found() -> list[str]:
+        return [id for _, _, id in memory.similar_states("A cellar.", env="twx/coin", k=2)]
+
+    memory.remember([reflection("a", advice=[advice("A cellar.")])])
+    assert found() == ["a"]
+    memory.remember([reflection("b", advice=[advice("A cellar with wine.")])])
+    assert found() == ["a", "b"]
+    memory.forget("a")
+    assert found() == ["b"]
+    with pytest.raises(RuntimeError), memory.database.transaction():
+        memory.restore("a")
+        assert found() == ["a", "b"]
+        raise RuntimeError("rolled back")
+    memory.restore("a")
+    assert found() == ["a", "b"]
 
 
 def test_an_export_holds_every_reflection_as_it_is(filled: ReflectionMemory, tmp_path: Path) -> None:

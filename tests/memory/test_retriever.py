@@ -86,15 +86,14 @@ def test_the_score_is_the_weighted_sum_of_the_scaled_parts(
     assert near.parts["cosine"] == pytest.approx(1)
     assert (near.parts["hours"], near.parts["decay"]) == (10, pytest.approx(0.995**10))
     assert [(hit.parts["cosine_rank"], hit.parts["bm25_rank"]) for hit in (near, half, far)] == [(1, 1), (2, 2), (3, 0)]
-    fused = [2 / 61, 2 / 62, 1 / 63]
-    assert [hit.parts["rrf"] for hit in (near, half, far)] == pytest.approx(fused)
-    middle = (fused[1] - fused[2]) / (fused[0] - fused[2])
-    assert [hit.parts["relevance"] for hit in (near, half, far)] == pytest.approx([1, middle, 0])
+    assert [hit.parts["rrf"] for hit in (near, half, far)] == pytest.approx([2 / 5, 2 / 6, 1 / 7])
+    # By its own scale: the first of both searches has 1, the last is not pushed down to 0.
+    assert [hit.parts["relevance"] for hit in (near, half, far)] == pytest.approx([1, 5 / 6, 2.5 / 7])
     assert [hit.parts["recency"] for hit in (near, half, far)] == pytest.approx([0, 1, 0])
     assert [hit.parts["importance"] for hit in (near, half, far)] == pytest.approx([0, 1, 0.5])
-    assert [hit.score for hit in (near, half, far)] == pytest.approx([2.0, 2 * middle + 1.5, 0.25])
+    assert [hit.score for hit in (near, half, far)] == pytest.approx([2.0, 10 / 6 + 1.5, 5 / 7 + 0.25])
     assert half.explanation == (
-        "3.44 = relevance 2×0.97 (rrf 0.0323: cosine 0.50 #2, bm25 0.86 #2) + recency 1×1.00 (0 min ago) + "
+        "3.17 = relevance 2×0.83 (rrf 0.3333: cosine 0.50 #2, bm25 0.42 #2) + recency 1×1.00 (0 min ago) + "
         "importance 0.5×1.00 (rated 0.80); never recalled"
     )
     assert "#3, bm25 0.00 unranked)" in far.explanation
@@ -194,13 +193,15 @@ def test_what_has_the_words_of_the_query_is_found_however_far_its_meaning(
     memory.remember([reflection(f"rf-{number}", f"{20 + number}") for number in range(150)])
     memory.remember([reflection("worded", "175 silver key")])
     first, second, third = memory.recall("9 silver key", episode="ep-1")
-    assert ids([first, second, third]) == ["rf-0", "worded", "rf-1"]
-    assert second.parts["cosine"] == pytest.approx(np.cos(np.radians(166)), abs=1e-6)
-    # Meaning put it up as little as words the others: each is the first of one list.
-    assert (second.parts["cosine_rank"], second.parts["bm25_rank"]) == (0, 1)
-    assert (first.parts["cosine_rank"], first.parts["bm25_rank"], first.parts["bm25"]) == (1, 0, 0)
-    assert first.parts["relevance"] == second.parts["relevance"] == 1 > third.parts["relevance"]
-    assert "cosine -0.97 unranked" in second.explanation
+    assert ids([first, second, third]) == ["worded", "rf-0", "rf-1"]
+    assert first.parts["cosine"] == pytest.approx(np.cos(np.radians(166)), abs=1e-6)
+    # It leads by words and comes last by meaning; the second leads by meaning and has no words.
+    assert (first.parts["cosine_rank"], first.parts["bm25_rank"]) == (33, 1)
+    assert (second.parts["cosine_rank"], second.parts["bm25_rank"], second.parts["bm25"]) == (1, 0, 0)
+    assert [hit.parts["relevance"] for hit in (first, second, third)] == pytest.approx(
+        [2.5 / 5 + 2.5 / 37, 2.5 / 5, 2.5 / 6]
+    )
+    assert "cosine -0.97 #33" in first.explanation
 
 
 def test_where_no_words_are_shared_meaning_alone_decides(
@@ -211,7 +212,7 @@ def test_where_no_words_are_shared_meaning_alone_decides(
     hits = memory.recall("5", episode="ep-1")
     assert ids(hits) == ["near", "middle", "far"]
     assert [hit.parts["bm25_rank"] for hit in hits] == [0, 0, 0]
-    assert [hit.parts["relevance"] for hit in (hits[0], hits[2])] == [1, 0]
+    assert [hit.parts["relevance"] for hit in (hits[0], hits[2])] == pytest.approx([2.5 / 5, 2.5 / 7])
 
 
 def test_of_equals_the_older_comes_first(angles: Callable[..., ReflectionMemory], reflection: Maker) -> None:
