@@ -28,10 +28,12 @@ from statistics import NormalDist
 
 import numpy as np
 from machine import describe
+from scipy.special import ndtr
 
 from memory import Database, Episode, Recall, Reflection, ReflectionMemory, Weights
 from memory.credit import Credit, CreditConfig
-from memory.uplift import Uplift, estimate, moments, sample, suspects
+from memory.eprocess import log_e_value, log_stakes
+from memory.uplift import Uplift, estimate, moments, sample
 from memory.withholding import draw_lots, uniforms
 from trainers.statistics import mcnemar, wilson
 
@@ -136,8 +138,8 @@ def simulate(worlds: Sequence[World], config: CreditConfig, *, credit: bool = Tr
             np.add.at(counts, (some, best, side + 1), which & won[:, number, None])
         if credit and (number + 1) % REVIEW == 0:
             base = (won[:, : number + 1].sum(1) + 1) / (number + 3)
-            mean, variance = moments(counts, base[:, None], config.prior)
-            _bench(counts, base, suspects(mean, variance, config.bench_at) & ~benched, benched, config)
+            mean, _ = moments(counts, base[:, None], config.prior)
+            benched |= harmful(counts, base[:, None], 1 - config.withhold, config)
             lost = (counts[..., 2] * np.maximum(mean, 0)).sum(1)
             exhausted = lost / (number + 1) > config.max_cost
     for place in range(len(worlds)):
@@ -149,23 +151,23 @@ def simulate(worlds: Sequence[World], config: CreditConfig, *, credit: bool = Tr
 def _chances(
     worlds: Sequence[World], number: int, found: np.ndarray, seen: np.ndarray, config: CreditConfig
 ) -> np.ndarray:
-    """The random numbers with which `Credit.use` samples: (worlds, FOUND, 2)."""
+    """The random numbers with which `Credit.use` samples: (worlds, FOUND)."""
     odds = np.where(seen[..., 0] + seen[..., 2] > 0, 1 - config.withhold, 0.0).tolist()
     return np.array(
         [
-            [uniforms("use", world.episode(number), item(one), ENV, odd) for one, odd in zip(row, its, strict=True)]
+            [uniforms("use", world.episode(number), item(one), ENV, odd)[0] for one, odd in zip(row, its, strict=True)]
             for world, row, its in zip(worlds, found.tolist(), odds, strict=True)
         ]
     )
 
 
-def _bench(
-    counts: np.ndarray, base: np.ndarray, suspected: np.ndarray, benched: np.ndarray, config: CreditConfig
-) -> None:
-    enough = suspected & (counts[..., 0] >= config.min_n) & (counts[..., 2] >= config.min_n)
-    for place, one in zip(*enough.nonzero(), strict=True):
-        judged = estimate(counts[place, one][None], base[place, None], config.prior, config.level)
-        benched[place, one] = judged.below >= config.bench_at
+def harmful(counts: np.ndarray, base: np.ndarray, odds: float, config: CreditConfig) -> np.ndarray:
+    """Which items (…) of one stratum each, with counts (…, 4), `Credit.review` would bench."""
+    mean, variance = moments(counts, base, config.prior)
+    error = np.exp(-np.maximum(log_e_value(log_stakes(counts, np.array(odds))), 0))
+    enough = (counts[..., 0] >= config.min_n) & (counts[..., 2] >= config.min_n)
+    sure = ndtr(-mean / np.sqrt(variance)) >= config.bench_at
+    return np.asarray(enough & sure & (error <= round(1 - config.bench_at, 12)))
 
 
 # The same through memory and database

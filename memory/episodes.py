@@ -127,7 +127,7 @@ class Episodes(Connection):
 
 
 def _episode(payload: bytes) -> Episode:
-    return Episode.model_validate_json(zlib.decompress(payload))
+    return Episode.stored(zlib.decompress(payload))
 
 
 def full_ids(connection: Connection, table: str, beginning: str, wanted: dict[str, Any] | None = None) -> list[str]:
