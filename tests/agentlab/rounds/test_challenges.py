@@ -17,7 +17,7 @@ from environments import Task, TextEnv, Turn, register, registry
 from trainers.gate import GateConfig
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
-OTHER = "toy/doors?colours=3,rooms=1,step_limit=4"
+OTHER = "toy/doors?rooms=1,step_limit=4"
 CONFIG = RoundConfig(envs=[ENV], seeds=2, gate_seeds=8, gate=GateConfig(min_pairs=4, sequential=False))
 
 Opened = Callable[..., Lab]
