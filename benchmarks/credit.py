@@ -396,7 +396,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"Made on {date.today()} by `python benchmarks/credit.py` on {describe(1)}.\n")
     print(
         f"{given.repetitions} worlds of {given.episodes} episodes with the default settings ({config}): {HARMFUL} "
-        f"items are harmful, {JUNK} without effect and {ITEMS - HARMFUL - JUNK} helpful, by {EFFECT[0]} to {EFFECT[1]}, "
+        f"items are harmful, {JUNK} without effect, {ITEMS - HARMFUL - JUNK} helpful, by {EFFECT[0]} to {EFFECT[1]}, "
         f"at a rate of {BASE}. Intervals in brackets are over the worlds, at 95 %.\n"
     )
     began = time.perf_counter()
@@ -409,9 +409,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for world, course in zip(kept, simulate(kept, config) if kept else [], strict=True):
         with tempfile.TemporaryDirectory() as folder:
             same += alike(play(world, Path(folder), config), course)
-    print(
-        f"| worlds that SQLite decided alike in every of {min(given.episodes, STORED)} episodes | {same} of {len(kept)} |"
-    )
+    length = min(given.episodes, STORED)
+    print(f"| worlds that SQLite decided alike in each of {length} episodes | {same} of {len(kept)} |")
     each = 1000 * (time.perf_counter() - began) / max(1, sum(len(world.luck) for world in kept))
     print(f"\nArrays took {seconds:.0f} s; memory and SQLite {each:.2f} ms an episode.")
     result.holds["SQLite decides alike"] = same == given.stored

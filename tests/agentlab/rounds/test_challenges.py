@@ -9,7 +9,6 @@ import pytest
 from agentlab.errors import BadConfig
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport, abandon
-from agentlab.rounds.challenges import fresh_seeds, least_pairs, next_challenge
 from agentlab.rounds.gating import gate
 from agentlab.rounds.graph import run_round
 from agentlab.rounds.report import save
@@ -71,6 +70,8 @@ def test_every_round_is_gated_on_games_that_no_earlier_gate_has_played(quick: La
     assert seen(quick, first) == {(ENV, seed) for seed in range(8)}
     assert seen(quick, second) == {(ENV, seed) for seed in range(8, 16)}
     assert seen(quick, third) == {(env, seed) for env in (ENV, OTHER) for seed in range(16, 24)}
+    from agentlab.rounds.challenges import fresh_seeds
+
     assert fresh_seeds(quick, ["toy/doors?rooms=1"], 3) == [0, 1, 2], "no gate has seen that environment"
 
 
@@ -82,6 +83,8 @@ def test_a_round_that_is_gone_on_with_keeps_its_games_and_its_level(quick: Lab) 
 
 
 def test_what_a_given_up_round_has_not_played_is_still_new_and_what_it_has_is_not(quick: Lab) -> None:
+    from agentlab.rounds.challenges import fresh_seeds, next_challenge
+
     begun(quick)
     abandon(quick, "round-1")
     assert (fresh_seeds(quick, [ENV], 2), next_challenge(quick)) == ([0, 1], 1)
@@ -92,15 +95,16 @@ def test_what_a_given_up_round_has_not_played_is_still_new_and_what_it_has_is_no
 
 
 def test_the_more_often_one_incumbent_was_challenged_the_more_a_candidate_must_show(quick: Lab) -> None:
-    assert (next_challenge(quick), least_pairs(quick, CONFIG.gate)) == (1, 6)
     reports = [gated(quick) for _ in range(3)]
-    assert [report.gate["challenge"] for report in reports] == [1, 2, 3]
-    assert (next_challenge(quick), least_pairs(quick, CONFIG.gate)) == (4, 9)
-    # All 8 pairs are won: p = 2/256 would have passed as the first or second, and not as the fourth.
+    # All 8 pairs are won: p = 2/256 would have passed as the first or second, and does not as the fourth.
     refused = gated(quick, adapter="adapter-good")
     assert refused.gate["paired"]["only_a"] == 8 and not refused.gate["promote"]
+    from agentlab.rounds.challenges import least_pairs, next_challenge
+
+    assert [report.gate["challenge"] for report in (*reports, refused)] == [1, 2, 3, 4]
+    assert (next_challenge(quick), least_pairs(quick, CONFIG.gate)) == (5, 10)
     quick.adapters.promote("adapter-good", force=True)
-    assert next_challenge(quick) == 1, "what serves now was never challenged"
+    assert (next_challenge(quick), least_pairs(quick, CONFIG.gate)) == (1, 6), "this one was never challenged"
 
 
 def test_where_no_new_games_are_left_a_round_is_refused_in_one_line_before_it_begins(quick: Lab) -> None:
