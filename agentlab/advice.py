@@ -87,7 +87,7 @@ def immediate(step: Step) -> Advice:
         visits=1,
         no_effect=int(step.no_effect or (step.state == step.next_state and step.reward == 0)),
         negative=int(step.reward < 0),
-        value=max(0.0, step.reward),
+        value=min(1.0, max(0.0, step.reward)),
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.evaluation import Outcomes, Table, known
+from agentlab.rounds.challenges import MERGES, Challenge, fresh_seeds, merges, next_challenge
 from memory.episodes import chunks, marks
 from trainers.gate import GateConfig, GateResult, decide
 from trainers.merging import Merge, MergeConfig
@@ -17,6 +18,9 @@ from trainers.statistics import Paired, paired
 if TYPE_CHECKING:
     from agentlab.lab import Lab
     from trainers.adapters import AdapterRecord
+
+SEEDS = 20
+"""How many dev games of each environment a merge is gated on by default."""
 
 
 class TrainedOn(NamedTuple):
@@ -87,27 +91,29 @@ def gate_merge(
     merged: str,
     envs: Sequence[str] = (),
     *,
-    seeds: Sequence[int] = range(20),
+    seeds: Sequence[int] | None = None,
     config: GateConfig | None = None,
 ) -> MergeGate:
     """Play held-out games of all families of the parents, decide, and promote or reject the merged adapter.
 
     It must beat what serves, without a credible loss on any family, and without a credible loss against a parent on a
-    family of that parent. `envs` are played beside the parents' families. Killed, the same call goes on where it
-    stopped; called again with the same games after the merge was promoted, it tells the same again.
+    family of that parent. `envs` are played beside the parents' families. `seeds` are dev games that no earlier gate
+    has seen, by default the next 20 of each. Killed, the same call goes on where it stopped; called again after the
+    merge was promoted, it tells the same again. On other games it is a new challenge of what serves.
 
-    Raises BadConfig if the adapter is no merge or there are fewer dev games, AgentLabError if it serves already without
-    this gate, or if something else was let serve meanwhile.
+    Raises BadConfig if the adapter is no merge, there are fewer dev games, or an earlier gate has seen one of them,
+    AgentLabError if it serves already without this gate, or if something else was let serve meanwhile.
     """
     from agentlab.tasks import check_tasks, make_tasks
 
     config = config or GateConfig()
     record = lab.adapters.get(merged)
     merge = _merge_of(record)
-    name, served = f"gate-{record.id}", lab.serving()
+    served = lab.serving()
     passed = served == record.id
+    earlier = [challenge for adapter, challenge in merges(lab) if adapter == record.id]
     if passed:
-        if record.gate is None or record.forced or lab.database.get_evaluation(name) is None:
+        if record.gate is None or record.forced or not earlier:
             raise AgentLabError(f"{record.id} serves already; there is nothing that it could be compared with.")
         served = lab.adapters.history()[-1].before
     incumbent = served or "base"
@@ -118,17 +124,22 @@ def gate_merge(
             f"The lab has no episode that {', '.join(unknown)} was trained on, so its families are not known; name "
             "environments to gate the merge on."
         )
-    tasks = make_tasks([*sorted({env for home in homes.values() for env in home}), *envs], "dev", seeds)
+    asked = make_tasks([*sorted({env for home in homes.values() for env in home}), *envs], "dev", seeds or [0])
+    names = list(dict.fromkeys(task.env for task in asked))
+    challenge = next((one for one in earlier if _same(one, served, names, seeds)), None)
+    if challenge is None:
+        challenge = _challenge(lab, record.id, names, seeds, len(earlier))
+    tasks = make_tasks(names, "dev", challenge.seeds)
     check_tasks(tasks)
+    lab.database.journal_put(MERGES, f"{record.id}|{challenge.run}", challenge.model_dump())
     arms = list(dict.fromkeys([incumbent, record.id, *homes]))
-    names = list(dict.fromkeys(task.env for task in tasks))
-    table = lab.evaluate(names, split="dev", seeds=seeds, arms=arms, name=name)
+    table = lab.evaluate(names, split="dev", seeds=challenge.seeds, arms=arms, name=challenge.run)
     ours: dict[Any, bool | None] = {**table.row(record.id).outcomes}
     theirs: dict[Any, bool | None] = {**table.row(incumbent).outcomes}
     kept = [
         _kept(parent, env, ours, table.row(parent).outcomes, config) for parent, home in homes.items() for env in home
     ]
-    result = _judged(decide(ours, theirs, config), kept, config)
+    result = _judged(decide(ours, theirs, config, challenge=challenge.number), kept, config)
     if passed:
         pass  # it was promoted before; what it was compared with then was found again
     elif lab.serving() != served:
@@ -143,6 +154,27 @@ def gate_merge(
     return MergeGate(
         adapter=record.id, incumbent=incumbent, gate=result, kept=kept, table=table, promoted=result.promote
     )
+
+
+def _same(challenge: Challenge, served: str | None, envs: Sequence[str], seeds: Sequence[int] | None) -> bool:
+    """Whether a gate that has begun is the one that is asked for."""
+    asked = (served, list(envs), challenge.seeds if seeds is None else list(seeds))
+    return (challenge.incumbent, challenge.envs, challenge.seeds) == asked
+
+
+def _challenge(lab: Lab, adapter: str, envs: list[str], seeds: Sequence[int] | None, before: int) -> Challenge:
+    """A new challenge of what serves, on games that no gate has seen."""
+    free = fresh_seeds(lab, envs, SEEDS if seeds is None else 1)
+    seen = [seed for seed in seeds or [] if seed < free[0]]
+    if seen:
+        raise BadConfig(
+            f"Dev game {seen[0]} has been seen at an earlier gate, and would judge what it has helped to choose; ask "
+            f"for games from {free[0]} on, or for none in particular."
+        )
+    return Challenge(
+        incumbent=lab.serving(), number=next_challenge(lab), envs=envs, seeds=free if seeds is None else list(seeds),
+        run=f"gate-{adapter}" + (f"-{before + 1}" if before else ""),
+    )  # fmt: skip
 
 
 def _merge_of(record: AdapterRecord) -> Merge:

@@ -10,7 +10,7 @@ from memory.database import Database
 from memory.lineage import family
 from memory.records import ReflectionStatus, now
 from memory.reflections import Filter
-from memory.uplift import Strata, Uplift, suspects
+from memory.uplift import Strata, Uplift
 from memory.withholding import Draw, draw_lots, uniforms_of
 
 if TYPE_CHECKING:
@@ -25,9 +25,10 @@ class CreditConfig:
         withhold: the probability with which a chosen item is withheld; 0 measures nothing.
         max_cost: the share of served episodes that withholding may cost, as far as it can be estimated.
         level: the credible level of intervals.
-        bench_at: the probability of a negative uplift at which an item is benched.
+        bench_at: how sure it must be that an item is harmful before it is benched: one that does no harm is ever
+            benched with a probability of at most `1 - bench_at`, however often it is reviewed (see `memory.eprocess`).
         min_n: episodes served, and episodes withheld, without which nothing is benched.
-        prior: how many episodes the prior is worth on each side (see `memory.uplift`).
+        prior: how many episodes the prior is worth (see `memory.uplift`).
     """
 
     withhold: float = 0.1
@@ -66,15 +67,16 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """That a reflection is benched, and on which evidence."""
+    """That a reflection is benched, on which evidence, and with what error (see `Strata.harm`)."""
 
     reflection: str
     uplift: Uplift
+    error: float
 
     @property
     def change(self) -> str:
         """As it stands in the reflection's history."""
-        return f"benched: {self.uplift}"
+        return f"benched: {self.uplift}; anytime-valid p {self.error:.2g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +140,14 @@ class Credit:
     def use(self, ids: Sequence[str], env: str | None, seed: int | str) -> dict[str, float]:
         """For each item one sample of what is believed of its uplift in `env` (None: in all), in [-1, 1].
 
-        To choose the items with the greatest samples is Thompson sampling (Thompson 1933): what is little known is
-        tried, what is known to be useless is not. The sample depends on `seed` (the episode), the item and the evidence
-        alone, not on which other items are asked about.
+        To choose the items with the greatest samples, or with the greatest sums of a known worth and the sample, is
+        Thompson sampling (Thompson 1933): what is little known is tried, what is known to be useless is not. The sample
+        depends on `seed` (the episode), the item and the evidence alone, not on which other items are asked about.
         """
         strata = self._strata(ids, env)
         if not strata.ids:
             return {}
-        drawn = uniforms_of(strata.names, "use", seed)
+        drawn = uniforms_of(strata.names, "use", seed)[:, 0]
         return dict(zip(strata.ids, strata.sample(drawn).tolist(), strict=True))
 
     def worth(self, ids: Sequence[str], env: str | None, seed: int | str = 0) -> dict[str, float]:
@@ -209,12 +211,8 @@ class Credit:
         strata = self._strata([id for id in ids if id in drawn])
         if not strata.ids:
             return {}
-        mean, variance = strata.moments()
-        maybe = suspects(-mean, variance, self.config.bench_at)
-        return {
-            id: bool(maybe[at]) and strata.estimate(at, self.config.level).below <= 1 - self.config.bench_at
-            for at, id in enumerate(strata.ids)
-        }
+        sure = (strata.help() <= self._error) & (strata.below() <= self._error)
+        return dict(zip(strata.ids, sure.tolist(), strict=True))
 
     def cost(self) -> Cost:
         """What withholding has cost so far."""
@@ -252,6 +250,7 @@ class Credit:
     def review(self, *, dry_run: bool = False) -> list[Verdict]:
         """Bench every active item whose uplift is credibly below 0; return what was done (or would be), surest first.
 
+        An item that does no harm is benched at any review with a probability of at most `1 - bench_at` in all.
         Pinned items are left alone. One that was benched before and brought back by a person is judged only by what
         was recalled since it was benched. Evidence, base rates and cost are looked at afresh.
         """
@@ -276,7 +275,7 @@ class Credit:
         if not rows:
             return []
         found = self._harmful(self._arranged(rows))
-        overruled = self.database.last_benched([verdict.reflection for verdict in found])
+        overruled = self.database.last_changed([verdict.reflection for verdict in found], "benched")
         verdicts = []
         for verdict in found:
             if verdict.reflection in overruled:
@@ -286,17 +285,25 @@ class Credit:
                 verdicts += self._harmful(self._arranged(since)) if since else []
             else:
                 verdicts.append(verdict)
-        return sorted(verdicts, key=lambda verdict: -verdict.uplift.below)
+        return sorted(verdicts, key=lambda verdict: verdict.error)
 
     def _harmful(self, strata: Strata) -> list[Verdict]:
         """Those of these items that have the evidence to be benched."""
         if not strata.ids:
             return []
-        totals = strata.totals()
-        maybe = suspects(*strata.moments(), self.config.bench_at)
-        maybe &= (totals[:, 0] >= self.config.min_n) & (totals[:, 2] >= self.config.min_n)
-        judged = (Verdict(strata.ids[at], strata.estimate(at, self.config.level)) for at in maybe.nonzero()[0].tolist())
-        return [verdict for verdict in judged if verdict.uplift.below >= self.config.bench_at]
+        totals, error = strata.totals(), strata.harm()
+        # The posterior does not need the odds of the lots, so that both together stand also where those are amiss.
+        sure = (error <= self._error) & (strata.below() >= self.config.bench_at)
+        sure &= (totals[:, 0] >= self.config.min_n) & (totals[:, 2] >= self.config.min_n)
+        return [
+            Verdict(strata.ids[at], strata.estimate(at, self.config.level), float(error[at]))
+            for at in sure.nonzero()[0].tolist()
+        ]
+
+    @property
+    def _error(self) -> float:
+        # Rounded, so that 0.95 leaves 0.05.
+        return round(1 - self.config.bench_at, 12)
 
     # Within
 

@@ -134,7 +134,7 @@ def _row(row: EpisodeRow) -> EpisodeRow:
 
 
 def _episode(payload: bytes) -> Episode:
-    return Episode.model_validate_json(zlib.decompress(payload))
+    return Episode.stored(zlib.decompress(payload))
 
 
 def full_ids(connection: Connection, table: str, beginning: str, wanted: dict[str, Any] | None = None) -> list[str]:

@@ -253,4 +253,4 @@ def _change(before: bytes | None, after: bytes) -> Change:
 
 
 def _reflection(payload: bytes) -> Reflection:
-    return Reflection.model_validate_json(zlib.decompress(payload))
+    return Reflection.stored(zlib.decompress(payload))

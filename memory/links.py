@@ -100,4 +100,4 @@ class Links(Operations):
 
 
 def _link(row: Sequence[Any]) -> Link:
-    return Link(source=row[0], target=row[1], kind=row[2], weight=row[3], at=row[4])
+    return Link.stored({"source": row[0], "target": row[1], "kind": row[2], "weight": row[3], "at": row[4]})

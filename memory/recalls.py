@@ -49,6 +49,18 @@ class RecallEvidence(NamedTuple):
     withheld_won: int
 
 
+class Played(NamedTuple):
+    """Episodes that this adapter played (None: the base), or with `others` that any other or the base played."""
+
+    adapter: str | None
+    others: bool = False
+
+    @property
+    def sql(self) -> str:
+        """A query for their ids; it takes the adapter."""
+        return f"SELECT id FROM episodes WHERE adapter {'IS NOT' if self.others else 'IS'} ?"
+
+
 class Recalls(Connection):
     """What can be done with recalls."""
 
@@ -85,11 +97,10 @@ class Recalls(Connection):
 
     def _recalls(self, where: str, value: str) -> list[Recall]:
         rows = self.execute(f"SELECT {_COLUMNS} FROM recalls WHERE {where} ORDER BY at, rank", (value,))
+        names = _COLUMNS.split(", ")
         return [
-            Recall(
-                episode=row[0], reflection=row[1], face=row[2], rank=row[3], query=row[4], score=row[5],
-                parts=json.loads(row[6]), at=row[7], won=None if row[8] is None else bool(row[8]), env=row[9],
-                withheld=bool(row[10]), propensity=row[11],
+            Recall.stored(
+                dict(zip(names, row, strict=True)) | {"parts": json.loads(row[6])}
             )
             for row in rows
         ]  # fmt: skip
@@ -154,21 +165,23 @@ class Recalls(Connection):
         before: str | None = None,
         among: Filter | None = None,
         least: tuple[int, int] = (0, 0),
+        played: Played | None = None,
     ) -> list[RecallEvidence]:
         """What episodes that drew lots say of these reflections, or of all, by reflection, environment and odds.
 
         Episodes that have not ended, or ended in an error, are left out, and so are recalls that no lot decided.
         `after` and `before` (ISO 8601, exclusive) bound the time of the recall; `among` which reflections are meant;
-        `least` is how many episodes served and withheld a reflection must have in all. What was merged into another
-        speaks for that one (see `memory.lineage`), and for itself only where it is asked for by its id.
+        `least` is how many episodes served and withheld a reflection must have in all; `played` which adapter played
+        them. What was merged into another speaks for that one (see `memory.lineage`), and for itself only where it is
+        asked for by its id.
         """
         found: list[RecallEvidence] = []
         for part in [None] if ids is None else chunks(ids):
             kin = self.execute(f"{families(part)} SELECT root, member FROM family", part or ())
             joined = {root for root, _ in kin} | {member for _, member in kin if part is None}
-            alone = self._evidence(part, env, after, before, among, least)
+            alone = self._evidence(part, env, after, before, among, least, played)
             found += [row for row in alone if row.reflection not in joined] if joined else alone
-            found += self._family_evidence(part, env, after, before, among, least) if joined else []
+            found += self._family_evidence(part, env, after, before, among, least, played) if joined else []
         return found
 
     def _evidence(
@@ -179,6 +192,7 @@ class Recalls(Connection):
         before: str | None,
         among: Filter | None,
         least: tuple[int, int],
+        played: Played | None,
     ) -> list[RecallEvidence]:
         """Of each reflection by itself, from the totals."""
         where, values = ["propensity < 1"], list[Any]()
@@ -193,9 +207,12 @@ class Recalls(Connection):
             where.append(f"reflection IN (SELECT id FROM reflections WHERE {condition})")
             values += wanted
         table = "recall_totals"
-        if after is not None or before is not None:
+        if after is not None or before is not None or played is not None:
             # The totals know no times; this reads the recalls themselves, in an index that covers them.
             table = "(SELECT *, 1 AS ended FROM recalls WHERE counted AND propensity < 1 AND won IS NOT NULL)"
+            if played is not None:
+                where.append(f"episode IN ({played.sql})")
+                values.append(played.adapter)
             for operator, bound in ((">", after), ("<", before)):
                 if bound is not None:
                     where.append(f"at {operator} ?")
@@ -223,10 +240,14 @@ class Recalls(Connection):
         before: str | None,
         among: Filter | None,
         least: tuple[int, int],
+        played: Played | None,
     ) -> list[RecallEvidence]:
         """Of those that took over others, from the recalls of the whole family."""
         condition, wanted = among.sql() if among is not None else ("1", [])
         meant = f"AND root IN (SELECT id FROM reflections WHERE {condition})" if among is not None else ""
+        if played is not None:
+            meant += f" AND episode IN ({played.sql})"
+            wanted = [*wanted, played.adapter]
         rows = self.execute(
             f"{families(ids)} SELECT root, episode, at, env, propensity, withheld, won FROM family "
             f"JOIN recalls ON reflection = member WHERE counted {meant} ORDER BY root, episode, at",
@@ -283,14 +304,15 @@ class Recalls(Connection):
             found.update(row[0] for row in rows)
         return found
 
-    def last_benched(self, ids: Sequence[str]) -> dict[str, str]:
-        """When each of these reflections, or one merged into it, was benched last; others are left out."""
+    def last_changed(self, ids: Sequence[str], change: str) -> dict[str, str]:
+        """When each of these reflections, or one merged into it, last had a change that begins so (`benched`,
+        `retired`); others are left out."""
         found: dict[str, str] = {}
         for root, members in family(self, ids).items():
             rows = self.execute(
                 "SELECT max(at) FROM reflections JOIN reflection_versions AS versions "
-                f"ON versions.reflection = number WHERE id IN {marks(members)} AND change LIKE 'benched%'",
-                members,
+                f"ON versions.reflection = number WHERE id IN {marks(members)} AND change LIKE ? || '%'",
+                [*members, change],
             )
             if rows[0][0] is not None:
                 found[root] = rows[0][0]

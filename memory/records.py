@@ -12,14 +12,19 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Status = Literal["won", "lost", "truncated", "errored"]
 ErrorKind = Literal["environment", "timeout", "engine", "reflector", "replay"]
 ReflectionStatus = Literal["active", "benched", "forgotten", "merged", "retired"]
 Tier = Literal["raw", "summary", "rule"]
+
+Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
 
 
 def now() -> str:
@@ -93,24 +98,41 @@ TASK_SPLIT = "substr(rtrim(task, replace(task, ':', '')), -length(?) - 2) = ':' 
 """
 
 
-def _number(value: object) -> object:
-    """JSON has no NaN and no infinity: what was one when it was stored is null now."""
-    return 0.0 if value is None else value
-
-
-def _whole(values: object) -> object:
-    """A list with holes of that kind tells nothing."""
-    return None if isinstance(values, list) and None in values else values
-
-
-Number = Annotated[float, BeforeValidator(_number)]
-Numbers = Annotated[list[float] | None, BeforeValidator(_whole)]
-
-
 class Record(BaseModel):
-    """Base of all records: unknown fields are errors, so that a misspelt one cannot vanish."""
+    """Base of all records: unknown fields are errors, so that a misspelt one cannot vanish, and numbers have bounds."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def stored(cls, payload: bytes | str | Mapping[str, Any]) -> Self:
+        """The record of what was stored, as JSON or as its fields.
+
+        What was stored before a number had bounds is read at the nearest bound, and one that JSON could not hold (NaN,
+        infinities) as 0, within a list as nothing known. Raises pydantic's ValidationError for what is amiss otherwise.
+        """
+        try:
+            return cls.model_validate(payload) if isinstance(payload, Mapping) else cls.model_validate_json(payload)
+        except ValidationError as error:
+            found = dict(payload) if isinstance(payload, Mapping) else json.loads(payload)
+            for one in error.errors(include_url=False):
+                _mend(found, one["loc"], one.get("ctx", {}), one["type"])
+            return cls.model_validate(found)
+
+
+def _mend(found: Any, where: tuple[int | str, ...], bounds: Mapping[str, Any], kind: str) -> None:
+    """Put a number that is out of its bounds to the nearest, and one that is none to 0, its list to None."""
+    numbers = ("greater_than_equal", "less_than_equal", "finite_number", "float_type")
+    if kind not in numbers:
+        return
+    *path, last = where
+    value: float | None = bounds.get("ge", bounds.get("le", 0.0))
+    if isinstance(last, int) and not bounds:
+        *path, last = path
+        value = None
+    for step in path:
+        found = found[step]
+    if kind != "float_type" or found[last] is None or value is None:
+        found[last] = value
 
 
 class Step(Record):
@@ -121,19 +143,19 @@ class Step(Record):
     observation, `cut` characters of the middle did not fit into the model's context.
     """
 
-    index: int
+    index: Count
     observation: str
     state: str
     admissible: list[str]
     action: str
     result: str
     next_state: str
-    reward: Number = 0.0
-    score: Number = 0.0
-    logprob: float | None = None
-    scores: Numbers = None
-    bonus: Numbers = None
-    cut: int = 0
+    reward: Finite = 0.0
+    score: Finite = 0.0
+    logprob: Finite | None = None
+    scores: list[Finite] | None = None
+    bonus: list[Finite] | None = None
+    cut: Count = 0
 
     @property
     def no_effect(self) -> bool:
@@ -157,19 +179,19 @@ class Episode(Record):
     env: str
     split: str
     seed: int
-    trial: int = 0
+    trial: Count = 0
     arm: str = ""
     engine: str = ""
     adapter: str | None = None
-    temperature: float = 0.0
-    strength: float = 1.0
+    temperature: NotNegative = 0.0
+    strength: Finite = 1.0
     rng_seed: int = 0
     goal: str = ""
     hints: str = ""
     recalled: list[str] = Field(default_factory=list)
     is_oracle: bool = True
     status: Status = "truncated"
-    score: Number = 0.0
+    score: Finite = 0.0
     steps: list[Step] = Field(default_factory=list)
     token_ids: list[int] = Field(default_factory=list)
     action_spans: list[tuple[int, int]] = Field(default_factory=list)
@@ -178,7 +200,7 @@ class Episode(Record):
     error: str | None = None
     error_kind: ErrorKind | None = None
     started_at: str = Field(default_factory=now)
-    seconds: float = 0.0
+    seconds: NotNegative = 0.0
 
     @model_validator(mode="before")
     @classmethod
@@ -217,12 +239,12 @@ class Advice(Record):
 
     state: str
     action: str
-    visits: int = 0
-    no_effect: int = 0
-    negative: int = 0
-    lost: int = 0
-    blame: Number = 0.0
-    value: Number = 0.0
+    visits: Count = 0
+    no_effect: Count = 0
+    negative: Count = 0
+    lost: Count = 0
+    blame: Unit = 0.0
+    value: Unit = 0.0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -233,7 +255,7 @@ class Evidence(Record):
     """Where a reflection was read off: an episode and the indices of the steps that show it."""
 
     episode: str
-    steps: list[int] = Field(default_factory=list)
+    steps: list[Count] = Field(default_factory=list)
 
 
 class Reflection(Record):
@@ -256,7 +278,7 @@ class Reflection(Record):
     context: str = ""
     advice: list[Advice] = Field(default_factory=list)
     evidence: list[Evidence] = Field(default_factory=list)
-    importance: float = Field(0.5, ge=0.0, le=1.0)
+    importance: Unit = 0.5
     tags: list[str] = Field(default_factory=list)
     oracle: bool = True
     pinned: bool = False
@@ -282,16 +304,16 @@ class Recall(Record):
 
     episode: str
     reflection: str
-    rank: int
+    rank: Count
     query: str
-    score: float
-    parts: dict[str, float] = Field(default_factory=dict)
+    score: Finite
+    parts: dict[str, Finite] = Field(default_factory=dict)
     face: Literal["text", "exemplar", "advice"] = "text"
     at: str = Field(default_factory=now)
     won: bool | None = None
     env: str = ""
     withheld: bool = False
-    propensity: float = Field(1.0, ge=0.0, le=1.0)
+    propensity: Unit = 1.0
 
 
 class Link(Record):
@@ -303,5 +325,5 @@ class Link(Record):
     source: str
     target: str
     kind: str
-    weight: float = 1.0
+    weight: NotNegative = 1.0
     at: str = Field(default_factory=now)

@@ -348,7 +348,7 @@ class Reflections(Operations):
 
 
 def _reflection(payload: bytes) -> Reflection:
-    return Reflection.model_validate_json(zlib.decompress(payload))
+    return Reflection.stored(zlib.decompress(payload))
 
 
 def _same(one: Reflection, other: Reflection) -> bool:

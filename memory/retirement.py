@@ -3,19 +3,20 @@
 What has moved into the weights only fills the prompt. Its uplift is measured as by `memory.credit`, by withholding it
 by lot; the episodes of the recalls know which adapter played them, so that the uplift under one adapter can be told
 from that under all others. A reflection is retired if it credibly helped before, and under the adapter credibly changes
-little. It is not judged by what was never measured: without lots under the adapter nothing is retired.
+little. It is not judged by what was never measured: without lots under the adapter nothing is retired. What was merged
+into it counts for it, on both sides (see `memory.lineage`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from memory.database import Database
-from memory.recalls import RecallEvidence
+from memory.recalls import Played, RecallEvidence
 from memory.records import now
 from memory.reflections import Filter
 from memory.uplift import Strata, Uplift, estimate, exact_test
@@ -33,7 +34,7 @@ class RetirementConfig(BaseModel):
     worth: under the adapter the whole interval must lie below this, and below the uplift before.
     level: of the intervals.
     min_n: episodes served, and episodes withheld, without which nothing is retired, under the adapter and before it.
-    prior: how many episodes the prior of the uplift before is worth on each side (see `memory.uplift`).
+    prior: how many episodes the prior of the uplift before is worth (see `memory.uplift`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -118,54 +119,39 @@ class Retirement:
         return found
 
     def _found(self) -> list[Faded]:
-        under = self._enough(self._evidence("IS"))
-        before = {id: rows for id, rows in self._enough(self._evidence("IS NOT")).items() if id in under}
-        verdicts = []
-        for id, rows in before.items():
-            rates = self.database.success_rates({row.env for row in rows})
-            past = Strata([id], rows, rates, self.config.prior).estimate(0, self.config.level)
-            if past.low <= 0:
-                continue
-            present = _without_prior(under[id], self.config.level)
-            if present.high < min(self.config.worth, past.mean):
-                verdicts.append(Faded(id, self.adapter, past, present))
+        under = self._evidence(Played(self.adapter))
+        before = {id: rows for id, rows in self._evidence(Played(self.adapter, others=True)).items() if id in under}
+        verdicts = [verdict for id, rows in before.items() if (verdict := self._judged(id, rows, under[id]))]
+        overruled = self.database.last_changed([verdict.reflection for verdict in verdicts], RETIRED)
+        for id, at in overruled.items():
+            verdicts = [verdict for verdict in verdicts if verdict.reflection != id]
+            since = self._evidence(Played(self.adapter), [id], after=at)
+            again = self._judged(id, before[id], since[id]) if since else None
+            verdicts += [again] if again else []
         return sorted(verdicts, key=lambda verdict: verdict.under.high)
 
-    def _enough(self, rows: list[RecallEvidence]) -> Mapping[str, list[RecallEvidence]]:
-        """The evidence by reflection, of those that have enough on both sides."""
+    def _judged(self, id: str, before: Sequence[RecallEvidence], under: Sequence[RecallEvidence]) -> Faded | None:
+        rates = self.database.success_rates({row.env for row in before})
+        past = Strata([id], before, rates, self.config.prior).estimate(0, self.config.level)
+        present = _without_prior(under, self.config.level)
+        gone = past.low > 0 and present.high < min(self.config.worth, past.mean)
+        return Faded(id, self.adapter, past, present) if gone else None
+
+    def _evidence(
+        self, played: Played, ids: Sequence[str] | None = None, after: str | None = None
+    ) -> dict[str, list[RecallEvidence]]:
+        """What those episodes that drew lots say, by reflection, of those that have enough on both sides."""
+        among = Filter(namespace=self.namespace, status="active", pinned=False)
+        least = (self.config.min_n, self.config.min_n)
         grouped: dict[str, list[RecallEvidence]] = {}
-        for row in rows:
+        for row in self.database.recall_evidence(ids, after=after, among=among, least=least, played=played):
             grouped.setdefault(row.reflection, []).append(row)
-        least = self.config.min_n
-        return {
-            id: found
-            for id, found in grouped.items()
-            if sum(row.served for row in found) >= least and sum(row.withheld for row in found) >= least
-        }
-
-    def _evidence(self, same: str) -> list[RecallEvidence]:
-        """What episodes that drew lots say, of this adapter (`IS`) or of all others and the base (`IS NOT`)."""
-        condition, values = Filter(namespace=self.namespace, status="active", pinned=False).sql()
-        since = ""
-        if same == "IS":
-            since = (
-                "AND recalls.at > ifnull((SELECT max(versions.at) FROM reflection_versions AS versions "
-                "JOIN reflections ON versions.reflection = number "
-                "WHERE id = recalls.reflection AND change LIKE ? || '%'), '') "
-            )
-        rows = self.database.execute(
-            "SELECT reflection, recalls.env, propensity, sum(NOT withheld), sum(won * NOT withheld), sum(withheld), "
-            "sum(won * withheld) FROM recalls JOIN episodes ON episodes.id = recalls.episode "
-            "WHERE counted AND propensity < 1 AND won IS NOT NULL "
-            f"AND adapter {same} ? {since}AND reflection IN (SELECT id FROM reflections WHERE {condition}) "
-            "GROUP BY reflection, recalls.env, propensity",
-            [self.adapter, *([RETIRED] if since else []), *values],
-        )
-        return [RecallEvidence(*row) for row in rows]
+        return grouped
 
 
-def _without_prior(rows: list[RecallEvidence], level: float) -> Uplift:
-    """The uplift under flat priors: one that pulls towards 0 would say by itself that nothing is left."""
+def _without_prior(rows: Sequence[RecallEvidence], level: float) -> Uplift:
+    """The uplift without a prior, which by itself would say that nothing is left: the difference of rates after one
+    more win and one more loss on either side (Agresti & Caffo 2000)."""
     import numpy as np
 
     counts = np.array([row[3:] for row in rows], dtype=float)

@@ -35,7 +35,8 @@ HALF_LIFE = math.log(0.5) / math.log(0.995)
 """In hours, about 138: what remains is 0.995 after one (Park et al. 2023, Generative Agents, §4.1)."""
 
 Use = Callable[[Sequence[str], str | None, int], Mapping[str, float]]
-"""How much each of these reflections (ids) helps in an environment (None: in any); the seed decides what is chance."""
+"""By how much each of these reflections (ids) raises the chance of success in an environment (None: in any), in
+[-1, 1], with 0 for what is left out; the seed decides what is chance."""
 
 Show = Callable[[Reflection], str]
 """Makes what there is to show of a reflection."""
@@ -50,12 +51,16 @@ def plain(reflection: Reflection) -> str:
 class Weights:
     """What counts for how much (Park et al. 2023, where the first three are 1).
 
+    Relevance is a rank among what was found, and is spread over [0, 1]. The others have scales of their own, which do
+    not depend on what else was found: no difference is stretched to more than it is.
+
     Attributes:
         relevance: of the fused ranks by meaning and by words.
         recency: of the time since the last recall, or since the writing. It depends on the clock: 0 makes ranking the
             same at any time.
         importance: of the importance that the reflector gave; a pinned reflection counts as fully important.
-        use: of the measured use, where it is measured; otherwise it does not count.
+        use: of the measured use, where it is measured; otherwise it does not count. It is an uplift: at 1, what wins
+            one more of ten games makes up for a tenth of the range of relevance.
         half_life: the hours after which half of the recency is left.
         diversity: how much the cosine to what is already chosen costs (Carbonell and Goldstein 1998, maximal marginal
             relevance, 1 − λ); 0 chooses by score alone.
@@ -90,11 +95,11 @@ class Hit:
 
     Attributes:
         score: the weighted sum of the parts `relevance`, `recency`, `importance` and, where it is measured, `use`.
-        parts: these, in [0, 1]; all but `relevance` are scaled over the candidates. Before scaling they are `rrf`,
-            `decay`, `rated` and `measured`. `rrf` comes of the ranks `cosine_rank` and `bm25_rank` among the candidates
-            (from 1, equals share one; 0 where words did not find it), these of `cosine` and `bm25` (0 where words did
-            not find it). `hours` since it was last recalled (if recency counts) or written; `overlap`, the cosine to
-            the nearest hit above.
+        parts: these. `relevance`, `recency` and `importance` are in [0, 1], `use` in [-1, 1], each on its own scale.
+            `relevance` is `rrf`, 1 for what leads both searches; that comes of the ranks `cosine_rank` and `bm25_rank`
+            among the candidates (from 1, equals share one; 0 where words did not find it), these of `cosine` and
+            `bm25` (0 where words did not find it). `hours` since it was last recalled (if recency counts) or written;
+            `overlap`, the cosine to the nearest hit above.
         recalled: how many episodes it has served before.
         ended: how many of these have ended.
         won: how many of these were won.
@@ -201,11 +206,8 @@ class Retriever:
             ]
         hours = (seconds(self.clock()) - np.asarray(seen)) / 3600
         put_up["hours"] = hours.clip(0)
-        put_up["decay"] = weights.left(put_up["hours"])
-        put_up["rated"] = np.asarray([1.0 if row.pinned else row.importance for row in rows])
-        # Less than an hour apart is not stretched to the full scale: within one run everything is about as recent.
-        put_up.add_scaled("recency", "decay", 1 - weights.left(1.0))
-        put_up.add_scaled("importance", "rated")
+        put_up["recency"] = weights.left(put_up["hours"])
+        put_up["importance"] = np.asarray([1.0 if row.pinned else row.importance for row in rows])
 
     def _hits(self, put_up: Candidates, places: list[int], weights: Weights, shown: Show) -> list[Hit]:
         import numpy as np
@@ -251,20 +253,14 @@ class Candidates:
         self["relevance"] = self["rrf"] * (RRF_K + 1) / 2
 
     def add_use(self, measured: Mapping[str, float]) -> None:
-        """Add the use. One that nothing is known of stands in the middle of the others."""
+        """Add the use, as it is: an uplift next to 0 stays next to nothing, whatever the others have."""
         import numpy as np
 
         if measured:
-            unknown = sum(measured.values()) / len(measured)
-            self["measured"] = np.asarray([measured.get(row.id, unknown) for row in self.rows])
-            self.add_scaled("use", "measured")
-
-    def add_scaled(self, name: str, of: str, least: float = 1e-6) -> None:
-        """Add a part spread over [0, 1]."""
-        self[name] = scale(self[of], least)
+            self["use"] = np.asarray([measured.get(row.id, 0.0) for row in self.rows])
 
     def best(self, k: int, weights: Weights) -> list[int]:
-        """The places of `k`, chosen one after the other, each by its worth in [0, 1] less its likeness to the others.
+        """The places of `k`, chosen one after the other, each by its worth (at most 1) less its likeness to the others.
 
         The parts get `score` and, where one was chosen, `overlap`.
         """
@@ -302,14 +298,6 @@ def ranks(values: Sequence[float], tie: float = 1e-6) -> list[int]:
     return found
 
 
-def scale(values: np.ndarray, least: float = 1e-6) -> np.ndarray:
-    """`values` spread over [0, 1]: 1 for the greatest, 0 for the least if they are at least `least` apart."""
-    if not len(values):
-        return values
-    greatest = values.max()
-    return 1 - (greatest - values) / max(greatest - values.min(), least, 1e-6)
-
-
 def _weighed(parts: Mapping[str, object], weights: Weights) -> dict[str, float]:
     """The weights of the parts that are there."""
     named = {"relevance": weights.relevance, "recency": weights.recency, "importance": weights.importance}
@@ -326,8 +314,8 @@ def explain(hit: Hit) -> str:
     sources = {
         "relevance": f"rrf {part['rrf']:.4f}: {fused}",
         "recency": f"{_ago(part['hours'])} ago",
-        "importance": "pinned" if hit.reflection.pinned else f"rated {part['rated']:.2f}",
-        "use": f"measured {part.get('measured', 0.0):.2f}",
+        "importance": "pinned" if hit.reflection.pinned else "as rated",
+        "use": "measured",
     }
     summands = " + ".join(
         f"{name} {weight:g}×{part[name]:.2f} ({sources[name]})"

@@ -4,34 +4,32 @@ Counts are arrays of shape (…, 4): episodes served, of them won, episodes with
 a lot decided between the two belong there, each stratum (environment and odds of the lot) by itself: within a stratum
 the two sides differ by chance and by the item, and by nothing else.
 
-Each side of a stratum is a Beta posterior. Its prior is worth `prior` episodes at the rate of all the item's own
-episodes there, which in turn leans on the environment's base rate. So the prior pulls the uplift towards 0 and never
-away from it: a prior at the base rate itself would pull the small withheld side more than the large served one, and
-count an item as harmful for being recalled where games are hard. Strata are combined by their shares of the episodes.
+The uplift of a stratum is the difference of its two rates, shrunk towards 0 by n / (n + prior), where n = 1 / (1 / n₁ +
+1 / n₀) is what the n₁ episodes served and the n₀ withheld are worth together (a normal prior of variance r (1 - r) /
+prior for the effect, none for the rate r). So both sides are pulled by one share to one rate, that of the item's own
+episodes, and the estimate always lies between 0 and the difference that was seen; pulled by unequal shares, sides of
+unequal size would make an uplift of nothing. The base rate of the environment only has a part in the width. Strata are
+combined by their shares of the episodes; posteriors are taken as normal.
 
 An item that began unluckily is chosen less often, so that its bad luck stands longer; this bends every estimate on data
 that were gathered by looking at them. A posterior does not mind how the data were gathered, as long as its prior is
-fair: averaged over items like those that the prior expects (uplifts of 0 ± `sqrt(2 r (1 - r) / (prior + 1))`) intervals
-hold what they promise. For the best items taken alone they hold a little less, for useless ones a little more.
+fair: averaged over items like those that the prior expects intervals hold what they promise. For the best items taken
+alone they hold a little less, for useless ones a little more. What must err no more often than promised, however often
+one looks, is decided by `Strata.harm` and `Strata.help` (`memory.eprocess`), not by an interval.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from memory.eprocess import log_e_value, log_stakes, mirrored
 
 if TYPE_CHECKING:
     import numpy as np
 
     from memory.recalls import RecallEvidence
-
-FINENESS = 32
-"""Steps of the grid to one standard deviation of the uplift."""
-
-TAIL = 1e-8
-"""What the grid leaves out at each end of a side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Uplift:
 
     Attributes:
         mean: the posterior mean.
-        low, high: the central interval at the level asked for.
+        low, high: the central interval at the level asked for, in [-1, 1].
         below: the posterior probability that the uplift is below 0.
         p: the exact two-sided test of no effect (see `exact_test`).
         served, served_won, withheld, withheld_won: the episodes on which it rests.
@@ -63,68 +61,45 @@ class Uplift:
         )
 
 
-def posteriors(counts: np.ndarray, base: np.ndarray | float, prior: float) -> tuple[np.ndarray, np.ndarray]:
-    """The Beta parameters a and b, each (…, 2), of success served and withheld; `base` (…) is in (0, 1)."""
+def moments(counts: np.ndarray, base: np.ndarray | float, prior: float) -> tuple[np.ndarray, np.ndarray]:
+    """Posterior mean and variance of the uplift, each (…); `base` (…) is in (0, 1)."""
     import numpy as np
 
     n, won = counts[..., 0::2], counts[..., 1::2]
+    both = n.prod(-1)
+    # Without any episode only the prior is left, half of it on either side.
+    whole = np.where(n.sum(-1) > 0, both + prior * n.sum(-1), 2 * prior)
+    mean = (won[..., 0] * n[..., 1] - won[..., 1] * n[..., 0]) / whole
     centre = (won.sum(-1) + prior * np.asarray(base)) / (n.sum(-1) + prior)
-    return won + prior * centre[..., None], n - won + prior * (1 - centre[..., None])
-
-
-def moments(counts: np.ndarray, base: np.ndarray | float, prior: float) -> tuple[np.ndarray, np.ndarray]:
-    """Posterior mean and variance of the uplift, each (…)."""
-    a, b = posteriors(counts, base, prior)
-    mean = a / (a + b)
-    return mean[..., 0] - mean[..., 1], (mean * (1 - mean) / (a + b + 1)).sum(-1)
+    kept = (both / whole)[..., None]
+    with np.errstate(invalid="ignore"):
+        rates = np.where(n > 0, won / n, 0.0)
+    rates = kept * rates + (1 - kept) * centre[..., None]
+    against = np.where(n.sum(-1)[..., None] > 0, n[..., ::-1], 1.0)
+    return mean, (rates * (1 - rates) * against).sum(-1) / whole
 
 
 def sample(counts: np.ndarray, base: np.ndarray | float, prior: float, uniform: np.ndarray) -> np.ndarray:
-    """One posterior sample (…) of the uplift, made from the random numbers `uniform` (…, 2) in (0, 1)."""
-    from scipy.special import betaincinv
-
-    sides = betaincinv(*posteriors(counts, base, prior), uniform)
-    return sides[..., 0] - sides[..., 1]
-
-
-def suspects(mean: np.ndarray, variance: np.ndarray, certainty: float) -> np.ndarray:
-    """Where the probability of a negative uplift may reach `certainty`, by the normal approximation and generously."""
+    """One posterior sample (…) of the uplift, made from the random numbers `uniform` (…) in (0, 1)."""
     import numpy as np
     from scipy.special import ndtri
 
-    return mean < (0.5 - ndtri(certainty)) * np.sqrt(variance)
+    mean, variance = moments(counts, base, prior)
+    return np.clip(mean + np.sqrt(variance) * ndtri(uniform), -1, 1)
 
 
 def estimate(counts: np.ndarray, base: np.ndarray, prior: float, level: float) -> Uplift:
-    """The uplift of one item over its strata: `counts` (strata, 4), `base` (strata,).
-
-    The distribution of the weighted sum of Beta posteriors is worked out on a grid, without sampling.
-    """
+    """The uplift of one item over its strata: `counts` (strata, 4), `base` (strata,)."""
     import numpy as np
-    from scipy.special import betainc, betaincinv
+    from scipy.special import ndtr, ndtri
 
-    a, b = posteriors(counts, base, prior)
     weights = shares(counts)
-    sides = a / (a + b)
-    spread = np.sqrt(sides * (1 - sides) / (a + b + 1))
-    step = float(np.sqrt((weights[:, None] ** 2 * spread**2).sum())) / FINENESS
-    mass, first = np.ones(1), 0
-    for stratum, weight in enumerate(weights):
-        for side in (0, 1):
-            ends = betaincinv(a[stratum, side], b[stratum, side], [TAIL, 1 - TAIL]) * weight / step
-            cells = np.arange(math.floor(ends[0]), math.ceil(ends[1]) + 1)
-            edges = np.clip((np.append(cells, cells[-1] + 1) - 0.5) * step / weight, 0, 1)
-            part = np.diff(betainc(a[stratum, side], b[stratum, side], edges))
-            # The withheld side is subtracted: the same cells, mirrored.
-            mass = np.convolve(mass, part[::-1] if side else part)
-            first += -int(cells[-1]) if side else int(cells[0])
-    below = np.concatenate([[0.0], np.cumsum(mass)]) / mass.sum()
-    edges = (first - 0.5 + np.arange(len(below))) * step
-    low, high = np.interp([(1 - level) / 2, (1 + level) / 2], below, edges)
+    means, variances = moments(counts, base, prior)
+    mean, deviation = float((weights * means).sum()), float(np.sqrt((weights**2 * variances).sum()))
+    reach = float(ndtri((1 + level) / 2)) * deviation
     served, served_won, withheld, withheld_won = (int(n) for n in counts.sum(0))
-    mean = float((weights * (sides[:, 0] - sides[:, 1])).sum())
     return Uplift(
-        mean, float(low), float(high), float(np.interp(0.0, edges, below)), exact_test(counts),
+        mean, max(-1.0, mean - reach), min(1.0, mean + reach), float(ndtr(-mean / deviation)), exact_test(counts),
         served, served_won, withheld, withheld_won,
     )  # fmt: skip
 
@@ -166,7 +141,7 @@ class Strata:
         ids: the items.
         evidence: rows of these items, in any order.
         rates: the base rate of each environment, in (0, 1); 1/2 where none is known.
-        prior: how many episodes the prior is worth on each side.
+        prior: how many episodes the prior is worth.
         env: the environment of items without evidence.
     """
 
@@ -187,6 +162,7 @@ class Strata:
         bare = sorted({*range(len(self.ids))} - {row[0] for row in rows})
         self.names = [(self.ids[item], stratum, odds) for item, stratum, odds, *_ in rows]
         self.names += [(self.ids[item], env, 0.0) for item in bare]
+        self.odds = np.array([odds for _, _, odds in self.names])
         self.item = np.array([*(row[0] for row in rows), *bare], dtype=int)
         # Most have no evidence, and are alike.
         self.base = np.full(len(self.names), rates.get(env, 0.5))
@@ -216,8 +192,31 @@ class Strata:
         return self._summed(self.weights * mean), self._summed(self.weights**2 * variance)
 
     def sample(self, uniform: np.ndarray) -> np.ndarray:
-        """One posterior sample (items,) of each uplift from the random numbers `uniform` (rows, 2)."""
+        """One posterior sample (items,) of each uplift from the random numbers `uniform` (rows,)."""
         return self._summed(self.weights * sample(self.counts, self.base, self.prior, uniform))
+
+    def below(self) -> np.ndarray:
+        """The posterior probability (items,) that each uplift is below 0."""
+        import numpy as np
+        from scipy.special import ndtr
+
+        mean, variance = self.moments()
+        return np.asarray(ndtr(-mean / np.sqrt(variance)))
+
+    def harm(self) -> np.ndarray:
+        """An upper bound (items,), in (0, 1], on the error of calling each item harmful, at any time: 1 / e-value."""
+        return self._anytime(self.counts)
+
+    def help(self) -> np.ndarray:
+        """The same for calling each item helpful."""
+        return self._anytime(mirrored(self.counts))
+
+    def _anytime(self, counts: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        stakes = log_stakes(counts, self.odds)
+        summed = np.stack([self._summed(stake) for stake in stakes.T], axis=-1)
+        return np.exp(-np.maximum(log_e_value(summed), 0.0))
 
     def estimate(self, index: int, level: float) -> Uplift:
         """Everything about the item at `index`."""

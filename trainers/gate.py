@@ -4,6 +4,13 @@ Candidate and incumbent play the same tasks with the same seeds, and the pairs a
 training can hurt (ReST-MCTS*, Zhang et al. 2024, reports 29.3 → 31.1 → 24.4 on MATH), and unpaired rates of few games
 would not show it. The pairs are compared once, when all are played (`decide`), or several times, until the answer is
 clear (`SequentialGate`).
+
+What serves is challenged by one candidate after the other, and each could pass by chance. So the k-th challenge of one
+incumbent is held to `alpha / (k (k + 1))`, one-sided: these add up to alpha, and what serves is ever replaced by
+something that is not better with a probability of at most alpha, however many challenge it. A promotion begins a new
+count, since there is a new incumbent. That is an alpha-investing rule (Foster & Stine 2008): of what is promoted, the
+share that is not better, E[V] / (E[R] + 1), is at most alpha. It needs games for each challenge that no earlier one
+has seen.
 """
 
 from __future__ import annotations
@@ -14,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainers.errors import NotComparable
 from trainers.sequential import Boundary, predictive_power
-from trainers.statistics import Paired, paired, wilson
+from trainers.statistics import Paired, mcnemar, paired, wilson
 
 Results = Mapping[Hashable, bool | None]
 """Won or not, by task id or by (task id, seed); None where the environment failed."""
@@ -26,11 +33,12 @@ LEANS_WORSE = 0.5
 class GateConfig(BaseModel):
     """Settings of the gate.
 
-    alpha: the two-sided p-value of the paired test must lie below this. A sequential gate promotes a candidate that is
-        not better with a probability below half of it, over all looks together, as the fixed gate does.
+    alpha: the probability with which what serves may be replaced by something that is not better, over all looks and
+        all challenges together. The first challenge has half of it (as a two-sided p-value below alpha), later ones
+        less (see `level`).
     min_pairs: with fewer usable pairs nothing is promoted.
-    refuse_regressions: also refuse a candidate that is worse than the incumbent, at the same alpha, on any single
-        environment.
+    refuse_regressions: also refuse a candidate that is worse than the incumbent, at a two-sided p-value below alpha, on
+        any single environment.
     sequential: look several times and stop when the answer is clear; otherwise all pairs are played, and compared once.
     looks: how many times, at most.
     futility: a sequential gate also stops when the predicted probability of passing it falls below this.
@@ -44,6 +52,19 @@ class GateConfig(BaseModel):
     sequential: bool = True
     looks: int = Field(5, ge=1, le=50)
     futility: float = Field(0.05, ge=0.0, lt=1.0)
+
+    def level(self, challenge: int = 1) -> float:
+        """What the two-sided p-value of the `challenge`-th candidate against one incumbent must lie below."""
+        if challenge < 1:
+            raise ValueError(f"challenges count from 1; got {challenge}")
+        return 2 * self.alpha / (challenge * (challenge + 1))
+
+    def least_pairs(self, challenge: int = 1) -> int:
+        """With how many pairs, all won by the candidate alone, the gate can be passed; with fewer it never is."""
+        pairs = self.min_pairs
+        while mcnemar(pairs, 0) >= self.level(challenge):
+            pairs += 1
+        return pairs
 
 
 class Rate(BaseModel):
@@ -89,7 +110,8 @@ class GateResult(BaseModel):
 
     `paired.only_a` counts the pairs that only the candidate won. `envs` holds the same comparison for every
     environment, `regressions` names those where the candidate is worse at alpha. `errored` pairs were left out since
-    the environment failed for one side; `unpaired` are tasks that only one side played.
+    the environment failed for one side; `unpaired` are tasks that only one side played. `challenge` counts the
+    candidates against this incumbent, this one included.
     """
 
     promote: bool
@@ -105,6 +127,12 @@ class GateResult(BaseModel):
     looks: list[Look] = []
     planned: int = 0
     saved: int = 0
+    challenge: int = 1
+
+    @property
+    def level(self) -> float:
+        """What the two-sided p-value had to lie below."""
+        return self.config.level(self.challenge)
 
 
 def rate(won: int, n: int) -> Rate:
@@ -113,8 +141,12 @@ def rate(won: int, n: int) -> Rate:
     return Rate(won=won, n=n, low=low, high=high)
 
 
-def decide(candidate: Results, incumbent: Results, config: GateConfig | None = None) -> GateResult:
+def decide(
+    candidate: Results, incumbent: Results, config: GateConfig | None = None, *, challenge: int = 1
+) -> GateResult:
     """Compare candidate and incumbent, task by task, and say whether the candidate may serve.
+
+    `challenge` counts the candidates against this incumbent, this one included.
 
     Raises NotComparable if both have results but not one task in common.
     """
@@ -134,7 +166,7 @@ def decide(candidate: Results, incumbent: Results, config: GateConfig | None = N
         for env in sorted({_env(key) for key in usable})
     }
     regressions = [env for env, part in envs.items() if part.lost(config.alpha)]
-    promote, reason = _verdict(whole, regressions, config)
+    promote, reason = _verdict(whole, regressions, config, config.level(challenge))
     return GateResult(
         promote=promote,
         reason=reason,
@@ -147,6 +179,7 @@ def decide(candidate: Results, incumbent: Results, config: GateConfig | None = N
         unpaired=len(candidate.keys() ^ incumbent.keys()),
         config=config,
         planned=len(shared),
+        challenge=challenge,
     )
 
 
@@ -156,6 +189,7 @@ class SequentialGate:
     Args:
         planned: the pairs that are played if it never stops early.
         config: its settings.
+        challenge: counts the candidates against this incumbent, this one included.
 
     It promotes early a candidate that reached its bound (`trainers.sequential`) and leans to the worse on no
     environment (`LEANS_WORSE`). One that does is played on, and whether it regressed is judged once, on all pairs. It
@@ -163,26 +197,26 @@ class SequentialGate:
     same looks, so that a gate that was killed goes on as if nothing had happened.
     """
 
-    def __init__(self, planned: int, config: GateConfig | None = None) -> None:
+    def __init__(self, planned: int, config: GateConfig | None = None, *, challenge: int = 1) -> None:
         self.planned = planned
         self.config = config or GateConfig()
+        self.challenge = challenge
         self.looks: list[Look] = []
-        self._boundary = Boundary(self.config.alpha / 2)
+        self._error = self.config.level(challenge) / 2
+        self._boundary = Boundary(self._error)
         self._better: Look | None = None
         """The look at which the candidate had won enough."""
 
     def look(self, candidate: Results, incumbent: Results) -> GateResult | None:
         """Look at all results so far: the decision, or None if more pairs must be played. Raises as `decide` does."""
-        found = decide(candidate, incumbent, self.config)
+        found = decide(candidate, incumbent, self.config, challenge=self.challenge)
         whole, played = found.paired, found.planned
         last = played >= self.planned
         needed = None
         if whole.n >= self.config.min_pairs:
             needed = self._boundary.look(whole.only_a + whole.only_b, min(1.0, played / self.planned))
         # What errored has taken its pair with it: only what is still to be played can bring more.
-        chance = predictive_power(
-            whole.only_a, whole.only_b, whole.n, whole.n + self.planned - played, self.config.alpha / 2
-        )
+        chance = predictive_power(whole.only_a, whole.only_b, whole.n, whole.n + self.planned - played, self._error)
         seen = Look(
             played=played, usable=whole.n, only_candidate=whole.only_a, only_incumbent=whole.only_b, needed=needed,
             spent=self._boundary.spent, chance=chance,
@@ -226,14 +260,14 @@ class SequentialGate:
         return f"better in all, but worse on {', '.join(found.regressions)}: {facts}"
 
 
-def _verdict(whole: Paired, regressions: list[str], config: GateConfig) -> tuple[bool, str]:
+def _verdict(whole: Paired, regressions: list[str], config: GateConfig, level: float) -> tuple[bool, str]:
     if whole.n < config.min_pairs:
         return False, f"only {whole.n} usable pairs; the gate needs {config.min_pairs}; play more held-out tasks"
     facts = f"{_facts(whole)}, p = {whole.p:.2g}"
     if whole.difference <= 0:
         return False, f"not better than the incumbent: {facts}"
-    if whole.p >= config.alpha:
-        return False, f"better, but it could be chance (p must be below {config.alpha:g}): {facts}"
+    if whole.p >= level:
+        return False, f"better, but it could be chance (p must be below {level:.2g}): {facts}"
     if regressions and config.refuse_regressions:
         return False, f"better in all, but worse on {', '.join(regressions)}: {facts}"
     return True, f"better: {facts}"

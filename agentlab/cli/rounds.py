@@ -162,7 +162,8 @@ def _stopped(lab: Lab, config: RoundConfig) -> str | None:
     best = find(lab, str(known.best))
     return (
         f"Stopped early: no gain on held-out games in {config.early_stop.patience} rounds. The best is {best.id} "
-        f"({known.scores[known.best]:.2f}, {best.adapter}); {lab.serving() or 'the base'} serves."
+        f"({100 * (known.scores[known.best] or 0):+.0f} points on what served at first, {best.adapter}); "
+        f"{lab.serving() or 'the base'} serves."
     )
 
 

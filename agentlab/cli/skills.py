@@ -77,7 +77,12 @@ def _numbers(given: str | None) -> tuple[float, ...] | None:
 
 def gate(
     adapter: Annotated[str, typer.Argument(help="A merged adapter's id, or its beginning where that is unique.")],
-    seeds: Seeds = "0-19",
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            "--seeds", help="Which held-out games of each environment; by default the next 20 that no gate has seen."
+        ),
+    ] = None,
     envs: Annotated[
         list[str] | None, typer.Option("--env", help="A further environment; all that the parents learned are played.")
     ] = None,
@@ -91,7 +96,7 @@ def gate(
     from agentlab.skills import gate_merge
 
     with progress() as bars, opened(lab, write=True, progress=bars) as here:
-        result = gate_merge(here, adapter, envs or (), seeds=parsed(seeds))
+        result = gate_merge(here, adapter, envs or (), seeds=None if seeds is None else parsed(seeds))
     if json:
         output.as_json(result)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -65,7 +66,8 @@ class RoundConfig(BaseModel):
         gate: when an adapter is promoted.
         forgetting: how many games of families outside `envs`, on which adapters of the lab were trained, are played
             with what the gate lets through; a credible loss there is told, and refused where `gate.refuse_regressions`.
-        gate_seeds: dev seeds of each environment on which candidate and incumbent are compared.
+        gate_seeds: how many dev games of each environment candidate and incumbent are compared on; every round takes
+            the next ones, which no earlier gate has seen.
         held_out_seeds: that many dev and test games of each environment are compared with the training data, and what
             begins alike is not trained on.
         early_stop: ends a series of rounds whose held-out score no longer rises; None goes on.
@@ -136,12 +138,12 @@ class RoundConfig(BaseModel):
         last = self.train_seeds(number).stop
         return range(last, last + self.retire_games)
 
-    def tasks(self, number: int) -> list[Task]:
-        """Everything that round `number` will play."""
+    def tasks(self, number: int, dev: Sequence[int] | None = None) -> list[Task]:
+        """Everything that round `number` will play, on these dev games, by default the first."""
         from agentlab.tasks import make_tasks
 
         train = [*self.train_seeds(number)] if self.ways(None) or self.balance else []
         if self.retire != "off":
             train += self.retire_seeds(number)
         explored = make_tasks(self.envs, "train", train) if train else []
-        return [*explored, *make_tasks(self.envs, "dev", range(self.dev_seeds))]
+        return [*explored, *make_tasks(self.envs, "dev", range(self.dev_seeds) if dev is None else dev)]

@@ -1,4 +1,7 @@
-"""The gate of a round: candidate and incumbent play the same held-out games, and the pairs decide who serves."""
+"""The gate of a round: candidate and incumbent play the same held-out games, and the pairs decide who serves.
+
+The games are those that no earlier gate has seen (see `agentlab.rounds.challenges`).
+"""
 
 from __future__ import annotations
 
@@ -29,20 +32,22 @@ def gate(lab: Lab, report: RoundReport) -> str:
     planned = len(config.envs) * config.gate_seeds
     incumbent, candidate = arms = _arms(report)
     outcomes: dict[str, Outcomes] = {arm.name: {} for arm in arms}
-    sequential = SequentialGate(planned, settings)
+    sequential = SequentialGate(planned, settings, challenge=report.challenge)
     result: GateResult | None = None
     pool = EnvironmentPool()
     try:
         for arm in arms:
             lab.progress.start(_stage(arm), planned)
         for seeds in blocks(config.gate_seeds, settings.looks if settings.sequential else 1):
-            tasks = make_tasks(config.envs, "dev", seeds)
+            tasks = make_tasks(config.envs, "dev", [report.dev_from + seed for seed in seeds])
             for arm in arms:
                 _play(lab, report, arm, tasks, pool, outcomes[arm.name])
             if settings.sequential:
                 result = sequential.look(outcomes[candidate.name], outcomes[incumbent.name])
             else:
-                result = decide(outcomes[candidate.name], outcomes[incumbent.name], settings)
+                result = decide(
+                    outcomes[candidate.name], outcomes[incumbent.name], settings, challenge=report.challenge
+                )
             if result is not None:
                 break
     finally:

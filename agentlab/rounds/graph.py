@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from agentlab.errors import AgentLabError
 from agentlab.rounds.balancing import balance
+from agentlab.rounds.challenges import fresh_seeds, next_challenge
 from agentlab.rounds.checking import check_settings
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.config import RoundConfig
@@ -78,11 +79,15 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
         number = len(reports(lab)) + 1
         # A round that could never end is refused before it has begun.
         check_settings(config)
-        check_tasks(config.tasks(number))
+        dev = fresh_seeds(lab, config.envs, config.dev_seeds)
+        check_tasks(config.tasks(number, dev))
         check_sources(lab, config)
         reporting.check(config.training.report_to, installed=until is None)
         first = "balance" if config.balance else "collect"
-        report = RoundReport(id=f"round-{number}", number=number, config=config, phase=first, incumbent=lab.serving())
+        report = RoundReport(
+            id=f"round-{number}", number=number, config=config, phase=first, incumbent=lab.serving(),
+            challenge=next_challenge(lab), dev_from=dev[0],
+        )  # fmt: skip
         save(lab, report)
     nodes = list(NODES)
     if until is not None and nodes.index(report.phase) >= nodes.index(until):

@@ -26,7 +26,7 @@ def monitor(lab: Lab, report: RoundReport) -> str:
         episodes = sample(
             lab,
             f"{report.id}-monitor",
-            make_tasks(config.envs, "dev", range(settings.tasks)),
+            make_tasks(config.envs, "dev", report.dev_seeds[: settings.tasks]),
             adapter=report.adapter,
             temperature=settings.temperature,
             trials=settings.k,

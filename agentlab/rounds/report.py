@@ -21,6 +21,8 @@ class RoundReport(BaseModel):
     it up, else where it stands.
 
     Attributes:
+        challenge: counts the candidates against this incumbent, this one included.
+        dev_from: the first dev game of each environment that this round looks at; earlier gates have seen those before.
         balance: the temperature and threshold that were picked for this round, if that was asked for.
         collected: what each way to collect won, and what a search cost.
         revised: how many tasks had failures to revise, by which alpha, and how many revisions ran that far.
@@ -40,6 +42,8 @@ class RoundReport(BaseModel):
     started_at: str = Field(default_factory=now)
     ended_at: str | None = None
     incumbent: str | None = None
+    challenge: int = Field(1, ge=1)
+    dev_from: int = Field(0, ge=0)
     balance: dict[str, float] = {}
     collected: dict[str, dict[str, int]] = {}
     revised: dict[str, int | float] = {}
@@ -59,6 +63,11 @@ class RoundReport(BaseModel):
     @property
     def ended(self) -> bool:
         return self.phase in ENDED
+
+    @property
+    def dev_seeds(self) -> list[int]:
+        """The dev games of each environment that this round looks at."""
+        return list(range(self.dev_from, self.dev_from + self.config.dev_seeds))
 
     @property
     def temperature(self) -> float:

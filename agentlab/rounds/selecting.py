@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from agentlab import failures
 from agentlab.errors import AgentLabError
-from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.report import RoundReport, save
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def select(lab: Lab, report: RoundReport) -> str:
 
     config = report.config
     try:
-        made = records(lab, report, held_out(lab, config))
+        made = records(lab, report, held_out(lab, report))
     except (BadTexts, CannotSelect, UnknownEpisode) as error:
         _fail(lab, report, f"{report.id} cannot select: {error}.")
     report.left_out = dict(made.left_out)
@@ -73,16 +72,16 @@ def _fail(lab: Lab, report: RoundReport, why: str) -> NoReturn:
     raise AgentLabError(report.note)
 
 
-def held_out(lab: Lab, config: RoundConfig) -> list[tuple[str, str]]:
+def held_out(lab: Lab, report: RoundReport) -> list[tuple[str, str]]:
     """How the dev and test games begin: what begins alike in training would be known by heart."""
     from agentlab.rollout import EnvironmentPool
     from environments import EnvironmentDied, Task
 
-    stage = "looking at held-out starts"
+    config, stage = report.config, "looking at held-out starts"
     envs = [*config.envs, *config.hold.envs]
     lab.progress.start(stage, len(envs))
     # A later round may look at these dev games for what it forgot.
-    dev = max(config.dev_seeds, config.forgetting.seeds)
+    dev = max(report.dev_from + config.dev_seeds, config.forgetting.seeds)
     folds: list[tuple[Split, int]] = [("dev", dev), ("test", config.held_out_seeds)]
     starts, pool = [], EnvironmentPool()
     try:

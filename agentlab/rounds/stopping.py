@@ -10,18 +10,26 @@ from trainers.controller import EarlyStop
 
 
 def course(reports: Iterable[RoundReport], settings: StopConfig) -> EarlyStop:
-    """What is known after these rounds, scored by their candidates' rates of success at their gates.
+    """What is known after these rounds, scored by how much more their candidates win than what served at first.
 
-    A gate that stops early has played fewer games; rounds are compared best where `gate.sequential` is off.
+    Every gate has games of its own, and may stop early, so that rates of different rounds say nothing about each other.
+    The difference between candidate and incumbent is paired on the same games, and the differences along the line of
+    those that served add up. Where a gate stopped early for a success, its difference is somewhat too great.
     """
-    known = EarlyStop.model_validate(settings.model_dump())
+    known, gained, top = EarlyStop.model_validate(settings.model_dump()), dict[str | None, float](), 0.0
     for report in reports:
-        if report.phase == "done":
-            known = known.after(report.number, held_out_score(report))
+        if report.phase != "done":
+            continue
+        # What no round of these let serve, such as a merge, stands where the last that served does.
+        before = gained.setdefault(report.incumbent, top)
+        gain = difference(report)
+        known = known.after(report.number, None if gain is None else before + gain)
+        if report.promoted and gain is not None:
+            gained[report.adapter] = top = before + gain
     return known
 
 
-def held_out_score(report: RoundReport) -> float | None:
-    """The rate of success of a round's candidate at the gate; None where nothing was measured."""
-    rate = report.gate.get("candidate")
-    return rate["won"] / rate["n"] if rate and rate["n"] else None
+def difference(report: RoundReport) -> float | None:
+    """By how much more of the gate's games the candidate won than the incumbent; None where nothing was measured."""
+    pairs = report.gate.get("paired")
+    return pairs["difference"] if pairs and pairs["n"] else None

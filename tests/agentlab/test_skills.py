@@ -148,6 +148,22 @@ def test_a_gate_that_was_stopped_goes_on_where_it_was(
     assert first - {"one", "two"} <= {row.id for row in rows} and len(rows) == 64
 
 
+def test_a_second_merge_is_gated_on_other_games_and_must_show_more(
+    lab: Lab, three: tuple[str, str, str], note_reader: ScriptedEngine
+) -> None:
+    one, two, both = three
+    weak = merge(lab, [one, two], MergeConfig(weights=(0.5, 0.5))).id
+    note_reader.by_adapter[weak] = note_reader.by_adapter[""]
+    assert not gate_merge(lab, weak, config=QUICK).promoted
+    with pytest.raises(BadConfig, match="seen at an earlier gate"):
+        gate_merge(lab, both, seeds=range(19, 22), config=QUICK)
+    found = gate_merge(lab, both, config=QUICK)
+    assert (found.promoted, found.gate.challenge) == (True, 2)
+    seeds = [{row.seed for row in lab.database.episodes(run=f"gate-{id}")} for id in (weak, both)]
+    assert seeds == [{*range(20)}, {*range(20, 40)}]
+    assert gate_merge(lab, both, config=QUICK) == found, "asked again it tells the same"
+
+
 def test_further_environments_are_played_too(lab: Lab, three: tuple[str, str, str]) -> None:
     further = "toy/doors?colours=2,rooms=1,step_limit=6"
     found = gate_merge(lab, three[2], [further], seeds=range(4), config=QUICK)

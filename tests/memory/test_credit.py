@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from memory import Credit, CreditConfig, Database, Recall, Reflection, errors
+from memory import Credit, CreditConfig, Database, Recall, Reflection, ReflectionMemory, errors
 from memory.credit import Cost
+from memory.recalls import RecallEvidence
+from memory.uplift import Strata
 from memory.withholding import Draw
 
 ENV = "toy/doors"
@@ -110,7 +112,58 @@ def test_a_run_that_began_earlier_sees_what_was_known_then(
     assert run.cost().episodes == 50
 
 
+def test_what_changes_next_to_nothing_does_not_outrank_what_fits(
+    open_memory: Callable[..., ReflectionMemory], seen: Callable[..., None], reflection: Callable[..., Reflection]
+) -> None:
+    """A ten times larger side served, and next to no difference."""
+    memory = open_memory()
+    memory.remember([
+        reflection("fits", "The coin is in the kitchen.", env=ENV),
+        reflection("other", "Doors open with a key.", env=ENV),
+    ])  # fmt: skip
+    seen("other", (900, 455), (100, 50))
+    seen("fits", (900, 450), (100, 50))
+    assert memory.credit.uplift("other").p > 0.9 and 0 < memory.credit.uplift("other").mean < 0.01
+    for number in range(50):
+        asked = {"env": ENV, "episode": f"ep-{number}", "record": False, "credit": memory.credit}
+        for lots in (True, False):
+            hits = memory.recall("The coin is in the kitchen.", lots=lots, **asked)  # type: ignore[arg-type]
+            assert [hit.reflection.id for hit in hits] == ["fits", "other"]
+
+
+def test_the_use_that_is_recalled_by_is_a_sample_of_the_uplift_on_its_own_scale(
+    open_memory: Callable[..., ReflectionMemory], seen: Callable[..., None], reflection: Callable[..., Reflection]
+) -> None:
+    memory = open_memory()
+    memory.remember([reflection("a", env=ENV), reflection("b", "Doors open with a key.", env=ENV)])
+    seen("a", (80, 60), (20, 5))
+    uplift, samples = memory.credit.uplift("a"), list[float]()
+    for number in range(400):
+        hits = memory.recall("coins", env=ENV, episode=f"ep-{number}", record=False, credit=memory.credit)
+        samples += [hit.parts["use"] for hit in hits if hit.reflection.id == "a"]
+    deviation = (uplift.high - uplift.low) / (2 * 1.96)
+    mean = sum(samples) / 400
+    assert len(samples) == 400 and abs(mean - uplift.mean) < 4 * deviation / 20
+    assert (sum((sample - mean) ** 2 for sample in samples) / 400) ** 0.5 == pytest.approx(deviation, rel=0.15)
+
+
 # Withholding
+
+
+def test_what_a_lot_withheld_is_recorded_and_never_returned_in_any_face(
+    open_memory: Callable[..., ReflectionMemory], reflection: Callable[..., Reflection]
+) -> None:
+    memory = open_memory()
+    memory.remember([reflection(f"rf-{n}", f"Coin {n} is in the kitchen.", env=ENV) for n in range(3)])
+    credit, withheld = Credit(memory.database, EVERY), 0
+    for number in range(40):
+        for face in ("text", "exemplar"):
+            hits = memory.recall("coin", env=ENV, episode=f"ep-{number}", face=face, credit=credit)
+            lots = {row.reflection: row.withheld for row in memory.database.recalls_for(f"ep-{number}")}
+            assert {hit.reflection.id for hit in hits} == {id for id, held in lots.items() if not held}
+            assert len(lots) == 3, "what was withheld is on record"
+            withheld += sum(lots.values())
+    assert 60 < withheld < 180
 
 
 def test_a_run_reads_only_of_what_lots_were_drawn_over(
@@ -248,7 +301,8 @@ def test_an_episode_costs_no_more_than_the_bound_whatever_the_faces_ask_for(
 def test_the_cost_of_a_long_experiment_stays_within_its_bound(database: Database, put: Callable[..., None]) -> None:
     """One item without which nothing is won."""
     put("key")
-    config = CreditConfig(withhold=0.3, max_cost=0.05)
+    # A prior that expects effects as great as this one.
+    config = CreditConfig(withhold=0.3, max_cost=0.05, prior=5.0)
     credit = Credit(database, config)
     lost = 0
     for number in range(600):
@@ -272,7 +326,8 @@ def test_an_item_that_is_credibly_harmful_is_benched_with_its_evidence(database:
     assert credit.review() == planned
     assert database.reflection(harmful).status == "benched"
     version = database.reflection_versions(harmful)[-1]
-    assert version.change == f"benched: {planned[0].uplift}"
+    assert version.change == planned[0].change
+    assert str(planned[0].uplift) in version.change and planned[0].error < 0.05
     assert "served 100 (won 20), withheld 20 (won 14)" in version.change
     (operation,) = database.operations()
     assert (operation.name, operation.number, operation.changed) == ("bench", version.operation, 1)
@@ -292,6 +347,35 @@ def test_what_is_useless_unproven_or_pinned_is_left_alone(
     for number in range(50):  # never withheld: lost whenever it was served, which says nothing
         _record(database, f"retry-{number}", [Draw("retried", False, 1.0)], won=False)
     assert Credit(database).review() == []
+
+
+@pytest.mark.parametrize("sides", [((200, 10), (9, 9)), ((9, 0), (200, 190))])
+def test_harm_needs_enough_episodes_on_either_side(
+    database: Database, put: Callable[..., None], seen: Callable[..., None], sides: tuple[Any, Any]
+) -> None:
+    put("few")
+    seen("few", *sides)
+    assert Credit(database, CreditConfig(min_n=9)).report().harmful, "with less it would be"
+    assert Credit(database).report().harmful == Credit(database).review() == []
+
+
+@pytest.mark.parametrize(("withhold", "rate"), [(0.1, 0.35), (0.5, 0.6)])
+def test_a_useless_item_is_benched_at_some_time_in_fewer_than_one_run_of_twenty(
+    database: Database, withhold: float, rate: float
+) -> None:
+    """400 items of 600 episodes each, judged after every tenth."""
+    import numpy as np
+
+    random, ids, ever = np.random.default_rng(0), [str(item) for item in range(400)], set[str]()
+    counts, credit = np.zeros((len(ids), 4), int), Credit(database)
+    for number in range(600):
+        side, won = 2 * (random.random(len(ids)) < withhold), random.random(len(ids)) < rate
+        counts[np.arange(len(ids)), side] += 1
+        counts[np.arange(len(ids)), side + 1] += won
+        if number % 10 == 9:
+            rows = [RecallEvidence(id, ENV, 1 - withhold, *row) for id, row in zip(ids, counts.tolist(), strict=True)]
+            ever |= {verdict.reflection for verdict in credit._harmful(Strata(ids, rows, {ENV: rate}, 10.0))}
+    assert 0 < len(ever) / len(ids) <= 0.05
 
 
 def test_a_review_is_of_one_namespace_if_it_is_given(

@@ -174,7 +174,7 @@ def merged(memory: ReflectionMemory, reflection: Maker) -> ReflectionMemory:
 def test_credit_of_a_survivor_is_that_of_its_family_until_the_merge_is_undone(merged: ReflectionMemory) -> None:
     credit = merged.credit
     assert str(credit.uplift("a")) == str(credit.uplift("b"))
-    assert credit.worth(["a"], "toy")["a"] == credit.worth(["b"], "toy")["b"] == pytest.approx(-12 / 22)
+    assert credit.worth(["a"], "toy")["a"] == credit.worth(["b"], "toy")["b"] == pytest.approx(-6 / 16)
     assert credit.use(["a"], "toy", 1)["a"] < -0.1
     assert (credit.report().measured, [id for id, _ in credit.report().harmful]) == (1, ["a"])
     assert credit.cost().withheld == 12

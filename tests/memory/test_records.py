@@ -11,8 +11,9 @@ import pydantic
 import pytest
 
 import memory
-from memory import Advice, Episode, Step
-from memory.records import content_id, state_key, task_parts
+from agentlab.advice import AdviceWeights
+from memory import Advice, Database, Episode, Evidence, Recall, Reflection, Step
+from memory.records import Link, content_id, state_key, task_parts
 from memory.rendering import segments
 
 
@@ -85,6 +86,66 @@ def test_the_id_of_a_task_is_read_from_its_end(task: str, parts: tuple[str, str,
 def test_a_misspelt_field_is_an_error() -> None:
     with pytest.raises(pydantic.ValidationError):
         Advice(state="Here.", action="wait", valeu=1.0)  # type: ignore[call-arg]
+
+
+NAN, INFINITY = float("nan"), float("inf")
+HERE = {"state": "Here.", "action": "wait"}
+STEP = {
+    "index": 0, "observation": "A room.", "state": "Here.", "admissible": ["wait"], "action": "wait", "result": "",
+    "next_state": "",
+}  # fmt: skip
+RECALL = {"episode": "ep", "reflection": "rf", "rank": 0, "query": "q", "score": 1.0}
+OUT_OF_BOUNDS: list[tuple[type[pydantic.BaseModel], dict[str, Any], dict[str, Any]]] = [
+    *((Advice, HERE, {name: value}) for name in ("value", "blame") for value in (1e308, 1.01, -0.1, NAN, INFINITY)),
+    *((Advice, HERE, {name: -1}) for name in ("visits", "no_effect", "negative", "lost")),
+    *((Step, STEP, {name: NAN}) for name in ("reward", "score", "logprob")),
+    *((Step, STEP, {name: [-INFINITY]}) for name in ("scores", "bonus")),
+    *((Recall, RECALL, one) for one in ({"propensity": 1.5}, {"score": NAN}, {"parts": {"use": NAN}}, {"rank": -1})),
+    (Link, {"source": "a", "target": "b", "kind": "similar"}, {"weight": INFINITY}),
+    (Evidence, {"episode": "ep"}, {"steps": [-1]}),
+]
+
+
+@pytest.mark.parametrize(("record", "given", "wrong"), OUT_OF_BOUNDS)
+def test_a_number_out_of_its_bounds_is_refused(
+    record: type[pydantic.BaseModel], given: dict[str, Any], wrong: dict[str, Any]
+) -> None:
+    record.model_validate(given)
+    with pytest.raises(pydantic.ValidationError):
+        record.model_validate(given | wrong)
+
+
+def test_what_was_stored_before_numbers_had_bounds_is_read_at_the_nearest(
+    reflection: Callable[..., Reflection], database: Database
+) -> None:
+    kept = reflection(advice=[Advice(**HERE), Advice(state="There.", action="go")], importance=0.5)
+    kept.advice[0].value, kept.advice[0].blame, kept.advice[0].visits = 1e308, -3.0, -2
+    kept.advice[1].value = NAN
+    kept.importance = 7.0
+    database.put_reflection(kept)
+    (read,) = database.load_reflections([1]).values()
+    assert (read.advice[0].value, read.advice[0].blame, read.advice[0].visits) == (1, 0, 0)
+    assert (read.advice[1].value, read.importance) == (0, 1)
+    assert AdviceWeights().bonus(read.advice[0]) == AdviceWeights().bonus(Advice(**HERE, value=1.0))
+
+
+def test_numbers_that_json_cannot_hold_do_not_hide_an_episode(
+    episode: Callable[..., Episode], database: Database
+) -> None:
+    lived = episode(score=0.5)
+    lived.steps[0].reward, lived.steps[0].scores, lived.steps[1].logprob = NAN, [-INFINITY, -1.0], INFINITY
+    database.put_episode(lived)
+    (read,) = database.load_episodes([lived.id])
+    assert (read.steps[0].reward, read.steps[0].scores, read.steps[1].logprob) == (0, None, None)
+    assert read.actions == lived.actions and read.steps[1].scores == [-0.5, -1.25]
+
+
+def test_a_stored_recall_and_link_are_read_within_their_bounds() -> None:
+    recall = Recall.stored(RECALL | {"propensity": 1.5, "parts": {"use": NAN, "cosine": 0.5}})
+    assert (recall.propensity, recall.parts) == (1.0, {"use": 0.0, "cosine": 0.5})
+    assert Link.stored({"source": "a", "target": "b", "kind": "similar", "weight": -2}).weight == 0
+    with pytest.raises(pydantic.ValidationError):
+        Recall.stored(RECALL | {"face": "none"})
 
 
 def test_advice_is_filed_by_its_state_and_action() -> None:

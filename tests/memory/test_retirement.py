@@ -52,7 +52,7 @@ def test_what_helped_and_no_longer_does_is_retired_in_one_operation(database: Da
     assert (first.reflection, second.reflection) == ("rf-2", "rf-1"), "the surest first"
     assert second.before.low > 0.2 and abs(second.under.mean) < 0.01 and second.under.high < 0.1
     assert (second.under.served, second.under.served_won, second.under.withheld, second.under.p) == (60, 58, 60, 1.0)
-    assert second.reason.startswith("uplift +0.4") and " before, " in second.reason
+    assert second.reason.startswith("uplift +0.38") and " before, " in second.reason
     assert second.reason.endswith("under new")
     (operation,) = database.operations()
     assert (operation.name, operation.changed) == ("retire", 2)
@@ -112,6 +112,33 @@ def test_one_that_was_brought_back_is_judged_by_what_was_recalled_since(database
     assert run(database) == []
     lived("new", 59, 59, batch="later")
     assert run(database) == ["rf-1"]
+
+
+def test_what_was_merged_into_one_counts_for_it_on_both_sides(
+    database: Database, lived: Any, reflection: Callable[..., Reflection]
+) -> None:
+    lived(None, 50, 20, id="member")
+    lived("new", 59, 59, id="member")
+    lived("new", 9, 9, of=9)
+    database.put_reflection(reflection("member", status="merged", merged_into="rf-1"))
+    (found,) = Retirement(database, "new").run(dry_run=True)
+    assert found.reflection == "rf-1"
+    assert (found.before.served, found.before.withheld) == (60, 60)
+    assert (found.under.served, found.under.served_won, found.under.withheld) == (69, 68, 69)
+    lived("new", 60, 0, batch="survivor")
+    assert run(database) == [], "the survivor's own episodes count beside those of its members"
+
+
+def test_a_persons_word_on_what_was_merged_since_stands(
+    database: Database, lived: Any, reflection: Callable[..., Reflection]
+) -> None:
+    lived(None, 50, 20, id="member")
+    lived("new", 59, 59, id="member")
+    assert run(database) == ["member"]
+    database.put_reflection(reflection("member", status="active"), change="restored")
+    database.put_reflection(reflection("rf-1"))
+    database.put_reflection(reflection("member", status="merged", merged_into="rf-1"))
+    assert run(database) == []
 
 
 @pytest.mark.parametrize("wrong", [{"worth": 0.0}, {"level": 0.5}, {"min_n": 0}, {"prior": 0}, {"worht": 0.1}])

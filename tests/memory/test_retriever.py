@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from memory import Database, Recall, Reflection, ReflectionMemory, Weights
-from memory.retriever import ranks, scale
+from memory.retriever import ranks
 
 NOON = "2025-06-01T12:00:00.000000+00:00"
 MORNING = "2025-06-01T02:00:00.000000+00:00"
@@ -40,14 +40,6 @@ def ids(hits: Sequence[object]) -> list[str]:
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([], []), ([3.0], [1.0]), ([2.0, 2.0], [1.0, 1.0]), ([1.0, 3.0, 2.0], [0.0, 1.0, 0.5])],
-)
-def test_values_are_spread_between_their_least_and_greatest(values: list[float], expected: list[float]) -> None:
-    assert scale(np.asarray(values)).tolist() == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
     [
         ([], []),
         ([0.5], [1]),
@@ -65,13 +57,7 @@ def test_half_of_the_recency_is_left_after_the_half_life() -> None:
     assert Weights().left(1) == pytest.approx(0.995)
 
 
-def test_small_differences_are_not_stretched() -> None:
-    assert scale(np.asarray([0.1, 0.2]), least=1.0) == pytest.approx([0.9, 1.0])
-
-
-def test_the_score_is_the_weighted_sum_of_the_scaled_parts(
-    angles: Callable[..., ReflectionMemory], reflection: Maker
-) -> None:
+def test_the_score_is_the_weighted_sum_of_the_parts(angles: Callable[..., ReflectionMemory], reflection: Maker) -> None:
     memory = angles(relevance=2.0, recency=1.0, importance=0.5)
     memory.remember(
         [
@@ -84,17 +70,19 @@ def test_the_score_is_the_weighted_sum_of_the_scaled_parts(
     hits = {hit.reflection.id: hit for hit in memory.recall("0 seven", episode="ep-1")}
     near, half, far = hits["near"], hits["half"], hits["far"]
     assert near.parts["cosine"] == pytest.approx(1)
-    assert (near.parts["hours"], near.parts["decay"]) == (10, pytest.approx(0.995**10))
+    assert (near.parts["hours"], near.parts["recency"]) == (10, pytest.approx(0.995**10))
     assert [(hit.parts["cosine_rank"], hit.parts["bm25_rank"]) for hit in (near, half, far)] == [(1, 1), (2, 2), (3, 0)]
     assert [hit.parts["rrf"] for hit in (near, half, far)] == pytest.approx([2 / 5, 2 / 6, 1 / 7])
     # By its own scale: the first of both searches has 1, the last is not pushed down to 0.
     assert [hit.parts["relevance"] for hit in (near, half, far)] == pytest.approx([1, 5 / 6, 2.5 / 7])
-    assert [hit.parts["recency"] for hit in (near, half, far)] == pytest.approx([0, 1, 0])
-    assert [hit.parts["importance"] for hit in (near, half, far)] == pytest.approx([0, 1, 0.5])
-    assert [hit.score for hit in (near, half, far)] == pytest.approx([2.0, 10 / 6 + 1.5, 5 / 7 + 0.25])
+    assert [hit.parts["recency"] for hit in (near, half, far)] == pytest.approx([0.995**10, 1, 0.995**10])
+    assert [hit.parts["importance"] for hit in (near, half, far)] == pytest.approx([0.2, 0.8, 0.5])
+    assert [hit.score for hit in (near, half, far)] == pytest.approx(
+        [2.1 + 0.995**10, 10 / 6 + 1.4, 5 / 7 + 0.25 + 0.995**10]
+    )
     assert half.explanation == (
-        "3.17 = relevance 2×0.83 (rrf 0.3333: cosine 0.50 #2, bm25 0.42 #2) + recency 1×1.00 (0 min ago) + "
-        "importance 0.5×1.00 (rated 0.80); never recalled"
+        "3.07 = relevance 2×0.83 (rrf 0.3333: cosine 0.50 #2, bm25 0.42 #2) + recency 1×1.00 (0 min ago) + "
+        "importance 0.5×0.80 (as rated); never recalled"
     )
     assert "#3, bm25 0.00 unranked)" in far.explanation
     assert half.text == half.reflection.text == "60 seven"
@@ -234,10 +222,9 @@ def test_measured_use_counts_where_it_is_given(angles: Callable[..., ReflectionM
     memory.use = use
     hits = memory.recall("0", episode="ep-1", env="twx/coin")
     assert ids(hits) == ["good", "unknown", "poor"]
-    assert [hit.parts["measured"] for hit in hits] == [0.75, 0.25, -0.25]
-    assert [hit.parts["use"] for hit in hits] == [1, 0.5, 0]
-    assert [hit.score for hit in hits] == [3, 2, 1]
-    assert "use 2×0.50 (measured 0.25)" in hits[1].explanation
+    assert [hit.parts["use"] for hit in hits] == [0.75, 0, -0.25]
+    assert [hit.score for hit in hits] == [2.5, 1, 0.5]
+    assert "use 2×0.75 (measured)" in hits[0].explanation
     memory.recall("0", episode="ep-1", env="twx/coin")
     memory.recall("0", episode="ep-2", env="twx/coin")
     (ids_of, env, seed), again, other = asked
@@ -247,6 +234,22 @@ def test_measured_use_counts_where_it_is_given(angles: Callable[..., ReflectionM
     assert len(asked) == 3
     memory.use = lambda ids, env, seed: {}
     assert "use" not in memory.recall("0", episode="ep-3")[0].parts
+
+
+def test_a_difference_in_use_or_importance_is_not_made_greater_by_what_else_was_found(
+    angles: Callable[..., ReflectionMemory], reflection: Maker
+) -> None:
+    memory = angles(recency=0.0)
+    memory.remember([
+        reflection("fits", "0", created_at=NOON, importance=0.50),
+        reflection("helps", "80", created_at=NOON, importance=0.51),
+    ])  # fmt: skip
+    memory.use = lambda ids, env, seed: {"fits": 0.0, "helps": 0.006}
+    first, second = memory.recall("0", episode="ep-1", env="twx/coin")
+    assert ids([first, second]) == ["fits", "helps"]
+    assert first.score - second.score == pytest.approx(1 - 0.01 - 0.006)
+    only = memory.recall("80", episode="ep-2", env="twx/coin", k=1)[0]
+    assert (only.parts["use"], only.parts["importance"]) == (0.006, 0.51), "nor where it is alone at the top"
 
 
 @pytest.mark.parametrize(

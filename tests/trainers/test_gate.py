@@ -57,6 +57,46 @@ def test_a_candidate_that_spoils_one_environment_is_refused_unless_that_is_allow
     assert decide(candidate, incumbent, GateConfig(refuse_regressions=False)).promote
 
 
+def test_all_challenges_of_one_incumbent_together_err_no_more_often_than_alpha() -> None:
+    config = GateConfig(alpha=0.05)
+    assert config.level() == config.level(1) == 0.05
+    one_sided = [config.level(challenge) / 2 for challenge in range(1, 2000)]
+    assert one_sided == sorted(one_sided, reverse=True) and sum(one_sided) == pytest.approx(0.05, rel=1e-3)
+    with pytest.raises(ValueError, match="count from 1"):
+        config.level(0)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_a_later_challenge_must_show_more(sequential: bool) -> None:
+    """Eight pairs that only the candidate won: p = 0.0078."""
+    candidate, incumbent = results("w" * 8 + "l" * 12), results("l" * 20)
+
+    def promoted(challenge: int) -> bool:
+        if not sequential:
+            return decide(candidate, incumbent, challenge=challenge).promote
+        result = SequentialGate(20, challenge=challenge).look(candidate, incumbent)
+        assert result is not None and result.challenge == challenge
+        return result.promote
+
+    assert [promoted(challenge) for challenge in (1, 2, 3, 4)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(("challenge", "least"), [(1, 6), (2, 7), (3, 8), (10, 12)])
+def test_with_fewer_than_the_least_pairs_no_candidate_can_pass(challenge: int, least: int) -> None:
+    config = GateConfig(min_pairs=1)
+    assert config.least_pairs(challenge) == least
+    for pairs in (least - 1, least):
+        result = decide(results("w" * pairs), results("l" * pairs), config, challenge=challenge)
+        assert result.promote is (pairs == least)
+    assert GateConfig(min_pairs=20).least_pairs(challenge) == 20
+
+
+def test_a_regression_is_refused_at_the_same_level_however_many_came_before() -> None:
+    candidate = results("w" * 40, "good") | results("l" * 6, "bad")
+    incumbent = results("l" * 40, "good") | results("w" * 6, "bad")
+    assert [decide(candidate, incumbent, challenge=challenge).regressions for challenge in (1, 9)] == [["bad"]] * 2
+
+
 def test_tasks_may_have_their_seed_beside_them() -> None:
     candidate = {("a:dev:1", seed): True for seed in range(20)}
     result = decide(candidate, {key: False for key in candidate})

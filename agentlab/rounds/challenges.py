@@ -1,0 +1,112 @@
+"""Challenges: the gates that what serves has stood in, and the dev games that no gate has seen yet.
+
+A gate errs by chance, so that the gates of one incumbent share one error (`trainers.gate`); and games that let one
+candidate pass, or kept one out, have been looked at: the next one is judged on others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from agentlab.errors import BadConfig
+from agentlab.forgetting import RUN
+from agentlab.rounds.report import reports
+from memory.episodes import marks
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+    from trainers.gate import GateConfig
+
+MERGES = "gate of a merge"
+"""The journal's scope for the gates of merges, which no round has."""
+
+
+class Challenge(BaseModel):
+    """One candidate against `incumbent` (None: the base): the `number`-th since that serves, on dev games of `envs`.
+
+    Attributes:
+        seeds: the dev games of each environment.
+        run: under which they are played.
+    """
+
+    incumbent: str | None
+    number: int
+    envs: list[str]
+    seeds: list[int]
+    run: str
+
+
+def merges(lab: Lab) -> list[tuple[str, Challenge]]:
+    """The gates of merges as (adapter, challenge), the oldest first."""
+    found = []
+    for key, payload in lab.database.journal_items(MERGES).items():
+        found.append((key.split("|")[0], Challenge.model_validate(payload)))
+    return found
+
+
+def challenges(lab: Lab) -> list[Challenge]:
+    """All gates of the lab that have begun, or that an unfinished round is going to stand in."""
+    found = [challenge for _, challenge in merges(lab)]
+    played = lab.database.execute("SELECT DISTINCT run FROM episodes WHERE split = 'dev'")
+    begun = {run for (run,) in played}
+    for report in reports(lab):
+        if not report.ended or report.gate or f"{report.id}-gate" in begun:
+            found.append(
+                Challenge(
+                    incumbent=report.incumbent, number=report.challenge, envs=report.config.envs,
+                    seeds=report.dev_seeds, run=f"{report.id}-gate",
+                )
+            )  # fmt: skip
+    return found
+
+
+def next_challenge(lab: Lab) -> int:
+    """The number of the next challenge of what serves; one that a person let serve again goes on with its count."""
+    incumbent = lab.serving()
+    against = [one.number for one in challenges(lab) if one.incumbent == incumbent]
+    return 1 + max([len(against), *against])
+
+
+def fresh_seeds(lab: Lab, envs: Sequence[str], count: int) -> list[int]:
+    """The next `count` dev games of all of `envs` that no gate, monitor or look for forgetting has seen.
+
+    Raises BadConfig where an environment has fewer left.
+    """
+    from environments import make
+
+    known = challenges(lab)
+    first, size = 0, {}
+    for name in envs:
+        env = make(name)
+        try:
+            size[name] = len(env.seeds("dev"))
+        finally:
+            env.close()
+        first = max(first, _first(lab, name, known))
+    short = min(envs, key=lambda name: size[name])
+    left = max(0, size[short] - first)
+    if count > left:
+        spent = f", and of these the first {first} have been seen at earlier gates" if first else ""
+        raise BadConfig(
+            f"{short} has no dev game {size[short]}: there are {size[short]} of them{spent}, so a gate cannot have "
+            f"{count} new ones; {f'set gate_seeds to at most {left}' if left else 'learn an environment with more'}."
+        )
+    return list(range(first, first + count))
+
+
+def _first(lab: Lab, env: str, known: Sequence[Challenge]) -> int:
+    """The first dev game of an environment from which on none was looked at."""
+    runs = [RUN, *(one.run for one in known), *(f"{report.id}-monitor" for report in reports(lab))]
+    (last,) = lab.database.execute(
+        f"SELECT max(seed) FROM episodes WHERE env = ? AND split = 'dev' AND run IN {marks(runs)}", [env, *runs]
+    )[0]
+    reserved = [seed for one in known if env in one.envs for seed in one.seeds]
+    return max([-1, *reserved, *([] if last is None else [last])]) + 1
+
+
+def least_pairs(lab: Lab, config: GateConfig) -> int:
+    """How many games the next gate of what serves must play at least so that it can be passed at all."""
+    return config.least_pairs(next_challenge(lab))
