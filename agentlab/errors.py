@@ -23,6 +23,18 @@ class UnsupportedModel(AgentLabError):
     """The model cannot be scored through a token tree."""
 
 
+class BadModel(AgentLabError):
+    """A model folder is not whole, or not of a form that can be loaded safely."""
+
+
+class EngineFailed(AgentLabError):
+    """An engine could not score or write. It ends the episode as errored, not the run."""
+
+
+class ContextExceeded(EngineFailed):
+    """What an engine is to read at once does not fit into its context, and cannot be cut."""
+
+
 class WeightsCorrupt(AgentLabError):
     """Downloaded weights do not have the checksum that their pin says."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from agentlab import hub
+from agentlab import hub, model_folder
 from agentlab.config import LabConfig, read_config, write_config
 from agentlab.errors import AgentLabError, NotALab
 from agentlab.lock import WriteLock
@@ -94,6 +94,7 @@ class Lab:
                 config = config.model_copy(update={"critic": hub.lasting_name(config.critic)})
             if config.embedder != "hashing":
                 config = config.model_copy(update={"embedder": hub.lasting_name(config.embedder)})
+            engine = cls(path.resolve(), config, write=write, progress=progress)._proven(engine)
             path.mkdir(parents=True, exist_ok=True)
             write_config(file, config)
         lab = cls(path.resolve(), read_config(file), write=write, progress=progress)
@@ -214,16 +215,26 @@ class Lab:
         return self.config.threads or len(os.sched_getaffinity(0))
 
     def engine(self, adapter: str | None = None) -> Engine:
-        """The engine of this lab, serving `adapter` (an id; None: the base). It is loaded once."""
+        """The engine of this lab with `adapter` (an id; None: the base). What is given never turns to another one; the
+        base's weights are loaded once."""
         if self._engine is None:
             self._engine = self._load(self.config.model, self.model_folder)
-        if adapter != self._engine.adapter:
-            if adapter is None:
-                self._engine.use(None)
-            else:
-                record = self.adapters.get(adapter)
-                self._engine.use(record.id, self.adapters.folder_of(record.id, self.fingerprint))
-        return self._engine
+        if adapter is None:
+            return self._engine
+        record = self.adapters.get(adapter)
+        return self._engine.with_adapter(record.id, self.adapters.folder_of(record.id, self.fingerprint))
+
+    def _proven(self, engine: Engine | None) -> Engine | None:
+        """The engine, once all models that the settings name are here and can play: a lab is made for none that cannot.
+
+        Those of the catalogue are known to; they are fetched when they are first needed.
+        """
+        for name in (self.config.embedder, self.config.critic):
+            if name and name != "hashing" and name not in hub.CATALOGUE:
+                hub.resolve(name, say=self.progress.say)
+        if self.config.critic and self.config.critic not in hub.CATALOGUE:
+            model_folder.check(hub.resolve(self.config.critic))
+        return engine or (None if self.config.model in hub.CATALOGUE else self.engine())
 
     @cached_property
     def critic(self) -> Engine | None:
@@ -311,7 +322,6 @@ class Lab:
             from agentlab.router import Router
 
             router = Router.of(self, arm.router, engine)
-            engine = router.base
         if arm.recall is not None:
             credit = self._credit if self.config.credit and arm.recall.credit else None
             recaller = Recaller(self.memory, run, begun["at"], count_tokens=counter(engine), credit=credit)

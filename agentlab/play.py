@@ -89,7 +89,7 @@ class Play:
             trial=spec.trial,
             arm=spec.arm.name,
             engine=self.engine.name,
-            adapter=spec.arm.weights,
+            adapter=self.engine.adapter,
             temperature=spec.arm.policy.temperature_at(spec.trial),
             strength=self.recaller.strength(spec) if self.recaller is not None else 1.0,
             rng_seed=spec.seed,
@@ -109,7 +109,7 @@ class Play:
         self.episode.hints, self.episode.recalled = hints, recalled
         if self.router is not None:
             self.engine = self.router.engine(self.episode.goal, self.observation)
-            self.episode.adapter = self.engine.adapter
+        self.episode.adapter = self.engine.adapter
         self.conversation = self.engine.conversation(self.episode.goal, hints)
         self.conversation.observe(self.observation)
 
@@ -143,6 +143,7 @@ class Play:
         return Step(
             index=len(self.episode.steps),
             observation=self.observation,
+            cut=self.conversation.cut,
             state=self.info["state"],
             admissible=commands,
             action=commands[chosen],

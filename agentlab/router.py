@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from agentlab.engines.base import Engine
-    from agentlab.engines.shared import SharedEngine
     from agentlab.lab import Lab
 
 SERVED = tuple[str, Path]
@@ -129,16 +128,12 @@ class Router:
         serve: Callable[[Mapping[str, float]], SERVED],
         engine: Engine,
     ) -> None:
-        from agentlab.engines.shared import SharedEngine
-
         self.config = config
         self.centroids = centroids
         self._embed = embed
         self._serve = serve
         self._engine = engine
         self._lock = threading.RLock()
-        self.base = SharedEngine(engine, self._lock, None)
-        """The engine without any skill, for what is not part of an episode."""
 
     @classmethod
     def of(cls, lab: Lab, config: RouterConfig, engine: Engine) -> Router:
@@ -167,18 +162,15 @@ class Router:
             vector = self._embed(situation(goal, observation))
         return self.config.weights([float(cosine) for cosine in self.centroids @ vector])
 
-    def engine(self, goal: str, observation: str) -> SharedEngine:
+    def engine(self, goal: str, observation: str) -> Engine:
         """The engine as it plays this task; its `adapter` says which skills at which weights.
 
         Raises CanaryFailed if the composition does not score as it was measured: the base never stands in for it.
         """
-        from agentlab.engines.shared import SharedEngine
-
         weights = self.weights(goal, observation)
         with self._lock:
             adapter, folder = self._serve(weights)
-            self._engine.use(adapter, folder)
-        return SharedEngine(self._engine, self._lock, adapter, folder)
+        return self._engine.with_adapter(adapter, folder)
 
 
 def centroid(lab: Lab, adapter: str) -> np.ndarray:

@@ -138,7 +138,8 @@ class Step(Record):
     """One action and what it did.
 
     `state` identifies the situation before the action as far as the player can know it (look, inventory, score).
-    `scores[i]` is the engine's log-probability of `admissible[i]`, `bonus[i]` what recalled advice added to it.
+    `scores[i]` is the engine's log-probability of `admissible[i]`, `bonus[i]` what recalled advice added to it. Of the
+    observation, `cut` characters of the middle did not fit into the model's context.
     """
 
     index: Count
@@ -153,6 +154,7 @@ class Step(Record):
     logprob: Finite | None = None
     scores: list[Finite] | None = None
     bonus: list[Finite] | None = None
+    cut: Count = 0
 
     @property
     def no_effect(self) -> bool:

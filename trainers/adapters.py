@@ -30,7 +30,7 @@ from trainers.errors import (
 )
 from trainers.gate import GateResult
 from trainers.job import Lineage
-from trainers.weights import BaseRef
+from trainers.weights import BaseRef, flaw
 
 if TYPE_CHECKING:
     from memory.database import Database
@@ -323,16 +323,20 @@ def check_files(folder: Path) -> None:
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / name).is_file():
             raise BadAdapter(f"{folder} has no {name}; it is not a whole adapter; train or copy it again")
+    _check_settings(folder / "adapter_config.json")
     weights = folder / "adapter_model.safetensors"
-    with open(weights, "rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        size = weights.stat().st_size
-        try:
-            # A damaged length could ask for the whole memory.
-            header = json.loads(stream.read(length)) if length < size else {}
-            end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
-            whole = 8 + length + end == size
-        except (ValueError, LookupError, TypeError, AttributeError):
-            whole = False
-    if not whole:
-        raise BadAdapter(f"{weights} is damaged (it has {size} bytes); it was cut short; train or copy it again")
+    wrong = flaw(weights)
+    if wrong is not None:
+        raise BadAdapter(f"{weights} {wrong}; or train the adapter again")
+
+
+def _check_settings(file: Path) -> None:
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        missing = [name for name in ("peft_type", "r", "lora_alpha", "target_modules") if not settings.get(name)]
+    except (OSError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise BadAdapter(f"{file} is no configuration of an adapter ({reason}); train or copy it again") from error
+    if missing or settings["peft_type"] != "LORA":
+        lacking = f"it names no {', '.join(missing)}" if missing else f"it is of type {settings['peft_type']}"
+        raise BadAdapter(f"{file} is no configuration of a LoRA adapter ({lacking}); train or copy it again")

@@ -7,7 +7,9 @@ they are. Only an episode that was played without a model, or whose prompt is as
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,6 +18,41 @@ from memory.records import Episode
 from trainers.errors import BadExample, TooLong
 
 Tokenize = Callable[[str], Sequence[int]]
+"""Maps a piece of text to token ids without special tokens. One with `opening` is a Tokenizer."""
+
+
+class Tokenizer:
+    """How a model reads a transcript: piece by piece, without special tokens, behind the tokens in `opening`.
+
+    `opening` is what the model was trained to see before any text: a begin-of-text token (BOS), or nothing. What looks
+    like a special token in a piece is read as the characters that it is made of; `rendered` reads a text that a chat
+    template made.
+    """
+
+    def __init__(self, pieces: Tokenize, opening: Sequence[int] = (), rendered: Tokenize | None = None) -> None:
+        self._pieces = pieces
+        self.opening = tuple(opening)
+        self.rendered = rendered or pieces
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> Tokenizer:
+        """As a tokenizer of transformers reads."""
+        own = copy.deepcopy(tokenizer)  # the flag is a state of it that others would see
+
+        def pieces(text: str) -> list[int]:
+            return list(own(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+
+        plain, whole = pieces("Task:"), list(tokenizer("Task:").input_ids)
+        starts = (at for at in range(len(whole)) if plain and whole[at : at + len(plain)] == plain)
+        return cls(pieces, whole[: next(starts, 0)], lambda text: tokenizer(text, add_special_tokens=False).input_ids)
+
+    def __call__(self, text: str) -> list[int]:
+        return list(self._pieces(text))
+
+
+def opening(tokenize: Tokenize) -> list[int]:
+    """The tokens that stand before any text: a begin-of-text token where the model was trained with one."""
+    return list(getattr(tokenize, "opening", ()))
 
 
 class Example(BaseModel):
@@ -147,8 +184,8 @@ def _played(episode: Episode, tokenize: Tokenize, with_hints: bool) -> tuple[lis
     if not episode.token_ids or not episode.action_spans or (episode.hints.strip() and not with_hints):
         return None
     expected = list(tokenize(rendering.head(episode.goal, episode.hints)))
-    # A model with a begin-of-text token has it before the head.
-    for offset in (0, 1):
+    # A begin-of-text token stands before the head where the model that played was trained with one.
+    for offset in dict.fromkeys((len(opening(tokenize)), 0, 1)):
         if episode.token_ids[offset : offset + len(expected)] == expected:
             break
     else:
@@ -168,13 +205,13 @@ def _played(episode: Episode, tokenize: Tokenize, with_hints: bool) -> tuple[lis
 
 def _rendered(episode: Episode, tokenize: Tokenize, with_hints: bool) -> tuple[list[int], list[Turn]]:
     """The tokens of the transcript, each segment by itself."""
-    head: list[int] = []
+    head = opening(tokenize)
     turns: list[Turn] = []
     after_choice = True
     for position, segment in enumerate(rendering.segments(episode, with_hints=with_hints)):
         ids = list(tokenize(segment.text))
         if position == 0:
-            head = ids
+            head += ids
             continue
         if not segment.chosen and after_choice:
             turns.append(([], []))

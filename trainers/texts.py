@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from trainers.errors import BadExample, BadTexts
-from trainers.examples import Example, Tokenize
+from trainers.examples import Example, Tokenize, opening
 from trainers.selectors.base import Text
 
 
@@ -43,8 +43,16 @@ def from_text(text: Text, tokenize: Tokenize, *, weight: float = 1.0, max_tokens
 
     What is longer than `max_tokens` is cut at its end. Raises BadExample if nothing is left that carries loss.
     """
-    prompt = list(tokenize(text.prompt)) if text.prompt else []
-    token_ids = (prompt + list(tokenize(text.completion)))[:max_tokens]
+    # What a chat template made holds special tokens, the first of them perhaps already at its beginning.
+    read = getattr(tokenize, "rendered", tokenize)
+    prompt, completion, first = (
+        list(read(text.prompt)) if text.prompt else [],
+        list(read(text.completion)),
+        opening(tokenize),
+    )
+    if (prompt or completion)[: len(first)] != first:
+        prompt = first + prompt
+    token_ids = (prompt + completion)[:max_tokens]
     silent = max(len(prompt), 1)  # nothing predicts the first token
     if len(token_ids) <= silent:
         raise BadExample(

@@ -78,3 +78,29 @@ class TokenTree:
             totals.append(float(sum(picked[start : start + len(path)])))
             start += len(path)
         return totals
+
+
+def parts(candidates: Sequence[Sequence[int]], most: int) -> list[list[int]]:
+    """The candidates, by their indices, in parts whose trees have at most `most` nodes each (or one candidate).
+
+    Neighbours in alphabetical order go together, since they share their beginnings.
+    """
+    made: list[list[int]] = []
+    nodes = 0
+    before: Sequence[int] = ()
+    for at in sorted(range(len(candidates)), key=lambda at: list(candidates[at])):
+        inner = candidates[at][:-1]
+        fresh = len(inner) - _common(before, inner)
+        if not made or nodes + fresh > most:
+            made.append([])
+            nodes, fresh = 0, len(inner)
+        made[-1].append(at)
+        nodes, before = nodes + fresh, inner
+    return made
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two sequences begin with alike."""
+    return next(
+        (at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other))
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,23 @@ def _digest(path: str, _size: int, _changed: int) -> bytes:
         return hashlib.file_digest(stream, "sha256").digest()
 
 
+def flaw(file: Path) -> str | None:
+    """What is wrong with a safetensors file by its header and its size: a pointer in its place, or cut short."""
+    size = file.stat().st_size
+    with open(file, "rb") as stream:
+        first = stream.read(8)
+        if first == b"version ":
+            return "is a pointer of Git LFS, not the weights; fetch them with `git lfs pull`"
+        length = int.from_bytes(first, "little")
+        try:
+            # A damaged length could ask for the whole memory.
+            header = json.loads(stream.read(length)) if length < size else {}
+            end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+        except (ValueError, LookupError, TypeError, AttributeError):
+            end = -1
+    return None if 8 + length + end == size else f"is damaged (it has {size} bytes); it was cut short; copy it again"
+
+
 def reference(name: str, folder: Path | str) -> BaseRef:
     """The reference to the base model `name` whose weights lie in `folder`.
 
@@ -87,7 +105,7 @@ def load(folder: Path | str) -> Any:
     logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, use_safetensors=True
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
     finally:
         if shown:

@@ -12,13 +12,15 @@ from memory import rendering
 class Conversation:
     """One episode's transcript as an engine sees it: text for a person, token ids for a model.
 
-    `token_ids` and `action_spans` are what an Episode records. Engines that have a tokenizer subclass it and keep
-    their key/value cache here, so that it lives exactly as long as the episode.
+    `token_ids` and `action_spans` are what an Episode records, `cut` what a Step does: how many characters of the last
+    observation were left out because they do not fit into the engine's context. Engines that have a tokenizer subclass
+    it and keep their key/value cache here, so that it lives exactly as long as the episode.
     """
 
     def __init__(self, goal: str, hints: str = "") -> None:
         self.text = rendering.head(goal, hints)
         self.turns = 0
+        self.cut = 0
         self.token_ids: list[int] = []
         self.action_spans: list[tuple[int, int]] = []
 
@@ -39,16 +41,20 @@ class Conversation:
 class Engine(Protocol):
     """A source of log-probabilities over commands and, where it can, of text.
 
-    `name` identifies the weights; `adapter` the LoRA adapter that is on (None: the base). `can_write` says whether
-    `generate` gives sentences worth reading.
+    `name` identifies the weights, `adapter` the LoRA adapter on them (None: the base); neither ever changes, so whoever
+    holds an engine knows what plays. `can_write` says whether `generate` gives sentences worth reading.
     """
 
     name: str
-    adapter: str | None
     can_write: bool
 
+    @property
+    def adapter(self) -> str | None:
+        """The id of the adapter that this engine plays with; None is the base."""
+        ...
+
     def conversation(self, goal: str, hints: str = "") -> Conversation:
-        """Start a transcript for one episode."""
+        """Start a transcript for one episode. Raises EngineFailed if the engine cannot read it."""
         ...
 
     def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
@@ -59,6 +65,10 @@ class Engine(Protocol):
         """Answer `prompt` as one user message."""
         ...
 
-    def use(self, adapter: str | None, folder: Path | None = None) -> None:
-        """Serve with this adapter (its id and its folder), or with the base when both are None."""
+    def with_adapter(self, adapter: str, folder: Path) -> Engine:
+        """An engine on the same weights that plays with this adapter (its id and its folder); this one stays as it is.
+
+        Raises CanaryFailed or BadAdapter (trainers.errors) if the adapter is not what it is taken for, AgentLabError if
+        the engine has no weights.
+        """
         ...

@@ -26,6 +26,5 @@ class RandomEngine:
     def generate(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
         return ""
 
-    def use(self, adapter: str | None, folder: Path | None = None) -> None:
-        if adapter is not None:
-            raise AgentLabError("The random engine has no weights, so it takes no adapter; leave --adapter out.")
+    def with_adapter(self, adapter: str, folder: Path) -> RandomEngine:
+        raise AgentLabError("The random engine has no weights, so it takes no adapter; leave --adapter out.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from agentlab.engines.base import Conversation
 
@@ -14,8 +16,8 @@ class ScriptedEngine:
     """An engine without weights whose behaviour a test states in full.
 
     `preferences` maps a command to its score, or is a function of (transcript, command); a command without one gets
-    `floor`. `answers` are returned by `generate`, one after the other, the last one for ever. Adapters are recorded in
-    `adapter` and change nothing, unless `preferences_by_adapter` has an entry for them.
+    `floor`. `answers` are returned by `generate`, one after the other, the last one for ever. Adapters change nothing,
+    unless `preferences_by_adapter` has an entry for them.
     """
 
     name = "scripted"
@@ -51,5 +53,7 @@ class ScriptedEngine:
             return ""
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
-    def use(self, adapter: str | None, folder: Path | None = None) -> None:
-        self.adapter = adapter
+    def with_adapter(self, adapter: str, folder: Path) -> Self:
+        changed = copy.copy(self)
+        changed.adapter = adapter
+        return changed

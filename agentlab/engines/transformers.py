@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import threading
-import warnings
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
+from agentlab.engines.adapted import AdaptedModels
 from agentlab.engines.base import Conversation
+from agentlab.engines.conversation import CachedConversation
 from agentlab.engines.dropout import dropped
-from agentlab.errors import UnsupportedModel
+from agentlab.errors import ContextExceeded, UnsupportedModel
 from memory import rendering
-from trainers.tree import TokenTree
+from trainers import canary
+from trainers.examples import Tokenizer
+from trainers.tree import TokenTree, parts
+
+LOGITS = 2**26
+"""Logits of one forward pass, at most: 256 MiB in float32. Where a vocabulary needs more, commands go in parts."""
+
+ATTENTION = {"full_attention", "sliding_attention"}
+"""Kinds of layers whose masks and caches are known here."""
 
 
 def best_dtype(device: str) -> torch.dtype:
@@ -32,82 +40,13 @@ def _dtype(dtype: torch.dtype | str) -> torch.dtype:
     return dtype if isinstance(dtype, torch.dtype) else {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Loading takes a moment: a bar of its own would tear the progress display of whoever is working."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            # peft reads an attribute that transformers is about to rename.
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-class CachedConversation(Conversation):
-    """A transcript with its tokens and its key/value cache.
-
-    `pending` are tokens that the model has not seen yet; `turn_starts` are the borders at which old turns are dropped
-    when the context window is full. The head (task and memory block) is never dropped.
-    """
-
-    def __init__(self, engine: TransformersEngine, goal: str, hints: str) -> None:
-        super().__init__(goal, hints)
-        self.engine = engine
-        self.token_ids = engine.tokenize(self.text)
-        self.head_length = len(self.token_ids)
-        self.turn_starts: list[int] = []
-        self.cache: Any = None
-        self.model: Any = None  # the one that filled the cache
-        self.seen: list[int] = []
-        self.pending: list[int] = list(self.token_ids)
-
-    def observe(self, observation: str) -> None:
-        self.turn_starts.append(len(self.token_ids))
-        super().observe(observation)
-        self._append(self.engine.tokenize(rendering.turn(observation)))
-
-    def act(self, command: str) -> None:
-        super().act(command)
-        start = len(self.token_ids)
-        self._append(self.engine.command_tokens(command))
-        self.action_spans.append((start, len(self.token_ids)))
-
-    def _append(self, ids: list[int]) -> None:
-        self.token_ids.extend(ids)
-        self.pending.extend(ids)
-
-    def make_room(self, needed: int, limit: int) -> None:
-        """Drop the oldest turns until `needed` more tokens fit into `limit`; a cache that lost turns is rebuilt.
-
-        Half of the window is freed at once, so that a long episode does not pay for a rebuild at every step.
-        """
-        if len(self.seen) + len(self.pending) + needed <= limit or not self.turn_starts:
-            return
-        from trainers.examples import drop_oldest
-
-        borders = [*self.turn_starts, len(self.token_ids)]
-        lengths = [after - before for before, after in pairwise(borders)]
-        dropped = drop_oldest(lengths, self.head_length, min(limit // 2, limit - needed))
-        kept = self.token_ids[self.turn_starts[dropped] :] if dropped else self.token_ids[self.head_length :]
-        self.cache, self.seen = None, []
-        self.pending = [*self.token_ids[: self.head_length], *kept]
-
-    def close(self) -> None:
-        self.cache = self.model = None
-
-
 class TransformersEngine:
     """Scores all admissible commands of a step in one forward pass over the new tokens only.
 
     `folder` holds a transformers model and its tokenizer. `context` bounds the tokens of a conversation (default: the
-    model's own window, at most 2,048). Adapters are merged into a copy of the base in float32; the last two are
-    kept ready beside the base, so that swapping costs nothing on the way.
+    model's own window, at most 2,048). What is made by `with_adapter` shares the base's weights with this engine.
+
+    Raises BadModel if the folder is not whole, UnsupportedModel if the model cannot be scored through a token tree.
     """
 
     can_write = True
@@ -122,90 +61,95 @@ class TransformersEngine:
         context: int | None = None,
         threads: int | None = None,
     ) -> None:
-        from transformers import AutoConfig, AutoTokenizer
+        from agentlab.model_folder import check
 
         if threads:
             torch.set_num_threads(threads)
         self.folder = Path(folder)
         self.name = name or self.folder.name
-        self.adapter: str | None = None
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = best_dtype(self.device) if dtype == "auto" else _dtype(dtype)
-        self.tokenizer = AutoTokenizer.from_pretrained(self.folder)
-        window = int(getattr(AutoConfig.from_pretrained(self.folder), "max_position_embeddings", 2048))
-        self.context = min(context or 2048, window)
-        self._models: OrderedDict[str | None, Any] = OrderedDict()
+        config, self.tokenizer = check(self.folder)
+        self.tokenize = Tokenizer.of(self.tokenizer)
+        self.context = min(context or 2048, int(getattr(config, "max_position_embeddings", None) or 2048))
         self._lock = threading.RLock()
         self._tokens: dict[str, list[int]] = {}
-        self.model = self._models[None] = self._load(None)
+        self._adapter: tuple[str, Path] | None = None
+        self._models = AdaptedModels(self.folder, self.device, self.dtype)
+        settings = self._models.base.config.get_text_config(decoder=True)
+        self._vocabulary = int(settings.vocab_size)
+        self._kinds = set(getattr(settings, "layer_types", None) or ())
+        self._window = getattr(settings, "sliding_window", None) if self._kinds != {"full_attention"} else None
+        # Renamed in transformers 5.24.
+        names = inspect.signature(self._models.base.forward).parameters
+        self._cache_name = "cache" if "cache" in names else "past_key_values"
         self._prove_tree()
 
     # -- models and adapters ---------------------------------------------------------------------------------------
 
-    def _load(self, adapter: Path | None) -> Any:
-        from transformers import AutoModelForCausalLM
+    @property
+    def adapter(self) -> str | None:
+        """The id of the adapter that this engine plays with; None is the base."""
+        return self._adapter[0] if self._adapter else None
 
-        with _quiet():
-            model = AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32, attn_implementation="sdpa")
-            if adapter is not None:
-                from peft import PeftModel
+    @property
+    def model(self) -> Any:
+        """The model that plays: the base, or the base with the adapter on it."""
+        with self._lock:
+            return self._models.model(*self._adapter, self._prove) if self._adapter else self._models.base
 
-                model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
-        return model.to(self.device, self.dtype).eval().requires_grad_(False)
+    def with_adapter(self, adapter: str, folder: Path) -> Self:
+        """The engine that plays with an adapter. Its canary must show, whenever it is loaded, that it is on.
+
+        Raises BadAdapter, CanaryFailed (trainers.errors) if the weights in `folder` do not score as was recorded.
+        """
+        other = copy.copy(self)
+        other._adapter = adapter, Path(folder)
+        assert other.model is not None
+        return other
+
+    def _prove(self, model: Any) -> None:
+        assert self._adapter is not None
+        recorded = canary.load(self._adapter[1] / "canary.json")
+        recorded.check(self.logprob(recorded.token_ids, recorded.spans, model))
 
     def _prove_tree(self) -> None:
-        """Raise UnsupportedModel unless a tree pass scores as a plain pass does.
+        """Raise UnsupportedModel unless tree passes score as plain passes do, also beyond a sliding window.
 
-        Models with sliding windows, recurrent states or scaled logits would score something else without saying so.
+        Models with recurrent states, or with positions that follow from the mask, would score something else without
+        saying so.
         """
-        conversation = self.conversation("Find the coin.")
-        conversation.observe("You see a door.")
-        commands = ["open door", "open the window"]
-        tolerance = 0.01 if self.dtype == torch.float32 else 0.75
+        commands, tolerance = ["open door", "open the window"], 0.01 if self.dtype == torch.float32 else 0.75
+        scene = "You see a door, and a window. "
+        window, most = self._window or 0, self.context // 2
         try:
-            for command, score in zip(commands, self.score(conversation, commands), strict=True):
-                ids = [*conversation.token_ids, *self.command_tokens(command)]
-                plain = self.logprob(ids, [(len(conversation.token_ids), len(ids))])
-                if not abs(score - plain) <= tolerance:
-                    raise ValueError(f"{score:.2f} instead of {plain:.2f}")
-        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            if self._kinds - ATTENTION:
+                raise ValueError(f"it has layers of {', '.join(sorted(self._kinds - ATTENTION))}")
+            conversation = self.conversation("Find the coin.")
+            for begun in (scene * (min(window, most) // max(len(self.tokenize(scene)), 1) + 1), "The door is shut."):
+                conversation.observe(begun)
+                for command, score in zip(commands, self.score(conversation, commands), strict=True):
+                    ids = [*conversation.token_ids, *self.command_tokens(command)]
+                    plain = self.logprob(ids, [(len(conversation.token_ids), len(ids))])
+                    if not abs(score - plain) <= tolerance:
+                        raise ValueError(f"{score:.2f} instead of {plain:.2f}")
+                conversation.act(commands[0])
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:160]
             raise UnsupportedModel(
-                f"{self.name} cannot be scored through a token tree ({reason}); use a decoder-only model with full "
-                "attention, such as those of the Llama family."
+                f"{self.name} cannot be scored through a token tree ({reason}); use a decoder-only model that attends "
+                "to keys and values by position, such as those of the Llama family."
             ) from error
-
-    def use(self, adapter: str | None, folder: Path | None = None) -> None:
-        """Swap to `adapter`. The first time, its canary must show that it is on, or the base keeps serving.
-
-        Raises CanaryFailed (trainers.errors) if the weights in `folder` do not score as its trainer recorded.
-        """
-        with self._lock:
-            if adapter not in self._models:
-                if folder is None:
-                    raise ValueError(f"adapter {adapter!r} is not loaded yet: its folder is needed")
-                model = self._load(folder)
-                self._prove(model, folder)
-                self._models[adapter] = model
-                for name in list(self._models):
-                    if len(self._models) > 3 and name not in (None, adapter, self.adapter):
-                        del self._models[name]
-            self._models.move_to_end(adapter)
-            self.model, self.adapter = self._models[adapter], adapter
-
-    def _prove(self, model: Any, folder: Path) -> None:
-        from trainers import canary
-
-        recorded = canary.load(folder / "canary.json")
-        recorded.check(self.logprob(recorded.token_ids, recorded.spans, model))
 
     def logprob(self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], model: Any = None) -> float:
         """Summed log-probability of the tokens in `spans` (half-open, in `token_ids`), given all before them."""
         with self._lock, torch.inference_mode():
-            ids = torch.tensor([list(token_ids)], device=self.device)
-            log_probabilities = torch.log_softmax((model or self.model)(input_ids=ids).logits[0].float(), dim=-1)
             chosen = [at for start, end in spans for at in range(start, end)]
-            return sum(float(log_probabilities[at - 1, token_ids[at]]) for at in chosen)
+            first = min(chosen, default=len(token_ids)) - 1
+            ids = torch.tensor([list(token_ids)], device=self.device)
+            logits = _logits(model or self.model, len(token_ids) - first, input_ids=ids)
+            log_probabilities = torch.log_softmax(logits, dim=-1)
+            return sum(float(log_probabilities[at - 1 - first, token_ids[at]]) for at in chosen)
 
     def logprob_with_dropout(
         self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], *, probability: float, seed: int
@@ -215,10 +159,6 @@ class TransformersEngine:
             return self.logprob(token_ids, spans)
 
     # -- tokens ----------------------------------------------------------------------------------------------------
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of one segment of a transcript, by itself, without special tokens."""
-        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def command_tokens(self, command: str) -> list[int]:
         """Token ids of a command as an action: its words, then its line end as a segment of its own."""
@@ -231,24 +171,41 @@ class TransformersEngine:
     # -- scoring ---------------------------------------------------------------------------------------------------
 
     def conversation(self, goal: str, hints: str = "") -> CachedConversation:
+        """Start a transcript for one episode. Raises ContextExceeded if its head leaves no room for a game."""
         return CachedConversation(self, goal, hints)
 
     def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
-        """Log-probability of each candidate and its line end, all in one forward pass."""
+        """Log-probability of each candidate and its line end, in one forward pass or, of very many, in a few.
+
+        Raises ContextExceeded if a candidate is longer than what is left of the context.
+        """
         assert isinstance(conversation, CachedConversation)
-        tree = TokenTree.of([self.command_tokens(command) for command in candidates])
+        commands = [self.command_tokens(command) for command in candidates]
+        longest, room = max(map(len, commands), default=0), conversation.remaining()
+        if longest > room:
+            raise ContextExceeded(
+                f"A command has {longest} tokens, and {room} of the context of {self.context} are left beside the task "
+                "and what was last observed; raise `context` in lab.toml."
+            )
+        scores = [0.0] * len(commands)
         with self._lock, torch.inference_mode():
-            conversation.make_room(len(tree), self.context)
-            return tree.sums(self._tree_pass(conversation, tree))
+            most = min(room, max(LOGITS // self._vocabulary, 1))
+            trees = [(part, TokenTree.of([commands[at] for at in part])) for part in parts(commands, most)]
+            conversation.make_room(max((len(tree) for _, tree in trees), default=0))
+            for part, tree in trees:
+                for at, score in zip(part, tree.sums(self._tree_pass(conversation, tree)), strict=True):
+                    scores[at] = score
+        return scores
 
     def _tree_pass(self, conversation: CachedConversation, tree: TokenTree) -> torch.Tensor:
         """Log-probabilities (1 + nodes, vocabulary), float32, at the conversation's end and at every node."""
         from transformers import DynamicCache
 
-        if conversation.cache is None or conversation.model is not self.model:
+        if conversation.cache is None or conversation.adapter != self._adapter:
             conversation.pending = [*conversation.seen, *conversation.pending]
             conversation.seen = []
-            conversation.cache, conversation.model = DynamicCache(config=self.model.config), self.model
+            # Without a configuration every layer keeps all that it has seen: what a window hides, the mask hides.
+            conversation.cache, conversation.adapter = DynamicCache(), self._adapter
         elif not conversation.pending:
             # Asked again about the same moment: what follows its last token was not kept, so that token is read again.
             conversation.pending = [conversation.seen.pop()]
@@ -260,38 +217,60 @@ class TransformersEngine:
         allowed[:fresh, past:total] = torch.ones(fresh, fresh, dtype=torch.bool).tril()
         allowed[fresh:, past:total] = True
         allowed[fresh:, total:] = tree.visible()
-        mask = torch.zeros(allowed.shape, dtype=self.dtype).masked_fill_(~allowed, torch.finfo(self.dtype).min)
-        positions = [*range(past, total), *(total + depth for depth in tree.depths)]
-        hidden = self.model.base_model(
+        positions = torch.tensor([*range(total), *(total + depth for depth in tree.depths)])
+        model = self.model
+        logits = _logits(
+            model,
+            1 + nodes,
             input_ids=torch.tensor([[*conversation.pending, *tree.tokens]], device=self.device),
-            attention_mask=mask[None, None].to(self.device),
-            position_ids=torch.tensor([positions], device=self.device),
-            past_key_values=conversation.cache,
+            attention_mask=self._masks(allowed, positions),
+            position_ids=positions[None, past:].to(self.device),
             use_cache=True,
-        ).last_hidden_state[0, fresh - 1 :]
+            **{self._cache_name: conversation.cache},
+        )
         if nodes:
             conversation.cache.crop(-nodes)
         conversation.seen.extend(conversation.pending)
         conversation.pending = []
-        return torch.log_softmax(self.model.get_output_embeddings()(hidden).float(), dim=-1)
+        return torch.log_softmax(logits, dim=-1)
+
+    def _masks(self, allowed: torch.Tensor, positions: torch.Tensor) -> Any:
+        """Additive masks (1, 1, queries, keys) by kind of layer, or one for all, of what is `allowed` (queries, keys).
+
+        `positions` are those of the keys; the queries are the last of them.
+        """
+        kinds = self._kinds or {"sliding_attention" if self._window else "full_attention"}
+        masks = {}
+        for kind in kinds:
+            seen = allowed
+            if kind == "sliding_attention" and self._window:
+                seen = allowed & (positions[-len(allowed) :, None] - positions[None] < self._window)
+            mask = torch.zeros(seen.shape, dtype=self.dtype).masked_fill_(~seen, torch.finfo(self.dtype).min)
+            masks[kind] = mask[None, None].to(self.device)
+        return masks if "sliding_attention" in self._kinds else next(iter(masks.values()))
 
     # -- text ------------------------------------------------------------------------------------------------------
 
     def generate(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
         """Answer one user message, through the tokenizer's chat template where it has one."""
+        opening = list(self.tokenize.opening)
         if self.tokenizer.chat_template:
             messages = [{"role": "user", "content": prompt}]
-            text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            text = str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+            ids = list(self.tokenizer(text, add_special_tokens=False).input_ids)
+            opening = opening if ids[: len(opening)] == opening else []
+            ids = ids[len(opening) :]
         else:
-            text = prompt
-        ids = self.tokenizer(str(text), add_special_tokens=False, return_tensors="pt").input_ids
-        ids = ids[:, -(self.context - max_tokens) :].to(self.device)
+            ids = self.tokenize(prompt)
+        max_tokens = min(max_tokens, self.context // 2)
+        ids = [*opening, *ids[-(self.context - max_tokens - len(opening)) :]]
+        given = torch.tensor([ids], device=self.device)
         with self._lock, torch.inference_mode(), torch.random.fork_rng(enabled=temperature > 0):
             if temperature > 0:
                 torch.manual_seed(seed)
             out = self.model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
+                given,
+                attention_mask=torch.ones_like(given),
                 max_new_tokens=max_tokens,
                 do_sample=temperature > 0,
                 temperature=temperature or None,
@@ -299,4 +278,11 @@ class TransformersEngine:
                 top_k=None,
                 pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0,
             )
-        return str(self.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)).strip()
+        return str(self.tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True)).strip()
+
+
+def _logits(model: Any, last: int, **inputs: Any) -> torch.Tensor:
+    """The logits (last, vocabulary) of a model, float32, at the end of one sequence."""
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        inputs["logits_to_keep"] = last
+    return model(**inputs).logits[0, -last:].float()

@@ -114,21 +114,11 @@ def _hear(lab: Lab, here: Job, outcome: JobResult) -> None:
     """
     from trainers import weights
     from trainers.adapters import identity
-    from trainers.errors import BadAdapter
     from trainers.seal import sha256
 
     weights.locate(here.config.base, lab.model_folder)
     name = identity(here.config.base.fingerprint, sha256(outcome.adapter / "adapter_model.safetensors"))
-    engine = lab.engine()
-    try:
-        # Under the id that it will have, so that the gate finds it loaded.
-        engine.use(name, outcome.adapter)
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise BadAdapter(
-            f"the adapter in {outcome.adapter} cannot be laid on {here.config.base.name}; {reason}; copy its results "
-            "again, or train it again"
-        ) from error
+    lab.engine().with_adapter(name, outcome.adapter)
     if outcome.canary.tells_apart:
         lab.progress.say("The adapter scores here as it did where it was trained.")
     else:

@@ -82,7 +82,7 @@ def test_weights_beside_the_canary_of_another_do_not_sing(lab: Lab) -> None:
     shutil.copy(other / WEIGHTS, one / WEIGHTS)
     engine: Any = lab.engine()
     with pytest.raises(CanaryFailed, match="canary scored"):
-        engine.use("swapped", one)
+        engine.with_adapter("swapped", one)
     assert engine.adapter is None
 
 
@@ -95,7 +95,7 @@ def test_an_adapter_is_refused_on_another_base(lab: Lab, tiny_model: Path, tmp_p
         weights.data = weights.data.flip(0)
     model.save_pretrained(tmp_path / "other")
     with pytest.raises(CanaryFailed, match="canary scored"):
-        TransformersEngine(tmp_path / "other", dtype="float32", device="cpu").use("a", folders(lab)[0])
+        TransformersEngine(tmp_path / "other", dtype="float32", device="cpu").with_adapter("a", folders(lab)[0])
     file = lab.folder / "lab.toml"
     write_config(file, read_config(file).model_copy(update={"model": str(tmp_path / "other")}))
     lab.close()
@@ -105,8 +105,8 @@ def test_an_adapter_is_refused_on_another_base(lab: Lab, tiny_model: Path, tmp_p
 
 def test_an_engine_that_answers_with_the_base_is_found_out(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     engine: Any = lab.engine()
-    load = engine._load
-    monkeypatch.setattr(engine, "_load", lambda adapter: load(None))  # as if the adapter had silently not been applied
+    # As if the adapter had silently not been applied.
+    monkeypatch.setattr(engine._models, "_merged", lambda folder: engine._models.base)
     for record in lab.adapters.list():
         with pytest.raises(CanaryFailed, match="the base model answers, so the adapter is off"):
             lab.engine(record.id)

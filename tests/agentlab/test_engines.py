@@ -40,9 +40,8 @@ def test_the_random_engine_finds_every_command_equally_likely() -> None:
 
 
 def test_the_random_engine_takes_no_adapter() -> None:
-    RandomEngine().use(None)
     with pytest.raises(AgentLabError, match=r"no weights.*leave --adapter out"):
-        RandomEngine().use("ad-1", Path("adapters"))
+        RandomEngine().with_adapter("ad-1", Path("adapters"))
 
 
 def test_a_script_is_a_table_of_preferences_with_a_floor() -> None:
@@ -60,11 +59,12 @@ def test_a_script_may_read_the_transcript() -> None:
 def test_an_adapter_may_have_preferences_of_its_own() -> None:
     engine = ScriptedEngine({"a": 0.0}, preferences_by_adapter={"ad-1": {"b": 0.0}})
     conversation = engine.conversation("Win.")
-    assert engine.score(conversation, ["a", "b"]) == [0.0, -10.0]
-    engine.use("ad-1")
-    assert engine.score(conversation, ["a", "b"]) == [-10.0, 0.0]
-    engine.use("ad-2")
-    assert engine.score(conversation, ["a", "b"]) == [0.0, -10.0]
+    one, two = (engine.with_adapter(name, Path(name)) for name in ("ad-1", "ad-2"))
+    for _ in range(2):  # whoever is asked in turn, each answers for itself
+        assert engine.score(conversation, ["a", "b"]) == [0.0, -10.0]
+        assert one.score(conversation, ["a", "b"]) == [-10.0, 0.0]
+        assert two.score(conversation, ["a", "b"]) == [0.0, -10.0]
+    assert (engine.adapter, one.adapter, two.adapter) == (None, "ad-1", "ad-2")
 
 
 def test_a_script_answers_in_order_and_repeats_the_last() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from agentlab.arms import Arm, RecallConfig
 from agentlab.engines.base import Engine
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.engines.shared import SharedEngine
+from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.lab import Lab
 from agentlab.router import Router, RouterConfig, centroid, parse, written
@@ -151,8 +150,6 @@ def test_skills_of_another_base_are_refused(lab: Lab, two: tuple[str, str]) -> N
 @pytest.fixture
 def real(lab: Lab, two: tuple[str, str], tiny_model: Path) -> Any:
     """The same lab with a transformers engine."""
-    from agentlab.engines.transformers import TransformersEngine
-
     lab._engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
     return lab
 
@@ -227,21 +224,8 @@ def test_the_base_never_stands_in_for_a_composition(real: Lab, two: tuple[str, s
 
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     assert canary.tells_apart
-    real.engine()._models.clear()  # type: ignore[attr-defined]
+    fresh = TransformersEngine(real.model_folder, dtype="float32", device="cpu")
+    router = Router.of(real, RouterConfig(two, temperature=1000.0), fresh)
     with pytest.raises(CanaryFailed, match="the base model answers"):
         router.engine(DOORS, "You look.")
     shutil.rmtree(folder)
-
-
-def test_a_shared_engine_turns_to_its_adapter_before_it_answers() -> None:
-    inner = ScriptedEngine({"look": 0.0}, preferences_by_adapter={"a": {"look": -1.0}}, answers=["Yes."])
-    lock = threading.RLock()
-    base, view = SharedEngine(inner, lock, None), SharedEngine(inner, lock, "a", Path("x"))
-    assert isinstance(view, Engine) and (view.name, view.can_write) == ("scripted", True)
-    talk = view.conversation("Find it.")
-    assert [engine.score(talk, ["look"]) for engine in (view, base, view)] == [[-1.0], [0.0], [-1.0]]
-    assert base.generate("?") == "Yes." and inner.adapter is None
-    view.use("a")
-    with pytest.raises(AgentLabError, match="serves a here"):
-        view.use(None)
-    assert view.prompts == ["?"]

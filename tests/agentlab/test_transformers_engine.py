@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import GraniteConfig, GraniteForCausalLM
 
+from agentlab.engines import adapted
 from agentlab.engines.base import Engine
 from agentlab.engines.transformers import CachedConversation, TransformersEngine, best_dtype
-from agentlab.errors import UnsupportedModel
 from memory import rendering
 from memory.records import Episode, Step
 from trainers import canary as canaries
@@ -194,18 +194,20 @@ def adapter(tiny_model: Path, tmp_path: Path, engine: TransformersEngine) -> Cal
     return made
 
 
-def test_an_adapter_is_on_after_use_and_off_after_use_of_none(tiny_model: Path, adapter: Callable[..., Path]) -> None:
+def test_an_engine_with_an_adapter_plays_with_it_and_the_base_stays_what_it_was(
+    tiny_model: Path, adapter: Callable[..., Path]
+) -> None:
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
     folder = adapter()
     base = engine.score(played(engine, 0), COMMANDS)
-    engine.use("ad-1", folder)
-    assert engine.adapter == "ad-1"
+    other = engine.with_adapter("ad-1", folder)
+    assert (engine.adapter, other.adapter) == (None, "ad-1")
     recorded = canaries.load(folder / "canary.json")
-    assert engine.logprob(recorded.token_ids, recorded.spans) == pytest.approx(recorded.adapter_logprob, abs=1e-2)
-    changed = engine.score(played(engine, 0), COMMANDS)
+    assert other.logprob(recorded.token_ids, recorded.spans) == pytest.approx(recorded.adapter_logprob, abs=1e-2)
+    changed = other.score(played(other, 0), COMMANDS)
     assert max(abs(a - b) for a, b in zip(base, changed, strict=True)) > 0.01
-    engine.use(None)
     assert engine.score(played(engine, 0), COMMANDS) == base
+    assert other.score(played(other, 0), COMMANDS) == changed
 
 
 def test_an_adapter_that_does_not_sing_is_refused_and_the_base_keeps_serving(
@@ -214,7 +216,7 @@ def test_an_adapter_that_does_not_sing_is_refused_and_the_base_keeps_serving(
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
     base = engine.score(played(engine, 0), COMMANDS)
     with pytest.raises(CanaryFailed, match="canary scored"):
-        engine.use("ad-1", adapter(off_by=50.0))
+        engine.with_adapter("ad-1", adapter(off_by=50.0))
     assert engine.adapter is None
     assert engine.score(played(engine, 0), COMMANDS) == base
 
@@ -224,9 +226,7 @@ def test_an_adapter_without_its_canary_is_refused(tiny_model: Path, adapter: Cal
     folder = adapter()
     (folder / "canary.json").unlink()
     with pytest.raises(BadAdapter, match="canary"):
-        engine.use("ad-1", folder)
-    with pytest.raises(ValueError, match="its folder is needed"):
-        engine.use("ad-2")
+        engine.with_adapter("ad-1", folder)
     assert engine.adapter is None
 
 
@@ -237,21 +237,90 @@ def test_loading_draws_no_bar_and_warns_of_nothing(
     capfd.readouterr()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        TransformersEngine(tiny_model, dtype="float32", device="cpu").use("ad-1", folder)
+        TransformersEngine(tiny_model, dtype="float32", device="cpu").with_adapter("ad-1", folder)
     assert capfd.readouterr() == ("", "")
 
 
-def test_few_models_are_kept_in_memory_and_the_base_is_always_one(
-    tiny_model: Path, adapter: Callable[..., Path]
+def counted_loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is loaded from now on, model by model and adapter by adapter."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    loads: list[str] = []
+    base, adapter = AutoModelForCausalLM.from_pretrained, PeftModel.from_pretrained
+    monkeypatch.setattr(
+        AutoModelForCausalLM, "from_pretrained", lambda *args, **rest: loads.append("base") or base(*args, **rest)
+    )
+    monkeypatch.setattr(
+        PeftModel, "from_pretrained", lambda *args, **rest: loads.append("adapter") or adapter(*args, **rest)
+    )
+    return loads
+
+
+@pytest.mark.parametrize("merges", [True, False])
+def test_adapters_in_turn_are_each_loaded_once_and_the_base_never_again(
+    tiny_model: Path, adapter: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, merges: bool
 ) -> None:
+    folders = {f"ad-{seed}": adapter(f"ad-{seed}", seed) for seed in range(1, 4)}
+    if not merges:
+        monkeypatch.setattr(adapted, "MERGED_BELOW", 0)
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
-    folders = {f"ad-{seed}": adapter(f"ad-{seed}", seed) for seed in range(1, 5)}
-    for name, folder in folders.items():
-        engine.use(name, folder)
-    assert len(engine._models) <= 3
-    assert {None, "ad-4"} <= set(engine._models)
-    engine.use("ad-1", folders["ad-1"])
-    assert engine.adapter == "ad-1"
+    alone = {
+        name: TransformersEngine(tiny_model, dtype="float32", device="cpu").with_adapter(name, folder)
+        for name, folder in folders.items()
+    }
+    loads = counted_loads(monkeypatch)
+    for _ in range(20):
+        for name, folder in folders.items():
+            other = engine.with_adapter(name, folder)
+            scores = other.score(played(other, 0), COMMANDS[:2])
+    assert loads == ["adapter"] * 3
+    assert scores == pytest.approx(alone["ad-3"].score(played(alone["ad-3"], 0), COMMANDS[:2]), abs=1e-4)
+
+
+def test_an_adapter_beside_its_base_scores_as_the_merged_one(
+    tiny_model: Path, adapter: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = adapter()
+    merged = TransformersEngine(tiny_model, dtype="float32", device="cpu").with_adapter("ad-1", folder)
+    monkeypatch.setattr(adapted, "MERGED_BELOW", 0)
+    beside = TransformersEngine(tiny_model, dtype="float32", device="cpu").with_adapter("ad-1", folder)
+    assert beside.score(played(beside, 3), COMMANDS) == pytest.approx(
+        merged.score(played(merged, 3), COMMANDS), abs=1e-3
+    )
+    assert any("lora" in name for name, _ in beside.model.named_parameters())
+    assert not any("lora" in name for name, _ in merged.model.named_parameters())
+
+
+def test_a_merged_adapter_is_the_sum_rounded_once(tiny_model: Path, adapter: Callable[..., Path]) -> None:
+    folder = adapter()
+    rounded = TransformersEngine(tiny_model, dtype=torch.bfloat16, device="cpu").with_adapter("ad-1", folder)
+    exact = TransformersEngine(tiny_model, dtype="float32", device="cpu").with_adapter("ad-1", folder)
+    for (name, found), meant in zip(rounded.model.named_parameters(), exact.model.parameters(), strict=True):
+        assert torch.equal(found, meant.bfloat16()), name
+
+
+def test_positions_are_as_exact_in_bfloat16_as_where_the_adapter_was_trained(tiny_model: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    engine = TransformersEngine(tiny_model, dtype=torch.bfloat16, device="cpu")
+    loaded = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
+    for (name, found), meant in zip(engine.model.named_buffers(), loaded.buffers(), strict=True):
+        assert torch.equal(found, meant) and found.dtype == meant.dtype, name
+
+
+def test_adapters_share_with_the_base_what_they_leave_alone_and_few_are_kept(
+    tiny_model: Path, adapter: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapted, "KEPT", 0)
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
+    folders = {f"ad-{seed}": adapter(f"ad-{seed}", seed) for seed in range(1, 6)}
+    others = [engine.with_adapter(name, folder) for name, folder in folders.items()]
+    loads = counted_loads(monkeypatch)
+    places = {other.model.get_input_embeddings().weight.data_ptr() for other in [*others[-3:], engine]}
+    assert len(places) == 1 and loads == []
+    assert others[0].adapter == "ad-1" and others[0].score(played(others[0], 0), ["look"])
+    assert loads == ["adapter"]  # the first had to go, and came back for the one who asked
 
 
 def test_a_conversation_that_meets_another_adapter_is_read_again(
@@ -259,10 +328,12 @@ def test_a_conversation_that_meets_another_adapter_is_read_again(
 ) -> None:
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
     conversation = played(engine, 2)
-    engine.score(conversation, COMMANDS)
-    engine.use("ad-1", adapter())
-    scores = engine.score(conversation, COMMANDS)
-    assert scores == pytest.approx([naive(engine, conversation.token_ids, c) for c in COMMANDS], abs=1e-4)
+    base = engine.score(conversation, COMMANDS)
+    other = engine.with_adapter("ad-1", adapter())
+    for _ in range(2):
+        scores = other.score(conversation, COMMANDS)
+        assert scores == pytest.approx([naive(other, conversation.token_ids, c) for c in COMMANDS], abs=1e-4)
+        assert engine.score(conversation, COMMANDS) == pytest.approx(base, abs=1e-4)
 
 
 def test_writing_is_repeatable_greedily_and_by_seed(engine: TransformersEngine) -> None:
@@ -322,7 +393,7 @@ def test_threads_are_set_when_asked_for(tiny_model: Path) -> None:
         torch.set_num_threads(before)
 
 
-def test_a_model_whose_scores_a_tree_pass_would_get_wrong_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_model_that_scales_its_logits_is_scored_as_it_predicts(tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "scaled"
     shutil.copytree(tiny_model, folder)
     (folder / "model.safetensors").unlink()
@@ -333,5 +404,12 @@ def test_a_model_whose_scores_a_tree_pass_would_get_wrong_is_refused(tiny_model:
     )  # fmt: skip
     torch.manual_seed(0)
     GraniteForCausalLM(settings).save_pretrained(folder)
-    with pytest.raises(UnsupportedModel, match="decoder-only"):
-        TransformersEngine(folder, dtype="float32", device="cpu")
+    engine = TransformersEngine(folder, dtype="float32", device="cpu")
+    conversation = played(engine, 1)
+    scores = engine.score(conversation, COMMANDS)
+    assert scores == pytest.approx([naive(engine, conversation.token_ids, c) for c in COMMANDS], abs=1e-3)
+    with torch.inference_mode():
+        trunk = engine.model.model(input_ids=torch.tensor([conversation.token_ids])).last_hidden_state[0, -1]
+        unscaled = engine.model.lm_head(trunk).log_softmax(-1)
+        scaled = engine.model(torch.tensor([conversation.token_ids])).logits[0, -1].log_softmax(-1)
+    assert (scaled - unscaled).abs().max() > 0.1  # the scaling does matter

@@ -230,8 +230,7 @@ def test_an_engine_that_answers_with_the_base_is_found_out(
     lab: Lab, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine: Any = lab.engine()
-    load = engine._load
-    monkeypatch.setattr(engine, "_load", lambda adapter: load(None))
+    monkeypatch.setattr(engine._models, "_merged", lambda folder: engine._models.base)
     with pytest.raises(CanaryFailed, match="the adapter is off"):
         import_round(lab, place / "away")
     assert untouched(lab)
@@ -280,5 +279,4 @@ def test_an_adapter_trained_in_another_number_format_is_recognised_here(
     outcome = job.run(tmp_path / "job")
     assert outcome.report.dtype == "bfloat16" and outcome.canary.tells_apart
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=512, threads=1)
-    engine.use("from a GPU", outcome.adapter)
-    assert engine.adapter == "from a GPU"
+    assert engine.with_adapter("from a GPU", outcome.adapter).adapter == "from a GPU"

@@ -1,0 +1,130 @@
+"""A base model and what it becomes with adapters: one copy of the base's weights, and beside it what adapters change.
+
+Into a small base an adapter is merged, in float32, which costs nothing on the way; beside a large one it is kept as two
+thin matrices a layer (Hu et al. 2021, §4.1). Either way the weights that it leaves alone are the base's own, so that
+several adapters fit beside each other and none is loaded again for being used in turn.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainers.adapters import check_files
+from trainers.errors import BadAdapter
+
+MERGED_BELOW = 10**9
+"""Parameters of a base below which adapters are merged into it."""
+
+KEPT = 4 * 2**30
+"""Bytes that adapters may have in memory beside the base; the last `ALWAYS` are kept whatever their size."""
+
+ALWAYS = 3
+
+
+class AdaptedModels:
+    """The base model in `folder`, and models that share its weights with adapters on them."""
+
+    def __init__(self, folder: Path, device: str, dtype: torch.dtype) -> None:
+        self.folder, self.device, self.dtype = folder, device, dtype
+        self.base = self._load(dtype).to(device)
+        self.merges = sum(weights.numel() for weights in self.base.parameters()) < MERGED_BELOW
+        self._exact: Any = None
+        self._kept: OrderedDict[tuple[str, Path], tuple[Any, int]] = OrderedDict()
+
+    def _load(self, dtype: torch.dtype) -> Any:
+        from transformers import AutoModelForCausalLM
+
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                self.folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
+            )
+        return model.eval().requires_grad_(False)
+
+    def model(self, adapter: str, folder: Path, prove: Callable[[Any], None]) -> Any:
+        """The model with the adapter of this id in `folder`; `prove` is asked about one that is not in memory.
+
+        Raises BadAdapter if it cannot be laid on the base, and what `prove` raises.
+        """
+        key = adapter, folder
+        if key not in self._kept:
+            check_files(folder)
+            try:
+                with quiet():
+                    model = (self._merged if self.merges else self._beside)(folder).eval().requires_grad_(False)
+            except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+                reason = " ".join(str(error).split())[:160]
+                raise BadAdapter(
+                    f"the adapter in {folder} cannot be laid on {self.folder.name}; {reason}; it is damaged or "
+                    "was made for another model; copy or train it again"
+                ) from error
+            prove(model)
+            self._kept[key] = model, self._own_bytes(model)
+            while len(self._kept) > ALWAYS and sum(size for _, size in self._kept.values()) > KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key][0]
+
+    def _beside(self, folder: Path) -> Any:
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(_twin(self.base), folder).get_base_model()
+
+    def _merged(self, folder: Path) -> Any:
+        """The sum is rounded once: it is formed with the weights as the files have them, in float32."""
+        from peft import PeftModel
+
+        if self._exact is None:
+            self._exact = self.base if self.dtype == torch.float32 else self._load(torch.float32)
+        exact = _twin(self._exact)
+        whole = PeftModel.from_pretrained(exact, folder).merge_and_unload(safe_merge=True)
+        if self.dtype == torch.float32:
+            return whole
+        model = _twin(self.base)
+        before = dict(self._exact.named_parameters())
+        for name, weights in whole.named_parameters():
+            if weights.data_ptr() != before[name].data_ptr():
+                model.get_parameter(name).data = weights.data.to(self.device, self.dtype)
+        return model
+
+    def _own_bytes(self, model: Any) -> int:
+        shared = {weights.data_ptr() for weights in self.base.parameters()}
+        return sum(
+            weights.numel() * weights.element_size()
+            for weights in model.parameters()
+            if weights.data_ptr() not in shared
+        )
+
+
+def _twin(model: Any) -> Any:
+    """A model of its own over the same numbers: layers and weights can be replaced in it, and the other stays."""
+    memo: dict[int, Any] = {}
+    for weights in model.parameters():
+        memo[id(weights)] = torch.nn.Parameter(weights.data, requires_grad=False)
+    for buffer in model.buffers():
+        memo[id(buffer)] = buffer
+    return copy.deepcopy(model, memo)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Loading takes a moment: a bar of its own would tear the progress display of whoever is working."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            # peft reads an attribute that transformers is about to rename.
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
