@@ -79,6 +79,19 @@ def is_cached(name: str) -> bool:
     return (cache_folder() / "models" / name / "ready").exists()
 
 
+def here(name: str) -> Path | None:
+    """The folder of a model that is on this machine; None for one that is yet to be fetched. Raises UnknownModel."""
+    found = recognise(name)
+    if isinstance(found, WheelModel):
+        return cache_folder() / "models" / name if is_cached(name) else None
+    if isinstance(found, Path):
+        return found
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(name, "config.json")
+    return Path(file).parent if isinstance(file, str) else None
+
+
 def recognise(name: str) -> Path | WheelModel | str:
     """What `name` means, without fetching anything: a folder, a model of the catalogue, or a Hugging Face id.
 

@@ -236,6 +236,23 @@ class Lab:
             model_folder.check(hub.resolve(self.config.critic))
         return engine or (None if self.config.model in hub.CATALOGUE else self.engine())
 
+    def take_model(self, name: str) -> bool:
+        """Have another base model from now on; False in a lab where something was played, which belongs to its own.
+
+        Raises UnknownModel, ModelUnavailable, BadModel, UnsupportedModel; the lab then keeps its model.
+        """
+        self.must_write()
+        if self.database.episodes(limit=1) or self.adapters.list():
+            return False
+        before, self.config = self.config, self.config.model_copy(update={"model": hub.lasting_name(name)})
+        try:
+            self._engine = self._proven(None)
+        except BaseException:
+            self.config = before
+            raise
+        write_config(self.folder / CONFIG_FILE, self.config)
+        return True
+
     @cached_property
     def critic(self) -> Engine | None:
         """The second engine, for reflectors that have a part for one; None if the settings name none."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,6 +14,9 @@ from agentlab.cli import output
 from agentlab.cli.bars import progress
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
 from agentlab.cli.output import Column
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
 
 Verdict = Literal["ok", "warning", "problem"]
 GIB = 2**30
@@ -191,7 +194,7 @@ def health(lab: Path) -> Iterator[Finding]:
     if not lab.exists():
         yield Finding("lab", "ok", f"none at {lab}", "")
         return
-    from trainers.errors import BadAdapter
+    from trainers.errors import BadAdapter, WrongBase
 
     with opened(lab) as here:
         database = here.database
@@ -202,16 +205,31 @@ def health(lab: Path) -> Iterator[Finding]:
         else:
             played = database.execute("SELECT count(*) FROM episodes")[0][0]
             yield Finding("database", "ok", f"{played} episodes, {database.count_reflections()} reflections")
+        yield (base := _base(here))
         records, serving = here.adapters.list(), here.adapters.serving()
         for record in records:
             try:
-                here.adapters.folder_of(record.id)
-            except BadAdapter as error:
+                # A model that is not here yet is not fetched for this.
+                here.adapters.folder_of(record.id, here.fingerprint if base.verdict == "ok" else None)
+            except (BadAdapter, WrongBase) as error:
                 verdict: Verdict = "problem" if record.id == serving else "warning"
-                yield Finding(
-                    record.id, verdict, str(error), "agentlab adapters rollback" if record.id == serving else ""
-                )
+                remedy = "agentlab adapters rollback" if record.id == serving else ""
+                if isinstance(error, WrongBase):
+                    remedy = "put the model back into lab.toml that the adapters were trained on"
+                yield Finding(record.id, verdict, str(error), remedy)
         yield Finding("adapters", "ok", f"{len(records)}; serving: {serving or 'the base model'}")
+
+
+def _base(lab: Lab) -> Finding:
+    """Whether the model that the settings name is here and whole."""
+    from agentlab import hub, model_folder
+
+    name = lab.config.model
+    found = hub.here(name)
+    if found is None:
+        return Finding("model", "warning", f"{name} is not here yet; it is fetched when it is first used")
+    model_folder.check(found)
+    return Finding("model", "ok", name)
 
 
 def _environments(chosen: list[str] | None) -> list[str]:

@@ -129,7 +129,7 @@ def workplace(lab: Path, model: str | None, bars: Progress) -> Lab:
     model = None if model is None else hub.lasting_name(model)
     settings: dict[str, Any] = {} if model is None else {"model": model}
     found = Lab.open(lab, create=True, config=LabConfig(**settings), progress=bars)
-    if model is not None and found.config.model != model:
+    if model is not None and found.config.model != model and not found.take_model(model):
         base = found.config.model
         found.close()
         raise BadConfig(

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from agentlab.errors import BadModel
 from trainers.adapters import check_files
 from trainers.errors import BadAdapter
 
@@ -42,10 +43,26 @@ class AdaptedModels:
     def _load(self, dtype: torch.dtype) -> Any:
         from transformers import AutoModelForCausalLM
 
-        with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
-                self.folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
-            )
+        try:
+            with quiet():
+                model, told = AutoModelForCausalLM.from_pretrained(
+                    self.folder,
+                    dtype=dtype,
+                    local_files_only=True,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # they are told below, in one line
+                )
+        except Exception as error:  # transformers raises what it likes
+            reason = " ".join(str(error).split())[:160]
+            raise BadModel(f"{self.folder} cannot be loaded ({reason}); copy the model again.") from error
+        for found, wrong in (("missing_keys", "lack"), ("mismatched_keys", "have in another shape")):
+            if told[found]:  # they would be drawn at random
+                raise BadModel(
+                    f"The weights in {self.folder} {wrong} {len(told[found])} of what its config.json asks for, such as "
+                    f"{min(map(str, told[found]))}; they do not belong together; copy the model again."
+                )
         return model.eval().requires_grad_(False)
 
     def model(self, adapter: str, folder: Path, prove: Callable[[Any], None]) -> Any:
@@ -115,16 +132,18 @@ def _twin(model: Any) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Loading takes a moment: a bar of its own would tear the progress display of whoever is working."""
+    """Loading takes a moment: a bar or a report of its own would tear the progress display of whoever is working."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         with warnings.catch_warnings():
             # peft reads an attribute that transformers is about to rename.
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
