@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from agentlab.agent import play_episode
 from agentlab.arms import Arm
 from agentlab.engines.base import Engine
-from agentlab.errors import Stopped
+from agentlab.errors import AgentLabError, Stopped
 from agentlab.play import EpisodeSpec, Play
 from agentlab.reflectors.exemplar import ExemplarReflector
 from environments import Task, TextEnv, make
@@ -130,6 +130,11 @@ class Rollout:
         """
         from agentlab.agent import build_graph
 
+        if arm.adapter != self.engine.adapter:
+            raise AgentLabError(
+                f"This rollout plays with {self.engine.adapter or 'the base'}, and the arm {arm.name!r} asks for "
+                f"{arm.adapter or 'the base'}; make a rollout of that arm."
+            )
         graph = build_graph(self.checkpointer)
         results: dict[int, TaskResult] = {}
         waiting = iter(enumerate(tasks))

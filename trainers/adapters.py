@@ -334,7 +334,8 @@ def _check_settings(file: Path) -> None:
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
         missing = [name for name in ("peft_type", "r", "lora_alpha", "target_modules") if not settings.get(name)]
-    except (OSError, ValueError, AttributeError) as error:
+        missing += [] if int(settings.get("r") or 1) > 0 else ["r"]
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise BadAdapter(f"{file} is no configuration of an adapter ({reason}); train or copy it again") from error
     if missing or settings["peft_type"] != "LORA":

@@ -60,9 +60,10 @@ def flaw(file: Path) -> str | None:
             # A damaged length could ask for the whole memory.
             header = json.loads(stream.read(length)) if length < size else {}
             end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+            whole = 8 + length + end == size
         except (ValueError, LookupError, TypeError, AttributeError):
-            end = -1
-    return None if 8 + length + end == size else f"is damaged (it has {size} bytes); it was cut short; copy it again"
+            whole = False
+    return None if whole else f"is damaged (it has {size} bytes); it was cut short; copy it again"
 
 
 def reference(name: str, folder: Path | str) -> BaseRef:

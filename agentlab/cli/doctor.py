@@ -223,12 +223,16 @@ def health(lab: Path) -> Iterator[Finding]:
 def _base(lab: Lab) -> Finding:
     """Whether the model that the settings name is here and whole."""
     from agentlab import hub, model_folder
+    from agentlab.errors import AgentLabError
 
     name = lab.config.model
-    found = hub.here(name)
-    if found is None:
-        return Finding("model", "warning", f"{name} is not here yet; it is fetched when it is first used")
-    model_folder.check(found)
+    try:
+        found = hub.here(name)
+        if found is None:
+            return Finding("model", "warning", f"{name} is not here yet; it is fetched when it is first used")
+        model_folder.check(found)
+    except AgentLabError as error:
+        return Finding("model", "problem", str(error), "put it back, or name the lab's model in lab.toml")
     return Finding("model", "ok", name)
 
 

@@ -60,8 +60,8 @@ class AdaptedModels:
         for found, wrong in (("missing_keys", "lack"), ("mismatched_keys", "have in another shape")):
             if told[found]:  # they would be drawn at random
                 raise BadModel(
-                    f"The weights in {self.folder} {wrong} {len(told[found])} of what its config.json asks for, such as "
-                    f"{min(map(str, told[found]))}; they do not belong together; copy the model again."
+                    f"The weights in {self.folder} {wrong} {len(told[found])} of what its config.json asks for, such "
+                    f"as {min(map(str, told[found]))}; they do not belong together; copy the model again."
                 )
         return model.eval().requires_grad_(False)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from agentlab.cli import app, doctor
 from agentlab.cli.doctor import Finding
-from agentlab.config import LabConfig
+from agentlab.config import LabConfig, read_config, write_config
 from agentlab.lab import Lab
 from memory.records import Episode
 
@@ -61,6 +61,48 @@ def test_a_lab_is_looked_at_whole(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert found["database"]["detail"] == "1 episodes, 0 reflections"
     assert found["adapters"]["detail"] == "0; serving: the base model"
+
+
+def test_adapters_that_do_not_fit_the_model_in_the_settings_are_a_problem(
+    tmp_path: Path, tiny_model: Path, add_skill: Callable[..., str]
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    folder, other = tmp_path / "lab", tmp_path / "other"
+    with Lab.open(folder, create=True, config=LabConfig(model=str(tiny_model), embedder="hashing", threads=1)) as lab:
+        serving, idle = add_skill(lab, seed=1), add_skill(lab, seed=2)
+        lab.adapters.promote(serving, force=True)
+    result, found = examined(folder, "--quick")
+    assert result.exit_code == 0 and found["model"]["verdict"] == "ok" and serving not in found
+    shutil.copytree(tiny_model, other)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    for weights in model.parameters():
+        weights.data = weights.data.flip(0)
+    model.save_pretrained(other)
+    file = folder / "lab.toml"
+    write_config(file, read_config(file).model_copy(update={"model": str(other)}))
+    result, found = examined(folder, "--quick")
+    assert result.exit_code == 1
+    assert (found[serving]["verdict"], found[idle]["verdict"]) == ("problem", "warning")
+    assert "an adapter fits only its own base" in found[serving]["detail"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut short", "unknown"])
+def test_a_model_in_the_settings_that_cannot_play_is_a_problem(tmp_path: Path, tiny_model: Path, damage: str) -> None:
+    folder, model = tmp_path / "lab", tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    with Lab.open(folder, create=True, config=LabConfig(model=str(model), embedder="hashing", threads=1)):
+        pass
+    if damage == "gone":
+        shutil.rmtree(model)
+    elif damage == "cut short":
+        weights = model / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-8])
+    else:
+        (model / "config.json").write_text('{"model_type": "odd"}')
+    result, found = examined(folder, "--quick")
+    assert result.exit_code == 1
+    assert found["model"]["verdict"] == "problem" and found["database"]["verdict"] == "ok"
 
 
 def test_a_folder_that_is_no_lab_is_a_problem(tmp_path: Path) -> None:

@@ -232,3 +232,29 @@ def test_damaged_weights_are_refused(registry: AdapterRegistry, three: list[str]
     )
     with pytest.raises(BadAdapter, match="damaged"):
         registry.folder_of(three[0])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "{}", "[]", "null", "{", '{"peft_type": "LORA"}', '{"peft_type": "IA3", "r": 4, "lora_alpha": 8}',
+        '{"peft_type": "LORA", "r": 0, "lora_alpha": 8, "target_modules": ["q_proj"]}',
+        '{"peft_type": "LORA", "r": "x", "lora_alpha": 8, "target_modules": ["q_proj"]}',
+    ],
+)  # fmt: skip
+def test_an_adapter_whose_settings_say_nothing_is_refused_in_one_line(
+    registry: AdapterRegistry, three: list[str], settings: str
+) -> None:
+    (registry.folder / registry.get(three[0]).path / "adapter_config.json").write_text(settings)
+    with pytest.raises(BadAdapter, match=r"adapter_config\.json") as refused:
+        registry.folder_of(three[0])
+    assert "\n" not in str(refused.value)
+
+
+def test_a_pointer_in_place_of_an_adapters_weights_is_said_to_be_one(
+    registry: AdapterRegistry, three: list[str]
+) -> None:
+    weights = registry.folder / registry.get(three[0]).path / "adapter_model.safetensors"
+    weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(BadAdapter, match="Git LFS"):
+        registry.folder_of(three[0])

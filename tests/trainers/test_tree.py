@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.tree import TokenTree
+from trainers.tree import TokenTree, parts
 
 TOKENS = st.lists(st.integers(0, 6), min_size=1, max_size=5)
 CANDIDATES = st.lists(TOKENS, min_size=1, max_size=12)
@@ -69,3 +69,15 @@ def test_sequences_grow_out_of_one_that_is_there_and_share_what_it_goes_on_with(
     tree.add([2, 9, 9], after=trunk[0])
     assert (tree.tokens, tree.parents, tree.depths) == ([1, 2, 3, 9], [-1, 0, 1, 1], [0, 1, 2, 2])
     assert tree.edges == [[(0, 2), (1, 3), (2, 4)], [(0, 2), (1, 9), (3, 9)]]
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), max_size=40), st.integers(1, 12))
+def test_parts_hold_every_sequence_once_and_few_nodes_each(candidates: list[list[int]], most: int) -> None:
+    made = parts(candidates, most)
+    assert sorted(at for part in made for at in part) == list(range(len(candidates)))
+    for part in made:
+        assert len(TokenTree.of([candidates[at] for at in part])) <= most or len(part) == 1
+
+
+def test_few_sequences_stay_one_part() -> None:
+    assert parts([[1, 2, 3], [1, 2], [9]], 2) == [[1, 0, 2]] and parts([], 5) == []
