@@ -62,6 +62,8 @@ _ALIKE = """\
 օo սu ոn ցg հh ᴀa ʙb ᴄc ᴅd ᴇe ꜰf ɢg ʜh ɪi ᴊj ᴋk ʟl ᴍm ɴn ᴏo ᴘp ʀr ꜱs ᴛt ᴜu ᴠv ᴡw ʏy ᴢz
 ɑa ɓb ƈc ɖd ɗd ɛe ɡg ɦh ıi ɩi ƙk łl ɫl ɱm ɲn øo ɾr ʂs ƭt ʈt ŧt đd ħh ʋv ƴy ʐz ꭺa ꭼe ꮋh ꮖi ꮶk ꮮl ꮇm ꮲp ꮪs ꭲt ꮤt ꮃw ꮓz"""
 _LATIN = {ord(one): other for one, other in _ALIKE.split()}
+# Capitals whose small letter looks like another one.
+_CAPITAL = str.maketrans("ΗΜΝΥΖ", "hmnyz")
 # Letters in dark circles and squares, which have no normal form.
 _SQUARED = {start + place: chr(ord("a") + place) for start in (0x1F150, 0x1F170) for place in range(26)}
 
@@ -144,4 +146,4 @@ def _folded(text: str) -> str:
         return text.lower()
     apart = unicodedata.normalize("NFKD", text.translate(_SQUARED))
     bare = "".join(character for character in apart if not unicodedata.combining(character))
-    return bare.casefold().translate(_LATIN)
+    return bare.translate(_CAPITAL).casefold().translate(_LATIN)
