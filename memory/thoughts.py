@@ -33,7 +33,8 @@ def told(text: str) -> Told:
 
     What stands before a closing tag is thought even where no tag opens it. Several thoughts are all left out.
     """
-    answer, thinking = [], False
+    answer: list[str] = []
+    thinking = False
     while text:
         opened, closed = _OPEN.search(text), _CLOSE.search(text)
         if closed and (thinking or opened is None or closed.start() < opened.start()):
