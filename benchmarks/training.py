@@ -37,6 +37,7 @@ import torch
 from machine import describe
 
 from agentlab import hub
+from memory import jsonlines
 from memory.records import Episode
 from trainers import job, training
 from trainers.examples import Example, from_episode
@@ -77,7 +78,7 @@ def episodes(folder: Path, count: int) -> list[Episode]:
 
     path = folder / f"episodes-{count}.jsonl"
     if path.exists():
-        return [Episode.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [Episode.model_validate_json(line) for line in jsonlines.read(path)]
     found: list[Episode] = []
     for number, game in enumerate(GAMES):
         wanted = (count + number) // len(GAMES)

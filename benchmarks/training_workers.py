@@ -90,7 +90,7 @@ def trl(pace: Pace, folder: Path, settings: dict[str, Any], *, steps: bool) -> N
     from trl import SFTConfig, SFTTrainer
 
     torch.set_num_threads(settings["threads"])
-    examples = [json.loads(line) for line in (folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
+    examples = [json.loads(line) for line in (folder / "examples.jsonl").read_bytes().splitlines()]
     rows = [row for example in examples for row in (per_step(example) if steps else [whole(example)])]
     # As many optimizer steps a pass as ours, with as many sequences at once as ours has episodes.
     at_once = settings["batch"]

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from memory.consolidating import duplicates, forgetting, linking, rules, shortcuts, summaries
 from memory.consolidating.job import METHODS, Action, ConsolidationConfig, Job, Method, Proposal, Writer
+from memory.thoughts import answered
 
 if TYPE_CHECKING:
     from memory.indexes import Progress
@@ -49,8 +51,8 @@ class Consolidation:
     Args:
         memory: whose reflections, and the episodes they were learned from.
         config: thresholds and sizes.
-        writer: `write(prompt, max_tokens)` of anything that can write; without one, rules and summaries are read off
-            the facts.
+        writer: `write(prompt, max_tokens)` of anything that can write, whose thoughts are left out; without one, rules
+            and summaries are read off the facts.
         progress: is called with (done, total) after each action.
     """
 
@@ -95,7 +97,7 @@ class Consolidation:
         return Plan(tuple(done))
 
     def _job(self) -> Job:
-        return Job(self.memory, self.config, self.writer)
+        return Job(self.memory, self.config, partial(answered, self.writer) if self.writer else None)
 
     def _plan(self, job: Job, only: Collection[Method] | None) -> Plan:
         job.follow()

@@ -1,13 +1,15 @@
-"""Reflections out of the memory into a file, and back, without loss.
+"""Reflections out of the memory into a file, and into the memory out of a file.
 
 A file of JSON lines has one reflection a line: all fields of `Reflection`, and where there are any
 
-- `recalls`: whom it served and how that ended (the fields of `Recall` but the reflection), so that credit survives;
+- `recalls`: whom it served and how that ended (the fields of `Recall` but the reflection);
 - `links`: from it to others in the same file (the fields of `Link` but the source);
 - `versions`, if asked for: what it was, the first one first, as `{at, change, reflection}`.
 
-A Parquet file has the same as columns (see `memory.parquet`). Operations stay behind: they are undone where they were
-done. An import is an operation of its own, so it can be undone.
+A Parquet file has the same as columns (see `memory.parquet`). That is for whoever looks into the file. What comes in
+claims nothing for itself (see `memory.admission`): of all this an import takes what was learned, and where, and leaves
+credit, pins, history and standing behind. A lab that is to go on elsewhere as it is, is moved as a folder. An import is
+an operation of its own, so it can be undone.
 """
 
 from __future__ import annotations
@@ -15,21 +17,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from memory import errors, parquet, quota
-from memory.cleaning import clean
+from pydantic import ValidationError
+
+from memory import documents, errors, foreign, parquet, quota
+from memory.admission import NAME_LIMIT, STATED, WRITTEN, admitted
+from memory.cleaning import clean, name
 from memory.database import Database
-from memory.entries import Item, Origin, Reader, entries, why
-from memory.episodes import chunks, marks
+from memory.episodes import chunks
+from memory.foreign import Origin
 from memory.history import same
-from memory.records import Link, Recall, Reflection, now
-from memory.reflections import Filter, Version
+from memory.records import Reflection, content_id, now
+from memory.reflections import Filter, Version, stamp
 
 Container = Literal["jsonl", "parquet"]
 
@@ -149,21 +152,32 @@ def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 # In
 
+SHOWN = 100
+"""Of so many entries that were left out, a report says which and why."""
+
 
 @dataclass
 class ImportReport:
-    """What became of a file's entries, by their ids.
+    """What became of a file's entries.
 
-    `same` were there already, `differing` too but otherwise, and were kept as they are; `recalls` and `links` count
-    what came along with the rest.
+    Attributes:
+        added, replaced: the ids that they have here.
+        same: ids of what was there already and says the same.
+        differing: ids of what was there already, says something else, and was kept as it is.
+        left_out: the first entries that could not be taken, each as `where: why`; `omitted` is how many there were.
     """
 
     added: list[str] = field(default_factory=list)
     same: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
-    recalls: int = 0
-    links: int = 0
+    left_out: list[str] = field(default_factory=list)
+    omitted: int = 0
+
+    def leave_out(self, complaint: str) -> None:
+        self.omitted += 1
+        if len(self.left_out) < SHOWN:
+            self.left_out.append(complaint)
 
 
 def import_reflections(
@@ -175,106 +189,144 @@ def import_reflections(
     keep_namespaces: bool = False,
     source: str | None = None,
     replace: bool = False,
+    strict: bool = False,
     limit: int = quota.QUOTA,
     clock: Callable[[], str] = now,
 ) -> ImportReport:
-    """Bring in the reflections of a file: all or, if one entry cannot be kept, none.
+    """Bring in the reflections of a file, as data that claims nothing for itself: see `memory.admission`.
 
-    JSON lines, a JSON list, an object that holds a list, and Parquet are told apart by content, and so is whose export
-    it is (`format` overrides that). Texts are cleaned as `ReflectionMemory.remember` does; those of other tools are
-    quoted. An id that another namespace has becomes one of its own, always the same, as in `remember`.
+    What the file may be is told by `memory.documents`, whose export it is by its entries (`format` overrides that). An
+    entry that cannot be taken is left out and named. Ids are made here from those of the file, always the same, so that
+    importing twice adds nothing; neither does a text that this memory has about that environment. An entry with the id
+    of something of this memory's own is that one.
 
     Args:
-        namespace: where all goes. None: for our own files where they say, for those of others the default one.
-        keep_namespaces: memories of other tools go to namespaces named as theirs (user or agent, or the store's path);
-            otherwise these become tags.
-        source: who wrote it. None: who the file says, else `import:` and the name of the file.
-        replace: a reflection that is there but differs gets a new version rather than being kept as it is.
-        limit: how many active reflections one source may bring in within 24 hours (see `memory.quota`).
+        namespace: where all goes; None: the default one.
+        keep_namespaces: each goes to a namespace named as its own there (of other tools: their user or agent, or the
+            store's path); otherwise users and paths become tags.
+        source: who wrote it, for this lab and its quota; by default `import:` and the name of the file.
+        replace: what is there but differs gives way: a version of an earlier import to a new one; what is of this
+            memory's own is forgotten, and what the file says comes in beside it, without its credit.
+        strict: an entry that cannot be taken refuses the file.
+        limit: how many active reflections one source may bring in within 24 hours, into all namespaces together.
 
     Raises:
-        BadImport: naming the line, item or row; QuotaExceeded; MissingDependency.
+        BadImport: if the file, or with `strict` an entry, or every entry cannot be taken; QuotaExceeded;
+        MissingDependency. Then nothing was imported.
     """
     path = Path(path)
-    reader = Reader(path, format, namespace, keep_namespaces, source, clock)
-    report = ImportReport()
-    recalls: list[Recall] = []
-    links: list[Link] = []
-    added: list[Reflection] = []
+    source = name(source or "", NAME_LIMIT) or f"import:{name(path.stem, NAME_LIMIT)}"
+    work = _Import(database, format, None if keep_namespaces else namespace or "", source, replace, clock())
+    report = work.report
     with database.operation("import", clean(path.name)):
-        for where, entry in entries(path):
+        for where, entry in documents.entries(path):
             try:
-                item = reader.item(entry)
-                item = item.named(partial(database.own_id, namespace=item.reflection.namespace))
-                outcome = _keep(database, item, replace)
+                work.take(entry)
             except (ValueError, OverflowError, RecursionError) as error:
-                raise errors.BadImport(
-                    f"{path.name}, {where}: {why(error)}; correct or remove it (nothing was imported)."
-                ) from error
-            outcome_ids: list[str] = getattr(report, outcome)
-            outcome_ids.append(item.reflection.id)
-            if outcome != "differing":
-                recalls += item.recalls
-            if outcome in ("added", "replaced"):
-                links += item.links
-            if outcome == "added":
-                added.append(item.reflection)
-        quota.check(database, added, limit, now())
-        report.recalls = _put_recalls(database, recalls)
-        report.links = _put_links(database, links)
+                complaint = f"{where}: {_why(error)}"
+                if strict:
+                    raise errors.BadImport(
+                        f"{path.name}, {complaint}; correct or remove it (nothing was imported)."
+                    ) from error
+                report.leave_out(complaint)
+            if len(work.added) > limit:
+                break
+        if report.omitted and not (report.added or report.same or report.replaced or report.differing):
+            raise errors.BadImport(
+                f"{path.name}, {report.left_out[0]}; no entry of it can be taken (nothing was imported)."
+            )
+        quota.check(database, work.added, limit, now(), apart=False)
     return report
 
 
-def _keep(database: Database, item: Item, replace: bool) -> str:
-    """Put one item into the database, or not. Returns the name of the report's list that it belongs to."""
-    id = item.reflection.id
-    if not database.has_reflection(id):
-        database.put_reflection(item.reflection, change="imported")
-        if item.versions:
-            _put_versions(database, id, item.versions)
-        return "added"
-    old = database.reflection(id)
-    new = item.over(old)
-    if same(old, new):
-        return "same"
-    if not replace:
-        return "differing"
-    database.put_reflection(new, change="replaced")
-    return "replaced"
+@dataclass
+class _Import:
+    """One import on its way. `namespace` None lets each entry say where it goes."""
+
+    database: Database
+    format: Origin | None
+    namespace: str | None
+    source: str
+    replace: bool
+    at: str
+    report: ImportReport = field(default_factory=ImportReport)
+    added: list[Reflection] = field(default_factory=list)
+
+    def take(self, entry: documents.Entry) -> None:
+        """Put one entry into the memory, or not, and note which. Raises ValueError if it cannot be taken."""
+        if isinstance(entry, documents.Unreadable):
+            raise ValueError(entry.why)
+        tool = self.format or foreign.recognised(entry)
+        if tool is None:
+            raise ValueError(foreign.UNKNOWN)
+        # The first entry that is one decides whose export the file is.
+        self.format = tool  # type: ignore[assignment]
+        offer = foreign.READERS[tool](entry, self.at)
+        goal = name(offer.place, NAME_LIMIT) if self.namespace is None else self.namespace
+        key = content_id("note", tool, ascii(offer.key)[1:-1], *([goal] if goal else []))
+        new = admitted(offer.fields, id=key, source=self.source, at=self.at, namespace=goal)
+        stated = {*STATED} & offer.fields.keys()
+        if self.database.has_reflection(key):
+            old = self.database.reflection(key)
+            update = {part: getattr(new, part) for part in stated}
+            new = old.model_copy(update=update | {"source": self.source, "updated_at": self.at})
+            self._settle(old, new, stated, change="replaced")
+        elif (own := self._own(offer, goal)) is not None:
+            self._settle(own, new, stated, change="imported")
+        elif known := self._known(new):
+            self.report.same.append(known)
+        else:
+            self._put(new, "imported", self.report.added)
+
+    def _settle(self, old: Reflection, new: Reflection, stated: set[str], change: str) -> None:
+        """What there is and what the file says: the same, or one of them."""
+        if all(_said(old, part) == _said(new, part) for part in stated):
+            self.report.same.append(old.id)
+        elif not self.replace:
+            self.report.differing.append(old.id)
+        else:
+            if new.id != old.id:
+                gone = old.model_copy(update={"status": "forgotten", "updated_at": self.at})
+                self.database.put_reflection(gone, change=f"replaced by {new.id}")
+            self._put(new, change, self.report.replaced)
+
+    def _put(self, new: Reflection, change: str, among: list[str]) -> None:
+        self.database.put_reflection(new, change=change)
+        if change == "imported":
+            self.added.append(new)
+        among.append(new.id)
+
+    def _own(self, offer: foreign.Offer, namespace: str) -> Reflection | None:
+        """The reflection of this memory that the entry is a copy of, by its id."""
+        if self.format != "agentlab" or clean(offer.key, NAME_LIMIT) != offer.key:
+            return None
+        if not self.database.has_reflection(offer.key):
+            return None
+        found = self.database.reflection(offer.key)
+        return found if found.namespace == namespace else None
+
+    def _known(self, new: Reflection) -> str | None:
+        """The id of what says the same about the same environment, if the entry has nothing more than its text."""
+        if new.advice:
+            return None
+        rows = self.database.execute(
+            "SELECT id FROM reflections WHERE stamp = ? AND text = ? AND env = ? AND namespace = ? ORDER BY number",
+            (stamp(new.text), new.text, new.env, new.namespace),
+        )
+        return str(rows[0][0]) if rows else None
 
 
-def _put_versions(database: Database, id: str, versions: Sequence[Version]) -> None:
-    """Put earlier versions before the one that the import has just made."""
-    number = database.execute("SELECT number FROM reflections WHERE id = ?", (id,))[0][0]
-    database.execute(
-        "UPDATE reflection_versions SET version = version + ? WHERE reflection = ?", (len(versions), number)
-    )
-    database.executemany(
-        "INSERT INTO reflection_versions (reflection, version, at, change, payload) VALUES (?, ?, ?, ?, ?)",
-        [
-            (number, item.version, item.at, item.change, zlib.compress(item.reflection.model_dump_json().encode(), 1))
-            for item in versions
-        ],
-    )
+def _said(reflection: Reflection, part: str) -> Any:
+    """A part of what a reflection says, as it would be admitted: cleaned and quoted, without the day of its writing."""
+    clear = admitted(reflection.model_dump(), id=reflection.id, source="", at=reflection.updated_at)
+    value = getattr(clear, part)
+    return [tag for tag in value if not tag.startswith(WRITTEN)] if part == "tags" else value
 
 
-def _put_recalls(database: Database, recalls: Sequence[Recall]) -> int:
-    """Keep the recalls that are not there yet; returns how many those were."""
-    count = "SELECT count(*) FROM recalls"
-    before = database.execute(count)[0][0]
-    try:
-        database.put_recalls(recalls)
-    except OverflowError as error:
-        raise errors.BadImport(f"A recall holds a number that is too large ({error}); nothing was imported.") from error
-    return int(database.execute(count)[0][0] - before)
-
-
-def _put_links(database: Database, links: Sequence[Link]) -> int:
-    """Keep the links whose both ends are here and in one namespace; returns how many those were."""
-    ends = {end for link in links for end in (link.source, link.target)}
-    homes: dict[str, str] = {}
-    for part in chunks(sorted(ends)):
-        homes.update(database.execute(f"SELECT id, namespace FROM reflections WHERE id IN {marks(part)}", part))
-    whole = [link for link in links if link.target in homes and homes[link.source] == homes[link.target]]
-    database.put_links(whole)
-    return len(whole)
+def _why(error: Exception) -> str:
+    """The first complaint, in one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        return f"{place}: {first['msg']}" if place else first["msg"]
+    return "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]

@@ -56,6 +56,9 @@ class SqliteFaissStore(BaseStore):
         notify: is told, in a sentence, when the index had to be made again, and why.
         clock: gives the present moment as `records.now` does.
 
+    Attributes:
+        embeddings: LangChain's `Embeddings` by which texts are searched; None without an index.
+
     It behaves as LangGraph's own stores: within a batch every read sees what was there before it, then all writes are
     done, or none; of several writes to one key the last counts. Results without a query come newest first, those with
     one by their cosine (of an item's best text), and after them items that have no searched text, without a score. An
@@ -89,6 +92,7 @@ class SqliteFaissStore(BaseStore):
         self.clock = clock
         self._index = ItemIndex(database, path, index, model_id=model_id, notify=notify) if index else None
         self.index_config = {**index, "dims": self._index.dimensions} if index and self._index else None
+        self.embeddings = self._index.embeddings if self._index else None
         self._items = Items(database, self._index.model_id if self._index else None)
         self._owned = False
         self._swept = clock()

@@ -12,7 +12,20 @@ from memory import errors
 from memory.records import Record, Reflection
 
 MAGIC = b"PAR1"
-BATCH = 2000
+BATCH = 500
+"""Rows that are written and read together."""
+ROWS = 1_000_000
+CELLS = 16_000_000
+"""How many values a file may hold, those within lists too."""
+PART = 64 * 2**20
+"""Bytes of one column of a group of rows, unpacked."""
+ROW = 16 * 2**20
+"""Bytes of one row, decoded."""
+DECODED = 256 * 2**20
+"""Bytes of all rows, decoded."""
+WORD = 32
+"""Bytes of a number or a time, once it is an object."""
+TEXTS = ("string", "binary", "large_string", "large_binary")
 ATTACHED = ("recalls", "links", "versions")
 """What travels with a reflection beside its own fields."""
 
@@ -30,20 +43,109 @@ def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file, each without its empty cells. Raises `MissingDependency` and `BadImport`."""
+    """The rows of a Parquet file, each without its empty cells. Raises `MissingDependency` and `BadImport`.
+
+    A few bytes can stand for any number of long texts, each of which is stored once. So texts are read as the
+    dictionary that they are stored in, and rows are made one by one, after it is known how large one can be.
+    """
     pa, pq = _pyarrow()
-    nested = _nested()
+    limits = {"thrift_string_size_limit": PART, "thrift_container_size_limit": ROWS}
+    taken = 0
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH):
-                for row in batch.to_pylist():
-                    yield {
-                        name: json.loads(value) if name in nested and isinstance(value, str) else value
-                        for name, value in row.items()
-                        if value is not None or name == "merged_into"
-                    }
-    except (pa.ArrowException, json.JSONDecodeError) as error:
-        raise errors.BadImport(f"{path} is no readable Parquet file ({error}); export it again.") from error
+        with pq.ParquetFile(path, **limits) as file:
+            _check(path, file.metadata)
+            schema = file.schema
+            columns = [schema.column(place) for place in range(len(schema))]
+            texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+            wanted = [name for name in file.schema_arrow.names if name not in ATTACHED and not _is_index(name)]
+        with pq.ParquetFile(path, read_dictionary=texts, **limits) as file:
+            for batch in file.iter_batches(BATCH, columns=wanted):
+                taken += sum(_bytes(pa, column) for column in batch.columns)
+                if taken > DECODED:
+                    raise _too_large(path, f"more than {DECODED // 2**20} MiB")
+                if sum(_largest(pa, column) for column in batch.columns) > ROW:
+                    raise _too_large(path, f"a row of more than {ROW // 2**20} MiB")
+                batch = _plain_times(pa, batch)
+                for place in range(len(batch)):
+                    (row,) = batch.slice(place, 1).to_pylist()
+                    yield {name: value for name, value in row.items() if value is not None}
+    except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise errors.BadImport(f"{path} is no readable Parquet file ({reason}); export it again.") from error
+
+
+def _check(path: Path, metadata: Any) -> None:
+    """Refuse a file by what it says of its own sizes."""
+    if metadata.num_rows > ROWS:
+        raise _too_large(path, f"more than {ROWS:,} rows")
+    cells = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            cells += column.num_values
+            if column.total_uncompressed_size > PART:
+                raise _too_large(path, f"more than {PART // 2**20} MiB in one column of a group of rows")
+    if cells > CELLS:
+        raise _too_large(path, f"more than {CELLS:,} values")
+
+
+def _too_large(path: Path, what: str) -> errors.BadImport:
+    return errors.BadImport(f"{path.name} holds {what}; divide it, or save it as JSON lines.")
+
+
+def _is_index(name: str) -> bool:
+    """Whether a column is the row numbers of a data frame."""
+    return name.startswith("__index_level_")
+
+
+def _largest(pa: Any, column: Any) -> int:
+    """How many bytes the largest cell of a column may come to."""
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _largest(pa, column.dictionary)
+    if pa.types.is_struct(kind):
+        return sum(_largest(pa, part) for part in column.flatten())
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _largest(pa, column.values)
+    if pa.types.is_nested(kind):
+        offsets = column.offsets.to_numpy()
+        return int((offsets[1:] - offsets[:-1]).max(initial=0)) * _largest(pa, _values(pa, column))
+    return int(pc.max(pc.binary_length(column)).as_py() or 0) if _is_text(pa, kind) else WORD
+
+
+def _bytes(pa: Any, column: Any) -> int:
+    """How many bytes the cells of a column come to together, each by itself."""
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return int(pc.sum(pc.take(pc.binary_length(column.dictionary), column.indices)).as_py() or 0)
+    if pa.types.is_struct(kind):
+        return sum(_bytes(pa, part) for part in column.flatten())
+    if pa.types.is_nested(kind):
+        return _bytes(pa, _values(pa, column))
+    return int(pc.sum(pc.binary_length(column)).as_py() or 0) if _is_text(pa, kind) else WORD * len(column)
+
+
+def _values(pa: Any, column: Any) -> Any:
+    """What the lists of a column hold; a map is a list of pairs."""
+    if pa.types.is_map(column.type):
+        return pa.StructArray.from_arrays([column.keys, column.items], ["key", "value"])
+    return column.values
+
+
+def _is_text(pa: Any, kind: Any) -> bool:
+    return any(getattr(pa.types, f"is_{name}")(kind) for name in TEXTS)
+
+
+def _plain_times(pa: Any, batch: Any) -> Any:
+    """The batch with its times in UTC and microseconds, which Python has; a time without a zone is taken for UTC."""
+    for place, column in enumerate(batch.columns):
+        if pa.types.is_timestamp(column.type):
+            times = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.timestamp("us", "UTC"))
+            batch = batch.set_column(place, batch.schema.field(place).name, times)
+    return batch
 
 
 def _pyarrow() -> tuple[Any, Any]:

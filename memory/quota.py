@@ -13,23 +13,27 @@ QUOTA = 1000
 """Active reflections that one source may bring into one namespace within 24 hours, unless set otherwise."""
 
 
-def check(database: Database, reflections: Iterable[Reflection], limit: int, present: str) -> None:
+def check(
+    database: Database, reflections: Iterable[Reflection], limit: int, present: str, *, apart: bool = True
+) -> None:
     """Refuse `reflections`, which were just written, if one of their sources has now brought in more than `limit`.
 
     To be called within the transaction of the writing, which the refusal undoes. The agent's own (source `""`) are not
     counted. What counts is when a reflection came into this database, which its file cannot say otherwise, and not when
-    it says that it was made. `present` is a stored time.
+    it says that it was made. `present` is a stored time. Each namespace counts for itself, unless `apart` is false:
+    then whoever spreads what it brings over many has no more than the others.
 
     Raises:
         QuotaExceeded
     """
     since = (datetime.fromisoformat(present) - timedelta(hours=24)).isoformat(timespec="microseconds")
-    for namespace, source in sorted({(item.namespace, item.source) for item in reflections if item.source}):
+    written = {(item.namespace if apart else None, item.source) for item in reflections if item.source}
+    for namespace, source in sorted(written, key=str):
         # CROSS JOIN keeps the order: the versions of a day are few, the reflections of a source may be many.
         count = database.execute(
             "SELECT count(DISTINCT number) FROM reflection_versions AS versions "
             "CROSS JOIN reflections ON number = versions.reflection "
-            "WHERE at > ? AND (version = 1 OR change = 'imported') AND source = ? AND namespace = ? "
+            "WHERE at > ? AND (version = 1 OR change = 'imported') AND source = ? AND namespace = ifnull(?, namespace) "
             "AND status = 'active'",
             (since, source, namespace),
         )[0][0]

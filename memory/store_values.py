@@ -55,13 +55,23 @@ def fits(value: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:
 
     A wanted mapping whose keys begin with `$` holds operators (`$eq`, `$ne`, `$gt`, `$gte`, `$lt`, `$lte`), another
     one describes a part of a nested mapping; a list is compared element by element; a key that is not there counts as
-    None. Numbers compare as numbers, also where they are written as text, other texts by their characters; what
+    None. A key with dots is a path through nested mappings, as in LangGraph's SQLite store, unless there is just that
+    key. Numbers compare as numbers, also where they are written as text, other texts by their characters; what
     cannot be compared, such as None with 3, does not fit.
 
     Raises:
         ValueError: for an operator that there is not.
     """
-    return all(_fits(value.get(key), part) for key, part in (wanted or {}).items())
+    return all(_fits(_found(value, key), part) for key, part in (wanted or {}).items())
+
+
+def _found(value: Mapping[str, Any], key: str) -> Any:
+    """What stands under a key or at the end of a path of keys; None where nothing does."""
+    if key in value or "." not in key:
+        return value.get(key)
+    first, rest = key.split(".", 1)
+    inner = value.get(first)
+    return _found(inner, rest) if isinstance(inner, Mapping) else None
 
 
 def _fits(value: Any, wanted: Any) -> bool:

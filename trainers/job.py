@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from memory import jsonlines
 from memory.records import content_id
 from trainers import canary as canaries
 from trainers import reporting
@@ -219,8 +220,7 @@ def load(folder: Path | str) -> Job:
     try:
         config = JobConfig.model_validate_json((folder / "job.json").read_bytes())
         lineage = Lineage.model_validate_json((folder / "lineage.json").read_bytes())
-        lines = (folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()
-        examples = [read(config.objective, line) for line in lines]
+        examples = [read(config.objective, line) for line in jsonlines.read(folder / "examples.jsonl")]
         check(config.objective, examples)
     except (OSError, ValueError, BadExample, NothingToTrain) as error:
         reason = " ".join(str(error).split())[:200]

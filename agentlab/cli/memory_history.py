@@ -222,20 +222,21 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="JSON lines, JSON or Parquet, from here, from LangMem or from mem0.")],
+    file: Annotated[Path, typer.Argument(help="JSON lines, JSON or Parquet (also .gz, .bz2) of this tool or another.")],
     format: Annotated[
-        Literal["agentlab", "langmem", "mem0"] | None,
+        Literal["agentlab", "langmem", "mem0", "openmemory"] | None,
         typer.Option("--format", help="Whose export it is; by default its content tells."),
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Put what the file says in place of reflections that differ.")
     ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse the file if one entry cannot be taken.")] = False,
     namespace: Namespace = None,
     keep_namespaces: Annotated[
-        bool, typer.Option("--keep-namespaces", help="As the file says; of LangMem or mem0 its users or store paths.")
+        bool, typer.Option("--keep-namespaces", help="As the file says; of other tools their users or store paths.")
     ] = False,
     source: Annotated[
-        str | None, typer.Option("--source", help="Note this as who wrote it; by default who the file says.")
+        str | None, typer.Option("--source", help="Note this as who wrote it; by default the name of the file.")
     ] = None,
     quota: Annotated[
         int | None,
@@ -244,14 +245,14 @@ def import_(
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
-    """Bring in reflections from a file: all of them, or none if a line is bad."""
+    """Bring in what a file says, without its credit, pins or history; what cannot be taken is left out and named."""
     from memory.interchange import import_reflections
 
     with opened(lab, write=True, namespace=namespace) as here:
         limit = here.config.source_quota if quota is None else quota
         report = import_reflections(
             here.database, file, format=format, namespace=None if keep_namespaces else here.config.namespace,
-            keep_namespaces=keep_namespaces, source=source, replace=replace, limit=limit,
+            keep_namespaces=keep_namespaces, source=source, replace=replace, strict=strict, limit=limit,
         )  # fmt: skip
     if json:
         output.as_json(report)
@@ -261,9 +262,10 @@ def import_(
         (len(report.replaced), "replaced"),
         (len(report.same), "already there"),
         (len(report.differing), "kept as they are though the file differs (--replace takes the file's)"),
+        (report.omitted, "left out (--strict refuses the file)"),
     ]
     output.say("; ".join(f"{count} {what}" for count, what in counts if count) or "The file holds nothing.")
-    output.facts([("differing", report.differing[:20]), ("recalls", report.recalls), ("links", report.links)])
+    output.facts([("differing", report.differing[:20]), ("left out", report.left_out[:20])])
 
 
 def _count(number: int, noun: str) -> str:

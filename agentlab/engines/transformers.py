@@ -17,6 +17,7 @@ from agentlab.engines.conversation import CachedConversation
 from agentlab.engines.dropout import dropped
 from agentlab.errors import ContextExceeded, UnsupportedModel
 from memory import rendering
+from memory.thoughts import is_tag, left_open
 from trainers import canary
 from trainers.examples import Tokenizer
 from trainers.tree import TokenTree, parts
@@ -252,11 +253,15 @@ class TransformersEngine:
     # -- text ------------------------------------------------------------------------------------------------------
 
     def generate(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
-        """Answer one user message, through the tokenizer's chat template where it has one."""
-        opening = list(self.tokenize.opening)
+        """Answer one user message, through the tokenizer's chat template where it has one.
+
+        The tags of thoughts stay, also that which the template has opened, so that `memory.thoughts` can tell them.
+        """
+        opening, thought = list(self.tokenize.opening), ""
         if self.tokenizer.chat_template:
             messages = [{"role": "user", "content": prompt}]
             text = str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+            thought = left_open(text)
             ids = list(self.tokenizer(text, add_special_tokens=False).input_ids)
             opening = opening if ids[: len(opening)] == opening else []
             ids = ids[len(opening) :]
@@ -278,7 +283,17 @@ class TransformersEngine:
                 top_k=None,
                 pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0,
             )
-        return str(self.tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True)).strip()
+        return (thought + self._said(out[0, len(ids) :])).strip()
+
+    def _said(self, tokens: torch.Tensor) -> str:
+        """The text of `tokens` without special ones, unless they are the tags of thoughts."""
+        special = self.tokenizer.all_special_tokens
+        if not any(map(is_tag, special)):
+            return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+        text = str(self.tokenizer.decode(tokens, skip_special_tokens=False))
+        for token in special:
+            text = text if is_tag(token) else text.replace(token, "")
+        return text
 
 
 def _logits(model: Any, last: int, **inputs: Any) -> torch.Tensor:

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from agentlab.engines.base import Engine
 from memory import cleaning
+from memory.quoting import TAGS
+from memory.thoughts import answered
 
 TEXT_LIMIT = 400  # characters of a written reflection
 LINE_LIMIT = 120  # characters of one line of a list
 TOKEN_LENGTH = 4  # characters of an average token, from which the number of tokens to ask for follows
 SAME_CHARACTER = 8  # so many times in a row is a loop
 
-_MARKERS = re.compile(r"<\|[^|>]*\|>|</?s>|<(?:bos|eos|pad|unk)>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>")
 # A line that opens as a part of a prompt does: it would pass for one where the text is recalled.
 _STRUCTURE = re.compile(
     r"[-*•<\[(\s]*(?:[>|]|```|#{2,}|example\. task|"
@@ -60,7 +61,10 @@ class Writer:
         return opening if opening in options else None
 
     def _generate(self, prompt: str, limit: int) -> str:
-        return self.engine.generate(prompt, max_tokens=limit // TOKEN_LENGTH) if self.engine.can_write else ""
+        """The answer without its thoughts; empty if the engine cannot write."""
+        if not self.engine.can_write:
+            return ""
+        return answered(lambda asked, most: self.engine.generate(asked, max_tokens=most), prompt, limit // TOKEN_LENGTH)
 
 
 def usable(text: str, prompt: str = "", limit: int = TEXT_LIMIT) -> str:
@@ -69,7 +73,7 @@ def usable(text: str, prompt: str = "", limit: int = TEXT_LIMIT) -> str:
     Chat markers, control characters, lines that look like a part of a prompt, what an assistant says of itself, and
     sentences said before go. A text is refused that is a loop or no language, or that merely repeats `prompt`.
     """
-    plain = cleaning.clean(_MARKERS.sub(" ", text))
+    plain = cleaning.clean(TAGS.sub(" ", text))
     kept = (line.lstrip("-*• \t") for line in plain.splitlines() if not _STRUCTURE.match(line))
     paragraph = " ".join(" ".join(kept).split()).strip('"“” ')
     sentences: dict[str, str] = {}

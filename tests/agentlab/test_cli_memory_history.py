@@ -156,23 +156,33 @@ def test_bad_input_is_one_line_with_the_remedy(lab: Path, arguments: list[str], 
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
-def test_what_is_exported_comes_whole_into_another_lab(lab: Path, tmp_path: Path, name: str) -> None:
+def test_what_is_exported_comes_into_another_lab_without_its_standing(lab: Path, tmp_path: Path, name: str) -> None:
     shown(lab, "pin", "r-doors")
     target = tmp_path / name
     assert "2 reflections written" in memory(lab, "export", str(target), "--with-history").stderr
     other = tmp_path / "other"
     with Lab.open(other, create=True, config=LabConfig(embedder="hashing")):
         pass
-    text = shown(other, "import", str(target))
-    assert "2 added" in text
-    assert re.search(r"recalls +1", text)
-    assert shown(other, "export", "--with-history") == shown(lab, "export", "--with-history")
-    assert json.loads(shown(other, "list", "--json"))[-1]["won"] == 1
+    assert "2 added" in shown(other, "import", str(target))
+    rows, before = (json.loads(shown(where, "list", "--json")) for where in (other, lab))
+    assert {row["text"] for row in rows} == {row["text"] for row in before}
+    assert [(row["pinned"], row["won"], row["source"]) for row in rows] == [(False, 0, "import:out")] * 2
     assert "2 already there" in shown(other, "import", str(target))
-    shown(other, "edit", "r-coins", "Changed here.")
+    shown(other, "edit", rows[0]["id"], "Changed here.")
     assert "1 kept as they are" in shown(other, "import", str(target))
-    assert json.loads(shown(other, "import", str(target), "--replace", "--json"))["replaced"] == ["r-coins"]
+    assert json.loads(shown(other, "import", str(target), "--replace", "--json"))["replaced"] == [rows[0]["id"]]
     assert "Undid" in shown(other, "undo", newest(other))
+
+
+def test_an_entry_that_cannot_be_taken_is_told_and_refuses_the_file_only_if_asked(lab: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mem0.json"
+    file.write_text(json.dumps([{"id": 1, "memory": "Fact."}, {"id": 2, "memory": None}]))
+    refused = memory(lab, "import", str(file), "--strict")
+    assert refused.exit_code == 2
+    assert "item 2" in refused.stderr and refused.stderr.count("\n") == 1
+    text = shown(lab, "import", str(file))
+    assert "1 added; 1 left out" in text
+    assert "item 2: it has no text" in text
 
 
 @pytest.mark.parametrize(

@@ -384,10 +384,11 @@ def test_a_model_that_nobody_knows_makes_no_lab(tmp_path: Path) -> None:
     assert not (tmp_path / "lab").exists()
 
 
-def test_the_random_arm_needs_no_model(tmp_path: Path) -> None:
-    config = LabConfig(model="nobody/nothing", embedder="hashing")
-    with Lab.open(tmp_path / "lab", create=True, config=config) as lab:
+def test_the_random_arm_needs_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTLAB_CACHE", str(tmp_path / "cache"))
+    with Lab.open(tmp_path / "lab", create=True, config=LabConfig(embedder="hashing")) as lab:
         assert len(lab.run("toy/doors", seeds=[0], arm="random")) == 1
+    assert not (tmp_path / "cache").exists()
 
 
 def test_all_processors_are_taken_unless_fewer_are_asked_for(open_lab: Callable[..., Lab]) -> None:

@@ -375,6 +375,23 @@ def test_a_prompt_longer_than_the_window_keeps_its_end(tiny_model: Path, monkeyp
     assert asked[0].endswith("The end?")
 
 
+def test_a_thought_that_the_template_opens_is_told_by_its_tag(tiny_model: Path) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
+    template = "{% for m in messages %}{{ m.content }}{% endfor %} =>"
+    engine.tokenizer.chat_template = template
+    plain = engine.generate("Hello?", max_tokens=4)
+    engine.tokenizer.chat_template = template + "<think>\n"
+    assert engine.generate("Hello?", max_tokens=4).startswith("<think>")
+    engine.tokenizer.chat_template = template + "<think>\n\n</think>\n\n"
+    assert not engine.generate("Hello?", max_tokens=4).startswith("<think>")
+    assert not plain.startswith("<think>")
+
+
+def test_a_window_that_has_no_room_for_the_answer_shortens_it(tiny_model: Path) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=32)
+    assert isinstance(engine.generate("read note " * 20, max_tokens=1000), str)
+
+
 def test_the_number_format_is_the_fast_one_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
     assert best_dtype("cpu") is torch.bfloat16

@@ -173,3 +173,54 @@ def test_a_list_is_so_many_usable_lines_each_once() -> None:
 )
 def test_a_choice_is_what_the_answer_opens_with(answer: str, choice: str | None) -> None:
     assert Writer(ScriptedEngine({}, answers=[answer])).choose("?", ("stop", "continue")) == choice
+
+
+THOUGHT = "The note was never read, so the door could not be known"
+CUT = f"<think>{THOUGHT} and"
+FORMS = {
+    "closed": f"<think>{THOUGHT}.</think>\n\n",
+    "empty": "<think>\n\n</think>\n\n",
+    "opened in the template": f"{THOUGHT}.\n</think>\n\n",
+    "of another family": f"[THINK]{THOUGHT}.[/THINK]",
+}
+
+
+class Counting(ScriptedEngine):
+    """Notes how many tokens each answer may have."""
+
+    def __init__(self, *answers: str) -> None:
+        super().__init__({}, answers=answers)
+        self.room: list[int] = []
+
+    def generate(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
+        self.room.append(max_tokens)
+        return super().generate(prompt, max_tokens=max_tokens, temperature=temperature, seed=seed)
+
+
+@pytest.mark.parametrize("thought", FORMS.values(), ids=FORMS)
+def test_a_thought_is_left_out_of_everything_that_is_read(thought: str) -> None:
+    engine = Counting(f"{thought}Read the note first.")
+    assert Writer(engine).write("Why was it lost?") == "Read the note first."
+    assert len(engine.room) == 1
+    assert Writer(Counting(f"{thought}2, since it is right.")).choose("1 or 2?", ("1", "2")) == "2"
+    lines = Writer(Counting(f"{thought}- the order\n- the note")).lines("Name two.", most=2)
+    assert lines == ["the order", "the note"]
+
+
+def test_a_thought_that_was_cut_off_is_asked_again_once_with_room_for_it() -> None:
+    engine = Counting(CUT, f"<think>{THOUGHT}.</think>Read the note first.")
+    assert Writer(engine).write("Why was it lost?") == "Read the note first."
+    assert len(engine.room) == 2
+    assert engine.room[1] >= engine.room[0] + 512
+    assert Writer(Counting(CUT, f"<think>{THOUGHT}.</think>stop")).choose("Stop?", ("stop", "continue")) == "stop"
+    endless = Counting(CUT)
+    assert Writer(endless).write("Why was it lost?") == ""
+    assert Writer(Counting(CUT)).lines("Name two.", most=2) == []
+    assert len(endless.room) == 2
+
+
+def test_an_answer_without_room_behind_its_thought_is_asked_again_once() -> None:
+    long = f"<think>{THOUGHT * 8}</think>"
+    engine = Counting(f"{long}Read the", f"{long}Read the note first.")
+    assert Writer(engine).write("Why was it lost?") == "Read the note first."
+    assert len(engine.room) == 2

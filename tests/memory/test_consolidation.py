@@ -292,3 +292,9 @@ def test_notes_that_learn_from_their_links_come_to_rest_in_one_run(tmp_path: Pat
         memory.remember([note.model_copy(update={"id": "n7", "text": "coin coin key coin"})])
         assert len(job.run())
         assert not len(job.run())
+
+
+def test_what_a_writer_thinks_is_left_out_of_what_it_writes(memory: ReflectionMemory) -> None:
+    job = Consolidation(memory, writer=lambda prompt, tokens: "<think>Coins?</think>Coins are in kitchens.")._job()
+    assert job.writer is not None
+    assert job.writer("What holds?", 100) == "Coins are in kitchens."

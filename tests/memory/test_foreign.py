@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,12 @@ def imported(database: Database, path: Path, data: Any, **options: Any) -> list[
 def test_items_of_a_langgraph_store_become_notes(database: Database, tmp_path: Path) -> None:
     found = imported(database, tmp_path / "store.json", [item | TIMES for item in STORE])
     assert [item.text for item in found] == ["Likes tea.", "Uses Python.", "subject: Ann; object: A, B"]
-    assert [item.tags for item in found] == [["namespace:memories/alice"], ["namespace:memories/bob"], ["kind:Triple"]]
+    day = "written:2026-01-01"
+    assert [item.tags for item in found] == [
+        ["namespace:memories/alice", day], ["namespace:memories/bob", day], ["kind:Triple", day]
+    ]  # fmt: skip
     first = found[0]
     assert (first.kind, first.env, first.task, first.namespace, first.source) == ("note", "", "", "", "import:store")
-    assert first.created_at == "2026-01-01T17:00:00.000000+00:00"
-    assert first.updated_at == "2026-01-02T10:00:00.000000+00:00"
     assert not first.oracle
     assert len({item.id for item in found}) == 3  # one key in two namespaces is two memories
 
@@ -94,16 +96,66 @@ def test_namespaces_are_kept_only_if_asked_for(database: Database, tmp_path: Pat
     assert [item.namespace for item in again] == ["carol", "carol"]
 
 
+ROW = {"prefix": "memories.u1", "key": "k1", "created_at": "2025-03-01 10:00:00.123456+00", "ttl_minutes": None}
+OPEN = {"metadata": {}, "created_at": "2025-03-01T10:00:00+00:00", "updated_at": None}
+
+
+def test_rows_of_a_stores_table_are_its_items(database: Database, tmp_path: Path) -> None:
+    rows = [
+        ROW | {"value": {"kind": "Memory", "content": {"content": "Fact 0."}}, "expires_at": None},
+        ROW | {"key": "k2", "value": json.dumps({"content": "Lives near the sea."}), "namespace": ["m"]},
+    ]
+    found = imported(database, tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows)))
+    assert [item.text for item in found] == ["Fact 0.", "Lives near the sea."]
+    assert found[0].tags == ["namespace:memories/u1", "written:2025-03-01"]
+    # A row and the item that it holds are one memory.
+    item = {"namespace": ["memories", "u1"], "key": "k1", "value": {"content": "Fact 0."}}
+    assert imported(database, tmp_path / "items.json", [item]) == []
+
+
+def test_memories_of_openmemory_are_read_and_those_out_of_use_left_out(database: Database, tmp_path: Path) -> None:
+    active = OPEN | {"id": "o-0", "content": "Prefers short answers.", "state": "active", "user_id": "1"}
+    deleted = OPEN | {"id": "o-1", "content": "Old address.", "state": "deleted", "user_id": "1"}
+    path = tmp_path / "memories.json"
+    path.write_text(json.dumps({"user": {"id": "1"}, "apps": [], "memories": [active, deleted]}, indent=2))
+    report = import_reflections(database, path)
+    assert [database.reflection(id).text for id in report.added] == ["Prefers short answers."]
+    assert report.left_out == ["item 2: it is deleted there"]
+    lined = tmp_path / "memories.jsonl.gz"
+    app = {"app": "client", "categories": ["work"]}
+    lined.write_bytes(gzip.compress("".join(json.dumps(item | app) + "\n" for item in (active, deleted)).encode()))
+    (id,) = import_reflections(database, lined, namespace="carol").added
+    assert database.reflection(id).tags == ["work", "user:1", "app:client", "written:2025-03-01"]
+
+
+def test_points_of_a_vector_store_of_mem0_are_its_memories(database: Database, tmp_path: Path) -> None:
+    point = {"id": "p", "payload": {"data": "Likes tea.", "hash": "h", "user_id": "u1"}, "vector": [0.1, 0.2]}
+    (found,) = imported(database, tmp_path / "points.json", [point])
+    assert (found.text, found.tags) == ("Likes tea.", ["user:u1"])
+
+
+@pytest.mark.parametrize("bad", [None, "", " \u200b "])
+def test_one_memory_without_a_text_leaves_the_others(database: Database, tmp_path: Path, bad: str | None) -> None:
+    entries = [{"id": "a", "memory": bad}, {"id": "b", "memory": "Fact."}, {"id": "c", "memory": bad}]
+    (tmp_path / "mem0.json").write_text(json.dumps({"success": True, "data": {"results": entries, "total": 3}}))
+    report = import_reflections(database, tmp_path / "mem0.json")
+    assert [database.reflection(id).text for id in report.added] == ["Fact."]
+    assert report.left_out == ["line 1, item 1: it has no text", "line 1, item 3: it has no text"]
+
+
 @pytest.mark.parametrize(
     ("entry", "complaint"),
     [
         ({"namespace": [], "key": 1, "value": {}}, "needs a text as `key`"),
         ({"namespace": [], "key": "k", "value": "text"}, "an object as `value`"),
+        ({"namespace": [], "key": "k", "value": "{"}, "not valid JSON"),
         ({"namespace": [], "key": "k", "value": {"content": ""}}, "no text"),
-        ({"id": "x", "memory": None}, "a text as `memory`"),
+        (ROW | {"value": {"content": "x"}, "expires_at": "2025-03-02T00:00:00+00:00"}, "expired"),
+        ({"id": "x", "memory": 7}, "a text as `memory`"),
+        ({"id": [], "memory": "a"}, "needs an `id`"),
         ({"id": "x", "memory": " "}, "no text"),
-        ({"id": "x", "memory": "a", "created_at": "soon"}, "'soon' is no time"),
-        ({"id": "x", "memory": "a", "created_at": []}, "is no time"),
+        ({"id": "x", "memory": "a", "event": "DELETE"}, "deleted"),
+        ({"id": "x", "content": "a", "state": "archived"}, "archived"),
     ],
 )
 def test_a_memory_that_does_not_fit_is_named(
@@ -117,11 +169,5 @@ def test_the_format_can_be_said_and_a_file_is_of_one_format(database: Database, 
     with pytest.raises(BadImport, match="item 1: a memory of mem0"):
         imported(database, tmp_path / "store.json", STORE, format="mem0")
     with pytest.raises(BadImport, match="item 3: a memory of mem0"):
-        imported(database, tmp_path / "mixed.json", [*MEM0, *STORE])
-
-
-def test_times_without_a_zone_or_in_seconds_are_utc(database: Database, tmp_path: Path) -> None:
-    entries = [{"id": 1, "memory": "a", "created_at": "2026-01-01T00:00:00"}, {"id": 2, "memory": "b", "created_at": 0}]
-    found = imported(database, tmp_path / "mem0.json", entries)
-    assert [item.created_at[:19] for item in found] == ["2026-01-01T00:00:00", "1970-01-01T00:00:00"]
-    assert found[0].updated_at == found[0].created_at
+        imported(database, tmp_path / "mixed.json", [*MEM0, *STORE], strict=True)
+    assert len(imported(database, tmp_path / "mixed.json", [*MEM0, *STORE])) == 2

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from langgraph.store.base import GetOp, PutOp, SearchItem, SearchOp
 
-from memory import HashingEmbedder, ReflectionMemory, SqliteFaissStore, errors, langgraph_store
+from memory import Database, HashingEmbedder, ReflectionMemory, SqliteFaissStore, errors, langgraph_store
 from memory.index import VectorIndex
 
 SPACE = ("notes", "ann")
@@ -518,3 +518,20 @@ def test_the_store_of_a_memory_shares_its_file_its_embedder_and_its_clock(
     assert (tmp_path / "texts.items.faiss").exists()
     assert [hit.reflection.id for hit in memory.search("coins")] == ["rf-1"]
     assert memory.count() == 1
+
+
+def test_a_store_says_by_which_embeddings_it_searches(database: Database) -> None:
+    plain = SqliteFaissStore(database)
+    assert getattr(plain, "embeddings", "missing") is None
+    searched = SqliteFaissStore(database, index={"dims": 32, "embed": HashingEmbedder(32)})
+    vectors = getattr(searched, "embeddings", None)
+    assert vectors is not None
+    assert len(vectors.embed_query("red door")) == 32
+    assert vectors.embed_documents(["red door"]) == [vectors.embed_query("red door")]
+
+
+def test_a_nested_key_of_a_filter_finds_its_item(database: Database) -> None:
+    store = SqliteFaissStore(database)
+    store.put(("docs",), "a", {"user": {"access-level": "admin"}})
+    store.put(("docs",), "b", {"user": {"access-level": "guest"}})
+    assert [item.key for item in store.search(("docs",), filter={"user.access-level": "admin"})] == ["a"]

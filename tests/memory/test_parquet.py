@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import tracemalloc
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 import pytest
@@ -40,7 +43,7 @@ def test_a_large_memory_goes_in_batches(
 ) -> None:
     monkeypatch.setattr("memory.parquet.BATCH", 2)
     for number in range(5):
-        database.put_reflection(reflection(f"r-{number}"))
+        database.put_reflection(reflection(f"r-{number}", env=f"env-{number}"))
     assert export_reflections(database, tmp_path / "out.dat", format="parquet") == 5
     assert pyarrow.parquet.ParquetFile(tmp_path / "out.dat").num_row_groups == 3
     assert len(import_reflections(database, tmp_path / "out.dat").same) == 5
@@ -54,12 +57,73 @@ def test_a_damaged_file_and_a_bad_row_are_one_line(database: Database, tmp_path:
             (("a", "[]"), ("b", "[7]"))]  # fmt: skip
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "bad.parquet")
     with pytest.raises(BadImport, match="row 2: advice"):
-        import_reflections(database, tmp_path / "bad.parquet")
+        import_reflections(database, tmp_path / "bad.parquet", strict=True)
+    assert database.count_reflections() == 0
     rows[1]["advice"] = "["
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "bad.parquet")
-    with pytest.raises(BadImport, match="no readable Parquet file"):
-        import_reflections(database, tmp_path / "bad.parquet")
+    report = import_reflections(database, tmp_path / "bad.parquet")
+    assert (len(report.added), report.omitted) == (1, 1)
+
+
+TEXT = "x" * 1_000_000
+BOMBS = {
+    "one text, many times": {
+        "id": [str(n) for n in range(500)],
+        "memory": pyarrow.DictionaryArray.from_arrays([0] * 500, [TEXT]),
+    },
+    "a list of it": {"id": ["a"], "memory": ["b"], "categories": [[TEXT[:1000]] * 40_000]},
+    "within objects": {"id": ["a", "b"], "memory": ["c"] * 2, "metadata": [{"x": [TEXT[:1000]] * 20_000}] * 2},
+    "numbers": {"id": ["a"], "memory": ["b"], "seen": [[0] * 1_000_000]},
+    "one long row": {"id": ["a"], "memory": [TEXT * 17]},
+}
+
+
+@pytest.mark.parametrize("data", BOMBS.values(), ids=BOMBS)
+def test_a_small_file_that_decodes_to_much_is_refused_in_little_memory(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("memory.parquet.CELLS", 500_000)
+    path = tmp_path / "bomb.parquet"
+    pyarrow.parquet.write_table(pyarrow.table(data), path, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 10_000
+    before, watched = pyarrow.default_memory_pool(), pyarrow.proxy_memory_pool(pyarrow.default_memory_pool())
+    pyarrow.set_memory_pool(watched)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadImport, match="holds"):
+            import_reflections(database, path)
+        peak = tracemalloc.get_traced_memory()[1] + watched.max_memory()
+    finally:
+        tracemalloc.stop()
+        pyarrow.set_memory_pool(before)
+    assert peak < 100_000_000
     assert database.count_reflections() == 0
+
+
+def test_times_of_any_kind_are_read_and_a_data_frames_row_numbers_are_not(database: Database, tmp_path: Path) -> None:
+    moment = datetime(2025, 3, 1, 10, tzinfo=UTC)
+    kinds = [
+        pyarrow.timestamp("us", "UTC"),
+        pyarrow.timestamp("ns"),
+        pyarrow.timestamp("s", "+02:00"),
+        pyarrow.date32(),
+    ]
+    for number, kind in enumerate(kinds):
+        times = pyarrow.array([moment.date() if kind == pyarrow.date32() else moment, None], kind)
+        columns = {
+            "id": ["p1", "p2"],
+            "memory": [f"Likes {number} teas.", f"Likes {number} cakes."],
+            "user_id": ["u1", None],
+            "created_at": times,
+            "metadata": [{"topic": "a"}, None],
+            "vector": pyarrow.array([[1.0, 2.0]] * 2, pyarrow.list_(pyarrow.float32(), 2)),
+            "__index_level_0__": [0, 1],
+        }
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / f"{number}.parquet")
+        report = import_reflections(database, tmp_path / f"{number}.parquet", namespace=f"n{number}")
+        assert [database.reflection(id).tags for id in report.added] == [
+            ["user:u1", "topic:a", "written:2025-03-01"], []
+        ]  # fmt: skip
 
 
 def test_without_pyarrow_the_remedy_is_named_and_nothing_is_left_behind(

@@ -88,3 +88,27 @@ def test_a_filter_of_nothing_fits_everything() -> None:
 
 def test_a_time_to_live_is_a_number_of_minutes_or_none() -> None:
     assert (checked_ttl(None), checked_ttl(0), checked_ttl(1.5)) == (None, 0, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fitting"),
+    [
+        ({"user.access-level": "admin"}, True),
+        ({"user.access-level": "guest"}, False),
+        ({"user.team.name": {"$eq": "red"}}, True),
+        ({"user.team.size": {"$gt": 2}}, True),
+        ({"user.team": {"size": 3}}, True),
+        ({"user.none.name": None}, True),
+        ({"user.none.name": "red"}, False),
+        ({"file.name": "a.txt"}, True),
+        ({"user.name.first": "x"}, False),
+    ],
+)
+def test_a_key_with_dots_is_a_path_unless_there_is_just_that_key(wanted: dict[str, Any], fitting: bool) -> None:
+    team = {"name": "red", "size": 3}
+    value = {
+        "user": {"access-level": "admin", "team": team, "name": "Ann"},
+        "file.name": "a.txt",
+        "file": {"name": "b"},
+    }
+    assert fits(value, wanted) is fitting

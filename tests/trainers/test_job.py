@@ -40,6 +40,15 @@ def test_a_job_reads_back_as_it_was_written(tmp_path: Path, some_examples: list[
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job"]
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0c", "\x1c"])
+def test_a_job_reads_back_names_that_hold_what_unicode_counts_as_a_line_end(
+    tmp_path: Path, some_examples: list[Example], mark: str
+) -> None:
+    named = [one.model_copy(update={"episode": f"e{mark}{number}"}) for number, one in enumerate(some_examples)]
+    job.create(tmp_path / "job", CONFIG, named)
+    assert job.load(tmp_path / "job").examples == named
+
+
 def test_making_the_same_job_again_changes_nothing(tmp_path: Path, some_examples: list[Example]) -> None:
     first = job.create(tmp_path, CONFIG, some_examples)
     moved = CONFIG.model_copy(update={"base": CONFIG.base.model_copy(update={"path": "/elsewhere"})})

@@ -1,0 +1,44 @@
+"""What recall and credit promise, seen from the package itself: what is held out is not served; little proves no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from memory import Credit, CreditConfig, Database, Recall, Reflection, ReflectionMemory
+
+
+@pytest.mark.parametrize("face", ["text", "exemplar", "advice"])
+def test_recall_gives_what_is_served_and_never_what_is_held_out(
+    memory: ReflectionMemory, database: Database, reflection: Callable[..., Reflection], face: str
+) -> None:
+    memory.remember([reflection(f"r-{n}", f"Coin number {n} is in room {n}.") for n in range(4)])
+    credit = Credit(database, CreditConfig(withhold=0.5, max_cost=1.0))
+    held_out = 0
+    for number in range(20):
+        episode = f"ep-{number}"
+        hits = memory.recall("coin", episode=episode, env="twx/coin", k=4, credit=credit, face=face)  # type: ignore[arg-type]
+        rows = database.execute("SELECT reflection, withheld FROM recalls WHERE episode = ?", (episode,))
+        assert {id for id, _ in rows} == {f"r-{n}" for n in range(4)}
+        assert {hit.reflection.id for hit in hits} == {id for id, withheld in rows if not withheld}
+        held_out += sum(withheld for _, withheld in rows)
+    assert 0 < held_out < 80
+
+
+def test_nothing_counts_as_harmful_on_less_evidence_than_was_asked_for(
+    database: Database, reflection: Callable[..., Reflection]
+) -> None:
+    database.put_reflection(reflection("r-bad"))
+    database.put_recalls(
+        [
+            Recall(episode=f"ep-{withheld}-{n}", reflection="r-bad", rank=0, query="", score=1.0, env="twx/coin",
+                   won=withheld, withheld=withheld, propensity=0.5)
+            for withheld in (True, False)
+            for n in range(150)
+        ]
+    )  # fmt: skip
+    wary, hasty = Credit(database, CreditConfig(min_n=200)), Credit(database, CreditConfig(min_n=100))
+    assert wary.report().harmful == [] and wary.review(dry_run=True) == []
+    assert [id for id, _ in hasty.report().harmful] == ["r-bad"]
+    assert [verdict.reflection for verdict in hasty.review(dry_run=True)] == ["r-bad"]
