@@ -1,4 +1,4 @@
-"""What recall and credit promise, seen from the package itself: what is held out is not served; little proves no harm."""
+"""What recall and credit promise, seen from the package itself: what is held out is not served; little harms nobody."""
 
 from __future__ import annotations
 
