@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from agentlab import errors
 from agentlab.engines import transformers as engines
 from agentlab.engines.transformers import TransformersEngine
-from agentlab.errors import ContextExceeded, EngineFailed
 from memory import rendering
 from memory.records import Episode, Step
 from trainers.examples import from_episode
@@ -55,8 +55,7 @@ def test_a_cut_observation_is_trained_on_as_it_was_played(engine: TransformersEn
     conversation = engine.conversation("Find the coin.")
     conversation.observe(LONG)
     step = Step(
-        index=0, observation=LONG, cut=conversation.cut, state="", admissible=["look"], action="look", result="",
-        next_state="",
+        index=0, observation=LONG, state="", admissible=["look"], action="look", result="", next_state="",
     )  # fmt: skip
     conversation.act("look")
     record = Episode(
@@ -68,15 +67,15 @@ def test_a_cut_observation_is_trained_on_as_it_was_played(engine: TransformersEn
 
 
 def test_a_task_that_leaves_no_room_for_its_game_is_refused_in_one_line(engine: TransformersEngine) -> None:
-    with pytest.raises(ContextExceeded, match="leaves no room") as refused:
+    with pytest.raises(errors.ContextExceeded, match="leaves no room") as refused:
         engine.conversation("Find the coin. " * 400)
-    assert isinstance(refused.value, EngineFailed) and "\n" not in str(refused.value)
+    assert isinstance(refused.value, errors.EngineFailed) and "\n" not in str(refused.value)
 
 
 def test_a_command_longer_than_the_context_is_refused_in_one_line(engine: TransformersEngine) -> None:
     conversation = engine.conversation("Find the coin.")
     conversation.observe("You are in the attic.")
-    with pytest.raises(ContextExceeded, match="A command has"):
+    with pytest.raises(errors.ContextExceeded, match="A command has"):
         engine.score(conversation, ["look", "say " + "xyz " * 1000])
     assert engine.score(conversation, ["look"]) == pytest.approx(
         [plain(engine, conversation.token_ids, "look")], abs=1e-4

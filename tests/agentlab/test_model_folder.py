@@ -13,9 +13,8 @@ from typer.testing import CliRunner
 from agentlab import hub
 from agentlab.cli import app
 from agentlab.config import LabConfig, read_config
-from agentlab.errors import BadModel, ModelUnavailable, UnsupportedModel
+from agentlab.errors import ModelUnavailable, UnsupportedModel
 from agentlab.lab import Lab
-from agentlab.model_folder import check
 from benchmarks.tiny_models import make
 
 RUNNER = CliRunner()
@@ -154,6 +153,8 @@ def test_a_lab_is_made_for_no_model_that_is_not_there(
 
 
 def test_a_whole_folder_gives_its_configuration_and_its_tokenizer(tiny_model: Path) -> None:
+    from agentlab.model_folder import check
+
     config, tokenizer = check(tiny_model)
     assert config.model_type == "llama" and tokenizer("look").input_ids
 
@@ -173,6 +174,9 @@ def test_a_lab_in_which_nothing_was_played_takes_another_model(tiny_model: Path,
 
 
 def test_what_is_wrong_with_a_folder_is_one_of_our_errors(tiny_model: Path, tmp_path: Path) -> None:
+    from agentlab.errors import BadModel
+    from agentlab.model_folder import check
+
     shutil.copytree(tiny_model, tmp_path / "model")
     truncated(tmp_path / "model")
     with pytest.raises(BadModel, match="cut short"):
