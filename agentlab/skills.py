@@ -163,8 +163,10 @@ def _same(challenge: Challenge, served: str | None, envs: Sequence[str], seeds: 
 
 
 def _challenge(lab: Lab, adapter: str, envs: list[str], seeds: Sequence[int] | None, before: int) -> Challenge:
-    """A new challenge of what serves, on games that no gate has seen."""
+    """A new challenge of what serves, on games that no gate has seen, and none that the parents were trained on."""
     free = fresh_seeds(lab, envs, SEEDS if seeds is None else 1)
+    if seeds is None:
+        free = _untrained(lab, adapter, envs, free[0])
     seen = [seed for seed in seeds or [] if seed < free[0]]
     if seen:
         raise BadConfig(
@@ -175,6 +177,32 @@ def _challenge(lab: Lab, adapter: str, envs: list[str], seeds: Sequence[int] | N
         incumbent=lab.serving(), number=next_challenge(lab), envs=envs, seeds=free if seeds is None else list(seeds),
         run=f"gate-{adapter}" + (f"-{before + 1}" if before else ""),
     )  # fmt: skip
+
+
+def _untrained(lab: Lab, adapter: str, envs: Sequence[str], first: int) -> list[int]:
+    """The next dev games from `first` on of which none begins like a game that the adapter was trained on: a round
+    leaves out what begins like its own gate's games, and cannot know those of the gates to come."""
+    from environments import Task, make
+    from trainers.selectors.base import start_of, starts_of
+
+    episodes = lab.adapters.get(adapter).lineage.episodes
+    trained = {start_of(episode) for episode in lab.database.load_episodes(episodes)}
+    made = {name: make(name) for name in envs}
+    found: list[int] = []
+    try:
+        for seed in range(first, min(len(env.seeds("dev")) for env in made.values())):
+            begun = [env.start(Task(env=name, split="dev", seed=seed)) for name, env in made.items()]
+            if trained.isdisjoint(starts_of((str(info["goal"]), seen) for seen, info in begun)):
+                found.append(seed)
+            if len(found) == SEEDS:
+                return found
+    finally:
+        for env in made.values():
+            env.close()
+    raise BadConfig(
+        f"{', '.join(envs)} have no {SEEDS} dev games left that no gate has seen and that begin like nothing {adapter} "
+        "was trained on; name some with --seeds, which then judge less strictly, or learn environments with more."
+    )
 
 
 def _merge_of(record: AdapterRecord) -> Merge:

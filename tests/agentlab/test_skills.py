@@ -13,6 +13,7 @@ from agentlab.errors import AgentLabError, BadConfig, Stopped
 from agentlab.lab import Lab
 from agentlab.progress import Progress
 from agentlab.skills import families, gate_merge, merge, trained_on
+from environments import Task, make
 from memory.records import Episode
 from trainers.gate import GateConfig
 from trainers.merging import MergeConfig
@@ -162,6 +163,19 @@ def test_a_second_merge_is_gated_on_other_games_and_must_show_more(
     seeds = [{row.seed for row in lab.database.episodes(run=f"gate-{id}")} for id in (weak, both)]
     assert seeds == [{*range(20)}, {*range(20, 40)}]
     assert gate_merge(lab, both, config=QUICK) == found, "asked again it tells the same"
+
+
+def test_a_merge_is_not_gated_on_games_that_begin_like_those_it_was_trained_on(
+    lab: Lab, three: tuple[str, str, str], lived: Callable[..., Episode], step: Any
+) -> None:
+    env = make(ONE)
+    seen, info = env.start(Task(env=ONE, split="dev", seed=2))
+    begun = step(0, "look").model_copy(update={"observation": seen})
+    lab.database.put_episode(lived(begun, id="one", env=ONE, goal=str(info["goal"])))
+    alike = [seed for seed in range(40) if env.start(Task(env=ONE, split="dev", seed=seed))[0] == seen]
+    gate_merge(lab, three[2], config=QUICK)
+    played = {row.seed for row in lab.database.episodes(run=f"gate-{three[2]}")}
+    assert 2 in alike and len(played) == 20 and played.isdisjoint(alike)
 
 
 def test_further_environments_are_played_too(lab: Lab, three: tuple[str, str, str]) -> None:
