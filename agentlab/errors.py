@@ -47,10 +47,6 @@ class ReplayMismatch(AgentLabError):
     """An environment did not answer recorded actions with the recorded observations."""
 
 
-class EngineFailed(AgentLabError):
-    """An engine raised an error of its own while an episode was played."""
-
-
 class ReflectorFailed(AgentLabError):
     """A reflector raised an error of its own."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import threading
 import time
@@ -134,6 +135,8 @@ class Play:
         commands = admissible(self.env, self.info)
         with failures.engine(self.engine.name):
             scores = self.engine.score(self.conversation, commands)
+            if len(scores) != len(commands) or not all(map(math.isfinite, scores)):
+                raise ValueError(f"{len(scores)} scores for {len(commands)} commands, of which each needs a number")
         bonus = self.bonuses(commands)
         spec = self.spec
         if forced is None:

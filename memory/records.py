@@ -119,6 +119,12 @@ class Record(BaseModel):
             return cls.model_validate(found)
 
 
+def _with_numbers(stored: Any) -> Any:
+    """A step's or an episode's fields with 0 for a reward or a score that was no number."""
+    missing = [name for name in ("reward", "score") if isinstance(stored, dict) and stored.get(name, 0.0) is None]
+    return {**stored, **dict.fromkeys(missing, 0.0)} if missing else stored
+
+
 def _mend(found: Any, where: tuple[int | str, ...], bounds: Mapping[str, Any], kind: str) -> None:
     """Put a number that is out of its bounds to the nearest, and one that is none to 0, its list to None."""
     numbers = ("greater_than_equal", "less_than_equal", "finite_number", "float_type")
@@ -208,13 +214,12 @@ class Episode(Record):
         """An episode whose rewards or scores were not numbers, as earlier versions stored it, counts as errored."""
         if not isinstance(stored, dict):
             return stored
-        numbers = [stored.get("score", 0.0)]
-        for step in stored.get("steps") or ():
-            numbers += [step.get("reward", 0.0), step.get("score", 0.0)] if isinstance(step, dict) else []
-        if None not in numbers:
+        steps = [_with_numbers(step) for step in stored.get("steps") or ()]
+        found = {**_with_numbers(stored), "steps": steps}
+        if found == {"steps": [], **stored}:
             return stored
         error = f"The environment `{stored.get('env')}` gave a reward or a score that was no number."
-        return {**stored, "status": "errored", "error": error, "error_kind": "environment"}
+        return {**found, "status": "errored", "error": error, "error_kind": "environment"}
 
     @property
     def task_id(self) -> str:

@@ -211,6 +211,15 @@ def test_an_engine_that_fails_ends_the_episode_and_not_the_run(
     assert episode.error_kind == "engine" and "no answer from the server" in str(episode.error)
 
 
+@pytest.mark.parametrize("said", [[float("nan")] * 9, [float("-inf")] * 9, []])
+def test_scores_that_are_no_numbers_are_a_failure_of_the_engine(
+    said: list[float], rollout: Callable[..., Rollout], note_reader: ScriptedEngine
+) -> None:
+    note_reader.score = lambda conversation, candidates: said[: len(candidates)]  # type: ignore[method-assign]
+    (result,) = rollout().play(tasks(1), BASE)
+    assert (result.trials[0].status, result.trials[0].error_kind) == ("errored", "engine")
+
+
 def test_what_errored_is_played_again_by_the_same_call(
     rollout: Callable[..., Rollout], database: Database, started: list[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import string
 from collections.abc import Callable
 from dataclasses import dataclass, field, make_dataclass
@@ -180,3 +181,13 @@ def test_the_package_offers_what_it_lists() -> None:
     assert all(getattr(memory, name) for name in memory.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         memory.Nothing  # noqa: B018
+
+
+def test_an_episode_stored_with_rewards_or_scores_that_were_no_numbers_counts_as_errored() -> None:
+    step = {"index": 0, "observation": "", "state": "", "admissible": ["a"], "action": "a", "result": ""}
+    whole = {"id": "e", "run": "r", "env": "own/x", "split": "train", "seed": 0, "status": "won", "score": 1.0}
+    for fields in ({"score": None}, {"steps": [{**step, "next_state": "", "reward": None, "scores": [None]}]}):
+        read = Episode.stored(json.dumps({**whole, **fields}))
+        assert (read.status, read.error_kind, "own/x" in str(read.error)) == ("errored", "environment", True)
+        assert all(one.reward == 0 and one.scores is None for one in read.steps)
+    assert Episode.stored(json.dumps(whole)).status == "won"
