@@ -28,7 +28,7 @@ class BadModel(AgentLabError):
 
 
 class EngineFailed(AgentLabError):
-    """An engine could not score or write. It ends the episode as errored, not the run."""
+    """An engine raised an error of its own while an episode was played."""
 
 
 class ContextExceeded(EngineFailed):
