@@ -1,4 +1,4 @@
-"""What recall and credit promise, seen from the package itself: what is held out is not served; little harms nobody."""
+"""What recall and credit promise, seen from this package: what is held out is not served; little proves no harm."""
 
 from __future__ import annotations
 

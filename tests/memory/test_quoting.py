@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory import jsonlines, rendering
+from memory import rendering
 from memory.cleaning import TEXT_LIMIT
 from memory.quoting import quoted, quoted_line
 
@@ -74,10 +74,10 @@ def test_a_name_within_a_sentence_is_one_line() -> None:
 
 
 DATA = Path(__file__).parent / "data"
-HOSTILE = [json.loads(line) for line in jsonlines.read(DATA / "hostile.jsonl")]
+HOSTILE = [json.loads(line) for line in (DATA / "hostile.jsonl").read_text(encoding="utf-8").split("\n") if line]
 TOKENS = [
     (family, token)
-    for family, *tokens in map(str.split, jsonlines.read(DATA / "chat_tokens.txt"))
+    for family, *tokens in map(str.split, (DATA / "chat_tokens.txt").read_text(encoding="utf-8").strip().split("\n"))
     if family != "#"
     for token in tokens
 ]
