@@ -51,8 +51,8 @@ def plain(reflection: Reflection) -> str:
 class Weights:
     """What counts for how much (Park et al. 2023, where the first three are 1).
 
-    Relevance is a rank among what was found, and is spread over [0, 1]. The others have scales of their own, which do
-    not depend on what else was found: no difference is stretched to more than it is.
+    Relevance comes of the ranks among what was found, 1 for what leads both searches. The others have scales of their
+    own, which do not depend on what else was found: no difference is stretched to more than it is.
 
     Attributes:
         relevance: of the fused ranks by meaning and by words.
@@ -60,7 +60,7 @@ class Weights:
             same at any time.
         importance: of the importance that the reflector gave; a pinned reflection counts as fully important.
         use: of the measured use, where it is measured; otherwise it does not count. It is an uplift: at 1, what wins
-            one more of ten games makes up for a tenth of the range of relevance.
+            one more of ten games makes up for a tenth of relevance.
         half_life: the hours after which half of the recency is left.
         diversity: how much the cosine to what is already chosen costs (Carbonell and Goldstein 1998, maximal marginal
             relevance, 1 − λ); 0 chooses by score alone.
