@@ -28,8 +28,8 @@ runs of a thousand). What leads one search has at most 2 K + 1 others before it,
 is among the ten that a search shows. With 60 it fell behind whatever stood in the middle of both.
 """
 
-LEAST = 1e-9
-"""BM25 is positive: it is compared with the best of it, or with this."""
+TELLING = 1e-3
+"""What has less than this share of the best BM25 has in common with the query what most texts have: it says nothing."""
 
 HALF_LIFE = math.log(0.5) / math.log(0.995)
 """In hours, about 138: what remains is 0.995 after one (Park et al. 2023, Generative Agents, §4.1)."""
@@ -97,9 +97,9 @@ class Hit:
         score: the weighted sum of the parts `relevance`, `recency`, `importance` and, where it is measured, `use`.
         parts: these. `relevance`, `recency` and `importance` are in [0, 1], `use` in [-1, 1], each on its own scale.
             `relevance` is `rrf`, 1 for what leads both searches; that comes of the ranks `cosine_rank` and `bm25_rank`
-            among the candidates (from 1, equals share one; 0 where words did not find it), these of `cosine` and
-            `bm25` (0 where words did not find it). `hours` since it was last recalled (if recency counts) or written;
-            `overlap`, the cosine to the nearest hit above.
+            among the candidates (from 1, equals share the mean of theirs; 0 where words say nothing for it), these of
+            `cosine` and `bm25` (0 where words did not find it). `hours` since it was last recalled (if recency counts)
+            or written; `overlap`, the cosine to the nearest hit above.
         recalled: how many episodes it has served before.
         ended: how many of these have ended.
         won: how many of these were won.
@@ -246,10 +246,11 @@ class Candidates:
         import numpy as np
 
         # Relative to the best: in a small memory all of BM25 is small.
-        bm25 = self["bm25"] / max(self["bm25"].max(initial=0), LEAST)
-        self["cosine_rank"] = np.asarray(ranks(self["cosine"].tolist()), float)
-        self["bm25_rank"] = np.where(bm25 > 0, ranks(bm25.tolist()), 0)
-        self["rrf"] = 1 / (RRF_K + self["cosine_rank"]) + (bm25 > 0) / (RRF_K + self["bm25_rank"])
+        bm25 = self["bm25"] / (self["bm25"].max(initial=0) or 1)
+        found = bm25 > TELLING
+        self["cosine_rank"] = np.asarray(ranks(self["cosine"].tolist()))
+        self["bm25_rank"] = np.where(found, ranks(bm25.tolist()), 0)
+        self["rrf"] = 1 / (RRF_K + self["cosine_rank"]) + found / (RRF_K + self["bm25_rank"])
         self["relevance"] = self["rrf"] * (RRF_K + 1) / 2
 
     def add_use(self, measured: Mapping[str, float]) -> None:
@@ -288,13 +289,16 @@ def candidates(k: int) -> int:
     return max(CANDIDATES, 3 * k)
 
 
-def ranks(values: Sequence[float], tie: float = 1e-6) -> list[int]:
-    """The rank of each value, 1 for the greatest; those within `tie` of the next greater share its rank."""
-    found, rank, greater = [0] * len(values), 0, math.inf
-    # Most come in this order already, and are few: an array would take longer.
-    for place, at in enumerate(sorted(range(len(values)), key=values.__getitem__, reverse=True), 1):
-        rank = place if greater - values[at] > tie else rank
-        found[at], greater = rank, values[at]
+def ranks(values: Sequence[float], tie: float = 1e-6) -> list[float]:
+    """The rank of each value, 1 for the greatest; those within `tie` of the next greater share the mean of theirs."""
+    found = [0.0] * len(values)
+    order = sorted(range(len(values)), key=values.__getitem__, reverse=True)
+    first = 0
+    for place, at in enumerate(order, 1):
+        if place == len(order) or values[at] - values[order[place]] > tie:
+            for equal in order[first:place]:
+                found[equal] = (first + 1 + place) / 2
+            first = place
     return found
 
 
@@ -307,9 +311,7 @@ def _weighed(parts: Mapping[str, object], weights: Weights) -> dict[str, float]:
 def explain(hit: Hit) -> str:
     """One line that says where the score of `hit` comes from and what became of the episodes that it served."""
     part = hit.parts
-    places = {
-        name: f"#{part[f'{name}_rank']:.0f}" if part[f"{name}_rank"] else "unranked" for name in ("cosine", "bm25")
-    }
+    places = {name: f"#{part[f'{name}_rank']:g}" if part[f"{name}_rank"] else "unranked" for name in ("cosine", "bm25")}
     fused = ", ".join(f"{name} {part[name]:.2f} {place}" for name, place in places.items())
     sources = {
         "relevance": f"rrf {part['rrf']:.4f}: {fused}",

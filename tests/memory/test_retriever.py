@@ -44,11 +44,12 @@ def ids(hits: Sequence[object]) -> list[str]:
         ([], []),
         ([0.5], [1]),
         ([0.1, 0.9, 0.5], [3, 1, 2]),
-        ([0.5, 0.9, 0.5, 0.1], [2, 1, 2, 4]),
-        ([1.0, 1 - 1e-9], [1, 1]),
+        ([0.5, 0.9, 0.5, 0.1], [2.5, 1, 2.5, 4]),
+        ([1.0, 1 - 1e-9], [1.5, 1.5]),
+        ([0.5, 0.5, 0.5], [2, 2, 2]),
     ],
 )
-def test_equals_share_a_rank(values: list[float], expected: list[int]) -> None:
+def test_equals_share_the_mean_of_their_ranks(values: list[float], expected: list[float]) -> None:
     assert ranks(values) == expected
 
 
@@ -223,7 +224,8 @@ def test_measured_use_counts_where_it_is_given(angles: Callable[..., ReflectionM
     hits = memory.recall("0", episode="ep-1", env="twx/coin")
     assert ids(hits) == ["good", "unknown", "poor"]
     assert [hit.parts["use"] for hit in hits] == [0.75, 0, -0.25]
-    assert [hit.score for hit in hits] == [2.5, 1, 0.5]
+    # Three equals stand second in both searches.
+    assert [hit.score for hit in hits] == pytest.approx([5 / 6 + 1.5, 5 / 6, 5 / 6 - 0.5])
     assert "use 2×0.75 (measured)" in hits[0].explanation
     memory.recall("0", episode="ep-1", env="twx/coin")
     memory.recall("0", episode="ep-2", env="twx/coin")
@@ -247,7 +249,8 @@ def test_a_difference_in_use_or_importance_is_not_made_greater_by_what_else_was_
     memory.use = lambda ids, env, seed: {"fits": 0.0, "helps": 0.006}
     first, second = memory.recall("0", episode="ep-1", env="twx/coin")
     assert ids([first, second]) == ["fits", "helps"]
-    assert first.score - second.score == pytest.approx(1 - 0.01 - 0.006)
+    # The second of the two by meaning has no word of the query.
+    assert first.score - second.score == pytest.approx(1 - 2.5 / 6 - 0.01 - 0.006)
     only = memory.recall("80", episode="ep-2", env="twx/coin", k=1)[0]
     assert (only.parts["use"], only.parts["importance"]) == (0.006, 0.51), "nor where it is alone at the top"
 

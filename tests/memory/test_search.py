@@ -90,7 +90,4 @@ def test_a_note_in_a_script_that_does_not_part_its_words_is_found_by_the_only_wo
             for place, thing in enumerate(things)
         ]
     )
-    found = {thing: memory.search(thing, k=10) for thing in things}
-    assert [min(hits, key=lambda hit: hit.parts["bm25_rank"] or 99).reflection.id for hits in found.values()] == things
-    if script < 3:  # In Thai other words share two of the letters, and meaning has a say.
-        assert [hits[0].reflection.id for hits in found.values()] == things
+    assert [memory.search(thing, k=1)[0].reflection.id for thing in things] == things
