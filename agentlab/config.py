@@ -93,14 +93,14 @@ def write_config(path: Path, config: LabConfig) -> None:
         # What JSON writes for these values (text, numbers, lists of text) is TOML too.
         lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
     scratch = path.with_suffix(".tmp")
-    scratch.write_text("\n".join(lines) + "\n")
+    scratch.write_text("\n".join(lines) + "\n", encoding="utf-8")
     scratch.replace(path)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file; BadConfig if it is not there or not TOML."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise BadConfig(f"There is no file {path}; check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

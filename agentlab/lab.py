@@ -162,7 +162,8 @@ class Lab:
         if name == "hashing":
             embedder = HashingEmbedder()
         else:
-            embedder = SentenceTransformerEmbedder(hub.resolve(name, say=self.progress.say), name)
+            folder = hub.resolve(name, say=self.progress.say)
+            embedder = SentenceTransformerEmbedder(folder, name, say=self.progress.say)
         # Recency depends on the clock; an agent's recall must not, or a resumed run would differ from an unbroken one.
         memory = ReflectionMemory(
             database,
@@ -274,6 +275,8 @@ class Lab:
         return self._load(name, hub.resolve(name, say=self.progress.say)) if name else None
 
     def _load(self, name: str, folder: Path) -> Engine:
+        # Before the imports, which take the most of it.
+        self.progress.say(f"Loading the model {name}.")
         from agentlab.engines.transformers import TransformersEngine
 
         return TransformersEngine(
@@ -429,7 +432,7 @@ class Lab:
         *,
         split: Split = "test",
         seeds: Sequence[int] = range(20),
-        arms: Sequence[str | Arm] = ("random", "base", "base + memory"),
+        arms: str | Arm | Sequence[str | Arm] = ("random", "base", "base + memory"),
         trials: int = 1,
         name: str | None = None,
     ) -> Table:
@@ -445,7 +448,9 @@ class Lab:
         from agentlab.evaluation import Table, naming, row
 
         self.must_write()
-        chosen = [self.arm(arm) if isinstance(arm, str) else arm for arm in arms]
+        # One arm may be named alone; a text is no list of its letters.
+        asked = list(arms) if isinstance(arms, list | tuple) else [arms]
+        chosen = [self.arm(arm) if isinstance(arm, str) else arm for arm in asked]
         tasks = make_tasks(envs, split, seeds)
         named = naming(self, name, split, tasks, chosen, trials)
         about = {

@@ -23,7 +23,7 @@ class WriteLock:
 
     def acquire(self) -> None:
         """Take the lock. Raises LabLocked, naming the holder, if another process has it."""
-        stream = self.path.open("a+")
+        stream = self.path.open("a+", encoding="utf-8", errors="replace")
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

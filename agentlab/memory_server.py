@@ -35,6 +35,7 @@ from memory.errors import InvalidReflection, MemoryStoreError
 from memory.recalls import RecallCount
 from memory.records import Advice, Evidence, Link, Reflection, ReflectionStatus, content_id, now, task_parts
 from memory.reflections import Filter, stamp
+from memory.repeats import Tally, tallies, told
 
 INSTRUCTIONS = """\
 The long-term memory of an agent that plays text games: reflections, each a short text about an environment (`env`, \
@@ -149,7 +150,7 @@ class MemoryTools:
             return Search(
                 hits=[
                     Found(
-                        **_fields(hit.reflection, RecallCount(hit.recalled, hit.won, hit.ended)),
+                        **_fields(hit.reflection, RecallCount(hit.recalled, hit.won, hit.ended), hit.tally),
                         score=hit.score,
                         why=hit.explanation,
                     )
@@ -170,7 +171,7 @@ class MemoryTools:
                 uplift=uplift_line(self.lab.memory, item.id),
                 oracle=item.oracle,
                 advice=item.advice,
-                evidence=item.evidence,
+                evidence=[Evidence(episode=shown.id, steps=shown.indices) for shown in detail.evidence],
                 versions=[Change(version=one.version, at=one.at, change=one.change) for one in detail.versions],
                 links=self.lab.database.links_of(item.id),
             )
@@ -199,7 +200,8 @@ class MemoryTools:
 
     def _counted(self, reflections: list[Reflection]) -> list[dict[str, Any]]:
         counts = self.lab.database.recall_counts([reflection.id for reflection in reflections])
-        return [_fields(reflection, counts[reflection.id]) for reflection in reflections]
+        seen = tallies(self.lab.database, reflections)
+        return [_fields(reflection, counts[reflection.id], seen[reflection.id]) for reflection in reflections]
 
     @property
     def _namespace(self) -> str:
@@ -354,11 +356,11 @@ def _told() -> Iterator[None]:
         raise ToolError(f"The lab cannot be used ({error.strerror or error}); look at its disk and folder.") from error
 
 
-def _fields(item: Reflection, count: RecallCount) -> dict[str, Any]:
+def _fields(item: Reflection, count: RecallCount, tally: Tally) -> dict[str, Any]:
     """The fields of an `Item`."""
     return {
         "id": item.id,
-        "text": clean(item.text),
+        "text": clean(told(item, tally)),
         "env": item.env,
         "task": item.task,
         "kind": item.kind,

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from environments.base import Split
 
 
+MOST_SEEDS = 100_000
+"""More at once are refused before they fill the memory."""
+
+
 def make_tasks(envs: str | Sequence[str], split: Split, seeds: Sequence[int]) -> list[Task]:
     """Every environment with every seed, each once.
 
@@ -19,6 +23,8 @@ def make_tasks(envs: str | Sequence[str], split: Split, seeds: Sequence[int]) ->
     """
     from environments import Task, canonical
 
+    if len(seeds) > MOST_SEEDS:
+        raise BadConfig(f"{len(seeds):,} seeds are asked for, which is surely a slip; name at most {MOST_SEEDS:,}.")
     names = list(dict.fromkeys(canonical(env) for env in ([envs] if isinstance(envs, str) else envs)))
     if not names or not len(seeds):
         raise BadConfig("There is nothing to play: give at least one environment and one seed.")

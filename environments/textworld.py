@@ -239,8 +239,11 @@ def _without_jericho() -> Iterator[None]:
 def _textworld() -> Any:
     with _generating, _without_jericho(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import textworld
-        import textworld.generator
+        try:
+            import textworld
+            import textworld.generator
+        except ImportError as error:
+            raise MissingDependency(why_not() or f"TextWorld cannot be loaded ({error}); {REMEDY}") from error
     return textworld
 
 

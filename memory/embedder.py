@@ -45,16 +45,25 @@ class Embedder(Protocol):
 class SentenceTransformerEmbedder:
     """A sentence-transformers model from a local folder (Reimers and Gurevych 2019, Sentence-BERT).
 
-    The model is loaded at the first `embed`, which takes seconds; `dimensions` is read from its configuration. Text
-    beyond the model's window (256 tokens for all-MiniLM-L6-v2) does not count.
+    The model is loaded at the first `embed`, which takes seconds and is told to `say`; `dimensions` is read from its
+    configuration. Text beyond the model's window (256 tokens for all-MiniLM-L6-v2) does not count.
 
     Raises:
         EmbedderUnavailable: when the folder is not one of such a model.
         MissingDependency: when sentence-transformers is not installed.
     """
 
-    def __init__(self, folder: Path | str, model_id: str | None = None, *, device: str = "cpu", batch_size: int = 32):
+    def __init__(
+        self,
+        folder: Path | str,
+        model_id: str | None = None,
+        *,
+        device: str = "cpu",
+        batch_size: int = 32,
+        say: Callable[[str], None] = lambda message: None,
+    ):
         self.folder = Path(folder)
+        self.say = say
         self.model_id = model_id or self.folder.name
         self.device = device
         self.batch_size = batch_size
@@ -68,13 +77,14 @@ class SentenceTransformerEmbedder:
     def dimensions(self) -> int:
         for name, key in (("1_Pooling/config.json", "word_embedding_dimension"), ("config.json", "hidden_size")):
             try:
-                return int(json.loads((self.folder / name).read_text())[key])
+                return int(json.loads((self.folder / name).read_text(encoding="utf-8"))[key])
             except (OSError, ValueError, KeyError):
                 continue
         return int(self._model.encode(["a"]).shape[1])
 
     @cached_property
     def _model(self) -> Any:
+        self.say(f"Loading the embedder {self.model_id}.")
         try:
             from sentence_transformers import SentenceTransformer
             from transformers.utils import logging

@@ -62,6 +62,10 @@ class InvalidReflection(MemoryStoreError):
     """A reflection that cannot be kept, such as one without text and without advice."""
 
 
+class PinnedReflection(MemoryStoreError):
+    """A pinned reflection was to be taken out of use."""
+
+
 class InvalidItem(MemoryStoreError, ValueError):
     """An item that a LangGraph store cannot keep, such as one whose value is not JSON."""
 

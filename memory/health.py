@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from memory.consolidating import duplicates
 from memory.consolidating.job import ConsolidationConfig, Job
+from memory.records import task_parts
 from memory.rendering import head, segments
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Repeats:
     """Active reflections that say what another one says.
 
     Attributes:
-        exact: those with exactly the text of an older one of the same environment.
+        exact: those with exactly the text of an older one of the same kind, environment, fold and source.
         near: of the `examined` ones, those that consolidation would merge into another.
         examined: how many were compared with all others; fewer than `items` in a large memory.
         items: those that consolidation may merge: with a text, of the raw tier, on a fold whose reflections may be
@@ -178,13 +179,13 @@ def health(memory: ReflectionMemory, config: ConsolidationConfig | None = None) 
 
 
 def _exact(database: Database, namespace: str) -> int:
-    """How many active texts an older one of the same environment has too."""
+    """How many active texts an older one of the same kind has too."""
     rows = database.execute(
-        "SELECT count(*) - count(DISTINCT stamp) FROM reflections "
-        "WHERE status = 'active' AND text <> '' AND namespace = ? GROUP BY env",
+        "SELECT stamp, env, kind, source, task FROM reflections WHERE status = 'active' AND text <> '' "
+        "AND namespace = ?",
         (namespace,),
     )
-    return sum(row[0] for row in rows)
+    return len(rows) - len({(*row[:4], task_parts(row[4]).split) for row in rows})
 
 
 # What it did

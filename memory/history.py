@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from memory import errors, moments
+from memory import errors, moments, repeats
 from memory.database import Database
 from memory.links import LinkChange
 from memory.operations import Operation
@@ -149,7 +149,8 @@ class History:
     def undo(self, id: str) -> Operation:
         """Put every reflection and link that an operation changed back to what it was before, as an operation.
 
-        A reflection that the operation made becomes `forgotten`; a link that it made goes, one that it removed comes
+        A reflection that the operation made becomes `forgotten`, and where others say the same, the oldest of them says
+        it from then on; a link that it made goes, one that it removed comes
         back. Undoing an undo does the operation again. Recalls stay: they are records of what happened, and whom they
         count for follows from the reflections (see `memory.lineage`).
 
@@ -167,6 +168,8 @@ class History:
                 self._check_link(target, link)
             with self.database.operation(UNDO, target.id) as number:
                 written = [self.database.put_reflection(self._taken_back(item), change="undone") for item in changes]
+                gone = [change.id for change in changes if change.before is None]
+                written += [self.database.put_reflection(heir, change="said first") for heir in self._heirs(gone)]
                 for link in links:
                     self.database.set_link(LinkChange(link.after, link.before))
                 if not any(written) and not links:
@@ -227,6 +230,12 @@ class History:
         if change.before is None:
             return change.after.model_copy(update=values | {"status": "forgotten"})
         return change.before.model_copy(update=values)
+
+    def _heirs(self, gone: Sequence[str]) -> list[Reflection]:
+        present = self.clock()
+        return [
+            heir.model_copy(update={"updated_at": present}) for id in gone for heir in repeats.heirs(self.database, id)
+        ]
 
     def _mark(self, operation: Operation, *, undone: bool) -> None:
         """An undo that is undone means that what it had undone holds again, and so on down."""

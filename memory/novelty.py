@@ -25,7 +25,8 @@ def novel(reflections: Iterable[Reflection], episode: Episode) -> list[Reflectio
     recalled = _words(episode.hints)
     kept = []
     for reflection in reflections:
-        if not reflection.text or _words(reflection.text) not in recalled:
+        # What answers a question was read off the steps: that it was known before makes it one more case of it.
+        if not reflection.text or reflection.topic or _words(reflection.text) not in recalled:
             kept.append(reflection)
         elif reflection.advice:
             kept.append(reflection.model_copy(update={"text": ""}))

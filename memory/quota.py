@@ -34,7 +34,7 @@ def check(
             "SELECT count(DISTINCT number) FROM reflection_versions AS versions "
             "CROSS JOIN reflections ON number = versions.reflection "
             "WHERE at > ? AND (version = 1 OR change = 'imported') AND source = ? AND namespace = ifnull(?, namespace) "
-            "AND status = 'active'",
+            "AND status IN ('active', 'repeated')",
             (since, source, namespace),
         )[0][0]
         if count > limit:

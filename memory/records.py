@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 Status = Literal["won", "lost", "truncated", "errored"]
 ErrorKind = Literal["environment", "timeout", "engine", "reflector", "replay"]
-ReflectionStatus = Literal["active", "benched", "forgotten", "merged", "retired"]
+ReflectionStatus = Literal["active", "benched", "forgotten", "merged", "repeated", "retired"]
 Tier = Literal["raw", "summary", "rule"]
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -271,7 +271,10 @@ class Reflection(Record):
     belongs to: one namespace never sees another. `source` says who wrote it (empty: the agent itself). Consolidation
     lifts what was read off one episode (`raw`) to a `summary` or a `rule`; `derived_from` names the reflections that
     such an item was made from, `merged_into` the one that took this one's place, `votes` what a rule stands at, and
-    `context` says what the notes near it add: the text stays what was learned.
+    `context` says what the notes near it add: the text stays what was learned. `topic` names the question that the text
+    is one answer to (`where: coin`), so that answers can be counted against each other.
+
+    One that is `repeated` says what `merged_into` says: its text is counted there, its advice goes on serving.
     """
 
     id: str
@@ -281,6 +284,7 @@ class Reflection(Record):
     goal: str = ""
     text: str
     context: str = ""
+    topic: str = ""
     advice: list[Advice] = Field(default_factory=list)
     evidence: list[Evidence] = Field(default_factory=list)
     importance: Unit = 0.5

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
-from memory import block, errors, quota
+from memory import block, errors, quota, repeats
 from memory.bm25 import BM25
 from memory.cleaning import clean, cleaned
 from memory.credit import Credit, CreditConfig
@@ -22,6 +22,7 @@ from memory.interchange import export_reflections
 from memory.quoting import quoted
 from memory.records import Advice, Recall, Reflection, ReflectionStatus, Tier, now
 from memory.reflections import Filter
+from memory.repeats import Tally
 from memory.retriever import SEARCH, Hit, Retriever, Show, Use, Weights, candidates, plain
 from memory.withholding import undrawn
 
@@ -90,9 +91,9 @@ class ReflectionMemory:
         """Keep `reflections` in this namespace, all or none, and return their ids.
 
         One whose id is already there is left as it is, so that work repeated after a kill does not undo what a
-        person has edited since. Where another namespace has the id, it gets one of its own, always the same. Vectors
-        are made at the next recall, many at once. Texts, goals and tags are cleaned of control characters and cut to a
-        length.
+        person has edited since. One that says again what another one says is counted there (see `memory.repeats`).
+        Where another namespace has the id, it gets one of its own, always the same. Vectors are made at the next
+        recall, many at once. Texts, goals and tags are cleaned of control characters and cut to a length.
 
         Raises:
             InvalidReflection: for one with neither text nor advice.
@@ -104,8 +105,7 @@ class ReflectionMemory:
             new = []
             for reflection in wanted:
                 if not self.database.has_reflection(reflection.id):
-                    self.database.put_reflection(reflection, change="remembered")
-                    new.append(reflection)
+                    new.append(self._put(reflection))
             quota.check(self.database, new, self.quota, now())
         return [reflection.id for reflection in wanted]
 
@@ -212,7 +212,7 @@ class ReflectionMemory:
         similar state first; several pieces of advice may speak of one state. The vectors of states are made at the
         first call, not while remembering.
         """
-        wanted = Filter(env=env, status="active", before=before, split=split, namespace=self.namespace)
+        wanted = Filter(env=env, advising=True, before=before, split=split, namespace=self.namespace)
         with self._indexes.lock:
             self._indexes.follow_states()
             near = dict(self.state_index.search(self.embedder.embed_query(state), k, only=self._advised(wanted)))
@@ -229,12 +229,12 @@ class ReflectionMemory:
         exclude_run: str | None = None,
         episodes: Collection[str] | None = None,
     ) -> list[tuple[str, Advice]]:
-        """All advice of the active reflections of one task: (reflection id, advice), the oldest first.
+        """All advice of the reflections of one task that are in use: (reflection id, advice), the oldest first.
 
         `episodes` lets in only what rests on one of these.
         """
         found = self.database.reflections(
-            task=task_id, status="active", run=run, before=before, exclude_run=exclude_run, namespace=self.namespace
+            task=task_id, advising=True, run=run, before=before, exclude_run=exclude_run, namespace=self.namespace
         )
         return [
             (reflection.id, advice)
@@ -265,7 +265,16 @@ class ReflectionMemory:
         return self._change(id, "edited", text=changed)
 
     def forget(self, id: str) -> Reflection:
-        """Take it out of use. It is recalled no more, and can be restored."""
+        """Take it out of use. It is recalled no more, and can be restored.
+
+        Raises:
+            PinnedReflection: if a person has pinned it; `unpin` it first.
+        """
+        found = self.database.reflection(id, self.namespace)
+        if found.pinned:
+            raise errors.PinnedReflection(
+                f"{found.id} is pinned, so it is not forgotten; unpin it first (`agentlab memory unpin {found.id}`)."
+            )
         return self._change(id, "forgotten", status="forgotten")
 
     def restore(self, id: str) -> Reflection:
@@ -346,6 +355,16 @@ class ReflectionMemory:
         self._indexes.follow_texts()
         return new if changed else old
 
+    def _put(self, new: Reflection) -> Reflection:
+        """Keep what is not there yet, as what it says or as one more that says it."""
+        said = repeats.repeated(self.database, new)
+        if said is None:
+            self.database.put_reflection(new, change="remembered")
+            return new
+        repeat = new.model_copy(update={"status": "repeated", "merged_into": said})
+        self.database.put_reflection(repeat, change="repeated")
+        return repeat
+
     def _owned(self, reflection: Reflection) -> Reflection:
         """The reflection as it is kept in this namespace."""
         return reflection.model_copy(
@@ -362,11 +381,12 @@ class ReflectionMemory:
         return self.database.own_id(id, self.namespace)
 
 
-def _shown(reflection: Reflection, face: Face) -> str:
-    """What a prompt shows of it: the text, and in brackets what the notes near it say.
+def _shown(reflection: Reflection, tally: Tally, face: Face) -> str:
+    """What a prompt shows of it: the text with its count, and in brackets what the notes near it say.
 
     Whoever wrote it, in a prompt a recalled text is data. Only an example may hold actions, and has no context.
     """
     if face == "exemplar":
         return quoted(reflection.text, turns=True)
-    return quoted(f"{reflection.text} ({reflection.context})" if reflection.context else reflection.text)
+    text = repeats.told(reflection, tally)
+    return quoted(f"{text} ({reflection.context})" if reflection.context else text)

@@ -18,13 +18,17 @@ from memory.segmentation import segmented
 
 _COLUMNS = (
     "id", "kind", "env", "task", "run", "status", "pinned", "importance", "text", "tags", "created_at", "namespace",
-    "source", "tier", "merged_into", "changed", "stamp", "payload",
+    "source", "tier", "topic", "merged_into", "changed", "stamp", "payload",
 )  # fmt: skip
 _PUT = (
     f"INSERT INTO reflections ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
     "ON CONFLICT(id) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
 )
 _ROW = "number, id, pinned, importance, created_at"
+_ADVISING = (
+    "(status = 'active' OR status = 'repeated' AND EXISTS (SELECT 1 FROM reflections AS root "
+    "WHERE root.id = reflections.merged_into AND root.status IN ('active', 'merged', 'repeated')))"
+)
 
 
 class ReflectionRow(NamedTuple):
@@ -57,7 +61,10 @@ class Filter:
 
     `before` and `exclude_task`/`exclude_run` keep out what was learned too late or on the same ground, so that an
     evaluation does not recall its own answers; `split` lets in only what was learned on that fold. `text_only` keeps
-    out those without text. `before` is exclusive, `after` inclusive (both ISO 8601, of the writing).
+    out those without text; what others repeat then fits if it, or one of these, was not learned too late or there.
+    `advising` lets in, whatever the `status`, what gives advice: what is active, and what repeats something that nobody
+    took out of use. Without `repeats` what only says again what another one says is left out. `before` is exclusive,
+    `after` inclusive (both ISO 8601, of the writing).
     """
 
     env: str | None = None
@@ -77,6 +84,8 @@ class Filter:
     tier: Tier | None = None
     after: str | None = None
     anywhere: bool = False
+    advising: bool = False
+    repeats: bool = True
 
     @property
     def narrow(self) -> bool:
@@ -89,7 +98,8 @@ class Filter:
         env = None if self.anywhere else self.env
         where, values = conditions(
             {
-                "env": env, "task": self.task, "status": self.status, "run": self.run, "pinned": self.pinned,
+                "env": env, "task": self.task, "status": None if self.advising else self.status, "run": self.run,
+                "pinned": self.pinned,
                 "+namespace" if self.narrow else "namespace": self.namespace, "source": self.source, "tier": self.tier,
             }
         )  # fmt: skip
@@ -99,10 +109,7 @@ class Filter:
         more = {
             "env IN (?, '')": self.env if self.anywhere else None,
             "EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)": self.tag,
-            "created_at < ?": self.before,
             "created_at >= ?": self.after,
-            "task <> ?": self.exclude_task,
-            "run <> ?": self.exclude_run,
         }
         for condition, value in more.items():
             if value is not None:
@@ -111,9 +118,34 @@ class Filter:
         if self.split is not None:
             where.append(f"({TASK_SPLIT} OR task = '')" if self.anywhere else TASK_SPLIT)
             values += [self.split, self.split]
+        learned, bounds = self.learned()
+        if learned and self.text_only and (self.exclude_task or self.exclude_run):
+            repeated, _ = self.learned("kin.")
+            where.append(
+                f"({learned} OR EXISTS (SELECT 1 FROM reflections AS kin WHERE kin.merged_into = reflections.id "
+                f"AND {repeated}))"
+            )
+            values += [*bounds, *bounds]
+        elif learned:
+            where.append(learned)
+            values += bounds
         if self.text_only:
             where.append("text <> ''")
+        if self.advising:
+            where.append(_ADVISING)
+        if not self.repeats:
+            where.append("status <> 'repeated'")
         return " AND ".join(where), values
+
+    def learned(self, of: str = "") -> tuple[str, list[Any]]:
+        """The part of the condition that says when and on what ground something was learned; may be empty."""
+        parts = {
+            f"{of}created_at < ?": self.before,
+            f"{of}task <> ?": self.exclude_task,
+            f"{of}run <> ?": self.exclude_run,
+        }
+        given = {condition: value for condition, value in parts.items() if value is not None}
+        return " AND ".join(given), list(given.values())
 
 
 def stamp(text: str) -> int:
@@ -134,15 +166,17 @@ class Reflections(Operations):
             if old and _same(_reflection(old[0][2]), reflection):
                 return False
             payload = zlib.compress(reflection.model_dump_json().encode(), 1)
+            # What only repeats is not searched: its text is found where it was said first.
+            text = "" if reflection.status == "repeated" else reflection.text
+            survivor = reflection.merged_into if reflection.status in ("merged", "repeated") else None
             changed = self.execute("SELECT ifnull(max(changed), 0) + 1 FROM reflections")[0][0]
             self.execute(
                 _PUT,
                 (
                     reflection.id, reflection.kind, reflection.env, reflection.task, reflection.run,
-                    reflection.status, reflection.pinned, reflection.importance, reflection.text,
+                    reflection.status, reflection.pinned, reflection.importance, text,
                     json.dumps(reflection.tags), reflection.created_at, reflection.namespace, reflection.source,
-                    reflection.tier, reflection.merged_into if reflection.status == "merged" else None, changed,
-                    stamp(reflection.text), payload,
+                    reflection.tier, reflection.topic, survivor, changed, stamp(text), payload,
                 ),
             )  # fmt: skip
             if old:
@@ -155,8 +189,8 @@ class Reflections(Operations):
                 (number, now(), change or ("changed" if old else "written"), payload, self._operation, number),
             )
             self._put_states(number, reflection)
-            if not old or old[0][1] != reflection.text:
-                self._put_words(number, reflection.text)
+            if not old or old[0][1] != text:
+                self._put_words(number, text)
         return True
 
     def _put_words(self, number: int, text: str) -> None:
@@ -247,6 +281,8 @@ class Reflections(Operations):
         namespace: str | None = None,
         source: str | None = None,
         tier: Tier | None = None,
+        advising: bool = False,
+        repeats: bool = True,
         limit: int | None = None,
         newest: bool = False,
     ) -> list[Reflection]:
@@ -254,7 +290,7 @@ class Reflections(Operations):
         where, values = Filter(
             env=env, task=task, kinds=None if kind is None else [kind], tag=tag, status=status, run=run, pinned=pinned,
             before=before, exclude_run=exclude_run, split=split, namespace=namespace, source=source, tier=tier,
-            after=after,
+            after=after, advising=advising, repeats=repeats,
         ).sql()  # fmt: skip
         # The numbers first: they are sorted and cut without reading what the rows hold.
         order = f"ORDER BY number {'DESC' if newest else 'ASC'}"

@@ -15,6 +15,7 @@ from memory.moments import seconds
 from memory.recalls import Served
 from memory.records import Reflection, now
 from memory.reflections import Filter, ReflectionRow
+from memory.repeats import ONCE, Tally, tallies, told
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,13 +39,13 @@ Use = Callable[[Sequence[str], str | None, int], Mapping[str, float]]
 """By how much each of these reflections (ids) raises the chance of success in an environment (None: in any), in
 [-1, 1], with 0 for what is left out; the seed decides what is chance."""
 
-Show = Callable[[Reflection], str]
-"""Makes what there is to show of a reflection."""
+Show = Callable[[Reflection, Tally], str]
+"""Makes what there is to show of a reflection, which was seen in so many games."""
 
 
-def plain(reflection: Reflection) -> str:
-    """Its text as it is."""
-    return reflection.text
+def plain(reflection: Reflection, tally: Tally) -> str:
+    """Its text with its count, as it is."""
+    return told(reflection, tally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,9 @@ class Hit:
         ended: how many of these have ended.
         won: how many of these were won.
         weights: how the parts were weighed.
-        text: what there is to show: the whole text (in a recall with its context), or what is left of it where it had
-            to be shortened.
+        text: what there is to show: the whole text with its count (in a recall with its context), or what is left of it
+            where it had to be shortened.
+        tally: in how many games it was seen, of those that were to be looked at.
     """
 
     reflection: Reflection
@@ -116,6 +118,7 @@ class Hit:
     won: int
     weights: Weights
     text: str = ""
+    tally: Tally = ONCE
 
     @property
     def explanation(self) -> str:
@@ -159,7 +162,7 @@ class Retriever:
         self._add_time_and_rating(put_up, weights)
         if use is not None and weights.use:
             put_up.add_use(use([row.id for row in put_up.rows], filter.env, seed))
-        return self._hits(put_up, put_up.best(k, weights), weights, shown)
+        return self._hits(put_up, put_up.best(k, weights), weights, shown, filter)
 
     def _put_up(self, query: np.ndarray, count: int, filter: Filter, worded: Mapping[int, float]) -> Candidates:
         """What fits of the nearest `count` and of what words found, each with the cosine to the query and BM25."""
@@ -209,19 +212,21 @@ class Retriever:
         put_up["recency"] = weights.left(put_up["hours"])
         put_up["importance"] = np.asarray([1.0 if row.pinned else row.importance for row in rows])
 
-    def _hits(self, put_up: Candidates, places: list[int], weights: Weights, shown: Show) -> list[Hit]:
+    def _hits(self, put_up: Candidates, places: list[int], weights: Weights, shown: Show, wanted: Filter) -> list[Hit]:
         import numpy as np
 
         rows = [put_up.rows[place] for place in places]
         reflections = self.database.load_reflections([row.number for row in rows])
         served = put_up.served if weights.recency else self.database.served([row.id for row in rows])
+        seen = tallies(self.database, reflections.values(), wanted)
         values = np.stack(list(put_up.parts.values()), axis=1)[places].tolist()
         hits = []
         for row, said in zip(rows, values, strict=True):
             parts = dict(zip(put_up.parts, said, strict=True))
             found, score = reflections[row.number], parts.pop("score")
             n, n_won, n_ended = served[row.id][:3] if row.id in served else (0, 0, 0)
-            hits.append(Hit(found, score, parts, n, n_ended, n_won, weights, shown(found)))
+            tally = seen[row.id]
+            hits.append(Hit(found, score, parts, n, n_ended, n_won, weights, shown(found, tally), tally))
         return hits
 
 

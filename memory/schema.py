@@ -339,6 +339,17 @@ def texts_indexed(execute: Callable[[str], Iterable[Sequence[Any]]]) -> bool:
     return bool(same)
 
 
+def topics_and_repeats(db: sqlite_utils.Database) -> None:
+    """Version 9: which question a reflection answers, and a way from a text to the one that says it."""
+    db.table("reflections").add_column("topic", str, not_null_default="")
+    db.execute("CREATE INDEX reflections_topic ON reflections (topic, env, namespace, task) WHERE topic <> ''")
+    # Without those that only repeat: however many they are, the one they repeat is found at once.
+    db.execute(
+        "CREATE INDEX reflections_said ON reflections (stamp, env, kind, namespace) "
+        "WHERE merged_into IS NULL AND text <> ''"
+    )
+
+
 MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...]
 MIGRATIONS = (
     episodes_and_reflections,
@@ -349,6 +360,7 @@ MIGRATIONS = (
     survivors,
     history_of_links,
     texts_in_every_script,
+    topics_and_repeats,
 )
 VERSION = len(MIGRATIONS)
 READABLE = 7

@@ -53,6 +53,8 @@ class _Stage:
     began: float
     done: int = 0
     tenth: int = 0
+    last: float = 0.0
+    longest: float = 0.0
 
 
 class Lines(Progress):
@@ -68,7 +70,8 @@ class Lines(Progress):
 
     def start(self, stage: str, total: int) -> None:
         with self._lock:
-            self._stages[stage] = _Stage(total, self._clock())
+            began = self._clock()
+            self._stages[stage] = _Stage(total, began, last=began)
             self._print(f"{stage}: 0 of {total}")
 
     def advance(self, stage: str, units: int = 1, note: str = "") -> None:
@@ -77,13 +80,14 @@ class Lines(Progress):
             if at is None:
                 return
             at.done += units
+            present = self._clock()
+            at.last, at.longest = present, max(at.longest, present - at.last)
             tenth = 10 * at.done // at.total if at.total else 10
             if tenth > at.tenth:
                 at.tenth = tenth
-                spent = self._clock() - at.began
-                left = spent / at.done * (at.total - at.done)
+                spent = present - at.began
                 remark = f" ({note})" if note else ""
-                self._print(f"{stage}: {at.done} of {at.total}, {span(spent)} gone, about {span(left)} left{remark}")
+                self._print(f"{stage}: {at.done} of {at.total}, {span(spent)} gone{self._left(at, spent)}{remark}")
 
     def finish(self, stage: str, note: str = "") -> None:
         with self._lock:
@@ -92,6 +96,15 @@ class Lines(Progress):
                 remark = f" ({note})" if note else ""
                 came = "done" if at.done >= at.total else f"stopped at {at.done} of {at.total}"
                 self._print(f"{stage}: {came} after {span(self._clock() - at.began)}{remark}")
+
+    @staticmethod
+    def _left(at: _Stage, spent: float) -> str:
+        """What is left of this stage; of what follows it nothing is known here."""
+        if at.done >= at.total:
+            return ""
+        # One that takes long may come again: what is left is no less than the longest so far.
+        left = max(spent / at.done * (at.total - at.done), at.longest)
+        return f", about {span(max(1.0, left))} of this stage left"
 
     @staticmethod
     def _print(line: str) -> None:
@@ -130,7 +143,7 @@ def progress() -> Iterator[Progress]:
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("left of this stage"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False, style="dim"),
         console=console(sys.stderr),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -86,6 +86,18 @@ def boundary() -> Iterator[None]:
 
 class Commands(TyperGroup):
     """The group of all commands, run inside the boundary."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Any:
+        """Run the command line; what the terminal cannot show never ends it, and what is no text never begins."""
+        from agentlab.cli import output
+
+        output.tolerate()
+        for word in sys.argv[1:] if args is None else args:
+            # Bytes that are no UTF-8 come as halves of characters, which neither JSON nor a database takes.
+            if any("\ud800" <= character <= "\udfff" for character in str(word)):
+                report(f"the argument '{word.encode('utf-8', 'replace').decode()}' is no UTF-8 text; give it as UTF-8")
+                raise SystemExit(BAD_INPUT)
+        return super().main(args, *more, **settings)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command inside the boundary."""

@@ -11,7 +11,7 @@ import typer
 from agentlab.cli import output
 from agentlab.cli.bars import progress
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, command_line, opened
-from agentlab.cli.rounds import ConfigFile, Export, GateSeeds, checked, settings, tell
+from agentlab.cli.rounds import ConfigFile, Export, GateSeeds, before_playing, checked, settings, tell
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
@@ -61,6 +61,7 @@ def distill(
             report = import_round(here, bring)
         else:
             chosen = _settings(here, envs, config, gate_seeds)
+            before_playing(here, chosen, given=bool(envs or config or gate_seeds))
             if export is not None:
                 sent = send(here, chosen, export)
             else:

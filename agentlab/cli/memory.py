@@ -12,6 +12,7 @@ from agentlab.cli import output
 from agentlab.cli.episodes import NO_FIT
 from agentlab.cli.options import (
     DEFAULT_LAB,
+    MOST,
     After,
     Before,
     Env,
@@ -27,7 +28,9 @@ from agentlab.cli.options import (
 from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
-    from memory import Hit
+    from collections.abc import Sequence
+
+    from memory import Evidence, Hit
 
 app = typer.Typer(no_args_is_help=True, help="Inspect and mend the reflections.")
 
@@ -38,9 +41,12 @@ Task = Annotated[str | None, typer.Option("--task", help="Only this task (env:sp
 Source = Annotated[str | None, typer.Option("--source", help="Only what this source wrote.")]
 Tier = Annotated[Literal["raw", "summary", "rule"] | None, typer.Option("--tier", help="Only this tier.")]
 Status = Annotated[
-    Literal["active", "benched", "forgotten", "merged", "retired", "all"],
-    typer.Option("--status", help="Only this status."),
+    Literal["active", "benched", "forgotten", "merged", "repeated", "retired", "all"],
+    typer.Option("--status", help="Only this status; what is `repeated` is counted with the one that says it."),
 ]
+
+MOST_SOURCES = 6
+"""So many episodes that a hit rests on are named on a screen."""
 
 _COLUMNS = [
     Column("id"),
@@ -75,6 +81,8 @@ def list_(
     json: Json = False,
 ) -> None:
     """List reflections, the newest first, with how often each was recalled and how many of those episodes were won."""
+    from memory.repeats import tallies, told
+
     since, until = moment(after), moment(before)
     with opened(lab, namespace=namespace) as here:
         found = here.database.reflections(
@@ -89,18 +97,20 @@ def list_(
             before=until,
             run=run,
             pinned=pinned or None,
+            repeats=status == "repeated",
             namespace=here.config.namespace,
             limit=limit,
             newest=True,
         )
         counts = here.database.recall_counts([reflection.id for reflection in found])
+        seen = tallies(here.database, found)
         some = here.database.count_reflections(namespace=here.config.namespace) > 0
     rows = []
     for reflection in found:
         recalled, won, ended = counts.get(reflection.id, (0, 0, 0))
-        rows.append(reflection.model_dump() | {"recalled": recalled, "won": won, "ended": ended})
-    if not json:
-        rows = [row | {"text": output.one_line(row["text"], 160)} for row in rows]
+        tally = seen[reflection.id]
+        row = reflection.model_dump() | {"recalled": recalled, "won": won, "ended": ended, **tally._asdict()}
+        rows.append(row if json else row | {"text": output.one_line(told(reflection, tally), 160)})
     output.listing(
         rows, _COLUMNS, as_data=json, empty=NO_FIT if some else "No reflections here yet. `agentlab run` writes some."
     )
@@ -109,7 +119,7 @@ def list_(
 @app.command()
 def search(
     query: Annotated[str, typer.Argument(help="What to look for, in your own words.")],
-    k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, max=MOST, help="How many hits.")] = 10,
     env: Env = None,
     task: Task = None,
     kind: Kind = None,
@@ -127,6 +137,8 @@ def search(
     json: Json = False,
 ) -> None:
     """Search the reflections by meaning and by words. Nothing is recorded as recalled."""
+    from memory.repeats import evidence
+
     since, until = moment(after), moment(before)
     with opened(lab, namespace=namespace) as here:
         hits = here.memory.search(
@@ -142,18 +154,19 @@ def search(
             after=since,
             before=until,
         )
+        sources = evidence(here.database, [hit.reflection for hit in hits])
     if json:
-        output.as_json([_row(hit) for hit in hits])
+        output.as_json([_row(hit, sources[hit.reflection.id]) for hit in hits])
     elif explain and hits:
         for rank, hit in enumerate(hits, 1):
-            _explained(rank, hit)
+            _explained(rank, hit, sources[hit.reflection.id])
     else:
-        rows = [_row(hit) | {"text": output.one_line(hit.reflection.text, 160)} for hit in hits]
+        rows = [_row(hit) | {"text": output.one_line(hit.text, 160)} for hit in hits]
         columns = [Column("score"), Column("id"), Column("kind"), Column("env"), Column("text", wide=True)]
         output.listing(rows, columns, as_data=False, empty="Nothing found.")
 
 
-def _row(hit: Hit) -> dict[str, Any]:
+def _row(hit: Hit, sources: Sequence[Evidence] = ()) -> dict[str, Any]:
     """A hit as plain data, whole."""
     reflection = hit.reflection
     return {
@@ -165,7 +178,8 @@ def _row(hit: Hit) -> dict[str, Any]:
         "tier": reflection.tier,
         "score": hit.score,
         "parts": dict(hit.parts),
-        "episodes": [evidence.episode for evidence in reflection.evidence],
+        "episodes": [source.episode for source in sources],
+        **hit.tally._asdict(),
         "recalled": hit.recalled,
         "ended": hit.ended,
         "won": hit.won,
@@ -173,14 +187,16 @@ def _row(hit: Hit) -> dict[str, Any]:
     }
 
 
-def _explained(rank: int, hit: Hit) -> None:
+def _explained(rank: int, hit: Hit, sources: Sequence[Evidence]) -> None:
     reflection = hit.reflection
+    shown = [_source(source.episode, source.steps) for source in sources[:MOST_SOURCES]]
+    more = [f"and {len(sources) - MOST_SOURCES} more"] if len(sources) > MOST_SOURCES else []
     output.say(f"{rank}. {reflection.id}  {reflection.kind}, {reflection.env}", "bold")
     output.facts(
         [
             ("   score", hit.explanation),
-            ("   from", "; ".join(_source(evidence.episode, evidence.steps) for evidence in reflection.evidence)),
-            ("   text", reflection.text),
+            ("   from", "; ".join([*shown, *more])),
+            ("   text", hit.text),
         ]
     )
 
@@ -214,7 +230,10 @@ def unpin(reflection: Id, namespace: Namespace = None, lab: LabFolder = DEFAULT_
 
 @app.command()
 def forget(reflection: Id, namespace: Namespace = None, lab: LabFolder = DEFAULT_LAB) -> None:
-    """Forget a reflection: it is served no more. Its record stays, so that `restore` can bring it back."""
+    """Forget a reflection: it is served no more. Its record stays, so that `restore` can bring it back.
+
+    A pinned one has to be unpinned first.
+    """
     _change(lab, namespace, "forget", reflection, "Forgot")
 
 
@@ -243,7 +262,7 @@ def edit(
     with opened(lab, write=True, namespace=namespace) as here:
         before = here.database.reflection(reflection, here.config.namespace)
         if text == "-":
-            text = sys.stdin.read()
+            text = _typed()
         elif text is None:
             text = _in_editor(before.text)
         if not text.strip() or text.strip() == before.text.strip():
@@ -253,6 +272,17 @@ def edit(
     output.say(f"Changed {before.id}.")
 
 
+def _typed() -> str:
+    """The text on stdin, which is UTF-8 whatever the locale says."""
+    from agentlab.errors import AgentLabError
+
+    stream = getattr(sys.stdin, "buffer", None)
+    try:
+        return sys.stdin.read() if stream is None else stream.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AgentLabError("What came on stdin is no UTF-8 text; convert it first. Nothing changed.") from error
+
+
 def _in_editor(text: str) -> str:
     """`text` as the person's editor leaves it (VISUAL, EDITOR, else vi)."""
     import os
@@ -260,9 +290,28 @@ def _in_editor(text: str) -> str:
     import subprocess
     import tempfile
 
-    command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    from agentlab.errors import AgentLabError
+
+    named = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        command = shlex.split(named)
+    except ValueError as error:
+        raise AgentLabError(f"The editor '{named}' cannot be read as a command ({error}); set EDITOR anew.") from error
     with tempfile.TemporaryDirectory(prefix="agentlab-") as folder:
         file = Path(folder) / "reflection.txt"
         file.write_text(text, encoding="utf-8")
-        subprocess.run([*command, str(file)], check=False)
-        return file.read_text(encoding="utf-8")
+        try:
+            left = subprocess.run([*command, str(file)], check=False).returncode
+        except OSError as error:
+            raise AgentLabError(
+                f"The editor '{command[0]}' cannot be started ({error.strerror}); set EDITOR to one that is there, or "
+                "give the new text on the command line. Nothing changed."
+            ) from error
+        if left:
+            raise AgentLabError(f"The editor '{command[0]}' failed (exit code {left}); nothing changed.")
+        try:
+            return file.read_text(encoding="utf-8-sig")
+        except (UnicodeDecodeError, OSError) as error:
+            raise AgentLabError(
+                f"What the editor '{command[0]}' left is no UTF-8 text; save it as UTF-8. Nothing changed."
+            ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -192,7 +193,7 @@ def export(
     kind: Annotated[str | None, typer.Option("--kind", help="Only this kind.")] = None,
     tag: Annotated[str | None, typer.Option("--tag", help="Only those with this tag.")] = None,
     status: Annotated[
-        Literal["active", "benched", "forgotten", "merged", "retired"] | None,
+        Literal["active", "benched", "forgotten", "merged", "repeated", "retired"] | None,
         typer.Option("--status", help="Only this status."),
     ] = None,
     source: Annotated[str | None, typer.Option("--source", help="Only what this source wrote.")] = None,
@@ -215,6 +216,9 @@ def export(
             run=run,
             namespace=None if all_namespaces else here.config.namespace,
         )
+        # A file, wherever it is sent: UTF-8, whatever the terminal shows.
+        if target is None and isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
         out = sys.stdout if target is None else target
         count = export_reflections(here.database, out, format=format, wanted=wanted, history=with_history)
     if target is not None:
@@ -240,7 +244,7 @@ def import_(
     ] = None,
     quota: Annotated[
         int | None,
-        typer.Option("--quota", min=0, help="At most so many a day from one source; else as lab.toml."),
+        typer.Option("--quota", min=0, max=2**53, help="At most so many a day from one source; else as lab.toml."),
     ] = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,

@@ -10,7 +10,7 @@ import typer
 
 from agentlab.cli import output
 from agentlab.cli.memory import Id, ranges
-from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, Namespace, opened
+from agentlab.cli.options import DEFAULT_LAB, MOST, Json, LabFolder, Namespace, opened
 from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
 MOST_STATES = 12
 """Advice on so many states is shown on a screen."""
+MOST_SOURCES = 12
+"""So are the steps of so many episodes."""
 ROOMY = 110
 """From this width on there is room for what each recall was asked with."""
 
 
 def show(
     reflection: Id,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many recalls, the newest.")] = 100,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=MOST, help="At most this many recalls, the newest.")
+    ] = 100,
     namespace: Namespace = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
@@ -56,10 +60,12 @@ def show(
 
 
 def _head(detail: Detail, effect: str) -> None:
+    from memory.repeats import told
+
     item = detail.reflection
     output.say(f"{item.id}  {item.kind}, {item.env}", "bold")
     output.say("")
-    _paragraph(item.text)
+    _paragraph(told(item, detail.tally))
     output.say("")
     served = {recall.episode: recall.won for recall in detail.recalls if not recall.withheld}
     ended = [won for won in served.values() if won is not None]
@@ -71,7 +77,7 @@ def _head(detail: Detail, effect: str) -> None:
             ("task", item.task),
             ("goal", item.goal),
             ("status", item.status),
-            ("merged into", item.merged_into),
+            ("counted with" if item.status == "repeated" else "merged into", item.merged_into),
             ("pinned", item.pinned),
             ("importance", item.importance),
             ("tags", item.tags),
@@ -156,8 +162,8 @@ def _worth(entry: Advice) -> str:
 
 
 def _sources(detail: Detail) -> None:
-    for evidence, shown in zip(detail.reflection.evidence, detail.evidence, strict=True):
-        title = f"Source: {shown.id}" + (f" (steps {ranges(evidence.steps)})" if evidence.steps else "")
+    for shown in detail.evidence[:MOST_SOURCES]:
+        title = f"Source: {shown.id}" + (f" (steps {ranges(shown.indices)})" if shown.indices else "")
         if shown.episode is None:
             _section(title, [], "This episode is not kept here.")
             continue
@@ -166,6 +172,8 @@ def _sources(detail: Detail) -> None:
             [(str(step.index), f"> {step.action}", output.one_line(step.result, 160)) for step in shown.steps],
             "`agentlab replay` plays it again.",
         )
+    if len(detail.evidence) > MOST_SOURCES:
+        _section(f"{len(detail.evidence) - MOST_SOURCES} more sources are shown by --json.", [])
 
 
 # What became of it

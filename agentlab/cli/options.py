@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from agentlab.progress import Progress
     from memory import Database
 
+MOST = 1_000_000
+"""What is counted on the command line ends here: a greater number is a slip, and SQLite would not take every one."""
+DIGITS = 15
+"""Of a seed, which databases keep in 64 bits."""
+
 LabFolder = Annotated[
     Path, typer.Option("--lab", envvar="AGENTLAB_LAB", help="The lab folder.", show_default=True, file_okay=True)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST, help="At most this many.")]
 Env = Annotated[str | None, typer.Option("--env", help="Only this environment, such as twx/coin.")]
 Run = Annotated[str | None, typer.Option("--run", help="Only this run.")]
 Namespace = Annotated[
@@ -33,7 +38,6 @@ Before = Annotated[
 Everywhere = Annotated[bool, typer.Option("--all-namespaces", help="The whole lab, whosever memory it is.")]
 
 DEFAULT_LAB = Path("lab")
-MOST_SEEDS = 100_000
 
 
 def opened(folder: Path, *, write: bool = False, progress: Progress | None = None, namespace: str | None = None) -> Lab:
@@ -99,10 +103,14 @@ def seeds(given: str) -> list[int]:
         BadConfig: if it names none.
     """
     from agentlab.errors import BadConfig
+    from agentlab.tasks import MOST_SEEDS
 
     found: dict[int, None] = {}
     for part in given.split(","):
         first, dash, last = part.strip().partition("-")
+        slips = [number for number in (first, last) if len(number) > DIGITS]
+        if slips:
+            raise BadConfig(f"'{output.one_line(slips[0], 40)}' is no seed: it has more than {DIGITS} digits.")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise BadConfig(
                 f"'{given}' names no seeds: '{part.strip()}' is neither a number nor a range; write 0-9,12."
@@ -111,4 +119,6 @@ def seeds(given: str) -> list[int]:
         if len(wanted) > MOST_SEEDS:
             raise BadConfig(f"'{given}' names over {MOST_SEEDS} seeds, which is surely a slip; name fewer.")
         found.update(dict.fromkeys(wanted))
+        if len(found) > MOST_SEEDS:
+            raise BadConfig(f"Over {MOST_SEEDS} seeds are named, which is surely a slip; name fewer.")
     return list(found)

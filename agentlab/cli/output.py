@@ -132,7 +132,17 @@ def program() -> str:
 def as_json(value: object) -> None:
     """`value` as JSON on stdout. Records and paths are turned into plain data; what JSON has no number for is null."""
     finite = json.loads(json.dumps(value, default=plain), parse_constant=lambda _: None)
-    sys.stdout.write(json.dumps(finite, indent=2, ensure_ascii=False) + "\n")
+    # Where the terminal has few characters, JSON's own escapes lose nothing.
+    narrow = not (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    sys.stdout.write(json.dumps(finite, indent=2, ensure_ascii=narrow) + "\n")
+
+
+def tolerate() -> None:
+    """Have what the terminal cannot show replaced, whatever its encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
 
 
 def plain(value: Any) -> object:

@@ -25,7 +25,7 @@ def play(
     env: Annotated[
         str, typer.Argument(help='The environment, such as toy/doors, twx/coin or "twx/coin?numLocations=3".')
     ],
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Which game of the split.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**53, help="Which game of the split.")] = 0,
     split: Annotated[Literal["train", "dev", "test"], typer.Option("--split", help="Which split.")] = "train",
     adapter: Annotated[
         str | None,

@@ -9,7 +9,7 @@ import typer
 
 from agentlab.cli import monitors, output
 from agentlab.cli.bars import progress
-from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
+from agentlab.cli.options import DEFAULT_LAB, MOST, Json, LabFolder, opened
 from agentlab.cli.options import seeds as parsed
 from agentlab.cli.output import Column
 from agentlab.cli.runs import Model, Name, Seeds, Split, workplace
@@ -24,7 +24,7 @@ Envs = Annotated[
     list[str] | None, typer.Argument(help="Environments to learn; by default those of the last round, if there is one.")
 ]
 GateSeeds = Annotated[
-    int | None, typer.Option("--gate-seeds", min=1, help="Held-out games of each environment at the gate.")
+    int | None, typer.Option("--gate-seeds", min=1, max=MOST, help="Held-out games of each environment at the gate.")
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file with the round's settings (fields of RoundConfig).")
@@ -106,21 +106,26 @@ def find(lab: Lab, id: str) -> RoundReport:
 def run_(
     envs: Envs = None,
     config: ConfigFile = None,
-    count: Annotated[int, typer.Option("--count", min=1, help="How many rounds, one after the other.")] = 1,
+    count: Annotated[int, typer.Option("--count", min=1, max=MOST, help="How many rounds, one after the other.")] = 1,
     collect: Annotated[
         Literal["auto", "random", "model", "both", "none", "mcts", "best_of_n", "deepening", "self_explore"] | None,
         typer.Option("--collect", help="Who explores; auto is random while the base serves, both after that."),
     ] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="New games of each environment.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, max=MOST, help="New games of each environment.")
+    ] = None,
     gate_seeds: GateSeeds = None,
     export: Export = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what a new round would cost: games, steps, training, gate.")
+    ] = False,
     model: Model = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
     """Run a round: collect, select, train, gate, promote or reject.
 
-    A round that was interrupted is finished first, with its own settings.
+    A round that was interrupted is finished first, with its own settings: other ones are refused until it has ended.
     """
     from agentlab.cli import distill
     from agentlab.errors import AgentLabError
@@ -131,9 +136,16 @@ def run_(
     checked(envs)
     reports = []
     stop: str | None = None
+    if dry_run:
+        with opened(lab) as here:
+            _tell_estimate(here, settings(here, envs, config, changes), json)
+        return
+    given = bool(envs or config or any(value is not None for value in changes.values()))
     with progress() as bars, workplace(lab, model, bars) as here:
+        asked = settings(here, envs, config, changes)
+        before_playing(here, asked, given=given)
         if export is not None:
-            sent = distill.send(here, settings(here, envs, config, changes), export)
+            sent = distill.send(here, asked, export)
         for left in reversed(range(0 if export else count)):
             asked = settings(here, envs, config, changes)
             reports.append(here.round(asked))
@@ -244,6 +256,66 @@ def checked(envs: list[str] | None) -> None:
 
     for env in envs or []:
         canonical(env)
+
+
+def before_playing(lab: Lab, config: RoundConfig, *, given: bool) -> None:
+    """Refuse, before anything is played, a round that would not be the one asked for, or could not be promoted.
+
+    `given` says that a person named settings, rather than leaving them to the round that is unfinished.
+
+    Raises:
+        AgentLabError: if another round is unfinished, BadConfig if the gate can never pass.
+    """
+    from agentlab.errors import AgentLabError, BadConfig
+    from agentlab.rounds.challenges import next_challenge
+    from agentlab.rounds.checking import hopeless
+    from agentlab.rounds.training import SENT
+
+    waiting = next((report for report in lab.rounds() if not report.ended), None)
+    if waiting is not None:
+        if not given or config.named() == waiting.config:
+            return
+        sent = lab.database.journal_get(SENT, waiting.id) is not None and waiting.phase == "train"
+        how = (
+            "is exported and waits for its training; bring it back with `agentlab distill --import FOLDER`"
+            if sent
+            else f"is unfinished (at '{waiting.phase}'); finish it with `agentlab rounds run` alone"
+        )
+        raise AgentLabError(
+            f"{waiting.id} {how}, or give it up with `agentlab rounds abandon {waiting.id}`: the settings given now "
+            f"are others ({', '.join(_differing(config.named(), waiting.config))}), and would be ignored."
+        )
+    if problem := hopeless(config.named(), next_challenge(lab)):
+        raise BadConfig(problem)
+
+
+def _differing(one: RoundConfig, other: RoundConfig) -> list[str]:
+    return [name for name in type(one).model_fields if getattr(one, name) != getattr(other, name)]
+
+
+def _tell_estimate(lab: Lab, config: RoundConfig, json: bool) -> None:
+    """Print what a round with these settings comes to, for a person or as JSON; a gate that cannot pass is an error."""
+    from agentlab.cli.bars import span
+    from agentlab.errors import BadConfig
+    from agentlab.rounds.challenges import fresh_seeds
+    from agentlab.rounds.estimating import estimate
+    from agentlab.tasks import check_tasks
+
+    config = config.named()
+    found = estimate(lab, config)
+    check_tasks(config.tasks(len(lab.rounds()) + 1, fresh_seeds(lab, config.envs, config.dev_seeds)))
+    if json:
+        output.as_json(found.model_dump() | {"total_seconds": found.seconds})
+    else:
+        output.say(f"{found.round}  {', '.join(config.envs)}", "bold")
+        for phase in found.phases:
+            size = f"at most {phase.games:,} games, {phase.steps:,} steps" if phase.games else "what is won, selected"
+            took = "time not known yet" if phase.seconds is None else f"at most {span(phase.seconds)} ({phase.basis})"
+            output.say(f"  {phase.phase}: {size}; {took}")
+        total = "not known before the first games and training" if found.seconds is None else span(found.seconds)
+        output.say(f"In all, at most: {total}. Nothing was played.")
+    if found.problem:
+        raise BadConfig(found.problem)
 
 
 def settings(lab: Lab, envs: list[str] | None, file: Path | None, changes: dict[str, Any]) -> RoundConfig:

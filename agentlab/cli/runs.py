@@ -10,7 +10,7 @@ import typer
 
 from agentlab.cli import output, scoreboard
 from agentlab.cli.bars import progress
-from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, command_line
+from agentlab.cli.options import DEFAULT_LAB, MOST, Json, LabFolder, command_line
 from agentlab.cli.options import seeds as parsed
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def run(
     envs: Envs,
     split: Split = "train",
     seeds: Seeds = "0-9",
-    trials: Annotated[int, typer.Option("--trials", min=1, help="Tries at each game, until it is won.")] = 3,
+    trials: Annotated[int, typer.Option("--trials", min=1, max=MOST, help="Tries at each game, until it is won.")] = 3,
     arm: Annotated[str, typer.Option("--arm", help=f"How to play: {ARMS}")] = "base + memory",
     reflectors: Annotated[
         str | None,
@@ -98,7 +98,7 @@ def evaluate(
     trials: Annotated[
         int,
         typer.Option(
-            "--trials", min=1, help="Tries at each game; more than one adds rows, the plain Retry among them."
+            "--trials", min=1, max=MOST, help="Tries at each game; more than one adds rows, the plain Retry among them."
         ),
     ] = 1,
     name: Name = None,

@@ -8,7 +8,7 @@ import typer
 
 from agentlab.cli import output
 from agentlab.cli.bars import progress
-from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder
+from agentlab.cli.options import DEFAULT_LAB, MOST, Json, LabFolder
 from agentlab.cli.options import seeds as parsed
 from agentlab.cli.output import Column
 from agentlab.cli.runs import Envs, Model, Seeds, workplace
@@ -23,8 +23,10 @@ def search(
     method: Annotated[
         Literal["mcts", "best_of_n", "deepening", "self_explore"], typer.Option("--method", help="How to search.")
     ] = "mcts",
-    budget: Annotated[int, typer.Option("--budget", min=1, help="Environment steps for each game, at most.")] = 400,
-    wins: Annotated[int, typer.Option("--wins", min=1, help="Different ways to win each game, at most.")] = 1,
+    budget: Annotated[
+        int, typer.Option("--budget", min=1, max=MOST, help="Environment steps for each game, at most.")
+    ] = 400,
+    wins: Annotated[int, typer.Option("--wins", min=1, max=MOST, help="Different ways to win each game, at most.")] = 1,
     guided: Annotated[
         bool, typer.Option("--guided", help="Let the lab's model guide the search; otherwise chance does.")
     ] = False,

@@ -9,7 +9,7 @@ import typer
 from agentlab.cli import output, scoreboard
 from agentlab.cli.bars import progress
 from agentlab.cli.monitors import change
-from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, command_line, opened
+from agentlab.cli.options import DEFAULT_LAB, MOST, Json, LabFolder, command_line, opened
 from agentlab.cli.options import seeds as parsed
 
 Method = Literal["cat", "linear", "svd", "ties", "dare"]
@@ -35,7 +35,9 @@ def merge(
     weights: Annotated[
         str | None, typer.Option("--weights", help="One for each adapter, such as 1,0.5; by default 1 each.")
     ] = None,
-    rank: Annotated[int | None, typer.Option("--rank", min=1, help="Of the result of svd, ties and dare.")] = None,
+    rank: Annotated[
+        int | None, typer.Option("--rank", min=1, max=MOST, help="Of the result of svd, ties and dare.")
+    ] = None,
     density: Annotated[
         float | None, typer.Option("--density", min=0.001, max=1.0, help="The share of entries that ties or dare keep.")
     ] = None,

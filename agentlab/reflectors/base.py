@@ -38,13 +38,14 @@ def reflection_of(
     tags: Sequence[str] = (),
     oracle: bool = True,
     goal: str | None = None,
+    topic: str = "",
 ) -> Reflection:
-    """A reflection on `episode` with its evidence; its id follows from the episode, the kind and the goal alone.
+    """A reflection on `episode` with its evidence; its id follows from the episode, the kind, goal and topic alone.
 
     `oracle` says that what it rests on came from the environment and not from a model's judgement. `goal` is what it
-    is about, where that is not the episode's own.
+    is about, where that is not the episode's own; `topic` the question that it answers, if other games answer it too.
     """
-    about = () if goal is None else (goal,)
+    about = [part for part in (goal, topic or None) if part is not None]
     return Reflection(
         id=content_id("r", episode.id, kind, *about),
         kind=kind,
@@ -52,6 +53,7 @@ def reflection_of(
         task=episode.task_id,
         goal=episode.goal if goal is None else goal,
         text=text,
+        topic=topic,
         advice=list(advice),
         evidence=[Evidence(episode=episode.id, steps=sorted(set(steps)))],
         importance=importance,

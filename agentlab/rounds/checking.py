@@ -5,6 +5,8 @@ A stored round keeps the settings that it has, so they are not checked when they
 
 from __future__ import annotations
 
+import math
+
 from agentlab.errors import BadConfig
 from agentlab.rounds.config import RoundConfig
 from agentlab.search.config import METHODS
@@ -27,6 +29,27 @@ def check_settings(config: RoundConfig) -> None:
             "`balance` picks the temperature at which the model explores, and by `collect` and `search` it does not; "
             'add "model" to `collect`, search with `search.guide = "model"`, or drop `balance`.'
         )
+
+
+def hopeless(config: RoundConfig, challenge: int = 1) -> str:
+    """Why no candidate could pass the gate of this round, and what to set; empty if one could.
+
+    `challenge` is the number of the candidate among those that challenge what serves. See `GateConfig.least_pairs`.
+    """
+    envs = len(set(config.envs))
+    planned, least = envs * config.gate_seeds, config.gate.least_pairs(challenge)
+    if planned >= least:
+        return ""
+    seeds = math.ceil(least / envs)
+    why = (
+        f"`gate.min_pairs` = {config.gate.min_pairs}"
+        if least == config.gate.min_pairs
+        else f"with `gate.alpha` = {config.gate.alpha:g}, at challenge {challenge}, fewer can never be told from chance"
+    )
+    return (
+        f"The gate can never pass: {planned} pairs of games are played ({envs} environments × `gate_seeds` = "
+        f"{config.gate_seeds}), and it needs {least} ({why}); set gate_seeds to {seeds} or more (--gate-seeds {seeds})."
+    )
 
 
 def _check_pairs(config: RoundConfig) -> None:

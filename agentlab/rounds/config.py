@@ -27,6 +27,9 @@ from trainers.selection import SelectionConfig
 if TYPE_CHECKING:
     from environments import Task
 
+MOST_GAMES = 100_000
+"""More games of one environment in a round are surely a slip, and would fill the memory before the first is played."""
+
 Collect = Way | Literal["auto", "both", "none"]
 
 
@@ -83,11 +86,11 @@ class RoundConfig(BaseModel):
 
     envs: list[str] = Field(min_length=1)
     collect: Collect | list[Way] = "auto"
-    seeds: int = Field(40, ge=1)
-    first_seed: int | None = Field(None, ge=0)
-    random_trials: int = Field(30, ge=1)
-    model_trials: int = Field(4, ge=1)
-    temperature: float = Field(1.0, gt=0)
+    seeds: int = Field(40, ge=1, le=MOST_GAMES)
+    first_seed: int | None = Field(None, ge=0, le=2**53)
+    random_trials: int = Field(30, ge=1, le=MOST_GAMES)
+    model_trials: int = Field(4, ge=1, le=MOST_GAMES)
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     memory: Literal["trials", "all"] = "trials"
     search: SearchingConfig = SearchingConfig()
     balance: BalanceConfig | None = None
@@ -104,12 +107,12 @@ class RoundConfig(BaseModel):
     training: TrainingConfig = TrainingConfig()
     monitor: MonitoringConfig = MonitoringConfig()
     gate: GateConfig = GateConfig()
-    gate_seeds: int = Field(20, ge=1)
+    gate_seeds: int = Field(20, ge=1, le=MOST_GAMES)
     forgetting: ForgettingConfig = ForgettingConfig()
-    held_out_seeds: int = Field(100, ge=0)
+    held_out_seeds: int = Field(100, ge=0, le=MOST_GAMES)
     early_stop: StopConfig | None = None
     retire: Literal["on", "dry-run", "off"] = "on"
-    retire_games: int = Field(0, ge=0)
+    retire_games: int = Field(0, ge=0, le=MOST_GAMES)
     retirement: RetirementConfig = RetirementConfig()
     seed: int = Field(0, ge=0, lt=2**32)  # what numpy takes
 
@@ -122,6 +125,13 @@ class RoundConfig(BaseModel):
         if self.collect == "both" or (self.collect == "auto" and (incumbent is not None or self.balance)):
             return ["random", "model"]
         return ["random" if self.collect == "auto" else self.collect]
+
+    def named(self) -> RoundConfig:
+        """The same with its environments under their canonical ids, as a round keeps it. Raises UnknownEnvironment."""
+        from environments import canonical
+
+        hold = self.hold.model_copy(update={"envs": [canonical(env) for env in self.hold.envs]})
+        return self.model_copy(update={"envs": [canonical(env) for env in self.envs], "hold": hold})
 
     @property
     def dev_seeds(self) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from agentlab.errors import AgentLabError
 from agentlab.rounds.balancing import balance
 from agentlab.rounds.challenges import fresh_seeds, next_challenge
-from agentlab.rounds.checking import check_settings
+from agentlab.rounds.checking import check_settings, hopeless
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.gating import gate, promote, reject
@@ -62,11 +62,9 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
     collected episodes stay.
     """
     from agentlab.tasks import check_tasks
-    from environments import canonical
     from trainers import reporting
 
-    hold = config.hold.model_copy(update={"envs": [canonical(env) for env in config.hold.envs]})
-    config = config.model_copy(update={"envs": [canonical(env) for env in config.envs], "hold": hold})
+    config = config.named()
     ended = _ended_unsaid(lab)
     if ended is not None:
         return ended
@@ -79,6 +77,8 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
         number = len(reports(lab)) + 1
         # A round that could never end is refused before it has begun.
         check_settings(config)
+        if problem := hopeless(config, next_challenge(lab)):
+            lab.progress.say(problem)
         dev = fresh_seeds(lab, config.envs, config.dev_seeds)
         check_tasks(config.tasks(number, dev))
         check_sources(lab, config)

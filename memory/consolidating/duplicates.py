@@ -1,8 +1,9 @@
 """Near-duplicates become one item that keeps the evidence, the advice and the recalls of all of them.
 
-Two reflections are duplicates if they say the same on both faces: their texts have a cosine of at least
-`ConsolidationConfig.duplicate`, they are of the same kind, environment, fold, source and feedback, and where one of
-them gives advice, of the same task: the same words about other states are other advice.
+Two reflections are duplicates if their texts have a cosine of at least `ConsolidationConfig.duplicate`, and they are of
+the same kind, environment, fold, source and feedback, and answer the same question. What gives advice on another task
+than the one that takes it over is only counted there, as `repeated` (see `memory.repeats`): the same words about other
+states are other advice, which goes on serving.
 
 The most important one, then the oldest, takes over all that are near enough to it; what is only near to one of those
 stays, so that no chain of small differences joins what differs. A pinned item takes over others but is never taken
@@ -20,8 +21,9 @@ from typing import ClassVar, NamedTuple
 from memory.advice import merged_advice
 from memory.consolidating.job import ROUNDING, Action, Job, Method, Note, Proposal
 from memory.lineage import MERGED
-from memory.records import Evidence, Link, Reflection, task_parts
+from memory.records import Link, Reflection, ReflectionStatus, task_parts
 from memory.reflections import stamp
+from memory.repeats import merged_evidence
 
 BLOCK = 1024
 """How many notes are compared with the others at once."""
@@ -46,17 +48,20 @@ class Merge(Action):
             survivor, *others = everyone
             if any(other.pinned for other in others):
                 return False
+            elsewhere = {other.id for other in others if other.advice and other.task != survivor.task}
+            absorbed = [item for item in everyone if item.id not in elsewhere]
             job.change(
                 survivor,
                 "took over duplicates",
                 evidence=merged_evidence(everyone),
-                advice=merged_advice(fact for item in everyone for fact in item.advice),
+                advice=merged_advice(fact for item in absorbed for fact in item.advice),
                 derived_from=_distinct(id for item in everyone for id in item.derived_from),
                 tags=_distinct(tag for item in everyone for tag in item.tags),
                 importance=max(item.importance for item in everyone),
             )
             for other in others:
-                job.change(other, "merged", status="merged", merged_into=survivor.id)
+                how: ReflectionStatus = "repeated" if other.id in elsewhere else "merged"
+                job.change(other, how, status=how, merged_into=survivor.id)
             database.put_links(
                 [
                     Link(source=other.id, target=survivor.id, kind=MERGED, weight=_weight(cosine), at=job.now())
@@ -163,29 +168,23 @@ def mergeable(job: Job) -> list[Note]:
     return job.joinable(job.notes(tier="raw"))
 
 
-def merged_evidence(items: Iterable[Reflection]) -> list[Evidence]:
-    """The evidence of all of them: each episode once, with all its steps."""
-    steps: dict[str, set[int]] = {}
-    for item in items:
-        for evidence in item.evidence:
-            steps.setdefault(evidence.episode, set()).update(evidence.steps)
-    return [Evidence(episode=episode, steps=sorted(found)) for episode, found in steps.items()]
-
-
 def _taken_over(leader: Note, others: Iterable[Note], loaded: Mapping[int, Reflection], apart: set[str]) -> list[Note]:
     """Those of `others`, which are near to the leader, that it may take over."""
-    if leader.id in apart:
+    if leader.id in apart or loaded[leader.number].merged_into is not None:
         return []
     return [
         other
         for other in others
-        if not other.pinned and other.id not in apart and _duplicates(loaded[leader.number], loaded[other.number])
+        if not other.pinned
+        and other.id not in apart
+        # It names the one that it repeated, and is in use again.
+        and loaded[other.number].merged_into is None
+        and _duplicates(loaded[leader.number], loaded[other.number])
     ]
 
 
 def _duplicates(one: Reflection, other: Reflection) -> bool:
-    elsewhere = one.task != other.task and bool(one.advice or other.advice)
-    return not elsewhere and one.oracle == other.oracle and one.text[READ:] == other.text[READ:]
+    return (one.oracle, one.topic, one.text[READ:]) == (other.oracle, other.topic, other.text[READ:])
 
 
 def _group(note: Note) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from memory.episodes import conditions, marks
 from memory.records import Episode, Record, Reflection, task_parts
+from memory.reflections import Filter
 from memory.sources import ReflectionTexts
 
 if TYPE_CHECKING:
@@ -175,13 +176,14 @@ class Job:
 
     def resting_on(self, episode: Episode) -> list[str]:
         """The ids of the active raw reflections that rest on `episode`."""
-        notes = self.notes(task=episode.task_id, tier="raw")
-        found = self.database.load_reflections([note.number for note in notes])
-        return [
-            found[note.number].id
-            for note in notes
-            if any(evidence.episode == episode.id for evidence in found[note.number].evidence)
+        wanted = Filter(task=episode.task_id, tier="raw", advising=True, namespace=self.namespace)
+        found = self.database.load_reflections(sorted(self.database.reflection_numbers(wanted)))
+        resting = [
+            (item.merged_into if item.status == "repeated" else None) or item.id
+            for item in found.values()
+            if item.text and any(evidence.episode == episode.id for evidence in item.evidence)
         ]
+        return list(dict.fromkeys(resting))
 
     # Vectors
 

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 from memory.cleaning import clean
 from memory.consolidating.comparing import Trace, compare, compare_successes, trace
-from memory.consolidating.duplicates import merged_evidence
 from memory.consolidating.job import Action, Job, Lived, Method, Proposal, general_task
 from memory.consolidating.voting import Operation, Rule, parse, vote
 from memory.records import Episode, Evidence, Reflection, content_id, task_parts
+from memory.repeats import merged_evidence
 
 SCOPE = "consolidated episodes"
 VOTED_OUT = "voted out"

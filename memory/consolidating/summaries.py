@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from memory.cleaning import clean
-from memory.consolidating.duplicates import merged_evidence
 from memory.consolidating.job import Action, Job, Method, Note, Proposal, general_task
 from memory.quoting import quoted
 from memory.records import Link, Reflection, content_id, task_parts
+from memory.repeats import kin, merged_evidence
 
 DERIVED = "derived"
 SUMMARISED = "grounded"
@@ -50,6 +50,8 @@ class Summarise(Action):
         id = content_id("r", job.namespace, "summary", *self.items)
         if len(members) < len(self.items) or job.database.has_reflection(id):
             return False
+        # Each with all that says the same: a sentence that many games showed counts for all of them.
+        everyone = [item for items in kin(job.database, members).values() for item in items]
         text = written(job, members)
         by = "written" if text else "extracted"
         first = members[0]
@@ -60,8 +62,8 @@ class Summarise(Action):
             env=first.env,
             task=general_task(first.env, task_parts(first.task).split),
             goal=first.goal,
-            text=quoted(text or extracted(members, _centralities(job, members)), LIMIT),
-            evidence=merged_evidence(members),
+            text=quoted(text or extracted(everyone, _centralities(job, everyone)), LIMIT),
+            evidence=merged_evidence(everyone),
             importance=max(member.importance for member in members),
             tags=[by],
             oracle=all(member.oracle for member in members),
@@ -88,8 +90,11 @@ def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
     goals = {(lived.task, lived.run): lived.goal for lived in job.episodes()}
     kinds: list[frozenset[str]] = []
     groups: dict[tuple[str, str, int], list[Note]] = {}
-    for note in job.joinable(job.notes(tier="raw", kind=SUMMARISED)):
-        if note.id not in gone:
+    notes = [note for note in job.joinable(job.notes(tier="raw", kind=SUMMARISED)) if note.id not in gone]
+    loaded = job.database.load_reflections([note.number for note in notes])
+    for note in notes:
+        # What answers a question is counted, which says more than a summary could.
+        if not loaded[note.number].topic:
             kind = goal_kind(goals.get((note.task, note.run), ""), kinds)
             groups.setdefault((note.env, task_parts(note.task).split, kind), []).append(note)
     actions: list[Action] = []

@@ -70,7 +70,7 @@ def test_an_episode_is_played_reflected_on_and_stored_once(note_reader: Scripted
     )
     episode = play_episode(play, build_graph(saver))
     assert episode.status == "won"
-    assert [(kept.id, [found.kind for found in found_]) for kept, found_ in stored] == [(episode.id, ["grounded"])]
+    assert [(kept.id, [found.kind for found in found_]) for kept, found_ in stored] == [(episode.id, ["grounded"] * 2)]
     assert episode.seconds > 0
 
 
@@ -128,7 +128,7 @@ def test_cut_off_before_the_end_was_stored_it_is_stored_on_resume(
     episode = play_episode(resumed, graph)
     assert (episode.status, len(stored)) == ("won", 1)
     assert stored[0][0].score == 1.0
-    assert [found.kind for found in stored[0][1]] == ["grounded"]
+    assert [found.kind for found in stored[0][1]] == ["grounded"] * 2, "what happened, and where the coin was"
 
 
 def test_killed_after_the_last_node_it_is_played_again_to_the_same_end(

@@ -28,8 +28,22 @@ def test_without_a_terminal_there_is_one_line_a_tenth_with_an_estimate(capsys: p
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 13
     assert lines[0] == "Playing: 0 of 100"
-    assert lines[1] == "Playing: 10 of 100, 20 s gone, about 3:00 left (won 3)"
+    assert lines[1] == "Playing: 10 of 100, 20 s gone, about 3:00 of this stage left (won 3)"
     assert lines[-2:] == ["Playing: done after 3:20 (42 won)", "index built again"]
+
+
+def test_what_is_left_is_no_less_than_the_longest_part_so_far(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    bars = Lines(clock)
+    bars.start("Gate", 10)
+    for seconds in (30, *(0.01 for _ in range(8))):
+        clock.seconds += seconds
+        bars.advance("Gate")
+    clock.seconds += 18
+    bars.advance("Gate")
+    *_, nine, ten = capsys.readouterr().err.splitlines()
+    assert nine == "Gate: 9 of 10, 30 s gone, about 30 s of this stage left", "and not 3 s"
+    assert ten == "Gate: 10 of 10, 48 s gone", "what is done has nothing left to be told"
 
 
 def test_stages_that_never_began_are_ignored(capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,10 +62,10 @@ def test_an_export_says_what_to_copy_where_and_what_to_run(
     lab: Path, asked: list[tuple[str, Any]], tmp_path: Path, tiny_model: Path
 ) -> None:
     out = tmp_path / "the job"
-    result = agentlab(lab, "distill", "--export", str(out), "--gate-seeds", "4")
+    result = agentlab(lab, "distill", "--export", str(out), "--gate-seeds", "24")
     assert result.exit_code == 0, result.output
     ((what, config),) = asked
-    assert (what, config.envs, config.collect, config.gate_seeds) == ("export", ["toy/doors"], "none", 4)
+    assert (what, config.envs, config.collect, config.gate_seeds) == ("export", ["toy/doors"], "none", 24)
     for part in (
         "round-1 waits for its training: 1 examples in",
         str(tiny_model),

@@ -222,6 +222,44 @@ def test_edit_takes_the_text_from_the_command_line_from_stdin_or_from_an_editor(
     assert len(json.loads(shown(lab, "show", "r-doors", "--json"))["versions"]) == 4
 
 
+@pytest.mark.parametrize(
+    ("editor", "part"),
+    [
+        ("#!/bin/sh\nprintf 'caf\\351' > \"$1\"\n", "UTF-8"),
+        ('#!/bin/sh\nrm "$1"\n', "UTF-8"),
+        ('#!/bin/sh\nprintf lost > "$1"\nexit 3\n', "exit code 3"),
+        (None, "cannot be started"),
+        ("'", "set EDITOR"),
+    ],
+    ids=["latin-1", "deleted", "failed", "missing", "unreadable"],
+)
+def test_an_editor_that_fails_is_one_line_and_changes_nothing(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, editor: str | None, part: str
+) -> None:
+    program = tmp_path / "editor"
+    if editor is not None and editor.startswith("#!"):
+        program.write_text(editor)
+        program.chmod(0o755)
+    monkeypatch.setenv("VISUAL", "'" if editor == "'" else str(program))
+    result = memory(lab, "edit", "r-doors")
+    assert result.exit_code == 2 and part in result.stderr and result.stderr.count("\n") == 1
+    assert len(json.loads(shown(lab, "show", "r-doors", "--json"))["versions"]) == 1
+
+
+def test_what_is_typed_is_utf_8_or_one_line(lab: Path) -> None:
+    result = RUNNER.invoke(app, ["memory", "edit", "r-doors", "-", "--lab", str(lab)], input=b"caf\xe9")
+    assert result.exit_code == 2 and "UTF-8" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_pinned_reflection_is_not_forgotten_until_it_is_unpinned(lab: Path) -> None:
+    shown(lab, "pin", "r-doors")
+    result = memory(lab, "forget", "r-doors")
+    assert result.exit_code == 2 and "unpin" in result.stderr and result.stderr.count("\n") == 1
+    assert json.loads(shown(lab, "show", "r-doors", "--json"))["reflection"]["status"] == "active"
+    shown(lab, "unpin", "r-doors")
+    assert shown(lab, "forget", "r-doors") == "Forgot r-doors.\n"
+
+
 def test_export_writes_json_lines_to_a_file_or_to_stdout(lab: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.jsonl"
     result = memory(lab, "export", str(target))

@@ -20,15 +20,14 @@ OLD = "2020-01-01T00:00:00.000000+00:00"
 def lab(tmp_path: Path) -> Path:
     folder = tmp_path / "lab"
     with Lab.open(folder, create=True, config=LabConfig(embedder="hashing")) as opened:
-        opened.memory.remember(
-            [
+        # As earlier versions of the tool left them: equal texts as several items.
+        for number in range(3):
+            opened.database.put_reflection(
                 Reflection(
                     id=f"r-{number}", kind="written", env="toy/doors", task="toy/doors:train:1",
                     text="The \x1b[2Jsafe door is the one that the note names.",
                 )
-                for number in range(3)
-            ]
-        )  # fmt: skip
+            )  # fmt: skip
         opened.memory.remember(
             [
                 Reflection(

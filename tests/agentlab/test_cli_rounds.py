@@ -12,9 +12,12 @@ from agentlab.errors import BadConfig
 from agentlab.forgetting import Loss
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
+from agentlab.rounds.checking import hopeless
 from agentlab.rounds.keeping import Retention
+from agentlab.rounds.training import SENT
 from environments import canonical
-from memory.records import Episode
+from memory.records import Episode, Step
+from trainers.gate import GateConfig, SequentialGate, decide
 from trainers.statistics import Paired
 
 RUNNER = CliRunner()
@@ -91,9 +94,9 @@ def test_an_unknown_round_is_one_line(lab: Path, id: str, part: str) -> None:
 
 
 def test_another_round_has_the_settings_of_the_last_one(lab: Path, asked: list[RoundConfig]) -> None:
-    result = agentlab(lab, "rounds", "run", "--gate-seeds", "3", "--count", "2")
+    result = agentlab(lab, "rounds", "run", "--gate-seeds", "30", "--count", "2")
     assert result.exit_code == 0, result.output
-    assert [(config.envs, config.seeds, config.gate_seeds) for config in asked] == [(["toy/doors"], 7, 3)] * 2
+    assert [(config.envs, config.seeds, config.gate_seeds) for config in asked] == [(["toy/doors"], 7, 30)] * 2
     assert "Promoted" in result.stdout
     assert "Rejected" in result.stdout
 
@@ -159,9 +162,9 @@ def test_distil_takes_what_was_won_and_collects_nothing(lab: Path, asked: list[R
     assert "nothing to distil" in result.stderr
     with Lab.open(lab) as opened:
         opened.database.put_episode(Episode(id="e", run="r", env="toy/doors", split="train", seed=0, status="won"))
-    result = agentlab(lab, "distill", "--gate-seeds", "4")
+    result = agentlab(lab, "distill", "--gate-seeds", "24")
     assert result.exit_code == 0, result.output
-    assert [(config.envs, config.collect, config.gate_seeds) for config in asked] == [(["toy/doors"], "none", 4)]
+    assert [(config.envs, config.collect, config.gate_seeds) for config in asked] == [(["toy/doors"], "none", 24)]
 
 
 def test_a_round_tells_what_its_gate_spared_and_what_was_retired(lab: Path) -> None:
@@ -173,6 +176,87 @@ def test_a_round_tells_what_its_gate_spared_and_what_was_retired(lab: Path) -> N
     printed = agentlab(lab, "rounds", "show", "3").stdout
     assert "2 of at most 5; 24 pairs played, 36 saved" in printed
     assert "Would be retired" in printed and "rf-1" in printed and "uplift +0.40" in printed
+
+
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        ("gate_seeds = 3", "needs 20"),
+        ("gate_seeds = 7\n[gate]\nmin_pairs = 2\nalpha = 0.01", "needs 8"),
+        ("gate_seeds = 5\n[gate]\nmin_pairs = 1\nsequential = false", "needs 6"),
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["run", "dry-run"])
+def test_a_gate_that_can_never_pass_is_refused_before_anything_is_played(
+    lab: Path, tmp_path: Path, asked: list[RoundConfig], settings: str, needed: str, more: list[str]
+) -> None:
+    file = tmp_path / "round.toml"
+    file.write_text(f'envs = ["toy/doors"]\n{settings}\n')
+    result = agentlab(lab, "rounds", "run", "--config", str(file), *more)
+    assert result.exit_code == 2 and asked == []
+    assert needed in result.stderr and "--gate-seeds" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("alpha", "seeds"), [(0.05, 6), (0.01, 8), (0.5, 3)])
+def test_as_few_pairs_as_the_gate_says_can_pass_it_and_fewer_cannot(alpha: float, seeds: int) -> None:
+    for sequential in (True, False):
+        gate = GateConfig(alpha=alpha, min_pairs=1, sequential=sequential, looks=1)
+        for count in (seeds, seeds - 1):
+            config = RoundConfig(envs=["toy/doors"], gate_seeds=count, gate=gate)
+            won, lost = ({f"toy/doors:dev:{seed}": side for seed in range(count)} for side in (True, False))
+            found = SequentialGate(count, gate).look(won, lost) if sequential else decide(won, lost, gate)
+            assert found is not None and found.promote == (hopeless(config) == "") == (count == seeds)
+
+
+def test_a_dry_run_tells_games_steps_training_and_gate_and_changes_nothing(lab: Path, asked: list[RoundConfig]) -> None:
+    with Lab.open(lab) as opened:
+        steps = [Step(index=0, observation="o", state="s", admissible=["a"], action="a", result="r", next_state="t")]
+        for engine in ("random", "tiny"):
+            opened.database.put_episode(
+                Episode(
+                    id=engine, run="r", env="toy/doors", split="train", seed=0, engine=engine, steps=steps, seconds=2
+                )
+            )
+    before = (lab / "lab.db").read_bytes()
+    run = ["rounds", "run", "toy/doors?step_limit=5", "--collect", "both", "--seeds", "10"]
+    found = json.loads(agentlab(lab, *run, "--dry-run", "--json").stdout)
+    phases = {phase["phase"]: phase for phase in found["phases"]}
+    assert [(name, phase["games"], phase["steps"]) for name, phase in phases.items()] == [
+        ("collect: random", 300, 1500),
+        ("collect: model", 40, 200),
+        ("train", 0, 0),
+        ("gate", 40, 200),
+    ]
+    assert phases["gate"]["seconds"] == 200, "2 s a step, two games at a time"
+    assert found["total_seconds"] is None, "nothing was trained here yet"
+    shown = agentlab(lab, *run, "--dry-run")
+    assert shown.exit_code == 0 and "at most 300 games, 1,500 steps" in shown.stdout
+    assert asked == [] and (lab / "lab.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("exported", [True, False], ids=["exported", "interrupted"])
+def test_settings_are_not_ignored_for_a_round_that_is_unfinished(
+    lab: Path, tmp_path: Path, asked: list[RoundConfig], exported: bool
+) -> None:
+    with Lab.open(lab) as opened:
+        waiting = report(3, promoted=False, seeds=7).model_copy(update={"phase": "train", "promoted": None})
+        opened.database.put_round(waiting.id, waiting.model_dump(mode="json"))
+        opened.database.put_episode(Episode(id="e", run="r", env="toy/doors", split="train", seed=0, status="won"))
+        if exported:
+            opened.database.journal_put(SENT, waiting.id, {"job": "j"})
+    file = tmp_path / "other.toml"
+    file.write_text('envs = ["toy/doors"]\nseeds = 9\n')
+    for command in (["rounds", "run"], ["distill"]):
+        result = agentlab(lab, *command, "--config", str(file))
+        assert result.exit_code == 2 and asked == [], "it is not the round that was asked for"
+        assert "round-3" in result.stderr and "seeds" in result.stderr and "abandon" in result.stderr
+        assert ("--import" in result.stderr) == exported
+        assert result.stderr.count("\n") == 1
+    file.write_text('envs = ["toy/doors"]\nseeds = 7\n')
+    assert agentlab(lab, "rounds", "run", "--config", str(file)).exit_code == 0
+    assert agentlab(lab, "rounds", "run").exit_code == 0
+    assert [config.seeds for config in asked] == [7, 7], "the same settings, or none, go on with it"
 
 
 def test_a_round_that_cannot_be_finished_is_abandoned(lab: Path) -> None:

@@ -229,6 +229,14 @@ def test_a_client_can_forget_and_the_record_stays(server: MCPServer[Any], reader
     assert reader.database.operations()[0].detail == "r-coins by mcp:tester"
 
 
+def test_a_client_cannot_forget_what_a_person_has_pinned(server: MCPServer[Any], reader: Lab) -> None:
+    pinned = reader.database.reflection("r-coins").model_copy(update={"pinned": True})
+    with Lab.open(reader.folder) as writer:
+        writer.database.put_reflection(pinned)
+    assert "pinned" in refused(server, "forget_reflection", id="r-coins")
+    assert reader.database.reflection("r-coins").status == "active"
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "part"),
     [

@@ -69,7 +69,7 @@ def test_grounded_tells_what_changed_the_score() -> None:
 
 def test_grounded_says_when_nothing_raised_the_score() -> None:
     made = only(GroundedReflector().reflect(episode(step(0, "wait"), status="truncated", score=0.25)))
-    assert made.text.startswith("Time ran out after 1 steps with a score of 0.25. Nothing raised the score.")
+    assert made.text.startswith("Time ran out. Nothing raised the score.")
 
 
 def test_grounded_tells_what_changed_nothing() -> None:
@@ -86,14 +86,33 @@ def test_grounded_tells_of_circles() -> None:
     assert "circles" not in only(GroundedReflector().reflect(episode(*circling[:2]))).text
 
 
-def test_grounded_tells_where_things_were_found() -> None:
-    made = only(GroundedReflector().reflect(episode(step(0, "take coin", state="In the kitchen. A table."))))
-    assert "Found coin: In the kitchen." in made.text
+def test_grounded_tells_where_each_thing_was_in_words_that_other_games_share() -> None:
+    lived = episode(
+        step(0, "take coin", state="You are in the kitchen. You see a coin.\nScore: 0.00"),
+        step(1, "take red apple from the fridge", state="-= Living Room =-\nA fridge."),
+        step(2, "take coin", state="You are in the hall."),
+    )
+    _, *finds = GroundedReflector().reflect(lived)
+    assert [(made.text, made.topic, made.evidence[0].steps) for made in finds] == [
+        ("The coin was in the kitchen.", "where: coin", [0]),
+        ("The red apple was in the living room.", "where: red apple", [1]),
+    ], "what is taken up again was put there"
+    assert len({made.id for made in GroundedReflector().reflect(lived)}) == 3
+    assert not any(made.advice for made in finds)
 
 
-def test_a_take_that_failed_found_nothing() -> None:
-    failed = step(0, "take moon", next_state="Room 0. Dark.", result="Observation 0.")
-    assert "Found" not in only(GroundedReflector().reflect(episode(failed))).text
+def test_games_that_went_alike_are_told_in_the_same_words() -> None:
+    short, long = (
+        only(GroundedReflector().reflect(episode(*(step(at, f"go {at}") for at in range(count)), status="truncated")))
+        for count in (2, 3)
+    )
+    assert short.text == long.text
+
+
+@pytest.mark.parametrize("state", ["Room 0. Dark.", "You are in the hall."])
+def test_a_take_that_failed_found_nothing(state: str) -> None:
+    failed = step(0, "take moon", state=state, next_state=state, result="Observation 0.")
+    only(GroundedReflector().reflect(episode(failed)))
 
 
 def test_grounded_tells_which_steps_led_to_the_loss() -> None:

@@ -47,6 +47,17 @@ def memory(open_memory: Callable[..., ReflectionMemory]) -> ReflectionMemory:
     return open_memory()
 
 
+@pytest.fixture
+def keep() -> Callable[[Database, list[Reflection]], None]:
+    """Keeps reflections as they are: equal texts as several items, as earlier versions of the tool left them."""
+
+    def kept(database: Database, reflections: list[Reflection]) -> None:
+        for item in reflections:
+            database.put_reflection(item)
+
+    return kept
+
+
 def step(index: int, action: str = "go north") -> Step:
     return Step(
         index=index,

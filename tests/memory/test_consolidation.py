@@ -58,10 +58,10 @@ def fill(memory):
                 evidence=[Evidence(episode=id, steps=[0])])])
     for number in range(4):
         for copy in range(3):
-            memory.remember([Reflection(
+            database.put_reflection(Reflection(
                 id=f"w-{number}-{copy}", kind="written", env="e", task=f"e:train:{copy}", run="r", created_at=NOW,
                 updated_at=NOW, text=f"Lesson {number}: try door {number} before all the others, it is open.",
-                pinned=(number, copy) == (3, 2))])
+                pinned=(number, copy) == (3, 2)))
     for number in range(3):
         memory.remember([Reflection(
             id=f"old-{number}", kind="written", env="e", task="e:train:0", run="r", created_at=OLD, updated_at=OLD,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,8 +65,9 @@ def test_items_are_counted_by_what_they_are(kept: ReflectionMemory) -> None:
     assert found.index.bytes == (kept.index.path).stat().st_size
 
 
-def test_repeats_are_what_is_the_same_to_the_letter_and_what_would_be_merged(kept: ReflectionMemory) -> None:
-    kept.remember(
+def test_repeats_are_what_is_the_same_to_the_letter_and_what_would_be_merged(kept: ReflectionMemory, keep: Any) -> None:
+    keep(
+        kept.database,
         [
             item("r-1", LONG),
             item("r-2", LONG),
@@ -76,12 +78,12 @@ def test_repeats_are_what_is_the_same_to_the_letter_and_what_would_be_merged(kep
             item("r-7", LONG),
             item("r-8", LONG, task="toy/doors:test:1"),
             item("r-9", LONG, tier="rule"),
-        ]
+        ],
     )
     kept.database.put_reflection(item("r-0", "Coins lie in the kitchen.", namespace="another"))
     kept.forget("r-7")
     repeats = health(kept).repeats
-    assert repeats.exact == 4, "the same text of another environment, of another namespace or out of use is no repeat"
+    assert repeats.exact == 2, "the same text of another kind, environment, fold or namespace, or out of use, is none"
     assert (repeats.near, repeats.cosine) == (1, 0.98), (
         "`again` makes it another text, and so does another kind or fold"
     )
@@ -92,8 +94,10 @@ def test_repeats_are_what_is_the_same_to_the_letter_and_what_would_be_merged(kep
     assert kept.count("merged") == repeats.near and health(kept).repeats.near == 0
 
 
-def test_in_a_large_memory_a_sample_is_examined(kept: ReflectionMemory, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept.remember([item(f"r-{n}", LONG) for n in range(20)])
+def test_in_a_large_memory_a_sample_is_examined(
+    kept: ReflectionMemory, monkeypatch: pytest.MonkeyPatch, keep: Any
+) -> None:
+    keep(kept.database, [item(f"r-{n}", LONG) for n in range(20)])
     monkeypatch.setattr(health_module, "COMPARISONS", 100)
     repeats = health(kept).repeats
     assert (repeats.near, repeats.examined, repeats.items) == (4, 5, 20), "the first of all is none that would go"
@@ -152,7 +156,8 @@ def test_what_withholding_cost_is_shown(kept: ReflectionMemory) -> None:
 def test_another_namespace_has_no_part_in_it(kept: ReflectionMemory, tmp_path: Path) -> None:
     kept.remember([item("r-1", LONG)])
     other = ReflectionMemory(kept.database, HashingEmbedder(), tmp_path / "memory.faiss", namespace="other")
-    other.remember([item("r-2", LONG), item("r-3", LONG)])
+    for id in ("r-2", "r-3"):
+        kept.database.put_reflection(item(id, LONG, namespace="other"))
     kept.database.put_recalls([served("r-2", "ep-0", True)])
     assert (health(kept).items, health(other).items) == (1, 2)
     assert (health(kept).repeats.exact, health(other).repeats.exact) == (0, 1)

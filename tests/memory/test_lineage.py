@@ -159,7 +159,8 @@ def test_lots_on_two_that_say_the_same_find_no_effect_where_there_is_none(databa
 @pytest.fixture
 def merged(memory: ReflectionMemory, reflection: Maker) -> ReflectionMemory:
     """Two that say the same, made one by consolidation; `b` was harmful, as 12 episodes on each side show."""
-    memory.remember([reflection(id, "The red door is locked.", importance=place) for id, place in (("a", 1), ("b", 0))])
+    for id, place in (("a", 1), ("b", 0)):
+        memory.database.put_reflection(reflection(id, "The red door is locked.", importance=place))
     memory.database.put_recalls(
         [
             *(drawn("b", f"ep-{n}", True, False, propensity=0.5) for n in range(12)),
@@ -191,7 +192,8 @@ def test_a_survivor_is_benched_for_what_was_merged_into_it(merged: ReflectionMem
 
 
 def test_a_persons_word_on_what_was_merged_stands(memory: ReflectionMemory, reflection: Maker) -> None:
-    memory.remember([reflection("a"), reflection("b")])
+    for id in ("a", "b"):
+        memory.database.put_reflection(reflection(id))
     memory.database.put_recalls(
         [drawn("b", f"ep-{n}-{side}", side, not side, propensity=0.5) for n in range(12) for side in (True, False)]
     )

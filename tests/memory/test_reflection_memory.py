@@ -157,6 +157,15 @@ def test_what_is_forgotten_is_not_recalled_until_restored(filled: ReflectionMemo
     assert "kitchen" in ids(filled.recall("coins", episode="ep-1", k=9))
 
 
+def test_what_is_pinned_is_not_forgotten(filled: ReflectionMemory) -> None:
+    filled.pin("door")
+    with pytest.raises(errors.MemoryStoreError, match="unpin"):
+        filled.forget("door")
+    assert filled.show("door").reflection.status == "active"
+    filled.unpin("door")
+    assert filled.forget("door").status == "forgotten"
+
+
 def test_pinning_twice_is_one_version(filled: ReflectionMemory) -> None:
     assert filled.pin("door").pinned
     assert filled.pin("door").pinned

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,24 +90,28 @@ def test_the_score_is_the_weighted_sum_of_the_parts(angles: Callable[..., Reflec
     assert half.text == half.reflection.text == "60 seven"
 
 
-def test_recent_beats_old_when_all_else_is_equal(angles: Callable[..., ReflectionMemory], reflection: Maker) -> None:
+def test_recent_beats_old_when_all_else_is_equal(
+    angles: Callable[..., ReflectionMemory], reflection: Maker, keep: Any
+) -> None:
     memory = angles()
-    memory.remember([reflection("old", "0", created_at=MORNING), reflection("new", "0", created_at=NOON)])
+    keep(memory.database, [reflection("old", "0", created_at=MORNING), reflection("new", "0", created_at=NOON)])
     assert ids(memory.recall("0", episode="ep-1")) == ["new", "old"]
 
 
 def test_a_recall_makes_an_old_item_recent_again(
-    angles: Callable[..., ReflectionMemory], database: Database, reflection: Maker
+    angles: Callable[..., ReflectionMemory], database: Database, reflection: Maker, keep: Any
 ) -> None:
     memory = angles()
-    memory.remember([reflection(id, "0", created_at="2025-05-01T00:00:00+00:00") for id in ("a", "b")])
+    keep(memory.database, [reflection(id, "0", created_at="2025-05-01T00:00:00+00:00") for id in ("a", "b")])
     database.put_recalls([Recall(episode="ep-0", reflection="b", rank=0, query="0", score=1, at=MORNING)])
     assert ids(memory.recall("0", episode="ep-1")) == ["b", "a"]
 
 
-def test_what_is_pinned_counts_as_fully_important(angles: Callable[..., ReflectionMemory], reflection: Maker) -> None:
+def test_what_is_pinned_counts_as_fully_important(
+    angles: Callable[..., ReflectionMemory], reflection: Maker, keep: Any
+) -> None:
     memory = angles()
-    memory.remember([reflection(id, "0", created_at=NOON, importance=0.9) for id in ("a", "b")])
+    keep(memory.database, [reflection(id, "0", created_at=NOON, importance=0.9) for id in ("a", "b")])
     assert ids(memory.recall("0", episode="ep-1")) == ["a", "b"]
     memory.pin("b")
     first, _ = memory.recall("0", episode="ep-2")
@@ -204,15 +209,17 @@ def test_where_no_words_are_shared_meaning_alone_decides(
     assert [hit.parts["relevance"] for hit in (hits[0], hits[2])] == pytest.approx([2.5 / 5, 2.5 / 7])
 
 
-def test_of_equals_the_older_comes_first(angles: Callable[..., ReflectionMemory], reflection: Maker) -> None:
+def test_of_equals_the_older_comes_first(angles: Callable[..., ReflectionMemory], reflection: Maker, keep: Any) -> None:
     memory = angles(recency=0.0)
-    memory.remember([reflection(f"rf-{number}", "0 coin") for number in range(9)])
+    keep(memory.database, [reflection(f"rf-{number}", "0 coin") for number in range(9)])
     assert ids(memory.recall("0 coin", episode="ep-1", k=9)) == [f"rf-{number}" for number in range(9)]
 
 
-def test_measured_use_counts_where_it_is_given(angles: Callable[..., ReflectionMemory], reflection: Maker) -> None:
+def test_measured_use_counts_where_it_is_given(
+    angles: Callable[..., ReflectionMemory], reflection: Maker, keep: Any
+) -> None:
     memory = angles(recency=0.0, importance=0.0, relevance=1.0, use=2.0)
-    memory.remember([reflection(id, "0", created_at=NOON) for id in ("poor", "unknown", "good")])
+    keep(memory.database, [reflection(id, "0", created_at=NOON) for id in ("poor", "unknown", "good")])
     assert "use" not in memory.recall("0", episode="ep-1")[0].parts
     asked: list[tuple[list[str], str | None, int]] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_the_survivor_keeps_all_that_was_known(
         {"tier": "summary"},
         {"status": "benched"},
         {"task": "twx/coin:test:3"},
-        {"task": "twx/coin:train:4", "advice": [Advice(state="hall", action="go")]},
+        {"topic": "where: coin"},
     ],
     ids=lambda difference: next(iter(difference)),
 )
@@ -75,36 +76,37 @@ def test_what_differs_in_more_than_words_is_not_merged(
 
 
 def test_held_out_games_are_not_brought_together(
-    memory: ReflectionMemory, reflection: Maker, job: Callable[..., Job]
+    memory: ReflectionMemory, reflection: Maker, job: Callable[..., Job], keep: Any
 ) -> None:
-    memory.remember([reflection(id, TEXT, task="twx/coin:test:3") for id in ("a", "b")])
+    keep(memory.database, [reflection(id, TEXT, task="twx/coin:test:3") for id in ("a", "b")])
     assert merge(job()) == []
     assert merge(job(folds=["test"])) == [("a", "b")]
 
 
 def test_texts_that_part_where_no_embedder_reads_are_not_merged(
-    memory: ReflectionMemory, reflection: Maker, job: Callable[..., Job]
+    memory: ReflectionMemory, reflection: Maker, job: Callable[..., Job], keep: Any
 ) -> None:
     start = "go north " * 200
-    memory.remember(
-        [reflection("a", f"{start}left"), reflection("b", f"{start}right"), reflection("c", f"{start}left")]
+    keep(
+        memory.database,
+        [reflection("a", f"{start}left"), reflection("b", f"{start}right"), reflection("c", f"{start}left")],
     )
     assert merge(job()) == [("a", "c")]
 
 
 def test_a_pinned_item_takes_over_but_is_not_taken_over(
-    memory: ReflectionMemory, database: Database, reflection: Maker, job: Callable[..., Job]
+    memory: ReflectionMemory, database: Database, reflection: Maker, job: Callable[..., Job], keep: Any
 ) -> None:
-    memory.remember([reflection(id, TEXT, importance=0.9) for id in ("a", "b")])
-    memory.remember([reflection(id, TEXT, importance=0.1, pinned=True) for id in ("p", "q")])
+    keep(memory.database, [reflection(id, TEXT, importance=0.9) for id in ("a", "b")])
+    keep(memory.database, [reflection(id, TEXT, importance=0.1, pinned=True) for id in ("p", "q")])
     assert merge(job()) == [("p", "a", "b")]
     assert database.reflection("q").status == "active"
 
 
 def test_an_item_pinned_or_edited_since_the_plan_is_left_alone(
-    memory: ReflectionMemory, database: Database, reflection: Maker, job: Callable[..., Job]
+    memory: ReflectionMemory, database: Database, reflection: Maker, job: Callable[..., Job], keep: Any
 ) -> None:
-    memory.remember([reflection(id, TEXT) for id in ("a", "b")])
+    keep(memory.database, [reflection(id, TEXT) for id in ("a", "b")])
     here = job()
     (action,) = duplicates.plan(here).actions
     memory.pin("b")
@@ -128,9 +130,9 @@ def test_small_differences_do_not_chain(memory: ReflectionMemory, reflection: Ma
 
 
 def test_what_a_person_took_apart_is_not_joined_again(
-    memory: ReflectionMemory, database: Database, reflection: Maker, job: Callable[..., Job]
+    memory: ReflectionMemory, database: Database, reflection: Maker, job: Callable[..., Job], keep: Any
 ) -> None:
-    memory.remember([reflection(id, TEXT) for id in ("a", "b")])
+    keep(memory.database, [reflection(id, TEXT) for id in ("a", "b")])
     assert merge(job()) == [("a", "b")]
     memory.restore("b")
     memory.pin("a")
@@ -140,13 +142,13 @@ def test_what_a_person_took_apart_is_not_joined_again(
 
 def test_only_what_changed_is_looked_up_again(
     memory: ReflectionMemory, database: Database, reflection: Maker, job: Callable[..., Job],
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, keep: Any,
 ) -> None:  # fmt: skip
-    memory.remember([reflection(f"r-{word}", f"all about {word}") for word in ("cats", "dogs", "birds")])
+    keep(memory.database, [reflection(f"r-{word}", f"all about {word}") for word in ("cats", "dogs", "birds")])
     here = job()
     (mark,) = duplicates.plan(here).marks.items()
     database.put_setting(*mark)
-    memory.remember([reflection("r-again", "all about dogs")])
+    keep(memory.database, [reflection("r-again", "all about dogs")])
     here = job()
     asked: list[int] = []
     near = Job.near
@@ -156,20 +158,20 @@ def test_only_what_changed_is_looked_up_again(
 
 
 def test_more_equal_texts_than_one_search_returns_are_all_merged(
-    memory: ReflectionMemory, reflection: Maker, job: Callable[..., Job]
+    memory: ReflectionMemory, reflection: Maker, job: Callable[..., Job], keep: Any
 ) -> None:
-    memory.remember([reflection(f"r-{number:02}", TEXT) for number in range(70)])
+    keep(memory.database, [reflection(f"r-{number:02}", TEXT) for number in range(70)])
     ((first, *others),) = merge(job())
     assert first == "r-00" and len(others) == 69
 
 
 def test_a_count_of_repeats_is_that_of_what_a_merge_takes_out_of_use(
-    memory: ReflectionMemory, reflection: Maker, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+    memory: ReflectionMemory, reflection: Maker, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, keep: Any
 ) -> None:
     monkeypatch.setattr(duplicates, "BLOCK", 7)
     chance = random.Random(1)
     advice = [Advice(state="s", action="a", value=0.5)]
-    memory.remember(
+    keep(memory.database,
         [
             reflection(
                 f"r{number}", " ".join(chance.choices(("red", "door", "key"), k=3)), pinned=chance.random() < 0.1,

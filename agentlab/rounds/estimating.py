@@ -1,0 +1,100 @@
+"""What a round will cost, before anything of it is played: games, steps, examples, and the time where it is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from agentlab.rounds.config import RoundConfig
+from agentlab.rounds.report import RoundReport, reports
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+
+
+class Phase(BaseModel):
+    """A part of a round: at most so many games and steps, and the seconds that it will take (None: not known).
+
+    `basis` says what the seconds were taken from.
+    """
+
+    phase: str
+    games: int = 0
+    steps: int = 0
+    seconds: float | None = None
+    basis: str = ""
+
+
+class Estimate(BaseModel):
+    """The parts of a round in their order, and what stands in its way (empty: nothing)."""
+
+    round: str
+    phases: list[Phase]
+    problem: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all parts together; None if one of them is not known."""
+        known = [phase.seconds for phase in self.phases if phase.seconds is not None]
+        return sum(known) if len(known) == len(self.phases) else None
+
+
+def estimate(lab: Lab, config: RoundConfig) -> Estimate:
+    """What a new round with these settings comes to at most. Nothing is played, and no model is loaded.
+
+    Times are those of this lab's own earlier games and trainings; a game that is won early takes less.
+    """
+    from agentlab.rounds.challenges import next_challenge
+    from agentlab.rounds.checking import hopeless
+
+    limits = _step_limits(config.envs)
+    steps = sum(limits.values())
+    phases = []
+    for way in config.ways(lab.serving()):
+        trials = {"random": config.random_trials, "model": config.model_trials}.get(way, 1)
+        games = len(limits) * config.seeds * trials
+        most = config.seeds * trials * steps
+        if way not in ("random", "model"):  # a search plays as many steps as it may, however many games that makes
+            games, most = len(limits) * config.seeds, len(limits) * config.seeds * config.search.budget.steps
+        thinks = way == "model" or (way != "random" and config.search.guide == "model")
+        phases.append(_played(lab, f"collect: {way}", games, most, thinks))
+    phases.append(_trained(lab, config))
+    phases.append(_played(lab, "gate", 2 * len(limits) * config.gate_seeds, 2 * config.gate_seeds * steps, True))
+    return Estimate(
+        round=f"round-{len(reports(lab)) + 1}", phases=phases, problem=hopeless(config, next_challenge(lab))
+    )
+
+
+def _step_limits(envs: list[str]) -> dict[str, int]:
+    from environments import make
+
+    limits = {}
+    for name in envs:
+        env = make(name)
+        limits[env.env_id] = env.step_limit
+        env.close()
+    return limits
+
+
+def _played(lab: Lab, name: str, games: int, steps: int, thinks: bool) -> Phase:
+    """Games that a model (or chance) plays, with what a step has taken so far."""
+    which = "NOT IN ('', 'random')" if thinks else "= 'random'"
+    spent, done = lab.database.execute(
+        f"SELECT sum(seconds), sum(steps) FROM episodes WHERE engine {which} AND status <> 'errored'"
+    )[0]
+    if not done or not spent:
+        return Phase(phase=name, games=games, steps=steps)
+    # Episodes are in flight side by side, and each counts all of the time.
+    seconds = steps * spent / done / max(1, lab.config.concurrency)
+    return Phase(phase=name, games=games, steps=steps, seconds=seconds, basis=f"{done:,} steps played here")
+
+
+def _trained(lab: Lab, config: RoundConfig) -> Phase:
+    """The training, as the last one of this lab went: its examples are known only when the games are won."""
+    earlier: list[RoundReport] = [report for report in reports(lab) if report.training.get("seconds")]
+    if not earlier:
+        return Phase(phase="train")
+    last = earlier[-1]
+    seconds = float(last.training["seconds"]) * config.training.epochs / last.config.training.epochs
+    return Phase(phase="train", seconds=seconds, basis=f"{last.id}: {last.training['examples']} examples")

@@ -1,0 +1,141 @@
+"""Equal sentences are one item: what says again what another one says is counted there.
+
+A reflection that is written with a text that is there already, of the same kind, environment, fold, source and
+feedback, is kept as `repeated`. It stays a record of its own, with its episode, its steps and its advice, so that
+nothing of where the sentence comes from is lost, and to take it back takes back its part of the count. Nothing is
+rewritten for this, and no count is stored: it is read off the records, as of whatever moment is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from memory.connection import Connection
+from memory.episodes import chunks, marks
+from memory.lineage import families, family
+from memory.records import TASK_SPLIT, Evidence, Reflection, task_parts
+from memory.reflections import Filter, stamp
+
+if TYPE_CHECKING:
+    from memory.database import Database
+
+_STANDING = ("active", "benched", "retired")
+"""What says a text that is written again. What a person forgot is learned anew, what was measured to harm is not."""
+
+
+class Tally(NamedTuple):
+    """In how many games something was seen, `of` those that answered its question at all (0: there is no question)."""
+
+    games: int
+    of: int = 0
+
+
+ONCE = Tally(1)
+
+
+def repeated(database: Database, reflection: Reflection) -> str | None:
+    """The id of the one that says what `reflection`, which is new, says again; None if nothing does."""
+    if not reflection.text or reflection.tier != "raw" or reflection.status != "active" or reflection.pinned:
+        return None
+    rows = database.execute(
+        "SELECT number FROM reflections WHERE stamp = ? AND env = ? AND kind = ? AND namespace = ? AND source = ? "
+        f"AND merged_into IS NULL AND text <> '' AND status IN {marks(_STANDING)} AND tier = 'raw' ORDER BY number",
+        (stamp(reflection.text), reflection.env, reflection.kind, reflection.namespace, reflection.source, *_STANDING),
+    )
+    for known in database.load_reflections([number for (number,) in rows]).values():
+        if _same(known, reflection):
+            return known.id
+    return None
+
+
+def _same(known: Reflection, new: Reflection) -> bool:
+    return _sort(known) == _sort(new) and known.id != new.id
+
+
+def _sort(item: Reflection) -> tuple[object, ...]:
+    return item.text, item.topic, item.oracle, task_parts(item.task).split
+
+
+def tallies(
+    connection: Connection, reflections: Iterable[Reflection], wanted: Filter | None = None
+) -> dict[str, Tally]:
+    """In how many games each of these was seen, by id; of `wanted` counts when and on what ground they were learned."""
+    learned, bounds = wanted.learned("reflections.") if wanted is not None else ("", [])
+    bounded = f" AND {learned}" if learned else ""
+    items = {item.id: item for item in reflections}
+    games = dict.fromkeys(items, 1)
+    for part in chunks(list(items)):
+        rows = connection.execute(
+            f"{families(part)} SELECT root, count(DISTINCT task) FROM family JOIN reflections ON id = member "
+            f"WHERE 1{bounded} GROUP BY root",
+            [*part, *bounds],
+        )
+        games.update(rows)
+    asked = {_question(item): 0 for item in items.values() if item.topic}
+    for question in asked:
+        *which, split = question
+        asked[question] = connection.execute(
+            "SELECT count(DISTINCT task) FROM reflections WHERE topic = ? AND topic <> '' AND env = ? "
+            f"AND namespace = ? AND {TASK_SPLIT} AND status <> 'forgotten'{bounded}",
+            (*which, split, split, *bounds),
+        )[0][0]
+    return {id: Tally(count, asked.get(_question(items[id]), 0)) for id, count in games.items()}
+
+
+def _question(item: Reflection) -> tuple[str, str, str, str]:
+    return item.topic, item.env, item.namespace, task_parts(item.task).split
+
+
+def told(reflection: Reflection, tally: Tally) -> str:
+    """The text of a reflection with its count: *The coin was in the kitchen in 12 of 30 games.*"""
+    if tally.of > 1:
+        return f"{reflection.text.removesuffix('.')} in {tally.games} of {tally.of} games."
+    return f"{reflection.text} (seen in {tally.games} games)" if tally.games > 1 else reflection.text
+
+
+def kin(database: Database, reflections: Iterable[Reflection]) -> dict[str, list[Reflection]]:
+    """For each of these, by id, itself and all that is counted with it, the oldest first."""
+    items = {item.id: item for item in reflections}
+    found = {}
+    for root, members in family(database, list(items)).items():
+        numbers = [
+            number
+            for part in chunks(members[1:])
+            for (number,) in database.execute(f"SELECT number FROM reflections WHERE id IN {marks(part)}", part)
+        ]
+        found[root] = [items[root], *database.load_reflections(sorted(numbers)).values()]
+    return found
+
+
+def evidence(database: Database, reflections: Iterable[Reflection]) -> dict[str, list[Evidence]]:
+    """What each of these rests on, by id: its own evidence and that of all that is counted with it."""
+    return {id: merged_evidence(items) for id, items in kin(database, reflections).items()}
+
+
+def heirs(database: Database, id: str) -> list[Reflection]:
+    """What is left where a sentence is taken back and others said it again: the oldest says it from then on.
+
+    As they are to be kept, in the order in which they were written.
+    """
+    rows = database.execute(
+        "SELECT number FROM reflections WHERE merged_into = ? AND status = 'repeated' ORDER BY number", (id,)
+    )
+    numbers = [number for (number,) in rows]
+    loaded = database.load_reflections(numbers)
+    first, *others = [loaded[number] for number in numbers] or [None]
+    if first is None:
+        return []
+    return [
+        first.model_copy(update={"status": "active", "merged_into": None}),
+        *(other.model_copy(update={"merged_into": first.id}) for other in others if other is not None),
+    ]
+
+
+def merged_evidence(items: Iterable[Reflection]) -> list[Evidence]:
+    """The evidence of all of them: each episode once, with all its steps."""
+    steps: dict[str, set[int]] = {}
+    for item in items:
+        for source in item.evidence:
+            steps.setdefault(source.episode, set()).update(source.steps)
+    return [Evidence(episode=episode, steps=sorted(found)) for episode, found in steps.items()]

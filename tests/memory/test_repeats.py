@@ -1,0 +1,220 @@
+"""Equal sentences are one item with a count; nothing of where they come from is lost, and no count leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from memory import Advice, Database, Evidence, Reflection, ReflectionMemory
+from memory.consolidation import Consolidation, ConsolidationConfig
+from memory.health import health
+from memory.history import History
+from memory.repeats import Tally, tallies
+
+Maker = Callable[..., Reflection]
+Say = Callable[..., Reflection]
+KITCHEN, HALL = "The coin was in the kitchen.", "The coin was in the hall."
+BEGINNING = "2030-01-01T00:00:00.000000+00:00"
+
+
+@pytest.fixture
+def say(reflection: Maker) -> Say:
+    """A sentence that was read off game number `seed`."""
+
+    def said(seed: int, text: str = KITCHEN, fold: str = "train", **values: Any) -> Reflection:
+        values = {"topic": "where: coin", "run": f"run-{seed}", **values}
+        id = values.pop("id", f"r-{fold}-{seed}")
+        return reflection(
+            id, text, task=f"twx/coin:{fold}:{seed}", evidence=[Evidence(episode=f"ep-{seed}", steps=[seed])], **values
+        )
+
+    return said
+
+
+def shown(memory: ReflectionMemory, **wanted: Any) -> list[str]:
+    """The texts of what a recall would show."""
+    return sorted(hit.text for hit in memory.recall("Where is the coin?", episode="ep-x", record=False, k=9, **wanted))
+
+
+def test_equal_sentences_are_one_item_with_its_count_and_evidence(
+    memory: ReflectionMemory, database: Database, say: Say
+) -> None:
+    memory.remember([say(seed) for seed in range(12)])
+    memory.remember([say(seed, HALL) for seed in range(12, 30)])
+    assert [hit.text for hit in memory.search("coin kitchen")] == [
+        "The coin was in the kitchen in 12 of 30 games.",
+        "The coin was in the hall in 18 of 30 games.",
+    ]
+    assert (memory.count(), memory.count("repeated")) == (2, 28)
+    detail = memory.show("r-train-0")
+    assert [(source.id, source.indices) for source in detail.evidence] == [(f"ep-{n}", [n]) for n in range(12)]
+    assert detail.tally == Tally(12, 30)
+    assert health(memory).repeats.exact == 0
+
+
+def test_a_sentence_that_answers_no_question_is_counted_by_itself(memory: ReflectionMemory, say: Say) -> None:
+    memory.remember([say(1, "Never eat the book.", topic=""), say(2, "Never eat the book.", topic="")])
+    assert shown(memory) == ["Never eat the book. (seen in 2 games)"]
+    memory.remember([say(3, "Never burn the book.", topic="")])
+    assert "Never burn the book." in shown(memory), "once is not worth a count"
+
+
+def test_several_plays_of_one_game_are_one_game(memory: ReflectionMemory, say: Say) -> None:
+    memory.remember([say(1, id="first"), say(1, id="second"), say(2)])
+    assert tallies(memory.database, [memory.show("first").reflection]) == {"first": Tally(2, 2)}
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"kind": "written"},
+        {"env": "twx/twc"},
+        {"source": "someone else"},
+        {"oracle": False},
+        {"fold": "test"},
+        {"topic": "which: coin"},
+        {"text": HALL},
+    ],
+    ids=lambda difference: next(iter(difference)),
+)
+def test_what_differs_in_more_than_words_is_another_item(
+    memory: ReflectionMemory, say: Say, difference: dict[str, Any]
+) -> None:
+    memory.remember([say(1), say(2, **difference)])
+    assert memory.count() == 2
+
+
+def test_namespaces_do_not_count_each_others_games(open_memory: Callable[..., ReflectionMemory], say: Say) -> None:
+    alice, bob = open_memory(namespace="alice"), open_memory(namespace="bob")
+    alice.remember([say(1)])
+    bob.remember([say(2), say(3)])
+    assert (alice.count(), bob.count()) == (1, 1)
+    assert shown(bob) == ["The coin was in the kitchen in 2 of 2 games."]
+
+
+def test_work_repeated_after_a_kill_counts_once(memory: ReflectionMemory, say: Say) -> None:
+    for _ in range(2):
+        memory.remember([say(1), say(2)])
+    assert shown(memory) == ["The coin was in the kitchen in 2 of 2 games."]
+
+
+def test_each_game_keeps_its_own_advice(memory: ReflectionMemory, say: Say, advice: Callable[..., Advice]) -> None:
+    memory.remember([say(seed, advice=[advice(f"State of {seed}.", value=0.5)]) for seed in range(3)])
+    assert memory.count() == 1
+    for seed in range(3):
+        found = memory.advice_for_task(f"twx/coin:train:{seed}")
+        assert [(id, one.state) for id, one in found] == [(f"r-train-{seed}", f"State of {seed}.")]
+    near = memory.similar_states("State of 2.", env="twx/coin", k=3)
+    assert {one.state for one, _, _ in near} == {"State of 0.", "State of 1.", "State of 2."}
+    assert memory.advice_for_task("twx/coin:train:2", exclude_run="run-2") == []
+    assert memory.advice_for_task("twx/coin:train:2", episodes=["ep-2"])
+    assert memory.advice_for_task("twx/coin:train:2", episodes=["ep-0"]) == []
+
+
+def test_what_is_taken_out_of_use_takes_the_advice_along(
+    memory: ReflectionMemory, say: Say, advice: Callable[..., Advice]
+) -> None:
+    memory.remember([say(seed, advice=[advice()]) for seed in range(2)])
+    memory.forget("r-train-0")
+    assert memory.advice_for_task("twx/coin:train:1") == []
+    memory.restore("r-train-0")
+    assert memory.advice_for_task("twx/coin:train:1")
+
+
+def test_a_run_sees_the_count_as_of_its_beginning(memory: ReflectionMemory, say: Say) -> None:
+    early, late = "2029-12-31T23:00:00.000000+00:00", "2030-01-02T00:00:00.000000+00:00"
+    memory.remember([say(seed, created_at=early) for seed in (1, 2)])
+    memory.remember([say(3, created_at=late), say(4, HALL, created_at=late)])
+    assert shown(memory, before=BEGINNING) == ["The coin was in the kitchen in 2 of 2 games."]
+    assert shown(memory) == [
+        "The coin was in the hall in 1 of 4 games.",
+        "The coin was in the kitchen in 3 of 4 games.",
+    ]
+
+
+def test_what_was_learned_on_the_task_or_in_the_run_itself_is_not_counted(memory: ReflectionMemory, say: Say) -> None:
+    memory.remember([say(1), say(2), say(3), say(4, HALL)])
+    assert shown(memory, exclude_task="twx/coin:train:1") == [
+        "The coin was in the hall in 1 of 3 games.",
+        "The coin was in the kitchen in 2 of 3 games.",
+    ], "the first to say it was game 1; others said it too"
+    assert shown(memory, exclude_run="run-4") == ["The coin was in the kitchen in 3 of 3 games."]
+
+
+def test_held_out_games_are_counted_apart(memory: ReflectionMemory, say: Say) -> None:
+    memory.remember([say(1), say(2), say(1, fold="test"), say(2, fold="test"), say(3, fold="test")])
+    assert shown(memory, split="train") == ["The coin was in the kitchen in 2 of 2 games."]
+
+
+def test_to_take_back_a_writing_takes_back_its_part_of_the_count(
+    memory: ReflectionMemory, database: Database, say: Say
+) -> None:
+    for seed in range(3):
+        with database.operation("remembered", str(seed)):
+            memory.remember([say(seed)])
+    third, _, first = [operation.id for operation in database.operations()]
+    history = History(database)
+    undone = history.undo(third)
+    assert shown(memory) == ["The coin was in the kitchen in 2 of 2 games."]
+    history.undo(undone.id)
+    assert shown(memory) == ["The coin was in the kitchen in 3 of 3 games."]
+    undone = history.undo(first)
+    assert shown(memory) == ["The coin was in the kitchen in 2 of 2 games."], "those that are left go on saying it"
+    assert database.reflection("r-train-0").status == "forgotten"
+    assert (database.reflection("r-train-1").status, database.reflection("r-train-2").merged_into) == (
+        "active",
+        "r-train-1",
+    )
+    history.undo(undone.id)
+    assert shown(memory) == ["The coin was in the kitchen in 3 of 3 games."]
+    assert memory.show("r-train-0").tally.games == 3
+
+
+def test_a_judgement_holds_for_what_is_written_again(memory: ReflectionMemory, database: Database, say: Say) -> None:
+    memory.remember([say(1)])
+    database.put_reflection(memory.show("r-train-1").reflection.model_copy(update={"status": "benched"}))
+    memory.remember([say(2)])
+    assert memory.count() == 0, "what harmed does not come back by being written again"
+    memory.forget("r-train-1")
+    memory.remember([say(3)])
+    assert shown(memory) == ["The coin was in the kitchen in 1 of 2 games."]
+
+
+def test_an_episode_counts_once_for_the_credit_of_a_sentence(memory: ReflectionMemory, say: Say) -> None:
+    memory.remember([say(1), say(2)])
+    memory.recall("Where is the coin?", episode="ep-9", k=5)
+    memory.outcome("ep-9", won=True)
+    counts = memory.database.recall_counts(["r-train-1", "r-train-2"])
+    assert [tuple(counts[id]) for id in ("r-train-1", "r-train-2")] == [(1, 1, 1), (0, 0, 0)]
+
+
+def test_repeats_do_not_crowd_a_search(memory: ReflectionMemory, say: Say) -> None:
+    memory.remember([say(seed) for seed in range(200)])
+    memory.remember([say(900, "Nothing but the cat is in the garden.", topic="")])
+    found = [hit.reflection.id for hit in memory.search("Where is the coin?", k=2)]
+    assert sorted(found) == ["r-train-0", "r-train-900"]
+
+
+def test_old_duplicates_are_counted_by_consolidation_and_their_advice_goes_on(
+    memory: ReflectionMemory, database: Database, say: Say, advice: Callable[..., Advice]
+) -> None:
+    for seed in range(4):
+        database.put_reflection(say(seed, importance=0.5, advice=[advice(f"State of {seed}.")]))
+    assert health(memory).repeats.exact == 3
+    settings = ConsolidationConfig(forget_below=0)
+    assert Consolidation(memory, settings).run(["merge"]).counts == {"merge": 1}
+    assert health(memory).repeats.exact == 0
+    assert shown(memory) == ["The coin was in the kitchen in 4 of 4 games."]
+    assert [one.state for _, one in memory.advice_for_task("twx/coin:train:3")] == ["State of 3."]
+    History(database).undo(database.operations()[0].id)
+    assert memory.count() == 4
+    assert Consolidation(memory, settings).run(["merge"]).counts == {}, "what was taken apart stays apart"
+
+
+def test_what_a_person_took_out_of_a_count_is_not_counted_again(memory: ReflectionMemory, say: Say) -> None:
+    memory.remember([say(1), say(2)])
+    memory.restore("r-train-2")
+    assert memory.count() == 2
+    assert Consolidation(memory, ConsolidationConfig(forget_below=0)).run(["merge"]).counts == {}
