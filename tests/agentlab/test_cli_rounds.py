@@ -188,11 +188,13 @@ def test_a_round_tells_what_its_gate_spared_and_what_was_retired(lab: Path) -> N
 )
 @pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["run", "dry-run"])
 def test_a_gate_that_can_never_pass_is_refused_before_anything_is_played(
-    lab: Path, tmp_path: Path, asked: list[RoundConfig], settings: str, needed: str, more: list[str]
+    tmp_path: Path, asked: list[RoundConfig], settings: str, needed: str, more: list[str]
 ) -> None:
+    with Lab.open(tmp_path / "new", create=True, config=LabConfig(embedder="hashing")):
+        pass
     file = tmp_path / "round.toml"
     file.write_text(f'envs = ["toy/doors"]\n{settings}\n')
-    result = agentlab(lab, "rounds", "run", "--config", str(file), *more)
+    result = agentlab(tmp_path / "new", "rounds", "run", "--config", str(file), *more)
     assert result.exit_code == 2 and asked == []
     assert needed in result.stderr and "--gate-seeds" in result.stderr
     assert result.stderr.count("\n") == 1
