@@ -61,7 +61,7 @@ _ALIKE = """\
 аa вb сc ԁd еe һh нh іi їi јj кk ӏl мm оo рp ԛq ѕs тt хx уy ԝw ьb гr αa βb εe γy ηn ιi κk νv οo ρp σo τt υu χx ωw
 օo սu ոn ցg հh ᴀa ʙb ᴄc ᴅd ᴇe ꜰf ɢg ʜh ɪi ᴊj ᴋk ʟl ᴍm ɴn ᴏo ᴘp ʀr ꜱs ᴛt ᴜu ᴠv ᴡw ʏy ᴢz
 ɑa ɓb ƈc ɖd ɗd ɛe ɡg ɦh ıi ɩi ƙk łl ɫl ɱm ɲn øo ɾr ʂs ƭt ʈt ŧt đd ħh ʋv ƴy ʐz ꭺa ꭼe ꮋh ꮖi ꮶk ꮮl ꮇm ꮲp ꮪs ꭲt ꮤt ꮃw ꮓz"""
-_LATIN = {ord(one): other for one, other in _ALIKE.split()}
+_LATIN = {ord(pair[0]): pair[1] for pair in _ALIKE.split()}
 # Capitals whose small letter looks like another one.
 _CAPITAL = str.maketrans("ΗΜΝΥΖ", "hmnyz")
 # Letters in dark circles and squares, which have no normal form.

@@ -15,18 +15,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from agentlab import failures
 from agentlab.cli import app
 from agentlab.collect import collect_random
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.engines.transformers import TransformersEngine
-from agentlab.errors import AgentLabError, EngineFailed, ReplayMismatch, Stopped
+from agentlab.errors import AgentLabError, ReplayMismatch, Stopped
 from agentlab.lab import Lab
-from agentlab.rounds import RoundConfig
+from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.pool import attempts
 from agentlab.rounds.selecting import held_out
 from agentlab.search.tasks import search_tasks
-from environments import BadTask, EnvironmentDied, EnvironmentHung, Task, TextEnv, Turn, register, unregister
+from environments import BadTask, EnvironmentDied, Task, TextEnv, Turn, register, unregister
 from environments.errors import BadParameter
 from memory.errors import MemoryStoreError
 from memory.records import Episode, Reflection
@@ -204,11 +203,11 @@ def test_odd_commands_are_played_as_the_environment_gave_them(
 
 def test_held_out_games_that_cannot_begin_are_left_out(rooms: Callable[..., Any], lab: Lab) -> None:
     rooms(at_reset=raising(RuntimeError("no level")))
-    config = RoundConfig(envs=[ENV], gate_seeds=3, held_out_seeds=2)
-    starts = held_out(lab, config)
+    report = RoundReport(id="round-1", number=1, config=RoundConfig(envs=[ENV], gate_seeds=3, held_out_seeds=2))
+    starts = held_out(lab, report)
     unregister(ENV)
     register(ENV, Rooms)
-    assert len(starts) == len(held_out(lab, config)) - 2
+    assert len(starts) == len(held_out(lab, report)) - 2
 
 
 def test_exploring_and_searching_go_on_and_what_errored_is_tried_again(rooms: Callable[..., Any], lab: Lab) -> None:
@@ -271,6 +270,8 @@ def test_a_reflector_that_fails_ends_the_episode(rooms: Callable[..., Any], lab:
 
 @pytest.mark.parametrize("raised", [BadTask("x"), AgentLabError("x"), MemoryStoreError("x"), Stopped("x")])
 def test_what_concerns_the_whole_run_passes_every_boundary(raised: Exception) -> None:
+    from agentlab import failures
+
     for boundary in (failures.environment, failures.engine, failures.reflector):
         with pytest.raises(type(raised)) as caught, boundary("any"):
             raise raised
@@ -278,6 +279,10 @@ def test_what_concerns_the_whole_run_passes_every_boundary(raised: Exception) ->
 
 
 def test_every_failure_has_a_kind() -> None:
+    from agentlab import failures
+    from agentlab.errors import EngineFailed
+    from environments import EnvironmentHung
+
     kinds = {
         EnvironmentHung("x"): "timeout",
         EnvironmentDied("x"): "environment",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Discrete, Text
 
-from environments import BadAnswer, GymTextEnv, Task, TextEnv, Turn
+from environments import EnvironmentsError, GymTextEnv, Task, TextEnv, Turn
 from environments.base import AnyText
 
 HALF = "half an emoji: \ud83d."
@@ -64,9 +64,9 @@ def answer(**said: Any) -> Any:
     ],
 )
 def test_an_answer_of_a_wrong_type_is_refused_by_the_name_of_its_field(field: str, value: Any) -> None:
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(EnvironmentsError) as caught:
         answer(**{field: value})
-    assert caught.value.field == field
+    assert getattr(caught.value, "field", None) == field
     text = str(caught.value)
     assert "own/says" in text and f"`{field}`" in text and "\n" not in text
 
@@ -120,7 +120,7 @@ def test_something_else_than_a_turn_is_refused() -> None:
 
     env = Bare()
     env.reset(seed=0)
-    with pytest.raises(BadAnswer, match=r"no `Turn`"):
+    with pytest.raises(EnvironmentsError, match=r"no `Turn`"):
         env.step("go")
 
 
@@ -169,9 +169,9 @@ def wrapped(**said: Any) -> Any:
     ],
 )
 def test_a_wrapped_environment_is_refused_by_the_name_in_its_info(field: str, value: Any) -> None:
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(EnvironmentsError) as caught:
         wrapped(**{field: value})
-    assert caught.value.field == field and "own/wrapped" in str(caught.value)
+    assert getattr(caught.value, "field", None) == field and "own/wrapped" in str(caught.value)
 
 
 def test_what_a_wrapped_environment_says_to_be_none_is_made_up_for() -> None:
