@@ -388,7 +388,7 @@ def test_a_thought_that_the_template_opens_is_told_by_its_tag(tiny_model: Path) 
 
 
 def test_a_window_that_has_no_room_for_the_answer_shortens_it(tiny_model: Path) -> None:
-    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=32)
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=64)
     assert isinstance(engine.generate("read note " * 20, max_tokens=1000), str)
 
 
