@@ -49,6 +49,9 @@ class Objective(ABC):
     measures: ClassVar[tuple[str, ...]] = ()
     """The names of what is measured beside the loss."""
 
+    in_trees: ClassVar[bool] = False
+    """Whether records are laid into trees, in which a common beginning stands once, instead of into rows."""
+
     def __init__(self, config: JobConfig) -> None:
         self.config = config
 
@@ -96,8 +99,9 @@ class Sft(Objective):
 class HoldingSft(Sft):
     """Weighted supervised fine-tuning, while elsewhere the policy is held to its base.
 
-    Both are parts of one mean. What the base expects is asked anew at every step: to keep a distribution over the
-    vocabulary for each place would take a hundred times the room of the adapter.
+    Both are parts of one mean. What the base expects is asked anew at every step, and of no more places at once than
+    fit (`objectives.LOGITS`): to keep a distribution over the vocabulary for each place would take a hundred times the
+    room of the adapter.
     """
 
     measures = ("held",)
@@ -117,15 +121,25 @@ class HoldingSft(Sft):
 
     def cost(self, model: Any, inputs: Inputs, bare: Any) -> Cost:
         batch, held = Batch(**inputs["batch"]), inputs["held"]
-        own, places = objectives.vocabulary_logprobs(model, batch, bare=bare)
-        weights, elsewhere = batch.weights[places], held[places[0]]
-        taught = -(weights * own.gather(-1, batch.token_ids[places].unsqueeze(-1)).squeeze(-1))[~elsewhere].sum()
-        apart = own.new_zeros(())
+        own, places = objectives.hidden_states(model, batch, bare=bare)
+        tokens, weights, elsewhere = batch.token_ids[places], batch.weights[places], held[places[0]]
+
+        def unlikely(own: torch.Tensor, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            logprobs = objectives.head_logprobs(bare, own)
+            return -(weights * logprobs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)).sum()
+
+        def apart_from(own: torch.Tensor, base: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            # The head is the base's own in both: no adapter is on it.
+            ours, theirs = objectives.head_logprobs(bare, torch.cat([own, base])).split([len(own), len(base)])
+            return (weights * objectives.divergence(ours, theirs.detach())).sum()
+
+        taught = objectives.in_parts(bare, unlikely, own[~elsewhere], tokens[~elsewhere], weights[~elsewhere])
+        apart = torch.zeros_like(taught)
         if held.any():
             # After the pass with a gradient, and past a data-parallel wrapper, as for KTO.
             with torch.no_grad(), bare.disable_adapter():
-                base, _ = objectives.vocabulary_logprobs(bare, Batch(*(tensor[held] for tensor in batch)))
-            apart = (weights[elsewhere] * objectives.divergence(own[elsewhere], base)).sum()
+                base, _ = objectives.hidden_states(bare, Batch(*(tensor[held] for tensor in batch)))
+            apart = objectives.in_parts(bare, apart_from, own[elsewhere], base, weights[elsewhere])
         mass = weights.sum()
         return Cost((taught + apart) / mass, {"held": apart.detach() / mass})
 
@@ -153,6 +167,7 @@ class SoftDistillation(Objective):
     """The teacher's distribution over the candidates of each step."""
 
     measures = ("divergence",)
+    in_trees = True
 
     def collate(self, items: Sequence[Item]) -> Inputs:
         records: list[Distilled] = [item.record for item in items]
@@ -174,9 +189,10 @@ class SoftDistillation(Objective):
 
 
 class Dpo(Comparing):
-    """Pairs that share their beginning, whole or step by step; with the likelihood of the better side."""
+    """Pairs that share their beginning, whole or step by step; where wanted, with the better side's likelihood."""
 
     measures = ("accuracy", "margin")
+    in_trees = True
 
     def collate(self, items: Sequence[Item]) -> Inputs:
         pairs: list[Pair] = [item.record for item in items]

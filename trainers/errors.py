@@ -88,6 +88,18 @@ class LossSpike(TrainingDiverged):
     """The loss jumped far above what it was before."""
 
 
+class UnsupportedModel(TrainersError):
+    """A model that reads batches in another way than training needs."""
+
+
+class CannotPack(TrainersError):
+    """A model whose attention cannot be computed without padding."""
+
+
+class BadTargets(TrainersError):
+    """Layers that a job asks LoRA for and that cannot have it."""
+
+
 class OutOfMemory(TrainersError):
     """Not even one example at once fits into memory."""
 

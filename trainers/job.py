@@ -5,8 +5,9 @@
     adapter/  canary.json  report.json  done        what came out, and its seal
 
 `python -m trainers.job FOLDER [--base PATH]` needs only torch, transformers, peft and pydantic, so a folder can be
-carried to a machine with a GPU and back. Killed at any instant, the same command goes on from the last checkpoint; on
-a CPU the adapter is the same to the byte. `accelerate launch -m trainers.job FOLDER` trains it with several processes,
+carried to a machine with a GPU and back. Stopped by Ctrl-C, the same command goes on with the next step; killed at any
+instant, it goes on from the last checkpoint, which is some ten seconds old; on a CPU the adapter is the same to the
+byte. `accelerate launch -m trainers.job FOLDER` trains it with several processes,
 which divide each batch among them.
 """
 
@@ -65,7 +66,7 @@ class JobConfig(BaseModel):
         FlashAttention if that is installed. Whichever it is, batches run without padding.
     device: `auto` takes an accelerator if there is one.
     threads: of PyTorch on a CPU. The weights can differ in the last bits between numbers of threads.
-    save_every: steps between checkpoints.
+    save_every: steps between checkpoints, of which there are more where steps take long.
     checkpointing: whether activations are computed again for the gradient instead of kept, for a third more time;
         `auto` does so only when memory runs out with a single example at once.
     spike: a loss of more than this many times the median of all before stops the job; 0 lets it go on.
@@ -74,7 +75,7 @@ class JobConfig(BaseModel):
         Example, the first also from Held, "soft_distill" from Distilled, "dpo" and "step_dpo" from Pair, "kto" from
         Judged. Those that compare with the base want a tenth of the learning rate of "sft", or less.
     beta: how strongly "minor_sft", "dpo", "step_dpo" and "kto" hold to the base; 0.1 is that of DPO and KTO.
-    nll_weight: of the likelihood of the better side in "dpo" and "step_dpo", 1 as in ScPO; 0 is plain DPO.
+    nll_weight: of the likelihood of the better side beside "dpo" and "step_dpo"; 0 is DPO itself, 1 is as in ScPO.
     desirable_weight, undesirable_weight: λ of the two kinds in "kto"; their ratio makes up for unequal numbers.
     """
 
@@ -101,7 +102,7 @@ class JobConfig(BaseModel):
     report_to: list[str] = []
     objective: ObjectiveName = "sft"
     beta: float = Field(0.1, gt=0.0, allow_inf_nan=False)
-    nll_weight: float = Field(1.0, ge=0.0, allow_inf_nan=False)
+    nll_weight: float = Field(0.0, ge=0.0, allow_inf_nan=False)
     desirable_weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
     undesirable_weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
 
@@ -133,6 +134,8 @@ class Report(BaseModel):
     "sft"), "accuracy" (share of pairs in which the better side gained on the worse, DPO) and
     "margin" (by how many nats), "reference" (KTO's z), "divergence" (KL in nats, soft distillation). `tokens` counts
     every token that went through the model. `examples_at_once` is what memory allowed of a process's share of a batch.
+    `why_padded` says why batches were not `packed`. `versions` has those of packages, and for "trainers" what
+    `trainers.code.digest` says of the code itself.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -150,6 +153,7 @@ class Report(BaseModel):
     dtype: str
     attention: str
     packed: bool = False
+    why_padded: str = ""
     threads: int
     processes: int = 1
     examples_at_once: int = 0
@@ -264,7 +268,7 @@ def run(
     if not machine.keys() <= set(MACHINE):
         raise TypeError(f"only {', '.join(MACHINE)} can be set for a run, not {', '.join(machine)}")
     job.config = JobConfig.model_validate({**job.config.model_dump(), **machine})
-    with only_one(job.folder) if _first_process() else nullcontext():
+    with room_on_disk(job.folder), only_one(job.folder) if _first_process() else nullcontext():
         finished = result(job.folder)
         if finished is not None:
             return finished
@@ -277,11 +281,10 @@ def run(
             raise MissingDependency(
                 f"training needs torch, transformers and peft; {error}; pip install torch transformers peft accelerate"
             ) from error
-        with room_on_disk(job.folder):
-            trained = train(job, weights, progress)
-            if _first_process():
-                publish(job, trained.save_adapter, trained.canary, trained.report)
-            wait_for_all()
+        trained = train(job, weights, progress)
+        if _first_process():
+            publish(job, trained.save_adapter, trained.canary, trained.report)
+        wait_for_all()
         del trained
         give_back()
     published = result(job.folder)
@@ -317,16 +320,30 @@ def room_on_disk(folder: Path) -> Iterator[None]:
     """Turn the many ways in which writing fails on a full disk into DiskFull."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        # PyTorch and safetensors report a full disk as errors of their own, without the number.
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        writing = "PytorchStreamWriter" in str(error)
-        if full or (writing and shutil.disk_usage(folder.parent).free < 1 << 20):
-            raise DiskFull(
-                f"no room left on the disk of {folder}; training keeps a few checkpoints there; "
-                "free some space and run the same command again: it goes on from the last whole checkpoint"
-            ) from error
+    except TrainersError:
         raise
+    except Exception as error:
+        if not _no_room(error) and _free(folder) >= NO_ROOM:
+            raise
+        raise DiskFull(
+            f"no room left on the disk of {folder}; training keeps a few checkpoints there; "
+            "free some space and run the same command again: it goes on from the last whole checkpoint"
+        ) from error
+
+
+NO_ROOM = 1 << 20
+"""Bytes: where fewer are free, whatever fails fails for want of room. PyTorch then says "unexpected pos 64 vs 0"."""
+
+
+def _no_room(error: BaseException) -> bool:
+    """Whether an error says itself that there was no room; those of safetensors do so in their text alone."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+
+
+def _free(folder: Path) -> int:
+    """The bytes that are free where `folder` lies, or will lie."""
+    place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(place).free
 
 
 @contextmanager
@@ -375,7 +392,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("stopped; the same command goes on where this one was", file=sys.stderr)
         return 130
     if "RANK" in os.environ and "trainers.training" in sys.modules:
         sys.modules["trainers.training"].leave()

@@ -8,9 +8,9 @@ effective batch, and with it the weights, depend neither on the memory nor on th
 from __future__ import annotations
 
 import math
-import time
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import peft
@@ -19,7 +19,7 @@ import transformers
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from trainers import checkpoints, divergence, footprint
+from trainers import checkpoints, code, divergence, footprint
 from trainers.batches import plan, shares
 from trainers.dispatch import Item, Objective
 from trainers.errors import TrainingDiverged
@@ -31,6 +31,12 @@ from trainers.records import Record
 
 if TYPE_CHECKING:
     from trainers.training import Setup
+
+APART = 10.0
+"""Seconds, at least, between two checkpoints that are written because time has passed."""
+
+SHARE = 0.02
+"""Of the time, at most, that goes into those."""
 
 
 class JobTrainer(Trainer):
@@ -95,12 +101,18 @@ class JobTrainer(Trainer):
         return trainer
 
     def go(self) -> None:
-        """Train to the end, from the last whole checkpoint if there is one."""
+        """Train to the end, from the last whole checkpoint if there is one. Ctrl-C costs no step that was finished."""
         last = checkpoints.last_whole(Path(self.args.output_dir), tidy=self.args.process_index == 0)
         if last is not None:
             self.watch.recall(checkpoints.facts(last))
         self.footprint.apply(self.model)
-        self.train(resume_from_checkpoint=str(last) if last else None)
+        try:
+            self.train(resume_from_checkpoint=str(last) if last else None)
+        except KeyboardInterrupt:
+            if self.watch.unsaved and self.args.process_index == 0:
+                self._save_checkpoint(self.model, None)
+                self.watch.on_save(self.args, self.state, self.control)
+            raise
 
     def get_train_dataloader(self) -> Any:
         """The whole batch for every process, in order, as the plan has it."""
@@ -192,12 +204,14 @@ class JobTrainer(Trainer):
             device=self.setup.device,
             dtype=str(self.setup.dtype).removeprefix("torch."),
             attention=self.setup.attention,
-            packed=self.setup.packed,
+            packed=self.setup.why_padded is None,
+            why_padded=self.setup.why_padded or "",
             threads=config.threads,
             processes=self.args.world_size,
             examples_at_once=self.footprint.examples,
             checkpointing=self.footprint.checkpointing,
-            versions={module.__name__: str(module.__version__) for module in (torch, transformers, peft)},
+            versions={module.__name__: str(module.__version__) for module in (torch, transformers, peft)}
+            | {"trainers": code.digest()},
         )
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
@@ -225,7 +239,10 @@ def _add_up(sums: torch.Tensor, model: Any) -> None:
 
 
 class Watch(TrainerCallback):
-    """Counts time, tells the progress, and marks checkpoints as whole."""
+    """Counts time, tells the progress, has checkpoints written as time passes, and marks them as whole.
+
+    `unsaved` says that what lies in memory is the state after a whole step that no checkpoint holds.
+    """
 
     def __init__(self, progress: Progress | None, tokens: list[int], footprint: Footprint) -> None:
         self.progress = progress
@@ -235,10 +252,13 @@ class Watch(TrainerCallback):
         self.resumed = 0
         self.began: float | None = None
         self.first_step = 0
+        self.unsaved = False
+        self.stepped = self.saved = 0.0
+        self.cost = 0.0
 
     def spent(self) -> float:
         """Seconds of training, those of earlier runs up to their last checkpoint included."""
-        return self.seconds + (time.monotonic() - self.began if self.began is not None else 0.0)
+        return self.seconds + (monotonic() - self.began if self.began is not None else 0.0)
 
     def recall(self, facts: dict[str, Any]) -> None:
         """Go on from what was kept with a checkpoint."""
@@ -247,19 +267,32 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock."""
-        self.began = time.monotonic()
+        self.began = self.saved = monotonic()
         self.first_step = state.global_step
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Stop the clock."""
         self.seconds, self.began = self.spent(), None
 
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """From here to the log of the step, weights, optimizer and counters belong to different steps."""
+        self.unsaved = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask for a checkpoint if the last one is long ago, measured by what one costs."""
+        self.stepped = monotonic()
+        due = self.stepped - self.saved >= max(APART, self.cost / SHARE)
+        control.should_save |= _of_first(due, args)
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Tell the progress."""
-        if self.progress is None or "loss" not in (logs or {}) or self.began is None:
+        if "loss" not in (logs or {}):
+            return
+        self.unsaved = True
+        if self.progress is None or self.began is None:
             return
         fresh = sum(self.tokens[self.first_step : state.global_step])
-        speed = fresh / max(time.monotonic() - self.began, 1e-9)
+        speed = fresh / max(monotonic() - self.began, 1e-9)
         metrics = {"loss": logs["loss"], "learning_rate": logs["learning_rate"], "tokens_per_second": speed}
         self.progress(state.global_step, state.max_steps, metrics)
 
@@ -273,3 +306,15 @@ class Watch(TrainerCallback):
                 examples_at_once=self.footprint.examples,
                 checkpointing=self.footprint.checkpointing,
             )
+        self.saved = monotonic()
+        self.cost = self.saved - self.stepped
+        self.unsaved = False
+
+
+def _of_first(answer: bool, args: Any) -> bool:
+    """What the first process answers, in every process: their clocks differ, and all have to do the same."""
+    if args.world_size == 1:
+        return answer
+    told = torch.tensor([float(answer)], device=args.device)
+    torch.distributed.broadcast(told, 0)
+    return bool(told.item())

@@ -6,7 +6,7 @@ carry loss: so the hidden states of those positions are gathered first, and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,21 +46,38 @@ def collate(examples: Sequence[Example], pad: int = 0) -> Batch:
 
 
 @contextmanager
-def head_only_at(model: Any, positions: torch.Tensor) -> Iterator[None]:
-    """While open, the vocabulary head of `model` sees only these positions of the flattened (batch × time) axis.
+def _head_sees(model: Any, states: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """While open, the vocabulary head of `model` sees what `states` makes of the hidden states that come to it.
 
-    The logits of a forward pass then have the shape (positions, vocabulary). A hook on the head does it, so that the
-    model may be wrapped (peft, data parallel) in any way.
+    A hook on the head does it, so that the model may be wrapped (peft, data parallel) in any way, and what it does to
+    the logits behind the head (a soft cap, a scale) is done as ever.
     """
 
-    def gather(_module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (inputs[0].flatten(0, -2).index_select(0, positions), *inputs[1:])
+    def change(_module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (states(inputs[0]), *inputs[1:])
 
-    handle = model.get_output_embeddings().register_forward_pre_hook(gather)
+    handle = model.get_output_embeddings().register_forward_pre_hook(change)
     try:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def head_only_at(model: Any, positions: torch.Tensor) -> Iterator[None]:
+    """While open, the vocabulary head of `model` sees only these positions of the flattened (batch × time) axis.
+
+    The logits of a forward pass then have the shape (positions, vocabulary).
+    """
+    with _head_sees(model, lambda states: states.flatten(0, -2).index_select(0, positions)):
+        yield
+
+
+def _asked(batch: Batch) -> tuple[torch.Tensor, Places]:
+    """The flattened positions whose distributions give the tokens that carry loss, and the places of those tokens."""
+    rows, columns = batch.weights[:, 1:].ne(0).nonzero(as_tuple=True)
+    # The token at column t + 1 is predicted by the hidden state at t.
+    return rows * batch.token_ids.shape[1] + columns, (rows, columns + 1)
 
 
 def vocabulary_logprobs(model: Any, batch: Batch, *, bare: Any = None) -> tuple[torch.Tensor, Places]:
@@ -71,12 +88,57 @@ def vocabulary_logprobs(model: Any, batch: Batch, *, bare: Any = None) -> tuple[
     """
     import torch
 
-    rows, columns = batch.weights[:, 1:].ne(0).nonzero(as_tuple=True)
-    # The token at column t + 1 is predicted by the hidden state at t.
-    positions = rows * batch.token_ids.shape[1] + columns
+    positions, places = _asked(batch)
     with head_only_at(model if bare is None else bare, positions):
         logits = model(input_ids=batch.token_ids, attention_mask=batch.attention, use_cache=False).logits
-    return torch.log_softmax(logits.float(), dim=-1), (rows, columns + 1)
+    return torch.log_softmax(logits.float(), dim=-1), places
+
+
+def hidden_states(model: Any, batch: Batch, *, bare: Any = None) -> tuple[torch.Tensor, Places]:
+    """What comes to the vocabulary head where the tokens that carry loss are predicted, shape (chosen tokens, width).
+
+    Otherwise as `vocabulary_logprobs`; `head_logprobs` makes the one of the other.
+    """
+    positions, places = _asked(batch)
+    found: list[torch.Tensor] = []
+
+    def keep(states: torch.Tensor) -> torch.Tensor:
+        found.append(states.flatten(0, -2).index_select(0, positions))
+        return found[0][:1]
+
+    with _head_sees(model if bare is None else bare, keep):
+        model(input_ids=batch.token_ids, attention_mask=batch.attention, use_cache=False)
+    return found[0], places
+
+
+def head_logprobs(model: Any, states: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities over the vocabulary, float32, that the head of `model` makes of hidden states (rows, width)."""
+    import torch
+
+    # A single token goes through the body, and what comes of it is put aside.
+    one = torch.zeros((1, 1), dtype=torch.long, device=states.device)
+    with _head_sees(model, lambda _: states):
+        logits = model(input_ids=one, use_cache=False).logits
+    return torch.log_softmax(logits.float(), dim=-1)
+
+
+LOGITS = 2**23
+"""Of how many logits (places × vocabulary) a loss over whole distributions is computed at once: 32 MiB in float32."""
+
+
+def in_parts(model: Any, compute: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.Tensor:
+    """The sum of `compute` over parts of these tensors of equal length, a scalar; no part asks for more than LOGITS.
+
+    What a part holds meanwhile is computed again for the gradient instead of kept.
+    """
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    size = max(1, LOGITS // model.get_output_embeddings().weight.shape[0])
+    total = torch.zeros((), device=rows[0].device)
+    for start in range(0, len(rows[0]), size):
+        total = total + checkpoint(compute, *(tensor[start : start + size] for tensor in rows), use_reentrant=False)
+    return total
 
 
 def chosen_logprobs(model: Any, batch: Batch, *, bare: Any = None) -> tuple[torch.Tensor, Places]:

@@ -8,10 +8,12 @@ done. The result is that of the padded batch to floating point.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import torch
@@ -19,7 +21,8 @@ from torch.nn.functional import scaled_dot_product_attention, softmax
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
-from transformers.models.llama.modeling_llama import eager_attention_forward
+
+from trainers.errors import CannotPack
 
 LENGTHS = "packed_lengths"
 """The keyword by which the lengths of a row's examples travel to the attention."""
@@ -32,42 +35,52 @@ Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float, list[int]], 
 row's examples to the outcome (1, row, heads, width)."""
 
 
-def packable(model: Any, longest: int) -> bool:
-    """Whether packing computes what `model` computes for examples of at most `longest` tokens.
+def why_not(model: Any, longest: int) -> str | None:
+    """Why packing cannot compute what `model` computes for examples of at most `longest` tokens; None if it may.
 
-    It does for decoders with causal attention alone, which take their attention from transformers' interface.
+    What can be told from the model's settings: `trainers.proof` tries it.
     """
-    config = model.config
-    layers = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-    window = getattr(config, "sliding_window", None)
-    odd = getattr(config, "attn_logit_softcapping", None) or getattr(config, "is_encoder_decoder", False)
-    return bool(
-        model._supports_attention_backend
-        and model._supports_sdpa
-        and model.base_model is not model
-        and not layers
-        and not odd
-        and (window is None or longest <= window)
-    )
+    config = model.config.get_text_config(decoder=True)
+    odd = sorted(set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"})
+    seen = window(config)
+    if odd:
+        return f"it has layers of {', '.join(odd)}"
+    if not model._supports_attention_backend or model.base_model is model:
+        return "it does not take its attention from transformers' interface"
+    if seen is not None and longest > seen:
+        return f"its layers see {seen} tokens, and the longest example has {longest}"
+    return None
+
+
+def window(config: Any) -> int | None:
+    """How many tokens the layers of a model with this configuration see that do not see all; None if there are none."""
+    found: int | None = getattr(config, "sliding_window", None)
+    return None if set(getattr(config, "layer_types", None) or ()) == {"full_attention"} else found
 
 
 @contextmanager
-def packed(model: Any, attention: str) -> Iterator[None]:
+def packed(model: Any, attention: str) -> Iterator[list[int]]:
     """While open, `model` (a transformers model, not a wrapper) takes the padding out of its batches.
 
     `attention` is "eager", "sdpa" or "flash". Batches with another mask than one of padding, or with positions of their
-    own, pass as they are.
+    own, pass as they are. Gives the lengths in tokens of the rows that went through so far, in a list that grows.
+
+    A pass raises CannotPack where the model's attention asks for more than is computed here.
     """
     before = model.config._attn_implementation
     model.set_attn_implementation(NAMES[attention])
     places: list[tuple[torch.Tensor, torch.Size]] = []
+    rows: list[int] = []
+    names = list(signature(model.base_model.forward).parameters)
 
-    def take_out(_body: Any, args: tuple[Any, ...], inputs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def take_out(_body: Any, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        inputs = dict(zip(names, args, strict=False)) | given
         mask, ids = inputs.get("attention_mask"), inputs.get("input_ids")
         if mask is None or ids is None or mask.dim() != 2 or inputs.get("position_ids") is not None:
-            return args, inputs
+            return args, given
         kept = mask.flatten().nonzero().squeeze(-1)
         places.append((kept, mask.shape))
+        rows.append(len(kept))
         row = {
             "input_ids": ids.flatten().index_select(0, kept).unsqueeze(0),
             "position_ids": (mask.cumsum(-1) - 1).flatten().index_select(0, kept).unsqueeze(0),
@@ -75,7 +88,7 @@ def packed(model: Any, attention: str) -> Iterator[None]:
             "attention_mask": mask.new_zeros(1, 1, 1, 1),
             LENGTHS: mask.sum(-1).tolist(),
         }
-        return args, inputs | row
+        return (), inputs | row
 
     def put_back(_body: Any, args: tuple[Any, ...], inputs: dict[str, Any], output: Any) -> Any:
         if LENGTHS in inputs:
@@ -91,7 +104,7 @@ def packed(model: Any, attention: str) -> Iterator[None]:
         body.register_forward_hook(put_back, with_kwargs=True),
     ]
     try:
-        yield
+        yield rows
     finally:
         for handle in handles:
             handle.remove()
@@ -144,6 +157,13 @@ def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: f
     return outcome.unsqueeze(0)
 
 
+KNOWN = {
+    "cache_position", "dropout", "is_causal", "output_attentions", "output_hidden_states", "output_router_logits",
+    "position_ids", "scaling", "sliding_window", "use_cache",
+}  # fmt: skip
+"""What a model may tell its attention without asking for more than is computed here. Dropout is off, see `training`."""
+
+
 def _interface(attend: Attend, unpacked: Callable[..., Any]) -> Callable[..., Any]:
     def forward(
         module: Any,
@@ -155,18 +175,29 @@ def _interface(attend: Attend, unpacked: Callable[..., Any]) -> Callable[..., An
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         lengths = options.pop(LENGTHS, None)
         if lengths is None:
+            if attention_mask is not None and attention_mask.numel() < query.shape[2]:
+                raise CannotPack("the lengths of the examples do not come to its attention; do not pack them")
             outcome: tuple[torch.Tensor, torch.Tensor | None] = unpacked(
                 module, query, key, value, attention_mask, **options
             )
             return outcome
+        asked = [name for name, said in options.items() if said is not None and said is not False and name not in KNOWN]
+        if asked or options.get("is_causal") is False or (options.get("sliding_window") or max(lengths)) < max(lengths):
+            what = ", ".join(asked) or "a window, or to look ahead"
+            raise CannotPack(f"its attention asks for {what}, which packing does not compute; do not pack its examples")
         scale = options.get("scaling") or query.shape[-1] ** -0.5
         return attend(query, key, value, scale, lengths), None
 
     return forward
 
 
+def _own_eager(module: Any, *tensors: Any, **options: Any) -> Any:
+    """The plain attention of the family that `module` is of."""
+    return sys.modules[type(module).__module__].eager_attention_forward(module, *tensors, **options)
+
+
 for _name, _attend, _unpacked, _mask in (
-    ("eager", _eager, eager_attention_forward, eager_mask),
+    ("eager", _eager, _own_eager, eager_mask),
     ("sdpa", _sdpa, sdpa_attention_forward, sdpa_mask),
     ("flash", _flash, sdpa_attention_forward, sdpa_mask),
 ):

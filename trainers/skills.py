@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from memory.records import content_id
 from trainers import canary as canaries
+from trainers import code
 from trainers.canary import Canary
 from trainers.errors import CannotMerge, MissingDependency, WrongBase
 from trainers.examples import Example
@@ -57,7 +58,7 @@ def merge(
             reflections=list(dict.fromkeys(id for parent in parents for id in parent.reflections)),
             held=list(dict.fromkeys(id for parent in parents for id in parent.held)),
             seeds=[] if done.seed is None else [done.seed],
-            code_version=records[0].lineage.code_version,
+            code_version=code.version(),
             merge=done,
         )
         return registry.add(target, BaseRef(name=records[0].base, fingerprint=records[0].fingerprint), lineage)

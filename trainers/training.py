@@ -19,17 +19,19 @@ import torch
 from accelerate import PartialState
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.helpers import disable_input_dtype_casting
-from transformers import AutoModelForCausalLM
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from memory.records import content_id
-from trainers import baseline, dispatch, divergence, packing, reporting
+from trainers import baseline, dispatch, divergence, packing, proof, reporting
 from trainers import canary as canaries
 from trainers.canary import Canary
 from trainers.dispatch import Comparing, Item
-from trainers.errors import TrainingDiverged
+from trainers.errors import BadTargets, TrainingDiverged
 from trainers.footprint import Footprint
 from trainers.job import Job, JobConfig, Progress, Report
 from trainers.loop import JobTrainer
+from trainers.records import Record
 
 SHORT = 512
 """Up to this many tokens plain attention beats the fused kernel on a CPU; beyond, its square of memory hurts."""
@@ -49,7 +51,7 @@ class Setup(NamedTuple):
     device: str
     dtype: torch.dtype
     attention: str
-    packed: bool = False
+    why_padded: str | None = None
 
     def precision(self) -> Any:
         """The number format of the forward pass."""
@@ -84,16 +86,15 @@ def train(job: Job, base: Path, progress: Progress | None = None) -> Trained:
     Every process that was launched for the job calls this; each gets the trained model, and the first one reports.
     """
     examples = [example for example in job.examples if example.spans]
-    longest = max(len(example) for example in examples)
     objective = dispatch.of(job.config, examples)
-    setup = resolve(job.config, longest)
+    setup = resolve(job.config, proof.shape(examples).longest)
     with _process_state(job.config.threads), ExitStack() as stack:
         main = PartialState(cpu=setup.device == "cpu").is_main_process
         if main:
             (job.folder / divergence.BATCH).unlink(missing_ok=True)
         model = _model(job.config, base, setup)
-        if packing.packable(model.get_base_model(), longest):
-            setup = setup._replace(packed=True)
+        setup = _proved(model, objective, examples, setup)
+        if setup.why_padded is None:
             stack.enter_context(packing.packed(model.get_base_model(), setup.attention))
         if setup.dtype is torch.bfloat16:
             # LoRA weights stay float32; autocast rounds them for each product, instead of peft widening every
@@ -126,9 +127,28 @@ def leave() -> None:
     PartialState().destroy_process_group()
 
 
+def _proved(model: PeftModel, objective: dispatch.Objective, records: Sequence[Record], setup: Setup) -> Setup:
+    """The setup with what was found out about packing; see `trainers.proof`, and what it raises."""
+    model.to(str(PartialState().device)).eval()
+    bare = model.get_base_model()
+    proof.check(bare, objective, records, setup.precision)
+    if objective.in_trees:
+        why: str | None = "its records share their beginnings instead"
+    else:
+        why = proof.why_not_packed(bare, setup.attention, records, setup.precision)
+    return setup._replace(why_padded=why)
+
+
 def _model(config: JobConfig, base: Path, setup: Setup) -> PeftModel:
+    settings = AutoConfig.from_pretrained(base, local_files_only=True)
+    for part in {id(part): part for part in (settings, settings.get_text_config(decoder=True))}.values():
+        for name, value in vars(part).items():
+            # The base is used as it plays: dropout of its own would make a difference between it and itself.
+            if "drop" in name and isinstance(value, float):
+                setattr(part, name, 0.0)
     model = AutoModelForCausalLM.from_pretrained(
         base,
+        config=settings,
         dtype=setup.dtype,
         # FlashAttention comes in by packing.
         attn_implementation="sdpa" if setup.attention == "flash" else setup.attention,
@@ -145,11 +165,35 @@ def _model(config: JobConfig, base: Path, setup: Setup) -> PeftModel:
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():
-        # peft reads an attribute that transformers is about to rename.
-        warnings.simplefilter("ignore", FutureWarning)
-        adapted = get_peft_model(model, lora)
+        # peft warns of what it sets by itself, and of what is refused below.
+        warnings.simplefilter("ignore")
+        try:
+            adapted = get_peft_model(model, lora)
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise BadTargets(
+                f"the model cannot have LoRA on targets={config.targets!r}; {reason}; name linear layers that it has, "
+                'or leave it at "all-linear"'
+            ) from error
     assert isinstance(adapted, PeftModel)
+    _refuse_embeddings(adapted)
     return adapted
+
+
+def _refuse_embeddings(model: PeftModel) -> None:
+    """What the vocabulary goes in and out by stays as it is.
+
+    Where both are one matrix, a change of the one is lost when it is merged or moves the other as well; and servers
+    (vLLM) drop what an adapter adds to the head without a word.
+    """
+    bare: Any = model.get_base_model()
+    ends = (bare.get_input_embeddings(), bare.get_output_embeddings())
+    wrapped = [name for name, part in bare.named_modules() if isinstance(part, BaseTunerLayer) and part in ends]
+    if wrapped:
+        raise BadTargets(
+            f"targets names {', '.join(wrapped)}; embeddings and the vocabulary's head cannot have LoRA, since they "
+            "are often one matrix, and servers drop it there; take it out of targets"
+        )
 
 
 def _with_base(job: Job, objective: Comparing, items: list[Item], model: PeftModel, setup: Setup) -> list[Item]:

@@ -12,11 +12,10 @@ import os
 import shutil
 from pathlib import Path
 
-import memory
-import trainers
 from trainers import job as jobs
 from trainers import seal as seals
 from trainers.adapters import check_files
+from trainers.code import PACKAGES
 from trainers.errors import BadAdapter, JobChanged, JobExists, NotAJob
 from trainers.job import Job, JobResult
 
@@ -85,9 +84,9 @@ def export(source: Path | str, folder: Path | str) -> Job:
     with jobs.room_on_disk(folder):
         shutil.rmtree(beside, ignore_errors=True)
         jobs.create(beside, config, job.examples, job.lineage)
-        for package in (memory, trainers):
-            place = Path(str(package.__file__)).parent
-            shutil.copytree(place, beside / CODE / place.name, ignore=shutil.ignore_patterns("__pycache__"))
+        for package in PACKAGES:
+            place = Path(__file__).resolve().parents[1] / package
+            shutil.copytree(place, beside / CODE / package, ignore=shutil.ignore_patterns("__pycache__"))
         (beside / "README.md").write_text(_readme(job), encoding="utf-8")
         os.replace(beside, folder)
     return jobs.load(folder)

@@ -6,15 +6,18 @@ A stored round keeps the settings that it has, so they are not checked when they
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 
 from agentlab.errors import BadConfig
 from agentlab.rounds.config import RoundConfig
 from agentlab.search.config import METHODS
+from trainers.records import ObjectiveName
 from trainers.selection import SelectionConfig
 
 
 def check_settings(config: RoundConfig) -> None:
-    """Raise BadConfig for what the objective or `learn_from` cannot use, and for a balance that nobody explores by."""
+    """Raise BadConfig for what the objective or `learn_from` cannot use, and a balance that nobody explores by."""
+    _check_idle(config)
     if config.training.in_pairs:
         _check_pairs(config)
     if config.hold.envs:
@@ -50,6 +53,28 @@ def hopeless(config: RoundConfig, challenge: int = 1) -> str:
         f"The gate can never pass: {planned} pairs of games are played ({envs} environments × `gate_seeds` = "
         f"{config.gate_seeds}), and it needs {least} ({why}); set gate_seeds to {seeds} or more (--gate-seeds {seeds})."
     )
+
+
+USED_BY: dict[str, tuple[ObjectiveName, ...]] = {
+    "preferences": ("dpo", "step_dpo"),
+    "teacher": ("soft_distill",),
+    "training.beta": ("minor_sft", "dpo", "step_dpo", "kto"),
+    "training.nll_weight": ("dpo", "step_dpo"),
+    "training.desirable_weight": ("kto",),
+    "training.undesirable_weight": ("kto",),
+}
+"""Settings that some objectives alone read."""
+
+
+def _check_idle(config: RoundConfig) -> None:
+    usual = RoundConfig(envs=config.envs)
+    for name, objectives in USED_BY.items():
+        if config.training.objective not in objectives and attrgetter(name)(config) != attrgetter(name)(usual):
+            raise BadConfig(
+                f"`{name}` would do nothing; the objective {config.training.objective} does not read it, only "
+                f"{' and '.join(objectives)} {'does' if len(objectives) == 1 else 'do'}; drop it, or set that "
+                "objective."
+            )
 
 
 def _check_pairs(config: RoundConfig) -> None:

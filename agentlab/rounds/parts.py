@@ -126,7 +126,7 @@ class TrainingConfig(Part):
     spike: float = Field(20.0, ge=0.0, allow_inf_nan=False)
     objective: ObjectiveName = "sft"
     beta: float = Field(0.1, gt=0.0, allow_inf_nan=False)
-    nll_weight: float = Field(1.0, ge=0.0, allow_inf_nan=False)
+    nll_weight: float = Field(0.0, ge=0.0, allow_inf_nan=False)
     desirable_weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
     undesirable_weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
     attention: Literal["auto", "eager", "sdpa", "flash"] = "auto"

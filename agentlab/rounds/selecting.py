@@ -21,7 +21,7 @@ def select(lab: Lab, report: RoundReport) -> str:
     """
     from agentlab.rounds.records import records
     from memory.errors import UnknownEpisode
-    from trainers import job
+    from trainers import code, job
     from trainers.errors import BadTexts, CannotSelect, NothingToTrain
     from trainers.weights import reference
 
@@ -56,7 +56,7 @@ def select(lab: Lab, report: RoundReport) -> str:
         reflections=list(dict.fromkeys(made.reflections)),
         held=[id for ids in made.held.values() for id in ids],
         seeds=[config.seed],
-        code_version=_version(),
+        code_version=code.version(),
     )
     try:
         job.create(lab.folder / "jobs" / report.id, settings, made.records, lineage)
@@ -99,12 +99,3 @@ def held_out(lab: Lab, report: RoundReport) -> list[tuple[str, str]]:
         pool.close()
     lab.progress.finish(stage)
     return starts
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("agentlab")
-    except PackageNotFoundError:
-        return "unknown"

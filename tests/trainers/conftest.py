@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,22 @@ def examples(count: int = 20, vocabulary: int = 512) -> list[Example]:
             )
         )
     return made
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes the tiny model of a family, each once; takes what `benchmarks.tiny_models.make` does. Do not change it."""
+    from benchmarks.tiny_models import make
+
+    made: dict[str, Path] = {}
+
+    def once(family: str, **settings: Any) -> Path:
+        key = repr((family, settings))
+        if key not in made:
+            made[key] = make(tmp_path_factory.mktemp("models") / family, family, **settings)
+        return made[key]
+
+    return once
 
 
 @pytest.fixture(scope="session")

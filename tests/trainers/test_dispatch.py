@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from trainers import canary as canaries
-from trainers import dispatch, job, training
+from trainers import dispatch, job, objectives, training
 from trainers.dispatch import Item, mismatch, rotated
 from trainers.errors import BadExample, NotAJob, OutOfMemory
 from trainers.examples import Example
@@ -182,16 +182,61 @@ def test_the_loss_of_a_batch_adds_up_whatever_its_parts(objective: str, config: 
         )
 
 
-def test_without_the_likelihood_dpo_is_plain(tmp_path: Path, quick: job.JobConfig) -> None:
-    records = [record.model_copy(update={"weight": 1.0}) for record in pairs()]
-    first = {}
-    for weight in (0.0, 1.0):
-        settings = quick.model_copy(update={"objective": "dpo", "nll_weight": weight, "batch_size": 4})
-        job.create(tmp_path / str(weight), settings, records)
-        first[weight] = job.run(tmp_path / str(weight)).report.losses[0]
+@pytest.mark.parametrize("objective", ["dpo", "step_dpo"])
+def test_dpo_is_dpo_alone_unless_the_likelihood_is_asked_for(
+    tmp_path: Path, quick: job.JobConfig, objective: str
+) -> None:
+    records = [record.model_copy(update={"weight": 1.0}) for record in RECORDS[objective]()]
+    first = []
+    for name, asked in (("plain", {}), ("with likelihood", {"nll_weight": 1.0})):
+        settings = quick.model_copy(update={"objective": objective, "batch_size": 4, **asked})
+        job.create(tmp_path / name, settings, records)
+        first.append(job.run(tmp_path / name).report.losses[0])
     # Before the first step policy and base are one: -log σ(0).
-    assert first[0.0] == pytest.approx(0.6931, abs=1e-3)
-    assert first[1.0] > first[0.0] + 1
+    assert first[0] == pytest.approx(0.6931, abs=1e-3)
+    assert first[1] > first[0] + 1
+
+
+@pytest.mark.parametrize("places", [1, 4, 1000])
+def test_holding_asks_for_few_distributions_at_once_and_comes_to_the_same(
+    config: job.JobConfig, monkeypatch: pytest.MonkeyPatch, places: int
+) -> None:
+    """Σ w·−log p where it teaches, Σ w·KL(base || policy) elsewhere, over the sum of all weights."""
+    settings = config.model_copy(update={"dtype": "float32"})
+    assert settings.base.path is not None
+    model: Any = training._model(settings, Path(settings.base.path), training.resolve(settings, 50)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    records = [record for record in held() if isinstance(record, Held)]
+    made = dispatch.of(settings, records)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    own, at = vocabulary_logprobs(model, collate([record.example for record in records]))
+    taught = collate([record.example for record in records])
+    elsewhere = collate([record.elsewhere for record in records])
+    policy, there = vocabulary_logprobs(model, elsewhere)
+    with torch.no_grad(), model.disable_adapter():
+        base, _ = vocabulary_logprobs(model, elsewhere)
+    apart = (elsewhere.weights[there] * divergence(policy, base)).sum()
+    mass = taught.weights.sum() + elsewhere.weights.sum()
+    unlikely = -(taught.weights[at] * own.gather(-1, taught.token_ids[at].unsqueeze(-1)).squeeze(-1)).sum()
+    expected = (unlikely + apart) / mass
+    gradients = torch.autograd.grad(expected, trained)
+
+    sizes: list[int] = []
+    head = model.get_output_embeddings()
+    head.register_forward_hook(lambda module, inputs, output: sizes.append(output.numel()))
+    monkeypatch.setattr(objectives, "LOGITS", places * 512, raising=False)
+    cost = made.cost(model, made.collate(made.prepare(records)), model)
+    found = torch.autograd.grad(cost.loss, trained)
+    assert cost.loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert cost.measures["held"].item() == pytest.approx((apart / mass).item(), rel=1e-4) and apart > 0.01
+    for ours, theirs in zip(found, gradients, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+    # The policy's and the base's are laid beside each other.
+    assert max(sizes) <= 2 * places * 512
 
 
 KILLS = {

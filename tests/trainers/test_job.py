@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from trainers import job, reporting
+from trainers import seal as seals
 from trainers.errors import (
     DiskFull,
     JobBusy,
@@ -203,25 +205,71 @@ def test_a_missing_package_is_named(
     "error",
     [
         OSError(errno.ENOSPC, "No space left on device"),
-        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
     ],
 )
 def test_a_full_disk_is_told_with_its_remedy(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(DiskFull, match="free some space"), job.room_on_disk(tmp_path):
+    with pytest.raises(DiskFull, match="free some space"), job.room_on_disk(tmp_path / "not yet" / "there"):
         raise error
 
 
-def test_a_failed_write_on_a_full_disk_is_known_by_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed")
-    with pytest.raises(RuntimeError, match="PytorchStreamWriter"), job.room_on_disk(tmp_path):
+@pytest.mark.parametrize(
+    "failed",
+    [
+        RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"),
+    ],
+)
+def test_a_failed_write_on_a_full_disk_is_known_by_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failed: Exception
+) -> None:
+    with pytest.raises(RuntimeError, match=r"failed writing|unexpected pos"), job.room_on_disk(tmp_path):
         raise failed
-
-    class Full:
-        free = 0
-
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Full)
-    with pytest.raises(DiskFull), job.room_on_disk(tmp_path):
+    with pytest.raises(DiskFull), job.room_on_disk(tmp_path / "not yet" / "there"):
         raise failed
+    with pytest.raises(NothingToTrain, match="what it was"), job.room_on_disk(tmp_path):
+        raise NothingToTrain("what it was")
+
+
+class Full:
+    """What a full disk says of itself."""
+
+    free = 0
+
+
+@pytest.mark.parametrize("writer", ["torch", "safetensors"])
+def test_a_job_that_met_a_full_disk_says_so_in_a_line_and_goes_on_when_there_is_room(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], writer: str
+) -> None:
+    import torch
+    from peft import PeftModel
+
+    folder = tmp_path / "job"
+    folder.mkdir()
+    for name in ("job.json", "examples.jsonl", "lineage.json"):
+        shutil.copy(trained / name, folder / name)
+
+    def refused(*arguments: Any, **options: Any) -> None:
+        if "checkpoint-6" not in str(arguments):
+            return saved(*arguments, **options)
+        raise {"torch": RuntimeError("unexpected pos 64 vs 0"), "safetensors": SafetensorError("No space left")}[writer]
+
+    owner, name = (torch, "save") if writer == "torch" else (PeftModel, "save_pretrained")
+    saved = getattr(owner, name)
+    with monkeypatch.context() as full:
+        full.setattr(owner, name, refused)
+        full.setattr(shutil, "disk_usage", lambda path: Full)
+        assert job.main([str(folder)]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("no room left on the disk of") and "run the same command again" in told
+    begun: list[int] = []
+    job.run(folder, progress=lambda done, total, metrics: begun.append(done))
+    assert begun == [4, 5, 6, 7, 8, 9, 10]
+    assert job.load(folder).done and seals.read(folder) is not None
+    weights = Path("adapter") / "adapter_model.safetensors"
+    assert (folder / weights).read_bytes() == (trained / weights).read_bytes()
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:

@@ -144,11 +144,12 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(
 def test_packed_training_is_padded_training(
     tmp_path: Path, exact: job.JobConfig, examples: list[Example], plain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "packable", lambda model, longest: False)
+    monkeypatch.setattr(packing, "why_not", lambda model, longest: "it is not wanted")
     job.create(tmp_path / "job", exact, examples)
-    assert not job.run(tmp_path / "job").report.packed
+    padded = job.run(tmp_path / "job").report
+    assert (padded.packed, padded.why_padded) == (False, "it is not wanted")
     packed = job.result(plain)
-    assert packed is not None and packed.report.packed
+    assert packed is not None and packed.report.packed and not packed.report.why_padded
     same(tmp_path / "job", plain)
 
 

@@ -157,16 +157,14 @@ def test_the_model_is_afterwards_as_before(model: Any) -> None:
         ({}, 5000, True),
         ({"sliding_window": 100}, 100, True),
         ({"sliding_window": 100}, 101, False),
+        ({"sliding_window": 100, "layer_types": ["full_attention"]}, 101, True),
         ({"layer_types": ["full_attention", "sliding_attention"]}, 50, True),
         ({"layer_types": ["full_attention", "linear_attention"]}, 50, False),
-        ({"attn_logit_softcapping": 50.0}, 50, False),
-        ({"is_encoder_decoder": True}, 50, False),
     ],
 )
 def test_models_that_attend_otherwise_are_padded(settings: dict[str, Any], longest: int, expected: bool) -> None:
-    model = SimpleNamespace(
-        config=SimpleNamespace(**settings), _supports_attention_backend=True, _supports_sdpa=True, base_model=object()
-    )
-    assert packing.packable(model, longest) is expected
+    config = SimpleNamespace(get_text_config=lambda decoder: SimpleNamespace(**settings))
+    model = SimpleNamespace(config=config, _supports_attention_backend=True, base_model=object())
+    assert (packing.why_not(model, longest) is None) is expected
     model._supports_attention_backend = False
-    assert not packing.packable(model, longest)
+    assert packing.why_not(model, longest) is not None

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from trainers import canary as canaries
-from trainers import job, training
+from trainers import checkpoints, dispatch, job, loop, training
 from trainers.errors import CanaryFailed, TrainingDiverged
 from trainers.examples import Example
 from trainers.objectives import chosen_logprobs, collate
@@ -54,7 +55,7 @@ def test_the_report_counts_what_was_done(trained: Path, some_examples: list[Exam
     assert report.tokens == 2 * sum(len(example) for example in some_examples)
     assert report.chosen_tokens == 2 * sum(sum(map(bool, example.weights)) for example in some_examples)
     assert (report.examples, report.steps, report.resumed, report.device) == (20, 10, 0, "cpu")
-    assert report.seconds > 0 and set(report.versions) == {"torch", "transformers", "peft"}
+    assert report.seconds > 0 and set(report.versions) == {"torch", "transformers", "peft", "trainers"}
 
 
 def test_a_finished_job_holds_results_and_no_leftovers(trained: Path) -> None:
@@ -130,6 +131,99 @@ def test_a_killed_job_goes_on_and_gives_the_same_bytes(trained: Path, tmp_path: 
     assert not (folder / "checkpoints").exists()
 
 
+def rest(folder: Path) -> list[int]:
+    """The steps that the same call still does."""
+    done: list[int] = []
+    job.run(folder, progress=lambda step, total, metrics: done.append(step))
+    return done
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, when: Callable[..., bool]) -> None:
+    """Ctrl-C in the middle of a function, the first time that `when` is true of what it is called with."""
+    inner = getattr(owner, name)
+    struck: list[bool] = []
+
+    def struck_once(*arguments: Any, **options: Any) -> Any:
+        if not struck and when(*arguments):
+            struck.append(True)
+            raise KeyboardInterrupt
+        return inner(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, struck_once)
+
+
+def nth(number: int) -> Callable[..., bool]:
+    calls = iter(range(1, 1000))
+    return lambda *arguments: next(calls) == number
+
+
+STOPS: dict[str, tuple[Any, str, Callable[..., bool], int, int]] = {
+    "in the first pass": (dispatch.Sft, "cost", nth(1), 20, 1),
+    "in a later pass": (dispatch.Sft, "cost", nth(8), 20, 8),
+    "while the weights move": (torch.optim.AdamW, "step", nth(5), 20, 1),
+    "while the weights move, behind a checkpoint": (torch.optim.AdamW, "step", nth(5), 3, 4),
+    "before a step is told": (loop.Watch, "on_step_end", nth(5), 3, 4),
+    "while a checkpoint is written": (torch, "save", lambda what, path, *_: "checkpoint-6" in str(path), 6, 7),
+    "before a checkpoint is marked": (checkpoints, "mark", nth(1), 6, 7),
+}
+
+
+@pytest.mark.parametrize("moment", STOPS)
+def test_ctrl_c_costs_no_step_that_was_finished(
+    trained: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, name, when, every, first = STOPS[moment]
+    folder = started(trained, tmp_path / "job")
+    interrupt(monkeypatch, owner, name, when)
+    with pytest.raises(KeyboardInterrupt):
+        job.run(folder, save_every=every)
+    assert rest(folder) == list(range(first, 11))
+    assert (folder / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
+    unbroken = job.Report.model_validate_json((trained / "report.json").read_bytes())
+    again = job.Report.model_validate_json((folder / "report.json").read_bytes())
+    assert again.losses == unbroken.losses and again.resumed == (first > 1)
+
+
+def test_ctrl_c_again_and_again_still_comes_to_the_end(trained: Path, tmp_path: Path) -> None:
+    folder = started(trained, tmp_path / "job")
+
+    def stop(done: int, total: int, metrics: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(10):
+        with pytest.raises(KeyboardInterrupt):
+            job.run(folder, save_every=20, progress=stop)
+    assert job.run(folder, save_every=20, progress=stop).report.resumed == 10
+    assert (folder / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("step", "write", "kept"),
+    [(4.0, 0.1, [3, 6, 9]), (4.0, 0.5, [3]), (12.0, 0.1, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), (0.9, 0.1, [])],
+)
+def test_checkpoints_come_as_time_passes_measured_by_what_one_costs(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float, write: float, kept: list[int]
+) -> None:
+    now, marked, cost, mark = [0.0], list[int](), dispatch.Sft.cost, checkpoints.mark
+
+    def slow_cost(*arguments: Any) -> Any:
+        now[0] += step
+        return cost(*arguments)
+
+    def slow_mark(checkpoint: Path, **facts: Any) -> None:
+        now[0] += write
+        marked.append(int(checkpoint.name.rpartition("-")[2]))
+        mark(checkpoint, **facts)
+
+    monkeypatch.setattr(loop, "monotonic", lambda: now[0])
+    monkeypatch.setattr(dispatch.Sft, "cost", slow_cost)
+    monkeypatch.setattr(checkpoints, "mark", slow_mark)
+    folder = started(trained, tmp_path / "job")
+    job.run(folder, save_every=50)
+    assert [step for step in marked if step < 10] == [step for step in kept if step < 10]
+    assert (folder / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
+
+
 def test_a_checkpoint_cut_short_by_a_power_failure_is_passed_over(trained: Path, tmp_path: Path) -> None:
     folder = started(trained, tmp_path / "job")
 
@@ -139,12 +233,10 @@ def test_a_checkpoint_cut_short_by_a_power_failure_is_passed_over(trained: Path,
 
     with pytest.raises(KeyboardInterrupt):
         job.run(folder, progress=stop)
-    newest = folder / "checkpoints" / "checkpoint-6"
+    newest = folder / "checkpoints" / "checkpoint-8"
     with open(newest / "optimizer.pt", "r+b") as stream:
         stream.truncate(1000)
-    begun: list[int] = []
-    job.run(folder, progress=lambda done, total, metrics: begun.append(done))
-    assert begun == [4, 5, 6, 7, 8, 9, 10]
+    assert rest(folder) == [7, 8, 9, 10]
     assert (folder / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
 
 

@@ -36,6 +36,22 @@ def test_what_pairs_cannot_use_is_named(settings: dict[str, Any], named: str, ob
 
 
 @pytest.mark.parametrize(
+    ("settings", "named", "objective"),
+    [
+        ({"preferences": {"per_task": 2}}, "preferences", "dpo"),
+        ({"teacher": {"temperature": 0.5}}, "teacher", "soft_distill"),
+        ({"training": {"beta": 0.5}}, "training.beta", "minor_sft"),
+        ({"training": {"nll_weight": 1.0}}, "training.nll_weight", "step_dpo"),
+        ({"training": {"undesirable_weight": 2.0}}, "training.undesirable_weight", "kto"),
+    ],
+)
+def test_what_the_objective_does_not_read_is_named(settings: dict[str, Any], named: str, objective: str) -> None:
+    with pytest.raises(BadConfig, match=f"^`{named}` would do nothing; the objective sft does not read it"):
+        check_settings(config(**settings))
+    check_settings(config(**{**settings, "training": {**settings.get("training", {}), "objective": objective}}))
+
+
+@pytest.mark.parametrize(
     ("settings", "why"),
     [
         ({"hold": {"envs": ["toy/doors"]}}, "^`hold` names toy/doors, which the round is to learn;"),
