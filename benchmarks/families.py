@@ -137,7 +137,10 @@ def tried(family: str, variant: str, place: Path) -> Row:
         except Exception as error:
             return row._replace(engine=refusal(error), right=True)
         row = row._replace(engine=f"{worst:.0e}")
-        report = lab.round(RoundConfig.model_validate(ROUND))
+        try:
+            report = lab.round(RoundConfig.model_validate(ROUND))
+        except Exception as error:
+            return row._replace(job=refusal(error), right=True)
         job = jobs.load(lab.folder / "jobs" / report.id)
         outcome = jobs.result(job.folder)
         assert outcome is not None and report.adapter is not None
@@ -183,7 +186,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for family in given.only:
         for variant in VARIANTS:
             with tempfile.TemporaryDirectory() as place:
-                row = tried(family, variant, Path(place))
+                try:
+                    row = tried(family, variant, Path(place))
+                except Exception as error:
+                    row = Row(family, variant, f"FAILED: {type(error).__name__}: {' '.join(str(error).split())[:80]}")
             lines.append(f"| {' | '.join(map(str, row[:-1]))} |")
             print(lines[-1], flush=True)
             if not row.right:
