@@ -47,7 +47,7 @@ ROUND = {
     "gate_seeds": 4,
     "held_out_seeds": 0,
     "retire": "off",
-    "gate": {"min_pairs": 4, "sequential": False},
+    "gate": {"alpha": 0.5, "min_pairs": 4, "sequential": False},
     "training": {"epochs": 1},
 }
 
