@@ -1,12 +1,14 @@
 """Advice on actions in states: facts read off trajectories, kept in a book, turned into a bonus for the scorer.
 
-The book is the scorer's face of the memory. It is filled within the episode (so that an agent does not try in vain
-what it just tried in vain), from earlier trials of the same task, and from recalled reflections of other tasks.
+The book is the scorer's face of the long-term memory: earlier trials of the same task, and recalled reflections of
+other tasks. Within an episode it is enough to count what was tried where: what was tried costs, and a gain that was had
+does not attract again. A gain that kept its bonus would be fetched for ever: put back, and taken again.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -25,9 +27,10 @@ class AdviceWeights:
         lost: for an action that ended the game in a loss.
         negative: for an action that was answered with a negative reward.
         gain: times (0.5 + value), for an action from which something was gained.
-        visits: times log2(1 + visits), for an action tried without gain.
-        no_effect: for each time (at most 3) the action changed nothing.
+        visits: times log2(1 + visits), for an action tried without gain in earlier trials.
+        no_effect: for each time (at most 3) the action changed nothing in earlier trials.
         blame: times `Advice.blame`, for the steps before a loss.
+        again: for each time the action was tried in this very state in this episode, whatever came of it.
     """
 
     lost: float = -8.0
@@ -36,6 +39,7 @@ class AdviceWeights:
     visits: float = -0.7
     no_effect: float = -1.5
     blame: float = -5.0
+    again: float = -3.0
 
     def bonus(self, fact: Advice) -> float:
         """The bonus of one fact, in nats."""
@@ -50,33 +54,71 @@ class AdviceWeights:
 
 
 class AdviceBook:
-    """Facts by (state, action). Merging adds counts and keeps the best value and the worst blame."""
+    """Facts by (state, action). Merging adds counts and keeps the best value and the worst blame.
+
+    Of each fact it knows the `source`, where one was named: the one that said most, of equals the first.
+    """
 
     def __init__(self, facts: Iterable[Advice] = ()) -> None:
         self.facts: dict[tuple[str, str], Advice] = {}
+        self._sources: dict[tuple[str, str], tuple[float, str]] = {}
         for fact in facts:
             self.add(fact)
 
     def __len__(self) -> int:
         return len(self.facts)
 
-    def add(self, fact: Advice) -> None:
+    def source(self, state: str, action: str) -> str | None:
+        """Who said most about `action` in `state`."""
+        said = self._sources.get((state_key(state), action))
+        return said[1] if said else None
+
+    def add(self, fact: Advice, source: str | None = None) -> None:
         """Merge one fact into the book."""
+        said = abs(AdviceWeights().bonus(fact))
+        if source is not None and said > self._sources.get(fact.key, (-1.0, ""))[0]:
+            self._sources[fact.key] = said, source
         known = self.facts.get(fact.key)
         if known is None:
             self.facts[fact.key] = fact.model_copy()
             return
         absorb(known, fact)
 
-    def observe(self, step: Step) -> None:
-        """Take in one step while the episode is running: what it did at once, not yet what it led to."""
-        self.add(immediate(step))
+    def bonuses(
+        self, state: str, commands: Sequence[str], weights: AdviceWeights, tried: Tried | None = None
+    ) -> list[float]:
+        """The bonus of each command in `state`, in nats; 0 where nothing is known.
 
-    def bonuses(self, state: str, commands: Sequence[str], weights: AdviceWeights) -> list[float]:
-        """The bonus of each command in `state`, in nats; 0 where nothing is known."""
+        Of what was `tried` here in this episode, only what warns still counts: its gain has been had.
+        """
         here = state_key(state)
-        found = (self.facts.get((here, command)) for command in commands)
-        return [weights.bonus(fact) if fact else 0.0 for fact in found]
+        bonuses = []
+        for command in commands:
+            fact = self.facts.get((here, command))
+            bonus = weights.bonus(fact) if fact else 0.0
+            bonuses.append(min(bonus, 0.0) if tried is not None and tried.times(state, command) else bonus)
+        return bonuses
+
+
+class Tried:
+    """How often each action was tried in each state of the running episode (its visit counts)."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def observe(self, step: Step) -> None:
+        """Take in one step of the episode."""
+        self._counts[state_key(step.state), step.action] += 1
+
+    def times(self, state: str, action: str) -> int:
+        """How often `action` was tried in `state`."""
+        return self._counts[state_key(state), action]
+
+    def costs(self, state: str, commands: Sequence[str], weights: AdviceWeights) -> list[float]:
+        """What trying each command again costs, in nats: it grows linearly, so no preference of the policy, however
+        strong, goes in circles for long."""
+        here = state_key(state)
+        return [weights.again * self._counts[here, command] for command in commands]
 
 
 def immediate(step: Step) -> Advice:

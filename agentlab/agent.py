@@ -28,7 +28,14 @@ def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
         play.recalled = play.recaller.recall(play.spec, play.episode.goal, play.observation)
         hints, ids = play.recalled.hints, list(play.recalled.ids)
     play.open(hints, ids)
-    return {"hints": hints, "recalled": ids, "actions": [], "digests": [digest(play.observation)], "ended": False}
+    return {
+        "hints": hints,
+        "recalled": ids,
+        "began": play.episode.started_at,
+        "actions": [],
+        "digests": [digest(play.observation)],
+        "ended": False,
+    }
 
 
 def _act(state: EpisodeState, runtime: Any) -> EpisodeState:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from agentlab import failures
-from agentlab.advice import AdviceBook, facts_of
+from agentlab.advice import AdviceBook, Tried, facts_of
 from agentlab.arms import RANDOM
 from agentlab.play import admissible, ending
 from agentlab.policy import Policy
@@ -61,19 +61,14 @@ def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Po
         rng_seed=seed,
         goal=info["goal"],
     )
-    within = AdviceBook()
+    tried = Tried()
     ended = ending(info) is not None
     while not ended:
         commands, state = admissible(env, info), info["state"]
-        merged = [
-            first + second
-            for first, second in zip(
-                book.bonuses(state, commands, policy.weights),
-                within.bonuses(state, commands, policy.weights),
-                strict=True,
-            )
-        ]
-        chosen = policy.choose([0.0] * len(commands), merged, trial, rng)
+        advice = book.bonuses(state, commands, policy.weights, tried)
+        costs = tried.costs(state, commands, policy.weights)
+        bonus = [policy.scale_at(trial) * extra + cost for extra, cost in zip(advice, costs, strict=True)]
+        chosen = policy.choose([0.0] * len(commands), bonus, trial, rng)
         with failures.environment(task.env):
             result, reward, terminated, truncated, after = env.step(commands[chosen])
         step = Step.model_construct(
@@ -88,7 +83,7 @@ def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Po
             score=float(after["score"]),
         )
         episode.steps.append(step)
-        within.observe(step)
+        tried.observe(step)
         observation, info = result, after
         ended = terminated or truncated
     episode.status = ending(info) or "truncated"

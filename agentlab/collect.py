@@ -7,17 +7,16 @@ was half done is played again from its seed with the same result.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentlab.advice import AdviceBook, facts_of
 from agentlab.arms import Arm, RecallConfig
-from agentlab.babble import babble
-from agentlab.minimise import refine
+from agentlab.babble import Babbled, babble
+from agentlab.minimise import Refiner
 from agentlab.policy import Policy
 from agentlab.reflectors.exemplar import ExemplarReflector
 from agentlab.reflectors.grounded import GroundedReflector
-from environments import EnvironmentDied, Task, TextEnv
+from environments import EnvironmentDied, Task
 from memory.records import Advice, Episode, Reflection
 
 if TYPE_CHECKING:
@@ -30,8 +29,11 @@ OWN_TRIALS = RecallConfig(transfer=0.0)
 
 
 def explorer(adapter: str | None, temperature: float, recall: RecallConfig = OWN_TRIALS) -> Arm:
-    """The model exploring with memory: sampled from the first trial on."""
-    policy = Policy(temperature=temperature, retry_temperature=temperature)
+    """The model exploring with memory: sampled from the first trial on, in every trial at the temperature that is set.
+
+    That is the temperature which balancing measured; later trials that were hotter would play what nobody measured.
+    """
+    policy = Policy(temperature=temperature, retry_temperature=temperature, growth=0.0)
     return Arm("explorer", adapter=adapter, recall=recall, policy=policy)
 
 
@@ -41,9 +43,9 @@ def collect_random(lab: Lab, run: str, tasks: Sequence[Task], *, trials: int, se
     for again."""
     from agentlab.rollout import EnvironmentPool
 
-    scope, stage = f"collect|{run}|random", "exploring at random"
+    scope, stage = _scope(run), "exploring at random"
     lab.progress.start(stage, len(tasks))
-    done = lab.database.journal_items(scope)
+    done = explored(lab, run)
     won, pool = 0, EnvironmentPool()
     try:
         for task in tasks:
@@ -51,7 +53,8 @@ def collect_random(lab: Lab, run: str, tasks: Sequence[Task], *, trials: int, se
             if known is None or "error" in known:
                 try:
                     with pool.lent(task.env) as env:
-                        known = _explore(lab, env, run, scope, task, trials, seed)
+                        found = babble(env, task, run=run, trials=trials, seed=seed)
+                    known = _keep(lab, pool, scope, task, found)
                 except EnvironmentDied as error:
                     lab.progress.say(f"{task.id} is left out: {error}")
                     known = {"won": False, "trials": 0, "error": str(error)}
@@ -64,10 +67,24 @@ def collect_random(lab: Lab, run: str, tasks: Sequence[Task], *, trials: int, se
     return won
 
 
-def _explore(lab: Lab, env: TextEnv, run: str, scope: str, task: Task, trials: int, seed: int) -> dict[str, object]:
-    found = babble(env, task, run=run, trials=trials, seed=seed)
-    shown = refine(found.episode, env)
-    known = {"won": found.episode.won, "trials": found.trials, "episode": found.episode.id}
+def _scope(run: str) -> str:
+    return f"collect|{run}|random"
+
+
+def explored(lab: Lab, run: str) -> dict[str, dict[str, Any]]:
+    """By task, what random exploration came to: whether it was won, trials, and steps that refining took."""
+    return lab.database.journal_items(_scope(run))
+
+
+def _keep(lab: Lab, pool: EnvironmentPool, scope: str, task: Task, found: Babbled) -> dict[str, Any]:
+    refiner = Refiner(pool.lent)
+    shown = refiner(found.episode)
+    known = {
+        "won": found.episode.won,
+        "trials": found.trials,
+        "episode": found.episode.id,
+        "refining": refiner.cost.steps,
+    }
     with lab.database.transaction():
         lab.database.put_episode(found.episode)
         if shown is not found.episode:
@@ -82,11 +99,7 @@ def reflections_on(episode: Episode, shown: Episode, book: AdviceBook) -> list[R
     reflections = GroundedReflector().reflect(episode)
     for reflection in reflections:
         reflection.advice = lasting(AdviceBook([*book.facts.values(), *_facts(shown)]))
-    return [*reflections, *_exemplars(episode, shown)]
-
-
-def _exemplars(episode: Episode, shown: Episode) -> list[Reflection]:
-    return ExemplarReflector(lambda _: shown).reflect(episode)
+    return [*reflections, *ExemplarReflector(lambda _: shown).reflect(episode)]
 
 
 def _facts(episode: Episode) -> list[Advice]:
@@ -111,7 +124,7 @@ def collect_model(
 ) -> list[TaskResult]:
     """The model plays each task with memory until it wins, at most `trials` times; successes are refined by replay."""
     arm = explorer(adapter, temperature, recall)
-    rollout = lab.rollout(run, arm, seed=seed, reflectors=(GroundedReflector(),))
+    rollout = lab.rollout(run, arm, seed=seed, reflectors=(GroundedReflector(), ExemplarReflector()), refining=True)
     stage, won = "exploring with the model", 0
     lab.progress.start(stage, len(tasks))
 
@@ -121,26 +134,7 @@ def collect_model(
         lab.progress.advance(stage, 1, f"{won} won")
 
     try:
-        results = rollout.play(tasks, arm, trials=trials, progress=told)
-        _refine_successes(lab, rollout.pool, run, results)
-        return results
+        return rollout.play(tasks, arm, trials=trials, progress=told)
     finally:
         rollout.close()
         lab.progress.finish(stage)
-
-
-def _refine_successes(lab: Lab, pool: EnvironmentPool, run: str, results: Sequence[TaskResult]) -> None:
-    scope = f"collect|{run}|refined"
-    done = lab.database.journal_items(scope)
-    for result in results:
-        for trial in result.trials:
-            if trial.status != "won" or trial.episode in done:
-                continue
-            episode = shown = lab.database.episode(trial.episode)
-            with suppress(EnvironmentDied), pool.lent(result.task.env) as env:  # then it is kept as it was played
-                shown = refine(episode, env)
-            with lab.database.transaction():
-                if shown is not episode:
-                    lab.database.put_episode(shown)
-                lab.memory.remember(_exemplars(episode, shown))
-                lab.database.journal_put(scope, trial.episode, {"refined": shown.id})

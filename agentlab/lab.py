@@ -334,9 +334,17 @@ class Lab:
     # -- work ----------------------------------------------------------------------------------------------------------
 
     def rollout(
-        self, run: str, arm: Arm, *, reflectors: Sequence[str | Reflector] | None = None, seed: int | None = None
+        self,
+        run: str,
+        arm: Arm,
+        *,
+        reflectors: Sequence[str | Reflector] | None = None,
+        seed: int | None = None,
+        refining: bool = False,
     ) -> Rollout:
         """A rollout of this lab for an arm, with its engine, memory and checkpoints. Close it after use.
+
+        With `refining` it keeps the refined forms of what it wins on train games too.
 
         Raises UnknownReflector for a name that no reflector has.
         """
@@ -367,6 +375,7 @@ class Lab:
             router=router,
             concurrency=self.config.concurrency,
             seed=self.config.seed if seed is None else seed,
+            refining=refining,
         )
 
     def run(
@@ -392,7 +401,7 @@ class Lab:
             who = [one if isinstance(one, str) else one.name for one in reflectors or ()]
             name = content_id(f"run-{split}", chosen.identity, *(task.id for task in tasks), *who)
             self._tell_what_is_known(name)
-        rollout = self.rollout(name, chosen, reflectors=reflectors)
+        rollout = self.rollout(name, chosen, reflectors=reflectors, refining=True)
         stage = f"{chosen.name}, {split}"
         self.progress.start(stage, len(tasks))
         won = 0

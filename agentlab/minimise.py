@@ -8,19 +8,25 @@ Informed: a success that was found by trying things teaches guessing. So what te
 what it explains: steps that bring news are moved as early as the replay allows, and looks that single out the next
 action among its alternatives ("The current task is to take the grape" before `take grape`) are inserted.
 
-Only sequences that were replayed, and won with the same score, are returned.
+Only sequences that were replayed, and won with the same score, are returned. Replays are steps in the environment: they
+are counted, and bounded by a multiple of the success's length, the shortening first.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 from agentlab import failures
-from environments import Task, TextEnv
+from agentlab.errors import OutOfBudget
+from agentlab.search.budget import Budget, Cost, Meter
+from environments import EnvironmentsError, Task, TextEnv
 from memory.records import Episode, Step, content_id
 
+STEPS = 30  # steps in the environment that refining may take for each step of the success
+LEAST = 400  # and that any success may take
 NEWS = 3  # words a result must bring that no earlier text had, to be worth hearing early
 STOP_WORDS = frozenset(
     {
@@ -60,14 +66,21 @@ class Replay:
         return [step.action for step in self.steps]
 
 
-def replay(env: TextEnv, task: Task, actions: Sequence[str]) -> Replay | None:
-    """Play `actions` from the task's start. None if one of them is not admissible when its turn comes."""
+def replay(env: TextEnv, task: Task, actions: Sequence[str], meter: Meter | None = None) -> Replay | None:
+    """Play `actions` from the task's start. None if one of them is not admissible when its turn comes.
+
+    Raises OutOfBudget, EnvironmentDied.
+    """
+    if meter is not None:
+        meter.reset()
     with failures.environment(task.env):
         observation, info = env.start(task)
     steps: list[Step] = []
     for index, action in enumerate(actions):
         if action not in info["admissible_commands"]:
             return None
+        if meter is not None:
+            meter.step()
         with failures.environment(task.env):
             result, reward, terminated, truncated, after = env.step(action)
         steps.append(
@@ -89,21 +102,57 @@ def replay(env: TextEnv, task: Task, actions: Sequence[str]) -> Replay | None:
     return Replay(steps, bool(info["won"]), float(info["score"]))
 
 
-def refine(episode: Episode, env: TextEnv) -> Episode:
+class Refiner:
+    """Refines successes, each once, whoever asks, in environments that `lent` lends by their id; `cost` is what that
+    took so far.
+
+    A success that cannot be replayed, because the environment fails, stays as it was played.
+    """
+
+    def __init__(self, lent: Callable[[str], AbstractContextManager[TextEnv]]) -> None:
+        self.lent = lent
+        self.cost = Cost()
+        self._refined: dict[str, Episode] = {}
+
+    def __call__(self, episode: Episode) -> Episode:
+        """The refined form of a success; the episode itself if it is none, or is refined already."""
+        if episode.id not in self._refined:
+            meter, shown = allowance(episode), episode
+            if episode.won:
+                with suppress(EnvironmentsError), self.lent(episode.env) as env:
+                    shown = refine(episode, env, meter)
+            self.cost += meter.cost
+            self._refined[episode.id] = shown
+        return self._refined[episode.id]
+
+
+def allowance(episode: Episode) -> Meter:
+    """What refining an episode may cost."""
+    return Meter(Budget(steps=max(LEAST, STEPS * len(episode.steps))))
+
+
+def refine(episode: Episode, env: TextEnv, meter: Meter | None = None) -> Episode:
     """The shortest informed form of a success that a local search by replay finds; the episode itself if it is that.
 
-    The result has no token ids (no model played it) and names its origin in `minimised_from`.
+    The search ends where `meter` (by default one with the `allowance` of the episode) holds it, with the best that it
+    has found. The result has no token ids (no model played it) and names its origin in `minimised_from`.
+
+    Raises EnvironmentDied.
     """
     if not episode.won:
         return episode
-    task = Task(env=episode.env, split=episode.split, seed=episode.seed)
-    best = replay(env, task, episode.actions)
-    if best is None or not best.won or not best.steps:
-        return episode
-    best = minimise(best, env, task, episode.goal)
-    best = straighten(best, env, task)
-    best = inform(hasten(best, env, task, episode.goal), env, task, episode.goal)
-    if best.actions == episode.actions:
+    search = Search(env, Task(env=episode.env, split=episode.split, seed=episode.seed), meter or allowance(episode))
+    try:
+        if not search.begin(episode.actions):
+            return episode
+        minimise(search, episode.goal)
+        straighten(search)
+        hasten(search, episode.goal)
+        inform(search, episode.goal)
+    except OutOfBudget:
+        pass
+    best = search.best
+    if best is None or best.actions == episode.actions:
         return episode
     return episode.model_copy(
         update={
@@ -119,103 +168,169 @@ def refine(episode: Episode, env: TextEnv) -> Episode:
     )
 
 
-def minimise(best: Replay, env: TextEnv, task: Task, goal: str = "") -> Replay:
-    """Delete single actions and adjacent pairs, last first, until nothing more can go.
+class Search:
+    """A local search among sequences of actions that win a task with the same score.
 
-    Looks whose text singles out a later action, or names what the goal is about, stay.
+    `best` is the sequence that it stands at; None before a success was replayed.
     """
-    shortened = True
-    while shortened:
-        shortened = False
-        actions = best.actions
-        keep = telling(best.steps, goal)
-        for width in (1, 2):
-            for start in range(len(actions) - width, -1, -1):
-                if keep.intersection(range(start, start + width)):
-                    continue
-                tried = _still_wins(env, task, actions[:start] + actions[start + width :], best)
-                if tried is not None:
-                    best, shortened = tried, True
-                    break
-            if shortened:
-                break
-    return best
+
+    def __init__(self, env: TextEnv, task: Task, meter: Meter | None = None) -> None:
+        self.env, self.task, self.meter = env, task, meter
+        self.best: Replay | None = None
+
+    def play(self, actions: Sequence[str]) -> Replay | None:
+        """Replay `actions`. Raises OutOfBudget, EnvironmentDied."""
+        return replay(self.env, self.task, actions, self.meter)
+
+    def begin(self, actions: Sequence[str]) -> bool:
+        """Start at `actions`, if they win."""
+        played = self.play(actions)
+        self.best = played if played is not None and played.won and played.steps else None
+        return self.best is not None
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps of the best sequence."""
+        return self.best.steps if self.best is not None else []
+
+    @property
+    def actions(self) -> list[str]:
+        return [step.action for step in self.steps]
+
+    def tried(self, actions: Sequence[str]) -> Replay | None:
+        """The replay of `actions` if they win with the same score."""
+        played = self.play(actions)
+        wins = self.best is not None and played is not None and played.won and played.score >= self.best.score
+        return played if wins else None
+
+    def takes(self, actions: Sequence[str]) -> bool:
+        """Go on from `actions` if they win with the same score."""
+        played = self.tried(actions)
+        if played is not None:
+            self.best = played
+        return played is not None
 
 
-def straighten(best: Replay, env: TextEnv, task: Task) -> Replay:
+def minimise(search: Search, goal: str = "") -> None:
+    """Leave out what is not needed: detours that come back to where they left, then ever smaller blocks.
+
+    (The blocks as in delta debugging, Zeller and Hildebrandt 2002; at the end all single actions and adjacent pairs
+    have been tried.) Looks whose text singles out a later action, or names what the goal is about, stay.
+    """
+    while any(search.takes(shorter) for shorter in _without_detours(search.steps, telling(search.steps, goal))):
+        pass
+    width = len(search.steps) // 2
+    while width > 2:
+        _delete(search, goal, width, stride=width)
+        width //= 2
+    while _delete(search, goal, 1) or _delete(search, goal, 2):
+        pass
+
+
+def _without_detours(steps: Sequence[Step], keep: set[int]) -> list[list[str]]:
+    """The actions without one detour each, for the longest that begins at each state; the longest of all first."""
+    actions = [step.action for step in steps]
+    back = {step.next_state: step.index for step in steps}
+    detours = [
+        (start, end)
+        for start, end in ((step.index, back.get(step.state, -1) + 1) for step in steps)
+        if end - start >= 1 and end < len(steps) and not keep.intersection(range(start, end))
+    ]
+    return [actions[:start] + actions[end:] for start, end in sorted(detours, key=lambda detour: detour[0] - detour[1])]
+
+
+def _delete(search: Search, goal: str, width: int, stride: int = 1) -> bool:
+    """Try to do without each block of so many actions, the last first; whether one could go."""
+    keep = telling(search.steps, goal)
+    start, shortened = len(search.steps) - width, False
+    while start >= 0:
+        block = range(start, start + width)
+        if not keep.intersection(block) and search.takes(search.actions[:start] + search.actions[start + width :]):
+            shortened, keep = True, telling(search.steps, goal)
+            start = min(start, len(search.steps) - width + stride)
+        start -= stride
+    return shortened
+
+
+def straighten(search: Search) -> None:
     """Move single actions later while that raises the discounted return: gains come as early as they can."""
     improved = True
     while improved:
         improved = False
-        for start in range(len(best.steps) - 1):
-            for end in range(start + 1, len(best.steps)):
-                actions = best.actions
+        for start in range(len(search.steps) - 1):
+            for end in range(start + 1, len(search.steps)):
+                # Only what is put behind a gain brings it forward, and nothing is played behind the last step.
+                if (
+                    not any(step.reward > 0 for step in search.steps[start + 1 : end + 1])
+                    or end == len(search.steps) - 1
+                ):
+                    continue
+                actions = search.actions
                 actions.insert(end, actions.pop(start))
-                tried = _still_wins(env, task, actions, best)
-                if tried is not None and _return(tried) > _return(best) + 1e-9:
-                    best, improved = tried, True
+                tried = search.tried(actions)
+                if tried is not None and search.best is not None and _return(tried) > _return(search.best) + 1e-9:
+                    search.best, improved = tried, True
                     break
             if improved:
                 break
-    return best
 
 
 def _return(played: Replay) -> float:
     return sum(0.95**step.index * step.reward for step in played.steps)
 
 
-def hasten(best: Replay, env: TextEnv, task: Task, goal: str = "") -> Replay:
+def hasten(search: Search, goal: str = "") -> None:
     """Move steps that bring news as early as the replay allows: read the problem before picking an answer."""
-    for at in range(1, len(best.steps)):
-        if not _brings_news(best.steps, at, goal):
+    for at in range(1, len(search.steps)):
+        if not _brings_news(search.steps, at, goal):
             continue
         for target, width in ((target, width) for target in range(at) for width in (1, 2) if target + width <= at):
-            actions = best.actions
+            actions = search.actions
             block = actions[at - width + 1 : at + 1]
             del actions[at - width + 1 : at + 1]
             actions[target:target] = block
-            if all(_brings_news(best.steps, earlier, goal) for earlier in range(target, at)):
+            if all(_brings_news(search.steps, earlier, goal) for earlier in range(target, at)):
                 continue  # news does not overtake news
-            tried = _still_wins(env, task, actions, best)
-            if tried is not None and len(tried.steps) == len(best.steps):
-                best = tried
+            tried = search.tried(actions)
+            if tried is not None and len(tried.steps) == len(search.steps):
+                search.best = tried
                 break
-    return best
 
 
-def inform(best: Replay, env: TextEnv, task: Task, goal: str = "") -> Replay:
+def inform(search: Search, goal: str = "") -> None:
     """Insert looks that single out the next action among its alternatives, or at the start speak of the goal."""
-    for look in best.steps[0].admissible:
-        answer = replay(env, task, [look])
-        if look not in best.actions and answer is not None and telling(answer.steps, goal):
-            best = _still_wins(env, task, [look, *best.actions], best) or best
+    answers: dict[tuple[str, str], Step | None] = {}
+
+    def answer(at: int, look: str) -> Step | None:
+        """What `look` brings before step `at`. The same state answers the same."""
+        key = search.steps[at].state, look
+        if key not in answers:
+            played = search.play([*search.actions[:at], look])
+            answers[key] = played.steps[at] if played is not None and len(played.steps) == at + 1 else None
+        return answers[key]
+
+    for look in search.steps[0].admissible:
+        shown = answer(0, look)
+        if look not in search.actions and shown is not None and telling([shown], goal):
+            search.takes([look, *search.actions])
     at = 0
-    while at < len(best.steps):
-        step = best.steps[at]
+    while at < len(search.steps):
+        step = search.steps[at]
         if at == 0 or not singles_out(step.observation, step.action, step.admissible):
             for look in step.admissible:
                 if look == step.action or words(look) == words(step.action):
                     continue
-                answer = replay(env, task, [*best.actions[:at], look])
-                if answer is None or len(answer.steps) != at + 1:
-                    continue
-                shown = answer.steps[at]
-                if shown.next_state != shown.state or shown.reward != 0:
+                shown = answer(at, look)
+                if shown is None or shown.next_state != shown.state or shown.reward != 0:
                     continue
                 if words(shown.result) <= words(shown.state):
                     continue
-                if singles_out(shown.result, step.action, step.admissible):
-                    tried = _still_wins(env, task, [*best.actions[:at], look, *best.actions[at:]], best)
-                    if tried is not None:
-                        best, at = tried, at + 1
-                        break
+                if singles_out(shown.result, step.action, step.admissible) and search.takes(
+                    [*search.actions[:at], look, *search.actions[at:]]
+                ):
+                    at += 1
+                    break
         at += 1
-    return best
-
-
-def _still_wins(env: TextEnv, task: Task, actions: Sequence[str], best: Replay) -> Replay | None:
-    tried = replay(env, task, actions)
-    return tried if tried is not None and tried.won and tried.score >= best.score else None
 
 
 def words(text: str) -> frozenset[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from agentlab import failures
-from agentlab.advice import AdviceBook
+from agentlab.advice import Tried
 from agentlab.arms import Arm
 from agentlab.engines.base import Conversation, Engine
 from agentlab.errors import ReplayMismatch
@@ -52,6 +52,7 @@ class EpisodeState(TypedDict, total=False):
 
     hints: str
     recalled: list[str]
+    began: str
     actions: list[str]
     digests: list[str]
     ended: bool
@@ -73,7 +74,7 @@ class Play:
     recalled: Recalled | None = None
     episode: Episode = field(init=False)
     conversation: Conversation | None = None
-    within: AdviceBook = field(default_factory=AdviceBook)
+    tried: Tried = field(default_factory=Tried)
     observation: str = ""
     info: dict[str, Any] = field(default_factory=dict)
     reflections: list[Reflection] | None = None
@@ -120,14 +121,21 @@ class Play:
             self.conversation.observe(self.observation)
 
     def bonuses(self, commands: list[str]) -> list[float]:
-        """What advice adds to each command now: from this episode, from this task, from similar states elsewhere."""
-        arm = self.spec.arm
+        """What memory adds to each command now, in nats.
+
+        That is advice of earlier trials and of similar states elsewhere, times its strength and the scale of the trial;
+        and what it costs to try again what was tried here in this episode. Nothing scales that: an agent whose advice
+        has learned to be silent must not go in circles either.
+        """
+        arm, state = self.spec.arm, self.info["state"]
         if arm.recall is None or not arm.recall.advice or not arm.policy.advice:
             return [0.0] * len(commands)
-        state = self.info["state"]
+        costs = self.tried.costs(state, commands, arm.policy.weights)
         if self.recalled is None:
-            return self.within.bonuses(state, commands, arm.policy.weights)
-        return self.recalled.bonuses(state, commands, self.within, arm.policy.weights)
+            return costs
+        scale = self.episode.strength * arm.policy.scale_at(self.spec.trial)
+        advice = self.recalled.bonuses(state, commands, self.tried, arm.policy.weights)
+        return [scale * extra + cost for extra, cost in zip(advice, costs, strict=True)]
 
     def decide(self, forced: str | None = None) -> Step:
         """Score the admissible commands and choose one; `forced` takes that one (when replaying a record)."""
@@ -141,7 +149,7 @@ class Play:
         spec = self.spec
         if forced is None:
             rng = spec.rng(len(self.episode.steps))
-            chosen = spec.arm.policy.choose(scores, bonus, spec.trial, rng, self.episode.strength)
+            chosen = spec.arm.policy.choose(scores, bonus, spec.trial, rng)
         elif forced in commands:
             chosen = commands.index(forced)
         else:
@@ -174,7 +182,7 @@ class Play:
             self.conversation.act(step.action)
         self.episode.steps.append(step)
         self.episode.score = step.score
-        self.within.observe(step)
+        self.tried.observe(step)
         self.observation, self.info = observation, dict(info)
         if terminated or truncated:
             self.episode.status = ending(info) or "truncated"
@@ -215,7 +223,9 @@ class Play:
         if over:
             return
         if self.recaller is not None and "recalled" in state:
-            self.recalled = self.recaller.restore(self.spec, self.episode.goal, state["recalled"], state["hints"])
+            self.recalled = self.recaller.restore(
+                self.spec, state["recalled"], state["hints"], before=state.get("began")
+            )
         self.open(state.get("hints", ""), state.get("recalled", []))
         for index, action in enumerate(state.get("actions", [])):
             self.apply(self.decide(forced=action))

@@ -17,7 +17,8 @@ class Policy:
     Attributes:
         temperature: of the first trial; 0 takes the best command.
         retry_temperature: of the trials after it (a greedy agent would repeat itself).
-        growth: trial t multiplies advice and retry temperature by (1 + growth * t).
+        growth: trial t (0-based) multiplies advice by 1 + growth · t, and from t = 1 on plays at
+            retry_temperature · (1 + growth · (t − 1)). With 0 the temperatures are played as they are set.
         advice: whether advice enters the scores at all.
         weights: how facts become a bonus.
     """
@@ -36,19 +37,16 @@ class Policy:
         """What advice is multiplied by in a trial (0-based)."""
         return 1 + self.growth * trial
 
-    def choose(
-        self, scores: Sequence[float], bonus: Sequence[float], trial: int, rng: random.Random, strength: float = 1.0
-    ) -> int:
+    def choose(self, scores: Sequence[float], bonus: Sequence[float], trial: int, rng: random.Random) -> int:
         """Index of the chosen command. Ties between best commands go to the first, so a greedy agent is repeatable.
 
-        `strength` multiplies the bonus. At temperature T a command is drawn in proportion to exp(score / T + bonus):
-        advice is not softened by exploring, or a hot agent would forget what it knows.
+        At T = 0 the command with the largest score + bonus is taken; else one is drawn in proportion to
+        exp(score / T + bonus): advice is not softened by exploring, or a hot agent would forget what it knows.
         """
         temperature = self.temperature_at(trial)
-        scale = strength * self.scale_at(trial)
+        soft = temperature if temperature > 0 else 1.0
+        totals = [score / soft + extra for score, extra in zip(scores, bonus, strict=True)]
         if temperature <= 0:
-            totals = [score + scale * extra for score, extra in zip(scores, bonus, strict=True)]
             return max(range(len(totals)), key=totals.__getitem__)
-        totals = [score / temperature + scale * extra for score, extra in zip(scores, bonus, strict=True)]
         top = max(totals)
         return rng.choices(range(len(totals)), [math.exp(total - top) for total in totals])[0]

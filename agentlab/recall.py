@@ -10,19 +10,19 @@ happened to finish first.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from agentlab.advice import AdviceBook, AdviceWeights
+from agentlab.advice import AdviceBook, AdviceWeights, Tried
 from agentlab.arms import RecallConfig
 from agentlab.reflectors.registry import TEXT_KINDS
 from agentlab.strength import DEFAULT, EXPLORE, Strength, note
 from agentlab.wording import carried
 from memory import Credit, CreditConfig, block
 from memory.foreign import NOTE
-from memory.records import Advice, Episode, Recall, state_key
+from memory.records import Advice, Episode, Recall, now
 from memory.withholding import Draw
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 CONSOLIDATED = ("rule", "summary")  # the kinds of text that consolidation makes of reflections
 QUERY_LIMIT = 200  # characters of a state that are kept with a recall
+KNOWN_BEFORE = 50  # reflections on a task from earlier runs that advise on it, the newest: later plays tried them all
+BOOKS = 64  # tasks whose advice is at hand for their next trial
 
 
 class _Elsewhere(NamedTuple):
@@ -47,7 +49,7 @@ class _Elsewhere(NamedTuple):
 class Recalled:
     """What one episode recalled.
 
-    `ids` names every reflection that served it; advice from other tasks is added when it first enters a score.
+    `ids` names every reflection that served it; advice is added when it first enters a score.
     `task_book` holds the advice of earlier trials of this task.
     """
 
@@ -64,26 +66,25 @@ class Recalled:
     _draws: dict[str, Draw] = field(default_factory=dict)
     _similar: dict[str, list[tuple[Advice, float, str]]] = field(default_factory=dict)
 
-    def bonuses(self, state: str, commands: Sequence[str], within: AdviceBook, weights: AdviceWeights) -> list[float]:
-        """The sum of what this episode, this task and similar states advise on each command, in nats.
+    def bonuses(self, state: str, commands: Sequence[str], tried: Tried, weights: AdviceWeights) -> list[float]:
+        """What earlier trials of this task and similar states elsewhere advise on each command, in nats.
 
-        Facts about this very state (from here or from earlier trials) are merged before they become a bonus; advice
-        from elsewhere counts only for commands about which nothing is known here.
+        Advice from elsewhere counts only for commands of which nothing is known here. A gain attracts until it was
+        `tried` in this episode. Where several trials spoke of one command, the one that said most counts as recalled:
+        all of them would be ever more with every trial.
         """
-        here = state_key(state)
+        bonuses = self.task_book.bonuses(state, commands, weights, tried)
         transferred = self._elsewhere(state, commands, weights)
-        bonuses: list[float] = []
         served: dict[str, float] = {}
-        for command in commands:
-            now, before = within.facts.get((here, command)), self.task_book.facts.get((here, command))
-            if now is not None and before is not None:
-                bonuses.append(weights.bonus(AdviceBook([now, before]).facts[here, command]))
-            elif now is not None or before is not None:
-                bonuses.append(weights.bonus(now or before))  # type: ignore[arg-type]
-            else:
+        for at, command in enumerate(commands):
+            source = self.task_book.source(state, command)
+            if source is not None:
+                if bonuses[at]:
+                    served.setdefault(source, 1.0)
+            elif not tried.times(state, command):
                 found = next((one for one in transferred.get(command, []) if self._by_lot(one, state)), None)
-                bonuses.append(found.bonus if found is not None else 0.0)
                 if found is not None:
+                    bonuses[at] = found.bonus
                     served.setdefault(found.reflection, found.cosine)
         self.note_advice(served, state)
         return bonuses
@@ -182,6 +183,7 @@ class Recaller:
         if credit is not None:
             self.credit = Credit(memory.database, credit, namespace=memory.namespace, before=frozen_at)
         self._strengths: dict[tuple[str, str | None], Strength] = {}
+        self._books: dict[str, tuple[AdviceBook, str | None]] = {}
 
     def strength(self, spec: EpisodeSpec) -> float:
         """What the advice of this episode is multiplied by: the best known, on some train games another one to try."""
@@ -242,44 +244,52 @@ class Recaller:
             lines += [f"{mark}{hit.text}" for hit in hits]
             ids += [hit.reflection.id for hit in hits]
             left -= sum(tokens(hit.text) for hit in hits)
-        recalled = self._with_advice(spec, config, self.written(spec))
-        recalled.hints = "\n".join(lines)
-        recalled.ids = list(dict.fromkeys([*ids, *recalled.ids]))
-        return recalled
+        return self._recalled(spec, config, "\n".join(lines), list(dict.fromkeys(ids)))
 
     def _tokens(self, mark: str, text: str) -> int:
         return self.count_tokens(f"{mark}{text}\n")
 
-    def restore(self, spec: EpisodeSpec, goal: str, ids: list[str], hints: str) -> Recalled:
-        """The same again for a resumed episode: its hints as they stood, advice from the same reflections."""
-        config = spec.arm.recall or RecallConfig(advice=False)
-        wanted = set(ids)
-        recalled = self._with_advice(spec, config, [pair for pair in self.written(spec) if pair[0] in wanted])
-        recalled.hints, recalled.ids = hints, list(ids)
-        return recalled
+    def restore(self, spec: EpisodeSpec, ids: list[str], hints: str, *, before: str | None) -> Recalled:
+        """The same again for a resumed episode: its hints as they stood, and its advice as it was when it began."""
+        return self._recalled(spec, spec.arm.recall or RecallConfig(advice=False), hints, list(ids), before)
 
-    def written(self, spec: EpisodeSpec) -> list[tuple[str, Advice]]:
-        """Advice on this very task, as (reflection id, advice).
-
-        It comes from earlier trials of this run and arm, and on the train fold from all that was learned on the task
-        before the run. Held-out tasks start from nothing in every run. The trials are known by their ids: an arm of
-        the same name may have had another adapter, and what is played again after a kill must not advise itself.
-        """
-        earlier = {replace(spec, trial=trial).id for trial in range(spec.trial)}
-        found = self.memory.advice_for_task(spec.task.id, run=self.run, episodes=earlier) if earlier else []
-        if spec.task.split != "train":
-            return found
-        return [
-            *self.memory.advice_for_task(spec.task.id, before=self.frozen_at, exclude_run=self.run),
-            *found,
-        ]
-
-    def _with_advice(self, spec: EpisodeSpec, config: RecallConfig, pairs: list[tuple[str, Advice]]) -> Recalled:
-        recalled = Recalled(
+    def _recalled(
+        self, spec: EpisodeSpec, config: RecallConfig, hints: str, ids: list[str], before: str | None = None
+    ) -> Recalled:
+        return Recalled(
+            hints=hints, ids=ids, task_book=self.book(spec, before) if config.advice else AdviceBook(),
             memory=self.memory, episode=spec.id, env=spec.task.env, frozen_at=self.frozen_at, config=config,
             credit=self.credit if config.credit and spec.task.split == "train" else None,
         )  # fmt: skip
-        if config.advice:
-            recalled.task_book = AdviceBook(advice for _, advice in pairs)
-            recalled.note_advice({reflection: 1.0 for reflection, _ in pairs}, spec.task.id)
-        return recalled
+
+    def book(self, spec: EpisodeSpec, before: str | None = None) -> AdviceBook:
+        """Advice on this very task, of trials `before` a moment, each fact with the reflection that said most about it.
+
+        It comes from earlier trials of this run and arm, and on the train fold from the newest that was learned on the
+        task before the run. Held-out tasks start from nothing in every run. The trials are known by their ids: an arm
+        of the same name may have had another adapter, and what is played again after a kill must not advise itself.
+
+        A book is filled up from trial to trial, so that none of them reads everything again.
+        """
+        task, first = spec.task.id, replace(spec, trial=0).id
+        book, since = self._books.pop(first, (None, None)) if spec.trial else (None, None)
+        if book is None:
+            book, since = AdviceBook(), None
+            if spec.task.split == "train":
+                found = self.memory.advice_for_task(
+                    task, before=self.frozen_at, exclude_run=self.run, newest=KNOWN_BEFORE
+                )
+                _fill(book, found)
+        before = before or now()
+        if spec.trial:
+            earlier = {replace(spec, trial=trial).id for trial in range(spec.trial)}
+            _fill(book, self.memory.advice_for_task(task, run=self.run, episodes=earlier, before=before, after=since))
+        while len(self._books) >= BOOKS:
+            self._books.pop(next(iter(self._books)), None)
+        self._books[first] = book, before
+        return book
+
+
+def _fill(book: AdviceBook, found: Iterable[tuple[str, Advice]]) -> None:
+    for reflection, advice in found:
+        book.add(advice, reflection)

@@ -20,6 +20,7 @@ from agentlab.agent import play_episode
 from agentlab.arms import Arm
 from agentlab.engines.base import Engine
 from agentlab.errors import AgentLabError, RunFailed, Stopped
+from agentlab.minimise import Refiner
 from agentlab.play import EpisodeSpec, Play
 from agentlab.reflectors.exemplar import ExemplarReflector
 from environments import EnvironmentDied, Info, Task, TextEnv, Turn, dispose, make
@@ -40,7 +41,8 @@ IN_A_ROW = 10
 
 @dataclass(frozen=True)
 class Trial:
-    """How one trial of a task ended; if it errored, of what."""
+    """How one trial of a task ended; if it errored, of what; `refining` is how many steps in the environment refining
+    its success took."""
 
     episode: str
     status: str
@@ -48,6 +50,7 @@ class Trial:
     steps: int
     error: str | None = None
     error_kind: ErrorKind | None = None
+    refining: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,7 @@ class Rollout:
         checkpointer: LangGraph saver for episodes in flight; None plays them without.
         reflectors: draw reflections after each episode of an arm with memory; they are stored where `memory` is given.
         router: composes the skills of each episode, for an arm that has them.
+        refining: successes on train games are refined by replay, and their refined forms kept for training.
     """
 
     run: str
@@ -178,6 +182,7 @@ class Rollout:
     router: Router | None = None
     concurrency: int = 2
     seed: int = 0
+    refining: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     pool: EnvironmentPool = field(default_factory=EnvironmentPool)
     _counting: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
@@ -242,7 +247,9 @@ class Rollout:
             spec = EpisodeSpec(self.run, task, arm, trial, self.seed, self.engine.name)
             known = self.database.journal_get(self._scope, spec.id)
             if known is None or known["status"] == "errored":
-                known = _summary(self._episode(spec, graph))
+                self._episode(spec, graph)
+                known = self.database.journal_get(self._scope, spec.id)
+                assert known is not None, "stored with its episode"
                 self._count(Trial(**known))
             played.append(Trial(**known))
             if until_won and known["status"] == "won":
@@ -253,14 +260,15 @@ class Rollout:
         if self.stop.is_set():
             raise Stopped(STOPPED)
         env, episode = self.pool.take(spec.task.env), None
+        refiner = Refiner(self.pool.lent) if self.refining and spec.task.split == "train" else None
         try:
             play = Play(
                 spec,
                 env,
                 self.engine,
                 recaller=self.recaller if spec.arm.recall is not None else None,
-                reflectors=self._reflectors(env) if spec.arm.recall is not None else (),
-                store=partial(self._store, spec),
+                reflectors=self._reflectors(refiner) if spec.arm.recall is not None else (),
+                store=partial(self._store, spec, refiner),
                 router=self.router,
                 stop=self.stop,
             )
@@ -287,16 +295,22 @@ class Rollout:
                     "played is kept."
                 )
 
-    def _reflectors(self, env: TextEnv) -> list[Reflector]:
-        """The reflectors; exemplars are minimised in the environment in which their episode was just played."""
+    def _reflectors(self, refiner: Refiner | None) -> list[Reflector]:
+        """The reflectors; exemplars show what was refined in the environment in which their episode was just played."""
         return [
-            reflector.in_env(env) if isinstance(reflector, ExemplarReflector) else reflector
+            reflector.refined_by(refiner) if refiner and isinstance(reflector, ExemplarReflector) else reflector
             for reflector in self.reflectors
         ]
 
-    def _store(self, spec: EpisodeSpec, episode: Episode, reflections: list[Reflection]) -> None:
+    def _store(
+        self, spec: EpisodeSpec, refiner: Refiner | None, episode: Episode, reflections: list[Reflection]
+    ) -> None:
+        shown = refiner(episode) if refiner is not None else episode
+        summary = {**_summary(episode), "refining": refiner.cost.steps if refiner is not None else 0}
         with self.database.transaction():
             self.database.put_episode(episode)
+            if shown is not episode:
+                self.database.put_episode(shown)
             if self.memory is not None:
                 if reflections:
                     self.memory.remember(reflections)
@@ -305,7 +319,7 @@ class Rollout:
             if self.recaller is not None:
                 self.recaller.learn(spec, episode)
             # In the same transaction: an episode that is stored is not played again, unless it errored.
-            self.database.journal_put(self._scope, episode.id, _summary(episode))
+            self.database.journal_put(self._scope, episode.id, summary)
 
     @property
     def _scope(self) -> str:

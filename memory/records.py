@@ -145,7 +145,7 @@ class Step(Record):
     """One action and what it did.
 
     `state` identifies the situation before the action as far as the player can know it (look, inventory, score).
-    `scores[i]` is the engine's log-probability of `admissible[i]`, `bonus[i]` what recalled advice added to it. Of the
+    `scores[i]` is the engine's log-probability of `admissible[i]`, `bonus[i]` what memory added to it. Of the
     observation, `cut` characters of the middle did not fit into the model's context.
     """
 

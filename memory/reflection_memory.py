@@ -228,14 +228,20 @@ class ReflectionMemory:
         before: str | None = None,
         exclude_run: str | None = None,
         episodes: Collection[str] | None = None,
+        after: str | None = None,
+        newest: int | None = None,
     ) -> list[tuple[str, Advice]]:
         """All advice of the reflections of one task that are in use: (reflection id, advice), the oldest first.
 
-        `episodes` lets in only what rests on one of these.
+        `episodes` lets in only what rests on one of these, `newest` only so many reflections, the newest; `before` and
+        `after` are moments of their writing (ISO 8601, exclusive and inclusive).
         """
         found = self.database.reflections(
-            task=task_id, advising=True, run=run, before=before, exclude_run=exclude_run, namespace=self.namespace
-        )
+            task=task_id, advising=True, run=run, before=before, after=after, exclude_run=exclude_run,
+            namespace=self.namespace, limit=newest, newest=newest is not None,
+        )  # fmt: skip
+        if newest is not None:
+            found.reverse()
         return [
             (reflection.id, advice)
             for reflection in found

@@ -30,9 +30,9 @@ def from_teacher(
     """The record that teaches, for the prompt without the memory block, how `episode` was chosen with it.
 
     The teacher's probability of a candidate is the softmax over the candidates of score / temperature + advice · bonus,
-    where the bonus is what recalled advice added when the step was played, times the episode's strength; `advice=0`
-    leaves only what the prompt did. A lost episode teaches as well as a won one: the target is the policy, not its
-    luck. Steps with a single candidate teach nothing.
+    where the bonus is what memory added when the step was played; `advice=0` leaves only what the prompt did. A lost
+    episode teaches as well as a won one: the target is the policy, not its luck. Steps with a single candidate teach
+    nothing.
 
     Raises NothingToChoose if no step has scores, and as `from_episode` does.
     """
@@ -54,7 +54,7 @@ def from_teacher(
     for step, (ids, chosen), worth in zip(episode.steps[dropped:], turns[dropped:], weights, strict=True):
         if step.scores is not None and len(step.admissible) > 1 and worth:
             candidates = [command_tokens(command, tokenize) for command in step.admissible]
-            thought = _softmax(_totals(step, temperature, advice * episode.strength))
+            thought = _softmax(_totals(step, temperature, advice))
             choices.append(Choice(at=end + chosen.index(True), candidates=candidates, probabilities=thought))
         end += len(ids)
     if not choices:

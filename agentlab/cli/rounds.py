@@ -366,6 +366,7 @@ def told(report: RoundReport) -> None:
             ("balance", _counts(report.balance)),
             ("collected", "; ".join(collected)),
             ("search cost", _costs(report.collected)),
+            ("steps to refine", str(sum(part.get("refining", 0) for part in report.collected.values()))),
             ("revised", _counts(report.revised)),
             ("selected", _counts(report.selected)),
             ("held", _counts(report.held)),

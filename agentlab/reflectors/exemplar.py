@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 
-from agentlab.minimise import refine
 from agentlab.reflectors.base import reflection_of
-from environments import EnvironmentsError, TextEnv
 from memory import rendering
 from memory.quoting import quoted
 from memory.records import Episode, Reflection
@@ -18,8 +15,8 @@ OBSERVATION_LIMIT = 240  # characters of each observation in an exemplar
 class ExemplarReflector:
     """Keeps won episodes as worked examples.
 
-    `minimise` shortens a success before it is kept. A rollout minimises by replay in the environment of the episode
-    (`in_env`); without either the episode is kept as it was played.
+    `minimise` shortens a success before it is kept. To one that has none, a rollout that refines by replay in the
+    environment gives its own (`refined_by`); without either the episode is kept as it was played.
     """
 
     name = "exemplar"
@@ -28,17 +25,9 @@ class ExemplarReflector:
     def __init__(self, minimise: Callable[[Episode], Episode] | None = None) -> None:
         self.minimise = minimise
 
-    def in_env(self, env: TextEnv) -> ExemplarReflector:
-        """The same reflector, minimising by replay in `env` if it has no other way to do so."""
-        if self.minimise is not None:
-            return self
-
-        def shorten(episode: Episode) -> Episode:
-            with suppress(EnvironmentsError):
-                return refine(episode, env)
-            return episode
-
-        return ExemplarReflector(shorten)
+    def refined_by(self, refine: Callable[[Episode], Episode]) -> ExemplarReflector:
+        """The same reflector, showing the form that `refine` makes if it has no other way to do so."""
+        return self if self.minimise is not None else ExemplarReflector(refine)
 
     def reflect(self, episode: Episode) -> list[Reflection]:
         if not episode.won:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agentlab.arms import RecallConfig
-from agentlab.collect import OWN_TRIALS, collect_model, collect_random
+from agentlab.collect import OWN_TRIALS, collect_model, collect_random, explored
 from agentlab.rounds.report import RoundReport
 from agentlab.search.budget import Cost
 from agentlab.search.config import METHODS, Method
@@ -25,7 +25,8 @@ def collect(lab: Lab, report: RoundReport) -> str:
     tasks = make_tasks(config.envs, "train", config.train_seeds(report.number))
     if "random" in ways:
         won = collect_random(lab, report.id, tasks, trials=config.random_trials, seed=config.seed)
-        report.collected["random"] = {"tasks": len(tasks), "won": won}
+        refining = sum(known.get("refining", 0) for known in explored(lab, report.id).values())
+        report.collected["random"] = {"tasks": len(tasks), "won": won, "refining": refining}
     for method in METHODS:
         if method in ways:
             report.collected[method] = _search(lab, report, tasks, method)
@@ -41,7 +42,8 @@ def collect(lab: Lab, report: RoundReport) -> str:
             recall=_recall(lab) if config.memory == "all" else OWN_TRIALS,
         )
         won = sum(bool(result.won_within(config.model_trials)) for result in results)
-        report.collected["model"] = {"tasks": len(tasks), "won": won}
+        refining = sum(trial.refining for result in results for trial in result.trials)
+        report.collected["model"] = {"tasks": len(tasks), "won": won, "refining": refining}
     return "revise" if config.revise else "select"
 
 
@@ -67,7 +69,8 @@ def _search(lab: Lab, report: RoundReport, tasks: Sequence[Task], method: Method
     cost = sum((result.cost for result in results), Cost())
     won = sum(result.won is not None for result in results)
     played = sum(result.episodes for result in results)
-    return {"tasks": len(tasks), "won": won, "episodes": played, **cost.model_dump()}
+    refining = sum(result.refining for result in results)
+    return {"tasks": len(tasks), "won": won, "episodes": played, **cost.model_dump(), "refining": refining}
 
 
 def _recall(lab: Lab) -> RecallConfig:

@@ -8,14 +8,13 @@ from the stored episodes, so what they teach needs no journal of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from agentlab.collect import reflections_on
 from agentlab.errors import BadConfig, OutOfBudget, ReplayMismatch
-from agentlab.minimise import refine
+from agentlab.minimise import Refiner
 from agentlab.rollout import EnvironmentPool
 from agentlab.search.budget import Budget, Cost
 from agentlab.search.config import Method, SearchConfig
@@ -33,7 +32,10 @@ if TYPE_CHECKING:
 
 
 class Searched(BaseModel):
-    """What the search of one task came to: the id of its first success, how many different ones, and the cost."""
+    """What the search of one task came to: the id of its first success, how many different ones, and the cost.
+
+    `refining` is how many steps in the environment refining that success took, beside `cost`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,6 +44,7 @@ class Searched(BaseModel):
     successes: int = 0
     episodes: int = 0
     cost: Cost = Cost()
+    refining: int = 0
     error: str | None = None
 
 
@@ -60,8 +63,9 @@ def search_tasks(
     """Search each task, keep all its episodes, and of the best one the refined form and what both teach.
 
     `engine` says who guides: the lab's `model`, with `adapter` on if one is named, or chance, which needs none. The
-    budget is that of each task; replays that refine a success are not counted in it. Results come in the order of
-    `tasks`. Raises BadConfig for tasks outside the train fold, of which nothing may be learned.
+    budget is that of each task; replays that refine a success have one of their own, and their steps are `refining`.
+    Results come in the order of `tasks`. Raises BadConfig for tasks outside the train fold, of which nothing may be
+    learned.
     """
     config, budget = config or SearchConfig(), budget or Budget()
     _only_train(tasks)
@@ -81,8 +85,8 @@ def search_tasks(
                 found = search_task(
                     env, task, method=method, engine=guide, budget=budget, seed=seed, config=config, run=run
                 )
-                results.append(_keep(lab, scope, env, found))
                 _put_back(pool, task, env, found.error)
+                results.append(_keep(lab, scope, pool, found))
             else:
                 results.append(Searched.model_validate(known))
             lab.progress.advance(stage, 1, f"{sum(result.won is not None for result in results)} won")
@@ -100,20 +104,19 @@ def _put_back(pool: EnvironmentPool, task: Task, env: TextEnv, error: str | None
         pool.throw_away(env)
 
 
-def _keep(lab: Lab, scope: str, env: TextEnv, found: Found) -> Searched:
+def _keep(lab: Lab, scope: str, pool: EnvironmentPool, found: Found) -> Searched:
     best, successes = found.best, found.successes
     if found.error is not None:
         lab.progress.say(f"{found.task.id}: the search ended early. {found.error}")
-    shown = best
-    if best is not None:
-        with suppress(EnvironmentDied):  # then it is kept as it was played
-            shown = refine(best, env)
+    refiner = Refiner(pool.lent)
+    shown = refiner(best) if best is not None else None
     result = Searched(
         task=found.task.id,
         won=best.id if best is not None and best.won else None,
         successes=len(successes),
         episodes=len(found.episodes),
         cost=found.cost,
+        refining=refiner.cost.steps,
         error=found.error,
     )
     with lab.database.transaction():

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentlab import failures
-from agentlab.advice import AdviceBook, AdviceWeights, facts_of
+from agentlab.advice import AdviceBook, AdviceWeights, Tried, facts_of
 from agentlab.engines.base import Engine
 from agentlab.play import admissible, ending
 from agentlab.policy import Policy
@@ -141,7 +141,7 @@ class Walk:
         self.player = player
         self.steps: list[Step] = []
         self.status: Status | None = None
-        self.within = AdviceBook()
+        self.tried = Tried()
         self.began = time.perf_counter()
         player.walking = self
         with failures.environment(player.task.env):
@@ -177,8 +177,8 @@ class Walk:
         """What earlier episodes and this one advise on each command, in nats."""
         if not self.player.config.advice:
             return [0.0] * len(self.commands)
-        books = (self.player.book, self.within)
-        return [sum(both) for both in zip(*(b.bonuses(self.state, self.commands, WEIGHTS) for b in books), strict=True)]
+        known = self.player.book.bonuses(self.state, self.commands, WEIGHTS, self.tried)
+        return [sum(both) for both in zip(known, self.tried.costs(self.state, self.commands, WEIGHTS), strict=True)]
 
     def step(self, action: str) -> None:
         """Do `action`, which is one of the commands. Raises OutOfBudget, EnvironmentDied, ReplayMismatch."""
@@ -202,7 +202,7 @@ class Walk:
         player.meter.cost.replayed += action in node.children
         self.node = take(node, step)
         self.steps.append(step)
-        self.within.observe(step)
+        self.tried.observe(step)
         self.observation, self.info = result, dict(after)
         self.reading.act(action)
         if terminated or truncated:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentlab.advice import BLAME_DISCOUNT, GAIN_DISCOUNT, AdviceBook, AdviceWeights, facts_of, immediate
+from agentlab.advice import BLAME_DISCOUNT, GAIN_DISCOUNT, AdviceBook, AdviceWeights, Tried, facts_of, immediate
 from memory.records import Advice, Step
 
 WEIGHTS = AdviceWeights()
@@ -74,11 +74,21 @@ def test_a_step_shows_at_once_what_it_did() -> None:
     assert immediate(step(0, "drop coin", reward=-0.5)).negative == 1
 
 
-def test_while_the_episode_runs_the_book_follows_it() -> None:
-    book = AdviceBook()
-    for _ in range(2):
-        book.observe(step(0, "look", state="s", after="s"))
-    assert book.bonuses("s", ["look"], WEIGHTS) == [pytest.approx(WEIGHTS.bonus(fact(visits=2, no_effect=2)))]
+def test_trying_again_costs_as_much_each_time_whatever_came_of_it() -> None:
+    tried = Tried()
+    for times in range(5):
+        assert tried.costs("s", ["take coin", "look"], WEIGHTS) == [times * WEIGHTS.again, 0.0]
+        tried.observe(step(times, "take coin", state="s", reward=0.5, score=0.5))
+    assert tried.costs("elsewhere", ["take coin"], WEIGHTS) == [0.0]
+    assert WEIGHTS.again < -1
+
+
+def test_a_gain_that_was_had_does_not_attract_again_and_a_warning_stays() -> None:
+    tried = Tried()
+    tried.observe(step(0, "a", state="s", reward=0.5, score=0.5))
+    assert AdviceBook([fact(visits=1, value=1.0)]).bonuses("s", ["a"], WEIGHTS, tried) == [0.0]
+    assert AdviceBook([fact(visits=1, lost=1)]).bonuses("s", ["a"], WEIGHTS, tried) == [-8.0]
+    assert AdviceBook([fact(visits=1, value=1.0)]).bonuses("s", ["a"], WEIGHTS, Tried()) == [4.5]
 
 
 def test_a_gain_is_backed_up_to_the_steps_that_led_to_it() -> None:

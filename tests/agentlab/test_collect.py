@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import environments
-from agentlab import collect
+from agentlab import collect, minimise
 from agentlab.advice import AdviceBook
 from agentlab.collect import collect_model, collect_random, explorer, lasting
 from agentlab.engines.scripted import ScriptedEngine
@@ -124,7 +124,7 @@ def test_a_success_that_cannot_be_replayed_is_kept_as_it_was_played(
     def dying(*_: Any) -> Any:
         raise EnvironmentDied("The JVM died.")
 
-    monkeypatch.setattr(collect, "refine", dying)
+    monkeypatch.setattr(minimise, "refine", dying)
     lab = open_lab()
     collect_model(lab, "r", TASKS[:1], adapter=None, trials=9, temperature=0.1, seed=0)
     (exemplar,) = lab.database.reflections(kind="exemplar")
@@ -134,5 +134,31 @@ def test_a_success_that_cannot_be_replayed_is_kept_as_it_was_played(
 
 def test_an_explorer_samples_from_the_first_trial_on() -> None:
     arm = explorer("ad-1", 0.7)
-    assert (arm.adapter, arm.policy.temperature_at(0), arm.policy.temperature_at(1)) == ("ad-1", 0.7, 0.7)
+    assert arm.adapter == "ad-1"
+    assert [arm.policy.temperature_at(trial) for trial in range(4)] == [0.7] * 4, "the temperature that was measured"
     assert arm.recall is not None and arm.recall.exemplars == 0
+
+
+def test_what_a_run_wins_on_train_games_is_kept_refined_and_distilled_so(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    lab._engine = ScriptedEngine(lambda text, command: -(len(text) * len(command) % 7) / 3)
+    for arm in ("base", "base + memory"):
+        results = lab.run("toy/doors", seeds=range(6), arm=arm, trials=9)
+        won = {trial.episode for result in results for trial in result.trials if trial.status == "won"}
+        rows = lab.database.episodes(split="train", status="won")
+        refined = {row.minimised_from: row for row in rows if row.minimised_from is not None}
+        assert len(won) >= 4
+        longer = [lab.database.episode(id) for id in won]
+        for episode in longer:
+            shortest = refined.get(episode.id, episode)
+            assert "look" not in lab.database.episode(shortest.id).actions
+        spent = {trial.episode: trial.refining for result in results for trial in result.trials}
+        assert all((spent[id] > 0) == (id in won) for id in spent)
+
+
+def test_what_is_won_on_held_out_games_is_not_refined(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    results = lab.run("toy/doors", split="test", seeds=range(3), arm="base + memory", trials=3)
+    assert any(result.won_within(3) for result in results)
+    assert all(row.minimised_from is None for row in lab.database.episodes())
+    assert all(trial.refining == 0 for result in results for trial in result.trials)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agentlab.advice import AdviceBook, AdviceWeights
+from agentlab.advice import AdviceWeights, Tried
 from agentlab.arms import Arm, RecallConfig
 from agentlab.lab import Lab
 from agentlab.play import EpisodeSpec
@@ -83,8 +83,8 @@ def test_advice_of_other_games_is_withheld_where_it_would_have_entered_a_score(m
     outcomes = set()
     for seed in range(20):
         recalled = recaller(memory).recall(spec(seed), "Find the coin.", STATE)
-        bonus = recalled.bonuses(STATE, ["look", "read note"], AdviceBook(), AdviceWeights())
-        assert recalled.bonuses(STATE, ["look", "read note"], AdviceBook(), AdviceWeights()) == bonus
+        bonus = recalled.bonuses(STATE, ["look", "read note"], Tried(), AdviceWeights())
+        assert recalled.bonuses(STATE, ["look", "read note"], Tried(), AdviceWeights()) == bonus
         (recall,) = [one for one in memory.database.recalls_for(spec(seed).id) if one.face == "advice"]
         assert recall.withheld == (bonus[1] == 0.0)
         assert ("tip" in recalled.ids) == (not recall.withheld)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import pytest
 
+from agentlab import minimise
 from agentlab.babble import babble
-from agentlab.minimise import Replay, hasten, minimise, refine, replay, singles_out, straighten, telling, words
+from agentlab.minimise import Refiner, Replay, Search, refine, replay, singles_out, telling, words
 from environments import Task, TextEnv, Turn, make
 from memory.records import Episode, Step
 
@@ -75,6 +77,14 @@ def played(env: TextEnv, task: Task, actions: list[str]) -> Episode:
     )
 
 
+def improved(env: TextEnv, actions: list[str], how: str, *goal: str) -> list[str]:
+    """These actions after one part of the refinement."""
+    search = Search(env, TASK)
+    assert search.begin(actions)
+    getattr(minimise, how)(search, *goal)
+    return search.actions
+
+
 def test_a_replay_records_what_the_environment_answered() -> None:
     done = replay(Shop(), TASK, ["take coin", "take red bag", "leave", "dance"])
     assert done is not None
@@ -90,9 +100,12 @@ def test_an_action_that_is_not_there_ends_a_replay_with_nothing() -> None:
 
 def test_what_is_not_needed_is_left_out() -> None:
     env = Shop()
-    start = replay(env, TASK, ["dance", "take blue bag", "take coin", "dance", "take red bag", "leave"])
-    assert start is not None
-    assert minimise(start, env, TASK).actions == ["take coin", "take red bag", "leave"]
+    actions = ["dance", "take blue bag", "take coin", "dance", "take red bag", "leave"]
+    assert improved(env, actions, "minimise") == [
+        "take coin",
+        "take red bag",
+        "leave",
+    ]
 
 
 def test_two_actions_that_only_cancel_out_together_are_left_out() -> None:
@@ -110,31 +123,33 @@ def test_two_actions_that_only_cancel_out_together_are_left_out() -> None:
             return turn._replace(admissible=[*turn.admissible, "close" if "open" in self.have else "open"])
 
     env = Cabinet()
-    start = replay(env, TASK, ["open", "close", "take coin", "take red bag", "leave"])
-    assert start is not None
-    assert minimise(start, env, TASK).actions == ["take coin", "take red bag", "leave"]
+    actions = ["open", "close", "take coin", "take red bag", "leave"]
+    assert improved(env, actions, "minimise") == [
+        "take coin",
+        "take red bag",
+        "leave",
+    ]
 
 
 def test_a_look_that_tells_the_next_action_stays() -> None:
     env = Shop()
-    start = replay(env, TASK, ["take coin", "read list", "take red bag", "leave"])
-    assert start is not None
-    assert "read list" in minimise(start, env, TASK).actions
+    assert "read list" in improved(env, ["take coin", "read list", "take red bag", "leave"], "minimise")
 
 
 def test_gains_are_brought_forward() -> None:
     env = Shop()
-    start = replay(env, TASK, ["dance", "take coin", "dance", "take red bag", "leave"])
-    assert start is not None
-    straight = straighten(start, env, TASK)  # what comes after the win is never played
-    assert straight.actions == ["take coin", "take red bag", "leave"]
+    assert improved(env, ["take coin", "dance", "take red bag", "leave"], "straighten") == [
+        "take coin",
+        "take red bag",
+        "dance",
+        "leave",
+    ]
 
 
 def test_news_is_heard_before_anything_is_done() -> None:
     env = Shop()
-    start = replay(env, TASK, ["take coin", "read list", "take red bag", "leave"])
-    assert start is not None
-    assert hasten(start, env, TASK, "Bring home what the list says, and a coin.").actions == [
+    actions = ["take coin", "read list", "take red bag", "leave"]
+    assert improved(env, actions, "hasten", "Bring home what the list says, and a coin.") == [
         "read list",
         "take coin",
         "take red bag",
@@ -150,9 +165,8 @@ def test_what_can_only_be_heard_later_stays_where_it_is() -> None:
             return turn._replace(admissible=[command for command in turn.admissible if command not in hidden])
 
     env = Whisper()
-    start = replay(env, TASK, ["take coin", "read list", "take red bag", "leave"])
-    assert start is not None
-    assert hasten(start, env, TASK).actions == start.actions
+    actions = ["take coin", "read list", "take red bag", "leave"]
+    assert improved(env, actions, "hasten") == actions
 
 
 def test_a_look_that_tells_which_is_inserted_before_a_guess() -> None:
@@ -232,9 +246,68 @@ def test_a_look_at_what_the_goal_speaks_of_tells_and_one_at_known_things_does_no
 
 
 def test_only_what_wins_with_the_same_score_is_kept() -> None:
-    env = Shop()
-    start = replay(env, TASK, ["take coin", "take red bag", "leave"])
-    assert start is not None
-    better_only = Replay(start.steps, True, 2.0)
-    assert minimise(better_only, env, TASK) is better_only
-    assert straighten(better_only, env, TASK) is better_only
+    search = Search(Shop(), TASK)
+    assert search.begin(["dance", "take coin", "take red bag", "leave"])
+    search.best = better_only = Replay(search.steps, True, 2.0)
+    minimise.minimise(search)
+    minimise.straighten(search)
+    assert search.best is better_only
+
+
+class Counted(Shop):
+    """Counts the steps that are taken."""
+
+    taken = 0
+
+    def act(self, action: str) -> Turn:
+        self.taken += 1
+        return super().act(action)
+
+
+def wandering(length: int) -> list[str]:
+    """A long way to a win: most of it changes nothing."""
+    return [*["dance"] * (length - 3), "take coin", "take red bag", "leave"]
+
+
+@pytest.mark.parametrize("length", [12, 56, 200])
+def test_refining_takes_a_bounded_number_of_steps_for_each_of_the_success(length: int) -> None:
+    env = Counted()
+    env.step_limit = length
+    lived = played(env, TASK, wandering(length))
+    env.taken = 0
+    refined = refine(lived, env)
+    assert [action for action in refined.actions if action != "read list"] == ["take coin", "take red bag", "leave"]
+    assert 0 < env.taken <= 30 * length + 40
+
+
+def test_where_the_budget_ends_the_best_so_far_is_kept() -> None:
+    class Needed(Counted):
+        """Every dance is needed, so nothing can be left out."""
+
+        def _turn(self, said: str, won: bool = False, lost: bool = False, goal: str = "") -> Turn:
+            return super()._turn(said, won and self.danced >= 90, lost, goal)
+
+        def begin(self, task: Task) -> Turn:
+            self.danced = 0
+            return super().begin(task)
+
+        def act(self, action: str) -> Turn:
+            self.danced += action == "dance"
+            return super().act(action)
+
+    env = Needed()
+    env.step_limit = 100
+    lived = played(env, TASK, wandering(95))
+    env.taken = 0
+    refined = refine(lived, env)
+    assert refined.won and len(refined.steps) <= 95
+    assert env.taken <= 30 * 95 + 40
+
+
+def test_a_refiner_refines_once_and_says_what_it_took() -> None:
+    env = Counted()
+    lived = played(env, TASK, wandering(12))
+    env.taken = 0
+    refiner = Refiner(lambda _: nullcontext(env))
+    assert refiner(lived) is refiner(lived)
+    assert refiner(lived).won and refiner.cost.steps == env.taken > 0

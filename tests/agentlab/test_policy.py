@@ -45,10 +45,11 @@ def test_a_hotter_trial_is_more_even_and_advice_is_not_softened_by_it() -> None:
     assert share(hot, [0.0, 0.0, math.log(2)], 0, 2) == pytest.approx(1 / 2, abs=0.03)
 
 
-def test_advice_counts_more_with_every_trial() -> None:
-    flat = Policy(temperature=1e6, retry_temperature=1e6, growth=1.0)
-    bonus = [0.0, 0.0, math.log(2)]
-    assert share(flat, bonus, 1, 2) == pytest.approx(4 / 6, abs=0.03)
+@pytest.mark.parametrize("trial", range(4))
+def test_without_growth_every_trial_plays_the_temperature_that_was_set(trial: int) -> None:
+    policy = Policy(temperature=0.7, retry_temperature=0.7, growth=0.0)
+    assert policy.temperature_at(trial) == 0.7
+    assert policy.scale_at(trial) == 1.0
 
 
 def test_very_small_probabilities_do_not_overflow() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentlab.advice import AdviceBook, AdviceWeights
+from agentlab.advice import AdviceWeights, Tried
 from agentlab.arms import Arm, RecallConfig
 from agentlab.engines.random import RandomEngine
 from agentlab.lab import Lab
@@ -15,7 +15,7 @@ from agentlab.policy import Policy
 from agentlab.recall import Recalled, Recaller, counter
 from environments import Task
 from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory
-from memory.records import Advice, Evidence, Reflection, now
+from memory.records import Advice, Evidence, Reflection, Step, now
 
 WEIGHTS = AdviceWeights()
 PLAIN = Arm("m", recall=RecallConfig())
@@ -103,7 +103,7 @@ def test_the_block_is_measured_by_the_tokenizer_of_the_engine(memory: Reflection
 def test_a_recall_is_noted_with_the_environment_of_its_episode(memory: ReflectionMemory) -> None:
     config = RecallConfig(exemplars=1)
     memory.remember([written("ex"), of_trial("t0", arm=Arm("m", recall=config), lost=1)])
-    recall(memory, config)
+    recall(memory, config).bonuses(STATE, ["look"], Tried(), WEIGHTS)
     assert {memory.database.recalls_of(id)[0].env for id in ("ex", "t0")} == {"toy/doors"}
 
 
@@ -155,7 +155,7 @@ def test_what_was_learned_on_held_out_folds_serves_no_other_task(memory: Reflect
     memory.remember([written("held", task=f"toy/doors:{split}:3", advice=gain)])
     recalled = recall(memory, RecallConfig(exemplars=2, text=2, similarity=0.1))
     assert recalled.ids == []
-    assert recalled.bonuses(STATE, ["read note"], AdviceBook(), WEIGHTS) == [0.0]
+    assert recalled.bonuses(STATE, ["read note"], Tried(), WEIGHTS) == [0.0]
 
 
 def test_what_a_task_taught_before_is_not_its_own_exemplar(memory: ReflectionMemory) -> None:
@@ -169,7 +169,7 @@ def test_only_what_was_known_when_the_run_began_is_recalled(memory: ReflectionMe
     memory.remember([written("later", advice=gain)])
     recalled = recall(memory, RecallConfig(exemplars=5, similarity=0.1), frozen)
     assert recalled.ids == []
-    assert recalled.bonuses(STATE, ["read note"], AdviceBook(), WEIGHTS) == [0.0]
+    assert recalled.bonuses(STATE, ["read note"], Tried(), WEIGHTS) == [0.0]
 
 
 def test_other_environments_do_not_speak(memory: ReflectionMemory) -> None:
@@ -188,7 +188,7 @@ def test_earlier_trials_of_the_task_advise_whatever_the_fold_and_are_recorded(me
     frozen = now()
     memory.remember([of_trial("t0", visits=1, lost=1)])
     recalled = recall(memory, RecallConfig(), frozen)
-    assert recalled.bonuses(STATE, ["look", "read note"], AdviceBook(), WEIGHTS) == [-8.0, 0.0]
+    assert recalled.bonuses(STATE, ["look", "read note"], Tried(), WEIGHTS) == [-8.0, 0.0]
     assert recalled.ids == ["t0"]
     assert [found.face for found in memory.database.recalls_of("t0")] == ["advice"]
 
@@ -202,21 +202,79 @@ def test_another_arm_or_another_run_is_another_life(memory: ReflectionMemory) ->
         ]
     )
     recalled = recall(memory, RecallConfig())
-    assert recalled.bonuses(STATE, ["look"], AdviceBook(), WEIGHTS) == [0.0]
+    assert recalled.bonuses(STATE, ["look"], Tried(), WEIGHTS) == [0.0]
     assert recalled.ids == []
 
 
 def test_a_trial_that_is_played_again_is_not_advised_by_itself(memory: ReflectionMemory) -> None:
     memory.remember([of_trial("t0", lost=1), of_trial("t1", trial=1, lost=1), of_trial("t2", trial=2, lost=1)])
-    assert recall(memory, RecallConfig(), trial=1).ids == ["t0"]
-    assert recall(memory, RecallConfig(), trial=0).ids == []
+    for trial, served in ((1, ["t0"]), (0, [])):
+        recalled = recall(memory, RecallConfig(), trial=trial)
+        recalled.bonuses(STATE, ["look"], Tried(), WEIGHTS)
+        assert recalled.ids == served
 
 
-def test_facts_of_here_and_of_earlier_trials_are_merged_before_they_count(memory: ReflectionMemory) -> None:
-    memory.remember([of_trial("t0", visits=1)])
-    within = AdviceBook([Advice(state=STATE, action="look", visits=2)])
-    (bonus,) = recall(memory, RecallConfig()).bonuses(STATE, ["look"], within, WEIGHTS)
-    assert bonus == pytest.approx(WEIGHTS.bonus(Advice(state=STATE, action="look", visits=3)))
+def having_tried(action: str, times: int = 1) -> Tried:
+    tried = Tried()
+    for index in range(times):
+        tried.observe(
+            Step(index=index, observation="", state=STATE, admissible=[action], action=action, result="", next_state="")
+        )
+    return tried
+
+
+def test_a_gain_known_from_earlier_trials_attracts_until_it_was_had(memory: ReflectionMemory) -> None:
+    memory.remember([of_trial("t0", visits=1, value=0.5)])
+    recalled = recall(memory, RecallConfig())
+    assert recalled.bonuses(STATE, ["look"], Tried(), WEIGHTS) == [3.0]
+    assert recalled.bonuses(STATE, ["look"], having_tried("look"), WEIGHTS) == [0.0]
+    assert recalled.bonuses(STATE, ["look"], having_tried("read note"), WEIGHTS) == [3.0]
+
+
+def test_a_loss_known_from_earlier_trials_warns_whatever_was_tried(memory: ReflectionMemory) -> None:
+    memory.remember([of_trial("t0", visits=1, lost=1)])
+    assert recall(memory, RecallConfig()).bonuses(STATE, ["look"], having_tried("look", 3), WEIGHTS) == [-8.0]
+
+
+def test_facts_of_several_trials_are_merged_and_the_one_that_says_most_is_recalled(memory: ReflectionMemory) -> None:
+    memory.remember([of_trial(f"t{at}", trial=at, visits=1 + at % 2) for at in range(4)])
+    recalled = recall(memory, RecallConfig(), trial=4)
+    assert recalled.ids == [], "nothing has entered a score yet"
+    (bonus,) = recalled.bonuses(STATE, ["look"], Tried(), WEIGHTS)
+    assert bonus == pytest.approx(WEIGHTS.bonus(Advice(state=STATE, action="look", visits=6)))
+    assert recalled.ids == ["t1"]
+    assert [one.reflection for one in memory.database.recalls_for(recalled.episode)] == ["t1"]
+
+
+def test_a_book_filled_from_trial_to_trial_is_the_one_read_at_once(memory: ReflectionMemory) -> None:
+    frozen = now()
+    filled = Recaller(memory, "now", frozen)
+    for trial in range(6):
+        book = filled.book(spec_of(PLAIN, trial=trial))
+        fresh = Recaller(memory, "now", frozen).book(spec_of(PLAIN, trial=trial))
+        assert book.facts == fresh.facts
+        assert book.source(STATE, "look") == fresh.source(STATE, "look")
+        memory.remember([of_trial(f"t{trial}", trial=trial, visits=1, value=0.1 * (trial % 3))])
+
+
+def test_earlier_trials_are_not_read_again_for_each_trial(
+    memory: ReflectionMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+    advice_for_task = memory.advice_for_task
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal read
+        found = advice_for_task(*args, **kwargs)
+        read += len(found)
+        return found
+
+    monkeypatch.setattr(memory, "advice_for_task", counted)
+    recaller = Recaller(memory, "now", now())
+    for trial in range(40):
+        recaller.recall(spec_of(PLAIN, trial=trial), "Find the coin.", "")
+        memory.remember([of_trial(f"t{trial}", trial=trial, visits=1)])
+    assert read <= 2 * 40
 
 
 def test_advice_is_left_out_where_the_arm_leaves_it_out(memory: ReflectionMemory) -> None:
@@ -238,9 +296,9 @@ def elsewhere(memory: ReflectionMemory) -> float:
 def test_a_similar_state_of_another_task_advises_scaled_by_similarity(memory: ReflectionMemory) -> None:
     cosine = elsewhere(memory)
     recalled = recall(memory, RecallConfig(similarity=0.5, transfer=0.5))
-    bonuses = recalled.bonuses(STATE, ["look", "read note"], AdviceBook(), WEIGHTS)
+    bonuses = recalled.bonuses(STATE, ["look", "read note"], Tried(), WEIGHTS)
     assert bonuses == [0.0, pytest.approx(0.5 * cosine * 3.0 * 1.4)]
-    assert recalled.bonuses(STATE, ["look", "read note"], AdviceBook(), WEIGHTS) == bonuses
+    assert recalled.bonuses(STATE, ["look", "read note"], Tried(), WEIGHTS) == bonuses
     assert recalled.ids == ["far"]
     (recorded,) = memory.database.recalls_of("far")
     assert (recorded.face, recorded.score) == ("advice", pytest.approx(cosine))
@@ -249,26 +307,32 @@ def test_a_similar_state_of_another_task_advises_scaled_by_similarity(memory: Re
 def test_a_state_that_is_not_similar_enough_does_not_speak(memory: ReflectionMemory) -> None:
     cosine = elsewhere(memory)
     recalled = recall(memory, RecallConfig(similarity=cosine + 0.01))
-    assert recalled.bonuses(STATE, ["read note"], AdviceBook(), WEIGHTS) == [0.0]
+    assert recalled.bonuses(STATE, ["read note"], Tried(), WEIGHTS) == [0.0]
     assert recalled.ids == []
     without = recall(memory, RecallConfig(similarity=0.5, transfer=0.0))
-    assert without.bonuses(STATE, ["read note"], AdviceBook(), WEIGHTS) == [0.0]
+    assert without.bonuses(STATE, ["read note"], Tried(), WEIGHTS) == [0.0]
 
 
 def test_what_is_known_here_overrules_what_is_known_elsewhere(memory: ReflectionMemory) -> None:
     elsewhere(memory)
-    recalled = recall(memory, RecallConfig(similarity=0.5))
-    within = AdviceBook([Advice(state=STATE, action="read note", visits=1, lost=1)])
-    assert recalled.bonuses(STATE, ["read note"], within, WEIGHTS) == [-8.0]
-    assert recalled.ids == []
+    config = RecallConfig(similarity=0.5)
+    memory.remember([of_trial("t0", arm=Arm("m", recall=config), lost=1)])
+    recalled = recall(memory, config)
+    assert recalled.bonuses(STATE, ["read note"], having_tried("read note"), WEIGHTS) == [0.0]
+    assert recalled.bonuses(STATE, ["look"], Tried(), WEIGHTS) == [-8.0]
+    assert recalled.ids == ["t0"]
 
 
-def test_an_episode_resumed_is_recorded_once(memory: ReflectionMemory) -> None:
-    memory.remember([of_trial("t0", lost=1), of_trial("t1", trial=1, lost=1)])
-    recaller, spec = Recaller(memory, "now", now()), spec_of(PLAIN, trial=2)
-    restored = recaller.restore(spec, "Find the coin.", ["t0"], "hints as they stood")
-    again = recaller.restore(spec, "Find the coin.", ["t0"], "hints as they stood")
-    assert (restored.hints, restored.ids) == (again.hints, again.ids) == ("hints as they stood", ["t0"])
+def test_an_episode_resumed_is_recorded_once_and_advised_as_before(memory: ReflectionMemory) -> None:
+    memory.remember([of_trial("t0", lost=1), of_trial("t1", trial=1, visits=1)])
+    spec = spec_of(PLAIN, trial=2)
+    first = Recaller(memory, "now", now()).recall(spec, "Find the coin.", "")
+    bonuses = first.bonuses(STATE, ["look"], Tried(), WEIGHTS)
+    for _ in range(2):
+        again = Recaller(memory, "now", now()).restore(spec, [], "hints as they stood")
+        assert again.hints == "hints as they stood"
+        assert again.bonuses(STATE, ["look"], Tried(), WEIGHTS) == bonuses == [-8.0]
+        assert again.ids == ["t0"]
     assert len(memory.database.recalls_of("t0")) == 1
     assert memory.database.recalls_of("t1") == []
 

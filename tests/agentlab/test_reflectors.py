@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from agentlab.babble import babble
 from agentlab.engines.random import RandomEngine
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.minimise import refine
+from agentlab.minimise import Refiner, refine
 from agentlab.reflectors.base import Reflector, reflection_of
 from agentlab.reflectors.exemplar import OBSERVATION_LIMIT, ExemplarReflector
 from agentlab.reflectors.grounded import GroundedReflector
@@ -219,7 +220,7 @@ def test_an_exemplar_is_minimised_in_the_environment_of_its_episode() -> None:
     task = Task(env="toy/doors", split="train", seed=0)
     with_detours = babble(make(task.env), task, run="r", trials=60).episode
     assert with_detours.won
-    [kept] = ExemplarReflector().in_env(make(task.env)).reflect(with_detours)
+    [kept] = ExemplarReflector().refined_by(Refiner(lambda _: nullcontext(make(task.env)))).reflect(with_detours)
     [as_played] = ExemplarReflector().reflect(with_detours)
     assert kept.text.count("\n> ") <= as_played.text.count("\n> ")
     assert kept.text.count("\n> ") == len(refine(with_detours, make(task.env)).steps)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agentlab.advice import AdviceBook, AdviceWeights
+from agentlab.advice import AdviceWeights, Tried
 from agentlab.arms import Arm, RecallConfig
 from agentlab.lab import Lab
 from agentlab.play import EpisodeSpec
@@ -43,7 +43,7 @@ def bonuses(memory: ReflectionMemory, commands: list[str], **config: Any) -> lis
     arm = Arm("m", recall=RecallConfig(similarity=0.3, transfer=1.0, **config))
     spec = EpisodeSpec("now", Task(env="toy/doors", split="test", seed=0), arm)
     recalled = Recaller(memory, "now", "2026-01-01").recall(spec, "Tidy up.", "")
-    return recalled.bonuses(HERE, commands, AdviceBook(), AdviceWeights())
+    return recalled.bonuses(HERE, commands, Tried(), AdviceWeights())
 
 
 def test_advice_on_a_thing_that_is_not_here_serves_the_command_worded_alike(memory: ReflectionMemory) -> None:

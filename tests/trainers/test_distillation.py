@@ -28,7 +28,7 @@ def taught(make_episode: MakeEpisode) -> Episode:
     episode = make_episode(hints="Coins are north.", strength=0.5)
     said = [
         {"scores": [math.log(1), math.log(3)], "bonus": None},
-        {"scores": [math.log(2), math.log(2)], "bonus": [0.0, 2 * math.log(4)]},
+        {"scores": [math.log(2), math.log(2)], "bonus": [0.0, math.log(4)]},
     ]
     steps = [step.model_copy(update=scores) for step, scores in zip(episode.steps, said, strict=True)]
     return episode.model_copy(update={"steps": steps})

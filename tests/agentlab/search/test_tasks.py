@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import environments
+from agentlab import minimise
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import BadConfig
 from agentlab.lab import Lab
@@ -142,7 +143,7 @@ def test_a_success_that_cannot_be_refined_is_kept_as_it_was_found(
     def dying(*_: Any) -> Any:
         raise environments.EnvironmentDied("The JVM died.")
 
-    monkeypatch.setattr(module, "refine", dying)
+    monkeypatch.setattr(minimise, "refine", dying)
     lab = open_lab()
     (result,) = search_tasks(lab, "r", TASKS[:1])
     assert result.won and all(row.minimised_from is None for row in lab.database.episodes())
