@@ -75,9 +75,10 @@ class AdviceBook:
 
     def add(self, fact: Advice, source: str | None = None) -> None:
         """Merge one fact into the book."""
-        said = abs(AdviceWeights().bonus(fact))
-        if source is not None and said > self._sources.get(fact.key, (-1.0, ""))[0]:
-            self._sources[fact.key] = said, source
+        if source is not None:
+            said = abs(AdviceWeights().bonus(fact))
+            if said > self._sources.get(fact.key, (-1.0, ""))[0]:
+                self._sources[fact.key] = said, source
         known = self.facts.get(fact.key)
         if known is None:
             self.facts[fact.key] = fact.model_copy()
@@ -92,12 +93,10 @@ class AdviceBook:
         Of what was `tried` here in this episode, only what warns still counts: its gain has been had.
         """
         here = state_key(state)
-        bonuses = []
-        for command in commands:
-            fact = self.facts.get((here, command))
-            bonus = weights.bonus(fact) if fact else 0.0
-            bonuses.append(min(bonus, 0.0) if tried is not None and tried.times(state, command) else bonus)
-        return bonuses
+        found = [self.facts.get((here, command)) for command in commands]
+        bonuses = [weights.bonus(fact) if fact else 0.0 for fact in found]
+        times = tried.times(state, commands) if tried is not None else [0] * len(commands)
+        return [min(bonus, 0.0) if had else bonus for bonus, had in zip(bonuses, times, strict=True)]
 
 
 class Tried:
@@ -110,15 +109,15 @@ class Tried:
         """Take in one step of the episode."""
         self._counts[state_key(step.state), step.action] += 1
 
-    def times(self, state: str, action: str) -> int:
-        """How often `action` was tried in `state`."""
-        return self._counts[state_key(state), action]
+    def times(self, state: str, commands: Sequence[str]) -> list[int]:
+        """How often each command was tried in `state`."""
+        here = state_key(state)
+        return [self._counts[here, command] for command in commands]
 
     def costs(self, state: str, commands: Sequence[str], weights: AdviceWeights) -> list[float]:
         """What trying each command again costs, in nats: it grows linearly, so no preference of the policy, however
         strong, goes in circles for long."""
-        here = state_key(state)
-        return [weights.again * self._counts[here, command] for command in commands]
+        return [weights.again * times for times in self.times(state, commands)]
 
 
 def immediate(step: Step) -> Advice:

@@ -76,12 +76,12 @@ class Recalled:
         bonuses = self.task_book.bonuses(state, commands, weights, tried)
         transferred = self._elsewhere(state, commands, weights)
         served: dict[str, float] = {}
-        for at, command in enumerate(commands):
+        for at, (command, times) in enumerate(zip(commands, tried.times(state, commands), strict=True)):
             source = self.task_book.source(state, command)
             if source is not None:
                 if bonuses[at]:
                     served.setdefault(source, 1.0)
-            elif not tried.times(state, command):
+            elif not times:
                 found = next((one for one in transferred.get(command, []) if self._by_lot(one, state)), None)
                 if found is not None:
                     bonuses[at] = found.bonus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -15,6 +15,9 @@ from memory.records import Episode, Status
 
 CHUNK = 500
 """How many ids go into one statement; SQLite's builds differ in how many parameters they take."""
+
+AT_ONCE = 20
+"""How many whole episodes are read at once where they come one after the other."""
 
 _COLUMNS = (
     "id", "run", "env", "split", "seed", "task", "trial", "arm", "engine", "adapter", "status", "score", "steps",
@@ -125,6 +128,16 @@ class Episodes(Connection):
         if missing:
             raise errors.UnknownEpisode(errors.unknown("episode", missing[0], list(payloads), "`agentlab episodes`"))
         return [_episode(payloads[id]) for id in ids]
+
+    def each_episode(self, ids: Iterable[str]) -> Iterator[Episode]:
+        """The whole episodes with these ids, in this order, of which only a few are held at once.
+
+        Raises:
+            UnknownEpisode: if one of them is not there.
+        """
+        waiting = iter(ids)
+        while part := list(islice(waiting, AT_ONCE)):
+            yield from self.load_episodes(part)
 
 
 def _row(row: EpisodeRow) -> EpisodeRow:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -59,39 +59,69 @@ def pool(lab: Lab, report: RoundReport) -> Pool:
     from agentlab.rounds.revising import revisions
 
     config, selection = report.config, rules(report)
-    rows = _rows(lab, config)
-    won = _load(lab, [row for row in rows if row.status == "won"])
-    other: list[Episode] = []
+    rows, left_out = _fit(_rows(lab, config), report)
+    items: list[Selected] = []
+
+    def take(episode: Episode, **how: Any) -> None:
+        reason = _unfit(episode, report)
+        if reason is None:
+            items.append(Selected(episode=_lean(episode, config), **how))
+        else:
+            left_out[reason] += 1
+
+    for episode in _each(lab, [row for row in rows if row.status == "won"]):
+        take(episode)
     if selection.hindsight or not selection.wins_only:
-        other = _load(lab, [row for row in rows if row.status in ("lost", "truncated")])
-    found = [*won, *(other if not selection.wins_only else [])]
-    if selection.hindsight:
         from agentlab.reflectors.hindsight import HindsightReflector
 
         relabel = HindsightReflector().relabel
-        found += [relabelled for episode in other for relabelled in relabel(episode)]
-    items = [Selected(episode=episode) for episode in found]
+        for episode in _each(lab, [row for row in rows if row.status in ("lost", "truncated")]):
+            if not selection.wins_only:
+                take(episode)
+            for relabelled in relabel(episode) if selection.hindsight else ():
+                take(relabelled)
     made = revisions(lab, report)
-    items += [Selected(episode=one.episode, step_weights=one.step_weights, admitted=True) for one in made]
-    reasons = [_unfit(item.episode, report) for item in items]
-    return Pool(
-        [item for item, reason in zip(items, reasons, strict=True) if reason is None],
-        left_out=dict(Counter(reason for reason in reasons if reason is not None)),
-        sources={one.episode.id: [one.bad, one.good] for one in made},
-    )
+    for one in made:
+        take(one.episode, step_weights=one.step_weights, admitted=True)
+    return Pool(items, left_out=dict(left_out), sources={one.episode.id: [one.bad, one.good] for one in made})
 
 
-def attempts(lab: Lab, config: RoundConfig) -> list[Episode]:
-    """All episodes of the train fold that were played to an end, won or not, and refined ones, which were replayed."""
-    return _load(lab, [row for row in _rows(lab, config) if row.status != "errored"])
+def attempts(lab: Lab, config: RoundConfig) -> Iterator[list[Episode]]:
+    """Task by task, all episodes of the train fold that were played to an end, won or not, and refined ones, which were
+    replayed."""
+    tasks: dict[str, list[str]] = {}
+    for row in _rows(lab, config):
+        if row.status != "errored":
+            tasks.setdefault(row.task, []).append(row.id)
+    for ids in tasks.values():
+        yield [_lean(episode, config) for episode in lab.database.each_episode(ids)]
 
 
 def _rows(lab: Lab, config: RoundConfig) -> list[EpisodeRow]:
     return [row for env in config.envs for row in lab.database.episodes(env=env, split="train")]
 
 
-def _load(lab: Lab, rows: Sequence[EpisodeRow]) -> list[Episode]:
-    return lab.database.load_episodes([row.id for row in rows])
+def _each(lab: Lab, rows: Sequence[EpisodeRow]) -> Iterator[Episode]:
+    return lab.database.each_episode(row.id for row in rows)
+
+
+def _fit(rows: Sequence[EpisodeRow], report: RoundReport) -> tuple[list[EpisodeRow], Counter[str]]:
+    """The rows without those whose episodes need not be read: of a success and its refined form only the latter is
+    trained on. Where what was recalled counts, or who played, it is the success as it was played, and all are read."""
+    left_out: Counter[str] = Counter()
+    if report.config.learn_from == "recalled" or report.config.training.objective == "soft_distill":
+        return list(rows), left_out
+    refined = {row.minimised_from for row in rows if row.status == "won" and row.minimised_from}
+    left_out["minimised"] = sum(row.id in refined for row in rows)
+    return [row for row in rows if row.id not in refined], +left_out
+
+
+def _lean(episode: Episode, config: RoundConfig) -> Episode:
+    """The episode without the scores of its commands, most of what a step weighs; only a teacher's are learned from."""
+    if config.training.objective == "soft_distill":
+        return episode
+    steps = [step.model_copy(update={"scores": None, "bonus": None}) for step in episode.steps]
+    return episode.model_copy(update={"steps": steps})
 
 
 def prompted(episode: Episode) -> bool:

@@ -163,17 +163,20 @@ def _pairs(lab: Lab, report: RoundReport, forbidden: Set[Start]) -> Records:
     """A record of every preference between episodes of the lab."""
     config = report.config
     made = Records()
-    played, latest = list[Episode](), config.selection.max_trial
-    for episode in attempts(lab, config):
-        if start_of(episode) in forbidden:
-            made.left_out["begins like a held-out game"] += 1
-        elif config.learn_from == "recalled" and not prompted(episode):
-            made.left_out["nothing recalled"] += 1
-        elif latest is not None and episode.trial > latest:
-            made.left_out["played too late"] += 1
-        elif episode.steps:
-            played.append(episode)
-    chosen = _limited(preferences(lab, config, played), config, made.left_out)
+    clearest, latest = list[Preference](), config.selection.max_trial
+    for task in attempts(lab, config):
+        played = list[Episode]()
+        for episode in task:
+            if start_of(episode) in forbidden:
+                made.left_out["begins like a held-out game"] += 1
+            elif config.learn_from == "recalled" and not prompted(episode):
+                made.left_out["nothing recalled"] += 1
+            elif latest is not None and episode.trial > latest:
+                made.left_out["played too late"] += 1
+            elif episode.steps:
+                played.append(episode)
+        clearest += _clearest(preferences(lab, config, played), config, made.left_out)
+    chosen = _limited(clearest, config, made.left_out)
     steps = 1 if config.training.objective == "step_dpo" else None
     for pair in chosen:
         make = partial(from_preference, pair, tokenizer(lab), steps=steps, max_tokens=config.training.max_tokens)
@@ -218,25 +221,24 @@ def preferences(lab: Lab, config: RoundConfig, played: Sequence[Episode]) -> lis
     return list({(pair.better.id, pair.worse.id, pair.shared): pair for pair in reversed(found)}.values())[::-1]
 
 
-def _limited(found: Sequence[Preference], config: RoundConfig, left_out: Counter[str]) -> list[Preference]:
-    """The clearest pairs of each task, and of them so many of each environment, by lot."""
+def _clearest(found: Sequence[Preference], config: RoundConfig, left_out: Counter[str]) -> list[Preference]:
+    """The clearest pairs of one task."""
+    ranked = sorted(found, key=lambda pair: (-pair.weight, -pair.shared, _lot(pair, config)))
+    if len(ranked) > config.preferences.per_task:
+        left_out["task is full"] += len(ranked) - config.preferences.per_task
+    return ranked[: config.preferences.per_task]
+
+
+def _lot(pair: Preference, config: RoundConfig) -> str:
+    return draw(config.seed, f"{pair.better.id}|{pair.worse.id}|{pair.shared}", "pair|")
+
+
+def _limited(clearest: Sequence[Preference], config: RoundConfig, left_out: Counter[str]) -> list[Preference]:
+    """So many pairs of each environment, by lot."""
     settings = config.preferences
-
-    def lot(pair: Preference) -> str:
-        return draw(config.seed, f"{pair.better.id}|{pair.worse.id}|{pair.shared}", "pair|")
-
-    tasks: Counter[str] = Counter()
-    clearest = []
-    for pair in sorted(found, key=lambda pair: (-pair.weight, -pair.shared, lot(pair))):
-        task = pair.better.task_id
-        tasks[task] += 1
-        if tasks[task] <= settings.per_task:
-            clearest.append(pair)
-        else:
-            left_out["task is full"] += 1
     envs: Counter[str] = Counter()
     kept = []
-    for pair in sorted(clearest, key=lot):
+    for pair in sorted(clearest, key=lambda pair: _lot(pair, config)):
         envs[pair.better.env] += 1
         if settings.per_env is None or envs[pair.better.env] <= settings.per_env:
             kept.append(pair)

@@ -11,6 +11,7 @@ from agentlab.rounds.report import RoundReport, save
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
+    from agentlab.rollout import EnvironmentPool
     from environments.base import Split
 
 
@@ -75,7 +76,6 @@ def _fail(lab: Lab, report: RoundReport, why: str) -> NoReturn:
 def held_out(lab: Lab, report: RoundReport) -> list[tuple[str, str]]:
     """How the dev and test games begin: what begins alike in training would be known by heart."""
     from agentlab.rollout import EnvironmentPool
-    from environments import EnvironmentDied, Task
 
     config, stage = report.config, "looking at held-out starts"
     envs = [*config.envs, *config.hold.envs]
@@ -83,19 +83,42 @@ def held_out(lab: Lab, report: RoundReport) -> list[tuple[str, str]]:
     # A later round may look at these dev games for what it forgot.
     dev = max(report.dev_from + config.dev_seeds, config.forgetting.seeds)
     folds: list[tuple[Split, int]] = [("dev", dev), ("test", config.held_out_seeds)]
-    starts, pool = [], EnvironmentPool()
+    starts, pool = list[tuple[str, str]](), EnvironmentPool()
     try:
         for env_id in envs:
             for split, count in folds:
-                with pool.lent(env_id) as env:
-                    seeds = env.seeds(split)[:count]
-                for seed in seeds:
-                    # A game that cannot begin cannot be known by heart either.
-                    with suppress(EnvironmentDied), pool.lent(env_id) as env, failures.environment(env_id):
-                        observation, info = env.start(Task(env=env_id, split=split, seed=seed))
-                        starts.append((str(info["goal"]), observation))
+                starts += _starts(lab, pool, env_id, split, count)
             lab.progress.advance(stage)
     finally:
         pool.close()
     lab.progress.finish(stage)
     return starts
+
+
+def _starts(lab: Lab, pool: EnvironmentPool, env_id: str, split: Split, count: int) -> list[tuple[str, str]]:
+    """How the first games of a fold begin. A game begins as it began, so each is looked at once in the life of a lab.
+
+    Only the first is begun again, to see whether the games are still the same; if not, all are looked at anew.
+    """
+    from environments import EnvironmentDied, Task
+
+    scope = f"starts|{env_id}|{split}"
+    kept = lab.database.journal_items(scope)
+    known = {int(seed): (start["goal"], start["observation"]) for seed, start in kept.items()}
+    with pool.lent(env_id) as env:
+        seeds = list(env.seeds(split))[:count]
+    fresh: dict[int, tuple[str, str]] = {}
+    for seed in seeds:
+        if seed in known and seed != seeds[0]:
+            continue
+        # A game that cannot begin cannot be known by heart either.
+        with suppress(EnvironmentDied), pool.lent(env_id) as env, failures.environment(env_id):
+            observation, info = env.start(Task(env=env_id, split=split, seed=seed))
+            fresh[seed] = str(info["goal"]), observation
+            if known.get(seed, fresh[seed]) != fresh[seed]:
+                known = {}
+    with lab.database.transaction():
+        for seed, (goal, observation) in fresh.items():
+            lab.database.journal_put(scope, str(seed), {"goal": goal, "observation": observation})
+    known |= fresh
+    return [known[seed] for seed in seeds if seed in known]

@@ -137,28 +137,3 @@ def test_an_explorer_samples_from_the_first_trial_on() -> None:
     assert arm.adapter == "ad-1"
     assert [arm.policy.temperature_at(trial) for trial in range(4)] == [0.7] * 4, "the temperature that was measured"
     assert arm.recall is not None and arm.recall.exemplars == 0
-
-
-def test_what_a_run_wins_on_train_games_is_kept_refined_and_distilled_so(open_lab: Callable[..., Lab]) -> None:
-    lab = open_lab()
-    lab._engine = ScriptedEngine(lambda text, command: -(len(text) * len(command) % 7) / 3)
-    for arm in ("base", "base + memory"):
-        results = lab.run("toy/doors", seeds=range(6), arm=arm, trials=9)
-        won = {trial.episode for result in results for trial in result.trials if trial.status == "won"}
-        rows = lab.database.episodes(split="train", status="won")
-        refined = {row.minimised_from: row for row in rows if row.minimised_from is not None}
-        assert len(won) >= 4
-        longer = [lab.database.episode(id) for id in won]
-        for episode in longer:
-            shortest = refined.get(episode.id, episode)
-            assert "look" not in lab.database.episode(shortest.id).actions
-        spent = {trial.episode: trial.refining for result in results for trial in result.trials}
-        assert all((spent[id] > 0) == (id in won) for id in spent)
-
-
-def test_what_is_won_on_held_out_games_is_not_refined(open_lab: Callable[..., Lab]) -> None:
-    lab = open_lab()
-    results = lab.run("toy/doors", split="test", seeds=range(3), arm="base + memory", trials=3)
-    assert any(result.won_within(3) for result in results)
-    assert all(row.minimised_from is None for row in lab.database.episodes())
-    assert all(trial.refining == 0 for result in results for trial in result.trials)

@@ -67,7 +67,7 @@ def test_looking_changes_nothing_and_may_not_work(open_lab: Callable[..., Lab], 
     lab = open_lab()
     lab.run("toy/doors", seeds=[0], trials=1, arm="base")
     with Lab.open(lab.folder, write=False, engine=note_reader) as looking:
-        assert len(looking.database.episodes()) == 1
+        assert looking.database.episodes() == lab.database.episodes() != []
         with pytest.raises(AgentLabError, match="opened for looking only"):
             looking.run("toy/doors", seeds=[1])
         with pytest.raises(AgentLabError, match="opened for looking only"):

@@ -105,11 +105,20 @@ def test_many_plays_of_a_task_are_recalled_by_what_they_say_and_not_each_by_all(
     lab._engine = ScriptedEngine(lambda text, command: -(len(text) * len(command) % 7) / 3)
     arm = Arm("m", recall=RecallConfig(), policy=Policy(temperature=1.0))
     rollout = lab.rollout("many", arm)
+    advice_for_task, read = lab.memory.advice_for_task, list[str]()
+
+    def watched(*args: Any, **settings: Any) -> Any:
+        found = advice_for_task(*args, **settings)
+        read.extend(dict.fromkeys(reflection for reflection, _ in found))
+        return found
+
+    lab.memory.advice_for_task = watched  # type: ignore[method-assign]
     try:
         rollout.play([Task(env="toy/doors", split="train", seed=0)], arm, trials=40, until_won=False)
     finally:
         rollout.close()
-    episodes: list[Any] = lab.database.episodes(run="many")
+    episodes = lab.database.episodes(run="many")
     rows = [one for row in episodes for one in lab.database.recalls_for(row.id)]
     assert len(episodes) == 40
     assert 0 < len(rows) < 40 * 6, "each of all the earlier plays would be 780"
+    assert len(read) <= 2 * 40, "what earlier plays taught is not read again for each"

@@ -329,7 +329,7 @@ def test_an_episode_resumed_is_recorded_once_and_advised_as_before(memory: Refle
     first = Recaller(memory, "now", now()).recall(spec, "Find the coin.", "")
     bonuses = first.bonuses(STATE, ["look"], Tried(), WEIGHTS)
     for _ in range(2):
-        again = Recaller(memory, "now", now()).restore(spec, [], "hints as they stood")
+        again = Recaller(memory, "now", now()).restore(spec, [], "hints as they stood", before=None)
         assert again.hints == "hints as they stood"
         assert again.bonuses(STATE, ["look"], Tried(), WEIGHTS) == bonuses == [-8.0]
         assert again.ids == ["t0"]

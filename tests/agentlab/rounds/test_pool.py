@@ -228,3 +228,88 @@ def test_an_episode_too_long_to_train_on_has_no_finite_loss() -> None:
     lab: Any = SimpleNamespace(engine=lambda: engine)
     assert 0 < _loss(lab, 4096)(episode(1)) < 6.0
     assert _loss(lab, 8)(episode(1)) == math.inf
+
+
+def test_what_may_be_learned_from_is_read_a_few_at_a_time_and_held_without_its_scores(
+    spelling: Opened, report: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = spelling()
+    scored = [step(0, "go", scores=[-1.0, -2.0], bonus=[0.5, 0.0])]
+    for seed in range(60):
+        lab.database.put_episode(episode(seed, steps=scored))
+        lab.database.put_episode(episode(seed, "lost", steps=scored))
+        lab.database.put_episode(episode(seed, id=f"refined-{seed}", minimised_from=f"ep-{seed}-won"))
+    read: list[list[str]] = []
+    load = lab.database.load_episodes
+
+    def watched(ids: Any) -> Any:
+        read.append(list(ids))
+        return load(ids)
+
+    monkeypatch.setattr(lab.database, "load_episodes", watched)
+    found = pool(lab, report())
+    assert sorted(item.episode.id for item in found.items) == sorted(f"refined-{seed}" for seed in range(60))
+    assert max(map(len, read)) <= 20, "all of them at once would be 60"
+    assert sum(map(len, read)) == 60, "what was refined and what was lost is not read"
+    assert found.left_out == {"minimised": 60}
+    assert all(one.scores is None for item in found.items for one in item.episode.steps)
+
+
+def test_a_teacher_is_read_with_its_scores(spelling: Opened, report: Made) -> None:
+    lab = spelling()
+    lab.database.put_episode(episode(0, steps=[step(0, "go", scores=[-1.0, -2.0])]))
+    (item,) = pool(lab, report(training={"objective": "soft_distill"})).items
+    assert item.episode.steps[0].scores == [-1.0, -2.0]
+
+
+def playing(monkeypatch: pytest.MonkeyPatch, started: Callable[[str, str], str]) -> None:
+    """Environments whose games begin with what `started` makes of the task and of what they said."""
+    from agentlab import rollout
+    from environments import make
+
+    def made(env_id: str) -> Any:
+        env = make(env_id)
+        start = env.start
+
+        def other(task: Any) -> Any:
+            observation, info = start(task)
+            return started(task.id, observation), info
+
+        env.start = other  # type: ignore[method-assign]
+        return env
+
+    pool = rollout.EnvironmentPool
+    monkeypatch.setattr(rollout, "EnvironmentPool", lambda: pool(made))
+
+
+def test_held_out_games_are_begun_once_in_the_life_of_a_lab(
+    spelling: Opened, report: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentlab.rounds.selecting import held_out
+
+    begun: list[str] = []
+
+    def noted(task: str, said: str) -> str:
+        begun.append(task)
+        return said
+
+    playing(monkeypatch, noted)
+    lab, made = spelling(), report(envs=["toy/doors"], held_out_seeds=30)
+    first = held_out(lab, made)
+    assert len(begun) == len(first) > 30
+    begun.clear()
+    assert held_out(lab, made) == first
+    assert len(begun) <= 2, "one of each fold, to see that the games are the same"
+    more = held_out(lab, report(envs=["toy/doors"], held_out_seeds=40))
+    assert more[: len(first)] == first and len(more) == len(first) + 10
+
+
+def test_held_out_games_that_have_changed_are_looked_at_anew(
+    spelling: Opened, report: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentlab.rounds.selecting import held_out
+
+    lab, made = spelling(), report(envs=["toy/doors"], held_out_seeds=5)
+    first = held_out(lab, made)
+    playing(monkeypatch, lambda task, said: f"Newer. {said}")
+    assert held_out(lab, made) == [(goal, f"Newer. {observation}") for goal, observation in first]

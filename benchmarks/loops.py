@@ -1,0 +1,227 @@
+"""What memory within the episode is worth: games of 50 steps, with and without it, paired by game.
+
+    python benchmarks/loops.py [--folder DIR] [--seeds N] [--against CHECKOUT] [--only PART] [--table]
+
+One adapter is trained on train games that random play explored, then the arms play the same held-out games: the base
+and the adapter, each alone and with memory. A held-out game is played once, and an adapter recalls nothing of other
+games, so what its memory adds is memory of the running episode. `--against` names a checkout of an earlier version,
+which plays the adapter with memory once more.
+
+Everything can be stopped and called again, also with more seeds. `--only trained` trains; after that the arms can be
+played one by one (`--only "adapter + memory"`), and `--table` puts together what there is. The scores of a transcript
+are computed once, whichever arm comes there first: arms differ only from where memory first speaks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from machine import describe
+
+from agentlab import Lab, LabConfig, RoundConfig
+from agentlab.cli.bars import progress
+from agentlab.engines.transformers import TransformersEngine
+from agentlab.evaluation import ALL
+from agentlab.rounds.graph import run_round
+from trainers.selection import SelectionConfig
+from trainers.statistics import p_text, paired, wilson
+from trainers.tree import TokenTree
+
+GAMES = (
+    "twx/twc?step_limit=50",
+    "twx/coin?step_limit=50",
+    "twx/mapreader?step_limit=50",
+    "twx/cookingworld?numDistractorItems=0,numIngredients=1,step_limit=50",
+)
+ARMS = ("base", "base + memory", "adapter", "adapter + memory")
+EARLIER = "adapter + memory, earlier version"
+PAIRS = (
+    ("base + memory", "base"),
+    ("adapter + memory", "adapter"),
+    ("adapter + memory", EARLIER),
+    (EARLIER, "adapter"),
+)
+RUN = "loops"
+RESULT = Path(__file__).resolve().parent / "results" / "loops.md"
+
+Played = dict[str, Any]
+
+
+def train(folder: Path) -> None:
+    """The lab with the adapter: train games explored at random, one round, no gate, since nothing is to serve."""
+    config = RoundConfig(
+        envs=list(GAMES),
+        collect="random",
+        seeds=50,
+        random_trials=100,
+        gate_seeds=1,
+        retire="off",
+        selection=SelectionConfig(cap_per_task=1, cap_per_env=40),
+    )
+    settings = LabConfig(threads=1)
+    with progress() as bars, Lab.open(folder / "trained", create=True, config=settings, progress=bars) as lab:
+        if not any(report.adapter for report in lab.rounds()):
+            run_round(lab, config, until="monitor")
+
+
+def place_of(folder: Path, part: str) -> Path:
+    """The lab of a part: a copy of the trained one, whole or not at all."""
+    name = place_name(part)
+    place, beside = folder / name, folder / f"{name}.partial"
+    if not place.exists():
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.copytree(folder / "trained", beside)
+        os.replace(beside, place)
+    return place
+
+
+def play(place: Path, arm: str, games: Sequence[str], seeds: int) -> None:
+    """One arm on the held-out games, in the lab at `place`."""
+    compute_once(place.parent / "scores.db")
+    with progress() as bars, Lab.open(place, progress=bars) as lab:
+        lab.config = lab.config.model_copy(update={"concurrency": 1})
+        adapter = next(report.adapter for report in reversed(lab.rounds()) if report.adapter)
+        for game in games:
+            named = arm.replace("adapter", adapter)
+            lab.run(game, split="test", seeds=range(seeds), trials=1, arm=named, name=RUN)
+
+
+def compute_once(file: Path) -> None:
+    """Keep the scores of every window of tokens and its commands in a file that all arms share."""
+    known = sqlite3.connect(file, check_same_thread=False, timeout=60, isolation_level=None)
+    known.execute("CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, found TEXT)")
+    compute = TransformersEngine.score
+
+    def score(engine: Any, conversation: Any, candidates: Sequence[str]) -> list[float]:
+        conversation.make_room(len(TokenTree.of([engine.command_tokens(one) for one in candidates])), engine.context)
+        window = [*conversation.seen, *conversation.pending]
+        key = hashlib.sha256(json.dumps([engine.adapter, window, list(candidates)]).encode()).digest()
+        row = known.execute("SELECT found FROM scores WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            row = (json.dumps([float(value) for value in compute(engine, conversation, candidates)]),)
+            known.execute("INSERT OR IGNORE INTO scores VALUES (?, ?)", (key, *row))
+        scores: list[float] = json.loads(row[0])
+        return scores
+
+    TransformersEngine.score = score  # type: ignore[method-assign]
+
+
+def played(place: Path) -> dict[str, Played]:
+    """What came of each game that was played in a lab, by task."""
+    found: dict[str, Played] = {}
+    if not (place / "lab.toml").exists():
+        return found
+    with Lab.open(place, write=False) as lab:
+        for row in lab.database.episodes(run=RUN, split="test"):
+            if row.status != "errored":
+                tried = Counter((step.state, step.action) for step in lab.database.episode(row.id).steps)
+                again = sum(count - 1 for count in tried.values())
+                found[row.task] = {"won": row.won, "score": row.score, "steps": row.steps, "again": again}
+    return found
+
+
+def table(folder: Path, command: str) -> str:
+    """All parts that were played, as Markdown."""
+    parts = {part: found for part in (*ARMS, EARLIER) if (found := played(folder / place_name(part)))}
+    lines = [
+        "# Memory within the episode",
+        "",
+        "SmolLM2-135M-Instruct and an adapter of one training seed; games of the test fold, 50 steps, greedy, one "
+        f"trial. Made on {date.today()} on {describe(1)}, by",
+        "",
+        f"    {command}",
+        "",
+        "Success: rate (wins / n) [Wilson 95 %]. `steps`: mean length of an episode. `again`: steps at which a command "
+        "was given in a state in which it had been given before.",
+        "",
+        "| game | arm | success | score | steps | again |",
+        "|---|---|---|---|---|---|",
+    ]
+    for game in (*GAMES, ALL):
+        for part, found in parts.items():
+            here = [one for task, one in found.items() if game in (ALL, task.split(":")[0])]
+            if here:
+                lines.append(f"| {game.removeprefix('twx/')} | {part} | {_cells(here)} |")
+    lines += ["", "Paired by game and seed (McNemar, exact):", ""]
+    for one, other in PAIRS:
+        if one in parts and other in parts:
+            lines += [line for game in (*GAMES, ALL) if (line := _paired(game, one, other, parts))]
+    return "\n".join(lines) + "\n"
+
+
+def place_name(part: str) -> str:
+    """The folder of a part."""
+    return part.replace(" + ", "-").replace(", ", "-").replace(" ", "-")
+
+
+def _cells(here: Sequence[Played]) -> str:
+    wins, n = sum(one["won"] for one in here), len(here)
+    low, high = wilson(wins, n)
+    score, steps, again = (sum(one[what] for one in here) / n for what in ("score", "steps", "again"))
+    return f"{wins / n:.2f} ({wins}/{n}) [{low:.2f}, {high:.2f}] | {score:.2f} | {steps:.1f} | {again:.1f}"
+
+
+def _paired(game: str, one: str, other: str, parts: dict[str, dict[str, Played]]) -> str:
+    won = {
+        part: {task: ended["won"] for task, ended in parts[part].items() if game in (ALL, task.split(":")[0])}
+        for part in (one, other)
+    }
+    found = paired(won[one], won[other])
+    if not found.n:
+        return ""
+    low, high = found.interval
+    return (
+        f"- {game.removeprefix('twx/')}: {one} against {other}: {found.difference:+.3f} [{low:+.3f}, {high:+.3f}] on "
+        f"{found.n} pairs; won by it alone {found.only_a}, by the other alone {found.only_b}; p {p_text(found.p, '= ')}"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, play and put together, or a part of that."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--folder", type=Path, default=Path("labs") / RUN, help="where the labs lie")
+    options.add_argument("--seeds", type=int, default=100, help="games of each kind")
+    options.add_argument("--games", nargs="+", choices=GAMES, default=list(GAMES), metavar="GAME", help="only these")
+    options.add_argument("--against", type=Path, help="a checkout of an earlier version, to play with memory as well")
+    options.add_argument("--only", choices=["trained", *ARMS, EARLIER], metavar="PART", help="`trained`, or one arm")
+    options.add_argument("--table", action="store_true", help="only put together what was played")
+    options.add_argument("--output", type=Path, default=RESULT, help="the Markdown file of the table")
+    options.add_argument("--here", type=Path, help=argparse.SUPPRESS)  # the lab in which a process plays its arm
+    given = options.parse_args(arguments)
+    if given.here is not None:
+        play(given.here, given.only.split(",")[0], given.games, given.seeds)
+        return
+    if not given.table:
+        train(given.folder)
+        for part in (*ARMS, *([EARLIER] if given.against else [])):
+            if given.only in (None, part):
+                _play(given, part)
+    if given.only is None:
+        words = sys.argv[1:] if arguments is None else arguments
+        text = table(given.folder, " ".join(["python", "benchmarks/loops.py", *words]))
+        given.output.write_text(text)
+        print(text)
+
+
+def _play(given: argparse.Namespace, part: str) -> None:
+    """In a process of its own: an earlier version cannot be imported beside this one."""
+    code = given.against.resolve() if part == EARLIER else Path(__file__).resolve().parents[1]
+    place = str(place_of(given.folder, part))
+    words = ["--here", place, "--only", part, "--seeds", str(given.seeds), "--games", *given.games]
+    subprocess.run([sys.executable, __file__, *words], env={**os.environ, "PYTHONPATH": str(code)}, check=True)
+
+
+if __name__ == "__main__":
+    main()

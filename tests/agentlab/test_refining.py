@@ -1,0 +1,93 @@
+"""Refining a success has a budget in steps of the environment, and there is one way to do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agentlab.engines.scripted import ScriptedEngine
+from agentlab.lab import Lab
+from agentlab.minimise import refine, replay
+from environments import Task, TextEnv, Turn
+from memory.records import Episode
+
+TASK = Task(env="own/walk", split="train", seed=0)
+OTHERS = [f"look at {thing}" for thing in "abcdefghijklmnopqrst"]
+
+
+class Walk(TextEnv):
+    """So many steps have to be taken before the door opens; everything else only takes time."""
+
+    def __init__(self, needed: int, limit: int) -> None:
+        super().__init__("own/walk", limit)
+        self.needed, self.taken = needed, 0
+
+    def begin(self, task: Task) -> Turn:
+        self.walked = 0
+        return self.turn("A corridor.")
+
+    def act(self, action: str) -> Turn:
+        self.taken += 1
+        self.walked += action == "walk"
+        return self.turn("You walk." if action == "walk" else "Nothing of note.", left=action == "leave")
+
+    def turn(self, said: str, left: bool = False) -> Turn:
+        won = left and self.walked >= self.needed
+        state = f"You have walked {self.walked}."
+        return Turn(said, ["walk", "leave", "dance", *OTHERS], float(won), won, left and not won, state, "Leave.")
+
+
+def lived(env: Walk, actions: list[str]) -> Episode:
+    done = replay(env, TASK, actions)
+    assert done is not None and done.won
+    fields = {"id": "ep-1", "run": "r", "env": TASK.env, "split": "train", "seed": 0, "goal": "Leave."}
+    env.taken = 0
+    return Episode.model_validate({**fields, "status": "won", "score": 1.0, "steps": done.steps})
+
+
+@pytest.mark.parametrize("length", [10, 56, 120])
+def test_a_long_way_round_is_made_short_within_a_multiple_of_its_length(length: int) -> None:
+    env = Walk(3, length)
+    refined = refine(lived(env, [*["dance"] * (length - 4), "walk", "walk", "walk", "leave"]), env)
+    assert refined.actions == ["walk", "walk", "walk", "leave"]
+    assert 0 < env.taken <= max(400, 30 * length)
+
+
+def test_a_success_of_which_nothing_can_go_costs_no_more_than_that() -> None:
+    env = Walk(55, 60)
+    refined = refine(lived(env, [*["walk"] * 55, "leave"]), env)
+    assert refined.actions == [*["walk"] * 55, "leave"]
+    assert 0 < env.taken <= 30 * 56
+
+
+def test_where_the_budget_ends_the_best_so_far_is_kept() -> None:
+    env = Walk(50, 200)
+    wandering = [*(["dance"] * 30), *(["walk", *OTHERS[:2]] * 50), "leave"]
+    refined = refine(lived(env, wandering), env)
+    assert refined.won and len(refined.steps) < len(wandering)
+    assert 0 < env.taken <= 30 * len(wandering)
+
+
+def test_what_a_run_wins_on_train_games_is_kept_refined(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    lab._engine = ScriptedEngine(lambda text, command: -(len(text) * len(command) % 7) / 3)
+    for arm in ("base", "base + memory"):
+        results: Any = lab.run("toy/doors", seeds=range(6), arm=arm, trials=9)
+        won = {trial.episode for result in results for trial in result.trials if trial.status == "won"}
+        rows = lab.database.episodes(split="train", status="won")
+        refined = {row.minimised_from: row.id for row in rows if row.minimised_from is not None}
+        assert len(won) >= 4
+        for id in won:
+            assert "look" not in lab.database.episode(refined.get(id, id)).actions
+        spent = {trial.episode: trial.refining for result in results for trial in result.trials}
+        assert all((steps > 0) == (id in won) for id, steps in spent.items()), "counted where it was spent"
+
+
+def test_what_is_won_on_held_out_games_is_not_refined(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    results: Any = lab.run("toy/doors", split="test", seeds=range(3), arm="base + memory", trials=3)
+    assert any(result.won_within(3) for result in results)
+    assert all(row.minimised_from is None for row in lab.database.episodes())
+    assert all(trial.refining == 0 for result in results for trial in result.trials)
