@@ -42,7 +42,7 @@ def test_a_note_is_found_by_most_of_its_words_among_thousands(
     memory = open_memory(Blind())
     memory.remember([reflection(str(place), " ".join(text), created_at=NOON) for place, text in enumerate(texts)])
     missed = []
-    for place in chance.sample(range(len(texts)), 50):
+    for place in chance.sample(range(len(texts)), 40):
         different = list(dict.fromkeys(texts[place]))
         query = " ".join(chance.sample(different, math.ceil(0.6 * len(different))))
         if str(place) not in ids(memory.search(query, k=32)):
