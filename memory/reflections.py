@@ -190,14 +190,13 @@ class Reflections(Operations):
             )
             self._put_states(number, reflection)
             if not old or old[0][1] != text:
-                self._put_words(number, text)
+                self._put_words(number, text, new=not old)
         return True
 
-    def _put_words(self, number: int, text: str) -> None:
+    def _put_words(self, number: int, text: str, *, new: bool) -> None:
         try:
-            self.execute(
-                "INSERT OR REPLACE INTO reflections_fts (rowid, text) VALUES (?, ?)", (number, segmented(text))
-            )
+            verb = "INSERT" if new else "INSERT OR REPLACE"
+            self.execute(f"{verb} INTO reflections_fts (rowid, text) VALUES (?, ?)", (number, segmented(text)))
         except errors.DamagedDatabase:
             self.index_texts()
 
