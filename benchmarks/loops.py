@@ -115,7 +115,7 @@ def compute_once(file: Path) -> None:
         scores: list[float] = json.loads(row[0])
         return scores
 
-    TransformersEngine.score = score  # type: ignore[method-assign]
+    TransformersEngine.score = score  # type: ignore[assignment,method-assign]
 
 
 def played(place: Path) -> dict[str, Played]:
