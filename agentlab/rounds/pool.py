@@ -86,15 +86,15 @@ def pool(lab: Lab, report: RoundReport) -> Pool:
     return Pool(items, left_out=dict(left_out), sources={one.episode.id: [one.bad, one.good] for one in made})
 
 
-def attempts(lab: Lab, config: RoundConfig) -> Iterator[list[Episode]]:
+def attempts(lab: Lab, config: RoundConfig) -> Iterator[Episode]:
     """Task by task, all episodes of the train fold that were played to an end, won or not, and refined ones, which were
-    replayed."""
+    replayed; only a few are held at once."""
     tasks: dict[str, list[str]] = {}
     for row in _rows(lab, config):
         if row.status != "errored":
             tasks.setdefault(row.task, []).append(row.id)
-    for ids in tasks.values():
-        yield [_lean(episode, config) for episode in lab.database.each_episode(ids)]
+    for episode in lab.database.each_episode(id for ids in tasks.values() for id in ids):
+        yield _lean(episode, config)
 
 
 def _rows(lab: Lab, config: RoundConfig) -> list[EpisodeRow]:

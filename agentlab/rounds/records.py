@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from agentlab.errors import ReplayMismatch
@@ -164,9 +164,9 @@ def _pairs(lab: Lab, report: RoundReport, forbidden: Set[Start]) -> Records:
     config = report.config
     made = Records()
     clearest, latest = list[Preference](), config.selection.max_trial
-    for task in attempts(lab, config):
+    for _, tried in groupby(attempts(lab, config), key=lambda episode: episode.task_id):
         played = list[Episode]()
-        for episode in task:
+        for episode in tried:
             if start_of(episode) in forbidden:
                 made.left_out["begins like a held-out game"] += 1
             elif config.learn_from == "recalled" and not prompted(episode):

@@ -297,7 +297,7 @@ def test_looking_into_a_lab_changes_nothing_even_while_somebody_writes(open_lab:
     before = {name: len(data) for name, data in files(lab.folder).items()}
     with Lab.open(lab.folder, write=False) as looking:
         assert looking.memory.search("coin")
-        assert len(looking.database.episodes()) == 3
+        assert looking.database.episodes() == lab.database.episodes() != []
         assert {name: len(data) for name, data in files(lab.folder).items()} == before
     lab.run("toy/doors", seeds=[7], trials=1)
 
@@ -450,6 +450,10 @@ def test_looking_leaves_a_lab_as_it_was(open_lab: Callable[..., Lab]) -> None:
         lab.run("toy/doors", seeds=range(2), trials=1)
     before = files(lab.folder)
     with Lab.open(lab.folder, write=False) as looking:
-        assert len(looking.database.episodes()) == 2 and looking.memory.search("coin") and looking.rounds() == []
+        assert (
+            {row.seed for row in looking.database.episodes()} == {0, 1}
+            and looking.memory.search("coin")
+            and looking.rounds() == []
+        )
         assert looking.adapters.list() == [] and looking.store.search(()) == []
     assert files(lab.folder) == before

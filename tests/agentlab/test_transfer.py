@@ -90,6 +90,7 @@ def test_a_run_on_train_games_teaches_the_strength_and_a_held_out_one_does_not(
     lab.run("toy/doors", split="dev", seeds=range(3), arm=arm, trials=1)
     known = Strength.known(lab.database, "toy/doors", None, before="9999")
     assert sum(known.won.values()) + sum(known.lost.values()) == 12
-    episodes = lab.database.load_episodes([row.id for row in lab.database.episodes()])
+    played = [row.id for row in lab.database.episodes() if row.minimised_from is None]
+    episodes = lab.database.load_episodes(played)
     used = [episode.strength for episode in episodes if episode.split == "train" and episode.won]
     assert sorted(used) == sorted(known.won.elements())

@@ -72,13 +72,13 @@ def test_step_dpo_compares_one_step_a_side(lab: Lab, report: Made) -> None:
 @pytest.mark.parametrize("source", ["reward", "votes", "tree", "step", "first_pit"])
 def test_each_source_of_pairs_can_be_asked_for_by_itself(lab: Lab, report: Made, source: str) -> None:
     config = learning(report, "dpo", preferences={"sources": [source], "probes": 1}).config
-    found = preferences(lab, config, attempts(lab, config))
+    found = preferences(lab, config, [*attempts(lab, config)])
     assert found and {pair.source for pair in found} == {source.replace("_", " ")}
 
 
 def test_the_same_pair_from_two_sources_is_taken_once(lab: Lab, report: Made) -> None:
     config = learning(report, "dpo").config
-    found = preferences(lab, config, attempts(lab, config))
+    found = preferences(lab, config, [*attempts(lab, config)])
     assert len({(pair.better.id, pair.worse.id, pair.shared) for pair in found}) == len(found)
     assert {pair.source for pair in found} == {"reward", "tree"}
 
@@ -130,7 +130,7 @@ def test_pairs_heed_what_was_recalled_and_the_latest_trial(lab: Lab, report: Mad
     whole = records(lab, learning(report, "dpo"), [])
     asked = sorted(set(whole.episodes))
     known = lab.database.load_episodes(asked)
-    count = len(attempts(lab, learning(report, "dpo").config))
+    count = len([*attempts(lab, learning(report, "dpo").config)])
     none = records(lab, learning(report, "dpo", learn_from="recalled"), [])
     assert none.records == [] and none.left_out["nothing recalled"] == count
     for episode in known[:2]:
@@ -147,7 +147,7 @@ def test_a_task_whose_episodes_contradict_each_other_gives_no_pairs_from_its_tre
 ) -> None:
     lab.progress = told
     config = learning(report, "step_dpo").config
-    played = attempts(lab, config)
+    played = [*attempts(lab, config)]
     liar = played[0].model_copy(deep=True)
     liar.id = "liar"
     liar.steps[0].result += " Or not."
