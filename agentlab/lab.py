@@ -454,11 +454,12 @@ class Lab:
         or in which games errored, goes on where it stopped; one that is finished gives its table again, until more is
         known: then arms with memory are measured anew, with what is known by now. `about` has name and date.
         """
+        from agentlab.arms import Arm
         from agentlab.evaluation import Table, naming, row
 
         self.must_write()
         # One arm may be named alone; a text is no list of its letters.
-        asked = list(arms) if isinstance(arms, list | tuple) else [arms]
+        asked = [arms] if isinstance(arms, str | Arm) else arms
         chosen = [self.arm(arm) if isinstance(arm, str) else arm for arm in asked]
         tasks = make_tasks(envs, split, seeds)
         named = naming(self, name, split, tasks, chosen, trials)

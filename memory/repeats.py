@@ -123,12 +123,12 @@ def heirs(database: Database, id: str) -> list[Reflection]:
     )
     numbers = [number for (number,) in rows]
     loaded = database.load_reflections(numbers)
-    first, *others = [loaded[number] for number in numbers] or [None]
-    if first is None:
+    if not numbers:
         return []
+    first, *others = (loaded[number] for number in numbers)
     return [
         first.model_copy(update={"status": "active", "merged_into": None}),
-        *(other.model_copy(update={"merged_into": first.id}) for other in others if other is not None),
+        *(other.model_copy(update={"merged_into": first.id}) for other in others),
     ]
 
 

@@ -123,7 +123,9 @@ def test_memories_of_openmemory_are_read_and_those_out_of_use_left_out(database:
     assert report.left_out == ["item 2: it is deleted there"]
     lined = tmp_path / "memories.jsonl.gz"
     app = {"app": "client", "categories": ["work"]}
-    lined.write_bytes(gzip.compress("".join(json.dumps(item | app) + "\n" for item in (active, deleted)).encode()))
+    lined.write_bytes(
+        gzip.compress("".join(json.dumps(item | app) + "\n" for item in (active, deleted)).encode(), mtime=0)
+    )
     (id,) = import_reflections(database, lined, namespace="carol").added
     assert database.reflection(id).tags == ["work", "user:1", "app:client", "written:2025-03-01"]
 

@@ -70,7 +70,7 @@ def test_each_answer_of_a_conversation_is_a_text_after_what_was_said_before(tmp_
 
 def test_a_list_of_texts_is_read_and_so_is_a_packed_file(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text(json.dumps(["One.", {"text": "Two."}]))
-    (tmp_path / "lines.jsonl.gz").write_bytes(gzip.compress(b'{"text": "One."}\n{"text": "Two."}\n'))
+    (tmp_path / "lines.jsonl.gz").write_bytes(gzip.compress(b'{"text": "One."}\n{"text": "Two."}\n', mtime=0))
     for name in ("list.json", "lines.jsonl.gz"):
         assert [text.completion for text in read_texts(tmp_path / name)] == ["One.", "Two."]
 
