@@ -33,14 +33,15 @@ def phrases(text: str) -> list[str]:
 
     Each is quoted and holds letters, digits and their marks only: nothing in any `text` is read as the query language.
     """
-    folded = normalize("NFKC", text).lower()
+    normal = normalize("NFKC", text)
     # What has no category yet may be a letter to SQLite.
-    parted = "".join(one if category(one)[0] in "LNM" or category(one) in ("Co", "Cn") else " " for one in folded)
-    found: dict[str, None] = {}
+    parted = "".join(one if category(one)[0] in "LNM" or category(one) in ("Co", "Cn") else " " for one in normal)
+    found: dict[str, str] = {}
     for unspaced, word in _RUN.findall(parted):
         # Marks such as the vowels of Thai are no tokens.
         letters = [one for one in unspaced if category(one)[0] != "M"]
-        if word or len(letters) == 1:
-            found[f'"{word or letters[0]}"'] = None
-        found.update((f'"{one} {two}"', None) for one, two in pairwise(letters))
-    return list(found)
+        units = [word] if word else letters if len(letters) == 1 else [f"{one} {two}" for one, two in pairwise(letters)]
+        for unit in units:
+            # FTS5 folds case by tables of its own.
+            found.setdefault(unit.lower(), f'"{unit}"')
+    return list(found.values())
