@@ -393,7 +393,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = CreditConfig()
     worlds = [World.made(seed, given.episodes) for seed in range(given.repetitions)]
     print("# Does credit find what helps?\n")
-    print(f"Made on {date.today()} by `python benchmarks/credit.py --repetitions {given.repetitions} --stored {given.stored}` on {describe(1)}.\n")
+    command = f"python benchmarks/credit.py --repetitions {given.repetitions} --stored {given.stored}"
+    print(f"Made on {date.today()} by `{command}` on {describe(1)}.\n")
     print(
         f"{given.repetitions} worlds of {given.episodes} episodes with the default settings ({config}): {HARMFUL} "
         f"items are harmful, {JUNK} without effect, {ITEMS - HARMFUL - JUNK} helpful, by {EFFECT[0]} to {EFFECT[1]}, "
