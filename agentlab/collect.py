@@ -95,10 +95,12 @@ def _keep(lab: Lab, pool: EnvironmentPool, scope: str, task: Task, found: Babble
 
 
 def reflections_on(episode: Episode, shown: Episode, book: AdviceBook) -> list[Reflection]:
-    """One grounded reflection with what all trials showed, and the refined success as an exemplar."""
+    """The grounded reflections, of which the one that advises has what all trials showed, and the refined success as an
+    exemplar."""
     reflections = GroundedReflector().reflect(episode)
     for reflection in reflections:
-        reflection.advice = lasting(AdviceBook([*book.facts.values(), *_facts(shown)]))
+        if reflection.advice:  # in two of them the same facts would count twice
+            reflection.advice = lasting(AdviceBook([*book.facts.values(), *_facts(shown)]))
     return [*reflections, *ExemplarReflector(lambda _: shown).reflect(episode)]
 
 

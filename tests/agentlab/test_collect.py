@@ -36,8 +36,10 @@ def test_random_exploration_keeps_the_success_its_refined_form_and_what_both_tea
     refined = [row for row in lab.database.episodes() if row.minimised_from is not None]
     assert len(won) == 4
     assert {row.minimised_from for row in refined} <= {row.id for row in won}
-    kinds = [found.kind for found in lab.database.reflections()]
-    assert (kinds.count("grounded"), kinds.count("exemplar")) == (4, 4)
+    kept = lab.database.reflections()
+    assert sum(found.kind == "exemplar" for found in kept) == 4
+    assert len([found for found in kept if found.advice]) == 4, "what all trials showed is told once for each task"
+    assert {found.kind for found in kept} == {"grounded", "exemplar"}
     assert all("> take coin" in found.text for found in lab.database.reflections(kind="exemplar"))
 
 

@@ -43,8 +43,10 @@ def test_successes_are_kept_with_their_refined_forms_and_what_they_teach(open_la
         assert result.won in {row.id for row in played if row.won}
         assert {row.minimised_from for row in rows} <= {None, result.won}
         assert result.cost.steps >= sum(row.steps for row in played)
-    kinds = [found.kind for found in lab.database.reflections()]
-    assert (kinds.count("grounded"), kinds.count("exemplar")) == (4, 4)
+    kept = lab.database.reflections()
+    assert sum(found.kind == "exemplar" for found in kept) == 4
+    assert len([found for found in kept if found.advice]) == 4, "what all trials showed is told once for each task"
+    assert {found.kind for found in kept} == {"grounded", "exemplar"}
 
 
 def test_what_is_found_can_be_selected_for_training(open_lab: OpenLab) -> None:
