@@ -107,16 +107,16 @@ def test_links_of_an_operation_are_shown_and_undone_with_it(lab: Path) -> None:
 
 
 def test_history_of_one_reflection_shows_each_version(lab: Path) -> None:
-    shown(lab, "pin", "r-doors")
-    shown(lab, "forget", "r-doors")
+    for verb in ("pin", "unpin", "forget"):
+        shown(lab, verb, "r-doors")
     text = shown(lab, "history", "r-doo")
     assert re.search(r"1\. .* remembered\n    The safe door", text)
     assert re.search(r"2\. .* pinned  op-\w+\n    pinned: no → yes", text)
     assert "status: active → forgotten" in text
     assert "\x1b" not in text
     versions = json.loads(shown(lab, "history", "r-doors", "--json"))
-    assert [version["change"] for version in versions] == ["remembered", "pinned", "forgotten"]
-    assert [version["operation"] for version in versions][::2] == [None, newest(lab)]
+    assert [version["change"] for version in versions] == ["remembered", "pinned", "unpinned", "forgotten"]
+    assert [version["operation"] for version in versions][::3] == [None, newest(lab)]
 
 
 def test_diff_shows_what_was_added_removed_and_changed(lab: Path) -> None:

@@ -368,13 +368,12 @@ def test_monitors_without_samples_say_what_they_rest_on_and_a_lost_game_is_told(
 def test_rounds_stop_early_where_the_settings_say_so_and_name_the_best_however_the_game_is_spelled(
     env: str, count: int, early: bool, lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rates = iter([12, 9, 8, 7])
+    gains = iter([0.3, 0.1, 0.3, 0.0])
 
     def round(self: Lab, config: RoundConfig) -> RoundReport:
         number = len(self.rounds()) + 1
-        won = next(rates)
         found = report(number, promoted=False, envs=[canonical(env)], early_stop={"patience": 2}).model_copy(
-            update={"gate": {"candidate": {"won": won, "n": 20}}}
+            update={"gate": {"paired": {"n": 20, "difference": next(gains)}}}
         )
         self.database.put_round(found.id, found.model_dump(mode="json"))
         return found
@@ -384,7 +383,7 @@ def test_rounds_stop_early_where_the_settings_say_so_and_name_the_best_however_t
     file.write_text(f'envs = ["{env}"]\nearly_stop = {{ patience = 2 }}\n')
     result = agentlab(lab, "rounds", "run", "--config", str(file), "--count", str(count))
     assert result.exit_code == 0, result.output
-    told = "Stopped early: no gain on held-out games in 2 rounds. The best is round-3 (0.60, ad-3)"
+    told = "Stopped early: no gain on held-out games in 2 rounds. The best is round-3 (+30 points"
     assert (told in result.stderr) is early, "only where rounds were left"
     with Lab.open(lab, write=False) as opened:
         assert len(opened.rounds()) == 5, "two that were there, the best, and two without a gain"

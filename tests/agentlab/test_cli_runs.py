@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from agentlab.cli import app, runs
-from agentlab.config import LabConfig
 from agentlab.evaluation import Table, row
 from agentlab.lab import Lab
 from agentlab.rollout import Rollout, TaskResult, Trial
@@ -101,19 +101,19 @@ def test_bad_input_is_one_line_and_makes_no_lab(tmp_path: Path, arguments: list[
     assert not (tmp_path / "lab").exists()
 
 
-def test_a_lab_keeps_the_model_that_it_was_made_with(tmp_path: Path) -> None:
-    lab = tmp_path / "lab"
-    with Lab.open(lab, create=True, config=LabConfig(model="my/own", embedder="hashing")):
-        pass
-    result = agentlab(lab, "run", "toy/doors", "--model", "an/other", "--arm", "random")
+def test_a_lab_keeps_the_model_that_it_was_made_with(tmp_path: Path, tiny_model: Path) -> None:
+    lab, play = tmp_path / "lab", ("run", "toy/doors", "--seeds", "0", "--arm", "random", "--model")
+    assert agentlab(lab, *play, str(tiny_model)).exit_code == 0
+    result = agentlab(lab, *play, "an/other")
     assert result.exit_code == 2
-    assert "base model 'my/own', not 'an/other'" in result.stderr
-    assert agentlab(lab, "run", "toy/doors", "--seeds", "0", "--model", "my/own", "--arm", "random").exit_code == 0
+    assert f"base model '{tiny_model}', not 'an/other'" in result.stderr.replace("\n", "")
+    assert agentlab(lab, *play, str(tiny_model)).exit_code == 0
 
 
-def test_a_model_folder_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "config.json").write_text("{}")
+def test_a_model_folder_is_found_from_anywhere(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
     once = ("run", "toy/doors", "--seeds", "0", "--arm", "random", "--model", "mine")
     assert [agentlab(tmp_path / "lab", *once).exit_code for _ in range(2)] == [0, 0]
