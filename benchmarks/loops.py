@@ -67,8 +67,9 @@ Random exploration with the same book (no model; 8 games, 40 train games each, a
 without effect stays in the book: without the latter it is 215 after 10.7, without both 205 after 10.8.
 
 The adapter of this table was trained on 40 successes each of twc, coin and mapreader and 2 of cookingworld (50 train
-games each explored with at most 60 trials, cookingworld 45 with at most 100). Arms with fewer games were stopped there;
-comparisons are on the games that both have played.
+games each explored with at most 60 trials, cookingworld 45 with at most 100). Arms with fewer than 100 games were
+stopped there for want of time, so that rows of different n are of different games; the comparisons below the rows are
+on the games that both arms have played. The base, and cookingworld, wait for such a run.
 """
 
 Played = dict[str, Any]
