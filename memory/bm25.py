@@ -116,7 +116,10 @@ class _Snapshot:
                 self._connection.execute("BEGIN")
                 self._connection.executemany(
                     "INSERT OR REPLACE INTO reflections_fts (rowid, text) VALUES (?, ?)",
-                    [(number, segmented(text)) for _, number, text in rows],
+                    [(number, segmented(text)) for _, number, text in rows if text],
+                )
+                self._connection.executemany(
+                    "DELETE FROM reflections_fts WHERE rowid = ?", [(number,) for _, number, text in rows if not text]
                 )
                 self._connection.execute("COMMIT")
                 self._mark = rows[-1][0]

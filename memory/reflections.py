@@ -195,6 +195,10 @@ class Reflections(Operations):
 
     def _put_words(self, number: int, text: str, *, new: bool) -> None:
         try:
+            if not text:
+                # No text is none to search: neither what only gives advice nor what only repeats is counted there.
+                self.execute("DELETE FROM reflections_fts WHERE rowid = ?", (number,))
+                return
             verb = "INSERT" if new else "INSERT OR REPLACE"
             self.execute(f"{verb} INTO reflections_fts (rowid, text) VALUES (?, ?)", (number, segmented(text)))
         except errors.DamagedDatabase:

@@ -5,6 +5,7 @@ A migration is never edited once released: a change to the tables is a new funct
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import zlib
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x41474C42
 """`AGLB`, kept in the header of the file, so that another program's database is not taken for ours."""
+
+EMPTY_STAMP = int.from_bytes(hashlib.sha256(b"").digest()[:8], "big", signed=True)
+"""The stamp of an empty text."""
 
 
 def episodes_and_reflections(db: sqlite_utils.Database) -> None:
@@ -308,7 +312,7 @@ def texts_in_every_script(db: sqlite_utils.Database) -> None:
 
 
 def index_texts(db: sqlite_utils.Database) -> None:
-    """Make the index of words anew from the texts."""
+    """Make the index of words anew from the texts. What has none is not in it, so that it bends no rarity of words."""
     try:
         db.execute("DROP TABLE IF EXISTS reflections_fts")
     except sqlite3.DatabaseError:
@@ -319,7 +323,7 @@ def index_texts(db: sqlite_utils.Database) -> None:
         for part in ("data", "idx", "content", "docsize", "config"):
             db.execute(f"DROP TABLE IF EXISTS reflections_fts_{part}")
     db.execute(f"CREATE VIRTUAL TABLE reflections_fts USING fts5(text, tokenize='{TOKENIZER}')")
-    rows = db.execute("SELECT number, text FROM reflections ORDER BY number")
+    rows = db.execute("SELECT number, text FROM reflections WHERE text <> '' ORDER BY number")
     db.conn.executemany(
         "INSERT INTO reflections_fts (rowid, text) VALUES (?, ?)", ((number, segmented(text)) for number, text in rows)
     )
@@ -330,12 +334,16 @@ def index_texts(db: sqlite_utils.Database) -> None:
 
 
 def texts_indexed(execute: Callable[[str], Iterable[Sequence[Any]]]) -> bool:
-    """True if the index of words is there, and holds as many texts as there are reflections."""
+    """True if the index of words is there, and holds as many texts as there are."""
     # The table, its five shadows and the trigger.
     ((parts,),) = execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'reflections\\_fts%' ESCAPE '\\'")
     if parts < 7:
         return False
-    ((same,),) = execute("SELECT (SELECT count(*) FROM reflections) = (SELECT count(*) FROM reflections_fts_docsize)")
+    # By the stamps, which have an index, where the texts would have to be read.
+    ((same,),) = execute(
+        f"SELECT count(*) - (SELECT count(*) FROM reflections WHERE stamp = {EMPTY_STAMP}) "
+        "= (SELECT count(*) FROM reflections_fts_docsize) FROM reflections"
+    )
     return bool(same)
 
 
@@ -364,5 +372,6 @@ MIGRATIONS = (
 )
 VERSION = len(MIGRATIONS)
 READABLE = 7
-"""From this version on a reader takes a file as it is: what came later holds nothing that is not in the tables before.
+"""From this version on a reader takes a file as it is. It makes the index of words in memory, and where there is no
+column for topics, no reflection has one, so that none is asked for.
 """

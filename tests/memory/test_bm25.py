@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memory import Database, Reflection
+from memory import Database, HashingEmbedder, Reflection, ReflectionMemory, schema
 from memory.bm25 import BM25
 from memory.cleaning import clean
-from memory.reflections import Filter
+from memory.reflections import Filter, stamp
 from memory.segmentation import phrases
 
 Maker = Callable[..., Reflection]
@@ -139,8 +139,25 @@ def test_any_text_finds_itself_if_it_has_words(text: str) -> None:
     with Database(":memory:") as database:
         for number, kept in enumerate([clean(text), "silver key", "a coin"]):
             database.put_reflection(Reflection(id=f"{number}", kind="note", env="e", task="t", text=kept))
-        (tokens,) = database.execute("SELECT sz FROM reflections_fts_docsize WHERE id = 1")[0]
-        assert (1 in numbers(BM25(database).search(text, 9))) == (tokens != b"\x00")
+        sizes = database.execute("SELECT sz FROM reflections_fts_docsize WHERE id = 1")
+        assert (1 in numbers(BM25(database).search(text, 9))) == (sizes not in ([], [(b"\x00",)]))
+
+
+def test_what_has_no_text_changes_nothing_of_how_rare_words_and_how_long_texts_are(
+    database: Database, keep: Callable[..., None], path: Path, reflection: Maker
+) -> None:
+    keep("the silver key", "the coin", "the door of the hall", created_at=OLD)
+    alone = BM25(database).search("the key door", 9)
+    keep(*[""] * 20, created_at=OLD)
+    keep(*["the key is here"] * 20, created_at=OLD, status="repeated", merged_into="rf-1")
+    assert BM25(database).search("the key door", 9) == alone
+    keep("later", created_at=NEW)
+    assert BM25(database).search("the key door", 9, Filter(before=NEW)) == alone
+    database.put_reflection(reflection("rf-44", "", created_at=NEW))
+    assert BM25(database).search("the key door", 9) == alone
+    with Database(path, readonly=True) as reader:
+        assert schema.texts_indexed(reader.execute)
+    assert stamp("") == schema.EMPTY_STAMP
 
 
 def test_an_edit_is_found_by_its_new_words_only(
@@ -260,6 +277,20 @@ def test_a_lab_of_the_version_before_is_searched_by_a_reader_without_writing_and
         with Database(path) as database:
             assert numbers(BM25(database).search("水壶", 9)) == [2]
             assert database.execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'reflection_words%'") == [(0,)]
+
+
+def test_a_reader_recalls_lists_and_shows_what_a_lab_of_an_older_readable_version_holds(
+    older: Callable[..., Any], path: Path, tmp_path: Path, reflection: Maker
+) -> None:
+    with older(schema.READABLE, reflection("rf-1", "The silver key."), reflection("rf-2", "The golden coin.")):
+        pass
+    with Database(path, readonly=True) as reader:
+        memory = ReflectionMemory(reader, HashingEmbedder(64), tmp_path / "texts.faiss")
+        (hit,) = memory.recall("key", episode="ep-9", env="twx/coin", exclude_task="t", k=1, record=False)
+        assert hit.text == "The silver key."
+        assert memory.show("rf-2").tally.games == 1
+        assert [item.id for item in reader.reflections(advising=True)] == ["rf-1", "rf-2"]
+        assert (memory.credit.review(), memory.credit.worth(["rf-1"], None)) == ([], {"rf-1": 0.0})
 
 
 TORN = {
