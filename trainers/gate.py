@@ -19,6 +19,7 @@ from collections.abc import Hashable, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from memory.records import task_parts
 from trainers.errors import NotComparable
 from trainers.sequential import Boundary, predictive_power
 from trainers.statistics import Paired, mcnemar, paired, wilson
@@ -284,4 +285,4 @@ def _facts(whole: Paired) -> str:
 def _env(key: Hashable) -> str:
     """The environment of a task id `env:split:seed`, alone or with a seed beside it."""
     task = key[0] if isinstance(key, tuple) else key
-    return str(task).split(":", 1)[0]
+    return task_parts(str(task)).env

@@ -57,6 +57,12 @@ def test_a_candidate_that_spoils_one_environment_is_refused_unless_that_is_allow
     assert decide(candidate, incumbent, GateConfig(refuse_regressions=False)).promote
 
 
+def test_environments_whose_names_have_colons_are_compared_one_by_one() -> None:
+    candidate = results("w" * 40, "gym:good") | results("l" * 10, "gym:bad")
+    incumbent = results("l" * 40, "gym:good") | results("w" * 10, "gym:bad")
+    assert decide(candidate, incumbent).regressions == ["gym:bad"]
+
+
 def test_all_challenges_of_one_incumbent_together_err_no_more_often_than_alpha() -> None:
     config = GateConfig(alpha=0.05)
     assert config.level() == config.level(1) == 0.05
