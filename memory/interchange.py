@@ -24,7 +24,7 @@ from typing import Any, Literal, TextIO
 
 from pydantic import ValidationError
 
-from memory import documents, errors, foreign, parquet, quota
+from memory import documents, errors, foreign, parquet, quota, repeats
 from memory.admission import NAME_LIMIT, STATED, WRITTEN, admitted
 from memory.cleaning import clean, name
 from memory.database import Database
@@ -269,14 +269,14 @@ class _Import:
         if self.database.has_reflection(key):
             old = self.database.reflection(key)
             update = {part: getattr(new, part) for part in stated}
-            new = old.model_copy(update=update | {"source": self.source, "updated_at": self.at})
+            new = repeats.reworded(old, old.model_copy(update=update | {"source": self.source, "updated_at": self.at}))
             self._settle(old, new, stated, change="replaced")
         elif (own := self._own(offer, goal)) is not None:
             self._settle(own, new, stated, change="imported")
         elif known := self._known(new):
             self.report.same.append(known)
         else:
-            self._put(new, "imported", self.report.added)
+            self._put(repeats.counted(self.database, new), "imported", self.report.added)
 
     def _settle(self, old: Reflection, new: Reflection, stated: set[str], change: str) -> None:
         """What there is and what the file says: the same, or one of them."""

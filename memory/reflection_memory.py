@@ -264,7 +264,10 @@ class ReflectionMemory:
         return self._change(id, "unpinned", pinned=False)
 
     def edit(self, id: str, text: str) -> Reflection:
-        """Put another text in place of its text; the old one stays in its versions."""
+        """Put another text in place of its text; the old one stays in its versions.
+
+        One that only repeated another one says something of its own from then on.
+        """
         changed = clean(text)
         if not changed:
             raise errors.InvalidReflection("The new text is empty; use forget to take a reflection out of use.")
@@ -355,7 +358,7 @@ class ReflectionMemory:
     def _change(self, id: str, change: str, **values: Any) -> Reflection:
         with self.database.transaction():
             old = self.database.reflection(id, self.namespace)
-            new = old.model_copy(update={**values, "updated_at": self.clock()})
+            new = repeats.reworded(old, old.model_copy(update={**values, "updated_at": self.clock()}))
             with self.database.operation(change, old.id):
                 changed = self.database.put_reflection(new, change=change)
         self._indexes.follow_texts()
@@ -363,13 +366,9 @@ class ReflectionMemory:
 
     def _put(self, new: Reflection) -> Reflection:
         """Keep what is not there yet, as what it says or as one more that says it."""
-        said = repeats.repeated(self.database, new)
-        if said is None:
-            self.database.put_reflection(new, change="remembered")
-            return new
-        repeat = new.model_copy(update={"status": "repeated", "merged_into": said})
-        self.database.put_reflection(repeat, change="repeated")
-        return repeat
+        kept = repeats.counted(self.database, new)
+        self.database.put_reflection(kept, change="remembered" if kept is new else "repeated")
+        return kept
 
     def _owned(self, reflection: Reflection) -> Reflection:
         """The reflection as it is kept in this namespace."""

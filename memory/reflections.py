@@ -26,8 +26,10 @@ _PUT = (
 )
 _ROW = "number, id, pinned, importance, created_at"
 _ADVISING = (
-    "(status = 'active' OR status = 'repeated' AND EXISTS (SELECT 1 FROM reflections AS root "
-    "WHERE root.id = reflections.merged_into AND root.status IN ('active', 'merged', 'repeated')))"
+    "(status = 'active' OR status = 'repeated' AND 'active' = (WITH RECURSIVE above (status, next) AS ("
+    "SELECT root.status, root.merged_into FROM reflections AS root WHERE root.id = reflections.merged_into UNION "
+    "SELECT root.status, root.merged_into FROM above JOIN reflections AS root ON root.id = above.next) "
+    "SELECT status FROM above WHERE next IS NULL))"
 )
 
 
@@ -123,7 +125,7 @@ class Filter:
             repeated, _ = self.learned("kin.")
             where.append(
                 f"({learned} OR EXISTS (SELECT 1 FROM reflections AS kin WHERE kin.merged_into = reflections.id "
-                f"AND {repeated}))"
+                f"AND kin.status = 'repeated' AND {repeated}))"
             )
             values += [*bounds, *bounds]
         elif learned:

@@ -34,8 +34,21 @@ class Tally(NamedTuple):
 ONCE = Tally(1)
 
 
-def repeated(database: Database, reflection: Reflection) -> str | None:
-    """The id of the one that says what `reflection`, which is new, says again; None if nothing does."""
+def counted(database: Database, reflection: Reflection) -> Reflection:
+    """`reflection`, which is new, as it is to be kept: as what it says, or as one more that says it."""
+    said = _said_by(database, reflection)
+    return reflection.model_copy(update={"status": "repeated", "merged_into": said}) if said else reflection
+
+
+def reworded(old: Reflection, new: Reflection) -> Reflection:
+    """`new`, which takes the place of `old`, as it is to be kept: other words are no repetition."""
+    if new.status != "repeated" or new.text == old.text:
+        return new
+    return new.model_copy(update={"status": "active", "merged_into": None})
+
+
+def _said_by(database: Database, reflection: Reflection) -> str | None:
+    """The id of the one that says what `reflection` says again; None if nothing does."""
     if not reflection.text or reflection.tier != "raw" or reflection.status != "active" or reflection.pinned:
         return None
     rows = database.execute(
@@ -60,12 +73,15 @@ def _sort(item: Reflection) -> tuple[object, ...]:
 def tallies(
     connection: Connection, reflections: Iterable[Reflection], wanted: Filter | None = None
 ) -> dict[str, Tally]:
-    """In how many games each of these was seen, by id; of `wanted` counts when and on what ground they were learned."""
+    """In how many games each of these was seen, by id; of `wanted` counts when and on what ground they were learned.
+
+    Of games that somebody else played nothing is known here: what another source brought in was seen in one.
+    """
     learned, bounds = wanted.learned("reflections.") if wanted is not None else ("", [])
     bounded = f" AND {learned}" if learned else ""
     items = {item.id: item for item in reflections}
     games = dict.fromkeys(items, 1)
-    for part in chunks(list(items)):
+    for part in chunks([item.id for item in items.values() if not item.source]):
         rows = connection.execute(
             f"{families(part)} SELECT root, count(DISTINCT task) FROM family JOIN reflections ON id = member "
             f"WHERE 1{bounded} GROUP BY root",

@@ -184,7 +184,9 @@ def _taken_over(leader: Note, others: Iterable[Note], loaded: Mapping[int, Refle
 
 
 def _duplicates(one: Reflection, other: Reflection) -> bool:
-    return (one.oracle, one.topic, one.text[READ:]) == (other.oracle, other.topic, other.text[READ:])
+    # Answers to a question are counted against each other: however alike two of them sound, they are not one.
+    read = 0 if one.topic else READ
+    return (one.oracle, one.topic, one.text[read:]) == (other.oracle, other.topic, other.text[read:])
 
 
 def _group(note: Note) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from memory import Advice, Database, Evidence, Reflection, ReflectionMemory
 from memory.consolidation import Consolidation, ConsolidationConfig
 from memory.health import health
 from memory.history import History
+from memory.interchange import import_reflections
+from memory.repeats import ONCE, tallies
 
 Maker = Callable[..., Reflection]
 Say = Callable[..., Reflection]
@@ -219,3 +222,44 @@ def test_what_a_person_took_out_of_a_count_is_not_counted_again(memory: Reflecti
     memory.restore("r-train-2")
     assert memory.count() == 2
     assert Consolidation(memory, ConsolidationConfig(forget_below=0)).run(["merge"]).counts == {}
+
+
+def test_one_that_is_edited_says_something_of_its_own(memory: ReflectionMemory, say: Say) -> None:
+    memory.remember([say(1), say(2), say(3)])
+    memory.edit("r-train-2", "The coin was in the pantry.")
+    assert shown(memory) == [
+        "The coin was in the kitchen in 2 of 3 games.",
+        "The coin was in the pantry in 1 of 3 games.",
+    ]
+
+
+def test_answers_to_one_question_are_not_merged_however_alike_they_sound(memory: ReflectionMemory, say: Say) -> None:
+    memory.remember([say(1), say(2, HALL)])
+    assert Consolidation(memory, ConsolidationConfig(forget_below=0, duplicate=0.01)).run(["merge"]).counts == {}
+    assert memory.count() == 2
+
+
+def test_advice_goes_on_as_long_as_what_counts_it_in_the_end_is_in_use(
+    memory: ReflectionMemory, database: Database, say: Say, advice: Callable[..., Advice]
+) -> None:
+    memory.remember([say(seed, advice=[advice()]) for seed in (1, 2)])
+    memory.remember([say(3, "In the kitchen the coin was.", advice=[advice()])])
+    first = database.reflection("r-train-1")
+    database.put_reflection(first.model_copy(update={"status": "repeated", "merged_into": "r-train-3"}))
+    assert all(memory.advice_for_task(f"twx/coin:train:{seed}") for seed in (1, 2, 3))
+    memory.forget("r-train-3")
+    assert not any(memory.advice_for_task(f"twx/coin:train:{seed}") for seed in (1, 2, 3))
+
+
+def test_what_somebody_else_says_again_comes_in_once_and_claims_no_games(
+    memory: ReflectionMemory, say: Say, advice: Callable[..., Advice], tmp_path: Path
+) -> None:
+    memory.remember([say(seed, topic="", advice=[advice(f"State of {seed}.")]) for seed in range(4)])
+    memory.export(tmp_path / "out.jsonl")
+    with Database(tmp_path / "other.db") as other:
+        report = import_reflections(other, tmp_path / "out.jsonl")
+        assert len(report.added) == 4
+        assert (other.count_reflections("active"), other.count_reflections("repeated")) == (1, 3)
+        assert tallies(other, other.reflections(status="active")) == {report.added[0]: ONCE}
+        assert import_reflections(other, tmp_path / "out.jsonl").same == report.added
+        assert len(other.reflections(advising=True)) == 4
