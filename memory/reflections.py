@@ -199,7 +199,8 @@ class Reflections(Operations):
         try:
             if not text:
                 # No text is none to search: neither what only gives advice nor what only repeats is counted there.
-                self.execute("DELETE FROM reflections_fts WHERE rowid = ?", (number,))
+                if not new:
+                    self.execute("DELETE FROM reflections_fts WHERE rowid = ?", (number,))
                 return
             verb = "INSERT" if new else "INSERT OR REPLACE"
             self.execute(f"{verb} INTO reflections_fts (rowid, text) VALUES (?, ?)", (number, segmented(text)))
