@@ -147,7 +147,14 @@ def _row(row: EpisodeRow) -> EpisodeRow:
 
 
 def _episode(payload: bytes) -> Episode:
-    return Episode.stored(zlib.decompress(payload))
+    stored = zlib.decompress(payload)
+    episode = Episode.stored(stored)
+    # Earlier versions kept the bonus as it was before its strength, and nothing of what was cut. (No text has this in
+    # it: its quotes are escaped.)
+    if episode.strength != 1 and b',"cut":' not in stored:
+        for step in episode.steps:
+            step.bonus = step.bonus and [episode.strength * extra for extra in step.bonus]
+    return episode
 
 
 def full_ids(connection: Connection, table: str, beginning: str, wanted: dict[str, Any] | None = None) -> list[str]:
