@@ -39,9 +39,10 @@ SHARED: tuple[ErrorKind, ...] = ("engine", "reflector")
 """Failures of what all episodes of a run have in common."""
 
 _OF_THE_RUN = (
-    BadTask, MissingDependency, NotPlaying, UnknownEnvironment,
-    AgentLabError, MemoryStoreError, TrainersError, sqlite3.Error,
+    BadTask, MissingDependency, NotPlaying, UnknownEnvironment, AgentLabError, MemoryStoreError, TrainersError,
 )  # fmt: skip
+# An engine and a reflector may read the lab; a database that an environment has is its own.
+_OF_THE_LAB = (EnvironmentsError, sqlite3.Error, *_OF_THE_RUN)
 
 
 def kind_of(failure: Exception) -> ErrorKind:
@@ -69,7 +70,7 @@ def engine(name: str) -> Iterator[None]:
     """Turn what an engine raises into EngineFailed."""
     try:
         yield
-    except (EnvironmentsError, *_OF_THE_RUN):
+    except _OF_THE_LAB:
         raise
     except Exception as error:
         raise EngineFailed(f"The engine `{name}` failed with {_words(error)}; the same command tries again.") from error
@@ -80,7 +81,7 @@ def reflector(name: str) -> Iterator[None]:
     """Turn what a reflector raises into ReflectorFailed."""
     try:
         yield
-    except (EnvironmentsError, *_OF_THE_RUN):
+    except _OF_THE_LAB:
         raise
     except Exception as error:
         raise ReflectorFailed(

@@ -260,11 +260,13 @@ class Lab:
         if self.database.episodes(limit=1) or self.adapters.list():
             return False
         before, self.config = self.config, self.config.model_copy(update={"model": hub.lasting_name(name)})
+        played, self._engine = self._engine, None
         try:
             self._engine = self._proven(None)
         except BaseException:
-            self.config = before
+            self.config, self._engine = before, played
             raise
+        self.__dict__.pop("fingerprint", None)
         write_config(self.folder / CONFIG_FILE, self.config)
         return True
 

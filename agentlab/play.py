@@ -17,6 +17,8 @@ from agentlab.arms import Arm
 from agentlab.engines.base import Conversation, Engine
 from agentlab.errors import ReplayMismatch
 from environments import EnvironmentDied, Task, TextEnv
+from environments.answers import shown
+from memory.cleaning import clean
 from memory.records import Episode, ErrorKind, Reflection, Status, Step, content_id
 
 if TYPE_CHECKING:
@@ -141,10 +143,7 @@ class Play:
         """Score the admissible commands and choose one; `forced` takes that one (when replaying a record)."""
         assert self.conversation is not None
         commands = admissible(self.env, self.info)
-        with failures.engine(self.engine.name):
-            scores = self.engine.score(self.conversation, commands)
-            if len(scores) != len(commands) or not all(map(math.isfinite, scores)):
-                raise ValueError(f"{len(scores)} scores for {len(commands)} commands, of which each needs a number")
+        scores = scored(self.engine, self.conversation, commands)
         bonus = self.bonuses(commands)
         spec = self.spec
         if forced is None:
@@ -155,7 +154,7 @@ class Play:
         else:
             raise ReplayMismatch(
                 f"Episode {spec.id} cannot be resumed: '{forced}' is no longer admissible at step "
-                f"{len(self.episode.steps)}; the environment has changed. Start the run under another name."
+                f"{len(self.episode.steps)}; the environment has changed. The same command plays it anew."
             )
         return Step(
             index=len(self.episode.steps),
@@ -196,7 +195,10 @@ class Play:
         drawn: list[Reflection] = []
         for reflector in self.reflectors:
             with failures.reflector(reflector.name):
-                drawn += reflector.reflect(self.episode)
+                for one in reflector.reflect(self.episode):
+                    if not isinstance(one, Reflection) or not (clean(one.text) or one.advice):
+                        raise ValueError(f"it wrote {shown(one)}, which is no reflection, or an empty one")
+                    drawn.append(one)
         return drawn
 
     def fail(self, cause: str, kind: ErrorKind = "environment") -> None:
@@ -253,6 +255,15 @@ def admissible(env: TextEnv, info: Any) -> list[str]:
             "`agentlab doctor` checks the environment."
         )
     return commands
+
+
+def scored(engine: Engine, conversation: Conversation, commands: Sequence[str]) -> list[float]:
+    """The engine's log-probability of each command, a number for every one. Raises EngineFailed."""
+    with failures.engine(engine.name):
+        scores = engine.score(conversation, commands)
+        if len(scores) != len(commands) or not all(map(math.isfinite, scores)):
+            raise ValueError(f"{len(scores)} scores for {len(commands)} commands, of which each needs a number")
+    return scores
 
 
 def digest(observation: str) -> str:

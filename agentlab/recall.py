@@ -284,8 +284,9 @@ class Recaller:
         if spec.trial:
             earlier = {replace(spec, trial=trial).id for trial in range(spec.trial)}
             _fill(book, self.memory.advice_for_task(task, run=self.run, episodes=earlier, before=before, after=since))
-        while len(self._books) >= BOOKS:
-            self._books.pop(next(iter(self._books)), None)
+        # A copy: other episodes may come and go meanwhile.
+        for old in list(self._books)[: len(self._books) - BOOKS + 1]:
+            self._books.pop(old, None)
         self._books[first] = book, before
         return book
 

@@ -182,7 +182,8 @@ def _challenge(lab: Lab, adapter: str, envs: list[str], seeds: Sequence[int] | N
 def _untrained(lab: Lab, adapter: str, envs: Sequence[str], first: int) -> list[int]:
     """The next dev games from `first` on of which none begins like a game that the adapter was trained on: a round
     leaves out what begins like its own gate's games, and cannot know those of the gates to come."""
-    from environments import Task, make
+    from agentlab import failures
+    from environments import Task, dispose, make
     from trainers.selectors.base import start_of, starts_of
 
     episodes = lab.adapters.get(adapter).lineage.episodes
@@ -191,14 +192,17 @@ def _untrained(lab: Lab, adapter: str, envs: Sequence[str], first: int) -> list[
     found: list[int] = []
     try:
         for seed in range(first, min(len(env.seeds("dev")) for env in made.values())):
-            begun = [env.start(Task(env=name, split="dev", seed=seed)) for name, env in made.items()]
+            begun = []
+            for name, env in made.items():
+                with failures.environment(name):
+                    begun.append(env.start(Task(env=name, split="dev", seed=seed)))
             if trained.isdisjoint(starts_of((str(info["goal"]), seen) for seen, info in begun)):
                 found.append(seed)
             if len(found) == SEEDS:
                 return found
     finally:
         for env in made.values():
-            env.close()
+            dispose(env)
     raise BadConfig(
         f"{', '.join(envs)} have no {SEEDS} dev games left that no gate has seen and that begin like nothing {adapter} "
         "was trained on; name some with --seeds, which then judge less strictly, or learn environments with more."

@@ -4,7 +4,8 @@ The process (JVM) speaks the text protocol of py4j. Each environment has a conne
 calls take turns, since nobody wrote the games for threads. The rules:
 
 1. A call has a time limit, kept by the socket itself. A call that takes longer means that the JVM hangs: it is killed.
-2. A JVM that died or hung is `EnvironmentDied` for the call that met it. The next connection starts a new JVM.
+2. A JVM that died is `EnvironmentDied` for the call that met it, one that hung `EnvironmentHung`. The next connection
+   starts a new JVM.
 3. No JVM outlives the program. It ends when its standard input does, which holds for `kill -9` too; at a normal exit
    it is killed. It stands in a session of its own, so that Ctrl-C reaches the program alone.
 4. Nobody else on the machine can use it: it listens on the loopback address and asks for a random token.
@@ -26,7 +27,7 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
-from environments.errors import EnvironmentDied, EnvironmentsError, MissingDependency
+from environments.errors import EnvironmentDied, EnvironmentHung, EnvironmentsError, MissingDependency
 
 CALL_LIMIT = 30.0  # seconds; an ordinary call takes a few milliseconds
 START_LIMIT = 60.0  # seconds; a start takes a fifth of a second on a free machine
@@ -243,14 +244,15 @@ class JavaObject:
         return line[1:-1].decode()
 
     def _died(self, error: OSError) -> EnvironmentDied:
-        if isinstance(error, TimeoutError):
+        kind = EnvironmentHung if isinstance(error, TimeoutError) else EnvironmentDied
+        if kind is EnvironmentHung:
             cause = f"the JVM hung: a call took more than {self._limit:g} s"
         else:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.jvm.process.wait(timeout=1)  # its end may be a moment behind the connection's
             cause = "the JVM died"
         first = self.jvm.die(cause)
-        return EnvironmentDied(f"{self.jvm.cause}; the episode is lost; reset starts a new JVM", bystander=not first)
+        return kind(f"{self.jvm.cause}; the episode is lost; reset starts a new JVM", bystander=not first)
 
     def _describe(self, answer: str, method: str) -> str:
         what = answer[2:] or "an error without a message"

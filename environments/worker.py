@@ -80,6 +80,9 @@ class Worker:
             self._calls.put(None)
             self._answers.put((None, error))
 
+    def __reduce__(self) -> tuple[type[Worker], tuple[str]]:
+        return Worker, (self.name,)  # a copy of an environment has a thread of its own
+
     def __del__(self) -> None:
         self._calls.put(None)
 

@@ -35,6 +35,10 @@ class Ledger(Connection):
             (scope, key, json.dumps(payload), now()),
         )
 
+    def journal_clear(self, scope: str) -> None:
+        """Note that nothing of one scope is done."""
+        self.execute("DELETE FROM journal WHERE scope = ?", (scope,))
+
     def journal_items(self, scope: str) -> dict[str, dict[str, Any]]:
         """All items of one scope, in the order in which they were first done."""
         rows = self.execute("SELECT key, payload FROM journal WHERE scope = ? ORDER BY number", (scope,))

@@ -135,15 +135,20 @@ class Adviser:
 
     def ranking(self, game: Game) -> list[tuple[str, float, float]]:
         """Commands with their log-probabilities and their shares among the admissible ones, the best first."""
-        if self._engine is None or self._conversation is None:
+        from agentlab import failures
+        from agentlab.play import scored
+
+        if self._engine is None:
             self._engine = self._load()
-            self._conversation = self._engine.conversation(game.goal)
-        for index in range(self._told, len(game.observations)):
-            if index:
-                self._conversation.act(game.actions[index - 1])
-            self._conversation.observe(game.observations[index])
-        self._told = len(game.observations)
-        scores = self._engine.score(self._conversation, game.commands)
+        with failures.engine(self._engine.name):
+            if self._conversation is None:
+                self._conversation = self._engine.conversation(game.goal)
+            for index in range(self._told, len(game.observations)):
+                if index:
+                    self._conversation.act(game.actions[index - 1])
+                self._conversation.observe(game.observations[index])
+            self._told = len(game.observations)
+            scores = scored(self._engine, self._conversation, game.commands)
         ranked = sorted(zip(game.commands, scores, shares(scores), strict=True), key=lambda entry: -entry[1])
         return ranked
 

@@ -75,7 +75,7 @@ def fresh_seeds(lab: Lab, envs: Sequence[str], count: int) -> list[int]:
 
     Raises BadConfig where an environment has fewer left.
     """
-    from environments import make
+    from environments import dispose, make
 
     known = challenges(lab)
     first, size = 0, {}
@@ -84,7 +84,7 @@ def fresh_seeds(lab: Lab, envs: Sequence[str], count: int) -> list[int]:
         try:
             size[name] = len(env.seeds("dev"))
         finally:
-            env.close()
+            dispose(env)
         first = max(first, _first(lab, name, known))
     short = min(envs, key=lambda name: size[name])
     left = max(0, size[short] - first)

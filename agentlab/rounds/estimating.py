@@ -67,13 +67,13 @@ def estimate(lab: Lab, config: RoundConfig) -> Estimate:
 
 
 def _step_limits(envs: list[str]) -> dict[str, int]:
-    from environments import make
+    from environments import dispose, make
 
     limits = {}
     for name in envs:
         env = make(name)
         limits[env.env_id] = env.step_limit
-        env.close()
+        dispose(env)
     return limits
 
 

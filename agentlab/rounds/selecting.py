@@ -107,7 +107,7 @@ def _starts(lab: Lab, pool: EnvironmentPool, env_id: str, split: Split, count: i
     known = {int(seed): (start["goal"], start["observation"]) for seed, start in kept.items()}
     with pool.lent(env_id) as env:
         seeds = list(env.seeds(split))[:count]
-    fresh: dict[int, tuple[str, str]] = {}
+    fresh, changed = dict[int, tuple[str, str]](), False
     for seed in seeds:
         if seed in known and seed != seeds[0]:
             continue
@@ -116,8 +116,10 @@ def _starts(lab: Lab, pool: EnvironmentPool, env_id: str, split: Split, count: i
             observation, info = env.start(Task(env=env_id, split=split, seed=seed))
             fresh[seed] = str(info["goal"]), observation
             if known.get(seed, fresh[seed]) != fresh[seed]:
-                known = {}
+                known, changed = {}, True
     with lab.database.transaction():
+        if changed:
+            lab.database.journal_clear(scope)
         for seed, (goal, observation) in fresh.items():
             lab.database.journal_put(scope, str(seed), {"goal": goal, "observation": observation})
     known |= fresh

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from agentlab.advice import AdviceBook
 from agentlab.engines.base import Engine
-from agentlab.errors import OutOfBudget, ReplayMismatch
+from agentlab.errors import OutOfBudget
+from agentlab.failures import FAILURES
 from agentlab.search.budget import Budget, Cost
 from agentlab.search.config import Method, SearchConfig
 from agentlab.search.deepening import deepening
@@ -15,7 +16,7 @@ from agentlab.search.mcts import mcts
 from agentlab.search.sampling import best_of_n, self_explore
 from agentlab.search.tree import worth
 from agentlab.search.walk import Player
-from environments import EnvironmentDied, Task, TextEnv
+from environments import Task, TextEnv
 from memory.records import Episode
 
 _METHODS: dict[Method, Callable[[Player], Iterator[Episode]]] = {
@@ -77,8 +78,8 @@ def search_task(
     """Search `task` until it is won `config.wins` times, the budget is spent, or `config.iterations` were played.
 
     The engine's probabilities are the prior and the rollout policy; without an engine chance plays, and no calls are
-    counted. The result depends on the arguments alone. An environment that dies, or that answers a replay otherwise
-    than before, ends the search with what it had found.
+    counted. The result depends on the arguments alone. An environment or an engine that fails, or a replay that is
+    answered otherwise than before, ends the search with what it had found.
 
     Self-Explore ends by itself; its probes ask what the policy can do, so no advice speaks in them.
     """
@@ -97,7 +98,7 @@ def search_task(
                 break
     except OutOfBudget:
         pass
-    except (EnvironmentDied, ReplayMismatch) as failure:
+    except FAILURES as failure:
         error = str(failure)
-        player.fail(error)
+        player.fail(failure)
     return Found(task, player.episodes, player.meter.cost, player.book, error)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict
 
 from agentlab.collect import reflections_on
-from agentlab.errors import BadConfig, OutOfBudget, ReplayMismatch
+from agentlab.errors import BadConfig, OutOfBudget
+from agentlab.failures import FAILURES
 from agentlab.minimise import Refiner
 from agentlab.rollout import EnvironmentPool
 from agentlab.search.budget import Budget, Cost
@@ -23,7 +24,7 @@ from agentlab.search.revision import Judge, Revision, revisions
 from agentlab.search.task import Found, search_task
 from agentlab.search.tree import Tree
 from agentlab.search.walk import Player
-from environments import EnvironmentDied, Task, TextEnv
+from environments import Task, TextEnv
 from memory.records import content_id
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def revise_tasks(
                     found.append(revision)
             except OutOfBudget:
                 pass
-            except (EnvironmentDied, ReplayMismatch) as error:
+            except FAILURES as error:
                 failed = str(error)
                 lab.progress.say(f"{task.id}: no further revisions. {failed}")
             _put_back(pool, task, env, failed)

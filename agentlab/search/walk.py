@@ -11,8 +11,8 @@ from typing import Any
 
 from agentlab import failures
 from agentlab.advice import AdviceBook, AdviceWeights, Tried, facts_of
-from agentlab.engines.base import Engine
-from agentlab.play import admissible, ending
+from agentlab.engines.base import Conversation, Engine
+from agentlab.play import admissible, ending, scored
 from agentlab.policy import Policy
 from agentlab.search.budget import Budget, Meter
 from agentlab.search.config import SearchConfig
@@ -67,11 +67,12 @@ class Player:
             self.book.add(fact)
         return episode
 
-    def fail(self, cause: str) -> None:
+    def fail(self, failure: Exception) -> None:
         """What was walked last errored: it is kept as such, if it had begun, and is no evidence of anything."""
         walk, self.walking = self.walking, None
         if walk is not None and walk.steps:
-            self.episodes.append(walk.episode().model_copy(update={"status": "errored", "error": cause}))
+            errored = {"status": "errored", "error": str(failure), "error_kind": failures.kind_of(failure)}
+            self.episodes.append(walk.episode().model_copy(update=errored))
 
     def sample(self, walk: Walk, rng: random.Random) -> str:
         """An action as the policy draws it: by the engine's log-probabilities and by advice."""
@@ -94,24 +95,29 @@ class Reading:
 
     def __init__(self, player: Player, goal: str) -> None:
         self.player = player
-        self.conversation = player.engine.conversation(goal) if player.engine is not None else None
+        self.conversation: Conversation | None = None
+        if player.engine is not None:
+            with failures.engine(player.engine.name):
+                self.conversation = player.engine.conversation(goal)
         self._read = 0
 
     def observe(self, observation: str) -> None:
         """What the environment said."""
-        if self.conversation is not None:
-            self.conversation.observe(observation)
+        if self.player.engine is not None and self.conversation is not None:
+            with failures.engine(self.player.engine.name):
+                self.conversation.observe(observation)
 
     def act(self, action: str) -> None:
         """The chosen action."""
-        if self.conversation is not None:
-            self.conversation.act(action)
+        if self.player.engine is not None and self.conversation is not None:
+            with failures.engine(self.player.engine.name):
+                self.conversation.act(action)
 
     def scores(self, node: Node) -> list[float] | None:
         """The engine's log-probabilities of the commands at `node`, to which it has read, asked for once in a lifetime
         of the tree; None without an engine.
 
-        Raises OutOfBudget.
+        Raises OutOfBudget, EngineFailed.
         """
         engine, conversation = self.player.engine, self.conversation
         if engine is None or conversation is None:
@@ -120,7 +126,7 @@ class Reading:
             tokens = len(conversation.token_ids)
             self.player.meter.call(tokens - self._read + command_tokens(engine, node.admissible))
             self._read = tokens
-            node.scores = engine.score(conversation, node.admissible)
+            node.scores = scored(engine, conversation, node.admissible)
         return node.scores
 
     def close(self) -> None:

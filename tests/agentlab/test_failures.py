@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import zlib
@@ -21,6 +22,7 @@ from agentlab.engines.scripted import ScriptedEngine
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import AgentLabError, ReplayMismatch, Stopped
 from agentlab.lab import Lab
+from agentlab.reflectors.base import reflection_of
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.pool import attempts
 from agentlab.rounds.selecting import held_out
@@ -112,6 +114,7 @@ def statuses(lab: Lab, seeds: Sequence[int] = range(4), **settings: Any) -> list
         ({"at_reset": raising(BadParameter("no quest fits"))}, "no quest fits"),
         ({"at_reset": raising(BadTask("no such level"))}, "no such level"),
         ({"odd": raising(UnicodeError("half \ud83d"))}, "UnicodeError"),
+        ({"odd": raising(sqlite3.OperationalError("no such level"))}, "OperationalError: no such level"),
         ({"odd": saying(observation=None)}, "`observation`"),
         ({"odd": saying(observation=b"You are here.")}, "`observation`"),
         ({"odd": saying(admissible=[0, 1, 2])}, "`admissible`"),
@@ -266,6 +269,47 @@ def test_a_reflector_that_fails_ends_the_episode(rooms: Callable[..., Any], lab:
     (first, _) = lab.database.episodes(status="errored")
     episode = lab.database.episode(first.id)
     assert episode.error_kind == "reflector" and "picky" in str(episode.error)
+
+
+@pytest.mark.parametrize("drawn", ["a text", {"text": "a text"}, None])
+def test_a_reflector_that_writes_no_reflections_ends_the_episode(
+    drawn: Any, rooms: Callable[..., Any], lab: Lab
+) -> None:
+    class Odd:
+        name = "odd"
+
+        def reflect(self, episode: Episode) -> list[Reflection]:
+            empty = reflection_of(episode, kind="odd", text=" ", steps=[])
+            return [drawn or empty] if episode.seed == BAD else []
+
+    rooms()
+    assert statuses(lab, reflectors=[Odd()]) == [["won"], ["errored"] * 2, ["won"], ["won"]]
+    assert {lab.database.episode(row.id).error_kind for row in lab.database.episodes(status="errored")} == {"reflector"}
+    assert not lab.database.reflections()
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("out of memory"), float("nan")])
+def test_an_engine_that_fails_while_it_guides_a_search_costs_its_task_only(
+    fault: Any, rooms: Callable[..., Any], open_lab: Callable[..., Lab]
+) -> None:
+    broken = True
+
+    def script(transcript: str, command: str) -> float:
+        if broken and "room 1" in transcript:
+            if isinstance(fault, Exception):
+                raise fault
+            return float(fault)
+        return walks(transcript, command)
+
+    rooms()
+    lab = open_lab(engine=ScriptedEngine(script))
+    tasks = [Task(env=ENV, split="train", seed=seed) for seed in range(2)]
+    for found in search_tasks(lab, "search", tasks, engine="model"):
+        assert found.won is None and "scripted" in str(found.error)
+    kinds = {lab.database.episode(row.id).error_kind for row in lab.database.episodes(status="errored")}
+    assert kinds == {"engine"}
+    broken = False
+    assert all(found.won for found in search_tasks(lab, "search", tasks, engine="model")), "tried again"
 
 
 @pytest.mark.parametrize("raised", [BadTask("x"), AgentLabError("x"), MemoryStoreError("x"), Stopped("x")])
