@@ -327,12 +327,13 @@ def settings(lab: Lab, envs: list[str] | None, file: Path | None, changes: dict[
     from agentlab.config import parse, read_toml
     from agentlab.errors import BadConfig
     from agentlab.rounds import RoundConfig
+    from agentlab.rounds.checking import taken_over
 
     last = lab.rounds()[-1:]
     if file is not None:
         given = read_toml(file)
     elif last and not envs:
-        given = last[0].config.model_dump()
+        given = taken_over(last[0].config)
         if given["collect"] == "none":  # that round was a distillation; this one is to collect, unless it is said again
             del given["collect"]
     else:

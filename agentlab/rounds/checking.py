@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from operator import attrgetter
+from typing import Any
 
 from agentlab.errors import BadConfig
 from agentlab.rounds.config import RoundConfig
@@ -64,6 +65,20 @@ USED_BY: dict[str, tuple[ObjectiveName, ...]] = {
     "training.undesirable_weight": ("kto",),
 }
 """Settings that some objectives alone read."""
+
+
+def taken_over(config: RoundConfig) -> dict[str, Any]:
+    """The settings of an earlier round as those of a new one: what its objective does not read is left as it usually
+    is. An earlier version usually had other numbers there."""
+    given = config.model_dump()
+    for name, objectives in USED_BY.items():
+        if config.training.objective not in objectives:
+            *parts, last = name.split(".")
+            within = given
+            for part in parts:
+                within = within[part]
+            del within[last]
+    return given
 
 
 def _check_idle(config: RoundConfig) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from agentlab.cli.rounds import settings as taken
 from agentlab.errors import BadConfig
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
@@ -119,3 +121,16 @@ def test_a_round_that_is_refused_has_not_begun(open_lab: Callable[..., Lab]) -> 
 def test_a_round_that_was_stored_with_such_settings_can_still_be_read() -> None:
     stored = RoundReport(id="round-1", number=1, config=config(training=PAIRS, revise=True))
     assert RoundReport.model_validate(stored.model_dump(mode="json")) == stored
+
+
+def test_what_an_earlier_version_had_where_nothing_reads_it_does_not_stand_in_the_way() -> None:
+    earlier = config(seeds=7, training={"nll_weight": 1.0, "epochs": 2})
+    with pytest.raises(BadConfig, match="nll_weight"):
+        check_settings(earlier)
+    lab: Any = SimpleNamespace(rounds=lambda: [SimpleNamespace(config=earlier)])
+    again = taken(lab, None, None, {})
+    check_settings(again)
+    assert (again.seeds, again.training.epochs) == (7, 2)
+    pairs = config(training={"objective": "dpo", "nll_weight": 1.0})
+    lab = SimpleNamespace(rounds=lambda: [SimpleNamespace(config=pairs)])
+    assert taken(lab, None, None, {}).training.nll_weight == 1.0, "what is read is kept"
