@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import agentlab
 import environments
@@ -457,3 +459,15 @@ def test_looking_leaves_a_lab_as_it_was(open_lab: Callable[..., Lab]) -> None:
         )
         assert looking.adapters.list() == [] and looking.store.search(()) == []
     assert files(lab.folder) == before
+
+
+def test_another_model_plays_from_the_moment_on_when_it_is_taken(open_lab: Callable[..., Lab], tmp_path: Path) -> None:
+    lab = open_lab()
+    before, engine = lab.fingerprint, lab.engine()
+    other = tmp_path / "other"
+    shutil.copytree(lab.model_folder, other)
+    weights = load_file(other / "model.safetensors")
+    save_file({name: 0.99 * tensor for name, tensor in weights.items()}, other / "model.safetensors", {"format": "pt"})
+    assert lab.take_model(str(other))
+    assert lab.engine() is not engine and lab.engine().name == str(other)
+    assert lab.fingerprint != before
