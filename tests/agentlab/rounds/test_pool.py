@@ -309,7 +309,10 @@ def test_held_out_games_that_have_changed_are_looked_at_anew(
 ) -> None:
     from agentlab.rounds.selecting import held_out
 
-    lab, made = spelling(), report(envs=["toy/doors"], held_out_seeds=5)
+    lab, made, word = spelling(), report(envs=["toy/doors"], held_out_seeds=5), ["Newer. "]
     first = held_out(lab, made)
-    playing(monkeypatch, lambda task, said: f"Newer. {said}")
+    playing(monkeypatch, lambda task, said: f"{word[-1]}{said}")
     assert held_out(lab, made) == [(goal, f"Newer. {observation}") for goal, observation in first]
+    word.append("Newest. ")
+    held_out(lab, report(envs=["toy/doors"], held_out_seeds=3))
+    assert held_out(lab, made) == [(goal, f"Newest. {observation}") for goal, observation in first]
