@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from environments import EnvironmentDied, EnvironmentsError, MissingDependency, NotPlaying, java, make
+from environments import EnvironmentDied, EnvironmentHung, EnvironmentsError, MissingDependency, NotPlaying, java, make
 from environments.java import JavaException, JavaObject, close_all, find_java, shared_jvm
 from environments.textworld_express import TextWorldExpressEnv, _installation
 
@@ -184,7 +184,7 @@ def test_a_call_that_hangs_ends_the_episode_and_the_jvm() -> None:
     told = other.reset(seed=0)
     jvm = jvm_of(env)
     stop_jvm_of(env)
-    with pytest.raises(EnvironmentDied, match=r"the JVM hung: a call took more than 0.2 s"):
+    with pytest.raises(EnvironmentHung, match=r"the JVM hung: a call took more than 0.2 s"):
         env.step("look around")
     assert jvm.process.returncode == -signal.SIGKILL
     assert other.step("look around")[0] == told[0]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import sqlite3
 import sys
 import threading
@@ -156,3 +158,14 @@ def test_an_errors_words_fit_into_one_line_that_can_be_stored() -> None:
     assert said(RuntimeError("a\nb \ud83d")) == "a b ?"
     assert len(said(RuntimeError("x" * 1000))) == 200
     assert said(Mute()) == ""
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_a_copy_of_an_environment_plays_by_itself(copied: Callable[[Any], Any]) -> None:
+    env = make("toy/doors")
+    task = Task(env="toy/doors", split="train", seed=0)
+    begun = env.start(task)
+    other = copied(env)
+    assert other.start(task) == begun
+    if copied is not copy.copy:
+        assert other.worker is not env.worker
