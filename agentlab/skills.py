@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
+from agentlab import failures
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.evaluation import Outcomes, Table, known
 from agentlab.rounds.challenges import MERGES, Challenge, fresh_seeds, merges, next_challenge
+from agentlab.tasks import check_tasks, looked_at, make_tasks
 from memory.episodes import chunks, marks
 from trainers.gate import GateConfig, GateResult, decide
 from trainers.merging import Merge, MergeConfig
@@ -104,8 +107,6 @@ def gate_merge(
     Raises BadConfig if the adapter is no merge, there are fewer dev games, or an earlier gate has seen one of them,
     AgentLabError if it serves already without this gate, or if something else was let serve meanwhile.
     """
-    from agentlab.tasks import check_tasks, make_tasks
-
     config = config or GateConfig()
     record = lab.adapters.get(merged)
     merge = _merge_of(record)
@@ -182,15 +183,14 @@ def _challenge(lab: Lab, adapter: str, envs: list[str], seeds: Sequence[int] | N
 def _untrained(lab: Lab, adapter: str, envs: Sequence[str], first: int) -> list[int]:
     """The next dev games from `first` on of which none begins like a game that the adapter was trained on: a round
     leaves out what begins like its own gate's games, and cannot know those of the gates to come."""
-    from agentlab import failures
-    from environments import Task, dispose, make
+    from environments import Task
     from trainers.selectors.base import start_of, starts_of
 
     episodes = lab.adapters.get(adapter).lineage.episodes
     trained = {start_of(episode) for episode in lab.database.load_episodes(episodes)}
-    made = {name: make(name) for name in envs}
     found: list[int] = []
-    try:
+    with ExitStack() as stack:
+        made = {name: stack.enter_context(looked_at(name)) for name in envs}
         for seed in range(first, min(len(env.seeds("dev")) for env in made.values())):
             begun = []
             for name, env in made.items():
@@ -200,9 +200,6 @@ def _untrained(lab: Lab, adapter: str, envs: Sequence[str], first: int) -> list[
                 found.append(seed)
             if len(found) == SEEDS:
                 return found
-    finally:
-        for env in made.values():
-            dispose(env)
     raise BadConfig(
         f"{', '.join(envs)} have no {SEEDS} dev games left that no gate has seen and that begin like nothing {adapter} "
         "was trained on; name some with --seeds, which then judge less strictly, or learn environments with more."

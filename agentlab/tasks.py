@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from agentlab.errors import BadConfig
 
 if TYPE_CHECKING:
-    from environments import Task
+    from environments import Task, TextEnv
     from environments.base import Split
 
 
@@ -31,16 +32,28 @@ def make_tasks(envs: str | Sequence[str], split: Split, seeds: Sequence[int]) ->
     return [Task(env=env, split=split, seed=seed) for env in names for seed in dict.fromkeys(seeds)]
 
 
-def check_tasks(tasks: Sequence[Task]) -> None:
-    """Raise BadConfig if one of the tasks is in no fold of its environment."""
+@contextmanager
+def looked_at(env_id: str) -> Iterator[TextEnv]:
+    """An environment that is only looked at, such as for its folds, and not kept.
+
+    Raises EnvironmentDied for what it raises, UnknownEnvironment and MissingDependency as they are.
+    """
+    from agentlab import failures
     from environments import dispose, make
 
-    for name in dict.fromkeys(task.env for task in tasks):
-        env = make(name)
+    with failures.environment(env_id):
+        env = make(env_id)
         try:
-            folds = {split: env.seeds(split) for split in {task.split for task in tasks}}
+            yield env
         finally:
             dispose(env)
+
+
+def check_tasks(tasks: Sequence[Task]) -> None:
+    """Raise BadConfig if one of the tasks is in no fold of its environment."""
+    for name in dict.fromkeys(task.env for task in tasks):
+        with looked_at(name) as env:
+            folds = {split: env.seeds(split) for split in {task.split for task in tasks}}
         for task in tasks:
             if task.env == name and task.seed not in folds[task.split]:
                 raise BadConfig(

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from agentlab.errors import BadConfig
 from agentlab.forgetting import RUN
 from agentlab.rounds.report import reports
+from agentlab.tasks import looked_at
 from memory.episodes import marks
 
 if TYPE_CHECKING:
@@ -75,16 +76,11 @@ def fresh_seeds(lab: Lab, envs: Sequence[str], count: int) -> list[int]:
 
     Raises BadConfig where an environment has fewer left.
     """
-    from environments import dispose, make
-
     known = challenges(lab)
     first, size = 0, {}
     for name in envs:
-        env = make(name)
-        try:
+        with looked_at(name) as env:
             size[name] = len(env.seeds("dev"))
-        finally:
-            dispose(env)
         first = max(first, _first(lab, name, known))
     short = min(envs, key=lambda name: size[name])
     left = max(0, size[short] - first)

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.report import RoundReport, reports
+from agentlab.tasks import looked_at
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
@@ -67,13 +68,10 @@ def estimate(lab: Lab, config: RoundConfig) -> Estimate:
 
 
 def _step_limits(envs: list[str]) -> dict[str, int]:
-    from environments import dispose, make
-
     limits = {}
     for name in envs:
-        env = make(name)
-        limits[env.env_id] = env.step_limit
-        dispose(env)
+        with looked_at(name) as env:
+            limits[env.env_id] = env.step_limit
     return limits
 
 

@@ -87,7 +87,7 @@ def _outside(lab: Lab, report: RoundReport, unplayable: dict[str, str]) -> dict[
     """The families of all adapters of the lab that the gate did not play, with the dev games to play of each; one that
     can no longer be made goes to `unplayable`, since it must not stand in the way of every round."""
     from agentlab.skills import families
-    from environments import dispose, make
+    from agentlab.tasks import looked_at
     from environments.errors import EnvironmentsError
 
     found: dict[str, list[int]] = {}
@@ -95,14 +95,11 @@ def _outside(lab: Lab, report: RoundReport, unplayable: dict[str, str]) -> dict[
         if name in report.config.envs:
             continue
         try:
-            env = make(name)
+            with looked_at(name) as env:
+                seeds = list(env.seeds("dev"))[: report.config.forgetting.seeds]
         except EnvironmentsError as error:
             unplayable[name] = str(error)
             continue
-        try:
-            seeds = list(env.seeds("dev"))[: report.config.forgetting.seeds]
-        finally:
-            dispose(env)
         if seeds:
             found[name] = seeds
     return found

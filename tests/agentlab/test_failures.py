@@ -312,6 +312,20 @@ def test_an_engine_that_fails_while_it_guides_a_search_costs_its_task_only(
     assert all(found.won for found in search_tasks(lab, "search", tasks, engine="model")), "tried again"
 
 
+def test_an_environment_that_cannot_be_made_refuses_a_round_in_one_line(lab: Lab) -> None:
+    class Unmakeable(Rooms):
+        def __init__(self) -> None:
+            raise ZeroDivisionError("no rooms")
+
+    register(ENV, Unmakeable)
+    try:
+        with pytest.raises(EnvironmentDied, match=r"own/rooms.*ZeroDivisionError"):
+            lab.round(RoundConfig(envs=[ENV]))
+    finally:
+        unregister(ENV)
+    assert not lab.rounds()
+
+
 @pytest.mark.parametrize("raised", [BadTask("x"), AgentLabError("x"), MemoryStoreError("x"), Stopped("x")])
 def test_what_concerns_the_whole_run_passes_every_boundary(raised: Exception) -> None:
     from agentlab import failures
