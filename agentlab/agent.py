@@ -16,6 +16,8 @@ from agentlab.play import EpisodeState, Play, digest
 from memory.novelty import novel
 from memory.records import Episode
 
+STOPPED = "Stopped on request; the same command goes on from here."
+
 
 def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
     """Reset the environment, recall what helps, and open the conversation; a game that is over already has ended."""
@@ -42,7 +44,7 @@ def _act(state: EpisodeState, runtime: Any) -> EpisodeState:
     """Score, choose, and send one action. Act and step are one node: half the checkpoints, the same guarantees."""
     play: Play = runtime.context
     if play.stop.is_set():
-        raise Stopped("Stopped on request; the same command goes on from here.")
+        raise Stopped(STOPPED)
     step = play.decide()
     ended = play.apply(step)
     return {

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agentlab.arms import Arm
     from agentlab.lab import Lab
     from environments import Task
+    from environments.base import Split
     from memory import Database
 
 Outcomes = dict[str, bool | None]
@@ -146,6 +147,55 @@ def _cell(results: Sequence[TaskResult], trials: int) -> Cell:
         score=sum(scores) / len(scores) if scores else 0.0,
         errored=len(results) - len(ended),
     )
+
+
+def evaluate(
+    lab: Lab,
+    envs: str | Sequence[str],
+    *,
+    split: Split,
+    seeds: Sequence[int],
+    arms: str | Arm | Sequence[str | Arm],
+    trials: int = 1,
+    name: str | None = None,
+) -> Table:
+    """Measure arms side by side on the same tasks and seeds, and store the table: see `Lab.evaluate`."""
+    from agentlab.arms import Arm
+    from agentlab.tasks import make_tasks
+
+    lab.must_write()
+    # One arm may be named alone; a text is no list of its letters.
+    asked = [arms] if isinstance(arms, str | Arm) else arms
+    chosen = [lab.arm(arm) if isinstance(arm, str) else arm for arm in asked]
+    tasks = make_tasks(envs, split, seeds)
+    named = naming(lab, name, split, tasks, chosen, trials)
+    about = {
+        "name": named.record,
+        "date": lab.begun(named.run),
+        "split": split,
+        "seeds": [min(seeds), max(seeds)],
+        "model": lab.config.model,
+        "trials": trials,
+        "games": content_id("games", *sorted(task.id for task in tasks)),
+    }
+    lab.tell_what_is_known(named.run)
+    table = Table(envs=list(dict.fromkeys(task.env for task in tasks)), rows=[], about=about)
+    errored = False
+    for arm in chosen:
+        many = 1 if arm.engine == "random" else trials
+        run = named.run if arm.recall is not None else named.plain_run
+        results = lab.run(table.envs, split=split, seeds=seeds, trials=many, arm=arm, name=run)
+        errored = errored or any(trial.status == "errored" for result in results for trial in result.trials)
+        table.rows.append(row(arm.name, results, trials=1))
+        if many > 1:
+            suffix = f", {many} trials" if arm.recall else f" + retry, {many} trials"
+            table.rows.append(row(f"{arm.name}{suffix}", results, trials=many))
+        # Stored with its comparisons; which of them a caller shows is the caller's choice.
+        stored = table.model_copy(deep=True).compare_with_base()
+        lab.database.put_evaluation(named.record, stored.model_dump(mode="json"))
+    if not errored:
+        named.finish(lab.database)
+    return table
 
 
 @dataclass(frozen=True)

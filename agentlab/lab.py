@@ -356,7 +356,7 @@ class Lab:
         from agentlab.rollout import Rollout
 
         self.must_write()
-        begun = self._begun(run)
+        begun = self.begun(run)
         engine = RandomEngine() if arm.engine == "random" else self.engine(arm.adapter)
         recaller = router = None
         if arm.router is not None:
@@ -401,8 +401,9 @@ class Lab:
         tasks = make_tasks(envs, split, seeds)
         if name is None:
             who = [one if isinstance(one, str) else one.name for one in reflectors or ()]
+            who += ["none"] if reflectors is not None and not who else []
             name = content_id(f"run-{split}", chosen.identity, *(task.id for task in tasks), *who)
-            self._tell_what_is_known(name)
+            self.tell_what_is_known(name)
         rollout = self.rollout(name, chosen, reflectors=reflectors, refining=True)
         stage = f"{chosen.name}, {split}"
         self.progress.start(stage, len(tasks))
@@ -456,42 +457,9 @@ class Lab:
         or in which games errored, goes on where it stopped; one that is finished gives its table again, until more is
         known: then arms with memory are measured anew, with what is known by now. `about` has name and date.
         """
-        from agentlab.arms import Arm
-        from agentlab.evaluation import Table, naming, row
+        from agentlab.evaluation import evaluate
 
-        self.must_write()
-        # One arm may be named alone; a text is no list of its letters.
-        asked = [arms] if isinstance(arms, str | Arm) else arms
-        chosen = [self.arm(arm) if isinstance(arm, str) else arm for arm in asked]
-        tasks = make_tasks(envs, split, seeds)
-        named = naming(self, name, split, tasks, chosen, trials)
-        about = {
-            "name": named.record,
-            "date": self._begun(named.run),
-            "split": split,
-            "seeds": [min(seeds), max(seeds)],
-            "model": self.config.model,
-            "trials": trials,
-            "games": content_id("games", *sorted(task.id for task in tasks)),
-        }
-        self._tell_what_is_known(named.run)
-        table = Table(envs=list(dict.fromkeys(task.env for task in tasks)), rows=[], about=about)
-        errored = False
-        for arm in chosen:
-            many = 1 if arm.engine == "random" else trials
-            run = named.run if arm.recall is not None else named.plain_run
-            results = self.run(table.envs, split=split, seeds=seeds, trials=many, arm=arm, name=run)
-            errored = errored or any(trial.status == "errored" for result in results for trial in result.trials)
-            table.rows.append(row(arm.name, results, trials=1))
-            if many > 1:
-                suffix = f", {many} trials" if arm.recall else f" + retry, {many} trials"
-                table.rows.append(row(f"{arm.name}{suffix}", results, trials=many))
-            # Stored with its comparisons; which of them a caller shows is the caller's choice.
-            stored = table.model_copy(deep=True).compare_with_base()
-            self.database.put_evaluation(named.record, stored.model_dump(mode="json"))
-        if not errored:
-            named.finish(self.database)
-        return table
+        return evaluate(self, envs, split=split, seeds=seeds, arms=arms, trials=trials, name=name)
 
     def round(self, config: RoundConfig) -> RoundReport:
         """Collect, select, train, gate, and promote or reject. An unfinished round is finished first."""
@@ -512,7 +480,7 @@ class Lab:
 
         return two_by_two(self, envs, **settings)
 
-    def _begun(self, run: str) -> str:
+    def begun(self, run: str) -> str:
         """When a run began, which may be now."""
         from memory.records import now
 
@@ -521,7 +489,7 @@ class Lab:
             self.database.journal_put("run", run, begun)
         return str(begun["at"])
 
-    def _tell_what_is_known(self, run: str) -> None:
+    def tell_what_is_known(self, run: str) -> None:
         """Say it, if something was learned since a run began: it goes on without."""
         begun = self.database.journal_get("run", run)
         newest = self.database.reflections(

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentlab import failures
-from agentlab.agent import play_episode
+from agentlab.agent import STOPPED, play_episode
 from agentlab.arms import Arm
 from agentlab.engines.base import Engine
 from agentlab.errors import AgentLabError, RunFailed, Stopped
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from memory import Database, ReflectionMemory
 
 
-STOPPED = "Stopped on request; the same command goes on from here."
 IN_A_ROW = 10
 """So many episodes one after the other may fail for one and the same reason that all episodes of the run have."""
 

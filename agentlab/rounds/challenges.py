@@ -19,7 +19,6 @@ from memory.episodes import marks
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
-    from trainers.gate import GateConfig
 
 MERGES = "gate of a merge"
 """The journal's scope for the gates of merges, which no round has."""
@@ -101,8 +100,3 @@ def _first(lab: Lab, env: str, known: Sequence[Challenge]) -> int:
     )[0]
     reserved = [seed for one in known if env in one.envs for seed in one.seeds]
     return max([-1, *reserved, *([] if last is None else [last])]) + 1
-
-
-def least_pairs(lab: Lab, config: GateConfig) -> int:
-    """How many games the next gate of what serves must play at least so that it can be passed at all."""
-    return config.least_pairs(next_challenge(lab))

@@ -471,3 +471,10 @@ def test_another_model_plays_from_the_moment_on_when_it_is_taken(open_lab: Calla
     assert lab.take_model(str(other))
     assert lab.engine() is not engine and lab.engine().name == str(other)
     assert lab.fingerprint != before
+
+
+def test_a_run_without_reflectors_is_another_than_one_with_those_of_the_settings(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab(engine=ScriptedEngine({}))
+    runs = [lab.run("toy/doors", seeds=[0], trials=1, reflectors=who) for who in (None, (), None)]
+    first, without, again = (results[0].trials[0].episode for results in runs)
+    assert first == again != without

@@ -99,12 +99,14 @@ def test_the_more_often_one_incumbent_was_challenged_the_more_a_candidate_must_s
     # All 8 pairs are won: p = 2/256 would have passed as the first or second, and does not as the fourth.
     refused = gated(quick, adapter="adapter-good")
     assert refused.gate["paired"]["only_a"] == 8 and not refused.gate["promote"]
-    from agentlab.rounds.challenges import least_pairs, next_challenge
+    from agentlab.rounds.challenges import next_challenge
 
     assert [report.gate["challenge"] for report in (*reports, refused)] == [1, 2, 3, 4]
-    assert (next_challenge(quick), least_pairs(quick, CONFIG.gate)) == (5, 10)
+    assert (next_challenge(quick), CONFIG.gate.least_pairs(next_challenge(quick))) == (5, 10)
     quick.adapters.promote("adapter-good", force=True)
-    assert (next_challenge(quick), least_pairs(quick, CONFIG.gate)) == (1, 6), "this one was never challenged"
+    assert (next_challenge(quick), CONFIG.gate.least_pairs(next_challenge(quick))) == (1, 6), (
+        "this one was never challenged"
+    )
 
 
 def test_where_no_new_games_are_left_a_round_is_refused_in_one_line_before_it_begins(quick: Lab) -> None:
