@@ -17,6 +17,7 @@ from trainers.job import Lineage
 
 RUNNER = CliRunner()
 TASKS = [f"toy/doors:dev:{seed}" for seed in range(30)]
+SETTINGS = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]}
 WON, LOST = dict.fromkeys(TASKS, True), dict.fromkeys(TASKS, False)
 
 
@@ -29,7 +30,7 @@ def lab(tmp_path: Path) -> Path:
         for id, gate in gates.items():
             place = folder / "adapters" / id
             place.mkdir(parents=True)
-            (place / "adapter_config.json").write_text("{}")
+            (place / "adapter_config.json").write_text(json.dumps(SETTINGS))
             header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
             (place / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
             record = AdapterRecord(
@@ -76,7 +77,6 @@ def weigh(folder: Path, value: float) -> None:
         {f"{name}A.weight": torch.tensor([[1.0, 2.0]]), f"{name}B.weight": torch.tensor([[value]])},
         folder / "adapter_model.safetensors",
     )
-    (folder / "adapter_config.json").write_text('{"lora_alpha": 1}')
 
 
 def know_more(lab: Path) -> None:

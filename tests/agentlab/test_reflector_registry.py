@@ -86,14 +86,13 @@ def test_what_any_of_them_wrote_is_recalled_into_a_prompt_and_not_reflected_on(o
 
 
 def test_the_critic_is_a_model_of_the_settings(
-    open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, tiny_model: Path
 ) -> None:
-    lab = open_lab(critic="org/critic")
+    lab = open_lab(critic=str(tiny_model))
     loaded: list[tuple[str, Path]] = []
-    monkeypatch.setattr("agentlab.lab.hub.resolve", lambda name, say: tmp_path / name)
     monkeypatch.setattr(lab, "_load", lambda name, folder: loaded.append((name, folder)) or RandomEngine())
     assert lab.critic is lab.critic
-    assert loaded == [("org/critic", tmp_path / "org/critic")]
+    assert loaded == [(str(tiny_model), tiny_model)]
     assert open_lab("other").critic is None
 
 

@@ -112,9 +112,11 @@ def test_each_task_is_played_by_the_skill_that_it_calls_for(
     results = lab.run("toy/doors", seeds=range(3), trials=1, arm=f"skills({doors}, {socks})")
     assert all(result.won_within(1) for result in results)
     rows = lab.database.episodes(arm=f"skills({doors},{socks})")
-    assert {row.adapter for row in rows} == {doors} and len(rows) == 3
+    played = [row for row in rows if row.minimised_from is None]
+    assert [row.adapter for row in played] == [doors] * 3
     lab.run("toy/doors", seeds=[0], trials=1, arm=f"skills({doors},{socks}) + memory")
-    (row,) = lab.database.episodes(arm=f"skills({doors},{socks}) + memory")
+    rows = lab.database.episodes(arm=f"skills({doors},{socks}) + memory")
+    (row,) = [row for row in rows if row.minimised_from is None]
     assert row.adapter == doors and row.won
 
 

@@ -29,7 +29,7 @@ MOMENTS = {
     "right after the promotion": "promoted",
     "at the end of the round": "said",
 }
-CLOCK = {"started_at", "ended_at", "seconds", "tokens_per_second", "created_at", "updated_at", "at"}
+CLOCK = {"started_at", "ended_at", "seconds", "tokens_per_second", "created_at", "updated_at", "at", "date"}
 
 
 @dataclass
@@ -61,7 +61,7 @@ def outcome(folder: Path, model: Path) -> Outcome:
         recalls = [recall for found in reflections for recall in database.recalls_of(found.id)]
         return Outcome(
             timeless(RoundReport.model_validate(report).model_dump(mode="json")),
-            table,
+            table.model_copy(update={"about": timeless(table.about)}),
             (folder / record.path / "adapter_model.safetensors").read_bytes(),
             [timeless(episode.model_dump(mode="json")) for episode in episodes],
             [timeless(found.model_dump(mode="json")) for found in reflections],
