@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from agentlab.lab import Lab
     from memory.consolidation import Consolidation, Writer
 
-LAST = "consolidated at episode"
+LAST = "consolidated after episodes"
 
 
 def consolidation(
@@ -27,12 +27,13 @@ def consolidate_when_due(lab: Lab) -> None:
 
     The model writes here too if one of the lab's reflectors is written by it.
     """
-    newest = lab.database.execute("SELECT ifnull(max(number), 0) FROM episodes")[0][0]
+    # A refined form is not played by itself.
+    played = lab.database.execute("SELECT count(*) FROM episodes WHERE minimised_from IS NULL")[0][0]
     every, last = lab.config.consolidate_every, f"{LAST}|{lab.memory.namespace}"
-    if not every or newest - lab.database.get_setting(last, 0) < every:
+    if not every or played - lab.database.get_setting(last, 0) < every:
         return
     done = consolidation(lab, write=bool({*lab.config.reflectors} - {"grounded", "exemplar"})).run()
-    lab.database.put_setting(last, newest)
+    lab.database.put_setting(last, played)
     if done.actions:
         counts = ", ".join(f"{count} {method}" for method, count in done.counts.items())
         lab.progress.say(f"The memory was consolidated: {counts}.")

@@ -362,14 +362,15 @@ def test_a_lab_without_a_database_is_served_for_reading_too(tmp_path: Path, monk
         pass
     served: list[MCPServer[Any]] = []
     monkeypatch.setattr(MCPServer, "run", lambda self, transport: served.append(self))
-    readers: list[Lab] = []
+    readers: list[bool] = []
     made = MemoryTools.__init__
-    monkeypatch.setattr(MemoryTools, "__init__", lambda self, lab: (readers.append(lab), made(self, lab))[1])
+    monkeypatch.setattr(MemoryTools, "__init__", lambda self, lab: (readers.append(lab.write), made(self, lab))[1])
     before = signal.getsignal(signal.SIGINT)
     for _ in range(2):
         serve(tmp_path / "new")
     assert len(served) == 2
-    assert all(reader.database.readonly for reader in readers)
+    assert readers == [False, False]
+    assert not (tmp_path / "new" / "lab.db").exists()
     assert signal.getsignal(signal.SIGINT) is before
 
 

@@ -97,7 +97,13 @@ class Remembering(RuleBasedStateMachine):
     def remember(self, new: list[str]) -> None:
         notes = {f"rf-{len(self.expected) + place}": text for place, text in enumerate(new)}
         self.memory.remember([self.note(id, text) for id, text in notes.items()])
-        self.expected.update({id: (text, "active") for id, text in notes.items()})
+        for id, text in notes.items():
+            kept = self.database.reflection(id)
+            self.expected[id] = (text, kept.status)
+            if kept.status == "repeated":
+                assert self.expected[str(kept.merged_into)][0] == text, "only what is there can be said again"
+            else:
+                assert kept.status == "active" and kept.merged_into is None
 
     @rule(pick=picks, text=texts)
     def remember_again(self, pick: int, text: str) -> None:
@@ -108,7 +114,9 @@ class Remembering(RuleBasedStateMachine):
         id = self.an_id(pick)
         with self.one_operation():
             self.memory.edit(id, text)
-            self.expected[id] = (text, self.expected[id][1])
+            old, status = self.expected[id]
+            # Other words are no repetition.
+            self.expected[id] = (text, "active" if status == "repeated" and text != old else status)
 
     @rule(pick=picks)
     def forget(self, pick: int) -> None:
@@ -204,8 +212,9 @@ class Remembering(RuleBasedStateMachine):
             else:
                 text, status = self.expected[item.id]
                 assert item.text == text
-                assert item.status == status or (status == "active" and item.status in ("merged", "forgotten"))
-                assert item.status != "merged" or item.merged_into in self.expected
+                ended = ("merged", "forgotten", "repeated") if status == "active" else ("merged", "forgotten")
+                assert item.status == status or (status in ("active", "repeated") and item.status in ended)
+                assert item.status not in ("merged", "repeated") or item.merged_into in self.expected
             self.expected[item.id] = (item.text, item.status)
 
     @rule(pick=picks, text=texts)
@@ -263,7 +272,7 @@ class Remembering(RuleBasedStateMachine):
         # SQLite compares the index with the texts in it and fails if they differ.
         self.database.execute("INSERT INTO reflections_fts (reflections_fts) VALUES ('integrity-check')")
         held = self.database.execute("SELECT rowid, text FROM reflections_fts ORDER BY rowid")
-        assert held == self.database.execute("SELECT number, text FROM reflections ORDER BY number")
+        assert held == self.database.execute("SELECT number, text FROM reflections WHERE text <> '' ORDER BY number")
 
     @invariant()
     def the_vectors_agree(self) -> None:

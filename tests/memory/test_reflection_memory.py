@@ -256,7 +256,7 @@ def test_similar_states_follow_what_is_written_and_forgotten(
 
     memory.remember([reflection("a", advice=[advice("A cellar.")])])
     assert found() == ["a"]
-    memory.remember([reflection("b", advice=[advice("A cellar with wine.")])])
+    memory.remember([reflection("b", text="Wine is kept below.", advice=[advice("A cellar with wine.")])])
     assert found() == ["a", "b"]
     memory.forget("a")
     assert found() == ["b"]
