@@ -416,7 +416,8 @@ class Hangs(TextEnv):
     def begin(self, task):
         return Turn("A room.", ["go"], goal="Leave.")
     def act(self, action):
-        print("hanging", flush=True)
+        sys.stdout.write("hanging\\n")  # at once: another thread says it, too
+        sys.stdout.flush()
         socket.socketpair()[0].recv(1)
 
 register("own/hangs", Hangs)
