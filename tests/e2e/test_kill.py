@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agentlab import Lab, RoundReport, Table
+from agentlab import Lab, Reflection, RoundReport, Table
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +50,23 @@ def timeless(value: Any) -> Any:
     return [timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
+def together(reflections: list[Reflection]) -> list[dict[str, Any]]:
+    """Reflections with all that say the same and what these are: one stands for all, the first to be written.
+
+    Of games that are played at once that is the one that ends first, which a clock says.
+    """
+    groups: dict[str, list[Reflection]] = {}
+    for found in reflections:
+        groups.setdefault(found.merged_into or found.id, []).append(found)
+    same = {
+        found.id: {"said by": sorted(one.id for one in group), "as": sorted(one.status for one in group)}
+        for group in groups.values()
+        for found in group
+    }
+    without = {"status", "merged_into"}
+    return [timeless(found.model_dump(mode="json", exclude=without)) | same[found.id] for found in reflections]
+
+
 def outcome(folder: Path, model: Path) -> Outcome:
     """Make the call, to its end, and read what there is."""
     report, table = runpy.run_path(str(SCRIPT))["work"](folder, model)
@@ -64,7 +81,7 @@ def outcome(folder: Path, model: Path) -> Outcome:
             table.model_copy(update={"about": timeless(table.about)}),
             (folder / record.path / "adapter_model.safetensors").read_bytes(),
             [timeless(episode.model_dump(mode="json")) for episode in episodes],
-            [timeless(found.model_dump(mode="json")) for found in reflections],
+            together(reflections),
             {(recall.episode, recall.reflection, recall.face, recall.won) for recall in recalls},
         )
 
