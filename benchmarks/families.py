@@ -131,7 +131,11 @@ def tried(family: str, variant: str, place: Path) -> Row:
     folder = make(place / "model", family, tokens, tied=tied)
     config = LabConfig(model=str(folder), embedder="hashing", dtype="float32", threads=1, context=512)
     row = Row(family, variant)
-    with Lab.open(place / "lab", create=True, config=config) as lab:
+    try:
+        opened = Lab.open(place / "lab", create=True, config=config)
+    except Exception as error:
+        return row._replace(engine=refusal(error), right=True)
+    with opened as lab:
         try:
             worst = scored(lab.engine())
         except Exception as error:
@@ -190,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     row = tried(family, variant, Path(place))
                 except Exception as error:
                     row = Row(family, variant, f"FAILED: {type(error).__name__}: {' '.join(str(error).split())[:80]}")
-            lines.append(f"| {' | '.join(map(str, row[:-1]))} |")
+            lines.append(f"| {' | '.join(map(str, row[:-1]))} |".replace(f"{place}/", ""))
             print(lines[-1], flush=True)
             if not row.right:
                 wrong.append(f"{family}, {variant}")
