@@ -35,7 +35,7 @@ from memory.errors import InvalidReflection, MemoryStoreError
 from memory.recalls import RecallCount
 from memory.records import Advice, Evidence, Link, Reflection, ReflectionStatus, content_id, now, task_parts
 from memory.reflections import Filter, stamp
-from memory.repeats import Tally, tallies, told
+from memory.repeats import tallies, told
 
 INSTRUCTIONS = """\
 The long-term memory of an agent that plays text games: reflections, each a short text about an environment (`env`, \
@@ -150,7 +150,7 @@ class MemoryTools:
             return Search(
                 hits=[
                     Found(
-                        **_fields(hit.reflection, RecallCount(hit.recalled, hit.won, hit.ended), hit.tally),
+                        **_fields(hit.reflection, RecallCount(hit.recalled, hit.won, hit.ended), hit.text),
                         score=hit.score,
                         why=hit.explanation,
                     )
@@ -201,7 +201,7 @@ class MemoryTools:
     def _counted(self, reflections: list[Reflection]) -> list[dict[str, Any]]:
         counts = self.lab.database.recall_counts([reflection.id for reflection in reflections])
         seen = tallies(self.lab.database, reflections)
-        return [_fields(reflection, counts[reflection.id], seen[reflection.id]) for reflection in reflections]
+        return [_fields(item, counts[item.id], told(item, seen[item.id])) for item in reflections]
 
     @property
     def _namespace(self) -> str:
@@ -356,11 +356,11 @@ def _told() -> Iterator[None]:
         raise ToolError(f"The lab cannot be used ({error.strerror or error}); look at its disk and folder.") from error
 
 
-def _fields(item: Reflection, count: RecallCount, tally: Tally) -> dict[str, Any]:
+def _fields(item: Reflection, count: RecallCount, text: str) -> dict[str, Any]:
     """The fields of an `Item`."""
     return {
         "id": item.id,
-        "text": clean(told(item, tally)),
+        "text": clean(text),
         "env": item.env,
         "task": item.task,
         "kind": item.kind,

@@ -23,7 +23,7 @@ from memory.quoting import quoted
 from memory.records import Advice, Recall, Reflection, ReflectionStatus, Tier, now
 from memory.reflections import Filter
 from memory.repeats import Tally
-from memory.retriever import SEARCH, Hit, Retriever, Show, Use, Weights, candidates, plain
+from memory.retriever import ANSWERS, SEARCH, Hit, Retriever, Show, Use, Weights, candidates, plain, together
 from memory.withholding import undrawn
 
 if TYPE_CHECKING:
@@ -196,12 +196,15 @@ class ReflectionMemory:
         source: str | None = None,
         tier: Tier | None = None,
     ) -> list[Hit]:
-        """What fits `query` best, for a person: relevance counts most, and nothing is recorded."""
+        """What fits `query` best, for a person: relevance counts most, and nothing is recorded.
+
+        Answers to one question are one hit, whose text tells them all.
+        """
         wanted = Filter(
             env=env, task=task, kinds=None if kind is None else [kind], tag=tag, status=status, before=before,
             after=after, text_only=True, namespace=self.namespace, source=source, tier=tier,
         )  # fmt: skip
-        return self._retrieve(query, k, wanted, SEARCH)
+        return together(self.database, self._retrieve(query, ANSWERS * k, wanted, SEARCH), k, wanted)
 
     def similar_states(
         self, state: str, *, env: str, k: int = 5, before: str | None = None, split: str | None = None

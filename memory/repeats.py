@@ -9,6 +9,7 @@ rewritten for this, and no count is stored: it is read off the records, as of wh
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from memory.connection import Connection
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _STANDING = ("active", "benched", "retired")
 """What says a text that is written again. What a person forgot is learned anew, what was measured to harm is not."""
+
+MOST_ANSWERS = 8
+"""So many answers to a question are told, the most frequent ones."""
 
 
 class Tally(NamedTuple):
@@ -88,18 +92,19 @@ def tallies(
             [*part, *bounds],
         )
         games.update(rows)
-    asked = {_question(item): 0 for item in items.values() if item.topic}
-    for question in asked:
-        *which, split = question
-        asked[question] = connection.execute(
+    asked = {question(item): 0 for item in items.values() if item.topic}
+    for which in asked:
+        *where, split = which
+        asked[which] = connection.execute(
             "SELECT count(DISTINCT task) FROM reflections WHERE topic = ? AND topic <> '' AND env = ? "
             f"AND namespace = ? AND {TASK_SPLIT} AND status <> 'forgotten'{bounded}",
-            (*which, split, split, *bounds),
+            (*where, split, split, *bounds),
         )[0][0]
-    return {id: Tally(count, asked.get(_question(items[id]), 0)) for id, count in games.items()}
+    return {id: Tally(count, asked.get(question(items[id]), 0)) for id, count in games.items()}
 
 
-def _question(item: Reflection) -> tuple[str, str, str, str]:
+def question(item: Reflection) -> tuple[str, str, str, str]:
+    """What the texts answer that are counted together, and where it was asked."""
     return item.topic, item.env, item.namespace, task_parts(item.task).split
 
 
@@ -108,6 +113,35 @@ def told(reflection: Reflection, tally: Tally) -> str:
     if tally.of > 1:
         return f"{reflection.text.removesuffix('.')} in {tally.games} of {tally.of} games."
     return f"{reflection.text} (seen in {tally.games} games)" if tally.games > 1 else reflection.text
+
+
+def answers(database: Database, item: Reflection, wanted: Filter) -> str:
+    """All answers among what is `wanted` to the question that `item` answers, in a sentence, the most frequent first:
+
+    *The coin was in the kitchen (12), cupboard (3), hall (1), of 30 games.* Empty where there are not several.
+    """
+    if not item.topic:
+        return ""
+    topic, env, namespace, split = question(item)
+    numbers = database.execute(
+        f"SELECT number FROM reflections WHERE topic = ? AND env = ? AND namespace = ? AND {TASK_SPLIT} "
+        "AND merged_into IS NULL",
+        (topic, env, namespace, split, split),
+    )
+    fitting = database.reflection_rows([number for (number,) in numbers], wanted)
+    known = list(database.load_reflections(list(fitting)).values())
+    if len(known) < 2:
+        return ""
+    seen = tallies(database, known, wanted)
+    known.sort(key=lambda one: (-seen[one.id].games, one.text))
+    # What all of them begin with is said once; each has a word of its own left.
+    words = [one.text.removesuffix(".").split() for one in known]
+    alike = sum(
+        1 for _ in takewhile(lambda them: len(set(them)) == 1, zip(*(said[:-1] for said in words), strict=False))
+    )
+    told = [f"{' '.join(said[alike:])} ({seen[one.id].games})" for one, said in zip(known, words, strict=True)]
+    more = [f"and {len(told) - MOST_ANSWERS} more"] if len(told) > MOST_ANSWERS else []
+    return f"{' '.join([*words[0][:alike], ', '.join([*told[:MOST_ANSWERS], *more])])}, of {seen[item.id].of} games."
 
 
 def kin(database: Database, reflections: Iterable[Reflection]) -> dict[str, list[Reflection]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,16 @@ from memory.moments import seconds
 from memory.recalls import Served
 from memory.records import Reflection, now
 from memory.reflections import Filter, ReflectionRow
-from memory.repeats import ONCE, Tally, tallies, told
+from memory.repeats import ONCE, Tally, answers, question, tallies, told
 
 if TYPE_CHECKING:
     import numpy as np
 
 CANDIDATES = 32
 """How many reflections each of the two searches puts up, or three times k if that is more."""
+
+ANSWERS = 4
+"""A search for a person looks at so many times k hits, since answers to one question become one."""
 
 RRF_K = 4
 """How little the first ranks differ when two rankings are fused (Cormack, Clarke and Büttcher 2009, who take 60 for
@@ -228,6 +231,20 @@ class Retriever:
             tally = seen[row.id]
             hits.append(Hit(found, score, parts, n, n_ended, n_won, weights, shown(found, tally), tally))
         return hits
+
+
+def together(database: Database, hits: Sequence[Hit], k: int, filter: Filter) -> list[Hit]:
+    """The first `k` of `hits`, of which those that answer one question are one, the best of them, and tell all answers
+    that fit `filter`. What is no longer counted is looked at one by one."""
+    if filter.status != "active":
+        return list(hits[:k])
+    found: dict[object, Hit] = {}
+    for hit in hits:
+        item = hit.reflection
+        asked = question(item) if item.topic else item.id
+        if asked not in found and len(found) < k:
+            found[asked] = replace(hit, text=answers(database, item, filter) or hit.text)
+    return list(found.values())
 
 
 class Candidates:

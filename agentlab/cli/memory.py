@@ -183,7 +183,7 @@ def _row(hit: Hit, sources: Sequence[Evidence] = ()) -> dict[str, Any]:
         "recalled": hit.recalled,
         "ended": hit.ended,
         "won": hit.won,
-        "text": reflection.text,
+        "text": hit.text,
     }
 
 

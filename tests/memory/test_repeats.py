@@ -47,9 +47,9 @@ def test_equal_sentences_are_one_item_with_its_count_and_evidence(
 ) -> None:
     memory.remember([say(seed) for seed in range(12)])
     memory.remember([say(seed, HALL) for seed in range(12, 30)])
-    assert [hit.text for hit in memory.search("coin kitchen")] == [
-        "The coin was in the kitchen in 12 of 30 games.",
+    assert shown(memory) == [
         "The coin was in the hall in 18 of 30 games.",
+        "The coin was in the kitchen in 12 of 30 games.",
     ]
     assert (memory.count(), memory.count("repeated")) == (2, 28)
     detail = memory.show("r-train-0")
@@ -125,6 +125,30 @@ def test_what_is_taken_out_of_use_takes_the_advice_along(
     assert memory.advice_for_task("twx/coin:train:1") == []
     memory.restore("r-train-0")
     assert memory.advice_for_task("twx/coin:train:1")
+
+
+def test_a_search_tells_all_answers_to_a_question_in_one_hit(memory: ReflectionMemory, say: Say) -> None:
+    memory.remember([say(seed) for seed in range(3)])
+    assert [hit.text for hit in memory.search("coin")] == ["The coin was in the kitchen in 3 of 3 games."]
+    memory.remember([say(seed, HALL) for seed in range(3, 8)])
+    memory.remember([say(seed, f"The coin was in room {seed}.") for seed in range(8, 20)])
+    memory.remember([say(20, "Doors open.", topic="")])
+    hits = memory.search("coin in the kitchen")
+    assert [hit.text for hit in hits] == [
+        "The coin was in the hall (5), the kitchen (3), room 10 (1), room 11 (1), room 12 (1), room 13 (1), "
+        "room 14 (1), room 15 (1), and 6 more, of 20 games.",
+        "Doors open.",
+    ]
+    assert hits[0].reflection.text == KITCHEN, "the answer that fits the query best stands for them"
+    assert len(memory.search("coin", k=1)) == 1
+
+
+def test_a_search_among_some_tells_the_answers_of_those(memory: ReflectionMemory, say: Say) -> None:
+    memory.remember([say(1), say(2, HALL), say(3, "The coin was in the attic.", created_at=BEGINNING)])
+    memory.forget("r-train-2")
+    assert [hit.text for hit in memory.search("coin")] == ["The coin was in the attic (1), kitchen (1), of 2 games."]
+    assert [hit.text for hit in memory.search("coin", before=BEGINNING)] == [KITCHEN]
+    assert len(memory.search("coin", status=None)) == 3, "what was forgotten is looked at one by one"
 
 
 def test_a_run_sees_the_count_as_of_its_beginning(memory: ReflectionMemory, say: Say) -> None:
