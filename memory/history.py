@@ -13,7 +13,7 @@ from memory.database import Database
 from memory.links import LinkChange
 from memory.operations import Operation
 from memory.records import Reflection, now
-from memory.reflections import Version
+from memory.reflections import Version, same
 
 ChangeKind = Literal["added", "removed", "returned", "changed"]
 UNDO = "undo"
@@ -246,11 +246,6 @@ class History:
     def _namespaces(self, operation: Operation) -> set[str]:
         rows = self.database.execute(f"SELECT namespace FROM {_TOUCHED} WHERE operation = ?", (operation.number,))
         return {row[0] for row in rows}
-
-
-def same(one: Reflection, other: Reflection) -> bool:
-    """True if they differ in nothing but the time of their last change."""
-    return one.model_copy(update={"updated_at": other.updated_at}) == other
 
 
 def _stands(before: Reflection | None, after: Reflection) -> bool:

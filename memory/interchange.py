@@ -30,9 +30,8 @@ from memory.cleaning import clean, name
 from memory.database import Database
 from memory.episodes import chunks
 from memory.foreign import Origin
-from memory.history import same
 from memory.records import Reflection, content_id, now
-from memory.reflections import Filter, Version, stamp
+from memory.reflections import Filter, Version, same, stamp
 
 Container = Literal["jsonl", "parquet"]
 

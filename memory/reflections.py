@@ -165,7 +165,7 @@ class Reflections(Operations):
         """
         with self.transaction():
             old = self.execute("SELECT number, text, payload FROM reflections WHERE id = ?", (reflection.id,))
-            if old and _same(_reflection(old[0][2]), reflection):
+            if old and same(_reflection(old[0][2]), reflection):
                 return False
             payload = zlib.compress(reflection.model_dump_json().encode(), 1)
             # What only repeats is not searched: its text is found where it was said first.
@@ -393,5 +393,6 @@ def _reflection(payload: bytes) -> Reflection:
     return Reflection.stored(zlib.decompress(payload))
 
 
-def _same(one: Reflection, other: Reflection) -> bool:
+def same(one: Reflection, other: Reflection) -> bool:
+    """True if they differ in nothing but the time of their last change."""
     return one.model_copy(update={"updated_at": other.updated_at}) == other

@@ -14,7 +14,7 @@ ROOM = 1024
 
 # The names that families give to the tag: `<think>` (DeepSeek R1, Qwen 3), `<thinking>`, `<thought>`, `<reasoning>`,
 # `<seed:think>`, `[THINK]` (Mistral), `◁think▷` (Kimi), `<|START_THINKING|>` (Command), `<|begin_of_thought|>`.
-_NAME = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad)"
+_NAME = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad)"
 _OPEN = re.compile(rf"<\|?(?:START_|begin_of_)?{_NAME}\|?>|\[THINK\]|◁think▷", re.IGNORECASE)
 _CLOSE = re.compile(
     rf"</{_NAME}>|<\|(?:END_|end_of_)(?:thinking|thought|reasoning)\|>|\[/THINK\]|◁/think▷", re.IGNORECASE

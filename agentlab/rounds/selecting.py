@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from agentlab import failures
@@ -107,16 +106,23 @@ def _starts(lab: Lab, pool: EnvironmentPool, env_id: str, split: Split, count: i
     known = {int(seed): (start["goal"], start["observation"]) for seed, start in kept.items()}
     with pool.lent(env_id) as env:
         seeds = list(env.seeds(split))[:count]
-    fresh, changed = dict[int, tuple[str, str]](), False
+    fresh, changed, failed = dict[int, tuple[str, str]](), False, ""
     for seed in seeds:
         if seed in known and seed != seeds[0]:
             continue
-        # A game that cannot begin cannot be known by heart either.
-        with suppress(EnvironmentDied), pool.lent(env_id) as env, failures.environment(env_id):
-            observation, info = env.start(Task(env=env_id, split=split, seed=seed))
-            fresh[seed] = str(info["goal"]), observation
-            if known.get(seed, fresh[seed]) != fresh[seed]:
-                known, changed = {}, True
+        try:
+            with pool.lent(env_id) as env, failures.environment(env_id):
+                observation, info = env.start(Task(env=env_id, split=split, seed=seed))
+        except EnvironmentDied as error:
+            failed = str(error)  # a game that cannot begin cannot be known by heart either
+            continue
+        fresh[seed] = str(info["goal"]), observation
+        if known.get(seed, fresh[seed]) != fresh[seed]:
+            known, changed = {}, True
+    if failed and not known | fresh:
+        raise AgentLabError(
+            f"No {split} game of {env_id} can begin, so it cannot be told what must not be trained on. {failed}"
+        )
     with lab.database.transaction():
         if changed:
             lab.database.journal_clear(scope)

@@ -24,6 +24,7 @@ from memory.thoughts import answered, is_tag, left_open, told
         ("<|START_THINKING|>Dark.<|END_THINKING|>Read.", "Read.", False),
         ("<|begin_of_thought|>Dark.<|end_of_thought|>Read.", "Read.", False),
         ("\u25c1think\u25b7Dark.\u25c1/think\u25b7Read.", "Read.", False),
+        ("<reflection>Read the note.</reflection>", "<reflection>Read the note.</reflection>", False),
         ("", "", False),
     ],
 )

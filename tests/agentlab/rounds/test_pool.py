@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agentlab.errors import BadConfig
+from agentlab.errors import AgentLabError, BadConfig
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.pool import _loss, check_sources, context, history, improve, pool, rules
@@ -316,3 +316,20 @@ def test_held_out_games_that_have_changed_are_looked_at_anew(
     word.append("Newest. ")
     held_out(lab, report(envs=["toy/doors"], held_out_seeds=3))
     assert held_out(lab, made) == [(goal, f"Newest. {observation}") for goal, observation in first]
+
+
+def test_where_no_held_out_game_can_begin_nothing_is_selected(
+    spelling: Opened, report: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentlab.rounds.selecting import held_out
+
+    def broken(task: str, said: str) -> str:
+        if ":test:" in task:
+            raise RuntimeError("no test games here")
+        return said
+
+    playing(monkeypatch, broken)
+    lab = spelling()
+    with pytest.raises(AgentLabError, match="no test games here"):
+        held_out(lab, report(envs=["toy/doors"], held_out_seeds=5))
+    assert held_out(lab, report(envs=["toy/doors"], held_out_seeds=0)), "what is not asked for is not missed"
