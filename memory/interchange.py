@@ -151,6 +151,9 @@ def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 # In
 
+OUT_OF_USE = ("forgotten", "benched", "merged")
+"""What stands so where it comes from is not brought into use here."""
+
 SHOWN = 100
 """Of so many entries that were left out, a report says which and why."""
 
@@ -195,7 +198,7 @@ def import_reflections(
     """Bring in the reflections of a file, as data that claims nothing for itself: see `memory.admission`.
 
     What the file may be is told by `memory.documents`, whose export it is by its entries (`format` overrides that). An
-    entry that cannot be taken is left out and named. Ids are made here from those of the file, always the same, so that
+    entry that cannot be taken, or is not in use there, is left out and named. Ids are made here from those of the file, always the same, so that
     importing twice adds nothing; neither does a text that this memory has about that environment. An entry with the id
     of something of this memory's own is that one.
 
@@ -274,6 +277,9 @@ class _Import:
             self._settle(own, new, stated, change="imported")
         elif known := self._known(new):
             self.report.same.append(known)
+        elif (status := offer.fields.get("status")) in OUT_OF_USE:
+            # All that it is believed of its standing, since that gets it nothing.
+            raise ValueError(f"it is {status} there")
         else:
             self._put(repeats.counted(self.database, new), "imported", self.report.added)
 
