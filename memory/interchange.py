@@ -198,9 +198,9 @@ def import_reflections(
     """Bring in the reflections of a file, as data that claims nothing for itself: see `memory.admission`.
 
     What the file may be is told by `memory.documents`, whose export it is by its entries (`format` overrides that). An
-    entry that cannot be taken, or is not in use there, is left out and named. Ids are made here from those of the file, always the same, so that
-    importing twice adds nothing; neither does a text that this memory has about that environment. An entry with the id
-    of something of this memory's own is that one.
+    entry that cannot be taken, or is not in use there, is left out and named. Ids are made here from those of the file,
+    always the same, so that importing twice adds nothing; neither does a text that this memory has about that
+    environment. An entry with the id of something of this memory's own is that one.
 
     Args:
         namespace: where all goes; None: the default one.
