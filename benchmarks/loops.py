@@ -7,9 +7,11 @@ and the adapter, each alone and with memory. A held-out game is played once, and
 games, so what its memory adds is memory of the running episode. `--against` names a checkout of an earlier version,
 which plays the adapter with memory once more.
 
-Everything can be stopped and called again, also with more seeds. `--only trained` trains; after that the arms can be
-played one by one (`--only "adapter + memory"`), and `--table` puts together what there is. The scores of a transcript
-are computed once, whichever arm comes there first: arms differ only from where memory first speaks.
+What memory takes off a command for each earlier try of it in the same state was chosen on dev games, which `--only
+choice` plays at several such costs. Everything can be stopped and called again, also with more seeds. `--only trained`
+trains; after that the arms can be played one by one (`--only "adapter + memory"`), and `--table` puts together what
+there is. The scores of a transcript are computed once, whichever arm comes there first: arms differ only from where
+memory first speaks.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -35,6 +39,8 @@ from agentlab.cli.bars import progress
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.evaluation import ALL
 from agentlab.rounds.graph import run_round
+from agentlab.tasks import make_tasks
+from environments.base import Split
 from trainers.selection import SelectionConfig
 from trainers.statistics import p_text, paired, wilson
 from trainers.tree import TokenTree
@@ -54,6 +60,9 @@ PAIRS = (
     (EARLIER, "adapter"),
 )
 RUN = "loops"
+CHOICE = "choice"
+COSTS = (0.0, 1.5, 3.0, 5.0)
+"""Nats for each earlier try of a command in a state, among which dev games chose."""
 RESULT = Path(__file__).resolve().parent / "results" / "loops.md"
 NOTES = """## How it was chosen, and what to know
 
@@ -81,7 +90,7 @@ def train(folder: Path) -> None:
         envs=list(GAMES),
         collect="random",
         seeds=50,
-        random_trials=100,
+        random_trials=400,
         gate_seeds=1,
         retire="off",
         selection=SelectionConfig(cap_per_task=1, cap_per_env=40),
@@ -114,6 +123,22 @@ def play(place: Path, arm: str, games: Sequence[str], seeds: int) -> None:
             lab.run(game, split="test", seeds=range(seeds), trials=1, arm=named, name=RUN)
 
 
+def choose(place: Path, games: Sequence[str], seeds: int) -> None:
+    """The adapter with memory on dev games, once for each of `COSTS`, in the lab at `place`."""
+    compute_once(place.parent / "scores.db")
+    with progress() as bars, Lab.open(place, progress=bars) as lab:
+        lab.config = lab.config.model_copy(update={"concurrency": 1})
+        adapter = next(report.adapter for report in reversed(lab.rounds()) if report.adapter)
+        arm = lab.arm(f"{adapter} + memory")
+        for game in games:
+            tasks = make_tasks(game, "dev", range(seeds))
+            for cost in COSTS:
+                policy = replace(arm.policy, weights=replace(arm.policy.weights, again=-cost))
+                costing = arm.with_(name=f"{arm.name}, {cost:g} nats", policy=policy)
+                with closing(lab.rollout(f"{CHOICE} {cost:g}", costing, reflectors=[])) as rollout:
+                    rollout.play(tasks, costing, trials=1)
+
+
 def compute_once(file: Path) -> None:
     """Keep the scores of every window of tokens and its commands in a file that all arms share."""
     known = sqlite3.connect(file, check_same_thread=False, timeout=60, isolation_level=None)
@@ -121,7 +146,7 @@ def compute_once(file: Path) -> None:
     compute = TransformersEngine.score
 
     def score(engine: Any, conversation: Any, candidates: Sequence[str]) -> list[float]:
-        conversation.make_room(len(TokenTree.of([engine.command_tokens(one) for one in candidates])), engine.context)
+        conversation.make_room(len(TokenTree.of([engine.command_tokens(one) for one in candidates])))
         window = [*conversation.seen, *conversation.pending]
         key = hashlib.sha256(json.dumps([engine.adapter, window, list(candidates)]).encode()).digest()
         row = known.execute("SELECT found FROM scores WHERE key = ?", (key,)).fetchone()
@@ -134,13 +159,13 @@ def compute_once(file: Path) -> None:
     TransformersEngine.score = score  # type: ignore[assignment,method-assign]
 
 
-def played(place: Path) -> dict[str, Played]:
+def played(place: Path, run: str = RUN, split: Split = "test") -> dict[str, Played]:
     """What came of each game that was played in a lab, by task."""
     found: dict[str, Played] = {}
     if not (place / "lab.toml").exists():
         return found
     with Lab.open(place, write=False) as lab:
-        for row in lab.database.episodes(run=RUN, split="test"):
+        for row in lab.database.episodes(run=run, split=split):
             if row.status != "errored":
                 tried = Counter((step.state, step.action) for step in lab.database.episode(row.id).steps)
                 again = sum(count - 1 for count in tried.values())
@@ -174,7 +199,33 @@ def table(folder: Path, command: str) -> str:
     for one, other in PAIRS:
         if one in parts and other in parts:
             lines += [line for game in (*GAMES, ALL) if (line := _paired(game, one, other, parts))]
-    return "\n".join([*lines, "", NOTES])
+    return "\n".join([*lines, "", *choice(folder), NOTES])
+
+
+def choice(folder: Path) -> list[str]:
+    """What dev games said of each cost, as lines of Markdown; none if they were not played."""
+    costs = {cost: played(folder / place_name(CHOICE), f"{CHOICE} {cost:g}", "dev") for cost in COSTS}
+    if not all(costs.values()):
+        return []
+    lines = [
+        "## How the cost of trying again was chosen",
+        "",
+        "The adapter with memory on dev games, at several costs for each earlier try of a command in the same state.",
+        "",
+        "| game | nats | success | score | steps | again |",
+        "|---|---|---|---|---|---|",
+    ]
+    for game in (*GAMES, ALL):
+        for cost, found in costs.items():
+            # The games that have been played at every cost.
+            here = [
+                one
+                for task, one in found.items()
+                if game in (ALL, task.split(":")[0]) and all(task in other for other in costs.values())
+            ]
+            if here:
+                lines.append(f"| {game.removeprefix('twx/')} | {cost:g} | {_cells(here)} |")
+    return [*lines, ""]
 
 
 def place_name(part: str) -> str:
@@ -211,17 +262,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--seeds", type=int, default=100, help="games of each kind")
     options.add_argument("--games", nargs="+", choices=GAMES, default=list(GAMES), metavar="GAME", help="only these")
     options.add_argument("--against", type=Path, help="a checkout of an earlier version, to play with memory as well")
-    options.add_argument("--only", choices=["trained", *ARMS, EARLIER], metavar="PART", help="`trained`, or one arm")
+    options.add_argument(
+        "--only", choices=["trained", CHOICE, *ARMS, EARLIER], metavar="PART", help="`trained`, `choice`, or one arm"
+    )
     options.add_argument("--table", action="store_true", help="only put together what was played")
     options.add_argument("--output", type=Path, default=RESULT, help="the Markdown file of the table")
     options.add_argument("--here", type=Path, help=argparse.SUPPRESS)  # the lab in which a process plays its arm
     given = options.parse_args(arguments)
+    if given.here is not None and given.only == CHOICE:
+        choose(given.here, given.games, given.seeds)
+        return
     if given.here is not None:
         play(given.here, given.only.split(",")[0], given.games, given.seeds)
         return
     if not given.table:
         train(given.folder)
-        for part in (*ARMS, *([EARLIER] if given.against else [])):
+        for part in (CHOICE, *ARMS, *([EARLIER] if given.against else [])):
             if given.only in (None, part):
                 _play(given, part)
     if given.only is None:

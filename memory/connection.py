@@ -194,6 +194,13 @@ class Connection:
             finally:
                 self._depth -= 1
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Other threads wait. To be taken before any lock under which the database is read: who is in a transaction
+        has this one already, and asks for the other."""
+        with self._lock:
+            yield
+
     def close(self) -> None:
         """Close the file. Closing twice is allowed."""
         with self._lock:

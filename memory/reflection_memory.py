@@ -216,7 +216,7 @@ class ReflectionMemory:
         first call, not while remembering.
         """
         wanted = Filter(env=env, advising=True, before=before, split=split, namespace=self.namespace)
-        with self._indexes.lock:
+        with self._indexes.held():
             self._indexes.follow_states()
             near = dict(self.state_index.search(self.embedder.embed_query(state), k, only=self._advised(wanted)))
         place = {number: rank for rank, number in enumerate(near)}
@@ -332,7 +332,7 @@ class ReflectionMemory:
     ) -> list[Hit]:
         # The words first: what they find is in the database before the index follows it.
         worded = self._bm25.search(query, candidates(k), wanted)
-        with self._indexes.lock:
+        with self._indexes.held():
             self._indexes.follow_texts()
             if not len(self.index):
                 return []

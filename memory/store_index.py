@@ -125,8 +125,9 @@ class ItemIndex:
         Nothing is taken over within a transaction: what is not committed may be undone.
         """
         if not self.database.in_transaction:
-            mark = self._texts.mark()
-            self._index.follow(self._texts, self._embed)
+            with self.database.held():
+                mark = self._texts.mark()
+                self._index.follow(self._texts, self._embed)
             self._mark = max(self._mark, mark)
             # Not at the first look: that may have been into an empty database.
             if len(self._index) and not self._made and not self._index.readonly:

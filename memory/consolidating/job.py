@@ -189,7 +189,8 @@ class Job:
 
     def follow(self) -> None:
         """Bring the index of the texts up to date."""
-        self.memory.index.follow(ReflectionTexts(self.database), self.memory.embedder.embed)
+        with self.database.held():
+            self.memory.index.follow(ReflectionTexts(self.database), self.memory.embedder.embed)
 
     def near(
         self, number: int, least: float, wanted: Container[int], most: int | None = None

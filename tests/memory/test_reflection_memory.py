@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 import pytest
 
@@ -359,3 +361,35 @@ def test_one_process_sees_what_another_remembers(
         assert reader.search("a red apple")[0].parts["cosine"] > 0.9
         reader.close()
     assert not (tmp_path / "texts.faiss").exists()
+
+
+def test_a_thread_in_a_transaction_and_one_without_recall_at_the_same_time(
+    memory: ReflectionMemory, reflection: Callable[..., Reflection]
+) -> None:
+    """Each waits for the other's lock only if they take them in different orders."""
+    memory.remember([reflection(f"r-{n}", f"Door {n} needs a key.") for n in range(5)])
+    inside, waiting = Event(), Event()
+    embed = memory.embedder.embed_query
+
+    def slowly(text: str) -> Any:
+        if not inside.is_set() and not memory.database.in_transaction:
+            inside.set()
+            waiting.wait(0.3)  # holds what a recall holds, while the other one comes
+        return embed(text)
+
+    def within() -> None:
+        inside.wait(10)
+        with memory.database.transaction():
+            waiting.set()
+            memory.recall("door", episode="ep-b", record=False)
+
+    memory.embedder.embed_query = slowly  # type: ignore[method-assign]
+    threads = [
+        Thread(target=lambda: memory.recall("door", episode="ep-a", record=False), daemon=True),
+        Thread(target=within, daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
