@@ -3,8 +3,8 @@
 What has moved into the weights only fills the prompt. Its uplift is measured as by `memory.credit`, by withholding it
 by lot; the episodes of the recalls know which adapter played them, so that the uplift under one adapter can be told
 from that under all others. A reflection is retired if it credibly helped before, and under the adapter credibly changes
-little. It is not judged by what was never measured: without lots under the adapter nothing is retired. What was merged
-into it counts for it, on both sides (see `memory.lineage`).
+little, however often that is looked at. It is not judged by what was never measured: without lots under the adapter
+nothing is retired. What was merged into it counts for it, on both sides (see `memory.lineage`).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ RETIRED = "retired"
 class RetirementConfig(BaseModel):
     """When the uplift of a reflection counts as gone.
 
-    worth: under the adapter the whole interval must lie below this, and below the uplift before.
-    level: of the intervals.
+    worth: under the adapter the uplift must credibly be below this, and below the uplift before.
+    level: how sure that must be, however often it is looked at, and of the intervals.
     min_n: episodes served, and episodes withheld, without which nothing is retired, under the adapter and before it.
     prior: how many episodes the prior of the uplift before is worth (see `memory.uplift`).
     """
@@ -133,8 +133,13 @@ class Retirement:
     def _judged(self, id: str, before: Sequence[RecallEvidence], under: Sequence[RecallEvidence]) -> Faded | None:
         rates = self.database.success_rates({row.env for row in before})
         past = Strata([id], before, rates, self.config.prior).estimate(0, self.config.level)
-        present = _without_prior(under, self.config.level)
-        gone = past.low > 0 and present.high < min(self.config.worth, past.mean)
+        if past.low <= 0:
+            return None
+        present, worth = _without_prior(under, self.config.level), min(self.config.worth, past.mean)
+        # An interval promises its level for one look. The bet against the use stands whenever one looks, and the
+        # interval, which does not need the odds of the lots, where those are amiss.
+        error = Strata([id], under, rates, self.config.prior).less_than(worth)[0]
+        gone = present.high < worth and error <= 1 - self.config.level
         return Faded(id, self.adapter, past, present) if gone else None
 
     def _evidence(

@@ -211,10 +211,14 @@ class Strata:
         """The same for calling each item helpful."""
         return self._anytime(mirrored(self.counts))
 
-    def _anytime(self, counts: np.ndarray) -> np.ndarray:
+    def less_than(self, use: float) -> np.ndarray:
+        """The same for saying that the uplift of each item is below `use` in [0, 1)."""
+        return self._anytime(self.counts, use)
+
+    def _anytime(self, counts: np.ndarray, use: float = 0.0) -> np.ndarray:
         import numpy as np
 
-        stakes = log_stakes(counts, self.odds)
+        stakes = log_stakes(counts, self.odds, use)
         summed = np.stack([self._summed(stake) for stake in stakes.T], axis=-1)
         return np.exp(-np.maximum(log_e_value(summed), 0.0))
 

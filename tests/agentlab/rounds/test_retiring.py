@@ -46,7 +46,7 @@ def lab(skilled: Opened) -> Lab:
     lab.memory.remember([example("rf-1")])
     lab.database.put_setting(SERVING, "adapter-good")
     lived(lab, None, served=50, withheld=20)
-    lived(lab, "adapter-good", served=59, withheld=59)
+    lived(lab, "adapter-good", served=178, withheld=178, of=180)
     return lab
 
 
