@@ -208,7 +208,7 @@ def import_reflections(
             store's path); otherwise users and paths become tags.
         source: who wrote it, for this lab and its quota; by default `import:` and the name of the file.
         replace: what is there but differs gives way: a version of an earlier import to a new one; what is of this
-            memory's own is forgotten, and what the file says comes in beside it, without its credit.
+            memory's own, and not pinned, is forgotten, and what the file says comes in beside it, without its credit.
         strict: an entry that cannot be taken refuses the file.
         limit: how many active reflections one source may bring in within 24 hours, into all namespaces together.
 
@@ -270,6 +270,8 @@ class _Import:
         stated = {*STATED} & offer.fields.keys()
         if self.database.has_reflection(key):
             old = self.database.reflection(key)
+            if old.status == "forgotten":
+                raise ValueError(f"it is here as {old.id}, but was taken out of use; restore it if it is wanted")
             update = {part: getattr(new, part) for part in stated}
             new = repeats.reworded(old, old.model_copy(update=update | {"source": self.source, "updated_at": self.at}))
             self._settle(old, new, stated, change="replaced")
@@ -287,16 +289,16 @@ class _Import:
         """What there is and what the file says: the same, or one of them."""
         if all(_said(old, part) == _said(new, part) for part in stated):
             self.report.same.append(old.id)
-        elif not self.replace:
+        elif not self.replace or (old.pinned and new.id != old.id):
             self.report.differing.append(old.id)
         else:
             if new.id != old.id:
                 gone = old.model_copy(update={"status": "forgotten", "updated_at": self.at})
                 self.database.put_reflection(gone, change=f"replaced by {new.id}")
-            self._put(new, change, self.report.replaced)
+            self._put(new, change, self.report.replaced, old if old.id == new.id else None)
 
-    def _put(self, new: Reflection, change: str, among: list[str]) -> None:
-        self.database.put_reflection(new, change=change)
+    def _put(self, new: Reflection, change: str, among: list[str], old: Reflection | None = None) -> None:
+        repeats.put_changed(self.database, old or new, new, change)
         if change == "imported":
             self.added.append(new)
         among.append(new.id)

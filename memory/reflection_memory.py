@@ -259,17 +259,21 @@ class ReflectionMemory:
         return Detail.of(self.database, self.database.reflection(id, self.namespace))
 
     def pin(self, id: str) -> Reflection:
-        """Count it as fully important, and keep it from being retired by rule."""
-        return self._change(id, "pinned", pinned=True)
+        """Count it as fully important, and keep it from being taken out of use by rule.
+
+        Of one that only repeats another one it is that other one, which says it for both.
+        """
+        return self._change(self._saying(id), "pinned", pinned=True)
 
     def unpin(self, id: str) -> Reflection:
         """Undo `pin`."""
-        return self._change(id, "unpinned", pinned=False)
+        return self._change(self._saying(id), "unpinned", pinned=False)
 
     def edit(self, id: str, text: str) -> Reflection:
         """Put another text in place of its text; the old one stays in its versions.
 
-        One that only repeated another one says something of its own from then on.
+        One that only repeated another one says something of its own from then on; one that others repeat leaves its old
+        words to them.
         """
         changed = clean(text)
         if not changed:
@@ -358,12 +362,17 @@ class ReflectionMemory:
             self._advised_by = None if self.database.in_transaction else key
         return self._advised_states
 
+    def _saying(self, id: str) -> str:
+        """The id of what says the text of this one."""
+        found = self.database.reflection(id, self.namespace)
+        return found.merged_into if found.status == "repeated" and found.merged_into else found.id
+
     def _change(self, id: str, change: str, **values: Any) -> Reflection:
         with self.database.transaction():
             old = self.database.reflection(id, self.namespace)
             new = repeats.reworded(old, old.model_copy(update={**values, "updated_at": self.clock()}))
             with self.database.operation(change, old.id):
-                changed = self.database.put_reflection(new, change=change)
+                changed = repeats.put_changed(self.database, old, new, change)
         self._indexes.follow_texts()
         return new if changed else old
 

@@ -163,6 +163,18 @@ def evidence(database: Database, reflections: Iterable[Reflection]) -> dict[str,
     return {id: merged_evidence(items) for id, items in kin(database, reflections).items()}
 
 
+def put_changed(database: Database, old: Reflection, new: Reflection, change: str) -> bool:
+    """Keep `new` in place of `old`. If it says something else, what repeated the old words goes on saying them."""
+    changed = database.put_reflection(new, change=change)
+    if new.text != old.text:
+        for heir in heirs(database, old.id):
+            left = heir.model_copy(update={"updated_at": new.updated_at})
+            # The first of them stands as the old one did.
+            left = left if left.merged_into else left.model_copy(update={"status": old.status})
+            database.put_reflection(left, change="said first")
+    return changed
+
+
 def heirs(database: Database, id: str) -> list[Reflection]:
     """What is left where a sentence is taken back and others said it again: the oldest says it from then on.
 

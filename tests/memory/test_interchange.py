@@ -210,6 +210,25 @@ def test_what_differs_is_kept_as_it_is_unless_it_is_to_be_replaced(rich: Databas
     assert [version.change for version in rich.reflection_versions(id)] == ["imported", "replaced"]
 
 
+def test_what_a_person_has_pinned_gives_way_to_no_file(rich: Database, tmp_path: Path) -> None:
+    rich.put_reflection(rich.reflection("r-c").model_copy(update={"pinned": True}), change="pinned")
+    data = {"id": "r-c", "kind": "grounded", "env": "twx/coin", "text": "Another rule."}
+    report = import_reflections(rich, written(tmp_path / "out.jsonl", data), replace=True)
+    assert report == ImportReport(differing=["r-c"])
+    assert rich.reflection("r-c").status == "active"
+
+
+def test_what_an_undo_took_out_is_not_said_to_be_there(empty: Database, tmp_path: Path) -> None:
+    path = written(tmp_path / "web.jsonl", ENTRY, ENTRY | {"id": "r-2", "text": "Something else."})
+    import_reflections(empty, path)
+    History(empty).undo(empty.operations()[-1].id)
+    with pytest.raises(BadImport, match="restore"):
+        import_reflections(empty, path)
+    more = written(tmp_path / "web.jsonl", ENTRY, ENTRY | {"id": "r-3", "text": "Something new."})
+    report = import_reflections(empty, more)
+    assert (len(report.added), report.same, report.omitted) == (1, [], 1)
+
+
 def test_an_import_is_one_operation_that_can_be_undone(rich: Database, empty: Database, tmp_path: Path) -> None:
     export_reflections(rich, tmp_path / "out.jsonl", history=True, wanted=Filter(status="active"))
     import_reflections(empty, tmp_path / "out.jsonl")

@@ -10,6 +10,7 @@ import pytest
 
 from memory import Advice, Database, Evidence, Reflection, ReflectionMemory
 from memory.consolidation import Consolidation, ConsolidationConfig
+from memory.errors import PinnedReflection
 from memory.health import health
 from memory.history import History
 from memory.interchange import import_reflections
@@ -287,3 +288,29 @@ def test_what_somebody_else_says_again_comes_in_once_and_claims_no_games(
         assert tallies(other, other.reflections(status="active")) == {report.added[0]: ONCE}
         assert import_reflections(other, tmp_path / "out.jsonl").same == report.added
         assert len(other.reflections(advising=True)) == 4
+
+
+def test_a_pin_on_one_that_repeats_holds_what_says_it(memory: ReflectionMemory, say: Say) -> None:
+    memory.remember([say(1), say(2)])
+    assert memory.pin("r-train-2").id == "r-train-1"
+    assert memory.database.reflection("r-train-1").pinned
+    with pytest.raises(PinnedReflection):
+        memory.forget("r-train-1")
+    memory.unpin("r-train-2")
+    assert not memory.database.reflection("r-train-1").pinned
+
+
+@pytest.mark.parametrize("status", ["active", "benched"])
+def test_the_old_words_of_one_that_was_edited_stay_with_those_that_repeated_it(
+    memory: ReflectionMemory, say: Say, status: str
+) -> None:
+    memory.remember([say(seed) for seed in range(3)])
+    old = memory.database.reflection("r-train-0")
+    memory.database.put_reflection(old.model_copy(update={"status": status}), change=status)
+    memory.edit("r-train-0", "Never open the door.")
+    with_status = {item.id: item.status for item in memory.database.reflections()}
+    assert with_status == {"r-train-0": status, "r-train-1": status, "r-train-2": "repeated"}
+    assert memory.show("r-train-0").tally.games == 1
+    assert memory.show("r-train-1").tally == (2, 3)
+    History(memory.database).undo(memory.database.operations()[-1].id)
+    assert memory.show("r-train-0").tally == (3, 3)
