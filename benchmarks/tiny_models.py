@@ -64,6 +64,12 @@ def _gpt2(**changes: Any) -> dict[str, Any]:
     return _decoder(**names, **dict.fromkeys((*gone, "max_position_embeddings")), **changes)
 
 
+def _gpt_neo() -> dict[str, Any]:
+    names = {"num_layers": 2, "num_heads": 4, "window_size": WINDOW, "attention_types": [[["global", "local"], 1]]}
+    gone = ("num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+    return _decoder(**names, **dict.fromkeys(gone))
+
+
 _MIXED = {
     "head_dim": 8,
     "sliding_window": WINDOW,
@@ -90,6 +96,7 @@ ODD: Mapping[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "phi3-window": ("Phi3", lambda: _decoder(sliding_window=WINDOW)),
     "exaone4": ("Exaone4", lambda: _decoder(**_MIXED)),
     "gpt_oss": ("GptOss", lambda: _decoder(**_MIXED, num_local_experts=2, num_experts_per_tok=1)),
+    "gpt_neo": ("GPTNeo", _gpt_neo),
     "bloom": ("Bloom", lambda: _decoder(num_attention_heads=None, num_hidden_layers=None, n_head=4, n_layer=2)),
     "mamba": ("Mamba", lambda: _decoder(num_attention_heads=None, num_key_value_heads=None, state_size=4)),
 }

@@ -115,10 +115,10 @@ class TransformersEngine:
         recorded.check(self.logprob(recorded.token_ids, recorded.spans, model))
 
     def _prove_tree(self) -> None:
-        """Raise UnsupportedModel unless tree passes score as plain passes do, also beyond a sliding window.
+        """Raise UnsupportedModel unless tree passes score as plain passes do, in a short conversation and a full one.
 
-        Models with recurrent states, or with positions that follow from the mask, would score something else without
-        saying so.
+        Models with recurrent states, with positions that follow from the mask, or with windows that count places in the
+        cache, would score something else without saying so.
         """
         commands, tolerance = ["open door", "open the window"], 0.01 if self.dtype == torch.float32 else 0.75
         scene = "You see a door, and a window. "
@@ -135,12 +135,45 @@ class TransformersEngine:
                     if not abs(score - plain) <= tolerance:
                         raise ValueError(f"{score:.2f} instead of {plain:.2f}")
                 conversation.act(commands[0])
+            self._prove_reach(scene)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:160]
             raise UnsupportedModel(
                 f"{self.name} cannot be scored through a token tree ({reason}); use a decoder-only model that attends "
                 "to keys and values by position, such as those of the Llama family."
             ) from error
+
+    @torch.inference_mode()
+    def _prove_reach(self, text: str) -> None:
+        """Raise ValueError unless, in a full context, a branch behind its siblings reads as it does without them.
+
+        A layer may see less than everything whatever its settings call that. To read a full context would take many
+        seconds on a CPU; so keys are those of a short text again and again, and values are drawn so that each counts.
+        """
+        from transformers import DynamicCache
+
+        branch, asked = self.command_tokens("open the window"), {"use_cache": True}
+        own, past = len(branch), (self.context - len(branch)) // 2
+        source, alone, beside = DynamicCache(), DynamicCache(), DynamicCache()
+        given = torch.tensor([self.tokenize(text)], device=self.device)
+        _logits(self.model, 1, input_ids=given, **asked, **{self._cache_name: source})
+        drawn = torch.Generator().manual_seed(0)
+        rows = torch.randint(given.shape[1], (2 * past,), generator=drawn).to(self.device)
+        for at, layer in enumerate(source.layers):
+            keys, values = layer.keys[..., rows, :], layer.values[..., rows, :]
+            # Their mean over a context is then about as large as that of values is.
+            values = 8 * layer.values.std() * torch.randn(values.shape, generator=drawn).to(values)
+            alone.update(keys[..., :past, :], values[..., :past, :], at)
+            beside.update(keys, values, at)
+        given = torch.tensor([branch], device=self.device)
+        plain = _logits(self.model, own, input_ids=given, **asked, **{self._cache_name: alone})
+        allowed = torch.ones(own, 2 * past + own, dtype=torch.bool).tril(2 * past)
+        allowed[:, past : 2 * past] = False
+        positions = torch.tensor([*range(2 * past), *range(past, past + own)])
+        found = self._read(branch, beside, allowed, positions, own)
+        apart = float((plain.log_softmax(-1) - found.log_softmax(-1)).abs().mean())
+        if not apart <= (1e-3 if self.dtype == torch.float32 else 0.3):
+            raise ValueError(f"{apart:.2g} nats a token off with {self.context} tokens")
 
     def logprob(self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], model: Any = None) -> float:
         """Summed log-probability of the tokens in `spans` (half-open, in `token_ids`), given all before them."""
@@ -219,21 +252,26 @@ class TransformersEngine:
         allowed[fresh:, past:total] = True
         allowed[fresh:, total:] = tree.visible()
         positions = torch.tensor([*range(total), *(total + depth for depth in tree.depths)])
-        model = self.model
-        logits = _logits(
-            model,
-            1 + nodes,
-            input_ids=torch.tensor([[*conversation.pending, *tree.tokens]], device=self.device),
-            attention_mask=self._masks(allowed, positions),
-            position_ids=positions[None, past:].to(self.device),
-            use_cache=True,
-            **{self._cache_name: conversation.cache},
-        )
+        logits = self._read([*conversation.pending, *tree.tokens], conversation.cache, allowed, positions, 1 + nodes)
         if nodes:
             conversation.cache.crop(-nodes)
         conversation.seen.extend(conversation.pending)
         conversation.pending = []
         return torch.log_softmax(logits, dim=-1)
+
+    def _read(
+        self, tokens: Sequence[int], cache: Any, allowed: torch.Tensor, positions: torch.Tensor, last: int
+    ) -> torch.Tensor:
+        """Logits (last, vocabulary) of `tokens` behind what `cache` holds; the rest is as for `_masks`."""
+        return _logits(
+            self.model,
+            last,
+            input_ids=torch.tensor([tokens], device=self.device),
+            attention_mask=self._masks(allowed, positions),
+            position_ids=positions[None, -len(tokens) :].to(self.device),
+            use_cache=True,
+            **{self._cache_name: cache},
+        )
 
     def _masks(self, allowed: torch.Tensor, positions: torch.Tensor) -> Any:
         """Additive masks (1, 1, queries, keys) by kind of layer, or one for all, of what is `allowed` (queries, keys).

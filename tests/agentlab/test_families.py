@@ -16,7 +16,7 @@ from trainers.selectors.base import Text
 from trainers.texts import from_text
 
 COMMANDS = ["look", "open black door", "open blue door", "open blue", "read note", "take coin", "jump ✓"]
-REFUSED = ("bloom", "mamba")
+REFUSED = ("bloom", "mamba", "gpt_neo")
 
 
 @pytest.fixture
@@ -72,6 +72,21 @@ def test_models_whose_tree_would_be_scored_wrong_are_refused_in_one_line(
     with pytest.raises(UnsupportedModel, match="decoder-only") as refused:
         loaded(family)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("window", "dtype"), [(32, "bfloat16"), (WINDOW, "bfloat16"), (384, "bfloat16"), (384, "float32"), (508, "float32")]
+)
+def test_a_window_of_any_name_that_counts_places_instead_of_positions_is_noticed_at_load(
+    tmp_path: Path, window: int, dtype: str
+) -> None:
+    folder = make(tmp_path, "gpt_neo", window_size=window)
+    with pytest.raises(UnsupportedModel, match="decoder-only"):
+        TransformersEngine(folder, dtype=dtype, device="cpu")
+
+
+def test_a_model_whose_window_is_no_shorter_than_the_context_plays(loaded: Callable[..., TransformersEngine]) -> None:
+    assert off(loaded("gpt_neo", context=WINDOW), 6, WINDOW) < 1e-4
 
 
 def test_a_model_that_was_trained_with_a_begin_token_sees_it_in_play_and_in_training(
