@@ -55,6 +55,10 @@ class RunFailed(AgentLabError):
     """Episode after episode failed for one reason, which is not the environment's; what was played is kept."""
 
 
+class Undecided(AgentLabError):
+    """Games that errored could turn a decision, so none was made; the same command plays them again."""
+
+
 class LabClosed(AgentLabError):
     """A lab was asked for something after it was closed."""
 

@@ -185,7 +185,7 @@ def evaluate(
         many = 1 if arm.engine == "random" else trials
         run = named.run if arm.recall is not None else named.plain_run
         results = lab.run(table.envs, split=split, seeds=seeds, trials=many, arm=arm, name=run)
-        errored = errored or any(trial.status == "errored" for result in results for trial in result.trials)
+        errored = errored or any(result.part_errored for result in results)
         table.rows.append(row(arm.name, results, trials=1))
         if many > 1:
             suffix = f", {many} trials" if arm.recall else f" + retry, {many} trials"

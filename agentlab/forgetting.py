@@ -109,14 +109,16 @@ def measure(
 
 def play(lab: Lab, adapter: str, env: str, plays: Played, *, split: Split, seeds: Sequence[int]) -> Outcomes:
     """How an adapter, or `base`, ends on held-out games of a family. Only those are played that are not in `plays`:
-    at the gate of a round, or in an evaluation, they were."""
+    at the gate of a round, or in an evaluation, they were. What errors is played once more."""
     from agentlab.tasks import make_tasks
 
     tasks, found = make_tasks(env, split, seeds), dict(plays.get(adapter, {}))
     missing = [task.seed for task in tasks if task.id not in found]
-    if missing:
-        results = lab.run(env, split=split, seeds=missing, trials=1, arm=adapter, name=RUN)
-        found |= {result.task.id: result for result in results}
+    for _ in range(2):
+        if missing:
+            results = lab.run(env, split=split, seeds=missing, trials=1, arm=adapter, name=RUN)
+            found |= {result.task.id: result for result in results}
+            missing = [result.task.seed for result in results if result.errored]
     return {task.id: found[task.id].won_within(1) for task in tasks}
 
 

@@ -73,6 +73,11 @@ class TaskResult:
         return bool(self.trials) and all(trial.status == "errored" for trial in self.trials)
 
     @property
+    def part_errored(self) -> bool:
+        """Whether a trial errored, so that the same call would play."""
+        return any(trial.status == "errored" for trial in self.trials)
+
+    @property
     def best_score(self) -> float:
         return max((trial.score for trial in self.trials), default=0.0)
 
@@ -195,11 +200,13 @@ class Rollout:
         *,
         trials: int = 1,
         until_won: bool = True,
+        again: bool = False,
         progress: Callable[[TaskResult], None] | None = None,
     ) -> list[TaskResult]:
         """Play every task for up to `trials` trials. Results come in the order of `tasks`.
 
-        A trial that errors is stored as such, and played when the same call is made again. Raises Stopped after Ctrl-C
+        A trial that errors is stored as such, and played when the same call is made again; with `again` that call is
+        made once at the end, without `progress`, for the tasks that need it. Raises Stopped after Ctrl-C
         or `stop.set()`, once the engine has scored the steps in flight; finished trials are stored. Raises RunFailed
         where episode after episode fails for one reason that is not the environment's.
         """
@@ -238,6 +245,9 @@ class Rollout:
                         "nothing is lost, the same command goes on from here."
                     ) from None
                 raise
+        if again and (errored := [index for index in results if results[index].part_errored]):
+            played = self.play([tasks[index] for index in errored], arm, trials=trials, until_won=until_won)
+            results |= dict(zip(errored, played, strict=True))
         return [results[index] for index in range(len(tasks))]
 
     def _task(self, task: Task, arm: Arm, trials: int, until_won: bool, graph: Any) -> TaskResult:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
 from agentlab import failures
-from agentlab.errors import AgentLabError, BadConfig
+from agentlab.errors import AgentLabError, BadConfig, Undecided
 from agentlab.evaluation import Outcomes, Table, known
 from agentlab.rounds.challenges import MERGES, Challenge, fresh_seeds, merges, next_challenge
 from agentlab.tasks import check_tasks, looked_at, make_tasks
 from memory.episodes import chunks, marks
-from trainers.gate import GateConfig, GateResult, decide
+from trainers.gate import GateConfig, GateResult, Results, decide, swayed
 from trainers.merging import Merge, MergeConfig
 from trainers.statistics import Paired, paired
 
@@ -105,7 +106,8 @@ def gate_merge(
     merge was promoted, it tells the same again. On other games it is a new challenge of what serves.
 
     Raises BadConfig if the adapter is no merge, there are fewer dev games, or an earlier gate has seen one of them,
-    AgentLabError if it serves already without this gate, or if something else was let serve meanwhile.
+    Undecided where games errored, also when they were played again, and could turn the decision, AgentLabError if it
+    serves already without this gate, or if something else was let serve meanwhile.
     """
     config = config or GateConfig()
     record = lab.adapters.get(merged)
@@ -134,15 +136,28 @@ def gate_merge(
     check_tasks(tasks)
     lab.database.journal_put(MERGES, f"{record.id}|{challenge.run}", challenge.model_dump())
     arms = list(dict.fromkeys([incumbent, record.id, *homes]))
-    table = lab.evaluate(names, split="dev", seeds=challenge.seeds, arms=arms, name=challenge.run)
-    ours: dict[Any, bool | None] = {**table.row(record.id).outcomes}
-    theirs: dict[Any, bool | None] = {**table.row(incumbent).outcomes}
-    kept = [
-        _kept(parent, env, ours, table.row(parent).outcomes, config) for parent, home in homes.items() for env in home
-    ]
-    result = _judged(decide(ours, theirs, config, challenge=challenge.number), kept, config)
+    play = partial(lab.evaluate, names, split="dev", seeds=challenge.seeds, arms=arms, name=challenge.run)
+    table = play()
+    if _errored(table):
+        table = play()  # what errored, once more
+
+    def judge(ours: Results, others: Results) -> tuple[GateResult, list[Kept]]:
+        of = {arm: {task: won for (who, task), won in others.items() if who == arm} for arm in arms}
+        kept = [_kept(parent, env, ours, of[parent], config) for parent, home in homes.items() for env in home]
+        return _judged(decide(ours, of[incumbent], config, challenge=challenge.number), kept, config), kept
+
+    ours: Outcomes = table.row(record.id).outcomes
+    others: Any = {(row.arm, task): won for row in table.rows for task, won in row.outcomes.items()}
+    result, kept = judge(ours, others)
     if passed:
         pass  # it was promoted before; what it was compared with then was found again
+    elif swayed(result.promote, ours, others, lambda ours, others: judge(ours, others)[0].promote):
+        failed = lab.database.episodes(run=challenge.run, status="errored", limit=1)
+        why = lab.database.load_episodes([row.id for row in failed])[0].error
+        raise Undecided(
+            f"The gate of {record.id} cannot decide: what errored at it, also when it was played again, could turn the "
+            f"decision ({_errored(table)} of {len(others)} games). {why} The same command plays it once more."
+        )
     elif lab.serving() != served:
         raise AgentLabError(
             f"{lab.serving() or 'The base'} was let serve meanwhile, and {record.id} was compared with {incumbent}; "
@@ -155,6 +170,10 @@ def gate_merge(
     return MergeGate(
         adapter=record.id, incumbent=incumbent, gate=result, kept=kept, table=table, promoted=result.promote
     )
+
+
+def _errored(table: Table) -> int:
+    return sum(won is None for row in table.rows for won in row.outcomes.values())
 
 
 def _same(challenge: Challenge, served: str | None, envs: Sequence[str], seeds: Sequence[int] | None) -> bool:

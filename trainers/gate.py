@@ -15,7 +15,7 @@ has seen.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -182,6 +182,20 @@ def decide(
         planned=len(shared),
         challenge=challenge,
     )
+
+
+def swayed(
+    promote: bool, candidate: Results, incumbent: Results, judge: Callable[[Results, Results], bool | None]
+) -> bool:
+    """Whether what errored could turn the decision: it would not be `promote` if all of that spoke against it.
+
+    `judge` decides on results of which none is unknown; None where it would want more.
+    """
+    if None not in candidate.values() and None not in incumbent.values():
+        return False
+    ours = {key: not promote if won is None else won for key, won in candidate.items()}
+    theirs = {key: promote if won is None else won for key, won in incumbent.items()}
+    return judge(ours, theirs) != promote
 
 
 class SequentialGate:

@@ -6,10 +6,12 @@ The games are those that no earlier gate has seen (see `agentlab.rounds.challeng
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentlab.arms import BASE, Arm
+from agentlab.errors import Undecided
 from agentlab.rounds.monitoring import at_gate
 from agentlab.rounds.report import RoundReport
 
@@ -17,23 +19,37 @@ if TYPE_CHECKING:
     from agentlab.lab import Lab
     from agentlab.rollout import EnvironmentPool
     from environments import Task
-    from trainers.gate import GateResult
+    from trainers.gate import GateResult, Results
+
+    Look = Callable[[Results, Results], GateResult | None]
 
 Outcomes = dict[Any, bool | None]
 
 
 def gate(lab: Lab, report: RoundReport) -> str:
-    """Play in blocks, the same games of every environment with either side, until the gate has decided."""
+    """Play in blocks, the same games of every environment with either side, until the gate has decided.
+
+    What errors is played again. Raises Undecided where it errors again and could turn the decision.
+    """
     from agentlab.rollout import EnvironmentPool
     from agentlab.tasks import make_tasks
-    from trainers.gate import SequentialGate, decide
+    from trainers.gate import swayed
 
     config, settings = report.config, report.config.gate
-    planned = len(config.envs) * config.gate_seeds
+    planned = len(make_tasks(config.envs, "dev", range(config.gate_seeds)))
     incumbent, candidate = arms = _arms(report)
     outcomes: dict[str, Outcomes] = {arm.name: {} for arm in arms}
-    sequential = SequentialGate(planned, settings, challenge=report.challenge)
+    ours, theirs = outcomes[candidate.name], outcomes[incumbent.name]
+    errors: list[str] = []
+    looks: list[list[str]] = []
+    look = _looking(report, planned)
     result: GateResult | None = None
+    in_doubt = False
+
+    def judge(ours: Results, theirs: Results) -> bool | None:
+        found = _first(_looking(report, planned), looks, ours, theirs)
+        return None if found is None else found.promote
+
     pool = EnvironmentPool()
     try:
         for arm in arms:
@@ -41,24 +57,44 @@ def gate(lab: Lab, report: RoundReport) -> str:
         for seeds in blocks(config.gate_seeds, settings.looks if settings.sequential else 1):
             tasks = make_tasks(config.envs, "dev", [report.dev_from + seed for seed in seeds])
             for arm in arms:
-                _play(lab, report, arm, tasks, pool, outcomes[arm.name])
-            if settings.sequential:
-                result = sequential.look(outcomes[candidate.name], outcomes[incumbent.name])
-            else:
-                result = decide(
-                    outcomes[candidate.name], outcomes[incumbent.name], settings, challenge=report.challenge
-                )
-            if result is not None:
+                errors += _play(lab, report, arm, tasks, pool, outcomes[arm.name])
+            looks.append(list(ours))
+            result = look(ours, theirs)
+            # Where what errored could turn it, more games may yet make it clear.
+            in_doubt = result is not None and swayed(result.promote, ours, theirs, judge)
+            if result is not None and not in_doubt:
                 break
     finally:
         pool.close()
         for arm in arms:
             lab.progress.finish(_stage(arm))
     assert result is not None, "a gate decides at the latest when everything is played"
+    if in_doubt:
+        raise Undecided(
+            f"The gate of {report.id} cannot decide: what errored at it, also when it was played again, could turn the "
+            f"decision ({len(errors)} of {2 * planned} games). {errors[0]} The same command plays it once more; "
+            f"`agentlab rounds abandon {report.id}` gives the round up."
+        )
     report.gate = result.model_dump(mode="json")
     if not config.monitor.tasks:
         report.monitors = at_gate(lab, report, candidate)
     return "keep"
+
+
+def _looking(report: RoundReport, planned: int) -> Look:
+    """A gate of this round at its beginning: it looks at all results so far, and says None if it needs more."""
+    from trainers.gate import SequentialGate, decide
+
+    settings = report.config.gate
+    if settings.sequential:
+        return SequentialGate(planned, settings, challenge=report.challenge).look
+    return partial(decide, config=settings, challenge=report.challenge)
+
+
+def _first(look: Look, games: Sequence[Sequence[str]], ours: Results, theirs: Results) -> GateResult | None:
+    """The first decision of a gate that looks at the results of these games, one look after the other."""
+    seen = (look({game: ours[game] for game in some}, {game: theirs[game] for game in some}) for some in games)
+    return next((result for result in seen if result is not None), None)
 
 
 def blocks(seeds: int, count: int) -> list[range]:
@@ -79,8 +115,9 @@ def _stage(arm: Arm) -> str:
 
 def _play(
     lab: Lab, report: RoundReport, arm: Arm, tasks: Sequence[Task], pool: EnvironmentPool, outcomes: Outcomes
-) -> None:
-    """Play a block with one side, in the environments of `pool`, and add how it ended to `outcomes`."""
+) -> list[str]:
+    """Play a block with one side, in the environments of `pool`, and add how it ended to `outcomes`. Returns of what
+    games errored."""
     won = sum(map(bool, outcomes.values()))
 
     def told(result: Any) -> None:
@@ -91,7 +128,9 @@ def _play(
     # A new rollout has the engine turn to this side's adapter.
     rollout = lab.rollout(f"{report.id}-gate", arm)
     rollout.pool = pool
-    outcomes.update({result.task.id: result.won_within(1) for result in rollout.play(tasks, arm, progress=told)})
+    results = rollout.play(tasks, arm, again=True, progress=told)
+    outcomes.update({result.task.id: result.won_within(1) for result in results})
+    return [trial.error for result in results for trial in result.trials if trial.error is not None]
 
 
 def promote(lab: Lab, report: RoundReport) -> str:

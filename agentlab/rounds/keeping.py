@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from agentlab.evaluation import known
+from agentlab.evaluation import Outcomes, known
 from agentlab.forgetting import BASE, Loss, forgetting, play, played
 from agentlab.rounds.report import RoundReport
 from trainers.statistics import Paired, paired
@@ -29,7 +29,8 @@ class Retention(BaseModel):
         outside: the candidate against the incumbent on each family outside the gate; `only_a` was won by the candidate.
         lost: those of them where it is worse at the alpha of the gate.
         losses: the adapter against the best before it, on every family that is stored.
-        unplayable: families outside the gate that cannot be played here, and why.
+        unplayable: families outside the gate of which it is not known whether they were lost, and why: they, or too
+            many of their games, cannot be played here.
     """
 
     adapter: str
@@ -77,10 +78,19 @@ def _kept(lab: Lab, report: RoundReport, adapter: str) -> Retention:
             kept.outside[env] = found = paired(known(ours), known(theirs))
             if found.lost(alpha):
                 kept.lost.append(env)
+            elif _could_be_lost(ours, theirs, alpha):
+                kept.unplayable[env] = f"{len(ours) - found.n} of {len(ours)} games errored, and could have shown a loss."
     for env, why in kept.unplayable.items():
         lab.progress.say(f"Whether {adapter} forgot {env} is not known: {why}")
     seen = forgetting(lab, alpha=alpha, adapter=adapter)
     return kept.model_copy(update={"losses": seen.losses if seen.adapter == adapter else []})
+
+
+def _could_be_lost(ours: Outcomes, theirs: Outcomes, alpha: float) -> bool:
+    """Whether there would be a loss if all that errored had spoken for one."""
+    worst = {task: bool(won) for task, won in ours.items()}
+    best = {task: won is not False for task, won in theirs.items()}
+    return paired(worst, best).lost(alpha)
 
 
 def _outside(lab: Lab, report: RoundReport, unplayable: dict[str, str]) -> dict[str, list[int]]:

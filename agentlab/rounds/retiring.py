@@ -69,7 +69,7 @@ def watch(lab: Lab, report: RoundReport, adapter: str, tasks: list[Task]) -> Non
     )
     lab.progress.start(stage, len(tasks))
     try:
-        rollout.play(tasks, arm, progress=lambda result: lab.progress.advance(stage))
+        rollout.play(tasks, arm, again=True, progress=lambda result: lab.progress.advance(stage))
     finally:
         rollout.close()
         lab.progress.finish(stage)

@@ -14,6 +14,7 @@ from agentlab.lab import Lab
 from agentlab.progress import Progress
 from agentlab.skills import families, gate_merge, merge, trained_on
 from environments import Task, make
+from environments.toy import Doors
 from memory.records import Episode
 from trainers.gate import GateConfig
 from trainers.merging import MergeConfig
@@ -176,6 +177,50 @@ def test_a_merge_is_not_gated_on_games_that_begin_like_those_it_was_trained_on(
     gate_merge(lab, three[2], config=QUICK)
     played = {row.seed for row in lab.database.episodes(run=f"gate-{three[2]}")}
     assert 2 in alike and len(played) == 20 and played.isdisjoint(alike)
+
+
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
+    """How often each dev game of the toy cannot begin, from now on."""
+    left: dict[int, int] = {}
+    begin = Doors.begin
+
+    def begins(env: Doors, task: Task) -> Any:
+        if task.split == "dev" and left.get(task.seed, 0) > 0:
+            left[task.seed] -= 1
+            raise RuntimeError("a hiccup")
+        return begin(env, task)
+
+    monkeypatch.setattr(Doors, "begin", begins)
+    return left
+
+
+def test_a_game_that_errors_once_does_not_reject_a_merge(
+    lab: Lab, three: tuple[str, str, str], fails: dict[int, int]
+) -> None:
+    fails[2] = 1
+    found = gate_merge(lab, three[2], seeds=SEEDS, config=GateConfig(min_pairs=16))
+    assert found.promoted and (found.gate.errored, found.gate.paired.n) == (0, 16)
+
+
+def test_a_merge_is_not_rejected_for_games_that_errored_and_the_same_call_repairs_them(
+    lab: Lab, three: tuple[str, str, str], fails: dict[int, int]
+) -> None:
+    fails[2] = 99
+    with pytest.raises(AgentLabError, match="a hiccup") as told:
+        gate_merge(lab, three[2], seeds=SEEDS, config=GateConfig(min_pairs=16))
+    assert "\n" not in str(told.value) and lab.adapters.get(three[2]).status == "candidate"
+    fails.clear()
+    found = gate_merge(lab, three[2], seeds=SEEDS, config=GateConfig(min_pairs=16))
+    assert found.promoted and (found.gate.challenge, found.gate.paired.n) == (1, 16)
+
+
+def test_what_errored_and_could_turn_nothing_does_not_hold_a_merge_up(
+    lab: Lab, three: tuple[str, str, str], fails: dict[int, int]
+) -> None:
+    fails[2] = 99
+    found = gate_merge(lab, three[2], seeds=SEEDS, config=QUICK)
+    assert found.promoted and (found.gate.errored, found.gate.paired.n) == (2, 14)
 
 
 def test_further_environments_are_played_too(lab: Lab, three: tuple[str, str, str]) -> None:

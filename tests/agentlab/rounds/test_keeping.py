@@ -16,6 +16,8 @@ from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.gating import gate
 from agentlab.rounds.keeping import Retention, keep
+from environments import Task
+from environments.toy import Doors
 from memory.records import Episode
 from trainers.adapters import AdapterRecord
 from trainers.job import Lineage
@@ -207,3 +209,40 @@ def test_a_round_that_stands_at_its_gate_is_killed_while_it_looks_and_ends_refus
     assert (ended.phase, ended.promoted, ended.forgetting["lost"]) == ("done", False, [AWAY])
     record = lab.adapters.get("adapter-new")
     assert record.status == "rejected" and record.gate is not None and record.gate.regressions == [AWAY]
+
+
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many games of AWAY cannot begin, from now on."""
+    left = [0]
+    begin = Doors.begin
+
+    def begins(env: Doors, task: Task) -> Any:
+        if task.env == AWAY and left[0] > 0:
+            left[0] -= 1
+            raise RuntimeError("a hiccup")
+        return begin(env, task)
+
+    monkeypatch.setattr(Doors, "begin", begins)
+    return left
+
+
+def test_a_game_that_errors_once_hides_no_loss(
+    opened: Callable[..., Lab], gated: Callable[..., RoundReport], fails: list[int]
+) -> None:
+    lab = opened()
+    report = gated(lab)
+    fails[0] = 6
+    assert keep(lab, report) == "reject"
+    assert (report.forgetting["lost"], report.forgetting["outside"][AWAY]["n"]) == ([AWAY], 10)
+
+
+def test_where_errors_could_hide_a_loss_that_is_told_and_stands_in_nobodys_way(
+    opened: Callable[..., Lab], gated: Callable[..., RoundReport], fails: list[int], told: Any
+) -> None:
+    lab = opened(progress=told)
+    report = gated(lab)
+    fails[0] = 999
+    assert keep(lab, report) == "promote" and report.forgetting["lost"] == []
+    assert AWAY in report.forgetting["unplayable"]
+    assert any(message.startswith(f"Whether adapter-new forgot {AWAY} is not known") for message in told.messages)
