@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab.rounds.parts import (
     BalanceConfig,
+    EachOnce,
     ForgettingConfig,
     HoldConfig,
     MonitoringConfig,
@@ -19,6 +20,7 @@ from agentlab.rounds.parts import (
     TeacherConfig,
     TrainingConfig,
     Way,
+    each_once,
 )
 from memory.retirement import RetirementConfig
 from trainers.gate import GateConfig
@@ -84,7 +86,7 @@ class RoundConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    envs: list[str] = Field(min_length=1)
+    envs: EachOnce = Field(min_length=1)
     collect: Collect | list[Way] = "auto"
     seeds: int = Field(40, ge=1, le=MOST_GAMES)
     first_seed: int | None = Field(None, ge=0, le=2**53)
@@ -127,11 +129,14 @@ class RoundConfig(BaseModel):
         return ["random" if self.collect == "auto" else self.collect]
 
     def named(self) -> RoundConfig:
-        """The same with its environments under their canonical ids, as a round keeps it. Raises UnknownEnvironment."""
+        """The same with its environments under their canonical ids, each once, as a round keeps it.
+
+        Raises UnknownEnvironment.
+        """
         from environments import canonical
 
-        hold = self.hold.model_copy(update={"envs": [canonical(env) for env in self.hold.envs]})
-        return self.model_copy(update={"envs": [canonical(env) for env in self.envs], "hold": hold})
+        hold = self.hold.model_copy(update={"envs": each_once(map(canonical, self.hold.envs))})
+        return self.model_copy(update={"envs": each_once(map(canonical, self.envs)), "hold": hold})
 
     @property
     def dev_seeds(self) -> int:

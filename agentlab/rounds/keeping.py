@@ -79,7 +79,9 @@ def _kept(lab: Lab, report: RoundReport, adapter: str) -> Retention:
             if found.lost(alpha):
                 kept.lost.append(env)
             elif _could_be_lost(ours, theirs, alpha):
-                kept.unplayable[env] = f"{len(ours) - found.n} of {len(ours)} games errored, and could have shown a loss."
+                kept.unplayable[env] = (
+                    f"{len(ours) - found.n} of {len(ours)} games errored, and could have shown a loss."
+                )
     for env, why in kept.unplayable.items():
         lab.progress.say(f"Whether {adapter} forgot {env} is not known: {why}")
     seen = forgetting(lab, alpha=alpha, adapter=adapter)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from agentlab.search.budget import Budget
 from agentlab.search.config import SearchConfig
@@ -15,6 +16,15 @@ Way = Literal["random", "model", "mcts", "best_of_n", "deepening", "self_explore
 """A way to collect."""
 
 PairSource = Literal["reward", "votes", "tree", "step", "first_pit"]
+
+
+def each_once(names: Iterable[str]) -> list[str]:
+    """The names in their order, each once."""
+    return list(dict.fromkeys(names))
+
+
+EachOnce = Annotated[list[str], AfterValidator(each_once)]
+"""A list of names, of which one that is given again says nothing."""
 
 
 class Part(BaseModel):
@@ -152,7 +162,7 @@ class HoldConfig(Part):
     weight: of such an episode in the loss, where one that is learned from weighs 1 on average.
     """
 
-    envs: list[str] = []
+    envs: EachOnce = []
     share: float = Field(1.0, gt=0.0, le=1.0)
     weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
 

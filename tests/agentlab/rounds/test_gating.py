@@ -16,6 +16,7 @@ from agentlab.rounds.gating import blocks, gate
 
 Opened = Callable[..., Lab]
 Made = Callable[..., RoundReport]
+ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
 
 
 def played(lab: Lab) -> Counter[tuple[str, str]]:
@@ -48,6 +49,17 @@ def test_a_fixed_gate_plays_every_game(skilled: Opened, report: Made) -> None:
     assert gate(lab, made) == "keep" and made.gate["promote"]
     assert set(played(lab).values()) == {25}
     assert (made.gate["saved"], made.gate["looks"], made.gate["paired"]["n"]) == (0, [], 50)
+
+
+@pytest.mark.parametrize("again", [ENV, ENV.replace("?", "? ")])
+def test_an_environment_that_is_named_twice_counts_once_at_the_gate(skilled: Opened, report: Made, again: str) -> None:
+    once, twice = report(envs=[ENV]), report(envs=[ENV])
+    # As an earlier version stored it.
+    stored = twice.config.model_copy(update={"envs": [ENV, again]})
+    twice = twice.model_copy(update={"config": stored})
+    gate(skilled("once"), once)
+    assert gate(skilled("twice"), twice) == "keep"
+    assert twice.gate == once.gate and once.gate["planned"] == 25
 
 
 def test_both_sides_meet_the_same_games_and_the_environments_are_closed(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from agentlab.rounds import TrainingConfig
+from agentlab.rounds import RoundConfig, TrainingConfig
+from agentlab.rounds.parts import HoldConfig
 from trainers.job import JobConfig
 
 
@@ -13,3 +14,12 @@ def test_a_round_reaches_every_setting_of_its_training_with_the_same_defaults_an
     assert set(job["properties"]) - elsewhere == set(ours["properties"]) - {"max_tokens"}
     for name in set(job["properties"]) - elsewhere:
         assert ours["properties"][name] == job["properties"][name], name
+
+
+def test_an_environment_that_is_named_again_is_one_environment() -> None:
+    twice = ["toy/doors", "toy/doors?step_limit=9", "toy/doors"]
+    read = RoundConfig.model_validate({"envs": twice, "hold": {"envs": ["toy/doors?rooms=1"] * 2}})
+    assert (read.envs, read.hold.envs) == (["toy/doors", "toy/doors?step_limit=9"], ["toy/doors?rooms=1"])
+    spelt = ["toy/doors", "toy/doors?rooms=2", "toy/doors?colours=3,rooms=2"]
+    named = RoundConfig(envs=spelt, hold=HoldConfig(envs=[f"{env},step_limit=9" for env in spelt[1:]])).named()
+    assert (named.envs, named.hold.envs) == (["toy/doors"], ["toy/doors?step_limit=9"])
