@@ -15,7 +15,7 @@ from agentlab.evaluation import Outcomes, Table, known
 from agentlab.rounds.challenges import MERGES, Challenge, fresh_seeds, merges, next_challenge
 from agentlab.tasks import check_tasks, looked_at, make_tasks
 from memory.episodes import chunks, marks
-from trainers.gate import GateConfig, GateResult, Results, decide, swayed
+from trainers.gate import GateConfig, GateResult, decide, swayed
 from trainers.merging import Merge, MergeConfig
 from trainers.statistics import Paired, paired
 
@@ -141,12 +141,12 @@ def gate_merge(
     if _errored(table):
         table = play()  # what errored, once more
 
-    def judge(ours: Results, others: Results) -> tuple[GateResult, list[Kept]]:
+    def judge(ours: Any, others: Any) -> tuple[GateResult, list[Kept]]:
         of = {arm: {task: won for (who, task), won in others.items() if who == arm} for arm in arms}
         kept = [_kept(parent, env, ours, of[parent], config) for parent, home in homes.items() for env in home]
         return _judged(decide(ours, of[incumbent], config, challenge=challenge.number), kept, config), kept
 
-    ours: Outcomes = table.row(record.id).outcomes
+    ours: Any = table.row(record.id).outcomes
     others: Any = {(row.arm, task): won for row in table.rows for task, won in row.outcomes.items()}
     result, kept = judge(ours, others)
     if passed:
