@@ -102,27 +102,39 @@ class Unmade(TextEnv):
 class EnvironmentPool:
     """Environments in use by one rollout, made once per worker and id, closed together.
 
-    One that failed is not used again: what it is in now, nobody knows.
+    One that failed is not used again: what it is in now, nobody knows. `factory` makes one by its id, in the thread of
+    a worker.
     """
 
-    def __init__(self, factory: Callable[[str], TextEnv] = make) -> None:
+    def __init__(self, factory: Callable[[str, Worker], TextEnv] = make) -> None:
         self.factory = factory
         self._idle: dict[str, list[TextEnv]] = {}
         self._all: list[TextEnv] = []
+        self._making: set[Worker] = set()
+        self._given_up: BaseException | None = None
         self._lock = threading.Lock()
 
     def take(self, env_id: str) -> TextEnv:
-        """One that nobody uses. One that cannot be made says so when a game is to begin in it."""
+        """One that nobody uses. One that cannot be made says so when a game is to begin in it. Raises what `give_up`
+        was told."""
+        worker = Worker(env_id)
         with self._lock:
+            if self._given_up is not None:
+                raise self._given_up
             if self._idle.get(env_id):
                 return self._idle[env_id].pop()
+            # Before it is made: it may hang there.
+            self._making.add(worker)
+        env: TextEnv | None = None
         try:
             with failures.environment(env_id):
-                env = self.factory(env_id)
+                env = self.factory(env_id, worker)
         except EnvironmentDied as failure:
             return Unmade(env_id, failure)
-        with self._lock:
-            self._all.append(env)
+        finally:
+            with self._lock:
+                self._making.discard(worker)
+                self._all += [] if env is None else [env]
         return env
 
     def give(self, env_id: str, env: TextEnv) -> None:
@@ -148,9 +160,10 @@ class EnvironmentPool:
         self.give(env_id, env)
 
     def give_up(self, error: BaseException) -> None:
-        """Whoever waits for one of them gets `error` now."""
+        """Whoever waits for one of them, or for one that is being made, gets `error` now, and whoever wants one."""
         with self._lock:
-            workers = [getattr(env, "worker", None) for env in self._all]
+            self._given_up = error
+            workers = [*self._making, *(getattr(env, "worker", None) for env in self._all)]
         for worker in workers:
             if isinstance(worker, Worker):
                 worker.give_up(error)

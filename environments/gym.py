@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, TypeVar
@@ -180,9 +181,12 @@ def make(name: str, parameters: Mapping[str, Value]) -> TextEnv:
     limits = {"step_limit": STEP_LIMIT, "answer_limit": ANSWER_LIMIT}
     for limit, usual in limits.items():
         given = settings.pop(limit, usual)
-        if not isinstance(given, int | float) or given <= 0:
+        # As a question that neither infinity nor what is no number answers with yes.
+        if not isinstance(given, int | float) or not 0 < given < math.inf:
             raise BadParameter(f"`{name}` cannot have {limit}={given}; give a number above 0")
-        limits[limit] = type(usual)(given)
+        limits[limit] = given
+    if limits["step_limit"] % 1:
+        raise BadParameter(f"`{name}` cannot have step_limit={limits['step_limit']}; give a whole number above 0")
     return GymTextEnv(
         name.removeprefix("gym/"),
         env_id=join(name, parameters),

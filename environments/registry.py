@@ -43,8 +43,10 @@ class Family:
     why_not: str | None = None
 
 
-def make(env_id: str, /, **overrides: Value) -> TextEnv:
+def make(env_id: str, worker: Worker | None = None, /, **overrides: Value) -> TextEnv:
     """The environment `env_id`; `overrides` are parameters that win over those in the id.
+
+    It is made and runs in the thread of `worker`, by which others can stop waiting for it, also while it is made.
 
     Raises:
         UnknownEnvironment: if there is no such id.
@@ -55,15 +57,16 @@ def make(env_id: str, /, **overrides: Value) -> TextEnv:
     name, given = split_id(env_id)
     parameters = {**given, **overrides}
     if name in _own:
-        return made(join(name, parameters), lambda: _as_text_env(_own[name](**parameters), join(name, parameters)))
+        own = join(name, parameters)
+        return made(own, lambda: _as_text_env(_own[name](**parameters), own), worker)
     module, game = _find(name)
     complete = parameters if game is None else game.complete(name, parameters)
-    return made(env_id, lambda: module.make(name, complete))
+    return made(env_id, lambda: module.make(name, complete), worker)
 
 
-def made(name: str, factory: Callable[[], TextEnv]) -> TextEnv:
+def made(name: str, factory: Callable[[], TextEnv], worker: Worker | None = None) -> TextEnv:
     """What `factory` makes, made in the thread in which it will run: some things only work where they were made."""
-    worker = Worker(name)
+    worker = worker or Worker(name)
     env = worker.call(factory, ANSWER_LIMIT)
     worker.name = env.env_id
     env.worker = worker

@@ -47,13 +47,16 @@ class Worker:
             raise self.given_up
         if self._thread is None or not self._thread.is_alive():  # at first, and in a process that was forked
             self._calls, self._answers = SimpleQueue(), SimpleQueue()
+            if self.given_up is not None:  # it was told to queues that are gone
+                raise self.given_up
             self._thread = threading.Thread(
                 target=_serve, args=(self._calls, self._answers), name=f"environment {self.name}", daemon=True
             )
             self._thread.start()
         self._calls.put(work)
         try:
-            value, error = self._answers.get(timeout=limit)
+            # Nothing waits longer than the system can count.
+            value, error = self._answers.get(timeout=min(limit, threading.TIMEOUT_MAX))
         except Empty:
             hung = EnvironmentHung(
                 f"The environment `{self.name}` hung: a call took more than {limit:g} s; raise its `answer_limit` if "

@@ -15,7 +15,8 @@ from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import AgentLabError, Stopped
 from agentlab.policy import Policy
 from agentlab.rollout import EnvironmentPool, Rollout, TaskResult, Trial
-from environments import EnvironmentDied, Task, TextEnv, Turn, make
+from environments import EnvironmentDied, Task, TextEnv, Turn, make, register, unregister
+from environments.worker import Worker
 from memory import Database
 
 SAMPLED = Arm("sampled", policy=Policy(temperature=1.0))
@@ -62,7 +63,7 @@ def rollout(database: Database, note_reader: ScriptedEngine, started: list[str])
     """Makes a rollout of the toy game, as a fresh process would."""
 
     def made(engine: Any = note_reader, broken: set[int] | None = None, **options: Any) -> Rollout:
-        def factory(_: str) -> TextEnv:
+        def factory(_: str, worker: Worker) -> TextEnv:
             return Watched(started, broken or set())  # type: ignore[return-value]
 
         return Rollout("run", database, engine, pool=EnvironmentPool(factory), **options)
@@ -260,7 +261,7 @@ def test_an_environment_that_failed_is_thrown_away(started: list[str], database:
                 raise EnvironmentDied("The server is gone.")
             return super().step(action)
 
-    def factory(_: str) -> TextEnv:
+    def factory(_: str, worker: Worker) -> TextEnv:
         made.append(Dying(started, set()))
         return made[-1]  # type: ignore[return-value]
 
@@ -273,11 +274,11 @@ def test_an_environment_that_failed_is_thrown_away(started: list[str], database:
 def test_one_that_cannot_be_made_is_tried_again_for_the_next_game(database: Database, note_reader: Any) -> None:
     calls = list[str]()
 
-    def factory(env_id: str) -> TextEnv:
+    def factory(env_id: str, worker: Worker) -> TextEnv:
         calls.append(env_id)
         if len(calls) == 1:
             raise ConnectionRefusedError("no server yet")
-        return make(env_id)
+        return make(env_id, worker)
 
     player = Rollout("run", database, note_reader, pool=EnvironmentPool(factory), concurrency=1)
     results = player.play(tasks(3), BASE)
@@ -293,8 +294,8 @@ def test_a_stop_does_not_wait_for_an_environment_that_hangs(database: Database, 
         never.wait()
         raise AssertionError
 
-    def factory(env_id: str) -> TextEnv:
-        env = make(env_id)
+    def factory(env_id: str, worker: Worker) -> TextEnv:
+        env = make(env_id, worker)
         env.act = hang  # type: ignore[method-assign]
         return env
 
@@ -314,10 +315,40 @@ def test_a_stop_does_not_wait_for_an_environment_that_hangs(database: Database, 
     assert all(result.won_within(1) for result in replace(player, stop=threading.Event()).play(tasks(2), BASE))
 
 
+def test_a_stop_does_not_wait_for_an_environment_that_hangs_while_it_is_made(
+    database: Database, note_reader: ScriptedEngine
+) -> None:
+    never, hangs, waited = threading.Event(), threading.Event(), list[str]()
+
+    def hang() -> TextEnv:
+        hangs.set()
+        never.wait(5)
+        waited.append("to the end")
+        raise AssertionError
+
+    def ctrl_c(*given: Any, **more: Any) -> Any:
+        hangs.wait()
+        raise KeyboardInterrupt
+
+    register("own/hangs", hang)
+    player = Rollout("run", database, note_reader, concurrency=2)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rollouts, "wait", lambda flying, **given: ctrl_c() if given else wait(flying))
+            with pytest.raises(Stopped, match="0 of 2 tasks finished"):
+                player.play([Task(env="own/hangs", split="train", seed=seed) for seed in range(2)], BASE)
+        assert waited == [] and database.episodes() == []
+        with pytest.raises(Stopped):
+            player.pool.take("toy/doors")
+    finally:
+        never.set()
+        unregister("own/hangs")
+
+
 def test_environments_are_used_again_and_closed_together(started: list[str]) -> None:
     made: list[Watched] = []
 
-    def factory(_: str) -> TextEnv:
+    def factory(_: str, worker: Worker) -> TextEnv:
         made.append(Watched(started, set()))
         return made[-1]  # type: ignore[return-value]
 

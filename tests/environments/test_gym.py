@@ -6,7 +6,7 @@ import gymnasium
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Text
 
-from environments import EnvironmentsError, GymTextEnv, UnknownEnvironment, make
+from environments import BadParameter, EnvironmentsError, GymTextEnv, UnknownEnvironment, make
 from environments.base import AnyText
 from environments.check import check
 
@@ -151,3 +151,22 @@ def test_environments_without_text_are_refused(env, what: str) -> None:
 
 def test_a_wrapped_environment_keeps_the_contract() -> None:
     assert check(lambda: GymTextEnv(Numbered(tells=False))).ok
+
+
+@pytest.mark.parametrize("limit", ["step_limit", "answer_limit"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-inf", "1e999", "0", "-1", "soon"])
+def test_a_limit_that_is_no_finite_number_above_zero_is_refused_in_one_line(limit: str, value: str) -> None:
+    with pytest.raises(BadParameter, match=f"cannot have {limit}=") as told:
+        make(f"gym/Guess-v0?{limit}={value}")
+    assert "\n" not in str(told.value)
+
+
+def test_an_episode_has_a_whole_number_of_actions() -> None:
+    with pytest.raises(BadParameter, match="whole number"):
+        make("gym/Guess-v0?step_limit=0.5")
+    assert make("gym/Guess-v0?step_limit=4.0").step_limit == 4
+
+
+def test_a_limit_may_be_longer_than_any_system_counts() -> None:
+    env = make("gym/Guess-v0", answer_limit=10**400, step_limit=10**400)
+    assert env.reset(seed=0)[0] and env.step_limit == 10**400

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import math
 import pickle
 import sqlite3
 import sys
@@ -54,6 +55,13 @@ def test_one_that_hangs_is_given_up_and_of_no_further_use(never: threading.Event
         env.step("go")
     with pytest.raises(EnvironmentHung):
         env.reset(seed=0)
+
+
+@pytest.mark.parametrize("limit", [math.inf, 10**400])
+def test_one_may_take_as_long_as_it_likes(limit: float) -> None:
+    env = begun(lambda: None)
+    env.answer_limit = limit
+    assert env.step("go")[0] == "A room."
 
 
 @pytest.mark.parametrize("leave", [lambda: sys.exit("I give up"), lambda: exec("raise KeyboardInterrupt")])
