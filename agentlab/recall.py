@@ -183,7 +183,8 @@ class Recaller:
         if credit is not None:
             self.credit = Credit(memory.database, credit, namespace=memory.namespace, before=frozen_at)
         self._strengths: dict[tuple[str, str | None], Strength] = {}
-        self._books: dict[str, tuple[AdviceBook, str | None]] = {}
+        self._books: dict[str, tuple[AdviceBook, int, str]] = {}
+        """By the id of its first trial, the advice on a task: that of so many trials, up to a moment."""
 
     def strength(self, spec: EpisodeSpec) -> float:
         """What the advice of this episode is multiplied by: the best known, on some train games another one to try."""
@@ -269,12 +270,15 @@ class Recaller:
         task before the run. Held-out tasks start from nothing in every run. The trials are known by their ids: an arm
         of the same name may have had another adapter, and what is played again after a kill must not advise itself.
 
-        A book is filled up from trial to trial, so that none of them reads everything again.
+        A book is filled up from trial to trial, so that none of them reads everything again. Where trials were skipped,
+        because they were played before what errored is played again, it is made anew.
         """
         task, first = spec.task.id, replace(spec, trial=0).id
-        book, since = self._books.pop(first, (None, None)) if spec.trial else (None, None)
-        if book is None:
-            book, since = AdviceBook(), None
+        book, since = AdviceBook(), None
+        known = self._books.pop(first, None)
+        if known is not None and spec.trial and spec.trial - known[1] in (0, 1):
+            book, _, since = known
+        else:
             if spec.task.split == "train":
                 found = self.memory.advice_for_task(
                     task, before=self.frozen_at, exclude_run=self.run, newest=KNOWN_BEFORE
@@ -287,7 +291,7 @@ class Recaller:
         # A copy: other episodes may come and go meanwhile.
         for old in list(self._books)[: len(self._books) - BOOKS + 1]:
             self._books.pop(old, None)
-        self._books[first] = book, before
+        self._books[first] = book, spec.trial, before
         return book
 
 

@@ -257,6 +257,21 @@ def test_a_book_filled_from_trial_to_trial_is_the_one_read_at_once(memory: Refle
         memory.remember([of_trial(f"t{trial}", trial=trial, visits=1, value=0.1 * (trial % 3))])
 
 
+@pytest.mark.parametrize("errored", [0, 1, 2])
+def test_a_trial_that_is_played_again_hides_none_of_the_trials_behind_it(
+    memory: ReflectionMemory, errored: int
+) -> None:
+    for trial in {0, 1, 2, 3} - {errored}:
+        memory.remember([of_trial(f"t{trial}", trial=trial, visits=1, value=0.1 * (trial + 1))])
+    resumed = Recaller(memory, "now", now())
+    resumed.book(spec_of(PLAIN, trial=errored))
+    memory.remember([of_trial(f"t{errored}", trial=errored, visits=1, value=0.1 * (errored + 1))])
+    fresh = Recaller(memory, "now", now()).book(spec_of(PLAIN, trial=4))
+    assert resumed.book(spec_of(PLAIN, trial=4)).facts == fresh.facts
+    (fact,) = fresh.facts.values()
+    assert fact.visits == 4
+
+
 def test_earlier_trials_are_not_read_again_for_each_trial(
     memory: ReflectionMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
