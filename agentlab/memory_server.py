@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,8 +30,9 @@ from agentlab.lab import Lab
 from agentlab.progress import Progress
 from environments.base import Task
 from environments.errors import BadTask, EnvironmentsError
-from memory.admission import admitted
-from memory.cleaning import clean, name
+from memory import quota
+from memory.admission import NAME_LIMIT, admitted
+from memory.cleaning import TEXT_LIMIT, clean, name
 from memory.errors import InvalidReflection, MemoryStoreError
 from memory.recalls import RecallCount
 from memory.records import Advice, Evidence, Link, Reflection, ReflectionStatus, content_id, now, task_parts
@@ -49,12 +51,13 @@ CLIENT_LIMIT = 60
 """The longest name of a client, in characters."""
 
 Count = Annotated[int, Field(ge=1, le=100)]
-Env = Annotated[str | None, Field(description="Only this environment, such as twx/coin.")]
+Name = Annotated[str, Field(max_length=NAME_LIMIT)]
+Env = Annotated[Name | None, Field(description="Only this environment, such as twx/coin.")]
 Kind = Annotated[
-    str | None, Field(description="Only this kind: grounded, written, exemplar, rule, or another reflector's name.")
+    Name | None, Field(description="Only this kind: grounded, written, exemplar, rule, or another reflector's name.")
 ]
-Tag = Annotated[str | None, Field(description="Only those with this tag.")]
-Id = Annotated[str, Field(description="A reflection's id, or its beginning where that is unique.", min_length=1)]
+Tag = Annotated[Name | None, Field(description="Only those with this tag.")]
+Id = Annotated[Name, Field(description="A reflection's id, or its beginning where that is unique.", min_length=1)]
 Status = Annotated[ReflectionStatus | None, Field(description="Only those of this status; null for all.")]
 
 
@@ -92,7 +95,7 @@ class Search(BaseModel):
 
 
 class Listing(BaseModel):
-    """The newest of the `total` reflections that fit."""
+    """A page of the `total` reflections that fit, the newest first."""
 
     total: int
     items: list[Item]
@@ -131,14 +134,22 @@ class MemoryTools:
     """What clients can call. `lab` is open for looking; each change opens it for writing, for as long as it takes."""
 
     def __init__(self, lab: Lab) -> None:
-        self.lab = lab
+        self._lab = lab
         self._writing = threading.Lock()
+
+    @property
+    def lab(self) -> Lab:
+        """The lab as it is now, also where a writer has made its database since it was opened."""
+        self._lab.look_again()
+        return self._lab
 
     # Looking
 
     def search_memory(
         self,
-        query: Annotated[str, Field(description="What to look for, in your own words.", min_length=1)],
+        query: Annotated[
+            str, Field(description="What to look for, in your own words.", min_length=1, max_length=TEXT_LIMIT)
+        ],
         k: Annotated[Count, Field(description="How many hits.")] = 5,
         env: Env = None,
         kind: Kind = None,
@@ -179,23 +190,26 @@ class MemoryTools:
     def list_reflections(
         self,
         env: Env = None,
-        task: Annotated[str | None, Field(description="Only this game, as env:split:seed.")] = None,
+        task: Annotated[Name | None, Field(description="Only this game, as env:split:seed.")] = None,
         kind: Kind = None,
         tag: Tag = None,
         status: Status = "active",
         limit: Annotated[Count, Field(description="At most this many.")] = 20,
         before: Annotated[
-            str | None,
-            Field(description="Only those written before this time; that of the last one seen gives the rest."),
+            Name | None, Field(description="The id of the last one seen, for the page that follows it.")
         ] = None,
     ) -> Listing:
         """List reflections, the newest first, with how often each was recalled and how those episodes ended."""
         with _told():
             kinds = None if kind is None else [kind]
-            wanted = Filter(self._env(env), task, kinds, tag, status, before=before, namespace=self._namespace)
-            numbers = sorted(self.lab.database.reflection_numbers(wanted), reverse=True)
-            found = self.lab.database.load_reflections(numbers[:limit])
-            items = self._counted([found[number] for number in numbers[:limit]])
+            wanted = Filter(self._env(env), task, kinds, tag, status, namespace=self._namespace)
+            database = self.lab.database
+            numbers = sorted(database.reflection_numbers(wanted), reverse=True)
+            # Many may have come in at one moment; their numbers differ.
+            last = database.reflection_number(before, self._namespace) if before is not None else inf
+            page = [number for number in numbers if number < last][:limit]
+            found = database.load_reflections(page)
+            items = self._counted([found[number] for number in page])
             return Listing(total=len(numbers), items=[Item(**item) for item in items])
 
     def _counted(self, reflections: list[Reflection]) -> list[dict[str, Any]]:
@@ -217,13 +231,13 @@ class MemoryTools:
     def add_reflection(
         self,
         text: Annotated[str, Field(description="One lesson, in a few sentences that stand by themselves.")],
-        env: Annotated[str, Field(description="The environment it is about, such as twx/coin.")],
+        env: Annotated[Name, Field(description="The environment it is about, such as twx/coin.")],
         context: Context[Any, Any],
         task: Annotated[
-            str | None,
+            Name | None,
             Field(description="The one game it was learned on, as env:split:seed; without it, it holds for all games."),
         ] = None,
-        tags: Annotated[list[str] | None, Field(description="Words to file it under.", max_length=20)] = None,
+        tags: Annotated[list[Name] | None, Field(description="Words to file it under.", max_length=20)] = None,
     ) -> Kept:
         """Keep a lesson. It may be recalled into the agent's prompts. A text that is there already is not added twice.
 
@@ -255,11 +269,16 @@ class MemoryTools:
             (stamp(reflection.text), reflection.env, self._namespace),
         )
         ids = [row[0] for row in same]
-        if not same:
+        # What was added under this id may say something else by now.
+        own = database.own_id(reflection.id, self._namespace)
+        if not ids and database.has_reflection(own):
+            ids = [own]
+        changed = not ids
+        if changed:
             with database.operation("remembered", f"{reflection.id} by {reflection.source}"):
                 ids = lab.memory.remember([reflection])
         kept = database.reflection(ids[0])
-        return Kept(id=kept.id, changed=not same, status=kept.status, text=clean(kept.text))
+        return Kept(id=kept.id, changed=changed, status=kept.status, text=clean(kept.text))
 
     def forget_reflection(self, id: Id, context: Context[Any, Any]) -> Kept:
         """Take a reflection out of use. Its record stays, so that a person can restore it."""
@@ -298,7 +317,7 @@ def client(context: Context[Any, Any]) -> str:
     """Who is calling, as the source of what it writes: `mcp:` and the name that the client gives itself."""
     known = context.session.client_params
     who = name(known.client_info.name, CLIENT_LIMIT) if known else ""
-    return f"mcp:{who or 'unknown'}"
+    return f"{quota.CLIENTS}{who or 'unknown'}"
 
 
 def memory_server(lab: Lab, *, allow_write: bool = False) -> MCPServer[Any]:
@@ -324,25 +343,18 @@ def memory_server(lab: Lab, *, allow_write: bool = False) -> MCPServer[Any]:
 
 def serve(folder: Path | str, *, allow_write: bool = False, progress: Progress | None = None) -> None:
     """Serve the lab in `folder` on stdin and stdout until the client closes them. Raises NotALab."""
-    with Lab.open(folder, write=False, progress=progress) as lab:
-        if lab.database.readonly:
-            return _serve(lab, allow_write)
-    # There was no database yet, so it has just been made, which only a writer can do.
-    with Lab.open(folder, write=False, progress=progress) as lab:
-        _serve(lab, allow_write)
-
-
-def _serve(lab: Lab, allow_write: bool) -> None:
     may = "read and write" if allow_write else "read"
-    lab.progress.say(f"The memory of {lab.folder} is served on stdin and stdout; clients may {may}.")
-    server = memory_server(lab, allow_write=allow_write)
-    # Ctrl-C ends the process at once: an exception would wait for the thread that waits for stdin. Nothing is torn by
-    # it, since every change is one transaction.
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        server.run("stdio")
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with Lab.open(folder, write=False, progress=progress) as lab:
+        server = memory_server(lab, allow_write=allow_write)
+        lab.database.last_change()  # a database that cannot be read is told of now
+        lab.progress.say(f"The memory of {lab.folder} is served on stdin and stdout; clients may {may}.")
+        # Ctrl-C ends the process at once: an exception would wait for the thread that waits for stdin. Nothing is torn
+        # by it, since every change is one transaction.
+        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
+            server.run("stdio")
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from memory.records import Reflection
 
 QUOTA = 1000
 """Active reflections that one source may bring into one namespace within 24 hours, unless set otherwise."""
+CLIENTS = "mcp:"
+"""How the sources begin that give themselves their names. They count as one: another name is no other source."""
 
 
 def check(
@@ -27,18 +29,24 @@ def check(
         QuotaExceeded
     """
     since = (datetime.fromisoformat(present) - timedelta(hours=24)).isoformat(timespec="microseconds")
-    written = {(item.namespace if apart else None, item.source) for item in reflections if item.source}
+    written = {(item.namespace if apart else None, _counted(item.source)) for item in reflections if item.source}
     for namespace, source in sorted(written, key=str):
         # CROSS JOIN keeps the order: the versions of a day are few, the reflections of a source may be many.
         count = database.execute(
             "SELECT count(DISTINCT number) FROM reflection_versions AS versions "
             "CROSS JOIN reflections ON number = versions.reflection "
-            "WHERE at > ? AND (version = 1 OR change = 'imported') AND source = ? AND namespace = ifnull(?, namespace) "
+            "WHERE at > ? AND (version = 1 OR change = 'imported') AND namespace = ifnull(?, namespace) "
+            f"AND CASE WHEN source GLOB '{CLIENTS}*' THEN '{CLIENTS}' ELSE source END = ? "
             "AND status IN ('active', 'repeated')",
-            (since, source, namespace),
+            (since, namespace, source),
         )[0][0]
         if count > limit:
+            who = "All clients together" if source == CLIENTS else f"The source '{source}'"
             raise errors.QuotaExceeded(
-                f"The source '{source}' would have brought in {count} reflections within 24 hours, of {limit} that one "
+                f"{who} would have brought in {count} reflections within 24 hours, of {limit} that one "
                 "source may; nothing was kept. Bring in fewer, or allow more with source_quota in lab.toml."
             )
+
+
+def _counted(source: str) -> str:
+    return CLIENTS if source.startswith(CLIENTS) else source

@@ -247,6 +247,11 @@ class Reflections(Operations):
             raise errors.UnknownReflection(errors.ambiguous("reflection", beginning, found))
         return found[0]
 
+    def reflection_number(self, id: str, namespace: str | None = None) -> int:
+        """Its number, which grows with each that is added. Raises `UnknownReflection` as `reflection` does."""
+        full = self.reflection_id(id, namespace)
+        return int(self.execute("SELECT number FROM reflections WHERE id = ?", (full,))[0][0])
+
     def has_reflection(self, id: str) -> bool:
         """True if a reflection has exactly this id."""
         return self.namespace_of(id) is not None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from agentlab.config import LabConfig
 from agentlab.lab import Lab
 from agentlab.memory_server import MemoryTools, client, memory_server, serve
 from memory.cleaning import TEXT_LIMIT
+from memory.interchange import import_reflections
 from memory.records import Evidence, Link, Recall, Reflection
 
 TEXTS = {
@@ -162,10 +164,30 @@ def test_a_listing_goes_from_the_newest_to_the_oldest_in_pages(server: MCPServer
     first = told(server, "list_reflections", limit=2)
     assert first["total"] == 3
     assert [item["id"] for item in first["items"]] == ["r-books", "r-doors"]
-    rest = told(server, "list_reflections", before=first["items"][-1]["written"])
+    rest = told(server, "list_reflections", before=first["items"][-1]["id"])
     assert [item["id"] for item in rest["items"]] == ["r-coins"]
+    assert rest["total"] == 3
     assert told(server, "list_reflections", task="toy/doors:train:2") == {"total": 0, "items": []}
     assert told(server, "list_reflections", kind="written", tag="place", status=None)["total"] == 0
+
+
+def test_what_came_in_at_one_moment_is_listed_whole_page_by_page(server: MCPServer[Any], folder: Path) -> None:
+    lines = [json.dumps({"memory": f"Note {number}.", "id": f"m{number}"}) for number in range(7)]
+    (folder.parent / "notes.jsonl").write_text("\n".join(lines))
+    with Lab.open(folder) as lab:
+        import_reflections(lab.database, folder.parent / "notes.jsonl")
+        assert len({item.created_at for item in lab.database.reflections(source="import:notes")}) == 1
+    seen: list[str] = []
+    for _ in range(5):
+        page = told(server, "list_reflections", limit=3, before=seen[-1] if seen else None)
+        seen += [item["id"] for item in page["items"]]
+    assert len(seen) == len(set(seen)) == 7 + len(TEXTS)
+
+
+def test_paging_goes_on_where_the_last_one_seen_was_forgotten_meanwhile(server: MCPServer[Any]) -> None:
+    told(server, "forget_reflection", id="r-doors")
+    assert [item["id"] for item in told(server, "list_reflections", before="r-doors")["items"]] == ["r-coins"]
+    assert "No reflection has the id 'r-nothing'" in refused(server, "list_reflections", before="r-nothing")
 
 
 def test_what_a_client_adds_is_kept_under_its_name_and_found_at_once(server: MCPServer[Any], folder: Path) -> None:
@@ -220,6 +242,32 @@ def test_the_same_text_is_added_once_and_not_brought_back_from_what_was_forgotte
     assert elsewhere["changed"], "the same words about another environment are another lesson"
 
 
+def test_adding_again_what_a_person_has_edited_changes_nothing_and_says_so(
+    server: MCPServer[Any], folder: Path
+) -> None:
+    first = told(server, "add_reflection", text="Light the lamp.", env="toy/doors")
+    with Lab.open(folder) as writer:
+        writer.memory.edit(first["id"], "Light the lamp in the cellar.")
+    again = told(server, "add_reflection", text="Light the lamp.", env="toy/doors")
+    assert again == first | {"changed": False, "text": "Light the lamp in the cellar."}
+    with Lab.open(folder, write=False) as lab:
+        assert lab.database.operations()[0].name != "remembered"
+
+
+def test_clients_have_one_quota_together_whatever_they_call_themselves(folder: Path) -> None:
+    config = (folder / "lab.toml").read_text()
+    (folder / "lab.toml").write_text(re.sub("source_quota = .*", "source_quota = 3", config))
+    with Lab.open(folder, write=False) as lab:
+        server = memory_server(lab, allow_write=True)
+        for number in range(3):
+            assert told(server, "add_reflection", text=f"Lesson {number}.", env="toy/doors", caller=f"client {number}")[
+                "changed"
+            ]
+        line = refused(server, "add_reflection", text="One more.", env="toy/doors", caller="yet another")
+        assert "source_quota" in line
+        assert lab.database.count_reflections() == len(TEXTS) + 3
+
+
 def test_a_client_can_forget_and_the_record_stays(server: MCPServer[Any], reader: Lab) -> None:
     gone = told(server, "forget_reflection", id="r-coi")
     assert (gone["id"], gone["changed"], gone["status"]) == ("r-coins", True, "forgotten")
@@ -257,6 +305,30 @@ def test_an_error_of_the_lab_is_one_line_for_the_client(
     assert part in line
     assert "\n" not in line
     assert reader.database.count_reflections() == 3
+
+
+@pytest.mark.parametrize(
+    ("tool", "argument"),
+    [
+        (tool, argument)
+        for tool, arguments in {
+            "search_memory": ("query", "env", "kind", "tag"),
+            "show_reflection": ("id",),
+            "list_reflections": ("env", "task", "kind", "tag", "before"),
+            "add_reflection": ("env", "task", "tags"),
+            "forget_reflection": ("id",),
+        }.items()
+        for argument in arguments
+    ],
+)
+def test_an_argument_of_any_length_is_refused_before_it_is_used(
+    server: MCPServer[Any], tool: str, argument: str
+) -> None:
+    needed = {"search_memory": {"query": "x"}, "add_reflection": {"text": "x", "env": "toy/doors"}}.get(tool, {})
+    long = "x" * 100_000
+    line = refused(server, tool, **needed | {argument: [long] if argument == "tags" else long})
+    assert "at most" in line
+    assert len(line) < 1000
 
 
 def test_arguments_out_of_bounds_are_refused(server: MCPServer[Any]) -> None:
@@ -372,6 +444,47 @@ def test_a_lab_without_a_database_is_served_for_reading_too(tmp_path: Path, monk
     assert readers == [False, False]
     assert not (tmp_path / "new" / "lab.db").exists()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_lab_that_had_no_database_is_seen_as_soon_as_somebody_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Lab.open(tmp_path / "new", create=True, config=LabConfig(embedder="hashing")):
+        pass
+
+    def use(server: MCPServer[Any], transport: str) -> None:
+        assert told(server, "list_reflections")["total"] == 0
+        assert told(server, "search_memory", query="key")["hits"] == []
+        kept = told(server, "add_reflection", text="The key is in the shed.", env="toy/doors")
+        assert [item["id"] for item in told(server, "list_reflections")["items"]] == [kept["id"]]
+        assert [hit["id"] for hit in told(server, "search_memory", query="key")["hits"]] == [kept["id"]]
+        assert told(server, "show_reflection", id=kept["id"])["text"] == "The key is in the shed."
+        with Lab.open(tmp_path / "new") as writer:
+            writer.memory.remember(
+                [Reflection(id="r-own", kind="note", env="toy/doors", task="toy/doors:train:1", text="A lamp.")]
+            )
+        assert told(server, "list_reflections")["total"] == 2
+        assert told(server, "search_memory", query="lamp", k=1)["hits"][0]["id"] == "r-own"
+
+    monkeypatch.setattr(MCPServer, "run", use)
+    serve(tmp_path / "new", allow_write=True)
+    with Lab.open(tmp_path / "new", write=False) as lab:
+        assert lab.memory.search("shed", k=1)[0].reflection.text == "The key is in the shed."
+
+
+def test_a_server_without_a_database_sees_what_a_run_learns_meanwhile(tmp_path: Path) -> None:
+    with Lab.open(tmp_path / "new", create=True, config=LabConfig(embedder="hashing")):
+        pass
+    with Lab.open(tmp_path / "new", write=False) as lab:
+        server = memory_server(lab)
+        assert told(server, "search_memory", query="key")["hits"] == []
+        with Lab.open(tmp_path / "new") as writer:
+            writer.memory.remember(
+                [Reflection(id="r-own", kind="note", env="toy/doors", task="toy/doors:train:1", text="A lamp.")]
+            )
+        assert [hit["id"] for hit in told(server, "search_memory", query="lamp")["hits"]] == ["r-own"]
+    with Lab.open(tmp_path / "new", write=False) as lab:
+        assert [hit.reflection.id for hit in lab.memory.search("lamp")] == ["r-own"]
 
 
 def test_a_client_sees_and_changes_only_the_namespace_of_the_lab(folder: Path) -> None:

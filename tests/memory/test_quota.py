@@ -23,14 +23,25 @@ def test_a_source_over_its_quota_is_refused_in_one_line_and_nothing_of_it_is_kep
     database: Database, open_memory: Callable[..., ReflectionMemory], notes_from: Callable[..., list[Reflection]]
 ) -> None:
     memory = open_memory(quota=2)
-    memory.remember(notes_from("mcp:mallory", "a", "b"))
-    with pytest.raises(QuotaExceeded, match=r"'mcp:mallory' would have brought in 3 .* of 2 .*source_quota") as refusal:
-        memory.remember(notes_from("mcp:mallory", "c"))
+    memory.remember(notes_from("import:web", "a", "b"))
+    with pytest.raises(QuotaExceeded, match=r"'import:web' would have brought in 3 .* of 2 .*source_quota") as refusal:
+        memory.remember(notes_from("import:web", "c"))
     assert "\n" not in str(refusal.value)
     assert not database.has_reflection("c")
-    memory.remember(notes_from("mcp:mallory", "a", "b"))  # nothing new, so nothing to refuse
-    memory.remember(notes_from("mcp:alice", "d", "e"))  # another source
-    open_memory(quota=2, namespace="other").remember(notes_from("mcp:mallory", "f"))  # another memory
+    memory.remember(notes_from("import:web", "a", "b"))  # nothing new, so nothing to refuse
+    memory.remember(notes_from("import:notes", "d", "e"))  # another source
+    open_memory(quota=2, namespace="other").remember(notes_from("import:web", "f"))  # another memory
+
+
+def test_who_names_itself_has_no_quota_of_its_own(
+    database: Database, open_memory: Callable[..., ReflectionMemory], notes_from: Callable[..., list[Reflection]]
+) -> None:
+    memory = open_memory(quota=2)
+    memory.remember([*notes_from("mcp:alice", "a"), *notes_from("mcp:bob", "b"), *notes_from("mcpx", "c", "d")])
+    with pytest.raises(QuotaExceeded, match=r"3 .* of 2 .*source_quota"):
+        memory.remember(notes_from("mcp:carol", "e"))
+    assert not database.has_reflection("e")
+    memory.remember(notes_from("import:web", "f"))
 
 
 def test_the_agent_itself_has_no_quota(
