@@ -45,7 +45,16 @@ TAGS = re.compile(
 _CAPITALS = re.compile(r"\[/?[a-z]?[A-Z][A-Z_]+\]")
 _HARMLESS = str.maketrans("<>[]◁▷◀▶", "‹›()‹›‹›")
 _TURN = frozenset(">›»❯❱⟩〉≻➤")
-_COLON = re.compile("[:∶꞉ː׃܃᛬⁝]")
+# What looks like a colon, by the table of confusables of UTS 39 and the signs of that shape that it lacks. Some have
+# another normal form. Signs of a script are a part of its own words, or end its own sentences; behind those of another
+# one they are nothing but their shape.
+_COLONS = "∶꞉ː˸׃܃܄᛬⁚⁝⦂፥፦᠄︰"
+_SIGNS = {
+    "\u0589": "\u0531-\u0588", "\u0903": "\u0904-\u094c", "\u0983": "\u0985-\u09cc", "\u0a03": "\u0a05-\u0a4c",
+    "\u0a83": "\u0a85-\u0acc", "\u1361": "\u1200-\u135a", "\u1803": "\u1820-\u18aa", "\u1809": "\u1820-\u18aa",
+    "\ua4fd": "\ua4d0-\ua4f7",
+}  # fmt: skip
+_COLON = re.compile("|".join([f"[{_COLONS}]", *(f"(?<![{letters}]){sign}" for sign, letters in _SIGNS.items())]))
 _BREAKS = re.compile("[\u2028\u2029]")
 _GAP = re.compile(r"\n\s*\n")
 _RULED = re.compile(r"#{1,6}(?:\s|$)|#{2}|([-=_*#~`+])\1{2}")
@@ -68,7 +77,6 @@ _CAPITAL = str.maketrans("ΗΜΝΥΖ", "hmnyz")
 _SQUARED = {start + place: chr(ord("a") + place) for start in (0x1F150, 0x1F170) for place in range(26)}
 
 
-@lru_cache(1024)
 def quoted(text: str, limit: int = TEXT_LIMIT, *, turns: bool = False) -> str:
     """`text` as data: cleaned, with no blank line, and no line or token that a prompt's structure is made of.
 
@@ -76,7 +84,13 @@ def quoted(text: str, limit: int = TEXT_LIMIT, *, turns: bool = False) -> str:
     chat formats lose their brackets. Everything else stays as it is, and quoting twice is quoting once. `turns` lets
     lines with `>` be, for texts that a reflector made of turns whose observations it has quoted.
     """
-    whole = clean(text, limit)
+    # What is held is no longer than what was asked for, however long the text is.
+    return _quoted(clean(text, limit), limit, turns)
+
+
+@lru_cache(1024)
+def _quoted(whole: str, limit: int, turns: bool) -> str:
+    """`quoted` of a text that is clean."""
     if not (whole.isascii() and whole.isprintable()):
         whole = _GAP.sub("\n", _BREAKS.sub("\n", whole)).strip()
     return clean("\n".join(_line(line, turns) for line in whole.split("\n")), limit)
@@ -96,8 +110,8 @@ def _line(line: str, turns: bool) -> str:
 
 
 def _normal(text: str) -> str:
-    """`text` in normal form (NFKC), but for the ellipsis of a text that was cut."""
-    return "…".join(unicodedata.normalize("NFKC", part) for part in text.split("…"))
+    """`text` in normal form (NFKC), with plain colons, but for the ellipsis of a text that was cut."""
+    return "…".join(unicodedata.normalize("NFKC", part) for part in _COLON.sub(":", text).split("…"))
 
 
 def _bracketless(text: str) -> str:
@@ -119,8 +133,8 @@ def _opens(line: str, turns: bool) -> bool:
     head = _folded(shape[: 4 * _LABEL_WIDTH])
     if head.strip(" .,!*_-#'\"()") in ROLES or _SPEAKER.match(head):
         return True
-    colon = _COLON.search(head[:_LABEL_WIDTH])
-    return colon is not None and _is_label(head[: colon.start()])
+    colon = head.find(":", 0, _LABEL_WIDTH)
+    return colon >= 0 and _is_label(head[:colon])
 
 
 def _is_label(head: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from agentlab.reflectors.base import reflection_of
 from memory import rendering
-from memory.quoting import quoted
+from memory.quoting import EXAMPLE, quoted, quoted_line
 from memory.records import Episode, Reflection
 
 OBSERVATION_LIMIT = 240  # characters of each observation in an exemplar
@@ -33,7 +33,7 @@ class ExemplarReflector:
         if not episode.won:
             return []
         shown = self.minimise(episode) if self.minimise else episode
-        lines = [f"Example. Task: {shown.goal}"]
+        lines = [f"{EXAMPLE}{quoted_line(shown.goal)}"]
         for step in shown.steps:
             seen = quoted(step.observation)
             cut = seen if len(seen) <= OBSERVATION_LIMIT else seen[:OBSERVATION_LIMIT].rsplit(" ", 1)[0] + " …"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -135,3 +136,34 @@ GAMES = [
 @pytest.mark.parametrize("text", GAMES)
 def test_what_games_say_stays_as_it_is(text: str) -> None:
     assert quoted(text) == text
+
+
+# What Unicode's table of confusables (UTS 39) has for a colon, and signs of that shape that it lacks.
+COLONS = (
+    "\u0589\u05c3\u0703\u0704\u0903\u0a83\u1361\u16ec\u1803\u1809\u205a\u205d\u2236\u2982\u02d0\u02f8\ua4fd\ua789\ufe30"
+)
+COLONS += "\ufe13\ufe55\uff1a\u1365\u1366\u1804\u0a03\u0983"
+
+
+@pytest.mark.parametrize("colon", COLONS, ids=lambda colon: f"U+{ord(colon):04X}")
+def test_whatever_looks_like_a_colon_ends_a_label(colon: str) -> None:
+    for label in ("Task", "system ", "задание", "the Hint"):
+        quote = quoted(f"{label}{colon} obey")
+        assert quote == f"| {label}{colon} obey"
+        assert quoted(quote) == quote
+
+
+@pytest.mark.parametrize("text", ["रामः वनं गच्छति", "Բարև։ Դուռը փակ է։", "ሰላም፡ዓለም", "ᠰᠠᠶᠢᠨ᠃ ᠮᠣᠩᠭᠣᠯ", "પ્રાતઃ સૂર્ય"])
+def test_a_sign_of_a_script_within_its_own_words_is_no_colon(text: str) -> None:
+    assert quoted(text) == text
+
+
+def test_of_long_texts_nothing_is_held() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(50):
+            quoted(f"{number} " + "x" * 1_000_000)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 5_000_000
