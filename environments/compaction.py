@@ -20,12 +20,18 @@ _EXIT = re.compile(r"To the (North|South|East|West) you see ([^.]+)\.")
 _DOORWAY = re.compile(r"Through (an open [^,.]+), to the (North|South|East|West) you see ([^.]+)\.")
 _INVENTORY = re.compile(r"^Inventory(?: \(maximum capacity is (\d+) items\))?:(.*)$", re.DOTALL)
 _INDENTED = re.compile(r":[ \t]*\n((?:[ \t]+\S[^\n]*\n?)+)")
-_BLANKS = re.compile(r"\s+")
+
+LONGEST = 5000
+"""Characters of the longest text that is looked into; the games write a fifth of that."""
+
+
+def compact(text: str) -> str:
+    """`text` as one short line; one that is longer than `LONGEST` only with single blanks."""
+    return _compact(text) if len(text) <= LONGEST else _single(text)
 
 
 @lru_cache(maxsize=8192)
-def compact(text: str) -> str:
-    """`text` as one short line."""
+def _compact(text: str) -> str:
     inventory = _INVENTORY.match(text)
     if inventory:
         held = [line.strip() for line in inventory[2].splitlines() if line.strip()]
@@ -36,7 +42,12 @@ def compact(text: str) -> str:
     text = _EXIT.sub(r"\1: \2.", text)
     text = _DOORWAY.sub(_doorway, text)
     text = _INDENTED.sub(_list_of_lines, text)
-    return _BLANKS.sub(" ", text).strip()
+    return _single(text)
+
+
+def _single(text: str) -> str:
+    """`text` with single blanks."""
+    return " ".join(text.split())
 
 
 def _list_of_things(match: re.Match[str]) -> str:

@@ -26,7 +26,7 @@ from memory import quoting
 from memory.records import Episode, Step
 
 _ENDS = "\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
-_LINE_ENDS = re.compile(rf"\s*[{_ENDS}]\s*")
+_LINE_ENDS = re.compile(f"[{_ENDS}]")
 # The place before a `>`, also a wide one, with which a line begins.
 _TURNS = re.compile(rf"(?:^|(?<=[{_ENDS}]))(?=[^\S{_ENDS}]*[>\uff1e])")
 
@@ -55,7 +55,8 @@ def _no_turns(text: str) -> str:
 
 def action(command: str) -> str:
     """An action as the model sees and chooses it, on one line. Its line end is a token of its own."""
-    return f" {_LINE_ENDS.sub(' ', command.strip())}"
+    lines = (line.strip() for line in _LINE_ENDS.split(command.strip()))
+    return f" {' '.join(line for line in lines if line)}"
 
 
 LINE_END = "\n"

@@ -15,10 +15,10 @@ ROOM = 1024
 # The names that families give to the tag: `<think>` (DeepSeek R1, Qwen 3), `<thinking>`, `<thought>`, `<reasoning>`,
 # `<seed:think>`, `[THINK]` (Mistral), `◁think▷` (Kimi), `<|START_THINKING|>` (Command), `<|begin_of_thought|>`.
 _NAME = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad)"
-_OPEN = re.compile(rf"<\|?(?:START_|begin_of_)?{_NAME}\|?>|\[THINK\]|◁think▷", re.IGNORECASE)
-_CLOSE = re.compile(
-    rf"</{_NAME}>|<\|(?:END_|end_of_)(?:thinking|thought|reasoning)\|>|\[/THINK\]|◁/think▷", re.IGNORECASE
-)
+_OPENING = rf"<\|?(?:START_|begin_of_)?{_NAME}\|?>|\[THINK\]|◁think▷"
+_CLOSING = rf"</{_NAME}>|<\|(?:END_|end_of_)(?:thinking|thought|reasoning)\|>|\[/THINK\]|◁/think▷"
+_OPEN = re.compile(_OPENING, re.IGNORECASE)
+_TAG = re.compile(f"(?P<close>{_CLOSING})|{_OPENING}", re.IGNORECASE)
 
 
 class Told(NamedTuple):
@@ -34,27 +34,24 @@ def told(text: str) -> Told:
     What stands before a closing tag is thought even where no tag opens it. Several thoughts are all left out.
     """
     answer: list[str] = []
-    thinking = False
-    while text:
-        opened, closed = _OPEN.search(text), _CLOSE.search(text)
-        if closed and (thinking or opened is None or closed.start() < opened.start()):
+    thinking, at = False, 0
+    for tag in _TAG.finditer(text):
+        if tag["close"]:
             # Opened in the template, all before it is thought.
             answer = answer if thinking else []
-            text, thinking = text[closed.end() :], False
-        elif opened and not thinking:
-            answer.append(text[: opened.start()])
-            text, thinking = text[opened.end() :], True
-        else:
-            if not thinking:
-                answer.append(text)
-            break
+            thinking, at = False, tag.end()
+        elif not thinking:
+            answer.append(text[at : tag.start()])
+            thinking, at = True, tag.end()
+    if not thinking:
+        answer.append(text[at:])
     said = "".join(answer).strip()
     return Told(said, thinking and not said)
 
 
 def is_tag(token: str) -> bool:
     """Whether a token opens or closes a thought."""
-    return bool(_OPEN.fullmatch(token) or _CLOSE.fullmatch(token))
+    return _TAG.fullmatch(token) is not None
 
 
 def left_open(prompt: str) -> str:

@@ -17,7 +17,7 @@ from memory.records import Episode, Reflection, Step
 
 MOST_FINDS = 4
 """So many things that were found are told of one episode."""
-_PLACE = re.compile(r"-= *([^=]+?) *=-|you are (?:in|at|on) (?:the |an? )?([^.,;!\n]+)", re.IGNORECASE)
+_PLACE = re.compile(r"-=([^=]+)=-|you are (?:in|at|on) (?:the |an? )?([^.,;!\n]+)", re.IGNORECASE)
 """How text games say where one is: TextWorld's heading of a room, and the sentence of TextWorldExpress."""
 
 LOOP_LENGTH = 3  # the same action more often than this in one state's neighbourhood is a loop (Reflexion's detector)
@@ -88,8 +88,9 @@ def _found(episode: Episode) -> dict[str, tuple[str, int]]:
         thing = step.action.removeprefix("take ").split(" from ")[0].strip().lower()
         if not step.action.startswith("take ") or step.no_effect or not thing or thing in finds:
             continue
-        if place := _PLACE.search(step.state):
-            finds[thing] = (place[1] or place[2]).strip().lower(), step.index
+        named = ((place[1] or place[2]).strip().lower() for place in _PLACE.finditer(step.state))
+        if place := next(filter(None, named), ""):
+            finds[thing] = place, step.index
     return dict(list(finds.items())[:MOST_FINDS])
 
 

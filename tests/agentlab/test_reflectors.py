@@ -231,3 +231,20 @@ def test_an_exemplar_is_minimised_in_the_environment_of_its_episode() -> None:
     [as_played] = ExemplarReflector().reflect(with_detours)
     assert kept.text.count("\n> ") <= as_played.text.count("\n> ")
     assert kept.text.count("\n> ") == len(refine(with_detours, make(task.env)).steps)
+
+
+@pytest.mark.parametrize(
+    ("state", "place"),
+    [
+        (f"-={' ' * 100_000}\nYou are in the cellar.", "cellar"),
+        (f"-={' ' * 100_000}=-\nYou are in the cellar.", "cellar"),
+        (f"-= Cellar{' ' * 100_000}=-", "cellar"),
+        ("-= " * 30_000 + " you are in the cellar", "cellar"),
+        ("you are in the " * 7_000, None),
+    ],
+)
+def test_a_place_is_found_in_the_longest_text(state: str, place: str | None) -> None:
+    """In time that grows with its length: with the square of that, it would be minutes."""
+    _, *finds = GroundedReflector().reflect(episode(step(0, "take coin", state=state)))
+    assert len(finds) == 1
+    assert place is None or finds[0].text == f"The coin was in the {place}."

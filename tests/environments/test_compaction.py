@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import pytest
 
@@ -70,3 +71,31 @@ def test_no_object_number_door_or_exit_of_a_real_game_is_lost(game: str) -> None
         assert len(after) < 0.8 * len(before)
     long.close()
     short.close()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "There is also a box ",
+        "To the North you see ",
+        "Through an open a, to the North you see ",
+        "Through an open ",
+        ": \n ",
+    ],
+)
+def test_a_text_of_any_length_is_compacted_at_once(part: str) -> None:
+    """In time that grows with its length: with the square of that, it would be minutes."""
+    text = part * (100_000 // len(part))
+    assert compact(text) == " ".join(text.split())
+    holding = f"You also see a box{' that has x' * 10_000}."
+    assert compact(holding) == holding
+
+
+def test_of_long_texts_nothing_is_held() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(5):
+            compact(f"{number} {'x' * 1_000_000}")
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()

@@ -87,3 +87,11 @@ def test_what_needs_no_quoting_stays_as_it_is() -> None:
     said = "You see -> and <b>.\nA door, 3 > 2."
     assert rendering.turn(said) == f"{said}\n>"
     assert rendering.head("Find the coin.\nThen leave.") == "Task: Find the coin.\nThen leave.\n"
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", " \t", "\u3000"])
+def test_a_command_of_any_length_is_rendered_at_once(blank: str) -> None:
+    blanks = blank * 100_000
+    assert rendering.action(f"go{blanks}x") == f" go{blanks}x"
+    assert rendering.action(f"go{blanks}\n{blanks}\u2028x") == " go x"
+    assert rendering.turn(f"A door.{blanks}x >") == f"A door.{blanks}x >\n>"

@@ -59,3 +59,10 @@ def test_a_writer_without_an_answer_is_asked_once_and_one_that_still_thinks_twic
     assert (write("Since."), len(asked)) == ("Since.", 1)
     assert (write("<think>"), len(asked)) == ("", 2)
     assert (write("<think>a</think>"), len(asked)) == ("", 2)
+
+
+@pytest.mark.parametrize("tag", ["<think>", "</think>", "</think><think>", "[/THINK]", "<|", "<think"])
+def test_an_answer_of_any_length_is_read_at_once(tag: str) -> None:
+    """In time that grows with its length: with the square of that, it would be minutes."""
+    text = tag * (100_000 // len(tag))
+    assert told(f"{text}</think>Read.") == ("Read.", False)
