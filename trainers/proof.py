@@ -2,20 +2,23 @@
 
 Padding, packing and trees each take for granted what a model does with masks and positions. Families differ in that,
 and where one does otherwise the training runs to its end on numbers that are wrong. So before the first step a few
-tokens go through the model in each form that the job will use.
+tokens go through the model in each form that the job will use, and where they are packed or laid into trees as many as
+its longest sequence has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 
 from trainers import branching, packing
 from trainers.dispatch import Objective
-from trainers.errors import BadExample, CannotPack, TooLong, UnsupportedModel
+from trainers.errors import BadExample, CannotPack, OutOfMemory, TooLong, TrainersError, UnsupportedModel
 from trainers.examples import Example
+from trainers.footprint import ran_out
 from trainers.objectives import chosen_logprobs, collate
 from trainers.records import Distilled, Pair, Record
 
@@ -23,7 +26,7 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 """What rounding makes of a token's log-probability, in nats, on average over a sequence."""
 
 SHORT, LONG = 24, 40
-"""Tokens of the two sequences that are tried, of which the short one stands first."""
+"""Tokens of the two sequences that are tried at least, of which the short one stands first. At most LONG are asked."""
 
 
 class Shape(NamedTuple):
@@ -66,10 +69,13 @@ def check(model: Any, objective: Objective, records: Sequence[Record], precision
             "another objective"
         )
     pair = _pair(records)
-    with torch.no_grad(), precision():
+    with torch.no_grad(), precision(), refusing(f"be trained by {objective.config.objective}; choose another model"):
         alone = [_logprobs(model, [example]) for example in pair]
         form, found = "a padded batch", _flaw(lambda: _logprobs(model, pair), alone, model)
         if found is None and objective.in_trees:
+            # As long as the longest: a layer may see less than everything whatever its settings call that.
+            pair = _pair(records, longest)
+            alone = [_logprobs(model, [example]) for example in pair]
             form, found = "a tree of sequences", _flaw(lambda: _in_tree(model, pair), alone, model)
     if found is not None:
         raise UnsupportedModel(
@@ -78,24 +84,44 @@ def check(model: Any, objective: Objective, records: Sequence[Record], precision
         )
 
 
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Say in one line that a model cannot do `what` (and what to do), where something of its own fails."""
+    try:
+        yield
+    except TrainersError:
+        raise
+    except Exception as error:
+        if ran_out(error):
+            raise OutOfMemory(
+                "memory runs out before the first step; the model or the longest example is too large for this "
+                "machine; leave out long episodes (max_tokens), or use a larger machine"
+            ) from error
+        reason = " ".join(str(error).split())[:200]
+        raise UnsupportedModel(f"this model cannot {what} ({type(error).__name__}: {reason})") from error
+
+
 def why_not_packed(model: Any, attention: str, records: Sequence[Record], precision: Callable[[], Any]) -> str | None:
     """Why batches of these records are not packed on `model` (a transformers model); None if they are.
 
     Packed with another sequence, each must have the log-probabilities that it has alone, to rounding, and the same to
     the bit whatever that other one is.
     """
-    reason = packing.why_not(model, shape(records).longest)
+    longest = shape(records).longest
+    reason = packing.why_not(model, longest)
     if reason is not None:
         return reason
     first, second = pair = _pair(records)
+    _, whole = _pair(records, longest)
     other = first.model_copy(update={"token_ids": [*reversed(second.token_ids)][: len(first)]})
-    with torch.no_grad(), precision():
-        alone = [_logprobs(model, [example]) for example in pair]
+    with torch.no_grad(), precision(), refusing("be trained; choose another model"):
+        alone = [_logprobs(model, [example]) for example in (*pair, whole)]
         try:
             with packing.packed(model, attention) as rows:
                 beside_other = _logprobs(model, [other, second])
-                reason = _flaw(lambda: _logprobs(model, pair), alone, model)
+                reason = _flaw(lambda: _logprobs(model, pair), alone[:2], model)
                 seen = not torch.equal(_logprobs(model, pair)[len(alone[0]) :], beside_other[len(alone[0]) :])
+                reason = reason or _flaw(lambda: _logprobs(model, [whole]), alone[2:], model)
                 # What is not packed passes through the same attention.
                 reason = reason or _flaw(lambda: _logprobs(model, [first], bare=True), alone[:1], model)
         except (CannotPack, AttributeError, RuntimeError, TypeError, ValueError) as error:
@@ -110,6 +136,8 @@ def _flaw(compute: Callable[[], torch.Tensor], alone: Sequence[torch.Tensor], mo
     try:
         found = compute().split([len(part) for part in alone])
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        if ran_out(error):
+            raise
         return " ".join(str(error).split())[:120]
     apart = max(float((one - other).abs().mean()) for one, other in zip(found, alone, strict=True))
     # Written so that not-a-number is a flaw as well.
@@ -117,11 +145,12 @@ def _flaw(compute: Callable[[], torch.Tensor], alone: Sequence[torch.Tensor], mo
 
 
 def _logprobs(model: Any, examples: Sequence[Example], *, bare: bool = False) -> torch.Tensor:
-    """The log-probability of every token but the first of each example, one behind the other."""
+    """The log-probability of every token that is asked of each example, one behind the other."""
     if bare:
         ids = torch.tensor([examples[0].token_ids], device=model.device)
         logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
-        return torch.log_softmax(logits, dim=-1).gather(-1, ids[0, 1:, None]).squeeze(-1)
+        asked = torch.tensor(examples[0].weights[1:], device=model.device) > 0
+        return torch.log_softmax(logits, dim=-1).gather(-1, ids[0, 1:, None]).squeeze(-1)[asked]
     batch = collate(examples)
     return chosen_logprobs(model, type(batch)(*(tensor.to(model.device) for tensor in batch)))[0]
 
@@ -136,17 +165,20 @@ def _in_tree(model: Any, pair: Sequence[Example]) -> torch.Tensor:
     return branching.sequence_logprobs(model, moved._replace(sequences=each, lengths=torch.ones_like(each)))
 
 
-def _pair(records: Sequence[Record]) -> tuple[Example, Example]:
-    """Two sequences of tokens of the records, with the same beginning, of which every token is asked."""
+def _pair(records: Sequence[Record], longest: int = 0) -> tuple[Example, Example]:
+    """Two sequences of tokens of the records, of which the second has `longest`. They begin alike, by half of it."""
+    begun, short, long = (max(longest * part // 4, least) for part, least in ((2, SHORT // 2), (3, SHORT), (4, LONG)))
     ids = [token for record in records[:4] for token in _sequences(record)[0]]
-    while len(ids) < SHORT + LONG:
+    while len(ids) < short + long:
         ids += [*reversed(ids)]
-    begun = ids[: SHORT // 2]
-    return _asked(ids[:SHORT]), _asked(begun + ids[SHORT : SHORT + LONG - len(begun)])
+    return _asked(ids[:short], begun), _asked(ids[:begun] + ids[short : short + long - begun], begun)
 
 
-def _asked(ids: list[int]) -> Example:
-    return Example(token_ids=ids, weights=[0.0] + [1.0] * (len(ids) - 1), episode="", task="")
+def _asked(ids: list[int], begun: int) -> Example:
+    """Asked are, of long ones, the tokens behind the common beginning and the last: a window shows at either."""
+    some = range(begun, begun + LONG // 2)
+    chosen = [at > 0 and (len(ids) <= LONG or at in some or at >= len(ids) - len(some)) for at in range(len(ids))]
+    return Example(token_ids=ids, weights=[float(one) for one in chosen], episode="", task="")
 
 
 def _sequences(record: Record) -> list[list[int]]:

@@ -58,8 +58,11 @@ class Setup(NamedTuple):
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16)
 
 
-def resolve(config: JobConfig, longest: int) -> Setup:
-    """Choose device, number format and attention for this machine; `longest` is the longest example in tokens."""
+def resolve(config: JobConfig, longest: int, *, fused: bool = True) -> Setup:
+    """Choose device, number format and attention for this machine.
+
+    `longest` is the longest example in tokens; `fused` whether the model's class has PyTorch's fused attention.
+    """
     device = "cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu"
     if config.dtype == "auto":
         native = torch.cuda.is_bf16_supported() if device == "cuda" else _cpu_computes_bfloat16()
@@ -67,8 +70,10 @@ def resolve(config: JobConfig, longest: int) -> Setup:
     else:
         dtype = getattr(torch, config.dtype)
     attention = config.attention
-    if attention == "auto" and device == "cpu":
-        attention = "eager" if longest <= SHORT else "sdpa"
+    if attention == "auto" and (not fused or (device == "cpu" and longest <= SHORT)):
+        attention = "eager"
+    elif attention == "auto" and device == "cpu":
+        attention = "sdpa"
     elif attention == "auto":
         # Its kernels know no float32.
         attention = "flash" if find_spec("flash_attn") and dtype is torch.bfloat16 else "sdpa"
@@ -87,7 +92,7 @@ def train(job: Job, base: Path, progress: Progress | None = None) -> Trained:
     """
     examples = [example for example in job.examples if example.spans]
     objective = dispatch.of(job.config, examples)
-    setup = resolve(job.config, proof.shape(examples).longest)
+    setup = resolve(job.config, proof.shape(examples).longest, fused=_fused(base))
     with _process_state(job.config.threads), ExitStack() as stack:
         main = PartialState(cpu=setup.device == "cpu").is_main_process
         if main:
@@ -139,6 +144,13 @@ def _proved(model: PeftModel, objective: dispatch.Objective, records: Sequence[R
     return setup._replace(why_padded=why)
 
 
+def _fused(base: Path) -> bool:
+    """Whether the class of the model in folder `base` has PyTorch's fused attention."""
+    settings = AutoConfig.from_pretrained(base, local_files_only=True)
+    kind = AutoModelForCausalLM._model_mapping.get(type(settings), None)
+    return bool(getattr(kind, "_supports_sdpa", True))
+
+
 def _model(config: JobConfig, base: Path, setup: Setup) -> PeftModel:
     settings = AutoConfig.from_pretrained(base, local_files_only=True)
     for part in {id(part): part for part in (settings, settings.get_text_config(decoder=True))}.values():
@@ -146,15 +158,16 @@ def _model(config: JobConfig, base: Path, setup: Setup) -> PeftModel:
             # The base is used as it plays: dropout of its own would make a difference between it and itself.
             if "drop" in name and isinstance(value, float):
                 setattr(part, name, 0.0)
-    model = AutoModelForCausalLM.from_pretrained(
-        base,
-        config=settings,
-        dtype=setup.dtype,
-        # FlashAttention comes in by packing.
-        attn_implementation="sdpa" if setup.attention == "flash" else setup.attention,
-        local_files_only=True,
-        use_safetensors=True,
-    )
+    with proof.refusing(f"be loaded with attention={setup.attention!r}; set it to auto, or choose another model"):
+        model = AutoModelForCausalLM.from_pretrained(
+            base,
+            config=settings,
+            dtype=setup.dtype,
+            # FlashAttention comes in by packing.
+            attn_implementation="sdpa" if setup.attention == "flash" else setup.attention,
+            local_files_only=True,
+            use_safetensors=True,
+        )
     # The seed governs the initial weights; the data order has its own generator.
     torch.manual_seed(config.seed)
     lora = LoraConfig(

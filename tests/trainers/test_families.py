@@ -46,6 +46,27 @@ def test_a_job_learns_from_what_each_example_means_alone_and_says_whether_it_pac
     assert report.packed is packed and bool(report.why_padded) is not packed
 
 
+@pytest.mark.parametrize("family", ["gemma2", "gpt_oss", "gemma3", "llama"])
+def test_a_job_with_long_examples_is_trained_with_the_attention_that_its_model_has(
+    tmp_path: Path, make_model: MakeModel, family: str
+) -> None:
+    base = make_model(family, max_position_embeddings=1024)
+    job.create(tmp_path, job.JobConfig(base=reference("tiny", base), epochs=1, dtype="float32"), [example(600)])
+    fused = family in ("gemma3", "llama")
+    assert job.run(tmp_path, device="cpu").report.attention == ("sdpa" if fused else "eager")
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "flash"])
+def test_an_attention_that_a_model_does_not_have_is_refused_in_a_line(
+    tmp_path: Path, make_model: MakeModel, attention: Any
+) -> None:
+    config = job.JobConfig(base=reference("tiny", make_model("gemma2")), attention=attention, device="cpu")
+    job.create(tmp_path, config, [example(17)])
+    with pytest.raises(TrainersError, match=attention) as error:
+        job.run(tmp_path)
+    assert "\n" not in str(error.value)
+
+
 REFUSED: dict[str, tuple[str, list[Example], dict[str, Any]]] = {
     "the head": ("lm_head", [example(17)], {"targets": ["lm_head"]}),
     "embeddings": ("embed_tokens", [example(17)], {"targets": ["q_proj", "embed_tokens"]}),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from trainers import dispatch, job, packing, proof
-from trainers.errors import UnsupportedModel
+from trainers.errors import OutOfMemory, UnsupportedModel
 from trainers.examples import Example
 from trainers.objectives import chosen_logprobs, collate
 from trainers.records import Pair
@@ -113,3 +113,48 @@ def test_a_leak_too_small_for_the_tolerance_is_seen_all_the_same(make_model: Mak
     why = packing.why_not(model, 20)
     assert why is None
     assert proof.why_not_packed(model, "eager", [example(17, 5)], nullcontext) == "an example sees the one before it"
+
+
+def test_trees_are_proved_at_the_length_that_they_will_have(made: Callable[[str], Any]) -> None:
+    """The layers of GPT-Neo see a window that counts places, and that its settings name in their own way."""
+    model = made("gpt_neo")
+    proof.check(model, objective("dpo"), [Pair(better=example(60), worse=example(50))], nullcontext)
+    for length in (140, 200, 400):
+        with pytest.raises(UnsupportedModel, match="tree"):
+            proof.check(model, objective("dpo"), [Pair(better=example(60), worse=example(length))], nullcontext)
+
+
+def test_packing_is_proved_at_the_length_that_it_will_have(
+    made: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.masking_utils import create_causal_mask, sliding_window_overlay
+    from transformers.models.llama import modeling_llama
+
+    def windowed(**given: Any) -> Any:
+        return create_causal_mask(**given, and_mask_function=sliding_window_overlay(128))
+
+    monkeypatch.setattr(modeling_llama, "create_causal_mask", windowed)
+    assert proof.why_not_packed(made("llama"), "eager", [example(100)], nullcontext) is None
+    assert "nats" in str(proof.why_not_packed(made("llama"), "eager", [example(200)], nullcontext))
+
+
+@pytest.mark.parametrize(
+    ("fails", "error"),
+    [(ZeroDivisionError("in its layers\n"), UnsupportedModel), (MemoryError("of 9 GB"), OutOfMemory)],
+)
+def test_what_a_model_raises_in_the_proof_is_one_line(
+    made: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, fails: Exception, error: type[Exception]
+) -> None:
+    model = made("llama")
+
+    def forward(**given: Any) -> Any:
+        raise fails
+
+    monkeypatch.setattr(model, "forward", forward)
+    for prove in (
+        lambda: proof.check(model, objective("sft"), [example(20)], nullcontext),
+        lambda: proof.why_not_packed(model, "eager", [example(20)], nullcontext),
+    ):
+        with pytest.raises(error) as raised:
+            prove()
+        assert "\n" not in str(raised.value)
