@@ -23,12 +23,11 @@ AT_ONCE = 10
 
 def revise(lab: Lab, report: RoundReport) -> str:
     """Revise the failures of every task that was also played well, by the alpha of this round; the revisions that come
-    as far as that asks for are trained on in this round."""
-    from agentlab.search.tasks import revise_tasks
-
-    config = report.config.revision
-    alpha = config.alphas.at(iteration(lab, report))
-    done = lab.database.journal_items(_scope(report))
+    as far as that asks for are trained on in this round. A task where the environment or the engine fails is revised
+    once more, and again when this is called again."""
+    alpha = report.config.revision.alphas.at(iteration(lab, report))
+    entries = lab.database.journal_items(_scope(report))
+    done = {id for id, entry in entries.items() if "error" not in entry}
     waiting = _tasks(lab, report, alpha)
     stage, total = "revising failures", sum(map(len, waiting.values()))
     lab.progress.start(stage, total)
@@ -38,25 +37,39 @@ def revise(lab: Lab, report: RoundReport) -> str:
             lab.progress.advance(stage, len(tasks) - len(todo))
             for first in range(0, len(todo), AT_ONCE):
                 part = todo[first : first + AT_ONCE]
-                found = revise_tasks(
-                    lab,
-                    None,
-                    part,
-                    judge=config.judge,
-                    adapter=report.incumbent,
-                    alpha=alpha,
-                    beta=config.beta,
-                    budget=config.budget,
-                )
-                with lab.database.transaction():
-                    for task in part:
-                        kept = [_written(revision) for revision in found if revision.episode.task_id == task.id]
-                        lab.database.journal_put(_scope(report), task.id, {"revisions": kept})
+                failed = _revise(lab, report, part, alpha)
+                if failed:
+                    _revise(lab, report, [task for task in part if task.id in failed], alpha)
                 lab.progress.advance(stage, len(part))
     finally:
         lab.progress.finish(stage)
     report.revised = {"alpha": alpha, "tasks": total, "revisions": len(revisions(lab, report))}
     return "select"
+
+
+def _revise(lab: Lab, report: RoundReport, tasks: list[Task], alpha: float) -> dict[str, str]:
+    """Revise some tasks and enter them into the journal, what failed with its error. Returns these errors, by task."""
+    from agentlab.search.tasks import revise_tasks
+
+    config, failed = report.config.revision, dict[str, str]()
+    found = revise_tasks(
+        lab,
+        None,
+        tasks,
+        judge=config.judge,
+        adapter=report.incumbent,
+        alpha=alpha,
+        beta=config.beta,
+        budget=config.budget,
+        failed=failed,
+    )
+    with lab.database.transaction():
+        for task in tasks:
+            entry: dict[str, Any] = {"revisions": [_written(one) for one in found if one.episode.task_id == task.id]}
+            if task.id in failed:
+                entry["error"] = failed[task.id]
+            lab.database.journal_put(_scope(report), task.id, entry)
+    return failed
 
 
 def revisions(lab: Lab, report: RoundReport) -> list[Revision]:

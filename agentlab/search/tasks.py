@@ -153,12 +153,14 @@ def revise_tasks(
     alpha: float = ALPHA,
     beta: float = BETA,
     budget: Budget | None = None,
+    failed: dict[str, str] | None = None,
 ) -> list[Revision]:
     """The revisions that the episodes of a run (None: of all) give (Agent-R), each executed again.
 
     With the judge `actor` the lab's model, with `adapter` on if one is named, finds the first bad steps. The budget is
-    that of each task. Nothing is stored, and the same call gives the same. Raises BadConfig for tasks outside the train
-    fold.
+    that of each task. Nothing is stored, and the same call gives the same. Where the environment or the engine fails,
+    there are no further revisions of that task: `failed` gets the reason, by its id. Raises BadConfig for tasks outside
+    the train fold.
     """
     _only_train(tasks)
     engine: Engine | None = lab.engine(adapter) if judge == "actor" else None
@@ -166,7 +168,7 @@ def revise_tasks(
     pool = EnvironmentPool()
     try:
         for task in tasks:
-            env, failed = pool.take(task.env), None
+            env, why = pool.take(task.env), None
             player = Player(env, task, engine, budget=budget or Budget(), run=run or "", arm="revision")
             try:
                 player.tree = tree_of(lab, run, task)
@@ -175,9 +177,11 @@ def revise_tasks(
             except OutOfBudget:
                 pass
             except FAILURES as error:
-                failed = str(error)
-                lab.progress.say(f"{task.id}: no further revisions. {failed}")
-            _put_back(pool, task, env, failed)
+                why = str(error)
+                lab.progress.say(f"{task.id}: no further revisions. {why}")
+                if failed is not None:
+                    failed[task.id] = why
+            _put_back(pool, task, env, why)
     finally:
         pool.close()
     return found

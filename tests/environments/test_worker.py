@@ -57,7 +57,7 @@ def test_one_that_hangs_is_given_up_and_of_no_further_use(never: threading.Event
         env.reset(seed=0)
 
 
-@pytest.mark.parametrize("limit", [math.inf, 10**400])
+@pytest.mark.parametrize("limit", [math.inf, 10**400], ids=["infinity", "more than a float holds"])
 def test_one_may_take_as_long_as_it_likes(limit: float) -> None:
     env = begun(lambda: None)
     env.answer_limit = limit

@@ -222,3 +222,27 @@ def test_an_entry_of_several_tasks_by_an_older_version_is_read_and_gone_on_with(
     assert len(revisions(old, made)) == 5
     revise(old, made)
     assert [one.episode.seed for one in revisions(old, made)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_task_whose_environment_failed_is_not_done(
+    lab: Callable[..., Lab], report: Made, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    whole, made = revising(report), revising(report)
+    revise(smooth := lab("smooth"), whole)
+    here, left, begin = lab("here"), [times], Corridor.begin
+
+    def begins(env: Corridor, task: Task) -> Turn:
+        if task.seed == 2 and left[0] > 0:
+            left[0] -= 1
+            raise RuntimeError("a hiccup")
+        return begin(env, task)
+
+    monkeypatch.setattr(Corridor, "begin", begins)
+    revise(here, made)
+    # One hiccup is made up for at once.
+    assert made.revised["revisions"] == (5 if times == 1 else 4)
+    left[0] = 0
+    revise(here, made)
+    assert made.revised == whole.revised
+    assert [one.episode.id for one in revisions(here, made)] == [one.episode.id for one in revisions(smooth, whole)]
