@@ -169,6 +169,8 @@ def evaluate(
     chosen = [lab.arm(arm) if isinstance(arm, str) else arm for arm in asked]
     tasks = make_tasks(envs, split, seeds)
     named = naming(lab, name, split, tasks, chosen, trials)
+    kept = lab.database.get_evaluation(named.record) or {}
+    before = Table.model_validate(kept) if kept.get("rows") else Table(envs=[], rows=[])
     about = {
         "name": named.record,
         "date": lab.begun(named.run),
@@ -177,6 +179,7 @@ def evaluate(
         "model": lab.config.model,
         "trials": trials,
         "games": content_id("games", *sorted(task.id for task in tasks)),
+        "arms": {**before.about.get("arms", {}), **{arm.name: arm.identity for arm in chosen}},
     }
     lab.tell_what_is_known(named.run)
     table = Table(envs=list(dict.fromkeys(task.env for task in tasks)), rows=[], about=about)
@@ -190,12 +193,18 @@ def evaluate(
         if many > 1:
             suffix = f", {many} trials" if arm.recall else f" + retry, {many} trials"
             table.rows.append(row(f"{arm.name}{suffix}", results, trials=many))
-        # Stored with its comparisons; which of them a caller shows is the caller's choice.
-        stored = table.model_copy(deep=True).compare_with_base()
+        # Stored with its comparisons, and with what was measured before on these games; what of that a caller shows is
+        # the caller's choice.
+        stored = table.model_copy(update={"rows": _grown(before.rows, table.rows)}, deep=True).compare_with_base()
         lab.database.put_evaluation(named.record, stored.model_dump(mode="json"))
     if not errored:
         named.finish(lab.database)
     return table
+
+
+def _grown(before: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+    """The rows from before, those that were measured again as they are now, and the new ones."""
+    return list(({row.arm: row for row in before} | {row.arm: row for row in rows}).values())
 
 
 @dataclass(frozen=True)
@@ -221,16 +230,17 @@ SCOPE = "evaluations"
 def naming(lab: Lab, name: str | None, split: str, tasks: Sequence[Task], arms: Sequence[Arm], trials: int) -> Naming:
     """The names of an evaluation: as a person gave them, or following from what it measures and what is known.
 
-    Two evaluations of other games never have one record, whatever their names. What depends on no memory is played once
-    for all evaluations of the same games.
+    A named record grows by the arms and trials that are measured on its games. Other games, or another arm under the
+    name of one that it has, never share a record, whatever the names. What depends on no memory is played once for all
+    evaluations of the same games.
     """
     database = lab.database
     games = sorted(task.id for task in tasks)
-    if name is not None:
-        kept = database.get_evaluation(name)
-        same = kept is None or kept.get("about", {}).get("games") in (None, content_id("games", *games))
-        return Naming(name if same else content_id(name, *games), name, name)
     played = sorted(f"{arm.name} {arm.identity}" for arm in arms)
+    if name is not None:
+        records = (name, content_id(name, *games), content_id(name, *games, *played))
+        record = next((one for one in records if _fits(database.get_evaluation(one), games, arms)), records[-1])
+        return Naming(record, name, name)
     measured = content_id(f"eval-{split}", lab.config.model, lab.config.seed, trials, *played, *games)
     entry = database.journal_get(SCOPE, measured)
     number = entry["number"] if entry else 1
@@ -242,6 +252,21 @@ def naming(lab: Lab, name: str | None, split: str, tasks: Sequence[Task], arms: 
         entry = {"name": name, "number": number, "known": known_to(lab, name), "finished": False}
         database.journal_put(SCOPE, measured, entry)
     return Naming(entry["name"], entry["name"], measured, measured)
+
+
+def _fits(kept: dict[str, Any] | None, games: Sequence[str], arms: Sequence[Arm]) -> bool:
+    """Whether what is measured may be kept in a record (None: a new one): it is of these games, and under the names of
+    these arms it has no others."""
+    if kept is None:
+        return True
+    about = kept.get("about", {})
+    if about.get("games") not in (None, content_id("games", *games)):
+        return False
+    if "arms" in about:
+        return all(about["arms"].get(arm.name, arm.identity) == arm.identity for arm in arms)
+    # An earlier version did not say which arms they were: `adapter` may have been another one.
+    named = {row["arm"] for row in kept.get("rows", [])}
+    return not any(arm.adapter and arm.adapter not in arm.name and arm.name in named for arm in arms)
 
 
 def known_to(lab: Lab, run: str) -> int:

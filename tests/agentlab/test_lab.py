@@ -235,6 +235,32 @@ def test_evaluations_of_other_games_have_records_of_their_own(open_lab: Callable
         assert found["envs"] == table.envs and found["about"] == table.about
 
 
+def test_a_named_evaluation_grows_by_the_arms_and_trials_that_are_measured_on_its_games(
+    open_lab: Callable[..., Lab],
+) -> None:
+    lab = open_lab()
+    first = lab.evaluate("toy/doors", seeds=[0, 1], arms=["base"], trials=2, name="mine")
+    second = lab.evaluate("toy/doors", seeds=[0, 1], arms=["random", "base"], name="mine")
+    assert [row.arm for row in second.rows] == ["random", "base"], "told is what was asked for"
+    stored = lab.database.list_evaluations()
+    assert stored.keys() == {"mine"} and stored["mine"]["about"] == second.about
+    rows = {row["arm"]: row for row in stored["mine"]["rows"]}
+    assert list(rows) == ["base", "base + retry, 2 trials", "random"]
+    for row in (*first.rows, *second.rows):
+        assert rows[row.arm] == row.model_dump(mode="json")
+    assert lab.evaluate("toy/doors", seeds=[0, 1], arms=["base"], trials=2, name="mine").rows == first.rows
+
+
+def test_another_arm_under_the_name_of_one_that_was_measured_takes_no_place(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    mild, hot = (BASE.with_(name="mine", policy=Policy(temperature=heat)) for heat in (0.1, 9.0))
+    measured = [lab.evaluate("toy/doors", seeds=range(4), arms=arm, name="x") for arm in (mild, hot, mild, hot)]
+    kept = lab.database.list_evaluations()
+    assert len(kept) == 2 and measured[:2] == measured[2:]
+    for table in measured[:2]:
+        assert kept[table.about["name"]]["rows"] == [row.model_dump(mode="json") for row in table.rows]
+
+
 def test_an_evaluation_that_errored_goes_on_with_the_memory_that_it_began_with(open_lab: Callable[..., Lab]) -> None:
     lab = open_lab()
     broken = True
