@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -23,6 +28,8 @@ ROW = 16 * 2**20
 """Bytes of one row, decoded."""
 DECODED = 256 * 2**20
 """Bytes of all rows, decoded."""
+MEMORY = 1024 * 2**20
+"""Bytes that the process may take in which a file is decoded."""
 WORD = 32
 """Bytes of a number or a time, once it is an object."""
 TEXTS = ("string", "binary", "large_string", "large_binary")
@@ -42,8 +49,70 @@ def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
             writer.write_table(pa.Table.from_pylist(plain, schema=schema))
 
 
+_DECODE = "import sys; sys.path[:] = sys.argv[3:]; from memory import parquet; parquet.send(*sys.argv[1:3])"
+
+
 def read(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a Parquet file, each without its empty cells. Raises `MissingDependency` and `BadImport`.
+
+    What a file says of its sizes may be false, and then it takes any amount of memory to find that out. So it is
+    decoded in a process of its own, to which the system gives no more than `MEMORY`.
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-c", _DECODE, str(path), str(MEMORY), *sys.path],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        # This allocator takes what it needs; the others reserve much more.
+        env=os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "system"},
+        start_new_session=True,  # Ctrl-C is for this process, which ends that one
+    )
+    try:
+        while (row := _received(child, path)) is not None:
+            yield row
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def _received(child: subprocess.Popen[bytes], path: Path) -> dict[str, Any] | None:
+    """The next row; None behind the last one."""
+    try:
+        told: dict[str, Any] | errors.MemoryStoreError | None = pickle.load(child.stdout)  # type: ignore[arg-type]
+    except (EOFError, pickle.UnpicklingError):
+        raise _beyond_memory(path) from None
+    if isinstance(told, errors.MemoryStoreError):
+        raise told
+    return told
+
+
+def send(path: str, memory: str) -> None:
+    """Write the rows of a Parquet file to stdout, pickled, and None behind them; or the error that there is."""
+    limit_memory(int(memory))
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stream:
+        try:
+            for row in decoded(Path(path)):
+                pickle.dump(row, stream)
+            pickle.dump(None, stream)
+        except errors.MemoryStoreError as error:
+            pickle.dump(type(error)(str(error)), stream)
+
+
+def limit_memory(most: int) -> None:
+    """Have the system give this process no more than so many bytes, where it can do that (Windows cannot)."""
+    try:
+        import resource
+    except ImportError:
+        return
+    # Programs and libraries count as address space, but not as data.
+    for kind, limit in ((resource.RLIMIT_DATA, most), (resource.RLIMIT_AS, 4 * most), (resource.RLIMIT_CORE, 0)):
+        _, hard = resource.getrlimit(kind)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def decoded(path: Path) -> Iterator[dict[str, Any]]:
+    """What `read` gives, decoded in this process.
 
     A few bytes can stand for any number of long texts, each of which is stored once. So texts are read as the
     dictionary that they are stored in, and rows are made one by one, after it is known how large one can be.
@@ -59,7 +128,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
             texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
             wanted = [name for name in file.schema_arrow.names if name not in ATTACHED and not _is_index(name)]
         with pq.ParquetFile(path, read_dictionary=texts, **limits) as file:
-            for batch in file.iter_batches(BATCH, columns=wanted):
+            for batch in file.iter_batches(BATCH, columns=wanted, use_threads=False):
                 taken += sum(_bytes(pa, column) for column in batch.columns)
                 if taken > DECODED:
                     raise _too_large(path, f"more than {DECODED // 2**20} MiB")
@@ -69,7 +138,9 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
                 for place in range(len(batch)):
                     (row,) = batch.slice(place, 1).to_pylist()
                     yield {name: value for name, value in row.items() if value is not None}
-    except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
+    except MemoryError as error:
+        raise _beyond_memory(path) from error
+    except (pa.ArrowException, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise errors.BadImport(f"{path} is no readable Parquet file ({reason}); export it again.") from error
 
@@ -90,6 +161,10 @@ def _check(path: Path, metadata: Any) -> None:
 
 def _too_large(path: Path, what: str) -> errors.BadImport:
     return errors.BadImport(f"{path.name} holds {what}; divide it, or save it as JSON lines.")
+
+
+def _beyond_memory(path: Path) -> errors.BadImport:
+    return _too_large(path, f"what cannot be decoded in {MEMORY // 2**20} MiB of memory")
 
 
 def _is_index(name: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from memory import Advice, Database, Reflection
+from memory import Advice, Database, Reflection, parquet
 from memory.errors import BadImport, MissingDependency
 from memory.interchange import export_reflections, import_reflections
 
@@ -80,9 +80,9 @@ BOMBS = {
 
 @pytest.mark.parametrize("data", BOMBS.values(), ids=BOMBS)
 def test_a_small_file_that_decodes_to_much_is_refused_in_little_memory(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("memory.parquet.CELLS", 500_000, raising=False)
+    monkeypatch.setattr("memory.parquet.CELLS", 500_000)
     path = tmp_path / "bomb.parquet"
     pyarrow.parquet.write_table(pyarrow.table(data), path, compression="zstd", store_schema=False)
     assert path.stat().st_size < 10_000
@@ -91,13 +91,65 @@ def test_a_small_file_that_decodes_to_much_is_refused_in_little_memory(
     tracemalloc.start()
     try:
         with pytest.raises(BadImport, match="holds"):
-            import_reflections(database, path)
+            list(parquet.decoded(path))
         peak = tracemalloc.get_traced_memory()[1] + watched.max_memory()
     finally:
         tracemalloc.stop()
         pyarrow.set_memory_pool(before)
     assert peak < 100_000_000
+
+
+def lying(path: Path, text: str) -> None:
+    """Write a file with a long text whose footer says that its column is short."""
+    table = pyarrow.table({"id": ["a"], "kind": ["k"], "text": [text]})
+    pyarrow.parquet.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
+    size = pyarrow.parquet.read_metadata(path).row_group(0).column(2).total_uncompressed_size
+    true = varint(2 * size)
+    false = b"\x90" + b"\x80" * (len(true) - 2) + b"\x00"
+    data = path.read_bytes()
+    at = data.rindex(true)
+    path.write_bytes(data[:at] + false + data[at + len(false) :])
+    assert pyarrow.parquet.read_metadata(path).row_group(0).column(2).total_uncompressed_size < 100
+
+
+def varint(number: int) -> bytes:
+    digits = []
+    while number:
+        digits.append(number & 127 | (128 if number > 127 else 0))
+        number >>= 7
+    return bytes(digits)
+
+
+def test_a_file_that_lies_about_its_sizes_gets_no_more_memory_than_any_other(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "MEMORY", 320 * 2**20, raising=False)
+    lying(tmp_path / "lying.parquet", "x" * 150_000_000)
+    assert (tmp_path / "lying.parquet").stat().st_size < 100_000
+    with pytest.raises(BadImport, match=r"^lying.parquet holds what cannot be decoded in .* memory"):
+        import_reflections(database, tmp_path / "lying.parquet")
     assert database.count_reflections() == 0
+    lying(tmp_path / "honest.parquet", "x" * 5_000_000)  # what fits is read, whatever the footer says
+    assert len(import_reflections(database, tmp_path / "honest.parquet").added) == 1
+
+
+def test_a_file_is_decoded_where_the_system_has_no_limits(
+    database: Database, reflection: Callable[..., Reflection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.put_reflection(reflection("a"))
+    export_reflections(database, tmp_path / "out.parquet")
+    monkeypatch.setitem(sys.modules, "resource", None)
+    parquet.limit_memory(1)
+    assert [row["id"] for row in parquet.decoded(tmp_path / "out.parquet")] == ["a"]
+
+
+def test_a_process_that_dies_while_it_decodes_is_one_line(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    monkeypatch.setattr(parquet, "_DECODE", "import os; os.abort()")
+    with pytest.raises(BadImport, match=r"^a.parquet holds what cannot be decoded"):
+        import_reflections(database, tmp_path / "a.parquet")
 
 
 def test_times_of_any_kind_are_read_and_a_data_frames_row_numbers_are_not(database: Database, tmp_path: Path) -> None:
