@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import hashlib
 import os
 import shutil
 import sys
@@ -185,6 +186,14 @@ class Job(BaseModel):
             mode="json", exclude_defaults=True, exclude={"base": {"path"}, **dict.fromkeys(MACHINE, True)}
         )
         return content_id("job", settings, *self.examples)
+
+    @property
+    def ids(self) -> tuple[str, str]:
+        """Its id, and the one that earlier versions gave it: an exported job is sealed by the version that made it."""
+        usual = {name: JobConfig.model_fields[name].default for name in MACHINE}
+        settings = self.config.model_copy(update=usual).model_dump_json(exclude={"base": {"path"}})
+        text = "\x1f".join([settings, *(example.model_dump_json() for example in self.examples)])
+        return self.id, f"job-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
     @property
     def done(self) -> bool:

@@ -47,10 +47,13 @@ def read(folder: Path) -> Seal | None:
         return None
 
 
-def check(folder: Path, job: str) -> Seal:
-    """Raise BadAdapter unless the folder holds a seal of this job and each result is as it was sealed."""
+def check(folder: Path, job: str, *former: str) -> Seal:
+    """Raise BadAdapter unless the folder holds a seal of this job and each result is as it was sealed.
+
+    `former` are the ids that the job had in earlier versions.
+    """
     seal = read(folder)
-    if seal is None or seal.job != job:
+    if seal is None or seal.job not in (job, *former):
         whose = "have no seal" if seal is None else f"are sealed as those of {seal.job}"
         raise BadAdapter(
             f"the results in {folder} {whose}, not as those of {job}; they may come from another job; copy the whole "

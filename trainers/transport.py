@@ -130,7 +130,7 @@ def check(folder: Path | str, job: Job) -> JobResult:
         )
     if not came.done:
         raise NotAJob(f"{folder} is not trained to its end; an adapter comes out last; run its job first")
-    seals.check(folder, came.id)
+    seals.check(folder, *came.ids)
     outcome = jobs.result(folder)
     assert outcome is not None
     check_files(outcome.adapter)
@@ -170,9 +170,11 @@ def take_over(folder: Path | str, job: Job) -> JobResult:
     """
     came = check(folder, job)
     with jobs.only_one(job.folder), jobs.room_on_disk(job.folder):
+        ours, theirs = seals.read(job.folder), seals.read(Path(folder))
+        assert theirs is not None
         if not job.done:
             jobs.publish(job, lambda place: _copy(came.adapter, place), came.canary, came.report)
-        elif seals.read(job.folder) != seals.read(Path(folder)):
+        elif ours is None or ours.files != theirs.files:
             raise JobExists(
                 f"{job.folder.name} has its results already, others than those in {folder}; a round gets one adapter; "
                 "make a new round for another"

@@ -14,6 +14,9 @@ import pytest
 
 from trainers import job, seal, transport
 from trainers.errors import BadAdapter, JobBusy, JobChanged, JobExists, NotAJob
+from trainers.examples import Example
+from trainers.records import Pair
+from trainers.weights import BaseRef
 
 RESULTS = ("adapter", "canary.json", "report.json", "done")
 ROOT = Path(__file__).parents[2]
@@ -267,6 +270,31 @@ def test_a_job_gets_one_adapter(here: job.Job, came: Path) -> None:
     seal_again(came)
     with pytest.raises(JobExists, match="has its results already"):
         transport.take_over(came, here)
+
+
+def test_a_seal_names_the_job_as_the_version_before_did_too(here: job.Job, came: Path) -> None:
+    """A job that was exported before an upgrade is sealed by the code that went with it."""
+    sealed, (_, former) = json.loads((came / "done").read_text()), here.ids
+    (came / "done").write_text(json.dumps(sealed | {"job": former}))
+    transport.take_over(came, here)
+    assert seal.check(here.folder, here.id).files == sealed["files"], "sealed anew, as this version does"
+    assert transport.take_over(came, here).report == transport.check(came, here).report, "and again, to no effect"
+    (came / "done").write_text(json.dumps(sealed | {"job": "job-0123456789ab"}))
+    with pytest.raises(BadAdapter, match="sealed as those of job-0123456789ab"):
+        transport.take_over(came, here)
+
+
+def test_the_former_id_of_a_job_is_the_one_that_the_version_before_gave_it() -> None:
+    example = Example(token_ids=[5, 6, 7, 8], weights=[0.0, 0.0, 1.0, 0.5], episode="e0", task="toy/doors:train:0")
+    worse = example.model_copy(update={"token_ids": [5, 6, 7, 9]})
+    base = BaseRef(name="tiny", fingerprint="f" * 64, path="/here")
+    taught = job.JobConfig(base=base, threads=4, device="cpu", learning_rate=3e-4, targets=["q_proj"], nll_weight=1.0)
+    preferred = job.JobConfig(base=base, objective="dpo", nll_weight=1.0)
+    ids = [
+        job.Job(folder=Path("x"), config=config, examples=[record], lineage=job.Lineage()).ids[1]
+        for config, record in ((taught, example), (preferred, Pair(better=example, worse=worse)))
+    ]
+    assert ids == ["job-9da313f11127", "job-f25d6b8ff0df"]
 
 
 def test_a_job_that_is_being_trained_here_is_left_alone(here: job.Job, came: Path) -> None:
