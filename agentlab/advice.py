@@ -39,7 +39,7 @@ class AdviceWeights:
     visits: float = -0.7
     no_effect: float = -1.5
     blame: float = -5.0
-    again: float = -3.0
+    again: float = -5.0
 
     def bonus(self, fact: Advice) -> float:
         """The bonus of one fact, in nats."""
