@@ -13,6 +13,7 @@ from agentlab import failures
 from agentlab.errors import AgentLabError, BadConfig, Undecided
 from agentlab.evaluation import Outcomes, Table, known
 from agentlab.rounds.challenges import MERGES, Challenge, fresh_seeds, merges, next_challenge
+from agentlab.rounds.checking import too_few
 from agentlab.tasks import check_tasks, looked_at, make_tasks
 from memory.episodes import chunks, marks
 from trainers.gate import GateConfig, GateResult, decide, swayed
@@ -105,7 +106,8 @@ def gate_merge(
     has seen, by default the next 20 of each. Killed, the same call goes on where it stopped; called again after the
     merge was promoted, it tells the same again. On other games it is a new challenge of what serves.
 
-    Raises BadConfig if the adapter is no merge, there are fewer dev games, or an earlier gate has seen one of them,
+    Raises BadConfig if the adapter is no merge, the gate could never pass with so few games, there are fewer dev games,
+    or an earlier gate has seen one of them,
     Undecided where games errored, also when they were played again, and could turn the decision, AgentLabError if it
     serves already without this gate, or if something else was let serve meanwhile.
     """
@@ -132,8 +134,11 @@ def gate_merge(
     challenge = next((one for one in earlier if _same(one, served, names, seeds)), None)
     if challenge is None:
         challenge = _challenge(lab, record.id, names, seeds, len(earlier))
-    tasks = make_tasks(names, "dev", challenge.seeds)
-    check_tasks(tasks)
+    many = len(challenge.seeds)
+    remedy = "name {0} games of each or more (--seeds), or none in particular"
+    if not passed and (problem := too_few(config, challenge.number, len(names), many, "games of each", remedy)):
+        raise BadConfig(problem)
+    check_tasks(make_tasks(names, "dev", challenge.seeds))
     lab.database.journal_put(MERGES, f"{record.id}|{challenge.run}", challenge.model_dump())
     arms = list(dict.fromkeys([incumbent, record.id, *homes]))
     play = partial(lab.evaluate, names, split="dev", seeds=challenge.seeds, arms=arms, name=challenge.run)

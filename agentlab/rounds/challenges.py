@@ -16,6 +16,7 @@ from agentlab.forgetting import RUN
 from agentlab.rounds.report import reports
 from agentlab.tasks import looked_at
 from memory.episodes import marks
+from memory.records import task_parts
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
@@ -41,9 +42,25 @@ class Challenge(BaseModel):
 
 def merges(lab: Lab) -> list[tuple[str, Challenge]]:
     """The gates of merges as (adapter, challenge), the oldest first."""
+    kept = [
+        (key.split("|")[0], Challenge.model_validate(payload))
+        for key, payload in lab.database.journal_items(MERGES).items()
+    ]
+    return _unkept(lab, {challenge.run for _, challenge in kept}) + kept
+
+
+def _unkept(lab: Lab, kept: set[str]) -> list[tuple[str, Challenge]]:
+    """Those that an earlier version has evaluated and kept nothing else of; it judged each as the first."""
     found = []
-    for key, payload in lab.database.journal_items(MERGES).items():
-        found.append((key.split("|")[0], Challenge.model_validate(payload)))
+    for run, table in lab.database.list_evaluations().items():
+        if not run.startswith("gate-") or run in kept or not table["rows"] or table["about"].get("split") != "dev":
+            continue
+        first = table["rows"][0]
+        challenge = Challenge(
+            incumbent=None if first["arm"] == "base" else first["arm"], number=1, envs=table["envs"],
+            seeds=sorted({int(task_parts(task).seed) for task in first["outcomes"]}), run=run,
+        )  # fmt: skip
+        found.append((run.removeprefix("gate-"), challenge))
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from agentlab.errors import BadConfig
 from agentlab.rounds.config import RoundConfig
 from agentlab.search.config import METHODS
+from trainers.gate import GateConfig
 from trainers.records import ObjectiveName
 from trainers.selection import SelectionConfig
 
@@ -40,19 +41,26 @@ def hopeless(config: RoundConfig, challenge: int = 1) -> str:
 
     `challenge` is the number of the candidate among those that challenge what serves. See `GateConfig.least_pairs`.
     """
-    envs = len(set(config.envs))
-    planned, least = envs * config.gate_seeds, config.gate.least_pairs(challenge)
+    envs, gate = len(set(config.envs)), config.gate
+    return too_few(
+        gate, challenge, envs, config.gate_seeds, "`gate_seeds`", "set gate_seeds to {0} or more (--gate-seeds {0})"
+    )
+
+
+def too_few(gate: GateConfig, challenge: int, envs: int, seeds: int, named: str, remedy: str) -> str:
+    """Why no candidate could pass a gate of so many `seeds` (which are `named` so) in each environment; empty if one
+    could. `remedy` says what to do, with the seeds that would be enough as {0}."""
+    planned, least = envs * seeds, gate.least_pairs(challenge)
     if planned >= least:
         return ""
-    seeds = math.ceil(least / envs)
     why = (
-        f"`gate.min_pairs` = {config.gate.min_pairs}"
-        if least == config.gate.min_pairs
-        else f"with `gate.alpha` = {config.gate.alpha:g}, at challenge {challenge}, fewer can never be told from chance"
+        f"`gate.min_pairs` = {gate.min_pairs}"
+        if least == gate.min_pairs
+        else f"with `gate.alpha` = {gate.alpha:g}, at challenge {challenge}, fewer can never be told from chance"
     )
     return (
-        f"The gate can never pass: {planned} pairs of games are played ({envs} environments × `gate_seeds` = "
-        f"{config.gate_seeds}), and it needs {least} ({why}); set gate_seeds to {seeds} or more (--gate-seeds {seeds})."
+        f"The gate can never pass: {planned} pairs of games are played ({envs} environments × {named} = {seeds}), "
+        f"and it needs {least} ({why}); {remedy.format(math.ceil(least / envs))}."
     )
 
 

@@ -12,6 +12,7 @@ from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import AgentLabError, BadConfig, Stopped
 from agentlab.lab import Lab
 from agentlab.progress import Progress
+from agentlab.rounds.challenges import MERGES, fresh_seeds, next_challenge
 from agentlab.skills import families, gate_merge, merge, trained_on
 from environments import Task, make
 from environments.toy import Doors
@@ -221,6 +222,45 @@ def test_what_errored_and_could_turn_nothing_does_not_hold_a_merge_up(
     fails[2] = 99
     found = gate_merge(lab, three[2], seeds=SEEDS, config=QUICK)
     assert found.promoted and (found.gate.errored, found.gate.paired.n) == (2, 14)
+
+
+def test_a_gate_that_could_never_pass_is_refused_before_anything_is_played(
+    lab: Lab, three: tuple[str, str, str]
+) -> None:
+    with pytest.raises(BadConfig, match=r"10 pairs of games.*needs 20.*10 games of each or more"):
+        gate_merge(lab, three[2], seeds=range(30, 35))
+    assert next_challenge(lab) == 1 and fresh_seeds(lab, [ONE, TWO], 1) == [0]
+    assert not lab.database.episodes(run=f"gate-{three[2]}") and lab.adapters.get(three[2]).status == "candidate"
+
+
+def as_before(lab: Lab, merged: str) -> None:
+    """The gate of a merge as an earlier version kept it: the evaluation and its episodes alone."""
+    lab.database.execute("DELETE FROM journal WHERE scope = ?", [MERGES])
+    table = lab.database.get_evaluation(f"gate-{merged}")
+    assert table is not None
+    del table["about"]["games"]
+    lab.database.put_evaluation(f"gate-{merged}", table)
+
+
+def test_a_gate_of_an_earlier_version_counts_and_its_games_have_been_seen(
+    lab: Lab, three: tuple[str, str, str], note_reader: ScriptedEngine
+) -> None:
+    note_reader.by_adapter[three[2]] = {"look": 0.0}
+    assert not gate_merge(lab, three[2], seeds=SEEDS, config=QUICK).promoted
+    as_before(lab, three[2])
+    assert (next_challenge(lab), fresh_seeds(lab, [ONE, TWO], 2)) == (2, [8, 9])
+    with pytest.raises(BadConfig, match="Dev game 7 has been seen"):
+        gate_merge(lab, three[2], seeds=range(7, 15), config=QUICK)
+    again = gate_merge(lab, three[2], seeds=range(8, 16), config=QUICK)
+    assert again.gate.challenge == 2 and next_challenge(lab) == 3
+
+
+def test_a_promotion_by_an_earlier_version_is_told_again(lab: Lab, three: tuple[str, str, str]) -> None:
+    found = gate_merge(lab, three[2], seeds=SEEDS, config=QUICK)
+    as_before(lab, three[2])
+    before = [row.id for row in lab.database.episodes()]
+    assert gate_merge(lab, three[2], config=QUICK).gate == found.gate and found.promoted
+    assert [row.id for row in lab.database.episodes()] == before and next_challenge(lab) == 1
 
 
 def test_further_environments_are_played_too(lab: Lab, three: tuple[str, str, str]) -> None:
