@@ -61,7 +61,7 @@ PAIRS = (
 )
 RUN = "loops"
 CHOICE = "choice"
-COSTS = (0.0, 1.5, 3.0, 5.0)
+COSTS = (0.0, 1.5, 3.0, 5.0, 8.0)
 """Nats for each earlier try of a command in a state, among which dev games chose."""
 RESULT = Path(__file__).resolve().parent / "results" / "loops.md"
 NOTES = """## How it was chosen, and what to know

@@ -267,8 +267,8 @@ def playing(monkeypatch: pytest.MonkeyPatch, started: Callable[[str, str], str])
     from agentlab import rollout
     from environments import make
 
-    def made(env_id: str) -> Any:
-        env = make(env_id)
+    def made(env_id: str, worker: Any) -> Any:
+        env = make(env_id, worker)
         start = env.start
 
         def other(task: Any) -> Any:
