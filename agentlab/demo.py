@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agentlab.lab import Lab
 
 ENVS = ("twx/coin", "twx/mapreader", "twx/peckingorder")
-TEST_SEEDS = range(15)
+TEST_SEEDS = range(6)
 TRIALS = 2
 
 
@@ -28,12 +28,12 @@ class Demonstration:
 
 
 def config() -> RoundConfig:
-    """The round of the demonstration: 30 train games of each kind, at most 25 successes of each, a strict gate."""
+    """The round of the demonstration: 30 train games of each kind, at most 20 successes of each, a strict gate."""
     return RoundConfig(
         envs=list(ENVS),
         seeds=30,
-        selection=SelectionConfig(cap_per_task=1, cap_per_env=25),
-        gate=GateConfig(alpha=0.01, sequential=False),
+        selection=SelectionConfig(cap_per_task=1, cap_per_env=20),
+        gate=GateConfig(alpha=0.01),
         gate_seeds=10,
     )
 
