@@ -10,8 +10,10 @@ import platform
 import sys
 from pathlib import Path
 
-if sys.path[0] == str(Path(__file__).resolve().parent):
-    sys.path.append(sys.path.pop(0))
+_HERE = Path(__file__).resolve().parent
+if sys.path[0] == str(_HERE):
+    # What an installation in place adds is only asked after every path.
+    sys.path[:] = [*sys.path[1:], str(_HERE.parent), str(_HERE)]
 
 
 def describe(threads: int) -> str:

@@ -15,9 +15,24 @@ SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py") if "ArgumentParser" i
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_benchmark_starts_as_a_script(name: str) -> None:
-    env = {**os.environ, "PYTHONPATH": str(FOLDER.parent)}
-    done = subprocess.run([sys.executable, str(FOLDER / name), "--help"], capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / name), "--help"], capture_output=True, text=True, env=as_installed()
+    )
     assert done.returncode == 0 and done.stdout.startswith("usage:"), done.stderr
+
+
+def as_installed() -> dict[str, str]:
+    """The environment of somebody who has the package installed, and no path of its own set."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+def test_a_benchmark_finds_the_package_and_not_the_benchmark_of_its_name(tmp_path: Path) -> None:
+    """Wherever it is called from, and whenever it imports it."""
+    script = f"import sys; sys.path[0] = {str(FOLDER)!r}; import machine, memory; print(memory.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=as_installed(), cwd=tmp_path
+    )
+    assert Path(done.stdout.strip()) == FOLDER.parent / "memory" / "__init__.py", done.stderr
 
 
 def test_all_that_the_readme_names_are_there() -> None:
