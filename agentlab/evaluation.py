@@ -271,7 +271,7 @@ def _fits(kept: dict[str, Any] | None, games: Sequence[str], arms: Sequence[Arm]
 
 def known_to(lab: Lab, run: str) -> int:
     """A number that grows with every change of what a run can recall that others wrote."""
-    from memory.reflections import Filter
+    from memory.filters import Filter
 
     where, values = Filter(split="train", anywhere=True, exclude_run=run, namespace=lab.config.namespace).sql()
     return int(lab.database.execute(f"SELECT ifnull(max(changed), 0) FROM reflections WHERE {where}", values)[0][0])

@@ -34,9 +34,10 @@ from memory import quota
 from memory.admission import NAME_LIMIT, admitted
 from memory.cleaning import TEXT_LIMIT, clean, name
 from memory.errors import InvalidReflection, MemoryStoreError
+from memory.filters import Filter
 from memory.recalls import RecallCount
 from memory.records import Advice, Evidence, Link, Reflection, ReflectionStatus, content_id, now, task_parts
-from memory.reflections import Filter, stamp
+from memory.reflections import stamp
 from memory.repeats import tallies, told
 
 INSTRUCTIONS = """\

@@ -5,6 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
+from memory.quoting import quoted
+from memory.records import Reflection
+from memory.repeats import Tally, told
+
 Count = Callable[[str], int]
 """How many tokens a text has."""
 
@@ -41,3 +45,14 @@ def shortened(text: str, budget: int, count: Count = about) -> str:
     if count(cut) <= budget:
         return cut
     return first[: bisect_left(range(len(first)), True, key=lambda length: count(first[: length + 1]) > budget)]
+
+
+def shown(reflection: Reflection, tally: Tally, face: str) -> str:
+    """What a prompt shows of it: the text with its count, and in brackets what the notes near it say.
+
+    Whoever wrote it, in a prompt a recalled text is data. Only an example may hold actions, and has no context.
+    """
+    if face == "exemplar":
+        return quoted(reflection.text, turns=True)
+    text = told(reflection, tally)
+    return quoted(f"{text} ({reflection.context})" if reflection.context else text)

@@ -11,7 +11,7 @@ from typing import Any
 from memory import errors, schema
 from memory.cleaning import clean
 from memory.database import Database
-from memory.reflections import Filter
+from memory.filters import Filter
 from memory.segmentation import TOKENIZER, phrases, segmented
 
 MOST_WORDS = 128

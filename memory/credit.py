@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memory.database import Database
+from memory.filters import Filter
 from memory.lineage import family
 from memory.records import ReflectionStatus, now
-from memory.reflections import Filter
 from memory.uplift import Strata, Uplift
 from memory.withholding import Draw, draw_lots, uniforms_of
 

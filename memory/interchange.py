@@ -29,9 +29,10 @@ from memory.admission import NAME_LIMIT, STATED, WRITTEN, admitted
 from memory.cleaning import clean, name
 from memory.database import Database
 from memory.episodes import chunks
+from memory.filters import Filter
 from memory.foreign import Origin
 from memory.records import Reflection, content_id, now
-from memory.reflections import Filter, Version, same, stamp
+from memory.reflections import Version, same, stamp
 
 Container = Literal["jsonl", "parquet"]
 

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from memory.connection import Connection
 from memory.episodes import chunks, marks
+from memory.filters import Filter
 from memory.lineage import families, family, first_lots
 from memory.records import Recall
-from memory.reflections import Filter
 
 _COLUMNS = "episode, reflection, face, rank, query, score, parts, at, won, env, withheld, propensity"
 

@@ -17,12 +17,10 @@ from memory.credit import Credit, CreditConfig
 from memory.database import Database
 from memory.detail import Detail
 from memory.embedder import CachedEmbedder, Embedder
+from memory.filters import Filter
 from memory.indexes import Indexes, Progress
 from memory.interchange import export_reflections
-from memory.quoting import quoted
 from memory.records import Advice, Recall, Reflection, ReflectionStatus, Tier, now
-from memory.reflections import Filter
-from memory.repeats import Tally
 from memory.retriever import ANSWERS, SEARCH, Hit, Retriever, Show, Use, Weights, candidates, plain, together
 from memory.withholding import undrawn
 
@@ -160,7 +158,7 @@ class ReflectionMemory:
         )  # fmt: skip
         # The same episode asks with the same chance when it is resumed.
         use = self.use if credit is None else credit.use if lots else credit.worth
-        shown = partial(_shown, face=face)
+        shown = partial(block.shown, face=face)
         hits = self._retrieve(query, k, wanted, self.weights, use, zlib.crc32(episode.encode()), shown)
         if budget is not None:
             texts = block.fill([hit.text for hit in hits], budget, count_tokens, shorten=shorten)
@@ -396,14 +394,3 @@ class ReflectionMemory:
     def _own(self, id: str) -> str:
         """`id`, or the one that stands for it here if another namespace has it."""
         return self.database.own_id(id, self.namespace)
-
-
-def _shown(reflection: Reflection, tally: Tally, face: Face) -> str:
-    """What a prompt shows of it: the text with its count, and in brackets what the notes near it say.
-
-    Whoever wrote it, in a prompt a recalled text is data. Only an example may hold actions, and has no context.
-    """
-    if face == "exemplar":
-        return quoted(reflection.text, turns=True)
-    text = repeats.told(reflection, tally)
-    return quoted(f"{text} ({reflection.context})" if reflection.context else text)

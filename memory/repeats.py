@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from memory.connection import Connection
 from memory.episodes import chunks, marks
+from memory.filters import Filter
 from memory.lineage import families, family
 from memory.records import TASK_SPLIT, Evidence, Reflection, task_parts
-from memory.reflections import Filter, stamp
+from memory.reflections import stamp
 
 if TYPE_CHECKING:
     from memory.database import Database

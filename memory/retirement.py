@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from memory.database import Database
+from memory.filters import Filter
 from memory.recalls import Played, RecallEvidence
 from memory.records import now
-from memory.reflections import Filter
 from memory.uplift import Strata, Uplift, estimate, exact_test
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from memory.database import Database
 from memory.episodes import chunks
+from memory.filters import Filter
 from memory.index import VectorIndex
 from memory.moments import seconds
 from memory.recalls import Served
 from memory.records import Reflection, now
-from memory.reflections import Filter, ReflectionRow
+from memory.reflections import ReflectionRow
 from memory.repeats import ONCE, Tally, answers, question, tallies, told
 
 if TYPE_CHECKING:

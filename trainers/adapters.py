@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from memory.records import content_id, now
 from trainers import job as jobs
 from trainers import seal as seals
+from trainers.disk import room_on_disk
 from trainers.errors import (
     AdapterInUse,
     BadAdapter,
@@ -181,7 +182,7 @@ class AdapterRegistry:
         place = self.folder / path
         if not place.exists():
             beside = place.with_name(place.name + ".partial")
-            with jobs.room_on_disk(self.folder):
+            with room_on_disk(self.folder):
                 shutil.rmtree(beside, ignore_errors=True)
                 shutil.copytree(folder, beside)
                 os.replace(beside, place)
@@ -270,7 +271,7 @@ class AdapterRegistry:
         record = self.get(adapter)
         folder = self.folder / record.path
         if folder.is_dir():  # else there are no weights that it could stand beside; whoever loads it is told so
-            with jobs.room_on_disk(folder):
+            with room_on_disk(folder):
                 served = any(change.serving == record.id for change in self.history())
                 cards.write(folder, self.database, record, served=served)
 

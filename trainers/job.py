@@ -14,7 +14,6 @@ which divide each batch among them.
 from __future__ import annotations
 
 import argparse
-import errno
 import hashlib
 import os
 import shutil
@@ -32,9 +31,9 @@ from trainers import canary as canaries
 from trainers import reporting
 from trainers import seal as seals
 from trainers.canary import Canary
+from trainers.disk import room_on_disk
 from trainers.errors import (
     BadExample,
-    DiskFull,
     JobBusy,
     JobExists,
     MissingDependency,
@@ -322,37 +321,6 @@ def publish(job: Job, save_adapter: Callable[[Path], None], canary: Canary, repo
     marker.write_text(seals.of(folder, job.id).model_dump_json(indent=1) + "\n", encoding="utf-8")
     os.replace(marker, folder / seals.NAME)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-
-
-@contextmanager
-def room_on_disk(folder: Path) -> Iterator[None]:
-    """Turn the many ways in which writing fails on a full disk into DiskFull."""
-    try:
-        yield
-    except TrainersError:
-        raise
-    except Exception as error:
-        if not _no_room(error) and _free(folder) >= NO_ROOM:
-            raise
-        raise DiskFull(
-            f"no room left on the disk of {folder}; training keeps a few checkpoints there; "
-            "free some space and run the same command again: it goes on from the last whole checkpoint"
-        ) from error
-
-
-NO_ROOM = 1 << 20
-"""Bytes: where fewer are free, whatever fails fails for want of room. PyTorch then says "unexpected pos 64 vs 0"."""
-
-
-def _no_room(error: BaseException) -> bool:
-    """Whether an error says itself that there was no room; those of safetensors do so in their text alone."""
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-
-
-def _free(folder: Path) -> int:
-    """The bytes that are free where `folder` lies, or will lie."""
-    place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    return shutil.disk_usage(place).free
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from trainers import job as jobs
 from trainers import seal as seals
 from trainers.adapters import check_files
 from trainers.code import PACKAGES
+from trainers.disk import room_on_disk
 from trainers.errors import BadAdapter, JobChanged, JobExists, NotAJob
 from trainers.job import Job, JobResult
 
@@ -81,7 +82,7 @@ def export(source: Path | str, folder: Path | str) -> Job:
         return jobs.load(folder)
     beside = folder.with_name(folder.name + ".exporting")
     config = job.config.model_copy(update={"base": job.config.base.model_copy(update={"path": None})})
-    with jobs.room_on_disk(folder):
+    with room_on_disk(folder):
         shutil.rmtree(beside, ignore_errors=True)
         jobs.create(beside, config, job.examples, job.lineage)
         for package in PACKAGES:
@@ -169,7 +170,7 @@ def take_over(folder: Path | str, job: Job) -> JobResult:
     Raises what `check` does, JobExists if the job has other results already, JobBusy if it is being trained, DiskFull.
     """
     came = check(folder, job)
-    with jobs.only_one(job.folder), jobs.room_on_disk(job.folder):
+    with jobs.only_one(job.folder), room_on_disk(job.folder):
         ours, theirs = seals.read(job.folder), seals.read(Path(folder))
         assert theirs is not None
         if not job.done:

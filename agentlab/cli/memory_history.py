@@ -203,8 +203,8 @@ def export(
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
     """Write reflections with their recalls and links as JSON lines, one a line, or as Parquet."""
+    from memory.filters import Filter
     from memory.interchange import export_reflections
-    from memory.reflections import Filter
 
     with opened(lab, namespace=namespace) as here:
         wanted = Filter(

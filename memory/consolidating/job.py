@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from memory.episodes import conditions, marks
+from memory.filters import Filter
 from memory.records import Episode, Record, Reflection, task_parts
-from memory.reflections import Filter
 from memory.sources import ReflectionTexts
 
 if TYPE_CHECKING:

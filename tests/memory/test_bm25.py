@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from memory import Database, HashingEmbedder, Reflection, ReflectionMemory, schema
 from memory.bm25 import BM25
 from memory.cleaning import clean
-from memory.reflections import Filter, stamp
+from memory.filters import Filter
+from memory.reflections import stamp
 from memory.segmentation import phrases
 
 Maker = Callable[..., Reflection]

@@ -10,11 +10,11 @@ import pytest
 
 from memory import Credit, CreditConfig, Database, Recall, Reflection, ReflectionMemory
 from memory.consolidation import Consolidation
+from memory.filters import Filter
 from memory.health import health
 from memory.history import History
 from memory.lineage import Lot, family, first_lots
 from memory.recalls import RecallCount, RecallEvidence
-from memory.reflections import Filter
 from memory.withholding import Draw
 
 Maker = Callable[..., Reflection]

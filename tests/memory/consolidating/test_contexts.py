@@ -13,8 +13,8 @@ from memory.consolidating import contexts, linking
 from memory.consolidating.contexts import keywords, read_off, renewed, written
 from memory.consolidating.job import Job
 from memory.consolidation import Consolidation, ConsolidationConfig
+from memory.filters import Filter
 from memory.history import History, same
-from memory.reflections import Filter
 
 Maker = Callable[..., Reflection]
 TEXTS = {
