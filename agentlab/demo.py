@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentlab.rounds import RoundConfig, RoundReport
-from trainers.gate import GateConfig
 from trainers.selection import SelectionConfig
 
 if TYPE_CHECKING:
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from agentlab.lab import Lab
 
 ENVS = ("twx/coin", "twx/mapreader", "twx/peckingorder")
-TEST_SEEDS = range(6)
+TEST_SEEDS = range(5)
 TRIALS = 2
 
 
@@ -28,13 +27,12 @@ class Demonstration:
 
 
 def config() -> RoundConfig:
-    """The round of the demonstration: 30 train games of each kind, at most 20 successes of each, a strict gate."""
+    """The round of the demonstration: 30 train games of each kind, at most 12 successes of each."""
     return RoundConfig(
         envs=list(ENVS),
         seeds=30,
-        selection=SelectionConfig(cap_per_task=1, cap_per_env=20),
-        gate=GateConfig(alpha=0.01),
-        gate_seeds=10,
+        selection=SelectionConfig(cap_per_task=1, cap_per_env=12),
+        gate_seeds=7,
     )
 
 
@@ -42,7 +40,7 @@ def demonstrate(lab: Lab) -> Demonstration:
     """Play, reflect, recall, try again; distil; gate; measure. Stopped at any point, the same call goes on."""
     say = lab.progress.say
     say("1/3  The base model plays, reflects on its failures, recalls what it wrote, and tries again.")
-    results = lab.run(ENVS, split="train", seeds=range(2), trials=3, arm="base + memory", name="demo-play")
+    results = lab.run(ENVS, split="train", seeds=range(1), trials=3, arm="base + memory", name="demo-play")
     tried_again = [trial.episode for result in results if len(result.trials) > 1 for trial in result.trials]
     say("2/3  A distillation round: explore, select, train, and let held-out games decide.")
     known = [report for report in lab.rounds() if report.phase == "done"]

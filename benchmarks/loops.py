@@ -49,7 +49,7 @@ GAMES = (
     "twx/twc?step_limit=50",
     "twx/coin?step_limit=50",
     "twx/mapreader?step_limit=50",
-    "twx/cookingworld?numDistractorItems=0,numIngredients=1,step_limit=50",
+    "twx/cookingworld?numDistractorItems=3,numIngredients=1,step_limit=50",
 )
 ARMS = ("base", "base + memory", "adapter", "adapter + memory")
 EARLIER = "adapter + memory, earlier version"
@@ -81,12 +81,12 @@ fewer games. So were the base's arms, and dev games at 0 and 1.5 nats.
 Played = dict[str, Any]
 
 
-def train(folder: Path) -> None:
+def train(folder: Path, games: Sequence[str]) -> None:
     """The lab with the adapter: train games explored at random, one round, no gate, since nothing is to serve."""
     config = RoundConfig(
-        envs=list(GAMES),
+        envs=list(games),
         collect="random",
-        seeds=50,
+        seeds=100,
         random_trials=400,
         gate_seeds=1,
         retire="off",
@@ -273,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         play(given.here, given.only.split(",")[0], given.games, given.seeds)
         return
     if not given.table:
-        train(given.folder)
+        train(given.folder, given.games)
         for part in (CHOICE, *ARMS, *([EARLIER] if given.against else [])):
             if given.only in (None, part):
                 _play(given, part)

@@ -100,7 +100,7 @@ class Consolidation:
         return Job(self.memory, self.config, partial(answered, self.writer) if self.writer else None)
 
     def _plan(self, job: Job, only: Collection[Method] | None) -> Plan:
-        job.follow()
+        self.memory.follow()
         wanted = METHODS if only is None else only
         # What is to be taken out of use is not linked or summed up in the same plan.
         merges = duplicates.plan(job) if "merge" in wanted else Proposal([])

@@ -149,11 +149,12 @@ def _row(row: EpisodeRow) -> EpisodeRow:
 def _episode(payload: bytes) -> Episode:
     stored = zlib.decompress(payload)
     episode = Episode.stored(stored)
-    # Earlier versions kept the bonus as it was before its strength, and nothing of what was cut. (No text has this in
-    # it: its quotes are escaped.)
-    if episode.strength != 1 and b',"cut":' not in stored:
+    # Earlier versions kept the bonus as it was before its strength, which grew by half with each trial unless that was
+    # set otherwise, and nothing of what was cut. (No text has this in it: its quotes are escaped.)
+    if b',"cut":' not in stored:
+        strength = episode.strength * (1 + episode.trial / 2)
         for step in episode.steps:
-            step.bonus = step.bonus and [episode.strength * extra for extra in step.bonus]
+            step.bonus = step.bonus and [strength * extra for extra in step.bonus]
     return episode
 
 

@@ -1,8 +1,8 @@
 """A graph of near neighbours (HNSW), which answers in the logarithm of the time and has to prove that it answers well.
 
-Measured by `benchmarks/graph.py`, on 384 dimensions and one thread of an AMD EPYC: with `LINKS` 16 instead of 32 the
-graph misses two to three times as much at the same speed; building with a list of 200 instead of 100 takes up to twice
-as long and gains less than a longer list when searching, which can be chosen later.
+Measured by `benchmarks/index.py --settings`, on 384 dimensions and one thread of an AMD EPYC: with `LINKS` 16 instead
+of 32 the graph misses two to three times as much at the same speed; building with a list of 200 instead of 100 takes up
+to twice as long and gains less than a longer list when searching, which can be chosen later.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ WANTED = 0.99
 """The share of the ten nearest that a search must find on the sample, so that it is at least 0.98 on other queries."""
 STEP_COST = 80
 """What one candidate of a search costs, in rows of exact search (4 µs against 50 ns)."""
-SAMPLE, NEAREST, AWAY = 100, 10, 0.5
+SAMPLE, NEAREST = 100, 10
+AWAY = 1.0
+"""How far a query of the sample lies from its row: as far as a question from what answers it, a cosine of 0.71.
+
+A query nearer by is easier, and the list that is enough for it is too short for questions.
+"""
 
 
 def library() -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from memory import errors
-from memory.graph import Graph
+from memory.graph import AWAY, Graph
 from memory.index_file import Fault, IndexFile, write
 from memory.items import Items
 from memory.sources import Source, Summed, summary
@@ -246,6 +246,7 @@ class VectorIndex:
             graph, rest = vectors.graph, len(vectors) - vectors.graphed
         if graph and (graph.trusted or not rest) and len(graph) >= REMEASURE * graph.measured:
             graph.measure()
+            self._unsaved += len(self)  # worth writing: the next start need not measure
             if not graph.trusted:
                 self._notify(
                     f"A graph over the {len(graph)} vectors of the index {self.path.name} finds only "
@@ -345,7 +346,9 @@ class VectorIndex:
             # Only what was checked is given to FAISS's reader, which trusts it.
             links = file.array("links", np.uint8)
             graph = self._vectors.graph = Graph.from_bytes(links, self.dimensions, head["graphed"])
-            graph.list_length, graph.recall, graph.measured = head["list"], head["recall"], head["measured"]
+            graph.list_length, graph.recall = head["list"], head["recall"]
+            # What was found with other questions is found anew.
+            graph.measured = head["measured"] if head.get("away") == AWAY else 0
             file.into("graphed", graph.vectors)
         file.into("rest", self._vectors.restore(names))
         self._mark, self._wanting = head["mark"], head["wanting"]
@@ -371,7 +374,7 @@ class VectorIndex:
             "graphed": vectors.graphed,
         }  # fmt: skip
         if graph:
-            head |= {"list": graph.list_length, "recall": graph.recall, "measured": graph.measured}
+            head |= {"list": graph.list_length, "recall": graph.recall, "measured": graph.measured, "away": AWAY}
         arrays = {
             "numbers": [numbers],
             "stamps": [self._items.stamps_of(numbers)],

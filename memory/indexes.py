@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +39,12 @@ class Indexes:
     ) -> None:
         self.database = database
         self.embedder = embedder
-        self._lock = threading.RLock()
         self._notify = notify
         self._progress = progress
         self._made: set[Path] = set()
         self._text_source, self._state_source = ReflectionTexts(database), StateTexts(database)
         self.texts = self._cache(path)
         self.states = self._cache(path.with_name(f"{path.stem}.states{path.suffix}"))
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """To be held from following to searching, where threads share the memory."""
-        with self.database.held(), self._lock:
-            yield
 
     def follow_texts(self) -> None:
         """Have `texts` hold what the database does."""
@@ -82,7 +73,8 @@ class Indexes:
         # What is not committed may be taken back; an index that had followed it would then hold what never was.
         if self.database.in_transaction:
             return
-        with self.held():
+        # Whoever writes holds the database first and the index then; so does whoever follows.
+        with self.database.held():
             index.follow(source, self._embed)
             # Not at the first look: that may have been into an empty database.
             if len(index) and not index.readonly and index.path not in self._made:

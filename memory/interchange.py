@@ -19,6 +19,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -199,17 +200,17 @@ def import_reflections(
     """Bring in the reflections of a file, as data that claims nothing for itself: see `memory.admission`.
 
     What the file may be is told by `memory.documents`, whose export it is by its entries (`format` overrides that). An
-    entry that cannot be taken, or is not in use there, is left out and named. Ids are made here from those of the file,
-    always the same, so that importing twice adds nothing; neither does a text that this memory has about that
-    environment. An entry with the id of something of this memory's own is that one.
+    entry that cannot be taken, or is not in use there, nor what it says again, is left out and named. Ids are made here
+    from those of the file, always the same, so that importing twice adds nothing; neither does a text that this memory
+    has about that environment. An entry with the id of something of this memory's own is that one.
 
     Args:
         namespace: where all goes; None: the default one.
         keep_namespaces: each goes to a namespace named as its own there (of other tools: their user or agent, or the
             store's path); otherwise users and paths become tags.
         source: who wrote it, for this lab and its quota; by default `import:` and the name of the file.
-        replace: what is there but differs gives way: a version of an earlier import to a new one; what is of this
-            memory's own, and not pinned, is forgotten, and what the file says comes in beside it, without its credit.
+        replace: what is there but differs gives way, unless it is pinned: a version of an earlier import to a new one;
+            what is of this memory's own is forgotten, and what the file says comes in beside it, without its credit.
         strict: an entry that cannot be taken refuses the file.
         limit: how many active reflections one source may bring in within 24 hours, into all namespaces together.
 
@@ -222,9 +223,11 @@ def import_reflections(
     work = _Import(database, format, None if keep_namespaces else namespace or "", source, replace, clock())
     report = work.report
     with database.operation("import", clean(path.name)):
-        for where, entry in documents.entries(path):
+        waiting: list[tuple[str, documents.Entry]] = []
+        for where, entry in chain(documents.entries(path), waiting):
             try:
-                work.take(entry)
+                if not work.take(entry):
+                    waiting.append((where, entry))
             except (ValueError, OverflowError, RecursionError) as error:
                 complaint = f"{where}: {_why(error)}"
                 if strict:
@@ -254,9 +257,13 @@ class _Import:
     at: str
     report: ImportReport = field(default_factory=ImportReport)
     added: list[Reflection] = field(default_factory=list)
+    _seen: set[str] = field(default_factory=set)
+    _says_again: dict[str, str] = field(default_factory=dict)
+    _out: set[str] = field(default_factory=set)
 
-    def take(self, entry: documents.Entry) -> None:
-        """Put one entry into the memory, or not, and note which. Raises ValueError if it cannot be taken."""
+    def take(self, entry: documents.Entry) -> bool:
+        """Put one entry into the memory, or not, and note which. False if it says again what is not read yet: it is to
+        be given again behind all others. Raises ValueError if it cannot be taken."""
         if isinstance(entry, documents.Unreadable):
             raise ValueError(entry.why)
         tool = self.format or foreign.recognised(entry)
@@ -268,6 +275,8 @@ class _Import:
         goal = name(offer.place, NAME_LIMIT) if self.namespace is None else self.namespace
         key = content_id("note", tool, ascii(offer.key)[1:-1], *([goal] if goal else []))
         new = admitted(offer.fields, id=key, source=self.source, at=self.at, namespace=goal)
+        if not self._read(offer):
+            return False
         stated = {*STATED} & offer.fields.keys()
         if self.database.has_reflection(key):
             old = self.database.reflection(key)
@@ -275,24 +284,48 @@ class _Import:
                 raise ValueError(f"it is here as {old.id}, but was taken out of use; restore it if it is wanted")
             update = {part: getattr(new, part) for part in stated}
             new = repeats.reworded(old, old.model_copy(update=update | {"source": self.source, "updated_at": self.at}))
-            self._settle(old, new, stated, change="replaced")
+            self._settle(offer, old, new, stated, change="replaced")
         elif (own := self._own(offer, goal)) is not None:
-            self._settle(own, new, stated, change="imported")
+            self._settle(offer, own, new, stated, change="imported")
         elif known := self._known(new):
             self.report.same.append(known)
-        elif (status := offer.fields.get("status")) in OUT_OF_USE:
-            # All that it is believed of its standing, since that gets it nothing.
-            raise ValueError(f"it is {status} there")
         else:
+            self._refuse_unused(offer)
             self._put(repeats.counted(self.database, new), "imported", self.report.added)
+        return True
 
-    def _settle(self, old: Reflection, new: Reflection, stated: set[str], change: str) -> None:
+    def _read(self, offer: foreign.Offer) -> bool:
+        """Note how an entry stands where it comes from; False if it says again what is not read yet, the first time."""
+        status, again = offer.fields.get("status"), offer.fields.get("merged_into")
+        if status in OUT_OF_USE:
+            self._out.add(offer.key)
+        elif status == "repeated" and isinstance(again, str) and offer.key not in self._says_again:
+            self._says_again[offer.key] = again
+            if again not in self._seen:
+                return False
+        self._seen.add(offer.key)
+        return True
+
+    def _refuse_unused(self, offer: foreign.Offer) -> None:
+        """Raise ValueError if an entry, or what it says again, is out of use there.
+
+        That is all that it is believed of its standing, since that gets it nothing.
+        """
+        key, passed = offer.key, set[str]()
+        while key not in self._out and key in self._says_again and key not in passed:
+            passed.add(key)
+            key = self._says_again[key]
+        if key in self._out:
+            raise ValueError(f"{'it' if key == offer.key else 'what it says again'} is out of use there")
+
+    def _settle(self, offer: foreign.Offer, old: Reflection, new: Reflection, stated: set[str], change: str) -> None:
         """What there is and what the file says: the same, or one of them."""
         if all(_said(old, part) == _said(new, part) for part in stated):
             self.report.same.append(old.id)
-        elif not self.replace or (old.pinned and new.id != old.id):
+        elif not self.replace or old.pinned:
             self.report.differing.append(old.id)
         else:
+            self._refuse_unused(offer)
             if new.id != old.id:
                 gone = old.model_copy(update={"status": "forgotten", "updated_at": self.at})
                 self.database.put_reflection(gone, change=f"replaced by {new.id}")

@@ -63,8 +63,8 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        # This allocator takes what it needs; the others reserve much more.
-        env=os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "system"},
+        # This allocator takes what it needs; the others reserve much more, as each thread of a library does.
+        env=os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "system", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         start_new_session=True,  # Ctrl-C is for this process, which ends that one
     )
     try:
@@ -140,7 +140,9 @@ def decoded(path: Path) -> Iterator[dict[str, Any]]:
                     yield {name: value for name, value in row.items() if value is not None}
     except MemoryError as error:
         raise _beyond_memory(path) from error
-    except (pa.ArrowException, ValueError, OSError) as error:
+    except errors.MemoryStoreError:
+        raise
+    except Exception as error:  # a cell may hold anything, such as a time that Python has none for
         reason = " ".join(str(error).split())[:200]
         raise errors.BadImport(f"{path} is no readable Parquet file ({reason}); export it again.") from error
 

@@ -202,7 +202,13 @@ class ReflectionMemory:
             env=env, task=task, kinds=None if kind is None else [kind], tag=tag, status=status, before=before,
             after=after, text_only=True, namespace=self.namespace, source=source, tier=tier,
         )  # fmt: skip
-        return together(self.database, self._retrieve(query, ANSWERS * k, wanted, SEARCH), k, wanted)
+        looked = ANSWERS * k
+        while True:
+            hits = self._retrieve(query, looked, wanted, SEARCH)
+            found = together(self.database, hits, k, wanted)
+            if len(found) == k or len(hits) < looked:
+                return found
+            looked *= 4
 
     def similar_states(
         self, state: str, *, env: str, k: int = 5, before: str | None = None, split: str | None = None
@@ -214,7 +220,7 @@ class ReflectionMemory:
         first call, not while remembering.
         """
         wanted = Filter(env=env, advising=True, before=before, split=split, namespace=self.namespace)
-        with self._indexes.held():
+        with self.database.held():  # the states that are compared are kept from one call to the next
             self._indexes.follow_states()
             near = dict(self.state_index.search(self.embedder.embed_query(state), k, only=self._advised(wanted)))
         place = {number: rank for rank, number in enumerate(near)}
@@ -265,7 +271,8 @@ class ReflectionMemory:
 
     def unpin(self, id: str) -> Reflection:
         """Undo `pin`."""
-        return self._change(self._saying(id), "unpinned", pinned=False)
+        found = self.database.reflection(id, self.namespace)
+        return self._change(found.id if found.pinned else self._saying(id), "unpinned", pinned=False)
 
     def edit(self, id: str, text: str) -> Reflection:
         """Put another text in place of its text; the old one stays in its versions.
@@ -303,9 +310,13 @@ class ReflectionMemory:
         """How many reflections there are; with None, whatever their status."""
         return self.database.count_reflections(status, self.namespace)
 
+    def follow(self) -> None:
+        """Bring the index of the texts up to date."""
+        self._indexes.follow_texts()
+
     def save(self) -> None:
         """Bring the index of the texts up to date and write the index files now."""
-        self._indexes.follow_texts()
+        self.follow()
         self._indexes.save()
 
     def close(self) -> None:
@@ -334,15 +345,14 @@ class ReflectionMemory:
     ) -> list[Hit]:
         # The words first: what they find is in the database before the index follows it.
         worded = self._bm25.search(query, candidates(k), wanted)
-        with self._indexes.held():
-            self._indexes.follow_texts()
-            if not len(self.index):
-                return []
-            vector = self.embedder.embed_query(clean(query))
-            if self.database.in_transaction:
-                # The index has not followed what is not committed.
-                held = {number for number, _ in self.index.search(vector, len(worded), only=[n for n, _ in worded])}
-                worded = [item for item in worded if item[0] in held]
+        self.follow()
+        if not len(self.index):
+            return []
+        vector = self.embedder.embed_query(clean(query))
+        if self.database.in_transaction:
+            # The index has not followed what is not committed.
+            held = {number for number, _ in self.index.search(vector, len(worded), only=[n for n, _ in worded])}
+            worded = [item for item in worded if item[0] in held]
         return self._retriever.retrieve(vector, k, wanted, weights, worded=worded, use=use, seed=seed, shown=shown)
 
     def _advised(self, wanted: Filter) -> np.ndarray:
@@ -361,9 +371,11 @@ class ReflectionMemory:
         return self._advised_states
 
     def _saying(self, id: str) -> str:
-        """The id of what says the text of this one."""
+        """The id of what says the text of this one, and advises for it."""
         found = self.database.reflection(id, self.namespace)
-        return found.merged_into if found.status == "repeated" and found.merged_into else found.id
+        while found.status in ("repeated", "merged") and found.merged_into:
+            found = self.database.reflection(found.merged_into, self.namespace)
+        return found.id
 
     def _change(self, id: str, change: str, **values: Any) -> Reflection:
         with self.database.transaction():
@@ -371,7 +383,7 @@ class ReflectionMemory:
             new = repeats.reworded(old, old.model_copy(update={**values, "updated_at": self.clock()}))
             with self.database.operation(change, old.id):
                 changed = repeats.put_changed(self.database, old, new, change)
-        self._indexes.follow_texts()
+        self.follow()
         return new if changed else old
 
     def _put(self, new: Reflection) -> Reflection:

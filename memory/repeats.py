@@ -171,7 +171,9 @@ def put_changed(database: Database, old: Reflection, new: Reflection, change: st
         for heir in heirs(database, old.id):
             left = heir.model_copy(update={"updated_at": new.updated_at})
             # The first of them stands as the old one did.
-            left = left if left.merged_into else left.model_copy(update={"status": old.status})
+            if not left.merged_into:
+                standing = "repeated" if old.merged_into else old.status
+                left = left.model_copy(update={"status": standing, "merged_into": old.merged_into})
             database.put_reflection(left, change="said first")
     return changed
 

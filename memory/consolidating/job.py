@@ -12,7 +12,6 @@ from pydantic import Field
 from memory.episodes import conditions, marks
 from memory.filters import Filter
 from memory.records import Episode, Record, Reflection, task_parts
-from memory.sources import ReflectionTexts
 
 if TYPE_CHECKING:
     from memory.database import Database
@@ -186,11 +185,6 @@ class Job:
         return list(dict.fromkeys(resting))
 
     # Vectors
-
-    def follow(self) -> None:
-        """Bring the index of the texts up to date."""
-        with self.database.held():
-            self.memory.index.follow(ReflectionTexts(self.database), self.memory.embedder.embed)
 
     def near(
         self, number: int, least: float, wanted: Container[int], most: int | None = None

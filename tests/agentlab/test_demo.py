@@ -8,6 +8,7 @@ import pytest
 from agentlab import demo
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, TrainingConfig
+from agentlab.rounds.checking import hopeless
 from trainers.gate import GateConfig
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
@@ -55,8 +56,7 @@ def test_the_demonstration_goes_round_the_whole_loop_and_can_be_repeated(
         assert len(lab.database.episodes()) == count
 
 
-def test_its_own_settings_are_three_real_games_and_a_strict_gate() -> None:
+def test_its_own_settings_are_three_real_games_and_a_gate_that_can_be_passed() -> None:
     config = demo.config()
     assert len(config.envs) == 3 and all(env.startswith("twx/") for env in config.envs)
-    assert config.gate.alpha == 0.01
-    assert config.gate_seeds * len(config.envs) >= config.gate.min_pairs
+    assert hopeless(config) == ""

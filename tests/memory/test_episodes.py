@@ -19,13 +19,13 @@ def test_an_episode_comes_back_as_it_was(database: Database, episode: Maker) -> 
 
 
 def test_an_episode_of_an_earlier_version_has_the_bonus_that_was_added(database: Database, episode: Maker) -> None:
-    lived = episode(strength=4.0)
+    lived = episode(strength=4.0, trial=2)
     lived.steps[0].bonus = [0.5] * len(lived.steps[0].admissible)
     database.put_episode(lived)
     assert database.episode("ep-1") == lived
     earlier = lived.model_dump_json(exclude={"steps": {"__all__": {"cut"}}})
     database.execute("UPDATE episodes SET payload = ?", (zlib.compress(earlier.encode()),))
-    assert database.episode("ep-1").steps[0].bonus == [2.0] * len(lived.steps[0].admissible)
+    assert database.episode("ep-1").steps[0].bonus == [4.0] * len(lived.steps[0].admissible)
 
 
 def test_putting_an_episode_again_replaces_it(database: Database, episode: Maker) -> None:

@@ -508,6 +508,22 @@ def test_a_graph_that_finds_too_little_does_not_serve(
     assert index.stats().kind == "hnsw"
 
 
+def test_a_graph_whose_file_says_what_other_questions_found_is_measured_once_more(
+    large: tuple[VectorIndex, Texts], opened: Callable[..., VectorIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, source = large
+    measured: list[int] = []
+    measure = Graph.measure
+    monkeypatch.setattr(Graph, "measure", lambda graph: (measured.append(len(graph)), measure(graph)))
+    with monkeypatch.context() as earlier:
+        earlier.setattr("memory.index.AWAY", 0.5)
+        index._write()
+    index = opened(source, threshold=200)
+    assert (len(measured), index.stats().kind) == (1, "hnsw")
+    index.save()
+    assert (opened(source, threshold=200).stats().kind, len(measured)) == ("hnsw", 1)
+
+
 def test_a_graph_that_has_grown_is_measured_again(large: tuple[VectorIndex, Texts]) -> None:
     index, source = large
     graph = index._vectors.graph

@@ -210,12 +210,46 @@ def test_what_differs_is_kept_as_it_is_unless_it_is_to_be_replaced(rich: Databas
     assert [version.change for version in rich.reflection_versions(id)] == ["imported", "replaced"]
 
 
-def test_what_a_person_has_pinned_gives_way_to_no_file(rich: Database, tmp_path: Path) -> None:
-    rich.put_reflection(rich.reflection("r-c").model_copy(update={"pinned": True}), change="pinned")
+@pytest.mark.parametrize("whose", ["ours", "imported"])
+def test_what_a_person_has_pinned_gives_way_to_no_file(rich: Database, tmp_path: Path, whose: str) -> None:
     data = {"id": "r-c", "kind": "grounded", "env": "twx/coin", "text": "Another rule."}
-    report = import_reflections(rich, written(tmp_path / "out.jsonl", data), replace=True)
-    assert report == ImportReport(differing=["r-c"])
-    assert rich.reflection("r-c").status == "active"
+    path, id = tmp_path / "out.jsonl", "r-c"
+    if whose == "imported":
+        (id,) = import_reflections(rich, written(path, data | {"id": "x-1", "text": "Theirs."})).added
+        data["id"] = "x-1"
+    pinned = rich.reflection(id).model_copy(update={"pinned": True})
+    rich.put_reflection(pinned, change="pinned")
+    assert import_reflections(rich, written(path, data), replace=True) == ImportReport(differing=[id])
+    assert (rich.reflection(id).text, rich.reflection(id).status) == (pinned.text, "active")
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
+@pytest.mark.parametrize("status", ["forgotten", "benched", "merged"])
+def test_what_says_again_what_is_out_of_use_there_does_not_come_in_either(
+    empty: Database, tmp_path: Path, status: str, order: tuple[int, ...]
+) -> None:
+    entries = [
+        ENTRY | {"status": status},
+        ENTRY | {"id": "r-2", "status": "repeated", "merged_into": "r-1"},
+        ENTRY | {"id": "r-3", "status": "repeated", "merged_into": "r-2"},
+        ENTRY | {"id": "r-4", "text": "In use.", "status": "repeated", "merged_into": "not in the file"},
+        ENTRY | {"id": "r-5", "text": "Of each other.", "status": "repeated", "merged_into": "r-6"},
+        ENTRY | {"id": "r-6", "text": "Of each other.", "status": "repeated", "merged_into": "r-5"},
+    ]
+    path = written(tmp_path / "out.jsonl", *(entries[at] for at in order), *entries[3:])
+    report = import_reflections(empty, path)
+    assert report.omitted == 3
+    assert {item.text for item in empty.reflections()} == {"In use.", "Of each other."}
+
+
+def test_a_file_puts_nothing_that_is_out_of_use_there_in_the_place_of_what_is_in_use_here(
+    rich: Database, tmp_path: Path
+) -> None:
+    data = {"id": "r-c", "kind": "grounded", "env": "twx/coin", "text": "Another rule.", "status": "forgotten"}
+    other = ENTRY | {"id": "r-9"}
+    report = import_reflections(rich, written(tmp_path / "out.jsonl", data, other), replace=True)
+    assert (len(report.added), report.replaced, report.omitted) == (1, [], 1)
+    assert (rich.reflection("r-c").text, rich.reflection("r-c").status) == ("Rule.", "active")
 
 
 def test_what_an_undo_took_out_is_not_said_to_be_there(empty: Database, tmp_path: Path) -> None:

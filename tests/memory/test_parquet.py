@@ -49,6 +49,15 @@ def test_a_large_memory_goes_in_batches(
     assert len(import_reflections(database, tmp_path / "out.dat").same) == 5
 
 
+def test_what_python_cannot_hold_is_said_for_what_it_is(database: Database, tmp_path: Path) -> None:
+    span = pyarrow.array([2**60], pyarrow.duration("s"))
+    table = pyarrow.table({"id": ["a"], "kind": ["note"], "text": ["x"], "took": span})
+    pyarrow.parquet.write_table(table, tmp_path / "span.parquet")
+    with pytest.raises(BadImport) as refused:
+        import_reflections(database, tmp_path / "span.parquet")
+    assert "MiB" not in str(refused.value)
+
+
 def test_a_damaged_file_and_a_bad_row_are_one_line(database: Database, tmp_path: Path) -> None:
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(BadImport, match="no readable Parquet file"):

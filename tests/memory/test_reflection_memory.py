@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from memory import Advice, Database, Episode, HashingEmbedder, Reflection, ReflectionMemory, errors
+from memory import Advice, Database, Episode, HashingEmbedder, Reflection, ReflectionMemory, SqliteFaissStore, errors
+from memory.embedder import CachedEmbedder
 from memory.vectors import Vectors
 
 Maker = Callable[..., Reflection]
@@ -363,33 +364,47 @@ def test_one_process_sees_what_another_remembers(
     assert not (tmp_path / "texts.faiss").exists()
 
 
-def test_a_thread_in_a_transaction_and_one_without_recall_at_the_same_time(
-    memory: ReflectionMemory, reflection: Callable[..., Reflection]
+@pytest.mark.parametrize("which", ["memory", "store"])
+def test_a_thread_in_a_transaction_and_one_without_search_at_the_same_time(
+    tmp_path: Path, reflection: Callable[..., Reflection], monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     """Each waits for the other's lock only if they take them in different orders."""
-    memory.remember([reflection(f"r-{n}", f"Door {n} needs a key.") for n in range(5)])
-    inside, waiting = Event(), Event()
-    embed = memory.embedder.embed_query
+    # Not closed where it fails: that would wait for the lock, too.
+    memory = ReflectionMemory(Database(tmp_path / "lab.db"), HashingEmbedder(), tmp_path / "memory.faiss")
+    store = SqliteFaissStore.of_memory(memory)
 
-    def slowly(text: str) -> Any:
+    def search() -> None:
+        if which == "memory":
+            memory.recall("door", episode="ep-a", record=False)
+        else:
+            store.search(("notes",), query="door")
+
+    for n in range(2):
+        memory.remember([reflection(f"r-{n}", f"Door {n} needs a key.")])
+        store.put(("notes",), str(n), {"text": f"Window {n} is shut."})
+        if n == 0:
+            search()  # what comes later is new to it
+    inside, waiting = Event(), Event()
+    embed = CachedEmbedder.embed
+
+    def slowly(embedder: CachedEmbedder, *texts: Any, **more: Any) -> Any:
         if not inside.is_set() and not memory.database.in_transaction:
             inside.set()
-            waiting.wait(0.3)  # holds what a recall holds, while the other one comes
-        return embed(text)
+            waiting.wait(0.3)  # holds what a search holds that takes over what is new, while the other one comes
+        return embed(embedder, *texts, **more)
 
     def within() -> None:
         inside.wait(10)
         with memory.database.transaction():
             waiting.set()
-            memory.recall("door", episode="ep-b", record=False)
+            search()
 
-    memory.embedder.embed_query = slowly  # type: ignore[method-assign]
-    threads = [
-        Thread(target=lambda: memory.recall("door", episode="ep-a", record=False), daemon=True),
-        Thread(target=within, daemon=True),
-    ]
+    monkeypatch.setattr(CachedEmbedder, "embed", slowly)
+    threads = [Thread(target=search, daemon=True), Thread(target=within, daemon=True)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(20)
+    assert inside.is_set()
     assert not any(thread.is_alive() for thread in threads)
+    memory.database.close()

@@ -300,6 +300,44 @@ def test_a_pin_on_one_that_repeats_holds_what_says_it(memory: ReflectionMemory, 
     assert not memory.database.reflection("r-train-1").pinned
 
 
+@pytest.mark.parametrize("status", ["repeated", "merged"])
+def test_what_counts_with_another_by_way_of_one_that_is_edited_still_counts_with_it(
+    memory: ReflectionMemory, database: Database, say: Say, advice: Callable[..., Advice], status: str
+) -> None:
+    memory.remember([say(seed, advice=[advice()]) for seed in range(3)])
+    memory.remember([say(3, "In the kitchen the coin was.", topic="", advice=[advice()])])
+    first = database.reflection("r-train-0").model_copy(update={"status": status, "merged_into": "r-train-3"})
+    database.put_reflection(first)
+    memory.edit("r-train-0", "Never open the door.")
+    heir = database.reflection("r-train-1")
+    assert (heir.text, heir.status, heir.merged_into) == (KITCHEN, "repeated", "r-train-3")
+    assert database.reflection("r-train-2").merged_into == "r-train-1"
+    assert all(memory.advice_for_task(f"twx/coin:train:{seed}") for seed in (1, 2, 3))
+
+
+@pytest.mark.parametrize("status", ["repeated", "merged"])
+def test_a_pin_holds_what_says_it_in_the_end(
+    memory: ReflectionMemory, database: Database, say: Say, status: str
+) -> None:
+    memory.remember([say(1), say(2), say(3, HALL)])
+    first = database.reflection("r-train-1").model_copy(update={"status": status, "merged_into": "r-train-3"})
+    database.put_reflection(first)
+    assert memory.pin("r-train-2").id == "r-train-3"
+    memory.unpin("r-train-2")
+    assert not database.reflection("r-train-3").pinned
+    # What an earlier version pinned on the way can be unpinned by its own name.
+    database.put_reflection(first.model_copy(update={"pinned": True}))
+    assert memory.unpin("r-train-1").id == "r-train-1"
+    assert memory.forget("r-train-1").status == "forgotten"
+
+
+def test_a_search_goes_on_behind_all_answers_to_one_question(memory: ReflectionMemory, say: Say) -> None:
+    memory.remember([say(seed, f"The coin was in the kitchen of house {seed}.") for seed in range(40)])
+    memory.remember([say(seed, f"Coin {seed} is no use.", topic="") for seed in range(40, 45)])
+    hits = memory.search("the coin was in the kitchen of the house", k=5)
+    assert len({hit.reflection.topic or hit.reflection.id for hit in hits}) == len(hits) == 5
+
+
 @pytest.mark.parametrize("status", ["active", "benched"])
 def test_the_old_words_of_one_that_was_edited_stay_with_those_that_repeated_it(
     memory: ReflectionMemory, say: Say, status: str

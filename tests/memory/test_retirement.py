@@ -50,7 +50,9 @@ def run(database: Database, **config: Any) -> list[str]:
 
 def test_what_helped_and_no_longer_does_is_retired_in_one_operation(database: Database, lived: Any) -> None:
     lived(None, 50, 20)
-    lived("new", 58, 58, times=3)
+    lived("new", 58, 58)
+    assert run(database) == [], "its interval would say so, but one may look at any time"
+    lived("new", 58, 58, times=2, batch="more")
     lived(None, 50, 20, id="rf-2")
     lived("new", 59, 60, times=3, id="rf-2")
     (first, second) = Retirement(database, "new").run()
