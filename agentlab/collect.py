@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agentlab.advice import AdviceBook, facts_of
 from agentlab.arms import Arm, RecallConfig
 from agentlab.babble import Babbled, babble
+from agentlab.failures import refuse_all_failed
 from agentlab.minimise import Refiner
 from agentlab.policy import Policy
 from agentlab.reflectors.exemplar import ExemplarReflector
@@ -124,7 +125,11 @@ def collect_model(
     seed: int,
     recall: RecallConfig = OWN_TRIALS,
 ) -> list[TaskResult]:
-    """The model plays each task with memory until it wins, at most `trials` times; successes are refined by replay."""
+    """The model plays each task with memory until it wins, at most `trials` times; successes are refined by replay.
+
+    Raises RunFailed where the engine or a reflector fails in task after task or nothing came to its end for it: the
+    same call plays again what failed.
+    """
     arm = explorer(adapter, temperature, recall)
     rollout = lab.rollout(run, arm, seed=seed, reflectors=(GroundedReflector(), ExemplarReflector()), refining=True)
     stage, won = "exploring with the model", 0
@@ -136,7 +141,9 @@ def collect_model(
         lab.progress.advance(stage, 1, f"{won} won")
 
     try:
-        return rollout.play(tasks, arm, trials=trials, progress=told)
+        results = rollout.play(tasks, arm, trials=trials, progress=told)
     finally:
         rollout.close()
         lab.progress.finish(stage)
+    refuse_all_failed((trial.error, trial.error_kind) for result in results for trial in result.trials)
+    return results

@@ -8,10 +8,11 @@ lab's own refusals, a stop.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from agentlab.errors import AgentLabError, EngineFailed, ReflectorFailed, ReplayMismatch
+from agentlab.errors import AgentLabError, EngineFailed, ReflectorFailed, ReplayMismatch, RunFailed
 from environments.errors import (
     BadTask,
     EnvironmentDied,
@@ -38,6 +39,12 @@ FAILURES = tuple(_KINDS)
 SHARED: tuple[ErrorKind, ...] = ("engine", "reflector")
 """Failures of what all episodes of a run have in common."""
 
+IN_A_ROW = 10
+"""So many failures of one kind of `SHARED`, one after the other and for one and the same reason, end a run."""
+
+End = tuple[str | None, ErrorKind | None]
+"""How an episode or a search ended: its error and the kind of that; None if it did not fail."""
+
 _OF_THE_RUN = (
     BadTask, MissingDependency, NotPlaying, UnknownEnvironment, AgentLabError, MemoryStoreError, TrainersError,
 )  # fmt: skip
@@ -48,6 +55,39 @@ _OF_THE_LAB = (EnvironmentsError, sqlite3.Error, *_OF_THE_RUN)
 def kind_of(failure: Exception) -> ErrorKind:
     """Which kind of failure one of `FAILURES` is."""
     return next(kind for base, kind in _KINDS.items() if isinstance(failure, base))
+
+
+class Streak:
+    """Counts, in all threads of a run, what failed alike one after the other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reason, self._same = "", 0
+
+    def count(self, error: str | None, kind: ErrorKind | None) -> None:
+        """Note how one more ended.
+
+        Raises RunFailed at the last of `IN_A_ROW` that failed for the same reason: the others would, too.
+        """
+        if error is not None and kind not in SHARED:
+            return  # it says nothing about what they share
+        # The reason without its details, which may differ.
+        reason = (error or "").partition(":")[0]
+        with self._lock:
+            self._same = self._same + 1 if reason and reason == self._reason else int(bool(reason))
+            self._reason = reason
+            if self._same >= IN_A_ROW:
+                raise RunFailed(
+                    f"{self._same} in a row failed alike, so the run was stopped: {error} What was played is kept."
+                )
+
+
+def refuse_all_failed(ends: Iterable[End]) -> None:
+    """Raise RunFailed if all of these failed, one at least of what they share: that says nothing about the games."""
+    known = list(ends)
+    shared = [error for error, kind in known if kind in SHARED]
+    if shared and all(error is not None for error, _ in known):
+        raise RunFailed(f"All {len(known)} failed, so the run was stopped: {shared[0]} What was played is kept.")
 
 
 @contextmanager

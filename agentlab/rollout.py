@@ -19,7 +19,7 @@ from agentlab import failures
 from agentlab.agent import STOPPED, play_episode
 from agentlab.arms import Arm
 from agentlab.engines.base import Engine
-from agentlab.errors import AgentLabError, RunFailed, Stopped
+from agentlab.errors import AgentLabError, Stopped
 from agentlab.minimise import Refiner
 from agentlab.play import EpisodeSpec, Play
 from agentlab.reflectors.exemplar import ExemplarReflector
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from agentlab.reflectors.base import Reflector
     from agentlab.router import Router
     from memory import Database, ReflectionMemory
-
-
-IN_A_ROW = 10
-"""So many episodes one after the other may fail for one and the same reason that all episodes of the run have."""
 
 
 @dataclass(frozen=True)
@@ -202,9 +198,7 @@ class Rollout:
     refining: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     pool: EnvironmentPool = field(default_factory=EnvironmentPool)
-    _counting: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
-    _reason: str = field(default="", init=False)
-    _same: int = field(default=0, init=False)
+    _streak: failures.Streak = field(default_factory=failures.Streak, init=False, repr=False)
 
     def play(
         self,
@@ -269,10 +263,12 @@ class Rollout:
             spec = EpisodeSpec(self.run, task, arm, trial, self.seed, self.engine.name)
             known = self.database.journal_get(self._scope, spec.id)
             if known is None or known["status"] == "errored":
+                first = known is None
                 self._episode(spec, graph)
                 known = self.database.journal_get(self._scope, spec.id)
                 assert known is not None, "stored with its episode"
-                self._count(Trial(**known))
+                if first:  # what failed before stands beside other games now, and would be counted twice
+                    self._streak.count(known["error"], known["error_kind"])
             played.append(Trial(**known))
             if until_won and known["status"] == "won":
                 break
@@ -301,21 +297,6 @@ class Rollout:
                 self.pool.throw_away(env)
             else:
                 self.pool.give(spec.task.env, env)
-
-    def _count(self, trial: Trial) -> None:
-        """Raise RunFailed where one episode after the other fails for the same reason: the others would, too."""
-        if trial.error is not None and trial.error_kind not in failures.SHARED:
-            return  # it says nothing about what the episodes share
-        # The reason without its details, which may differ.
-        reason = (trial.error or "").partition(":")[0]
-        with self._counting:
-            self._same = self._same + 1 if reason and reason == self._reason else int(bool(reason))
-            self._reason = reason
-            if self._same >= IN_A_ROW:
-                raise RunFailed(
-                    f"{self._same} episodes in a row failed alike, so the run was stopped: {trial.error} What was "
-                    "played is kept."
-                )
 
     def _reflectors(self, refiner: Refiner | None) -> list[Reflector]:
         """The reflectors; exemplars show what was refined in the environment in which their episode was just played."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from agentlab.failures import Streak
 from agentlab.rounds.report import RoundReport, reports
 from memory.records import Episode
 
@@ -24,12 +25,12 @@ AT_ONCE = 10
 def revise(lab: Lab, report: RoundReport) -> str:
     """Revise the failures of every task that was also played well, by the alpha of this round; the revisions that come
     as far as that asks for are trained on in this round. A task where the environment or the engine fails is revised
-    once more, and again when this is called again."""
+    once more, and again when this is called again. Raises RunFailed where the engine fails in task after task."""
     alpha = report.config.revision.alphas.at(iteration(lab, report))
     entries = lab.database.journal_items(_scope(report))
     done = {id for id, entry in entries.items() if "error" not in entry}
     waiting = _tasks(lab, report, alpha)
-    stage, total = "revising failures", sum(map(len, waiting.values()))
+    stage, total, streak = "revising failures", sum(map(len, waiting.values())), Streak()
     lab.progress.start(stage, total)
     try:
         for tasks in waiting.values():
@@ -37,9 +38,9 @@ def revise(lab: Lab, report: RoundReport) -> str:
             lab.progress.advance(stage, len(tasks) - len(todo))
             for first in range(0, len(todo), AT_ONCE):
                 part = todo[first : first + AT_ONCE]
-                failed = _revise(lab, report, part, alpha)
-                if failed:
-                    _revise(lab, report, [task for task in part if task.id in failed], alpha)
+                failed = _revise(lab, report, [task for task in part if task.id not in entries], alpha, streak)
+                # What failed before says nothing new about the engine, so that it is not counted again.
+                _revise(lab, report, [task for task in part if task.id in {*entries, *failed}], alpha)
                 lab.progress.advance(stage, len(part))
     finally:
         lab.progress.finish(stage)
@@ -47,7 +48,9 @@ def revise(lab: Lab, report: RoundReport) -> str:
     return "select"
 
 
-def _revise(lab: Lab, report: RoundReport, tasks: list[Task], alpha: float) -> dict[str, str]:
+def _revise(
+    lab: Lab, report: RoundReport, tasks: list[Task], alpha: float, streak: Streak | None = None
+) -> dict[str, str]:
     """Revise some tasks and enter them into the journal, what failed with its error. Returns these errors, by task."""
     from agentlab.search.tasks import revise_tasks
 
@@ -62,6 +65,7 @@ def _revise(lab: Lab, report: RoundReport, tasks: list[Task], alpha: float) -> d
         beta=config.beta,
         budget=config.budget,
         failed=failed,
+        streak=streak,
     )
     with lab.database.transaction():
         for task in tasks:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agentlab.advice import AdviceBook
 from agentlab.engines.base import Engine
 from agentlab.errors import OutOfBudget
-from agentlab.failures import FAILURES
+from agentlab.failures import FAILURES, kind_of
 from agentlab.search.budget import Budget, Cost
 from agentlab.search.config import Method, SearchConfig
 from agentlab.search.deepening import deepening
@@ -17,7 +17,7 @@ from agentlab.search.sampling import best_of_n, self_explore
 from agentlab.search.tree import worth
 from agentlab.search.walk import Player
 from environments import Task, TextEnv
-from memory.records import Episode
+from memory.records import Episode, ErrorKind
 
 _METHODS: dict[Method, Callable[[Player], Iterator[Episode]]] = {
     "mcts": mcts,
@@ -35,7 +35,7 @@ class Found:
         episodes: all that were played to their end, in order, and one that errored, if one did.
         cost: what it cost.
         book: the advice that its episodes gave.
-        error: why it ended early; None if it did not.
+        error: why it ended early; None if it did not. error_kind: of which kind that is.
     """
 
     task: Task
@@ -43,6 +43,7 @@ class Found:
     cost: Cost
     book: AdviceBook
     error: str | None = None
+    error_kind: ErrorKind | None = None
 
     @property
     def successes(self) -> list[Episode]:
@@ -87,7 +88,7 @@ def search_task(
     if method == "self_explore":
         config = config.model_copy(update={"advice": False})
     player = Player(env, task, engine, config, budget or Budget(), run=run, arm=method, seed=seed)
-    error, won = None, set[tuple[str, ...]]()
+    error, kind, won = None, None, set[tuple[str, ...]]()
     try:
         for episode in _METHODS[method](player):
             if episode.won:
@@ -99,6 +100,6 @@ def search_task(
     except OutOfBudget:
         pass
     except FAILURES as failure:
-        error = str(failure)
+        error, kind = str(failure), kind_of(failure)
         player.fail(failure)
-    return Found(task, player.episodes, player.meter.cost, player.book, error)
+    return Found(task, player.episodes, player.meter.cost, player.book, error, kind)

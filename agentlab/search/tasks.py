@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from agentlab.collect import reflections_on
 from agentlab.errors import BadConfig, OutOfBudget
-from agentlab.failures import FAILURES
+from agentlab.failures import FAILURES, End, Streak, kind_of, refuse_all_failed
 from agentlab.minimise import Refiner
 from agentlab.rollout import EnvironmentPool
 from agentlab.search.budget import Budget, Cost
@@ -25,7 +25,7 @@ from agentlab.search.task import Found, search_task
 from agentlab.search.tree import Tree
 from agentlab.search.walk import Player
 from environments import Task, TextEnv
-from memory.records import content_id
+from memory.records import ErrorKind, content_id
 
 if TYPE_CHECKING:
     from agentlab.engines.base import Engine
@@ -47,6 +47,12 @@ class Searched(BaseModel):
     cost: Cost = Cost()
     refining: int = 0
     error: str | None = None
+    error_kind: ErrorKind | None = None
+
+    @property
+    def end(self) -> End:
+        """Of what it failed; one that won did not fail, whatever ended it."""
+        return (None, None) if self.won is not None else (self.error, self.error_kind)
 
 
 def search_tasks(
@@ -66,7 +72,8 @@ def search_tasks(
     `engine` says who guides: the lab's `model`, with `adapter` on if one is named, or chance, which needs none. The
     budget is that of each task; replays that refine a success have one of their own, and their steps are `refining`.
     Results come in the order of `tasks`. Raises BadConfig for tasks outside the train fold, of which nothing may be
-    learned.
+    learned, and RunFailed where the engine fails in task after task or all of them fail: the same call then searches
+    again what failed.
     """
     config, budget = config or SearchConfig(), budget or Budget()
     _only_train(tasks)
@@ -76,6 +83,7 @@ def search_tasks(
     scope = f"search|{run}|{content_id('search', method, guide and guide.name, adapter, budget, seed, config)}"
     stage, done = f"searching ({method})", lab.database.journal_items(scope)
     results: list[Searched] = []
+    streak = Streak()
     lab.progress.start(stage, len(tasks))
     pool = EnvironmentPool()
     try:
@@ -88,12 +96,15 @@ def search_tasks(
                 )
                 _put_back(pool, task, env, found.error)
                 results.append(_keep(lab, scope, pool, found))
+                if known is None:
+                    streak.count(*results[-1].end)
             else:
                 results.append(Searched.model_validate(known))
             lab.progress.advance(stage, 1, f"{sum(result.won is not None for result in results)} won")
     finally:
         pool.close()
         lab.progress.finish(stage)
+    refuse_all_failed(result.end for result in results)
     return results
 
 
@@ -119,6 +130,7 @@ def _keep(lab: Lab, scope: str, pool: EnvironmentPool, found: Found) -> Searched
         cost=found.cost,
         refining=refiner.cost.steps,
         error=found.error,
+        error_kind=found.error_kind,
     )
     with lab.database.transaction():
         for episode in found.episodes:
@@ -154,13 +166,14 @@ def revise_tasks(
     beta: float = BETA,
     budget: Budget | None = None,
     failed: dict[str, str] | None = None,
+    streak: Streak | None = None,
 ) -> list[Revision]:
     """The revisions that the episodes of a run (None: of all) give (Agent-R), each executed again.
 
     With the judge `actor` the lab's model, with `adapter` on if one is named, finds the first bad steps. The budget is
     that of each task. Nothing is stored, and the same call gives the same. Where the environment or the engine fails,
-    there are no further revisions of that task: `failed` gets the reason, by its id. Raises BadConfig for tasks outside
-    the train fold.
+    there are no further revisions of that task: `failed` gets the reason, by its id, and `streak` counts it. Raises
+    BadConfig for tasks outside the train fold, and RunFailed where the streak ends the run.
     """
     _only_train(tasks)
     engine: Engine | None = lab.engine(adapter) if judge == "actor" else None
@@ -168,7 +181,7 @@ def revise_tasks(
     pool = EnvironmentPool()
     try:
         for task in tasks:
-            env, why = pool.take(task.env), None
+            env, why, kind = pool.take(task.env), None, None
             player = Player(env, task, engine, budget=budget or Budget(), run=run or "", arm="revision")
             try:
                 player.tree = tree_of(lab, run, task)
@@ -177,11 +190,13 @@ def revise_tasks(
             except OutOfBudget:
                 pass
             except FAILURES as error:
-                why = str(error)
+                why, kind = str(error), kind_of(error)
                 lab.progress.say(f"{task.id}: no further revisions. {why}")
                 if failed is not None:
                     failed[task.id] = why
             _put_back(pool, task, env, why)
+            if streak is not None:
+                streak.count(why, kind)
     finally:
         pool.close()
     return found

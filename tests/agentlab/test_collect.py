@@ -10,6 +10,7 @@ from agentlab import collect, minimise
 from agentlab.advice import AdviceBook
 from agentlab.collect import collect_model, collect_random, explorer, lasting
 from agentlab.engines.scripted import ScriptedEngine
+from agentlab.errors import RunFailed
 from agentlab.lab import Lab
 from agentlab.tasks import make_tasks
 from environments import EnvironmentDied
@@ -139,3 +140,18 @@ def test_an_explorer_samples_from_the_first_trial_on() -> None:
     assert arm.adapter == "ad-1"
     assert [arm.policy.temperature_at(trial) for trial in range(4)] == [0.7] * 4, "the temperature that was measured"
     assert arm.recall is not None and arm.recall.exemplars == 0
+
+
+def test_where_the_engine_failed_in_every_game_nothing_is_collected_and_the_same_call_plays_again(
+    open_lab: Callable[..., Lab], note_reader: ScriptedEngine
+) -> None:
+    def broken(text: str, command: str) -> float:
+        raise ZeroDivisionError(f"at {len(text)}")
+
+    lab = open_lab()
+    plays, note_reader.preferences = note_reader.preferences, broken
+    settings: dict[str, Any] = {"adapter": None, "trials": 1, "temperature": 0.1, "seed": 0}
+    with pytest.raises(RunFailed, match="ZeroDivisionError"):
+        collect_model(lab, "r", TASKS, **settings)
+    note_reader.preferences = plays
+    assert all(result.won_within(1) for result in collect_model(lab, "r", TASKS, **settings))

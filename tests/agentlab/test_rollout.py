@@ -12,7 +12,7 @@ import pytest
 from agentlab import rollout as rollouts
 from agentlab.arms import BASE, Arm
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.errors import AgentLabError, Stopped
+from agentlab.errors import RunFailed, Stopped
 from agentlab.policy import Policy
 from agentlab.rollout import EnvironmentPool, Rollout, TaskResult, Trial
 from environments import EnvironmentDied, Task, TextEnv, Turn, make, register, unregister
@@ -239,9 +239,25 @@ def test_an_engine_that_always_fails_alike_stops_the_run(rollout: Callable[..., 
     def broken(text: str, command: str) -> float:
         raise ZeroDivisionError(f"at {len(text)}")
 
-    with pytest.raises(AgentLabError, match=r"in a row.*scripted.*ZeroDivisionError"):
+    with pytest.raises(RunFailed, match=r"scripted.*ZeroDivisionError"):
         rollout(ScriptedEngine(broken), concurrency=1).play(tasks(50), BASE)
     assert len(database.episodes(status="errored")) == len(database.episodes()) == 10
+
+
+def test_games_in_which_the_engine_fails_among_others_stop_no_run_that_plays_them_once_more(
+    rollout: Callable[..., Rollout], started: list[str], note_reader: ScriptedEngine
+) -> None:
+    plays: Any = note_reader.preferences
+
+    def sometimes(text: str, command: str) -> float:
+        if int(started[-1].rpartition(":")[2]) % 2:
+            raise ZeroDivisionError("of this game")
+        return float(plays(text, command))
+
+    for _ in range(2):  # the second call finds nothing else to play
+        results = rollout(ScriptedEngine(sometimes), concurrency=1).play(tasks(24), BASE, again=True)
+        assert [result.won_within(1) for result in results] == [True, None] * 12
+    assert len(started) == 24 + 3 * 12
 
 
 def test_environments_that_always_fail_alike_do_not_stop_the_run(rollout: Callable[..., Rollout]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agentlab.errors import RunFailed
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.collecting import collect
@@ -96,3 +97,18 @@ def test_a_balanced_round_explores_at_the_temperature_that_was_picked(spelling: 
     made.balance = {"temperature": 0.25, "threshold": 1.0, "score": 0.5}
     collect(lab, made)
     assert {episode.temperature for episode in lab.database.load_episodes(sorted(ids(lab)))} == {0.25}
+
+
+@pytest.mark.parametrize(
+    "settings", [{"collect": "mcts", "search": {"guide": "model"}}, {"collect": "model"}], ids=["search", "model"]
+)
+def test_a_round_whose_engine_is_broken_while_it_collects_waits_for_a_whole_one(
+    spelling: Opened, report: Made, settings: dict[str, Any]
+) -> None:
+    def broken(text: str, command: str) -> float:
+        raise ZeroDivisionError("of this minute")
+
+    lab, made = spelling(script=broken), collecting(report, **settings)
+    with pytest.raises(RunFailed):
+        lab.round(made.config)
+    assert [(found.phase, found.note) for found in lab.rounds()] == [("collect", "")]

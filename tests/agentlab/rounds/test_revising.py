@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agentlab.errors import RunFailed
 from agentlab.lab import Lab
 from agentlab.minimise import replay
 from agentlab.rounds import RoundReport
@@ -246,3 +247,54 @@ def test_a_task_whose_environment_failed_is_not_done(
     revise(here, made)
     assert made.revised == whole.revised
     assert [one.episode.id for one in revisions(here, made)] == [one.episode.id for one in revisions(smooth, whole)]
+
+
+def test_an_actor_that_always_fails_stops_the_round_which_goes_on_when_it_is_whole(
+    lab: Callable[..., Lab], report: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentlab import failures
+    from agentlab.rounds import revising as module
+
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("of this minute")
+
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    monkeypatch.setattr(failures, "IN_A_ROW", 3)
+    here, made = lab(), revising(report, revision={"judge": "actor"})
+    with monkeypatch.context() as patch:
+        patch.setattr(type(here.engine()), "score", broken)
+        with pytest.raises(RunFailed):
+            revise(here, made)
+    entries = here.database.journal_items("revise|round-1").values()
+    assert [bool(entry.get("error")) for entry in entries] == [True, True]
+    assert revise(here, made) == "select"
+    entries = here.database.journal_items("revise|round-1").values()
+    assert [entry.get("error") for entry in entries] == [None] * 5
+
+
+def test_an_actor_that_fails_in_some_tasks_stops_no_round_that_was_killed_meanwhile(
+    lab: Callable[..., Lab], report: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentlab import failures
+    from agentlab.search import tasks
+
+    monkeypatch.setattr(failures, "IN_A_ROW", 2)
+    here, made = lab(), revising(report, revision={"judge": "actor"})
+    engine, now, tree_of = here.engine(), [0], tasks.tree_of
+    score = engine.score
+
+    def begins(lab: Lab, run: Any, task: Task) -> Any:
+        now[0] = task.seed
+        return tree_of(lab, run, task)
+
+    def sometimes(*given: Any) -> Any:
+        if now[0] % 2:
+            raise ZeroDivisionError("of this task")
+        return score(*given)
+
+    monkeypatch.setattr(tasks, "tree_of", begins)
+    monkeypatch.setattr(engine, "score", sometimes)
+    for _ in range(2):
+        assert revise(here, made) == "select"
+        entries = here.database.journal_items("revise|round-1").values()
+        assert sum("error" in entry for entry in entries) == 3

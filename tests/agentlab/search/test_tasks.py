@@ -8,7 +8,7 @@ import pytest
 import environments
 from agentlab import minimise
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.errors import BadConfig
+from agentlab.errors import BadConfig, RunFailed
 from agentlab.lab import Lab
 from agentlab.search import tasks as module
 from agentlab.search.budget import Budget
@@ -198,3 +198,61 @@ def test_the_actor_may_judge_what_chance_played(open_lab: OpenLab) -> None:
     search_tasks(lab, "r", TASKS, config=SearchConfig(wins=3, transpositions=False))
     found = revise_tasks(lab, "r", TASKS, judge="actor")
     assert found and all(revision.episode.engine == "scripted" for revision in found)
+
+
+@pytest.mark.parametrize(("count", "searched"), [(12, 10), (3, 3)])
+def test_a_search_whose_engine_always_fails_is_stopped_and_the_same_call_searches_again(
+    open_lab: OpenLab, note_reader: ScriptedEngine, monkeypatch: pytest.MonkeyPatch, count: int, searched: int
+) -> None:
+    lab, tasks = open_lab(), make_tasks("toy/doors", "train", range(count))
+    plays, note_reader.preferences = note_reader.preferences, broken
+    tried, search_task = [0], module.search_task
+
+    def counted(*given: Any, **rest: Any) -> Any:
+        tried[0] += 1
+        return search_task(*given, **rest)
+
+    monkeypatch.setattr(module, "search_task", counted)
+    for all_of_them in (searched, searched + count):
+        with pytest.raises(RunFailed, match="ZeroDivisionError"):
+            search_tasks(lab, "r", tasks, engine="model")
+        assert tried[0] == all_of_them
+    note_reader.preferences = plays
+    assert all(result.won for result in search_tasks(lab, "r", tasks, engine="model"))
+
+
+def broken(text: str, command: str) -> float:
+    raise ZeroDivisionError(f"at {len(text)}")
+
+
+def test_an_engine_that_fails_in_some_tasks_stops_no_search_that_is_called_again(
+    open_lab: OpenLab, note_reader: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, tasks = open_lab(), make_tasks("toy/doors", "train", range(22))
+    search_task, plays = module.search_task, note_reader.preferences
+
+    def sometimes(env: Any, task: Task, **rest: Any) -> Any:
+        note_reader.preferences = broken if task.seed % 2 else plays
+        return search_task(env, task, **rest)
+
+    monkeypatch.setattr(module, "search_task", sometimes)
+    for _ in range(2):
+        results = search_tasks(lab, "r", tasks, engine="model")
+        assert [result.won is not None for result in results] == [True, False] * 11
+        assert [result.error_kind for result in results] == [None, "engine"] * 11
+
+
+def test_a_search_that_has_won_before_its_engine_failed_is_no_failure(
+    open_lab: OpenLab, note_reader: ScriptedEngine
+) -> None:
+    lab, score, left = open_lab(), note_reader.score, [6]  # a win takes five
+
+    def tires(*given: Any) -> list[float]:
+        left[0] -= 1
+        if left[0] < 0:
+            raise ZeroDivisionError("tired")
+        return score(*given)
+
+    note_reader.score = tires  # type: ignore[method-assign]
+    (result,) = search_tasks(lab, "r", TASKS[:1], engine="model", config=SearchConfig(wins=50))
+    assert result.won is not None and result.error_kind == "engine"
