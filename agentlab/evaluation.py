@@ -158,6 +158,7 @@ def evaluate(
     arms: str | Arm | Sequence[str | Arm],
     trials: int = 1,
     name: str | None = None,
+    again: bool = False,
 ) -> Table:
     """Measure arms side by side on the same tasks and seeds, and store the table: see `Lab.evaluate`."""
     from agentlab.arms import Arm
@@ -187,7 +188,7 @@ def evaluate(
     for arm in chosen:
         many = 1 if arm.engine == "random" else trials
         run = named.run if arm.recall is not None else named.plain_run
-        results = lab.run(table.envs, split=split, seeds=seeds, trials=many, arm=arm, name=run)
+        results = lab.run(table.envs, split=split, seeds=seeds, trials=many, arm=arm, name=run, again=again)
         errored = errored or any(result.part_errored for result in results)
         table.rows.append(row(arm.name, results, trials=1))
         if many > 1:

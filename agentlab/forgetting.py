@@ -114,11 +114,9 @@ def play(lab: Lab, adapter: str, env: str, plays: Played, *, split: Split, seeds
 
     tasks, found = make_tasks(env, split, seeds), dict(plays.get(adapter, {}))
     missing = [task.seed for task in tasks if task.id not in found]
-    for _ in range(2):
-        if missing:
-            results = lab.run(env, split=split, seeds=missing, trials=1, arm=adapter, name=RUN)
-            found |= {result.task.id: result for result in results}
-            missing = [result.task.seed for result in results if result.errored]
+    if missing:
+        results = lab.run(env, split=split, seeds=missing, trials=1, arm=adapter, name=RUN, again=True)
+        found |= {result.task.id: result for result in results}
     return {task.id: found[task.id].won_within(1) for task in tasks}
 
 

@@ -401,12 +401,14 @@ class Lab:
         arm: str | Arm = "base + memory",
         name: str | None = None,
         reflectors: Sequence[str | Reflector] | None = None,
+        again: bool = False,
     ) -> list[TaskResult]:
         """Play tasks; what is lived and learned stays in the lab. The same call again goes on where it stopped.
 
         A run recalls what was known when it first began. Without a `name` it has one that follows from its games, its
         arm and the reflectors asked for, so that other games are another run, which recalls what this one taught.
         `reflectors` are names (see `agentlab.reflectors.registry`) or one's own; by default those of the settings.
+        With `again` what errors is played once more at the end.
         """
         chosen = self.arm(arm) if isinstance(arm, str) else arm
         tasks = make_tasks(envs, split, seeds)
@@ -431,7 +433,7 @@ class Lab:
             self.progress.advance(stage, 1, f"{won} won")
 
         try:
-            results = rollout.play(tasks, chosen, trials=trials, progress=told)
+            results = rollout.play(tasks, chosen, trials=trials, again=again, progress=told)
         finally:
             rollout.close()
             self.progress.finish(stage)
@@ -458,6 +460,7 @@ class Lab:
         arms: str | Arm | Sequence[str | Arm] = ("random", "base", "base + memory"),
         trials: int = 1,
         name: str | None = None,
+        again: bool = False,
     ) -> Table:
         """Measure arms side by side on the same tasks and seeds.
 
@@ -466,11 +469,12 @@ class Lab:
 
         Without a `name` it has one that follows from what it measures and with which adapters. One that was stopped,
         or in which games errored, goes on where it stopped; one that is finished gives its table again, until more is
-        known: then arms with memory are measured anew, with what is known by now. `about` has name and date.
+        known: then arms with memory are measured anew, with what is known by now. `about` has name and date. With
+        `again` what errors is played once more at once.
         """
         from agentlab.evaluation import evaluate
 
-        return evaluate(self, envs, split=split, seeds=seeds, arms=arms, trials=trials, name=name)
+        return evaluate(self, envs, split=split, seeds=seeds, arms=arms, trials=trials, name=name, again=again)
 
     def round(self, config: RoundConfig) -> RoundReport:
         """Collect, select, train, gate, and promote or reject. An unfinished round is finished first."""

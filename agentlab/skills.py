@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
@@ -141,10 +140,7 @@ def gate_merge(
     check_tasks(make_tasks(names, "dev", challenge.seeds))
     lab.database.journal_put(MERGES, f"{record.id}|{challenge.run}", challenge.model_dump())
     arms = list(dict.fromkeys([incumbent, record.id, *homes]))
-    play = partial(lab.evaluate, names, split="dev", seeds=challenge.seeds, arms=arms, name=challenge.run)
-    table = play()
-    if _errored(table):
-        table = play()  # what errored, once more
+    table = lab.evaluate(names, split="dev", seeds=challenge.seeds, arms=arms, name=challenge.run, again=True)
 
     def judge(ours: Any, others: Any) -> tuple[GateResult, list[Kept]]:
         of = {arm: {task: won for (who, task), won in others.items() if who == arm} for arm in arms}
