@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from trainers.adapters import AdapterRegistry
 
 CONFIG_FILE = "lab.toml"
-_ON_DATABASE = ("database", "memory", "store", "adapters")
-"""The parts of a lab that are opened over its database, and the database."""
 
 
 class Lab:
@@ -111,7 +109,7 @@ class Lab:
     def close(self) -> None:
         """Save the caches and give back the lock. What is asked of the lab afterwards raises LabClosed."""
         self._closed = True
-        for part in (*_ON_DATABASE, "checkpointer"):
+        for part in ("database", "memory", "store", "adapters", "checkpointer"):
             self.__dict__.pop(part, None)
         self._closing.close()
 
@@ -127,15 +125,6 @@ class Lab:
                 self.memory.save()
         finally:
             self.close()
-
-    def look_again(self) -> None:
-        """Open the database where there was none when it was first asked for, and a writer has made it since."""
-        known = self.__dict__.get("database")
-        if known is None or known.readonly or self.write or not (self.folder / "lab.db").exists():
-            return
-        # What was opened stays open until the lab is closed: another thread may be looking at it.
-        for part in _ON_DATABASE:
-            self.__dict__.pop(part, None)
 
     def must_be_open(self) -> None:
         """Raise LabClosed if it was closed."""

@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any
@@ -132,17 +132,31 @@ class Kept(BaseModel):
 
 
 class MemoryTools:
-    """What clients can call. `lab` is open for looking; each change opens it for writing, for as long as it takes."""
+    """What clients can call. `lab` is open for looking; each change opens it for writing, for as long as it takes.
+
+    Calls run side by side in threads. Close it after use; `lab` stays open.
+    """
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._writing = threading.Lock()
+        self._looking, self._writing = threading.Lock(), threading.Lock()
+        self._opened_anew = ExitStack()
 
     @property
     def lab(self) -> Lab:
-        """The lab as it is now, also where a writer has made its database since it was opened."""
-        self._lab.look_again()
-        return self._lab
+        """The lab as it is now: opened anew where it had no database, and a writer has made one since.
+
+        A call takes it once. What it looks into stays open for as long as the server does.
+        """
+        with self._looking:
+            if not self._lab.database.readonly and (self._lab.folder / "lab.db").exists():
+                anew = Lab.open(self._lab.folder, write=False, progress=self._lab.progress)
+                self._lab = self._opened_anew.enter_context(anew)
+            return self._lab
+
+    def close(self) -> None:
+        """Close what was opened anew."""
+        self._opened_anew.close()
 
     # Looking
 
@@ -158,7 +172,8 @@ class MemoryTools:
     ) -> Search:
         """Find reflections that fit a query, the best first. Nothing is recorded as recalled."""
         with _told():
-            hits = self.lab.memory.search(query, k=k, env=self._env(env), kind=kind, tag=tag)
+            lab = self.lab
+            hits = lab.memory.search(query, k=k, env=_env(lab, env), kind=kind, tag=tag)
             return Search(
                 hits=[
                     Found(
@@ -175,17 +190,18 @@ class MemoryTools:
         from memory.health import uplift_line
 
         with _told():
-            detail = self.lab.memory.show(id)
+            lab = self.lab
+            detail = lab.memory.show(id)
             item = detail.reflection
             return Whole(
-                **self._counted([item])[0],
+                **_counted(lab, [item])[0],
                 goal=clean(item.goal),
-                uplift=uplift_line(self.lab.memory, item.id),
+                uplift=uplift_line(lab.memory, item.id),
                 oracle=item.oracle,
                 advice=item.advice,
                 evidence=[Evidence(episode=shown.id, steps=shown.indices) for shown in detail.evidence],
                 versions=[Change(version=one.version, at=one.at, change=one.change) for one in detail.versions],
-                links=self.lab.database.links_of(item.id),
+                links=lab.database.links_of(item.id),
             )
 
     def list_reflections(
@@ -202,30 +218,16 @@ class MemoryTools:
     ) -> Listing:
         """List reflections, the newest first, with how often each was recalled and how those episodes ended."""
         with _told():
-            kinds = None if kind is None else [kind]
-            wanted = Filter(self._env(env), task, kinds, tag, status, namespace=self._namespace)
-            database = self.lab.database
+            lab, kinds = self.lab, None if kind is None else [kind]
+            wanted = Filter(_env(lab, env), task, kinds, tag, status, namespace=lab.config.namespace)
+            database = lab.database
             numbers = sorted(database.reflection_numbers(wanted), reverse=True)
             # Many may have come in at one moment; their numbers differ.
-            last = database.reflection_number(before, self._namespace) if before is not None else inf
+            last = database.reflection_number(before, lab.config.namespace) if before is not None else inf
             page = [number for number in numbers if number < last][:limit]
             found = database.load_reflections(page)
-            items = self._counted([found[number] for number in page])
+            items = _counted(lab, [found[number] for number in page])
             return Listing(total=len(numbers), items=[Item(**item) for item in items])
-
-    def _counted(self, reflections: list[Reflection]) -> list[dict[str, Any]]:
-        counts = self.lab.database.recall_counts([reflection.id for reflection in reflections])
-        seen = tallies(self.lab.database, reflections)
-        return [_fields(item, counts[item.id], told(item, seen[item.id])) for item in reflections]
-
-    @property
-    def _namespace(self) -> str:
-        return self.lab.config.namespace
-
-    def _env(self, given: str | None) -> str | None:
-        from agentlab.cli.options import environment
-
-        return environment(given, self.lab.database)
 
     # Changing
 
@@ -245,7 +247,7 @@ class MemoryTools:
         Do not add what you found in this memory: that is known, and repeating it makes it no truer.
         """
         with _told():
-            env = self._env(env) or env
+            env = _env(self.lab, env) or env
             source = client(context)
             # Play recalls for other games only what was learned on the train fold, which a lesson for all games is.
             filed = Task.parse(task).id if task else f"{env}:train:"
@@ -267,11 +269,11 @@ class MemoryTools:
         database = lab.database
         same = database.execute(
             "SELECT id FROM reflections WHERE stamp = ? AND env = ? AND namespace = ?",
-            (stamp(reflection.text), reflection.env, self._namespace),
+            (stamp(reflection.text), reflection.env, lab.config.namespace),
         )
         ids = [row[0] for row in same]
         # What was added under this id may say something else by now.
-        own = database.own_id(reflection.id, self._namespace)
+        own = database.own_id(reflection.id, lab.config.namespace)
         if not ids and database.has_reflection(own):
             ids = [own]
         changed = not ids
@@ -284,7 +286,7 @@ class MemoryTools:
     def forget_reflection(self, id: Id, context: Context[Any, Any]) -> Kept:
         """Take a reflection out of use. Its record stays, so that a person can restore it."""
         with _told(), self._writer() as lab:
-            before = lab.database.reflection(id, self._namespace)
+            before = lab.database.reflection(id, lab.config.namespace)
             if before.status != "forgotten":
                 with lab.database.operation("forgotten", f"{before.id} by {client(context)}"):
                     lab.memory.forget(before.id)
@@ -307,7 +309,7 @@ class MemoryTools:
         until = time.monotonic() + PATIENCE
         while True:
             try:
-                return Lab.open(self.lab.folder, progress=self.lab.progress)
+                return Lab.open(self._lab.folder, progress=self._lab.progress)
             except LabLocked:
                 if time.monotonic() >= until:
                     raise
@@ -321,9 +323,8 @@ def client(context: Context[Any, Any]) -> str:
     return f"{quota.CLIENTS}{who or 'unknown'}"
 
 
-def memory_server(lab: Lab, *, allow_write: bool = False) -> MCPServer[Any]:
-    """A server over `lab`, which was opened for looking; with `allow_write` clients can also add and forget."""
-    tools = MemoryTools(lab)
+def memory_server(tools: MemoryTools, *, allow_write: bool = False) -> MCPServer[Any]:
+    """A server of these tools; with `allow_write` clients can also add and forget."""
     server: MCPServer[Any] = MCPServer(
         "agentlab-memory",
         title="AgentLab memory",
@@ -345,8 +346,8 @@ def memory_server(lab: Lab, *, allow_write: bool = False) -> MCPServer[Any]:
 def serve(folder: Path | str, *, allow_write: bool = False, progress: Progress | None = None) -> None:
     """Serve the lab in `folder` on stdin and stdout until the client closes them. Raises NotALab."""
     may = "read and write" if allow_write else "read"
-    with Lab.open(folder, write=False, progress=progress) as lab:
-        server = memory_server(lab, allow_write=allow_write)
+    with Lab.open(folder, write=False, progress=progress) as lab, closing(MemoryTools(lab)) as tools:
+        server = memory_server(tools, allow_write=allow_write)
         lab.database.last_change()  # a database that cannot be read is told of now
         lab.progress.say(f"The memory of {lab.folder} is served on stdin and stdout; clients may {may}.")
         # Ctrl-C ends the process at once: an exception would wait for the thread that waits for stdin. Nothing is torn
@@ -367,6 +368,18 @@ def _told() -> Iterator[None]:
         raise ToolError(" ".join(str(error).split())) from error
     except OSError as error:
         raise ToolError(f"The lab cannot be used ({error.strerror or error}); look at its disk and folder.") from error
+
+
+def _counted(lab: Lab, reflections: list[Reflection]) -> list[dict[str, Any]]:
+    counts = lab.database.recall_counts([reflection.id for reflection in reflections])
+    seen = tallies(lab.database, reflections)
+    return [_fields(item, counts[item.id], told(item, seen[item.id])) for item in reflections]
+
+
+def _env(lab: Lab, given: str | None) -> str | None:
+    from agentlab.cli.options import environment
+
+    return environment(given, lab.database)
 
 
 def _fields(item: Reflection, count: RecallCount, text: str) -> dict[str, Any]:
