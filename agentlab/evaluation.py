@@ -179,7 +179,6 @@ def evaluate(
         "seeds": [min(seeds), max(seeds)],
         "model": lab.config.model,
         "trials": trials,
-        "games": content_id("games", *sorted(task.id for task in tasks)),
         "arms": {**before.about.get("arms", {}), **{arm.name: arm.identity for arm in chosen}},
     }
     lab.tell_what_is_known(named.run)
@@ -260,14 +259,18 @@ def _fits(kept: dict[str, Any] | None, games: Sequence[str], arms: Sequence[Arm]
     these arms it has no others."""
     if kept is None:
         return True
-    about = kept.get("about", {})
-    if about.get("games") not in (None, content_id("games", *games)):
+    rows = kept.get("rows", [])
+    if {task for row in rows for task in row["outcomes"]} != set(games):
         return False
-    if "arms" in about:
-        return all(about["arms"].get(arm.name, arm.identity) == arm.identity for arm in arms)
-    # An earlier version did not say which arms they were: `adapter` may have been another one.
-    named = {row["arm"] for row in kept.get("rows", [])}
-    return not any(arm.adapter and arm.adapter not in arm.name and arm.name in named for arm in arms)
+    identities, measured = kept["about"].get("arms", {}), {row["arm"] for row in rows}
+
+    def same(arm: Arm) -> bool:
+        if arm.name in identities:
+            return bool(identities[arm.name] == arm.identity)
+        # An earlier version did not say which arms its rows are of: `adapter` may have been another one.
+        return arm.name not in measured or not arm.adapter or arm.adapter in arm.name
+
+    return all(map(same, arms))
 
 
 def known_to(lab: Lab, run: str) -> int:

@@ -17,6 +17,7 @@ from agentlab.arms import BASE, BASE_MEMORY, RANDOM, Arm, RecallConfig, adapter_
 from agentlab.config import LabConfig
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import AgentLabError, BadConfig, NotALab, UnknownModel
+from agentlab.evaluation import Table
 from agentlab.lab import Lab
 from agentlab.policy import Policy
 from agentlab.reflectors.base import reflection_of
@@ -25,6 +26,7 @@ from environments import Task, Turn, UnknownEnvironment
 from environments.toy import Doors
 from memory.errors import NewerDatabase
 from memory.records import Episode, Reflection
+from trainers.adapters import AdapterRecord, AdapterRegistry
 from trainers.errors import UnknownAdapter
 
 
@@ -259,6 +261,31 @@ def test_another_arm_under_the_name_of_one_that_was_measured_takes_no_place(open
     assert len(kept) == 2 and measured[:2] == measured[2:]
     for table in measured[:2]:
         assert kept[table.about["name"]]["rows"] == [row.model_dump(mode="json") for row in table.rows]
+
+
+def test_a_record_of_an_earlier_version_takes_no_other_games_and_no_other_adapter_under_one_name(
+    open_lab: Callable[..., Lab], note_reader: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AdapterRegistry, "folder_of", lambda self, adapter, base=None: Path())
+    monkeypatch.setattr(Lab, "fingerprint", "f")
+    lab = open_lab()
+    for id in ("adapter-a", "adapter-b"):
+        record = AdapterRecord(id=id, base="b", fingerprint="f", path=f"adapters/{id}")
+        lab.database.put_adapter(record.model_dump(mode="json"))
+    note_reader.by_adapter = {"adapter-b": {"look": 0.0}}
+    lab.adapters.promote("adapter-a", force=True)
+    won = lab.evaluate("toy/doors", seeds=[0, 1], arms=["adapter"], name="mine").row("adapter")
+    record_of = lab.database.get_evaluation("mine")
+    assert record_of is not None
+    lab.database.put_evaluation("mine", record_of | {"about": {"name": "mine"}})
+    lab.evaluate("toy/doors", seeds=[2], arms=["base"], name="mine")
+    lab.evaluate("toy/doors", seeds=[0, 1], arms=["base"], name="mine")
+    lab.adapters.promote("adapter-b", force=True)
+    lost = lab.evaluate("toy/doors", seeds=[0, 1], arms=["adapter"], name="mine").row("adapter")
+    assert won.cells["all"].wins == 2 and lost.cells["all"].wins == 0
+    kept = Table.model_validate(lab.database.get_evaluation("mine"))
+    assert [row.arm for row in kept.rows] == ["adapter", "base"] and kept.row("adapter") == won
+    assert len(lab.database.list_evaluations()) == 3
 
 
 def test_an_evaluation_that_errored_goes_on_with_the_memory_that_it_began_with(open_lab: Callable[..., Lab]) -> None:

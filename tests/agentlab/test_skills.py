@@ -238,7 +238,7 @@ def as_before(lab: Lab, merged: str) -> None:
     lab.database.execute("DELETE FROM journal WHERE scope = ?", [MERGES])
     table = lab.database.get_evaluation(f"gate-{merged}")
     assert table is not None
-    del table["about"]["games"]
+    del table["about"]["arms"]
     lab.database.put_evaluation(f"gate-{merged}", table)
 
 
