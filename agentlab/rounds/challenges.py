@@ -51,16 +51,17 @@ def merges(lab: Lab) -> list[tuple[str, Challenge]]:
 
 def _unkept(lab: Lab, kept: set[str]) -> list[tuple[str, Challenge]]:
     """Those that an earlier version has evaluated and kept nothing else of; it judged each as the first."""
+    merged = {f"gate-{record.id}": record.id for record in lab.adapters.list() if record.lineage.merge is not None}
     found = []
     for run, table in lab.database.list_evaluations().items():
-        if not run.startswith("gate-") or run in kept or not table["rows"] or table["about"].get("split") != "dev":
+        if run not in merged or run in kept or not table["rows"] or table["about"].get("split") != "dev":
             continue
         first = table["rows"][0]
         challenge = Challenge(
             incumbent=None if first["arm"] == "base" else first["arm"], number=1, envs=table["envs"],
             seeds=sorted({int(task_parts(task).seed) for task in first["outcomes"]}), run=run,
         )  # fmt: skip
-        found.append((run.removeprefix("gate-"), challenge))
+        found.append((merged[run], challenge))
     return found
 
 

@@ -94,6 +94,14 @@ def test_what_a_given_up_round_has_not_played_is_still_new_and_what_it_has_is_no
     assert (fresh_seeds(quick, [ENV], 2), next_challenge(quick)) == ([8, 9], 2)
 
 
+def test_an_evaluation_that_is_only_named_like_the_gate_of_a_merge_is_none(quick: Lab) -> None:
+    from agentlab.rounds.challenges import fresh_seeds, next_challenge
+
+    for name in ("gate-mine", "gate-adapter-good"):
+        quick.evaluate(ENV, split="dev", seeds=range(3), arms=["base"], name=name)
+    assert (fresh_seeds(quick, [ENV], 2), next_challenge(quick)) == ([0, 1], 1)
+
+
 def test_the_more_often_one_incumbent_was_challenged_the_more_a_candidate_must_show(quick: Lab) -> None:
     reports = [gated(quick) for _ in range(3)]
     # All 8 pairs are won: p = 2/256 would have passed as the first or second, and does not as the fourth.
