@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.errors import AgentLabError, BadConfig, Stopped
+from agentlab.errors import AgentLabError, BadConfig, Stopped, Undecided
 from agentlab.lab import Lab
 from agentlab.progress import Progress
 from agentlab.rounds.challenges import MERGES, fresh_seeds, next_challenge
@@ -208,7 +208,7 @@ def test_a_merge_is_not_rejected_for_games_that_errored_and_the_same_call_repair
     lab: Lab, three: tuple[str, str, str], fails: dict[int, int]
 ) -> None:
     fails[2] = 99
-    with pytest.raises(AgentLabError, match="a hiccup") as told:
+    with pytest.raises(Undecided, match="a hiccup") as told:
         gate_merge(lab, three[2], seeds=SEEDS, config=GateConfig(min_pairs=16))
     assert "\n" not in str(told.value) and lab.adapters.get(three[2]).status == "candidate"
     fails.clear()
@@ -227,7 +227,7 @@ def test_what_errored_and_could_turn_nothing_does_not_hold_a_merge_up(
 def test_a_gate_that_could_never_pass_is_refused_before_anything_is_played(
     lab: Lab, three: tuple[str, str, str]
 ) -> None:
-    with pytest.raises(BadConfig, match=r"10 pairs of games.*needs 20.*10 games of each or more"):
+    with pytest.raises(BadConfig, match=r"\b10\b.*\b20\b"):
         gate_merge(lab, three[2], seeds=range(30, 35))
     assert next_challenge(lab) == 1 and fresh_seeds(lab, [ONE, TWO], 1) == [0]
     assert not lab.database.episodes(run=f"gate-{three[2]}") and lab.adapters.get(three[2]).status == "candidate"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainers.errors import NotComparable
-from trainers.gate import GateConfig, GateResult, SequentialGate, decide
+from trainers.gate import GateConfig, GateResult, Results, SequentialGate, decide, swayed
 
 
 def results(pattern: str, env: str = "a") -> dict[str, bool | None]:
@@ -41,6 +41,34 @@ def test_failures_of_the_environment_count_for_nobody() -> None:
     result = decide(results("e" + "w" * 29), results("l" * 29 + "e"))
     assert result.promote and result.errored == 2
     assert (result.candidate.n, result.incumbent.n) == (28, 28)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "incumbent", "promote", "sways"),
+    [
+        ("wwwwww", "llllll", True, False),
+        ("wwwwwl", "llllll", False, False),
+        # Six pairs won alone pass; five do not, nor do six beside one that was lost.
+        ("wwwwwwe", "llllllw", True, True),
+        ("wwwwwwe", "lllllll", True, False),
+        ("wwwwwwl", "lllllle", True, True),
+        ("wwwwwww", "lllllle", True, False),
+        ("wwwwwe", "llllll", False, True),
+        ("llllle", "llllll", False, False),
+        ("wwwwww", "llllle", False, True),
+        ("wwwwwl", "llllle", False, False),
+    ],
+)
+def test_what_errored_sways_a_decision_that_would_fall_otherwise_if_it_spoke_against_it(
+    candidate: str, incumbent: str, promote: bool, sways: bool
+) -> None:
+    def judge(ours: Results, theirs: Results) -> bool:
+        assert None not in {*ours.values(), *theirs.values()}
+        return decide(ours, theirs, GateConfig(min_pairs=1)).promote
+
+    ours, theirs = results(candidate), results(incumbent)
+    assert decide(ours, theirs, GateConfig(min_pairs=1)).promote is promote
+    assert swayed(promote, ours, theirs, judge) is sways
 
 
 def test_a_task_that_only_one_side_played_is_left_out_and_counted() -> None:

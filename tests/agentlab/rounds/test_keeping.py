@@ -191,7 +191,7 @@ def test_a_family_that_can_no_longer_be_made_is_told_and_stands_in_nobodys_way(
     report = gated(lab)
     assert keep(lab, report) == "promote"
     assert "gone/game" in report.forgetting["unplayable"]
-    assert any(message.startswith("Whether adapter-new forgot gone/game is not known") for message in told.messages)
+    assert any("adapter-new" in message and "gone/game" in message for message in told.messages)
 
 
 def test_a_round_that_stands_at_its_gate_is_killed_while_it_looks_and_ends_refused(
@@ -245,4 +245,4 @@ def test_where_errors_could_hide_a_loss_that_is_told_and_stands_in_nobodys_way(
     fails[0] = 999
     assert keep(lab, report) == "promote" and report.forgetting["lost"] == []
     assert AWAY in report.forgetting["unplayable"]
-    assert any(message.startswith(f"Whether adapter-new forgot {AWAY} is not known") for message in told.messages)
+    assert any("adapter-new" in message and AWAY in message for message in told.messages)

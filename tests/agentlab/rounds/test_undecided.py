@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.errors import AgentLabError
+from agentlab.errors import Undecided
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.gating import gate
@@ -99,7 +98,7 @@ def test_where_what_errored_could_turn_the_decision_the_same_command_decides_as_
     gate(opened("smooth"), smooth)
     lab = opened("hiccup")
     Hiccup.fails = {2: 99}
-    with pytest.raises(AgentLabError, match="a hiccup") as told:
+    with pytest.raises(Undecided, match="a hiccup") as told:
         gate(lab, made)
     assert "\n" not in str(told.value) and made.gate == {} and lab.adapters.get("adapter-good").gate is None
     Hiccup.fails = {}
@@ -132,7 +131,7 @@ def test_a_round_whose_gate_cannot_decide_stays_at_its_gate(
         save(lab, begun, "gate")
         lab.checkpointer.delete_thread(begun.id)
         Hiccup.fails = {2: 99}
-        with suppress(AgentLabError):
+        with pytest.raises(Undecided):
             graph.run_round(lab, config)
         (stored,) = lab.rounds()
         assert (stored.phase, stored.gate) == ("gate", {})
