@@ -41,7 +41,7 @@ def hopeless(config: RoundConfig, challenge: int = 1) -> str:
 
     `challenge` is the number of the candidate among those that challenge what serves. See `GateConfig.least_pairs`.
     """
-    envs, gate = len(set(config.envs)), config.gate
+    envs, gate = len(config.envs), config.gate
     return too_few(
         gate, challenge, envs, config.gate_seeds, "`gate_seeds`", "set gate_seeds to {0} or more (--gate-seeds {0})"
     )

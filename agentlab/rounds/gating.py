@@ -36,7 +36,7 @@ def gate(lab: Lab, report: RoundReport) -> str:
     from trainers.gate import swayed
 
     config, settings = report.config, report.config.gate
-    planned = len(make_tasks(config.envs, "dev", range(config.gate_seeds)))
+    planned = len(config.envs) * config.gate_seeds
     incumbent, candidate = arms = _arms(report)
     outcomes: dict[str, Outcomes] = {arm.name: {} for arm in arms}
     ours, theirs = outcomes[candidate.name], outcomes[incumbent.name]
