@@ -22,8 +22,8 @@ def room_on_disk(folder: Path) -> Iterator[None]:
         if not _no_room(error) and _free(folder) >= NO_ROOM:
             raise
         raise DiskFull(
-            f"no room left on the disk of {folder}; training keeps a few checkpoints there; "
-            "free some space and run the same command again: it goes on from the last whole checkpoint"
+            f"no room left on the disk of {folder}; free some space and run the same command again: what was finished "
+            "is kept"
         ) from error
 
 
