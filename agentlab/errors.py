@@ -23,6 +23,10 @@ class UnsupportedModel(AgentLabError):
     """The model cannot be scored through a token tree."""
 
 
+class ModelTooLarge(AgentLabError):
+    """The model, or what it needs to play, does not fit into the memory that is free."""
+
+
 class BadModel(AgentLabError):
     """A model folder is not whole, or not of a form that can be loaded safely."""
 

@@ -125,6 +125,8 @@ def why_not_packed(model: Any, attention: str, records: Sequence[Record], precis
                 # What is not packed passes through the same attention.
                 reason = reason or _flaw(lambda: _logprobs(model, [first], bare=True), alone[:1], model)
         except (CannotPack, AttributeError, RuntimeError, TypeError, ValueError) as error:
+            if ran_out(error):
+                raise
             return " ".join(str(error).split())[:200]
         if not rows:
             return "its body does not take its input in a form that rows can be made of"

@@ -20,6 +20,7 @@ import torch
 from agentlab.errors import BadModel
 from trainers.adapters import check_files
 from trainers.errors import BadAdapter
+from trainers.footprint import ran_out
 
 MERGED_BELOW = 10**9
 """Parameters of a base below which adapters are merged into it."""
@@ -55,6 +56,8 @@ class AdaptedModels:
                     ignore_mismatched_sizes=True,  # they are told below, in one line
                 )
         except Exception as error:  # transformers raises what it likes
+            if ran_out(error):
+                raise
             reason = " ".join(str(error).split())[:160]
             raise BadModel(f"{self.folder} cannot be loaded ({reason}); copy the model again.") from error
         for found, wrong in (("missing_keys", "lack"), ("mismatched_keys", "have in another shape")):
@@ -77,6 +80,8 @@ class AdaptedModels:
                 with quiet():
                     model = (self._merged if self.merges else self._beside)(folder).eval().requires_grad_(False)
             except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+                if ran_out(error):
+                    raise
                 reason = " ".join(str(error).split())[:160]
                 raise BadAdapter(
                     f"the adapter in {folder} cannot be laid on {self.folder.name}; {reason}; it is damaged or "

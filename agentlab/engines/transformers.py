@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,11 +16,12 @@ from agentlab.engines.adapted import AdaptedModels
 from agentlab.engines.base import Conversation
 from agentlab.engines.conversation import CachedConversation
 from agentlab.engines.dropout import dropped
-from agentlab.errors import ContextExceeded, UnsupportedModel
+from agentlab.errors import ContextExceeded, ModelTooLarge, UnsupportedModel
 from memory import rendering
 from memory.thoughts import is_tag, left_open
 from trainers import canary
 from trainers.examples import Tokenizer
+from trainers.footprint import ran_out
 from trainers.tree import TokenTree, parts
 
 LOGITS = 2**26
@@ -47,7 +49,8 @@ class TransformersEngine:
     `folder` holds a transformers model and its tokenizer. `context` bounds the tokens of a conversation (default: the
     model's own window, at most 2,048). What is made by `with_adapter` shares the base's weights with this engine.
 
-    Raises BadModel if the folder is not whole, UnsupportedModel if the model cannot be scored through a token tree.
+    Raises BadModel if the folder is not whole, UnsupportedModel if the model cannot be scored through a token tree,
+    ModelTooLarge where memory runs out over it.
     """
 
     can_write = True
@@ -76,7 +79,8 @@ class TransformersEngine:
         self._lock = threading.RLock()
         self._tokens: dict[str, list[int]] = {}
         self._adapter: tuple[str, Path] | None = None
-        self._models = AdaptedModels(self.folder, self.device, self.dtype)
+        with _fitting(self.name, self.device):
+            self._models = AdaptedModels(self.folder, self.device, self.dtype)
         settings = self._models.base.config.get_text_config(decoder=True)
         self._vocabulary = int(settings.vocab_size)
         self._kinds = set(getattr(settings, "layer_types", None) or ())
@@ -84,7 +88,8 @@ class TransformersEngine:
         # Renamed in transformers 5.24.
         names = inspect.signature(self._models.base.forward).parameters
         self._cache_name = "cache" if "cache" in names else "past_key_values"
-        self._prove_tree()
+        with _fitting(self.name, self.device):
+            self._prove_tree()
 
     # -- models and adapters ---------------------------------------------------------------------------------------
 
@@ -102,11 +107,13 @@ class TransformersEngine:
     def with_adapter(self, adapter: str, folder: Path) -> Self:
         """The engine that plays with an adapter. Its canary must show, whenever it is loaded, that it is on.
 
-        Raises BadAdapter, CanaryFailed (trainers.errors) if the weights in `folder` do not score as was recorded.
+        Raises BadAdapter, CanaryFailed (trainers.errors) if the weights in `folder` do not score as was recorded,
+        ModelTooLarge where memory runs out over it.
         """
         other = copy.copy(self)
         other._adapter = adapter, Path(folder)
-        assert other.model is not None
+        with _fitting(f"{self.name} with {adapter}", self.device):
+            assert other.model is not None
         return other
 
     def _prove(self, model: Any) -> None:
@@ -137,6 +144,8 @@ class TransformersEngine:
                 conversation.act(commands[0])
             self._prove_reach(scene)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            if ran_out(error):
+                raise
             reason = " ".join(str(error).split())[:160]
             raise UnsupportedModel(
                 f"{self.name} cannot be scored through a token tree ({reason}); use a decoder-only model that attends "
@@ -332,6 +341,20 @@ class TransformersEngine:
         for token in special:
             text = text if is_tag(token) else text.replace(token, "")
         return text
+
+
+@contextmanager
+def _fitting(name: str, device: str) -> Iterator[None]:
+    """Say in one line that a model does not fit where memory runs out."""
+    try:
+        yield
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        raise ModelTooLarge(
+            f"{name} does not fit into the memory of {device} that is free; end what else uses it, set `dtype` to "
+            "bfloat16 or `context` lower in lab.toml, or choose a smaller model."
+        ) from error
 
 
 def _logits(model: Any, last: int, **inputs: Any) -> torch.Tensor:

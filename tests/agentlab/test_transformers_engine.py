@@ -13,6 +13,7 @@ from transformers import GraniteConfig, GraniteForCausalLM
 from agentlab.engines import adapted
 from agentlab.engines.base import Engine
 from agentlab.engines.transformers import CachedConversation, TransformersEngine, best_dtype
+from agentlab.errors import ModelTooLarge
 from memory import rendering
 from memory.records import Episode, Step
 from trainers import canary as canaries
@@ -443,3 +444,25 @@ def test_a_special_token_that_a_game_writes_is_text(tiny_model: Path) -> None:
     assert engine.tokenizer.decode(conversation.token_ids) == conversation.text
     engine.generate("Write.", max_tokens=1)
     assert engine.tokenizer.eos_token_id not in engine.tokenize(said)
+
+
+def test_a_model_over_which_memory_runs_out_is_too_large_and_not_unfit(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import LlamaForCausalLM
+
+    whole = TransformersEngine(tiny_model, dtype="float32", device="cpu")
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n9 GiB.")
+
+    for part in ("to", "forward"):
+        with monkeypatch.context() as patch:
+            patch.setattr(LlamaForCausalLM, part, full)
+            with pytest.raises(ModelTooLarge) as raised:
+                TransformersEngine(tiny_model, dtype="float32", device="cpu")
+            assert "tiny-llama" in str(raised.value) and "\n" not in str(raised.value)
+    monkeypatch.setattr(adapted.AdaptedModels, "_merged", full)
+    monkeypatch.setattr(adapted, "check_files", lambda folder: None)
+    with pytest.raises(ModelTooLarge):
+        whole.with_adapter("ad-1", tiny_model)

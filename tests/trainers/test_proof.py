@@ -158,3 +158,21 @@ def test_what_a_model_raises_in_the_proof_is_one_line(
         with pytest.raises(error) as raised:
             prove()
         assert "\n" not in str(raised.value)
+
+
+def test_memory_that_runs_out_over_packing_is_told_as_such(
+    made: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, left = made("llama"), [3]
+    forward = model.forward
+
+    def full(**given: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(**given)
+
+    monkeypatch.setattr(model, "forward", full)
+    with pytest.raises(OutOfMemory):
+        proof.why_not_packed(model, "eager", [example(20)], nullcontext)
+    assert left[0] < 0
