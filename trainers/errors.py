@@ -72,6 +72,10 @@ class WrongBase(TrainersError):
     """The base model at hand is not the one that a job or adapter was made for."""
 
 
+class BadBase(TrainersError):
+    """The base model of a job is where it should be, and cannot be loaded."""
+
+
 class MissingDependency(TrainersError):
     """A package that training needs is not installed."""
 

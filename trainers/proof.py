@@ -93,12 +93,19 @@ def refusing(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         if ran_out(error):
-            raise OutOfMemory(
-                "memory runs out before the first step; the model or the longest example is too large for this "
-                "machine; leave out long episodes (max_tokens), or use a larger machine"
-            ) from error
-        reason = " ".join(str(error).split())[:200]
-        raise UnsupportedModel(f"this model cannot {what} ({type(error).__name__}: {reason})") from error
+            raise OutOfMemory(TOO_LARGE) from error
+        raise UnsupportedModel(f"this model cannot {what} ({in_one_line(error)})") from error
+
+
+TOO_LARGE = (
+    "memory runs out before the first step; the model or the longest example is too large for this machine; leave out "
+    "long episodes (max_tokens), or use a larger machine"
+)
+
+
+def in_one_line(error: Exception) -> str:
+    """What an error of somebody else's says, and of which class it is."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def why_not_packed(model: Any, attention: str, records: Sequence[Record], precision: Callable[[], Any]) -> str | None:

@@ -27,8 +27,8 @@ from trainers import baseline, dispatch, divergence, packing, proof, reporting
 from trainers import canary as canaries
 from trainers.canary import Canary
 from trainers.dispatch import Comparing, Item
-from trainers.errors import BadTargets, TrainingDiverged
-from trainers.footprint import Footprint
+from trainers.errors import BadBase, BadTargets, OutOfMemory, TrainingDiverged, UnsupportedModel
+from trainers.footprint import Footprint, ran_out
 from trainers.job import Job, JobConfig, Progress, Report
 from trainers.loop import JobTrainer
 from trainers.records import Record
@@ -134,7 +134,9 @@ def leave() -> None:
 
 def _proved(model: PeftModel, objective: dispatch.Objective, records: Sequence[Record], setup: Setup) -> Setup:
     """The setup with what was found out about packing; see `trainers.proof`, and what it raises."""
-    model.to(str(PartialState().device)).eval()
+    device = str(PartialState().device)
+    with proof.refusing(f"be moved to {device}; choose another model"):
+        model.to(device).eval()
     bare = model.get_base_model()
     proof.check(bare, objective, records, setup.precision)
     if objective.in_trees:
@@ -158,16 +160,7 @@ def _model(config: JobConfig, base: Path, setup: Setup) -> PeftModel:
             # The base is used as it plays: dropout of its own would make a difference between it and itself.
             if "drop" in name and isinstance(value, float):
                 setattr(part, name, 0.0)
-    with proof.refusing(f"be loaded with attention={setup.attention!r}; set it to auto, or choose another model"):
-        model = AutoModelForCausalLM.from_pretrained(
-            base,
-            config=settings,
-            dtype=setup.dtype,
-            # FlashAttention comes in by packing.
-            attn_implementation="sdpa" if setup.attention == "flash" else setup.attention,
-            local_files_only=True,
-            use_safetensors=True,
-        )
+    model = _loaded(config, base, settings, setup)
     # The seed governs the initial weights; the data order has its own generator.
     torch.manual_seed(config.seed)
     lora = LoraConfig(
@@ -191,6 +184,34 @@ def _model(config: JobConfig, base: Path, setup: Setup) -> PeftModel:
     assert isinstance(adapted, PeftModel)
     _refuse_embeddings(adapted)
     return adapted
+
+
+def _loaded(config: JobConfig, base: Path, settings: Any, setup: Setup) -> Any:
+    """The model in folder `base`.
+
+    Raises UnsupportedModel if it has not the attention that was asked for, BadBase if it cannot be loaded at all,
+    OutOfMemory.
+    """
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            base,
+            config=settings,
+            dtype=setup.dtype,
+            # FlashAttention comes in by packing.
+            attn_implementation="sdpa" if setup.attention == "flash" else setup.attention,
+            local_files_only=True,
+            use_safetensors=True,
+        )
+    except Exception as error:  # transformers raises what it likes
+        if ran_out(error):
+            raise OutOfMemory(proof.TOO_LARGE) from error
+        why = proof.in_one_line(error)
+        if config.attention != "auto" and isinstance(error, (ImportError, ValueError)):
+            raise UnsupportedModel(
+                f"this model cannot be loaded with attention={config.attention!r} ({why}); set it to auto, or choose "
+                "another model"
+            ) from error
+        raise BadBase(f"the base model in {base} cannot be loaded ({why}); copy it again, or choose another") from error
 
 
 def _refuse_embeddings(model: PeftModel) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trainers import job
-from trainers.errors import TrainersError
+from trainers.errors import TrainersError, UnsupportedModel
 from trainers.examples import Example
 from trainers.objectives import chosen_logprobs, collate
 from trainers.weights import reference
@@ -62,7 +62,7 @@ def test_an_attention_that_a_model_does_not_have_is_refused_in_a_line(
 ) -> None:
     config = job.JobConfig(base=reference("tiny", make_model("gemma2")), attention=attention, device="cpu")
     job.create(tmp_path, config, [example(17)])
-    with pytest.raises(TrainersError, match=attention) as error:
+    with pytest.raises(UnsupportedModel, match=attention) as error:
         job.run(tmp_path)
     assert "\n" not in str(error.value)
 

@@ -17,9 +17,10 @@ import torch
 
 from trainers import canary as canaries
 from trainers import checkpoints, dispatch, job, loop, training
-from trainers.errors import CanaryFailed, TrainingDiverged
+from trainers.errors import BadBase, CanaryFailed, OutOfMemory, TrainingDiverged
 from trainers.examples import Example
 from trainers.objectives import chosen_logprobs, collate
+from trainers.weights import reference
 
 WEIGHTS = Path("adapter") / "adapter_model.safetensors"
 
@@ -332,3 +333,29 @@ def test_auto_takes_an_accelerator(config: job.JobConfig, monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     assert training.resolve(config, 300)[:3] == ("cuda", torch.bfloat16, "sdpa")
+
+
+@pytest.mark.parametrize("attention", ["auto", "eager"])
+def test_a_base_that_was_cut_short_is_told_as_such_whatever_the_attention(
+    trained: Path, tmp_path: Path, tiny_model: Path, config: job.JobConfig, attention: str
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base)
+    with open(base / "model.safetensors", "r+b") as stream:
+        stream.truncate(1000)
+    cut = config.model_copy(update={"base": reference("tiny", base), "attention": attention})
+    job.create(tmp_path / "job", cut, job.load(trained).examples)
+    with pytest.raises(BadBase, match=str(base)) as raised:
+        job.run(tmp_path / "job")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_base_over_which_memory_runs_out_is_too_large(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(training.AutoModelForCausalLM, "from_pretrained", full)
+    with pytest.raises(OutOfMemory):
+        job.run(started(trained, tmp_path / "job"))
