@@ -15,7 +15,7 @@ def main(
     with Lab.open(folder, create=True, config=config) as lab:
         lab.run(games, seeds=range(5), trials=3, arm="base + memory")
         done = [report for report in lab.rounds() if report.phase == "done"]
-        report = done[0] if done else lab.round(RoundConfig(envs=list(games), seeds=seeds, gate_seeds=test_seeds))
+        report = done[0] if done else lab.round(RoundConfig(envs=list(games), seeds=seeds))
         arms = ["random", "base", "base + memory", *["adapter", "adapter + memory"] * bool(report.promoted)]
         table = lab.evaluate(games, seeds=range(test_seeds), arms=arms)
         print(f"{report.adapter} was {'promoted' if report.promoted else 'rejected'}: {report.gate['reason']}")

@@ -141,6 +141,8 @@ def run_(
         with opened(lab) as here:
             _tell_estimate(here, settings(here, envs, config, changes), json)
         return
+    if not lab.expanduser().exists():  # for a round that is refused no lab is made
+        passable(settings(None, envs, config, changes))
     given = bool(envs or config or any(value is not None for value in changes.values()))
     with progress() as bars, workplace(lab, model, bars) as here:
         asked = settings(here, envs, config, changes)
@@ -267,9 +269,8 @@ def before_playing(lab: Lab, config: RoundConfig, *, given: bool) -> None:
     Raises:
         AgentLabError: if another round is unfinished, BadConfig if the gate can never pass.
     """
-    from agentlab.errors import AgentLabError, BadConfig
+    from agentlab.errors import AgentLabError
     from agentlab.rounds.challenges import next_challenge
-    from agentlab.rounds.checking import hopeless
     from agentlab.rounds.training import SENT
 
     waiting = next((report for report in lab.rounds() if not report.ended), None)
@@ -286,7 +287,15 @@ def before_playing(lab: Lab, config: RoundConfig, *, given: bool) -> None:
             f"{waiting.id} {how}, or give it up with `agentlab rounds abandon {waiting.id}`: the settings given now "
             f"are others ({', '.join(_differing(config.named(), waiting.config))}), and would be ignored."
         )
-    if problem := hopeless(config.named(), next_challenge(lab)):
+    passable(config, next_challenge(lab))
+
+
+def passable(config: RoundConfig, challenge: int = 1) -> None:
+    """Raise BadConfig if the gate of a round can never pass, also of one that is only exported: it comes back to it."""
+    from agentlab.errors import BadConfig
+    from agentlab.rounds.checking import hopeless
+
+    if problem := hopeless(config.named(), challenge):
         raise BadConfig(problem)
 
 
@@ -319,8 +328,9 @@ def _tell_estimate(lab: Lab, config: RoundConfig, json: bool) -> None:
         raise BadConfig(found.problem)
 
 
-def settings(lab: Lab, envs: list[str] | None, file: Path | None, changes: dict[str, Any]) -> RoundConfig:
-    """The settings of a round: from `file`, else from the lab's last round, else the defaults; then `changes`.
+def settings(lab: Lab | None, envs: list[str] | None, file: Path | None, changes: dict[str, Any]) -> RoundConfig:
+    """The settings of a round: from `file`, else from the last round of the lab (None: a new one), else the defaults;
+    then `changes`.
 
     Raises:
         BadConfig: if no environment is named anywhere, or a setting makes no sense.
@@ -330,7 +340,7 @@ def settings(lab: Lab, envs: list[str] | None, file: Path | None, changes: dict[
     from agentlab.rounds import RoundConfig
     from agentlab.rounds.checking import taken_over
 
-    last = lab.rounds()[-1:]
+    last = lab.rounds()[-1:] if lab is not None else []
     if file is not None:
         given = read_toml(file)
     elif last and not envs:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from agentlab.errors import AgentLabError
+from agentlab.errors import AgentLabError, BadConfig
 from agentlab.rounds.balancing import balance
 from agentlab.rounds.challenges import fresh_seeds, next_challenge
 from agentlab.rounds.checking import check_settings, hopeless
@@ -56,10 +56,10 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
 
     With `until` it stops before that node, and the next call goes on there; one that has come so far is left alone.
 
-    Raises BadConfig if a fold has fewer games than the settings ask for, one of them could change nothing or a selector
-    can never have what it needs, BadTexts or UnknownEpisode if what they name is not there, UnknownReporter or
-    MissingDependency if curves cannot go where they are to go, AgentLabError if there is nothing to train on; the
-    collected episodes stay.
+    Raises BadConfig if a fold has fewer games than the settings ask for, one of them could change nothing, a selector
+    can never have what it needs, or no candidate could pass the gate to which the round goes, BadTexts or
+    UnknownEpisode if what they name is not there, UnknownReporter or MissingDependency if curves cannot go where they
+    are to go, AgentLabError if there is nothing to train on; the collected episodes stay.
     """
     from agentlab.tasks import check_tasks
     from trainers import reporting
@@ -77,8 +77,8 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
         number = len(reports(lab)) + 1
         # A round that could never end is refused before it has begun.
         check_settings(config)
-        if problem := hopeless(config, next_challenge(lab)):
-            lab.progress.say(problem)
+        if until is None and (problem := hopeless(config, next_challenge(lab))):
+            raise BadConfig(problem)
         dev = fresh_seeds(lab, config.envs, config.dev_seeds)
         check_tasks(config.tasks(number, dev))
         check_sources(lab, config)

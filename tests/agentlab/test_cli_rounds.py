@@ -200,6 +200,16 @@ def test_a_gate_that_can_never_pass_is_refused_before_anything_is_played(
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("content", ["gate_seeds = 3", "speed = 3"])
+@pytest.mark.parametrize("more", [[], ["--export", "out"]], ids=["run", "export"])
+def test_for_a_round_that_is_refused_no_lab_is_made(tmp_path: Path, content: str, more: list[str]) -> None:
+    file = tmp_path / "round.toml"
+    file.write_text(f'envs = ["toy/doors"]\n{content}\n')
+    result = agentlab(tmp_path / "new", "rounds", "run", "--config", str(file), *more)
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(("alpha", "seeds"), [(0.05, 6), (0.01, 8), (0.5, 3)])
 def test_as_few_pairs_as_the_gate_says_can_pass_it_and_fewer_cannot(alpha: float, seeds: int) -> None:
     for sequential in (True, False):

@@ -115,13 +115,14 @@ def test_training_that_gives_the_serving_weights_again_ends_without_a_change(
 def test_an_adapter_that_does_not_pass_the_gate_is_kept_as_rejected(
     tmp_path: Path, open_at: Callable[..., Lab]
 ) -> None:
+    # All 14 games would have to be won by the candidate alone.
     strict = QUICK.model_copy(
-        update={"gate": GateConfig(min_pairs=15, sequential=False), "training": TrainingConfig(epochs=1)}
+        update={"gate": GateConfig(alpha=2e-4, min_pairs=1, sequential=False), "training": TrainingConfig(epochs=1)}
     )
     with open_at(tmp_path / "lab") as lab:
         report = lab.round(strict)
         assert report.promoted is False
-        assert "only 14 usable pairs" in report.gate["reason"]
+        assert report.gate["promote"] is False and report.gate["paired"]["n"] == 14
         assert lab.serving() is None
         record = lab.adapters.get(str(report.adapter))
         assert record.status == "rejected"
@@ -225,7 +226,7 @@ def test_what_begins_like_a_held_out_game_is_not_trained_on(
     registered(OneDoor)
     lab = open_lab()
     with pytest.raises(AgentLabError, match="2 begins like a held-out game"):
-        lab.round(RoundConfig(envs=["own/door"], seeds=2, gate_seeds=1, held_out_seeds=0))
+        lab.round(RoundConfig(envs=["own/door"], seeds=2, held_out_seeds=0))
     assert lab.rounds()[0].collected["random"]["won"] == 2
 
 
@@ -240,7 +241,8 @@ def test_a_round_that_needs_more_games_than_there_are_is_refused_and_does_not_bl
     registered(Few)
     lab = open_lab()
     with pytest.raises(BadConfig, match=r"own/door has no (train|dev) game 3: there are 3 of them"):
-        lab.round(RoundConfig(**{"envs": ["own/door"], "seeds": 2, "gate_seeds": 2, **more}))
+        gate = GateConfig(min_pairs=1, alpha=0.9)
+        lab.round(RoundConfig(**{"envs": ["own/door"], "seeds": 2, "gate_seeds": 2, "gate": gate, **more}))
     assert lab.rounds() == [] and lab.database.episodes() == []
 
 

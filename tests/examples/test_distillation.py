@@ -10,6 +10,7 @@ import pytest
 from agentlab import Lab, LabConfig, RoundConfig
 from agentlab.errors import BadConfig
 from agentlab.progress import Progress
+from agentlab.rounds.checking import hopeless
 from environments.errors import UnknownEnvironment
 
 FOLDER = Path(__file__).parents[2] / "examples"
@@ -29,7 +30,7 @@ seeds = 3
 gate_seeds = 2
 held_out_seeds = 2
 monitor = {{ tasks = 2, k = 2, examples = 4 }}
-gate = {{ sequential = false }}
+gate = {{ min_pairs = 1, alpha = 0.9, sequential = false }}
 training = {{ epochs = 1 }}
 
 [arms.rest-em]
@@ -157,6 +158,7 @@ def test_the_shipped_comparison_has_the_methods_and_four_games(script: ModuleTyp
     assert shipped.against in shipped.arms and shipped.two_by_two.arm in shipped.arms
     configs = {arm: [shipped.config(arm, number) for number in range(3)] for arm in shipped.arms}
     assert all(isinstance(config, RoundConfig) for rounds in configs.values() for config in rounds)
+    assert not any(hopeless(config, number) for rounds in configs.values() for number, config in enumerate(rounds, 1))
     assert configs["rest-em"][0].ways(None) == [] and configs["rest-em"][1].ways(None) == ["model"]
     assert configs["hindsight"][0].selection.hindsight and configs["agent-r"][0].revise
     assert configs["mcts"][0].train_seeds(1) == range(60), "the games that were explored"

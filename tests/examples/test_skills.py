@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 
 from agentlab import Lab, LabConfig, RoundConfig, RoundReport
+from agentlab.rounds.checking import hopeless
 
 FOLDER = Path(__file__).parents[2] / "examples"
 CONFIG = """
@@ -20,9 +21,9 @@ lab = {{ model = "{model}", embedder = "hashing", dtype = "float32", threads = 1
 
 [round]
 collect = "none"
-gate_seeds = 2
+gate_seeds = 3
 held_out_seeds = 2
-gate = {{ sequential = false }}
+gate = {{ min_pairs = 1, alpha = 0.9, sequential = false }}
 training = {{ epochs = 2, batch_size = 1 }}
 """
 
@@ -82,3 +83,4 @@ def test_the_shipped_settings_merge_exactly_and_measure_a_hundred_games(script: 
     assert skills.method == "cat" and skills.test_seeds == 100 and len(set(skills.envs)) == 2
     assert all(skills.config(env).envs == [env] for env in skills.envs)
     assert [skills.config(env).hold.envs for env in skills.envs] == [[skills.envs[1]], [skills.envs[0]]]
+    assert not any(hopeless(skills.config(env), number) for number, env in enumerate(skills.envs, 1))

@@ -13,6 +13,7 @@ from agentlab.errors import BadConfig
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.checking import check_settings
+from agentlab.rounds.graph import run_round
 
 PAIRS = {"objective": "dpo"}
 
@@ -116,6 +117,14 @@ def test_a_round_that_is_refused_has_not_begun(open_lab: Callable[..., Lab]) -> 
     with pytest.raises(BadConfig, match="`revise` would do nothing"):
         lab.round(config(training=PAIRS, revise=True))
     assert lab.rounds() == [] and lab.database.episodes() == []
+
+
+def test_a_gate_that_can_never_pass_is_refused_where_the_round_would_come_to_it(open_lab: Callable[..., Lab]) -> None:
+    lab, few = open_lab(), config(gate_seeds=3)
+    with pytest.raises(BadConfig):
+        lab.round(few)
+    assert lab.rounds() == [] and lab.database.episodes() == []
+    assert run_round(lab, few, until="collect").phase == "collect", "one that stops before it does not mind"
 
 
 def test_a_round_that_was_stored_with_such_settings_can_still_be_read() -> None:

@@ -22,7 +22,7 @@ envs = ["toy/doors?colours=2,rooms=1,step_limit=4"]
 collect = ["mcts", "model"]
 seeds = 6
 model_trials = 1
-gate_seeds = 4
+gate_seeds = 8
 held_out_seeds = 5
 revise = true
 search = { guide = "model", budget = { steps = 40 }, settings = { wins = 2 } }
@@ -30,7 +30,7 @@ balance = { temperatures = [0.5, 1.5], thresholds = [0.5, 1.0], tasks = 3, trial
 selection = { selectors = [{ kind = "dedupe" }, { kind = "cap", per_task = 2 }] }
 training = { learning_rate = 5e-3, epochs = 1, objective = "minor_sft" }
 monitor = { tasks = 2, k = 2, examples = 4 }
-gate = { min_pairs = 2, sequential = false }
+gate = { min_pairs = 2, alpha = 0.5, sequential = false }
 """
 COMPOSED = RoundConfig.model_validate(tomllib.loads(SETTINGS))
 
@@ -96,7 +96,7 @@ def test_every_objective_trains_on_what_the_lab_has(unbroken: Lab, objective: st
     report = unbroken.round(RoundConfig.model_validate({**COMPOSED.model_dump(exclude={"selection"}), **settings}))
     assert report.phase == "done" and report.collected == {}
     # By the games at the gate; the drift by what was taught.
-    assert report.monitors["pass_at_1"]["n"] == 4 and report.monitors["pass_at_k"] is None and report.monitors["drift"]
+    assert report.monitors["pass_at_1"]["n"] == 8 and report.monitors["pass_at_k"] is None and report.monitors["drift"]
     assert report.selected[ENV] == report.training["examples"] > 0
     trained = job.load(unbroken.folder / "jobs" / report.id)
     assert trained.config.objective == objective
