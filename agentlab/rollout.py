@@ -24,7 +24,7 @@ from agentlab.minimise import Refiner
 from agentlab.play import EpisodeSpec, Play
 from agentlab.reflectors.exemplar import ExemplarReflector
 from environments import EnvironmentDied, Info, Task, TextEnv, Turn, dispose, make
-from environments.worker import Worker
+from environments.worker import NOTICE, Worker
 from memory.records import Episode, ErrorKind, Reflection
 
 if TYPE_CHECKING:
@@ -235,7 +235,8 @@ class Rollout:
                         flying[workers.submit(self._task, task, arm, trials, until_won, graph)] = index
                     if not flying:
                         break
-                    done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                    # Not for ever: a Ctrl-C that comes just before the waiting begins does not end it.
+                    done, _ = wait(flying, timeout=NOTICE, return_when=FIRST_COMPLETED)
                     for future in done:
                         index = flying.pop(future)
                         results[index] = future.result()

@@ -7,6 +7,7 @@ in a daemon thread of its own: who waits for one can stop waiting, and the progr
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -16,6 +17,9 @@ from environments.errors import EnvironmentDied, EnvironmentHung
 
 CLOSE_LIMIT = 3.0
 """Seconds that an environment may take to close; who gives it up waits no longer."""
+
+NOTICE = 0.5
+"""Seconds after which at the latest who waits for an answer notices a Ctrl-C."""
 
 Result = TypeVar("Result")
 _Answer = tuple[Any, BaseException | None]
@@ -55,8 +59,7 @@ class Worker:
             self._thread.start()
         self._calls.put(work)
         try:
-            # Nothing waits longer than the system can count.
-            value, error = self._answers.get(timeout=min(limit, threading.TIMEOUT_MAX))
+            value, error = self._answer(limit)
         except Empty:
             hung = EnvironmentHung(
                 f"The environment `{self.name}` hung: a call took more than {limit:g} s; raise its `answer_limit` if "
@@ -75,6 +78,17 @@ class Worker:
             f"The environment `{self.name}` wanted to end the program ({type(error).__name__}"
             f"{f': {said(error)}' if said(error) else ''}); raise another exception there."
         ) from error
+
+    def _answer(self, limit: float) -> _Answer:
+        """The answer, if it comes within `limit` seconds. Raises Empty."""
+        until = time.monotonic() + min(limit, threading.TIMEOUT_MAX)  # nothing waits longer than the system can count
+        while True:
+            try:
+                # A Ctrl-C that comes just before the waiting begins does not end it.
+                return self._answers.get(timeout=max(0.0, min(until - time.monotonic(), NOTICE)))
+            except Empty:
+                if time.monotonic() >= until:
+                    raise
 
     def give_up(self, error: BaseException) -> None:
         """Ask no more: who waits for an answer gets `error` now, and so does every later call."""

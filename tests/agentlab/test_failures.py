@@ -418,7 +418,8 @@ class Hangs(TextEnv):
     def act(self, action):
         sys.stdout.write("hanging\\n")  # at once: another thread says it, too
         sys.stdout.flush()
-        socket.socketpair()[0].recv(1)
+        ends = socket.socketpair()
+        ends[0].recv(1)
 
 register("own/hangs", Hangs)
 config = LabConfig(embedder="hashing", concurrency=2)
