@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentlab.rounds import RoundConfig, RoundReport
+from trainers.gate import GateConfig
 from trainers.selection import SelectionConfig
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def config() -> RoundConfig:
         envs=list(ENVS),
         seeds=30,
         selection=SelectionConfig(cap_per_task=1, cap_per_env=12),
+        gate=GateConfig(min_pairs=12),
         gate_seeds=7,
     )
 
