@@ -84,6 +84,12 @@ def check(model: Any, objective: Objective, records: Sequence[Record], precision
         )
 
 
+TOO_LARGE = (
+    "memory runs out before the first step; the model or the longest example is too large for this machine; leave out "
+    "long episodes (max_tokens), or use a larger machine"
+)
+
+
 @contextmanager
 def refusing(what: str) -> Iterator[None]:
     """Say in one line that a model cannot do `what` (and what to do), where something of its own fails."""
@@ -95,12 +101,6 @@ def refusing(what: str) -> Iterator[None]:
         if ran_out(error):
             raise OutOfMemory(TOO_LARGE) from error
         raise UnsupportedModel(f"this model cannot {what} ({in_one_line(error)})") from error
-
-
-TOO_LARGE = (
-    "memory runs out before the first step; the model or the longest example is too large for this machine; leave out "
-    "long episodes (max_tokens), or use a larger machine"
-)
 
 
 def in_one_line(error: Exception) -> str:
