@@ -24,7 +24,7 @@ def job(memory: ReflectionMemory) -> Callable[..., Job]:
 
     def made(writer: Writer | None = None, **settings: Any) -> Job:
         found = Job(memory, ConsolidationConfig(**settings), writer)
-        found.follow()
+        found.memory.follow()
         return found
 
     return made
