@@ -50,7 +50,7 @@ lock: $(STAMP) ## write requirements.lock anew: the newest versions that pyproje
 	  --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-annotate --no-header --upgrade --quiet \
 	  --excludes .ci/not-locked.txt --no-emit-package torch --output-file $(LOCK)
 
-demo: $(STAMP) ## play, remember, distil and compare, on real games (15 minutes on two slow cores)
+demo: $(STAMP) ## play, remember, distil and compare, on real games (14 minutes on two slow cores)
 	$(BIN)/agentlab demo
 
 lint: $(STAMP) ## style, format, and which package imports which
