@@ -267,12 +267,14 @@ class ReflectionMemory:
 
         Of one that only repeats another one it is that other one, which says it for both.
         """
-        return self._change(self._saying(id), "pinned", pinned=True)
+        saying = repeats.saying(self.database, self.database.reflection(id, self.namespace))
+        return self._change(saying.id, "pinned", pinned=True)
 
     def unpin(self, id: str) -> Reflection:
         """Undo `pin`."""
         found = self.database.reflection(id, self.namespace)
-        return self._change(found.id if found.pinned else self._saying(id), "unpinned", pinned=False)
+        pinned = found if found.pinned else repeats.saying(self.database, found)
+        return self._change(pinned.id, "unpinned", pinned=False)
 
     def edit(self, id: str, text: str) -> Reflection:
         """Put another text in place of its text; the old one stays in its versions.
@@ -369,13 +371,6 @@ class ReflectionMemory:
             # What is not committed may be taken back, and its mark be given to something else.
             self._advised_by = None if self.database.in_transaction else key
         return self._advised_states
-
-    def _saying(self, id: str) -> str:
-        """The id of what says the text of this one, and advises for it."""
-        found = self.database.reflection(id, self.namespace)
-        while found.status in ("repeated", "merged") and found.merged_into:
-            found = self.database.reflection(found.merged_into, self.namespace)
-        return found.id
 
     def _change(self, id: str, change: str, **values: Any) -> Reflection:
         with self.database.transaction():

@@ -45,6 +45,13 @@ def counted(database: Database, reflection: Reflection) -> Reflection:
     return reflection.model_copy(update={"status": "repeated", "merged_into": said}) if said else reflection
 
 
+def saying(database: Database, reflection: Reflection) -> Reflection:
+    """What says the text of this one in the end, and advises for it; itself, if nothing counts it."""
+    while reflection.status in ("repeated", "merged") and reflection.merged_into:
+        reflection = database.reflection(reflection.merged_into, reflection.namespace)
+    return reflection
+
+
 def reworded(old: Reflection, new: Reflection) -> Reflection:
     """`new`, which takes the place of `old`, as it is to be kept: other words are no repetition."""
     if new.status != "repeated" or new.text == old.text:

@@ -19,7 +19,8 @@ def bench(load: Callable[[str], ModuleType]) -> ModuleType:
     return load("credit")
 
 
-def test_the_worlds_are_as_described(bench: ModuleType) -> None:
+def test_the_worlds_are_as_described(load: Callable[[str], ModuleType]) -> None:
+    bench = load("credit_world")
     world = bench.World.made(0, 50)
     assert [(world.effects < 0).sum(), (world.effects == 0).sum(), (world.effects > 0).sum()] == [4, 20, 16]
     assert all(len(set(query)) == bench.FOUND for query in world.queries.tolist())
