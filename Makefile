@@ -22,7 +22,7 @@ WORKERS ?= auto
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup demo test coverage test-newest lock lint types clean
+.PHONY: help setup demo test pytest coverage test-newest lock lint types clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -61,7 +61,10 @@ lint: $(STAMP) ## style, format, and which package imports which
 types: $(STAMP) ## static types
 	$(BIN)/mypy
 
-test: $(STAMP) lint types ## lint, types, then all tests
+test: lint ## lint, then types and all tests beside each other
+	@$(MAKE) --no-print-directory --jobs 2 types pytest
+
+pytest: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 coverage: $(STAMP) ## all tests, and which lines they reach; less than 90 % is an error (takes half as long again)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,6 +91,33 @@ def open_at(tiny_model: Path) -> Callable[..., Lab]:
         return Lab.open(folder, create=True, config=config, progress=progress)
 
     return opened
+
+
+@pytest.fixture(scope="session")
+def in_a_process(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[int, str]]:
+    """Runs code in a process of its own: (exit code, what it printed). `sys.argv[1:]` are the arguments.
+
+    The process is a copy of one that has imported what takes seconds to import, and nothing of ours.
+    """
+    server = multiprocessing.get_context("forkserver")
+    heavy = ["torch", "transformers.trainer", "transformers.models.llama.modeling_llama", "peft", "faiss"]
+    server.set_forkserver_preload(heavy)
+    folder = tmp_path_factory.mktemp("processes")
+
+    def run(code: str, *arguments: str) -> tuple[int, str]:
+        said = folder / "printed"
+        begin = (
+            f"import os, sys\nsaid = os.open({str(said)!r}, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)\n"
+            "os.dup2(said, 1), os.dup2(said, 2)\n"
+            f"sys.path[:], sys.argv[:] = {sys.path!r}, {['-c', *arguments]!r}\n"
+        )
+        process = server.Process(target=exec, args=(begin + code, {"__name__": "__main__"}))
+        process.start()
+        process.join()
+        assert process.exitcode is not None
+        return process.exitcode, said.read_text(encoding="utf-8")
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+ROOT = str(Path(__file__).parents[2])
+FOLDER = Path(ROOT) / "benchmarks"
 SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py") if "ArgumentParser" in path.read_text(encoding="utf-8"))
 
 
-# What takes long to import is imported once, and nothing of ours: each script starts in a copy of that process.
-START = """
-import json, os, runpy, sys
-import faiss, peft, torch, transformers
-
-def started(script):
-    read, write = os.pipe()
-    if (child := os.fork()) == 0:
-        os.dup2(write, 1), os.dup2(write, 2), os.close(read), os.close(write)
-        sys.path[0], sys.argv = os.path.dirname(script), [script, "--help"]
-        runpy.run_path(script, run_name="__main__")
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as said:
-        return said.read(), os.waitpid(child, 0)[1]
-
-print(json.dumps([started(script) for script in sys.argv[1:]]))
-"""
-
-
-@pytest.fixture(scope="module")
-def started() -> dict[str, tuple[str, int]]:
-    """What each script said to `--help`, and how it ended."""
-    scripts = [str(FOLDER / name) for name in SCRIPTS]
-    done = subprocess.run(
-        [sys.executable, "-c", START, *scripts], capture_output=True, text=True, env=as_installed(), check=True
-    )
-    return dict(zip(SCRIPTS, json.loads(done.stdout), strict=True))
-
-
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_benchmark_starts_as_a_script(name: str, started: dict[str, tuple[str, int]]) -> None:
-    said, status = started[name]
+def test_a_benchmark_starts_as_a_script(name: str, in_a_process: Callable[..., tuple[int, str]]) -> None:
+    begin = f"import runpy\nsys.path[:] = [{str(FOLDER)!r}, *(one for one in sys.path if one not in ('', {ROOT!r}))]\n"
+    status, said = in_a_process(f"{begin}runpy.run_path({str(FOLDER / name)!r}, run_name='__main__')", "--help")
     assert status == 0 and said.startswith("usage:"), said
 
 

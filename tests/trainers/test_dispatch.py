@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -260,7 +258,11 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, config: job.JobConfig) ->
 
 @pytest.mark.parametrize("moment", KILLS)
 def test_a_killed_job_goes_on_to_the_same_weights_and_asks_the_base_no_more_than_it_must(
-    tmp_path: Path, unbroken: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    tmp_path: Path,
+    unbroken: Path,
+    in_a_process: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
 ) -> None:
     read = job.load(unbroken)
     folder = job.create(tmp_path / "job", read.config, read.examples).folder
@@ -272,8 +274,8 @@ def test_a_killed_job_goes_on_to_the_same_weights_and_asks_the_base_no_more_than
         "from trainers import job\n"
         "job.run(sys.argv[1], progress=progress)\n"
     )
-    killed = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    ended, said = in_a_process(code, str(folder))
+    assert ended == -signal.SIGKILL, said
     begun = "between" in moment
     kept = (folder / "checkpoints" / "baseline.jsonl").read_text().splitlines()[1:]
     assert len(kept) == (4 if begun else 2)

@@ -6,8 +6,6 @@ import json
 import random
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,7 +106,9 @@ KILLS = {
 
 
 @pytest.mark.parametrize("moment", KILLS)
-def test_a_killed_job_goes_on_and_gives_the_same_bytes(trained: Path, tmp_path: Path, moment: str) -> None:
+def test_a_killed_job_goes_on_and_gives_the_same_bytes(
+    trained: Path, tmp_path: Path, in_a_process: Callable[..., tuple[int, str]], moment: str
+) -> None:
     folder = started(trained, tmp_path / "job")
     code = (
         "import os, signal, sys\n"
@@ -118,8 +118,8 @@ def test_a_killed_job_goes_on_and_gives_the_same_bytes(trained: Path, tmp_path: 
         "from trainers import job\n"
         "job.run(sys.argv[1], progress=progress)\n"
     )
-    killed = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    ended, said = in_a_process(code, str(folder))
+    assert ended == -signal.SIGKILL, said
     assert not (folder / "done").exists()
 
     outcome = job.run(folder)
