@@ -7,11 +7,15 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from memory import errors, schema
+
+if TYPE_CHECKING:
+    import sqlite_utils
 
 HEADER = b"SQLite format 3\x00"
 BUSY_SECONDS = 30.0
@@ -29,8 +33,6 @@ class Connection:
     """
 
     def __init__(self, path: Path | str, *, readonly: bool = False, busy_timeout: float = BUSY_SECONDS) -> None:
-        import sqlite_utils
-
         self.path = Path(path)
         self.readonly = readonly
         self._busy_timeout = busy_timeout
@@ -43,8 +45,6 @@ class Connection:
             self._check_file()
         with self._worded():
             self._connection = self._connect(in_memory)
-        # Plugins of sqlite-utils would run foreign code in every process that opens a lab.
-        self.tables = sqlite_utils.Database(self._connection, recursive_triggers=False, execute_plugins=False)
         try:
             with self._worded():
                 self._prepare()
@@ -53,6 +53,14 @@ class Connection:
             raise
 
     # Opening
+
+    @cached_property
+    def tables(self) -> sqlite_utils.Database:
+        """The tables as sqlite-utils has them, which makes and changes them."""
+        import sqlite_utils
+
+        # Plugins would run foreign code in every process that opens a lab.
+        return sqlite_utils.Database(self._connection, recursive_triggers=False, execute_plugins=False)
 
     def _check_file(self) -> None:
         path = self.path

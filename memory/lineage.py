@@ -44,7 +44,8 @@ def families(ids: Sequence[str] | None = None) -> str:
     merged, and has no rows.
     """
     merged = "SELECT id FROM reflections WHERE merged_into IS NOT NULL"
-    which = f"IN {marks(ids)}" if ids is not None else f"NOT IN ({merged})"
+    # IS NOT NULL follows from either, but without it SQLite does not see that the index of what was merged will do.
+    which = f"IN {marks(ids)}" if ids is not None else f"IS NOT NULL AND merged_into NOT IN ({merged})"
     return (
         f"WITH RECURSIVE family (root, member) AS (SELECT merged_into, merged_into FROM reflections "
         f"WHERE merged_into {which} UNION SELECT root, id FROM family JOIN reflections ON merged_into = member) "

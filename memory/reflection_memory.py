@@ -19,7 +19,6 @@ from memory.detail import Detail
 from memory.embedder import CachedEmbedder, Embedder
 from memory.filters import Filter
 from memory.indexes import Indexes, Progress
-from memory.interchange import export_reflections
 from memory.records import Advice, Recall, Reflection, ReflectionStatus, Tier, now
 from memory.retriever import ANSWERS, SEARCH, Hit, Retriever, Show, Use, Weights, candidates, plain, together
 from memory.withholding import undrawn
@@ -306,6 +305,8 @@ class ReflectionMemory:
 
     def export(self, target: Path | str | TextIO, *, status: ReflectionStatus | None = None) -> int:
         """Write the reflections, the oldest first; return how many. See `interchange.export_reflections`."""
+        from memory.interchange import export_reflections
+
         return export_reflections(self.database, target, wanted=Filter(status=status, namespace=self.namespace))
 
     def count(self, status: ReflectionStatus | None = "active") -> int:
