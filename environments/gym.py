@@ -76,7 +76,11 @@ class GymTextEnv(TextEnv):
         space = env.observation_space
         self._key = _text_key(space.spaces) if isinstance(space, gymnasium.spaces.Dict) else None
         if self._key is None and not isinstance(space, gymnasium.spaces.Text):
-            raise EnvironmentsError(f"the observations of `{name}` are not text but {space}; wrap it so that they are")
+            raise EnvironmentsError(
+                f"the observations of `{name}` are not text but {space}; "
+                "wrap it so that they are (gymnasium.wrappers.TransformObservation), and register that as your own: "
+                "examples/own_environment.py"
+            )
         actions = env.action_space
         self._numbers: dict[str, Any] | None = None
         if isinstance(actions, gymnasium.spaces.Discrete):

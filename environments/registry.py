@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
@@ -29,6 +31,8 @@ _MODULES = {
     "tw": "environments.textworld",
     "gym": "environments.gym",
 }
+GROUP = "agentlab.environments"
+"""Entry points of this group name modules that call `register`."""
 _own: dict[str, Factory] = {}
 
 
@@ -56,7 +60,7 @@ def make(env_id: str, worker: Worker | None = None, /, **overrides: Value) -> Te
     """
     name, given = split_id(env_id)
     parameters = {**given, **overrides}
-    if name in _own:
+    if _is_own(name):
         own = join(name, parameters)
         return made(own, lambda: _as_text_env(_own[name](**parameters), own), worker)
     module, game = _find(name)
@@ -82,7 +86,7 @@ def canonical(env_id: str, /, **overrides: Value) -> str:
     """
     name, given = split_id(env_id)
     parameters = {**given, **overrides}
-    if name in _own:
+    if _is_own(name):
         return join(name, parameters)
     game = _find(name)[1]
     return join(name, parameters) if game is None else game.canonical(name, parameters)
@@ -99,7 +103,7 @@ def register(env_id: str, factory: Factory) -> None:
     family, slash, name = env_id.partition("/")
     if not family or not slash or not name or any(mark in env_id for mark in "?:, "):
         raise EnvironmentsError(f"`{env_id}` cannot be an id; ids are family/name without ?:, or blanks; rename it")
-    if env_id in environment_ids() or family == "gym":
+    if env_id in _shipped() or env_id in _own or family == "gym":
         raise EnvironmentsError(f"`{env_id}` is taken; an id names one environment only; choose another")
     _own[env_id] = factory
 
@@ -116,15 +120,38 @@ def families() -> list[Family]:
         module = importlib.import_module(path)
         why_not = module.why_not()
         found.append(Family(name, tuple(module.GAMES), module.DESCRIPTION, why_not is None, why_not))
+    broken = _plugins()
     if _own:
         found.append(Family("own", tuple(_own), "registered by this program", True))
-    return found
+    return found + [Family(name, (), "a plug-in", False, why) for name, why in broken.items()]
 
 
 def environment_ids() -> list[str]:
     """The ids of all environments, without parameters; `gym/...` stands for any of gymnasium and is not listed."""
-    shipped = [name for path in _MODULES.values() for name in importlib.import_module(path).GAMES]
-    return [*shipped, *_own]
+    _plugins()
+    return [*_shipped(), *_own]
+
+
+def _shipped() -> list[str]:
+    return [name for path in _MODULES.values() for name in importlib.import_module(path).GAMES]
+
+
+def _is_own(name: str) -> bool:
+    if name not in _own and name.partition("/")[0] not in _MODULES:
+        _plugins()
+    return name in _own
+
+
+@cache
+def _plugins() -> dict[str, str]:
+    """Import what installed packages name in the group `agentlab.environments`, once; what could not be, and why."""
+    broken = {}
+    for plugin in entry_points(group=GROUP):
+        try:
+            plugin.load()
+        except Exception as error:  # somebody else's program, which may raise anything
+            broken[plugin.name] = f"{plugin.value}: {error}"
+    return broken
 
 
 def games(name: str) -> Game:
@@ -134,7 +161,7 @@ def games(name: str) -> Game:
         UnknownEnvironment: if there is no such id.
     """
     name = split_id(name)[0]
-    game = None if name in _own else _find(name)[1]
+    game = None if _is_own(name) else _find(name)[1]
     return game or Game("no description")
 
 
@@ -146,7 +173,9 @@ def _find(name: str) -> tuple[ModuleType, Game | None]:
             return module, None
         if name in module.GAMES:
             return module, module.GAMES[name]
-    raise UnknownEnvironment(f"there is no environment `{name}`; {did_you_mean(name, environment_ids())}")
+    ids = environment_ids()
+    broken = "".join(f"; the plug-in {plugin} could not be loaded ({why})" for plugin, why in _plugins().items())
+    raise UnknownEnvironment(f"there is no environment `{name}`; {did_you_mean(name, ids)}{broken}")
 
 
 def _as_text_env(env: gymnasium.Env[Any, Any], env_id: str) -> TextEnv:

@@ -15,6 +15,7 @@ from agentlab.cli import (
     demo,
     distill,
     doctor,
+    envs,
     episodes,
     memory,
     memory_consolidate,
@@ -54,8 +55,13 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
     ] = False,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", envvar="AGENTLAB_IMPORT", help="A module that registers environments of your own."),
+    ] = None,
 ) -> None:
-    pass
+    if imports:
+        envs.bring_in(imports)
 
 
 WORK = "Work"
@@ -79,6 +85,7 @@ app.add_typer(adapters.app, name="adapters", rich_help_panel=LOOK)
 adapters.app.command()(adapter_screens.show)
 adapters.app.command()(adapter_screens.diff)
 skills.add_to(adapters.app)
+app.command(rich_help_panel=LOOK)(envs.envs)
 app.command(rich_help_panel=LOOK)(play.play)
 app.command(rich_help_panel=LOOK)(models.models)
 app.command(rich_help_panel=LOOK)(doctor.doctor)

@@ -28,7 +28,7 @@ def list_(lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
         rows = [row | {"created_at": output.ago(row["created_at"]), "gate": _reason(row["gate"])} for row in rows]
     columns = [
         Column("id"),
-        Column("status"),
+        Column("status", head=True),
         Column("serving"),
         Column("parent"),
         Column("base"),

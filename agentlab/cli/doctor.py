@@ -68,7 +68,7 @@ def doctor(
         bars.finish("Checking")
     columns = [
         Column("check"),
-        Column("verdict"),
+        Column("verdict", head=True),
         Column("detail", wide=True),
         Column("remedy", "what to do", wide=True),
     ]

@@ -28,7 +28,7 @@ _COLUMNS = [
     Column("arm"),
     Column("engine"),
     Column("adapter"),
-    Column("status"),
+    Column("status", head=True),
     Column("score"),
     Column("steps"),
     Column("started_at", "started"),

@@ -48,12 +48,15 @@ Status = Annotated[
 MOST_SOURCES = 6
 """So many episodes that a hit rests on are named on a screen."""
 
+EXAMPLE = 160
+"""Characters of an example that a search shows."""
+
 _COLUMNS = [
     Column("id"),
-    Column("kind"),
+    Column("kind", head=True),
     Column("env"),
     Column("task"),
-    Column("status"),
+    Column("status", head=True),
     Column("pinned"),
     Column("importance", "weight"),
     Column("recalled"),
@@ -110,7 +113,7 @@ def list_(
         recalled, won, ended = counts.get(reflection.id, (0, 0, 0))
         tally = seen[reflection.id]
         row = reflection.model_dump() | {"recalled": recalled, "won": won, "ended": ended, **tally._asdict()}
-        rows.append(row if json else row | {"text": output.one_line(told(reflection, tally), 160)})
+        rows.append(row if json else row | {"text": output.one_line(told(reflection, tally))})
     output.listing(
         rows, _COLUMNS, as_data=json, empty=NO_FIT if some else "No reflections here yet. `agentlab run` writes some."
     )
@@ -161,8 +164,13 @@ def search(
         for rank, hit in enumerate(hits, 1):
             _explained(rank, hit, sources[hit.reflection.id])
     else:
-        rows = [_row(hit) | {"text": output.one_line(hit.text, 160)} for hit in hits]
-        columns = [Column("score"), Column("id"), Column("kind"), Column("env"), Column("text", wide=True)]
+        # Of an example, which is a transcript, the beginning: what was learned is to be seen on one screen.
+        rows = [
+            _row(hit) | {"text": output.one_line(hit.text, EXAMPLE if hit.reflection.kind == "exemplar" else None)}
+            for hit in hits
+        ]
+        columns = [Column("score"), Column("id", head=True), Column("kind", head=True), Column("env")]
+        columns.append(Column("text", wide=True))
         output.listing(rows, columns, as_data=False, empty="Nothing found.")
 
 

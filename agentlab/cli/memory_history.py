@@ -53,7 +53,8 @@ def history(
             versions = past.versions(id)
             names = {operation.number: operation.id for operation in past.operations()}
     if id is None:
-        columns = [Column(name) for name in ("id", "at", "name", "changed", "links", "undone")]
+        columns = [Column("id"), Column("at", head=True), Column("name", head=True)]
+        columns += [Column("changed"), Column("links"), Column("undone")]
         rows = rows if json else [row | {"at": output.ago(row["at"])} for row in rows]
         empty = "Nothing was changed yet. What `agentlab run` learns is not listed here, but `memory diff` shows it."
         output.listing(rows, [*columns, Column("detail", wide=True)], as_data=json, empty=empty)

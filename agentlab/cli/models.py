@@ -26,7 +26,7 @@ def models(
         output.note(f"{name} is at {folder}")
     columns = [
         Column("name"),
-        Column("kind"),
+        Column("kind", head=True),
         Column("cached"),
         Column("mib", "MiB", digits=0),
         Column("about", wide=True),

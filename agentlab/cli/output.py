@@ -49,13 +49,19 @@ STYLES = {
 class Column:
     """One column of a listing: the key in each row, its title, and how its cells are written.
 
-    `digits` rounds floats. A `wide` column takes the room that is left and wraps; all others keep to one line.
+    `digits` rounds floats. A `wide` column takes the room that is left and wraps; all others keep to one line. Where
+    the terminal is too narrow for the table, a row begins with its `head` columns.
     """
 
     key: str
     title: str = ""
     digits: int = 2
     wide: bool = False
+    head: bool = False
+
+    @property
+    def heading(self) -> str:
+        return self.title or self.key
 
     def cell(self, value: object) -> str:
         """`value` as the text of a cell; nothing for None."""
@@ -100,8 +106,13 @@ def console(stream: TextIO | None = None, width: int | None = None) -> Console:
 
     target = stream or sys.stdout
     # Rich takes 80 columns where there is no terminal, which would cut ids out of a listing that goes into a pipe.
-    wide = None if target.isatty() or os.environ.get("COLUMNS") else 200
+    wide = None if bounded(target) else 200
     return Console(file=target, markup=False, highlight=False, emoji=False, width=width or wide, soft_wrap=False)
+
+
+def bounded(stream: TextIO) -> bool:
+    """True where lines have an end: in a terminal, or where COLUMNS says how many there are."""
+    return stream.isatty() or bool(os.environ.get("COLUMNS"))
 
 
 def text(value: str, style: str = "") -> Text:
@@ -180,6 +191,32 @@ def listing(
     if not rows:
         say(empty)
         return
+    cells = [[_cell(row, column) for column in columns] for row in rows]
+    # Each column as wide as its widest cell; what wraps needs room for some words.
+    widths = [
+        max(len(column.heading), LEAST if column.wide else max(len(row[place]) for row in cells))
+        for place, column in enumerate(columns)
+    ]
+    needed = sum(widths) + GAP * (len(columns) - 1)
+    room = console().width
+    if needed <= room or not bounded(sys.stdout):
+        _as_table(rows, columns, cells, title, max(needed, room))
+    else:
+        _stacked(columns, cells, title)
+
+
+LEAST, GAP, INDENT = 30, 3, 2
+"""Characters of a line: for a text that wraps, at least; between two columns; before what belongs to a row."""
+
+
+def _cell(row: Mapping[str, Any], column: Column) -> str:
+    value = column.cell(row.get(column.key))
+    return clean(value) if column.wide else one_line(value)
+
+
+def _as_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], cells: Sequence[Sequence[str]], title: str, width: int
+) -> None:
     from rich import box
     from rich.table import Table
 
@@ -187,21 +224,45 @@ def listing(
     for column in columns:
         numeric = all(isinstance(row.get(column.key), (int, float, type(None))) for row in rows)
         table.add_column(
-            column.title or column.key,
+            column.heading,
             justify="right" if numeric else "left",
             no_wrap=not column.wide,
             overflow="fold",
             ratio=1 if column.wide else None,
         )
-    for row in rows:
-        cells = [column.cell(row.get(column.key)) for column in columns]
-        table.add_row(
-            *[
-                text(cell if column.wide else one_line(cell), STYLES.get(cell, ""))
-                for cell, column in zip(cells, columns, strict=True)
-            ]
-        )
-    console().print(table)
+    for row in cells:
+        table.add_row(*[text(cell, STYLES.get(cell, "")) for cell in row])
+    console(width=width).print(table)
+
+
+def _stacked(columns: Sequence[Column], cells: Sequence[Sequence[str]], title: str) -> None:
+    """A row as some lines: what names it, then what else is known of it by name, then its texts."""
+    from rich.cells import cell_len
+    from rich.padding import Padding
+
+    here = console()
+    if title:
+        here.print(text(title, "bold"))
+    for row in cells:
+        named = [(column, cell) for column, cell in zip(columns, row, strict=True) if cell not in ("", "no")]
+        head = text("")
+        for number, (_, cell) in enumerate(pair for pair in named if pair[0].head or pair[0] is columns[0]):
+            head += text("  " if number else "") + text(cell, STYLES.get(cell, "") if number else "bold")
+        here.print(head, overflow="fold")
+        lines: list[str] = []
+        for column, cell in named:
+            if not (column.head or column.wide or column is columns[0]):
+                part = f"{column.heading} {cell}"
+                # A name stays with what it names.
+                if lines and cell_len(f"{lines[-1]}  {part}") <= here.width - INDENT:
+                    lines[-1] += f"  {part}"
+                else:
+                    lines.append(part)
+        for line in lines:
+            here.print(Padding(text(line, "dim"), (0, 0, 0, INDENT), expand=False), overflow="fold")
+        for column, cell in named:
+            if column.wide and column is not columns[0]:
+                here.print(Padding(text(cell), (0, 0, 0, INDENT), expand=False), overflow="fold")
 
 
 def grid(titles: Sequence[str], left: int = 1) -> Table:

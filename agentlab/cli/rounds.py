@@ -49,7 +49,7 @@ def list_(lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
     rows = [report.model_dump() for report in reports] if json else [_row(report) for report in reports]
     columns = [
         Column("id"),
-        Column("phase"),
+        Column("phase", head=True),
         Column("envs", wide=True),
         Column("collected"),
         Column("selected"),
