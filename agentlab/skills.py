@@ -16,7 +16,8 @@ from agentlab.rounds.checking import too_few
 from agentlab.tasks import check_tasks, looked_at, make_tasks
 from memory.episodes import chunks, marks
 from trainers.gate import GateConfig, GateResult, decide, swayed
-from trainers.merging import Merge, MergeConfig
+from trainers.lineage import Merge
+from trainers.merging import MergeConfig
 from trainers.statistics import Paired, paired
 
 if TYPE_CHECKING:

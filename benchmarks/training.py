@@ -39,9 +39,10 @@ from machine import describe
 from agentlab import hub
 from memory import jsonlines
 from memory.records import Episode
-from trainers import job, training
+from trainers import job
 from trainers.examples import Example, from_episode
 from trainers.objectives import collate, weighted_sft
+from trainers.setup import resolve
 from trainers.weights import reference
 
 GAMES = ("twx/simonsays", "twx/mapreader", "twx/peckingorder", "twx/coin")
@@ -261,7 +262,7 @@ def prepare(given: argparse.Namespace, folder: Path, base: Path) -> tuple[job.Jo
         save_every=10**6,
         spike=0.0,
     )
-    setup = training.resolve(config, max(map(len, examples)))
+    setup = resolve(config, max(map(len, examples)))
     job.create(folder / "job", config, examples)
     (folder / "examples.jsonl").write_text("".join(it.model_dump_json() + "\n" for it in examples), encoding="utf-8")
     settings = {

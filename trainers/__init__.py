@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainers.adapters import AdapterRecord, AdapterRegistry
     from trainers.canary import Canary
+    from trainers.config import BaseRef, JobConfig
     from trainers.controller import AlphaSchedule, Balancer, EarlyStop
     from trainers.distillation import from_teacher
     from trainers.errors import TrainersError
     from trainers.examples import Example, drop_oldest, from_episode
     from trainers.gate import GateConfig, GateResult, SequentialGate, decide
-    from trainers.job import Job, JobConfig, JobResult, Lineage, Report
-    from trainers.merging import Merge, MergeConfig
+    from trainers.job_data import Job, JobResult, Report
+    from trainers.lineage import Lineage, Merge
+    from trainers.merging import MergeConfig
     from trainers.monitors import MonitorConfig, Monitors, observe
     from trainers.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
     from trainers.records import Choice, Distilled, Judged, Pair, Record
     from trainers.selection import Selected, Selection, SelectionConfig, select, survey
     from trainers.selectors import Context, Selector
     from trainers.statistics import Paired, Ratio, bootstrap_ratio, holm, mcnemar, paired, wilson
-    from trainers.weights import BaseRef, fingerprint, reference
+    from trainers.weights import fingerprint, reference
 
 __all__ = [
     # Which episodes, and how they become examples
@@ -95,15 +97,17 @@ _HOMES = {
     "trainers.errors": ("TrainersError",),
     "trainers.examples": ("Example", "drop_oldest", "from_episode"),
     "trainers.gate": ("GateConfig", "GateResult", "SequentialGate", "decide"),
-    "trainers.job": ("Job", "JobConfig", "JobResult", "Lineage", "Report"),
-    "trainers.merging": ("Merge", "MergeConfig"),
+    "trainers.config": ("BaseRef", "JobConfig"),
+    "trainers.job_data": ("Job", "JobResult", "Report"),
+    "trainers.lineage": ("Lineage", "Merge"),
+    "trainers.merging": ("MergeConfig",),
     "trainers.monitors": ("MonitorConfig", "Monitors", "observe"),
     "trainers.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
     "trainers.records": ("Choice", "Distilled", "Judged", "Pair", "Record"),
     "trainers.selection": ("Selected", "Selection", "SelectionConfig", "select", "survey"),
     "trainers.selectors": ("Context", "Selector"),
     "trainers.statistics": ("Paired", "Ratio", "bootstrap_ratio", "holm", "mcnemar", "paired", "wilson"),
-    "trainers.weights": ("BaseRef", "fingerprint", "reference"),
+    "trainers.weights": ("fingerprint", "reference"),
 }
 
 

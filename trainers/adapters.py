@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from memory.records import content_id, now
 from trainers import job as jobs
 from trainers import seal as seals
+from trainers.config import BaseRef
 from trainers.disk import room_on_disk
 from trainers.errors import (
     AdapterInUse,
@@ -30,8 +31,8 @@ from trainers.errors import (
     WrongBase,
 )
 from trainers.gate import GateResult
-from trainers.job import Lineage
-from trainers.weights import BaseRef, flaw
+from trainers.lineage import Lineage
+from trainers.weights import flaw
 
 if TYPE_CHECKING:
     from memory.database import Database

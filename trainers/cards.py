@@ -22,7 +22,7 @@ from trainers.statistics import p_text
 if TYPE_CHECKING:
     from memory.database import Database
     from trainers.adapters import AdapterRecord
-    from trainers.job import Lineage
+    from trainers.lineage import Lineage
 
 NAME = "README.md"
 

@@ -61,7 +61,7 @@ Delta = Mapping[str, Factors]
 
 
 class Merged(NamedTuple):
-    """The result of a merge; `error` and `truncation` as in `trainers.merging.Merge`."""
+    """The result of a merge; `error` and `truncation` as in `trainers.lineage.Merge`."""
 
     delta: Delta
     rank: int

@@ -15,8 +15,8 @@ import torch
 
 from trainers import branching, objectives
 from trainers.branching import Branched
+from trainers.config import JobConfig
 from trainers.examples import Example
-from trainers.job import JobConfig
 from trainers.objectives import Batch, collate
 from trainers.records import Distilled, Held, Judged, Pair, Record
 

@@ -14,23 +14,22 @@ which divide each batch among them.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from memory import jsonlines
-from memory.records import content_id
 from trainers import canary as canaries
 from trainers import reporting
 from trainers import seal as seals
 from trainers.canary import Canary
+from trainers.config import MACHINE, JobConfig
 from trainers.disk import room_on_disk
 from trainers.errors import (
     BadExample,
@@ -41,163 +40,10 @@ from trainers.errors import (
     NothingToTrain,
     TrainersError,
 )
-from trainers.merging import Merge
-from trainers.records import ObjectiveName, Record, check, read
-from trainers.weights import BaseRef, locate
-
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Called after every step with steps done, steps in all, and `loss`, `learning_rate`, `tokens_per_second`."""
-
-
-MACHINE = ("attention", "device", "threads", "save_every", "checkpointing", "report_to")
-"""The settings that concern the machine that trains, and not what is learned: they may be changed in job.json there."""
-
-
-class JobConfig(BaseModel):
-    """Settings of a training job; the defaults are those measured best on SmolLM2-135M.
-
-    base: the model that gets the adapter; training always starts from it, never from an earlier adapter.
-    rank, alpha, dropout, targets: the LoRA layers (Hu et al. 2021); `targets` as peft's `target_modules`.
-    learning_rate, warmup_ratio, clip: AdamW without weight decay, linear warm-up and decay, gradient norm limit.
-    batch_size, epochs, seed: examples a step, passes over the data, order and initial weights.
-    dtype: of the frozen weights and the activations; `auto` is bfloat16 where the processor computes in it. LoRA
-        weights are always float32.
-    attention: `auto` takes the plain form on a CPU for short examples, where it is twice as fast, and on an accelerator
-        FlashAttention if that is installed. Whichever it is, batches run without padding.
-    device: `auto` takes an accelerator if there is one.
-    threads: of PyTorch on a CPU. The weights can differ in the last bits between numbers of threads.
-    save_every: steps between checkpoints, of which there are more where steps take long.
-    checkpointing: whether activations are computed again for the gradient instead of kept, for a third more time;
-        `auto` does so only when memory runs out with a single example at once.
-    spike: a loss of more than this many times the median of all before stops the job; 0 lets it go on.
-    report_to: of "tensorboard", "wandb", "mlflow" and "trackio", those that get the curves while it trains.
-    objective: what is learned from which kind of record: "sft" (weighted supervised fine-tuning) and "minor_sft" from
-        Example, the first also from Held, "soft_distill" from Distilled, "dpo" and "step_dpo" from Pair, "kto" from
-        Judged. Those that compare with the base want a tenth of the learning rate of "sft", or less.
-    beta: how strongly "minor_sft", "dpo", "step_dpo" and "kto" hold to the base; 0.1 is that of DPO and KTO.
-    nll_weight: of the likelihood of the better side beside "dpo" and "step_dpo"; 0 is DPO itself, 1 is as in ScPO.
-    desirable_weight, undesirable_weight: λ of the two kinds in "kto"; their ratio makes up for unequal numbers.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    base: BaseRef
-    rank: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    targets: str | list[str] = "all-linear"
-    learning_rate: float = Field(1e-3, gt=0.0)
-    warmup_ratio: float = Field(0.06, ge=0.0, lt=1.0)
-    clip: float = Field(1.0, gt=0.0)
-    batch_size: int = Field(4, ge=1)
-    epochs: int = Field(2, ge=1)
-    seed: int = Field(0, ge=0, lt=2**32)  # what numpy takes
-    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    attention: Literal["auto", "eager", "sdpa", "flash"] = "auto"
-    device: Literal["auto", "cpu"] = "auto"
-    threads: int = Field(1, ge=1)
-    save_every: int = Field(20, ge=1)
-    checkpointing: Literal["auto", "on", "off"] = "auto"
-    spike: float = Field(20.0, ge=0.0, allow_inf_nan=False)
-    report_to: list[str] = []
-    objective: ObjectiveName = "sft"
-    beta: float = Field(0.1, gt=0.0, allow_inf_nan=False)
-    nll_weight: float = Field(0.0, ge=0.0, allow_inf_nan=False)
-    desirable_weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
-    undesirable_weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
-
-
-class Lineage(BaseModel):
-    """Where an adapter's data came from, by id.
-
-    `held` are the episodes on which it was held to its base, and nothing was taught. `merge` is how it was made of
-    others, if it was not trained.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    round: str | None = None
-    parent: str | None = None
-    episodes: list[str] = []
-    reflections: list[str] = []
-    held: list[str] = []
-    seeds: list[int] = []
-    code_version: str = ""
-    merge: Merge | None = None
-
-
-class Report(BaseModel):
-    """What a finished job did. `seconds` is time spent training, over all runs that led to the result.
-
-    `losses` has one value a step, and so has what the objective measures beside it in `measures`: "drift" (nats a token
-    above the base, MinorSFT), "held" (what divergence from the base on Held adds to the loss,
-    "sft"), "accuracy" (share of pairs in which the better side gained on the worse, DPO) and
-    "margin" (by how many nats), "reference" (KTO's z), "divergence" (KL in nats, soft distillation). `tokens` counts
-    every token that went through the model. `examples_at_once` is what memory allowed of a process's share of a batch.
-    `why_padded` says why batches were not `packed`. `versions` has those of packages, and for "trainers" what
-    `trainers.code.digest` says of the code itself.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    steps: int
-    examples: int
-    tokens: int
-    chosen_tokens: int
-    losses: list[float]
-    measures: dict[str, list[float]] = {}
-    seconds: float
-    tokens_per_second: float
-    resumed: int
-    device: str
-    dtype: str
-    attention: str
-    packed: bool = False
-    why_padded: str = ""
-    threads: int
-    processes: int = 1
-    examples_at_once: int = 0
-    checkpointing: bool = False
-    versions: dict[str, str]
-
-
-class JobResult(BaseModel):
-    """What came out of a job: the folder of the adapter (peft format, safetensors), its canary, the report."""
-
-    adapter: Path
-    canary: Canary
-    report: Report
-
-
-class Job(BaseModel):
-    """A job folder, read and checked."""
-
-    folder: Path
-    config: JobConfig
-    examples: list[Record]
-    lineage: Lineage
-
-    @property
-    def id(self) -> str:
-        """Depends on examples and settings only, so that the same work has the same name on every machine."""
-        # Where the base lies and what machine trains say nothing about what is learned.
-        settings = self.config.model_dump(
-            mode="json", exclude_defaults=True, exclude={"base": {"path"}, **dict.fromkeys(MACHINE, True)}
-        )
-        return content_id("job", settings, *self.examples)
-
-    @property
-    def ids(self) -> tuple[str, str]:
-        """Its id, and the one that earlier versions gave it: an exported job is sealed by the version that made it."""
-        usual = {name: JobConfig.model_fields[name].default for name in MACHINE}
-        settings = self.config.model_copy(update=usual).model_dump_json(exclude={"base": {"path"}})
-        text = "\x1f".join([settings, *(example.model_dump_json() for example in self.examples)])
-        return self.id, f"job-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:12]}"
-
-    @property
-    def done(self) -> bool:
-        """True once adapter, canary and report are all there."""
-        return (self.folder / seals.NAME).is_file()
+from trainers.job_data import Job, JobResult, Progress, Report
+from trainers.lineage import Lineage
+from trainers.records import Record, check, read
+from trainers.weights import locate
 
 
 def create(folder: Path | str, config: JobConfig, examples: Sequence[Record], lineage: Lineage | None = None) -> Job:

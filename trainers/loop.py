@@ -11,7 +11,7 @@ import math
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import peft
 import torch
@@ -25,12 +25,10 @@ from trainers.dispatch import Item, Objective
 from trainers.errors import TrainingDiverged
 from trainers.examples import Example
 from trainers.footprint import Footprint
-from trainers.job import Job, Progress, Report
+from trainers.job_data import Job, Progress, Report
 from trainers.objectives import Batch, collate, example_logprobs
 from trainers.records import Record
-
-if TYPE_CHECKING:
-    from trainers.training import Setup
+from trainers.setup import Setup
 
 APART = 10.0
 """Seconds, at least, between two checkpoints that are written because time has passed."""

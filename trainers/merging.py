@@ -1,4 +1,4 @@
-"""How adapters of one base are merged into one: the settings of a merge, and the record of what one did.
+"""How adapters of one base are merged into one: the settings of a merge (what one did: `trainers.lineage.Merge`).
 
 An adapter i adds Δ_i = s_i·B_i·A_i to a weight of its base, s_i being its scaling (Hu et al. 2021). All methods work on
 these Δ_i; `trainers.deltas` has the arithmetic.
@@ -7,13 +7,11 @@ these Δ_i; `trainers.deltas` has the arithmetic.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from trainers.errors import CannotMerge
-
-Method = Literal["cat", "linear", "svd", "ties", "dare"]
+from trainers.lineage import Method
 
 DENSITY = {"ties": 0.2, "dare": 0.5}
 """What share of the entries is kept where none is given; for TIES as in its paper."""
@@ -66,28 +64,6 @@ class MergeConfig(BaseModel):
     def kept(self) -> float:
         """The share of the entries that is kept."""
         return DENSITY.get(self.method, 1.0) if self.density is None else self.density
-
-
-class Merge(BaseModel):
-    """What a merge did.
-
-    `weights` are by the id of the adapter, in the order in which they were merged. `error` is how far the result is
-    from the exact weighted sum Σ w_i·Δ_i, and `truncation` how far from what the method aims at, for want of rank; both
-    as the norm of the difference over that of what it is compared with (Frobenius, all weights of the model together).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    method: Method
-    weights: dict[str, float]
-    rank: int
-    density: float | None = None
-    seed: int | None = None
-    error: float
-    truncation: float
-
-    def __str__(self) -> str:
-        return f"{' + '.join(f'{weight:g} × {id}' for id, weight in self.weights.items())} ({self.method})"
 
 
 def _listed(weights: Sequence[float]) -> str:

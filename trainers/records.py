@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from trainers.config import ObjectiveName
 from trainers.errors import BadExample, NothingToTrain
 from trainers.examples import Example
-
-ObjectiveName = Literal["sft", "minor_sft", "soft_distill", "dpo", "step_dpo", "kto"]
 
 
 class Pair(BaseModel):

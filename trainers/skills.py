@@ -12,11 +12,13 @@ from memory.records import content_id
 from trainers import canary as canaries
 from trainers import code
 from trainers.canary import Canary
+from trainers.config import BaseRef
+from trainers.disk import room_on_disk
 from trainers.errors import CannotMerge, MissingDependency, WrongBase
 from trainers.examples import Example
-from trainers.job import Lineage, room_on_disk
-from trainers.merging import Merge, MergeConfig
-from trainers.weights import BaseRef, fingerprint, load
+from trainers.lineage import Lineage, Merge
+from trainers.merging import MergeConfig
+from trainers.weights import fingerprint, load
 
 if TYPE_CHECKING:
     from trainers.adapters import AdapterRecord, AdapterRegistry

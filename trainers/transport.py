@@ -18,7 +18,7 @@ from trainers.adapters import check_files
 from trainers.code import PACKAGES
 from trainers.disk import room_on_disk
 from trainers.errors import BadAdapter, JobChanged, JobExists, NotAJob
-from trainers.job import Job, JobResult
+from trainers.job_data import Job, JobResult
 
 CODE = "code"
 """The folder, inside the job's, with the source of the two packages that training needs."""

@@ -8,19 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
+from trainers.config import BaseRef
 from trainers.errors import MissingBase, WrongBase
-
-
-class BaseRef(BaseModel):
-    """A base model: its name for people, the fingerprint of its weights, and where it was when the job was made."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    fingerprint: str
-    path: str | None = None
 
 
 def fingerprint(folder: Path | str) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 from agentlab.errors import BadConfig
 from agentlab.rounds.config import RoundConfig
 from agentlab.search.config import METHODS
+from trainers.config import ObjectiveName
 from trainers.gate import GateConfig
-from trainers.records import ObjectiveName
 from trainers.selection import SelectionConfig
 
 

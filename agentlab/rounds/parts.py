@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from agentlab.search.budget import Budget
 from agentlab.search.config import SearchConfig
+from trainers.config import ObjectiveName
 from trainers.controller import AlphaSchedule, Balancer
-from trainers.records import ObjectiveName
 
 Way = Literal["random", "model", "mcts", "best_of_n", "deepening", "self_explore"]
 """A way to collect."""

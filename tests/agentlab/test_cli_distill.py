@@ -18,8 +18,8 @@ from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
 from memory.records import Episode
 from trainers import job
+from trainers.config import BaseRef
 from trainers.examples import Example
-from trainers.weights import BaseRef
 
 RUNNER = CliRunner()
 

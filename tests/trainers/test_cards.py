@@ -13,7 +13,7 @@ from memory.records import Episode
 from trainers import cards, job
 from trainers.adapters import AdapterRecord, AdapterRegistry
 from trainers.gate import decide
-from trainers.merging import Merge
+from trainers.lineage import Merge
 
 TASKS = [f"x/{env}:dev:{n}" for env in ("one", "two") for n in range(15)]
 PASSED = decide(dict.fromkeys(TASKS, True), dict.fromkeys(TASKS, False))

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from trainers import canary as canaries
-from trainers import dispatch, job, objectives, training
+from trainers import dispatch, job, objectives, setup, training
 from trainers.dispatch import Item, mismatch, rotated
 from trainers.errors import BadExample, NotAJob, OutOfMemory
 from trainers.examples import Example
@@ -73,7 +73,7 @@ def quick(config: job.JobConfig) -> job.JobConfig:
 def initial(config: job.JobConfig) -> dict[str, torch.Tensor]:
     """The LoRA weights before the first step, named as in the adapter's file."""
     assert config.base.path is not None
-    model = training._model(config, Path(config.base.path), training.resolve(config, 50))
+    model = training._model(config, Path(config.base.path), setup.resolve(config, 50))
     return {name.replace(".default", ""): tensor for name, tensor in model.named_parameters() if "lora" in name}
 
 
@@ -152,7 +152,7 @@ def test_an_adapter_that_is_held_learns_as_much_and_changes_less_elsewhere(
 def test_the_loss_of_a_batch_adds_up_whatever_its_parts(objective: str, config: job.JobConfig) -> None:
     settings = config.model_copy(update={"objective": objective, "dtype": "float32"})
     assert settings.base.path is not None
-    model: Any = training._model(settings, Path(settings.base.path), training.resolve(settings, 50)).eval()
+    model: Any = training._model(settings, Path(settings.base.path), setup.resolve(settings, 50)).eval()
     records = RECORDS[objective]()
     made = dispatch.of(settings, records)
     items = made.prepare(records)
@@ -202,7 +202,7 @@ def test_holding_asks_for_few_distributions_at_once_and_comes_to_the_same(
     """Σ w·−log p where it teaches, Σ w·KL(base || policy) elsewhere, over the sum of all weights."""
     settings = config.model_copy(update={"dtype": "float32"})
     assert settings.base.path is not None
-    model: Any = training._model(settings, Path(settings.base.path), training.resolve(settings, 50)).eval()
+    model: Any = training._model(settings, Path(settings.base.path), setup.resolve(settings, 50)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from trainers import job, reporting
 from trainers import seal as seals
+from trainers.config import BaseRef
 from trainers.errors import (
     DiskFull,
     JobBusy,
@@ -28,7 +29,6 @@ from trainers.errors import (
 )
 from trainers.examples import Example
 from trainers.records import Judged
-from trainers.weights import BaseRef
 
 CONFIG = job.JobConfig(base=BaseRef(name="tiny", fingerprint="f" * 64))
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from trainers import dispatch, job, packing, proof
+from trainers.config import BaseRef
 from trainers.errors import OutOfMemory, UnsupportedModel
 from trainers.examples import Example
 from trainers.objectives import chosen_logprobs, collate
 from trainers.records import Pair
-from trainers.weights import BaseRef
 
 PACKED = ("gemma3", "gpt2", "gpt_neox", "llama", "mistral", "phi3", "qwen2", "qwen3")
 PADDED = ("gemma2", "nemotron", "opt")

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from trainers.config import ObjectiveName
 from trainers.errors import BadExample, NothingToTrain, TrainersError
 from trainers.examples import Example
-from trainers.records import Choice, Distilled, Judged, ObjectiveName, Pair, Record, check
+from trainers.records import Choice, Distilled, Judged, Pair, Record, check
 
 
 def example(*chosen: int, ids: Sequence[int] = (1, 2, 3, 4, 5)) -> Example:

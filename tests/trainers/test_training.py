@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from trainers import canary as canaries
-from trainers import checkpoints, dispatch, job, loop, training
+from trainers import checkpoints, dispatch, job, loop, setup, training
 from trainers.errors import BadBase, CanaryFailed, OutOfMemory, TrainingDiverged
 from trainers.examples import Example
 from trainers.objectives import chosen_logprobs, collate
@@ -325,14 +325,14 @@ def test_auto_follows_the_machine_and_the_data(
     computes: bool,
     expected: tuple[str, torch.dtype, str],
 ) -> None:
-    monkeypatch.setattr(training, "_cpu_computes_bfloat16", lambda: computes)
-    assert training.resolve(config.model_copy(update={"device": "cpu"}), longest)[:3] == expected
+    monkeypatch.setattr(setup, "_cpu_computes_bfloat16", lambda: computes)
+    assert setup.resolve(config.model_copy(update={"device": "cpu"}), longest)[:3] == expected
 
 
 def test_auto_takes_an_accelerator(config: job.JobConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    assert training.resolve(config, 300)[:3] == ("cuda", torch.bfloat16, "sdpa")
+    assert setup.resolve(config, 300)[:3] == ("cuda", torch.bfloat16, "sdpa")
 
 
 @pytest.mark.parametrize("attention", ["auto", "eager"])

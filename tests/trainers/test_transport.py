@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from trainers import job, seal, transport
+from trainers.config import BaseRef
 from trainers.errors import BadAdapter, JobBusy, JobChanged, JobExists, NotAJob
 from trainers.examples import Example
 from trainers.records import Pair
-from trainers.weights import BaseRef
 
 RESULTS = ("adapter", "canary.json", "report.json", "done")
 ROOT = Path(__file__).parents[2]

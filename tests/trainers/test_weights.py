@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from trainers.config import BaseRef
 from trainers.errors import MissingBase, WrongBase
-from trainers.weights import BaseRef, fingerprint, locate, reference
+from trainers.weights import fingerprint, locate, reference
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from agentlab.rounds import RoundReport
 from agentlab.rounds.gating import gate
 from agentlab.rounds.monitoring import monitor
 from trainers import job
+from trainers.config import BaseRef
 from trainers.examples import Example
 from trainers.monitors import Monitors
-from trainers.weights import BaseRef
 
 Opened = Callable[..., Lab]
 Made = Callable[..., RoundReport]

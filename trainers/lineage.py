@@ -1,0 +1,53 @@
+"""Where an adapter comes from: the ids behind its data, and the merge that made it, if it was not trained.
+
+A job carries it from the lab to wherever it is trained, and the adapter's record keeps it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Method = Literal["cat", "linear", "svd", "ties", "dare"]
+
+
+class Merge(BaseModel):
+    """What a merge did.
+
+    `weights` are by the id of the adapter, in the order in which they were merged. `error` is how far the result is
+    from the exact weighted sum Σ w_i·Δ_i, and `truncation` how far from what the method aims at, for want of rank; both
+    as the norm of the difference over that of what it is compared with (Frobenius, all weights of the model together).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Method
+    weights: dict[str, float]
+    rank: int
+    density: float | None = None
+    seed: int | None = None
+    error: float
+    truncation: float
+
+    def __str__(self) -> str:
+        return f"{' + '.join(f'{weight:g} × {id}' for id, weight in self.weights.items())} ({self.method})"
+
+
+class Lineage(BaseModel):
+    """Where an adapter's data came from, by id.
+
+    `held` are the episodes on which it was held to its base, and nothing was taught. `merge` is how it was made of
+    others, if it was not trained.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    round: str | None = None
+    parent: str | None = None
+    episodes: list[str] = []
+    reflections: list[str] = []
+    held: list[str] = []
+    seeds: list[int] = []
+    code_version: str = ""
+    merge: Merge | None = None
