@@ -195,10 +195,8 @@ def centroid(lab: Lab, adapter: str) -> np.ndarray:
 
 def composed(lab: Lab, folders: Mapping[str, Path], weights: Mapping[str, float]) -> Path:
     """The folder of the exact weighted sum of adapters, made if it is not there; `composed/` is a cache."""
-    from trainers.adapters import check_files
+    from trainers.adapters import MergeConfig, check_files, compose
     from trainers.errors import BadAdapter
-    from trainers.merging import MergeConfig
-    from trainers.skills import compose
 
     target = lab.folder / "composed" / content_id("composed", written(weights))
     try:

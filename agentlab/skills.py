@@ -15,9 +15,8 @@ from agentlab.rounds.challenges import MERGES, Challenge, fresh_seeds, merges, n
 from agentlab.rounds.checking import too_few
 from agentlab.tasks import check_tasks, looked_at, make_tasks
 from memory.episodes import chunks, marks
+from trainers.adapters import Merge, MergeConfig
 from trainers.gate import GateConfig, GateResult, decide, swayed
-from trainers.lineage import Merge
-from trainers.merging import MergeConfig
 from trainers.statistics import Paired, paired
 
 if TYPE_CHECKING:
@@ -49,17 +48,17 @@ def trained_on(lab: Lab, adapter: str) -> list[TrainedOn]:
 
 def families(lab: Lab, *adapters: str) -> list[str]:
     """The environments that adapters were trained on, sorted."""
-    from trainers.provenance import by_env
+    from trainers.adapters import by_env
 
     return list(by_env(lab.database, [id for one in adapters for id in lab.adapters.get(one).lineage.episodes]))
 
 
 def merge(lab: Lab, adapters: Sequence[str], config: MergeConfig | None = None) -> AdapterRecord:
-    """Merge adapters of the lab into a new candidate: see `trainers.skills.merge`. `gate_merge` lets it serve."""
-    from trainers import skills
+    """Merge adapters of the lab into a new candidate: see `trainers.adapters.merge`. `gate_merge` lets it serve."""
+    from trainers.adapters import merge as merge_adapters
 
     lab.must_write()
-    return skills.merge(lab.adapters, adapters, lab.model_folder, config)
+    return merge_adapters(lab.adapters, adapters, lab.model_folder, config)
 
 
 class Kept(BaseModel):

@@ -31,8 +31,7 @@ from agentlab.search import Budget, search_tasks
 from agentlab.skills import merge
 from agentlab.tasks import make_tasks
 from environments import canonical
-from trainers.lineage import Method
-from trainers.merging import MergeConfig
+from trainers.adapters import MergeConfig, Method
 from trainers.statistics import p_text, paired
 
 HERE = Path(__file__).resolve().parent

@@ -5,13 +5,16 @@ Names are imported when they are first asked for; PyTorch, transformers and peft
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from trainers.doors import lazy
 
 if TYPE_CHECKING:
-    from trainers.adapters import AdapterRecord, AdapterRegistry
+    from trainers.adapters.merging import MergeConfig
+    from trainers.adapters.record import AdapterRecord
+    from trainers.adapters.registry import AdapterRegistry
     from trainers.canary import Canary
-    from trainers.config import BaseRef, JobConfig
+    from trainers.config import BaseRef, JobConfig, ObjectiveName
     from trainers.controller import AlphaSchedule, Balancer, EarlyStop
     from trainers.distillation import from_teacher
     from trainers.errors import TrainersError
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     from trainers.gate import GateConfig, GateResult, SequentialGate, decide
     from trainers.job_data import Job, JobResult, Report
     from trainers.lineage import Lineage, Merge
-    from trainers.merging import MergeConfig
     from trainers.monitors import MonitorConfig, Monitors, observe
     from trainers.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
     from trainers.records import Choice, Distilled, Judged, Pair, Record
@@ -65,6 +67,7 @@ __all__ = [
     "JobConfig",
     "JobResult",
     "Lineage",
+    "ObjectiveName",
     "Report",
     "fingerprint",
     "reference",
@@ -89,34 +92,27 @@ __all__ = [
     "TrainersError",
 ]
 
-_HOMES = {
-    "trainers.adapters": ("AdapterRecord", "AdapterRegistry"),
-    "trainers.canary": ("Canary",),
-    "trainers.controller": ("AlphaSchedule", "Balancer", "EarlyStop"),
-    "trainers.distillation": ("from_teacher",),
-    "trainers.errors": ("TrainersError",),
-    "trainers.examples": ("Example", "drop_oldest", "from_episode"),
-    "trainers.gate": ("GateConfig", "GateResult", "SequentialGate", "decide"),
-    "trainers.config": ("BaseRef", "JobConfig"),
-    "trainers.job_data": ("Job", "JobResult", "Report"),
-    "trainers.lineage": ("Lineage", "Merge"),
-    "trainers.merging": ("MergeConfig",),
-    "trainers.monitors": ("MonitorConfig", "Monitors", "observe"),
-    "trainers.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
-    "trainers.records": ("Choice", "Distilled", "Judged", "Pair", "Record"),
-    "trainers.selection": ("Selected", "Selection", "SelectionConfig", "select", "survey"),
-    "trainers.selectors": ("Context", "Selector"),
-    "trainers.statistics": ("Paired", "Ratio", "bootstrap_ratio", "holm", "mcnemar", "paired", "wilson"),
-    "trainers.weights": ("fingerprint", "reference"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    home = next((module for module, names in _HOMES.items() if name in names), None)
-    if home is None:
-        raise AttributeError(f"module 'trainers' has no attribute {name!r}")
-    return getattr(import_module(home), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "trainers.adapters.record": ("AdapterRecord",),
+        "trainers.adapters.registry": ("AdapterRegistry",),
+        "trainers.canary": ("Canary",),
+        "trainers.controller": ("AlphaSchedule", "Balancer", "EarlyStop"),
+        "trainers.distillation": ("from_teacher",),
+        "trainers.errors": ("TrainersError",),
+        "trainers.examples": ("Example", "drop_oldest", "from_episode"),
+        "trainers.gate": ("GateConfig", "GateResult", "SequentialGate", "decide"),
+        "trainers.config": ("BaseRef", "JobConfig", "ObjectiveName"),
+        "trainers.job_data": ("Job", "JobResult", "Report"),
+        "trainers.lineage": ("Lineage", "Merge"),
+        "trainers.adapters.merging": ("MergeConfig",),
+        "trainers.monitors": ("MonitorConfig", "Monitors", "observe"),
+        "trainers.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
+        "trainers.records": ("Choice", "Distilled", "Judged", "Pair", "Record"),
+        "trainers.selection": ("Selected", "Selection", "SelectionConfig", "select", "survey"),
+        "trainers.selectors": ("Context", "Selector"),
+        "trainers.statistics": ("Paired", "Ratio", "bootstrap_ratio", "holm", "mcnemar", "paired", "wilson"),
+        "trainers.weights": ("fingerprint", "reference"),
+    },
+)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trainers import job as jobs
 from trainers import seal as seals
-from trainers.adapters import check_files
+from trainers.adapters.files import check_files
 from trainers.code import PACKAGES
 from trainers.disk import room_on_disk
 from trainers.errors import BadAdapter, JobChanged, JobExists, NotAJob

@@ -13,11 +13,9 @@ from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
 from agentlab.cli.scoreboard import short_names
 
 if TYPE_CHECKING:
-    from trainers.adapters import AdapterRecord
+    from trainers.adapters import AdapterRecord, Change, Difference, Distance, Provenance, Use
     from trainers.canary import Canary
-    from trainers.distance import Distance
     from trainers.gate import GateResult
-    from trainers.provenance import Change, Difference, Provenance, Use
     from trainers.statistics import Paired
 
 Id = Annotated[str, typer.Argument(help="An adapter's id, or its beginning where that is unique.")]
@@ -34,7 +32,7 @@ def show(adapter: Id, lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
 
     With --json nothing is shortened: every episode and reflection by its id.
     """
-    from trainers.provenance import trace
+    from trainers.adapters import trace
 
     with opened(lab) as here:
         found = trace(here.adapters, adapter)
@@ -174,8 +172,7 @@ def diff(
 
     With --json every episode has its id.
     """
-    from trainers.distance import distances
-    from trainers.provenance import difference
+    from trainers.adapters import difference, distances
 
     with opened(lab) as here:
         found = difference(here.adapters, a, b)

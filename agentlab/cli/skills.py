@@ -47,7 +47,7 @@ def merge(
 ) -> None:
     """Merge adapters into a new candidate, which must pass a gate before it may serve."""
     from agentlab import skills
-    from trainers.merging import MergeConfig
+    from trainers.adapters import MergeConfig
 
     config = MergeConfig(method=by, weights=_numbers(weights), rank=rank, density=density, seed=seed)
     with opened(lab, write=True) as here, output.working("Merging"):

@@ -12,7 +12,7 @@ from typing import Any
 from agentlab.errors import BadConfig
 from agentlab.rounds.config import RoundConfig
 from agentlab.search.config import METHODS
-from trainers.config import ObjectiveName
+from trainers import ObjectiveName
 from trainers.gate import GateConfig
 from trainers.selection import SelectionConfig
 

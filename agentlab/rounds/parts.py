@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from agentlab.search.budget import Budget
 from agentlab.search.config import SearchConfig
-from trainers.config import ObjectiveName
+from trainers import ObjectiveName
 from trainers.controller import AlphaSchedule, Balancer
 
 Way = Literal["random", "model", "mcts", "best_of_n", "deepening", "self_explore"]

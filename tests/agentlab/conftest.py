@@ -41,8 +41,8 @@ def add_skill(tmp_path: Path) -> Callable[..., str]:
     def made(lab: Lab, *episodes: str, seed: int = 0, round: str | None = None) -> str:
         import torch
 
-        from trainers import skills
-        from trainers.deltas import Factors, Merged, write
+        from trainers.adapters import skills
+        from trainers.adapters.deltas import Factors, Merged, write
         from trainers.job import Lineage
         from trainers.weights import load, reference
 

@@ -10,7 +10,7 @@ from agentlab.cli import app
 from agentlab.config import LabConfig
 from agentlab.lab import Lab
 from memory.records import Episode, Recall, Reflection
-from trainers.adapters import AdapterRecord
+from trainers.adapters.record import AdapterRecord
 from trainers.canary import Canary
 from trainers.gate import decide
 from trainers.job import Lineage

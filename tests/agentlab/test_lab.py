@@ -26,7 +26,8 @@ from environments import Task, Turn, UnknownEnvironment
 from environments.toy import Doors
 from memory.errors import NewerDatabase
 from memory.records import Episode, Reflection
-from trainers.adapters import AdapterRecord, AdapterRegistry
+from trainers.adapters.record import AdapterRecord
+from trainers.adapters.registry import AdapterRegistry
 from trainers.errors import UnknownAdapter
 
 

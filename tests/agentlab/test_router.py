@@ -19,7 +19,7 @@ from agentlab.errors import AgentLabError, BadConfig
 from agentlab.lab import Lab
 from agentlab.router import Router, RouterConfig, centroid, parse, written
 from trainers import canary as canaries
-from trainers import deltas
+from trainers.adapters import deltas
 from trainers.errors import CanaryFailed, UnknownAdapter, WrongBase
 
 
@@ -198,7 +198,7 @@ def test_episodes_at_the_same_time_keep_their_own_skills(real: Lab, two: tuple[s
 def test_a_composition_is_made_once_and_a_damaged_one_again(
     real: Lab, two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainers import skills
+    from trainers.adapters import skills
 
     made: list[Path] = []
     compose = skills.compose

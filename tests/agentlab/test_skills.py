@@ -17,8 +17,8 @@ from agentlab.skills import families, gate_merge, merge, trained_on
 from environments import Task, make
 from environments.toy import Doors
 from memory.records import Episode
+from trainers.adapters.merging import MergeConfig
 from trainers.gate import GateConfig
-from trainers.merging import MergeConfig
 
 ONE, TWO = "toy/doors?rooms=1,step_limit=6", "toy/doors?step_limit=6"
 SEEDS, QUICK = range(8), GateConfig(min_pairs=10)

@@ -15,7 +15,8 @@ from agentlab.lab import Lab
 from agentlab.rollout import TaskResult, Trial
 from agentlab.twobytwo import TwoByTwo, analyse
 from environments import Task
-from trainers.adapters import AdapterRecord, AdapterRegistry
+from trainers.adapters.record import AdapterRecord
+from trainers.adapters.registry import AdapterRegistry
 
 STATUS = {"w": "won", "l": "lost", "e": "errored"}
 

@@ -68,7 +68,7 @@ class Deadly(Progress):
 def prepare(moment: str) -> Progress | None:
     """Set this process up to die at a moment."""
     from agentlab.rounds import graph, report
-    from trainers.adapters import AdapterRegistry
+    from trainers.adapters.registry import AdapterRegistry
 
     if ":" in moment:
         stage, units = moment.rsplit(":", 1)

@@ -11,7 +11,8 @@ import pytest
 
 from memory.database import Database
 from trainers import job
-from trainers.adapters import AdapterRegistry, check_files
+from trainers.adapters.files import check_files
+from trainers.adapters.registry import AdapterRegistry
 from trainers.errors import (
     AdapterInUse,
     BadAdapter,

@@ -10,8 +10,10 @@ from huggingface_hub import ModelCard
 
 from memory.database import Database
 from memory.records import Episode
-from trainers import cards, job
-from trainers.adapters import AdapterRecord, AdapterRegistry
+from trainers import job
+from trainers.adapters import cards
+from trainers.adapters.record import AdapterRecord
+from trainers.adapters.registry import AdapterRegistry
 from trainers.gate import decide
 from trainers.lineage import Merge
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from trainers import deltas
-from trainers.deltas import Delta, Factors
+from trainers.adapters import deltas
+from trainers.adapters.deltas import Delta, Factors
+from trainers.adapters.merging import MergeConfig
 from trainers.errors import BadAdapter, CannotMerge
-from trainers.merging import MergeConfig
 
 
 def factors(a: list[list[float]], b: list[list[float]]) -> Factors:

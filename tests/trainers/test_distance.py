@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from trainers.distance import Distance, distances
+from trainers.adapters.distance import Distance, distances
 
 Factors = dict[str, tuple[torch.Tensor, torch.Tensor]]
 

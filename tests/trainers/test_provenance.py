@@ -9,11 +9,13 @@ import pytest
 
 from memory.database import Database
 from memory.records import Episode, Recall, Reflection
-from trainers.adapters import AdapterRecord, AdapterRegistry
+from trainers.adapters.episodes import by_env
+from trainers.adapters.provenance import difference, trace
+from trainers.adapters.record import AdapterRecord
+from trainers.adapters.registry import AdapterRegistry
 from trainers.errors import UnknownAdapter
 from trainers.gate import decide
 from trainers.job import Lineage
-from trainers.provenance import by_env, difference, trace
 
 PASSED = decide({f"a:dev:{n}": True for n in range(30)}, {f"a:dev:{n}": False for n in range(30)})
 

@@ -12,11 +12,12 @@ import torch
 
 from memory.database import Database
 from trainers import canary as canaries
-from trainers import deltas, job, skills
-from trainers.adapters import AdapterRegistry
+from trainers import job
+from trainers.adapters import deltas, skills
+from trainers.adapters.merging import MergeConfig
+from trainers.adapters.registry import AdapterRegistry
 from trainers.errors import CannotMerge, PromotionRefused, UnknownAdapter, WrongBase
 from trainers.examples import Example
-from trainers.merging import MergeConfig
 
 
 @pytest.fixture(scope="module")

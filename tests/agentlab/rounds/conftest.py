@@ -12,7 +12,8 @@ from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
 from agentlab.progress import Progress
 from agentlab.rounds import RoundConfig, RoundReport
-from trainers.adapters import AdapterRecord, AdapterRegistry
+from trainers.adapters.record import AdapterRecord
+from trainers.adapters.registry import AdapterRegistry
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
 OTHER = "toy/doors?colours=3,rooms=1,step_limit=4"

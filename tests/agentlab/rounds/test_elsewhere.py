@@ -15,7 +15,7 @@ from agentlab.errors import AgentLabError
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport, TrainingConfig, abandon, export_round, import_round
 from trainers import job, seal
-from trainers.adapters import AdapterRegistry
+from trainers.adapters.registry import AdapterRegistry
 from trainers.errors import BadAdapter, CanaryFailed, JobChanged, JobExists, NotAJob, WrongBase
 from trainers.gate import GateConfig
 from trainers.selection import SelectionConfig

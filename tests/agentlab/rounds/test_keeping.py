@@ -19,7 +19,7 @@ from agentlab.rounds.keeping import Retention, keep
 from environments import Task
 from environments.toy import Doors
 from memory.records import Episode
-from trainers.adapters import AdapterRecord
+from trainers.adapters.record import AdapterRecord
 from trainers.job import Lineage
 
 Opened = Callable[..., Lab]

@@ -28,7 +28,7 @@ def opened(spelling: Opened) -> Callable[..., Lab]:
     """Opens a lab with a job of one example, and the adapter that came of it."""
 
     def made(name: str = "lab", progress: Any = None) -> Lab:
-        from trainers.adapters import AdapterRecord
+        from trainers.adapters.record import AdapterRecord
 
         lab = spelling(name, progress=progress)
         record = AdapterRecord(id="adapter-good", base="b", fingerprint="f", path="adapters/good")

@@ -58,7 +58,7 @@ def ids(lab: Lab, made: RoundReport) -> list[str]:
 def rounds_before(lab: Lab, *collected: bool) -> None:
     """As if so many rounds had been run and trained, each of which collected or not."""
     from agentlab.rounds import RoundConfig
-    from trainers.adapters import AdapterRecord
+    from trainers.adapters.record import AdapterRecord
     from trainers.job import Lineage
 
     for number, new in enumerate(collected, 1):

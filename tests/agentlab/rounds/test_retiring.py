@@ -11,7 +11,7 @@ from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.retiring import retire, rollback
 from memory.records import Advice, Episode, Recall, Reflection
-from trainers.adapters import SERVING
+from trainers.adapters.registry import SERVING
 
 Opened = Callable[..., Lab]
 Made = Callable[..., RoundReport]
@@ -105,7 +105,7 @@ def test_a_promoted_adapter_is_watched_where_that_is_asked_for(skilled: Opened, 
 def test_what_was_retired_for_an_adapter_comes_back_with_its_rollback(
     lab: Lab, report: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainers.adapters import AdapterRegistry
+    from trainers.adapters.registry import AdapterRegistry
 
     retire(lab, report())
     lab.memory.remember([example("rf-2", text="Look behind the red door.")])

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
-from trainers.adapters import AdapterRecord, AdapterRegistry, Change
+from trainers.adapters.episodes import by_env
+from trainers.adapters.record import AdapterRecord, Change
+from trainers.adapters.registry import AdapterRegistry
 from trainers.gate import Rate, rate
 
 if TYPE_CHECKING:
@@ -69,20 +71,6 @@ def trace(registry: AdapterRegistry, adapter: str) -> Provenance:
         changes=[change for change in registry.history() if record.id in (change.serving, change.before)],
         uses=_uses(database, record.id),
     )
-
-
-def by_env(database: Database, episodes: list[str]) -> dict[str, list[str]]:
-    """The ids of those of these episodes that the lab has, by environment; one that is named twice is there twice."""
-    from memory.episodes import chunks, marks
-
-    env: dict[str, str] = {}
-    for part in chunks(sorted(set(episodes))):
-        env.update(database.execute(f"SELECT id, env FROM episodes WHERE id IN {marks(part)}", part))
-    found: dict[str, list[str]] = {name: [] for name in sorted(set(env.values()))}
-    for id in episodes:
-        if id in env:
-            found[env[id]].append(id)
-    return found
 
 
 def _recalled(database: Database, record: AdapterRecord) -> dict[str, int]:

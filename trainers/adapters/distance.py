@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
-    from trainers.deltas import Factors
+    from trainers.adapters.deltas import Factors
 
 ALL = "all"
 
@@ -40,7 +40,7 @@ def distances(a: Path, b: Path) -> list[Distance]:
     A module that only one of them changes is compared with no change. Raises CannotMerge if one is more than a plain
     LoRA, BadAdapter if it is damaged.
     """
-    from trainers.deltas import read
+    from trainers.adapters.deltas import read
 
     ours, theirs = read(a), read(b)
     modules = sorted({*ours, *theirs})

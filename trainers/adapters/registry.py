@@ -7,18 +7,18 @@ is one transaction, and each can be repeated: a kill in the middle of a promotio
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from memory.records import content_id, now
+from memory.records import now
 from trainers import job as jobs
 from trainers import seal as seals
+from trainers.adapters import cards
+from trainers.adapters.files import check_files
+from trainers.adapters.record import AdapterRecord, AdapterStatus, Change, identity
 from trainers.config import BaseRef
 from trainers.disk import room_on_disk
 from trainers.errors import (
@@ -32,12 +32,9 @@ from trainers.errors import (
 )
 from trainers.gate import GateResult
 from trainers.lineage import Lineage
-from trainers.weights import flaw
 
 if TYPE_CHECKING:
     from memory.database import Database
-
-AdapterStatus = Literal["candidate", "promoted", "rejected", "retired"]
 
 SERVING = "serving adapter"
 """The setting that names the adapter in use; None is the base model."""
@@ -47,44 +44,6 @@ BEFORE = "adapters that served before"
 
 HISTORY = "serving history"
 """The setting that keeps every change of the serving adapter."""
-
-PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
-
-
-class AdapterRecord(BaseModel):
-    """One adapter. `base` is the name of its base model, `fingerprint` that of the base's weights.
-
-    `path` is relative to the lab folder. `weights` is the SHA-256 of its weights' file, by which a swapped folder is
-    known. `gate` is None until it stood at one; `forced` says that it was promoted without having passed. `job` is the
-    id of the job that it came out of, `settings` are that job's but the base, `training` the numbers of its report
-    with the first and the last loss; these are empty where no job is known.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    id: str
-    parent: str | None = None
-    base: str
-    fingerprint: str
-    status: AdapterStatus = "candidate"
-    path: str
-    weights: str = ""
-    lineage: Lineage = Field(default_factory=Lineage)
-    job: str = ""
-    settings: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    gate: GateResult | None = None
-    forced: bool = False
-    created_at: str = Field(default_factory=now)
-
-
-class Change(BaseModel):
-    """A change of the serving adapter; None is the base model."""
-
-    at: str
-    event: Literal["promoted", "rolled back"]
-    serving: str | None
-    before: str | None
 
 
 class AdapterRegistry:
@@ -267,8 +226,6 @@ class AdapterRegistry:
 
         It follows from the record and the serving history, so that it can be written again at any time.
         """
-        from trainers import cards
-
         record = self.get(adapter)
         folder = self.folder / record.path
         if folder.is_dir():  # else there are no weights that it could stand beside; whoever loads it is told so
@@ -298,11 +255,6 @@ class AdapterRegistry:
         self.database.put_adapter(record.model_dump(mode="json"))
 
 
-def identity(fingerprint: str, weights: str) -> str:
-    """The id of the adapter with these weights (SHA-256 of their file) for the base with this fingerprint."""
-    return content_id("adapter", fingerprint, weights)
-
-
 def _numbers(report: jobs.Report) -> dict[str, Any]:
     """A report without its curves: of them the first loss, and the last ten steps' mean."""
     last = report.losses[-10:]
@@ -312,36 +264,3 @@ def _numbers(report: jobs.Report) -> dict[str, Any]:
 
 def _sha(folder: Path) -> str:
     return seals.sha256(folder / "adapter_model.safetensors")
-
-
-def check_files(folder: Path) -> None:
-    """Raise BadAdapter unless `folder` holds an adapter that can be loaded safely: safetensors, whole, no pickle."""
-    pickled = [path.name for path in sorted(folder.glob("*")) if path.suffix in PICKLED]
-    if pickled:
-        raise BadAdapter(
-            f"{folder} holds pickled weights ({', '.join(pickled)}); loading them would run whatever code is in them; "
-            "convert them to safetensors and remove them"
-        )
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / name).is_file():
-            raise BadAdapter(f"{folder} has no {name}; it is not a whole adapter; train or copy it again")
-    _check_settings(folder / "adapter_config.json")
-    weights = folder / "adapter_model.safetensors"
-    wrong = flaw(weights)
-    if wrong is not None:
-        raise BadAdapter(f"{weights} {wrong}; or train the adapter again")
-
-
-def _check_settings(file: Path) -> None:
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(settings, dict):
-            raise ValueError("it holds no settings by name")
-        missing = [name for name in ("peft_type", "r", "lora_alpha", "target_modules") if not settings.get(name)]
-        missing += [] if int(settings.get("r") or 1) > 0 else ["r"]
-    except (OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise BadAdapter(f"{file} is no configuration of an adapter ({reason}); train or copy it again") from error
-    if missing or settings["peft_type"] != "LORA":
-        lacking = f"it names no {', '.join(missing)}" if missing else f"it is of type {settings['peft_type']}"
-        raise BadAdapter(f"{file} is no configuration of a LoRA adapter ({lacking}); train or copy it again")

@@ -14,14 +14,14 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
 from trainers import canary as canaries
+from trainers.adapters.episodes import by_env
 from trainers.errors import BadAdapter
 from trainers.gate import GateResult, rate
-from trainers.provenance import by_env
 from trainers.statistics import p_text
 
 if TYPE_CHECKING:
     from memory.database import Database
-    from trainers.adapters import AdapterRecord
+    from trainers.adapters.record import AdapterRecord
     from trainers.lineage import Lineage
 
 NAME = "README.md"

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING
 from memory.records import content_id
 from trainers import canary as canaries
 from trainers import code
+from trainers.adapters.merging import MergeConfig
 from trainers.canary import Canary
 from trainers.config import BaseRef
 from trainers.disk import room_on_disk
 from trainers.errors import CannotMerge, MissingDependency, WrongBase
 from trainers.examples import Example
 from trainers.lineage import Lineage, Merge
-from trainers.merging import MergeConfig
 from trainers.weights import fingerprint, load
 
 if TYPE_CHECKING:
-    from trainers.adapters import AdapterRecord, AdapterRegistry
-    from trainers.deltas import Delta
+    from trainers.adapters.deltas import Delta
+    from trainers.adapters.record import AdapterRecord
+    from trainers.adapters.registry import AdapterRegistry
 
 
 def merge(
@@ -75,7 +76,7 @@ def compose(adapters: Mapping[str, Path], base: Path, target: Path, config: Merg
     """
     config = config or MergeConfig()
     try:
-        from trainers import deltas
+        from trainers.adapters import deltas
     except ImportError as error:
         raise MissingDependency(
             f"merging needs torch and safetensors; {error}; pip install torch safetensors"

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 
+from trainers.adapters.merging import MergeConfig
 from trainers.errors import BadAdapter, CannotMerge
-from trainers.merging import MergeConfig
 
 PREFIX = "base_model.model."
 """What peft puts before the name of a module of the base."""
