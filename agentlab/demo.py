@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentlab.rounds import RoundConfig, RoundReport
+from trainers.data import SelectionConfig
 from trainers.gate import GateConfig
-from trainers.selection import SelectionConfig
 
 if TYPE_CHECKING:
     from agentlab.evaluation import Table

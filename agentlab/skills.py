@@ -204,7 +204,7 @@ def _untrained(lab: Lab, adapter: str, envs: Sequence[str], first: int) -> list[
     """The next dev games from `first` on of which none begins like a game that the adapter was trained on: a round
     leaves out what begins like its own gate's games, and cannot know those of the gates to come."""
     from environments import Task
-    from trainers.selectors.base import start_of, starts_of
+    from trainers.data import start_of, starts_of
 
     episodes = lab.adapters.get(adapter).lineage.episodes
     trained = {start_of(episode) for episode in lab.database.load_episodes(episodes)}

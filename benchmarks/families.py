@@ -105,9 +105,9 @@ def off(folder: Path, examples: Sequence[Any], batch: Sequence[int], loss: float
 def trees(folder: Path, example: Any) -> str:
     """Whether pairs of an example's length may be laid into trees on this model."""
     from trainers import dispatch, proof
+    from trainers.data import Pair
     from trainers.errors import TrainersError
     from trainers.job import JobConfig
-    from trainers.records import Pair
     from trainers.weights import load, reference
 
     other = example.model_copy(update={"token_ids": [*example.token_ids[:-1], example.token_ids[0]]})

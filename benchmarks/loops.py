@@ -42,7 +42,7 @@ from agentlab.evaluation import ALL
 from agentlab.rounds.graph import run_round
 from agentlab.tasks import make_tasks
 from environments.base import Split
-from trainers.selection import SelectionConfig
+from trainers.data import SelectionConfig
 from trainers.statistics import p_text, paired, wilson
 from trainers.tree import TokenTree
 

@@ -40,7 +40,7 @@ from agentlab import hub
 from memory import jsonlines
 from memory.records import Episode
 from trainers import job
-from trainers.examples import Example, from_episode
+from trainers.data import Example, from_episode
 from trainers.objectives import collate, weighted_sft
 from trainers.setup import resolve
 from trainers.weights import reference

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from trainers.canary import Canary
     from trainers.config import BaseRef, JobConfig, ObjectiveName
     from trainers.controller import AlphaSchedule, Balancer, EarlyStop
-    from trainers.distillation import from_teacher
+    from trainers.data.distillation import from_teacher
+    from trainers.data.examples import Example, drop_oldest, from_episode
+    from trainers.data.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
+    from trainers.data.records import Choice, Distilled, Judged, Pair, Record
+    from trainers.data.selection import Selected, Selection, SelectionConfig, select, survey
+    from trainers.data.selectors import Context, Selector
     from trainers.errors import TrainersError
-    from trainers.examples import Example, drop_oldest, from_episode
     from trainers.gate import GateConfig, GateResult, SequentialGate, decide
     from trainers.job_data import Job, JobResult, Report
     from trainers.lineage import Lineage, Merge
     from trainers.monitors import MonitorConfig, Monitors, observe
-    from trainers.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
-    from trainers.records import Choice, Distilled, Judged, Pair, Record
-    from trainers.selection import Selected, Selection, SelectionConfig, select, survey
-    from trainers.selectors import Context, Selector
     from trainers.statistics import Paired, Ratio, bootstrap_ratio, holm, mcnemar, paired, wilson
     from trainers.weights import fingerprint, reference
 
@@ -99,19 +99,19 @@ __getattr__, __dir__ = lazy(
         "trainers.adapters.registry": ("AdapterRegistry",),
         "trainers.canary": ("Canary",),
         "trainers.controller": ("AlphaSchedule", "Balancer", "EarlyStop"),
-        "trainers.distillation": ("from_teacher",),
+        "trainers.data.distillation": ("from_teacher",),
         "trainers.errors": ("TrainersError",),
-        "trainers.examples": ("Example", "drop_oldest", "from_episode"),
+        "trainers.data.examples": ("Example", "drop_oldest", "from_episode"),
         "trainers.gate": ("GateConfig", "GateResult", "SequentialGate", "decide"),
         "trainers.config": ("BaseRef", "JobConfig", "ObjectiveName"),
         "trainers.job_data": ("Job", "JobResult", "Report"),
         "trainers.lineage": ("Lineage", "Merge"),
         "trainers.adapters.merging": ("MergeConfig",),
         "trainers.monitors": ("MonitorConfig", "Monitors", "observe"),
-        "trainers.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
-        "trainers.records": ("Choice", "Distilled", "Judged", "Pair", "Record"),
-        "trainers.selection": ("Selected", "Selection", "SelectionConfig", "select", "survey"),
-        "trainers.selectors": ("Context", "Selector"),
+        "trainers.data.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
+        "trainers.data.records": ("Choice", "Distilled", "Judged", "Pair", "Record"),
+        "trainers.data.selection": ("Selected", "Selection", "SelectionConfig", "select", "survey"),
+        "trainers.data.selectors": ("Context", "Selector"),
         "trainers.statistics": ("Paired", "Ratio", "bootstrap_ratio", "holm", "mcnemar", "paired", "wilson"),
         "trainers.weights": ("fingerprint", "reference"),
     },

@@ -15,7 +15,7 @@ from trainers.tree import TokenTree
 if TYPE_CHECKING:
     import torch
 
-    from trainers.records import Distilled, Pair
+    from trainers.data.records import Distilled, Pair
 
 
 class Branched(NamedTuple):

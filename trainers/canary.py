@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trainers.data.examples import Example
 from trainers.errors import BadAdapter, CanaryFailed, NothingToTrain
-from trainers.examples import Example
 
 SHARE_OF_GAP = 0.15
 """How far a measurement may be off, as a share of the distance between base and adapter."""

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from memory.records import Episode
+from trainers.data.selectors.base import draw, solution
 from trainers.errors import CannotSelect
-from trainers.selectors.base import draw, solution
 
 
 def balance_score(selected: int, correct: int, target: int = 8) -> float:

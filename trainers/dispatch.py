@@ -16,9 +16,9 @@ import torch
 from trainers import branching, objectives
 from trainers.branching import Branched
 from trainers.config import JobConfig
-from trainers.examples import Example
+from trainers.data.examples import Example
+from trainers.data.records import Distilled, Held, Judged, Pair, Record
 from trainers.objectives import Batch, collate
-from trainers.records import Distilled, Held, Judged, Pair, Record
 
 Inputs = dict[str, Any]
 """Tensors by name, in nested dictionaries, as transformers' Trainer moves them to a device."""

@@ -30,6 +30,7 @@ from trainers import reporting
 from trainers import seal as seals
 from trainers.canary import Canary
 from trainers.config import MACHINE, JobConfig
+from trainers.data.records import Record, check, read
 from trainers.disk import room_on_disk
 from trainers.errors import (
     BadExample,
@@ -42,7 +43,6 @@ from trainers.errors import (
 )
 from trainers.job_data import Job, JobResult, Progress, Report
 from trainers.lineage import Lineage
-from trainers.records import Record, check, read
 from trainers.weights import locate
 
 

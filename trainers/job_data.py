@@ -15,8 +15,8 @@ from memory.records import content_id
 from trainers import seal as seals
 from trainers.canary import Canary
 from trainers.config import MACHINE, JobConfig
+from trainers.data.records import Record
 from trainers.lineage import Lineage
-from trainers.records import Record
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after every step with steps done, steps in all, and `loss`, `learning_rate`, `tokens_per_second`."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from memory.records import Episode, Step
-from trainers.selectors.base import solution
+from trainers.data.selectors.base import solution
 from trainers.statistics import wilson
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import torch
 
-    from trainers.examples import Example
+    from trainers.data.examples import Example
 
     Places = tuple[torch.Tensor, torch.Tensor]
     """Row and column in a batch of each token that carries loss; both of shape (chosen tokens,)."""

@@ -26,12 +26,12 @@ from trainers import baseline, dispatch, divergence, packing, proof, reporting
 from trainers import canary as canaries
 from trainers.canary import Canary
 from trainers.config import JobConfig
+from trainers.data.records import Record
 from trainers.dispatch import Comparing, Item
 from trainers.errors import BadBase, BadTargets, OutOfMemory, TrainingDiverged, UnsupportedModel
 from trainers.footprint import Footprint, ran_out
 from trainers.job_data import Job, Progress, Report
 from trainers.loop import JobTrainer
-from trainers.records import Record
 from trainers.setup import Setup, resolve
 
 

@@ -91,7 +91,7 @@ class CachedConversation(Conversation):
         limit = self.engine.context
         if len(self.seen) + len(self.pending) + needed <= limit or not self.turn_starts:
             return
-        from trainers.examples import drop_oldest
+        from trainers.data import drop_oldest
 
         borders = [*self.turn_starts, len(self.token_ids)]
         lengths = [after - before for before, after in pairwise(borders)]

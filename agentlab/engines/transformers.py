@@ -20,7 +20,7 @@ from agentlab.errors import ContextExceeded, ModelTooLarge, UnsupportedModel
 from memory import rendering
 from memory.thoughts import is_tag, left_open
 from trainers import canary
-from trainers.examples import Tokenizer
+from trainers.data import Tokenizer
 from trainers.footprint import ran_out
 from trainers.tree import TokenTree, parts
 

@@ -13,8 +13,8 @@ from agentlab.errors import BadConfig
 from agentlab.rounds.config import RoundConfig
 from agentlab.search.config import METHODS
 from trainers import ObjectiveName
+from trainers.data import SelectionConfig
 from trainers.gate import GateConfig
-from trainers.selection import SelectionConfig
 
 
 def check_settings(config: RoundConfig) -> None:

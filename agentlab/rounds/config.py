@@ -23,8 +23,8 @@ from agentlab.rounds.parts import (
     each_once,
 )
 from memory.retirement import RetirementConfig
+from trainers.data import SelectionConfig
 from trainers.gate import GateConfig
-from trainers.selection import SelectionConfig
 
 if TYPE_CHECKING:
     from environments import Task

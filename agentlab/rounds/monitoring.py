@@ -56,8 +56,8 @@ def scored(lab: Lab, report: RoundReport) -> list[Scored]:
     """Some of what was taught, as adapter and base score it; nothing where none is asked for, or the engine cannot
     score a text."""
     from trainers import job
+    from trainers.data import draw
     from trainers.monitors import Scored
-    from trainers.selectors.base import draw
 
     if not report.config.monitor.examples:
         return []

@@ -18,8 +18,7 @@ from agentlab.errors import BadConfig, ReplayMismatch
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.report import RoundReport, reports
 from memory.records import Episode
-from trainers.selection import SelectionConfig
-from trainers.selectors.base import Context, Selected
+from trainers.data import Context, Selected, SelectionConfig
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
@@ -149,7 +148,7 @@ def context(lab: Lab, report: RoundReport, here: Pool) -> Context:
 
     Raises BadTexts, UnknownEpisode (memory.errors).
     """
-    from trainers.texts import read_texts
+    from trainers.data import read_texts
 
     config = report.config
     kinds = {selector.kind for selector in config.selection.selectors or ()}
@@ -174,7 +173,7 @@ def check_sources(lab: Lab, config: RoundConfig) -> None:
     Raises BadTexts, UnknownEpisode (memory.errors), and BadConfig for a selector that a round cannot serve, and for
     games to hold to the base of which the lab has no episode.
     """
-    from trainers.texts import read_texts
+    from trainers.data import read_texts
 
     lab.database.load_episodes([*config.anchors, *config.validation])
     if config.general:
@@ -228,8 +227,8 @@ def _before(lab: Lab, report: RoundReport) -> list[RoundReport]:
 def _loss(lab: Lab, max_tokens: int) -> Callable[[Episode], float]:
     """The mean loss of the base, from which training starts, on the actions of an episode (nats a token); infinite for
     one that does not fit and so cannot be trained on either."""
+    from trainers.data import from_episode
     from trainers.errors import BadExample
-    from trainers.examples import from_episode
 
     engine: Any = lab.engine()
 
@@ -254,9 +253,8 @@ def _passes(lab: Lab, config: RoundConfig) -> Callable[[Episode, int, float], li
     Each pass of each episode has a seed of its own, so nothing depends on the other episodes. None where the engine
     cannot do that.
     """
+    from trainers.data import draw, from_episode
     from trainers.errors import BadExample
-    from trainers.examples import from_episode
-    from trainers.selectors.base import draw
 
     engine: Any = lab.engine()
     if not hasattr(engine, DROPOUT):

@@ -14,12 +14,26 @@ from agentlab.errors import ReplayMismatch
 from agentlab.rounds.pool import attempts, context, pool, prompted, rules
 from agentlab.rounds.report import RoundReport
 from memory.records import Episode
+from trainers.data import (
+    Example,
+    Held,
+    Preference,
+    Record,
+    Selected,
+    Start,
+    Text,
+    Tokenize,
+    by_reward,
+    by_votes,
+    draw,
+    from_episode,
+    from_outcome,
+    from_preference,
+    start_of,
+    starts_of,
+    survey,
+)
 from trainers.errors import BadExample
-from trainers.examples import Example, Tokenize, from_episode
-from trainers.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
-from trainers.records import Held, Record
-from trainers.selection import survey
-from trainers.selectors.base import Selected, Start, Text, draw, start_of, starts_of
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
@@ -83,7 +97,7 @@ def _singles(lab: Lab, report: RoundReport, forbidden: Set[Start]) -> Records:
 
 def _maker(item: Selected, config: RoundConfig, tokenize: Tokenize) -> Callable[[], Record]:
     """Makes the record of one episode, for the prompt without what was recalled."""
-    from trainers.distillation import from_teacher
+    from trainers.data import from_teacher
 
     make: Callable[..., Record] = from_episode
     if config.training.objective == "kto":
@@ -109,7 +123,7 @@ def tokenizer(lab: Lab) -> Tokenize:
 
 def _rehearse(made: Records, texts: Sequence[Text], lab: Lab, config: RoundConfig) -> None:
     """General texts, for the objectives that learn from plain examples."""
-    from trainers.texts import from_text
+    from trainers.data import from_text
 
     if not texts:
         return
@@ -122,7 +136,7 @@ def _rehearse(made: Records, texts: Sequence[Text], lab: Lab, config: RoundConfi
 
 def _hold(made: Records, lab: Lab, config: RoundConfig, forbidden: Set[Start]) -> None:
     """Lay episodes of other environments, on which nothing is taught, beside some of the examples."""
-    from trainers.selectors.rehearsal import apportion
+    from trainers.data import apportion
 
     hold, taught = config.hold, [record for record in made.records if isinstance(record, Example)]
     quotas = apportion(round(hold.share * len(taught)), dict.fromkeys(hold.envs, 1.0))

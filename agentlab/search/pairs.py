@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agentlab.search.tree import Node, Tree, worth
 from memory.records import Episode
-from trainers.preferences import Preference
+from trainers.data import Preference
 
 if TYPE_CHECKING:
     from memory.episodes import EpisodeRow

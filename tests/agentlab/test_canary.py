@@ -14,8 +14,8 @@ from agentlab.engines.transformers import TransformersEngine
 from agentlab.lab import Lab
 from trainers import canary as canaries
 from trainers import job
+from trainers.data.examples import Example
 from trainers.errors import BadAdapter, CanaryFailed, WrongBase
-from trainers.examples import Example
 from trainers.weights import reference
 
 WEIGHTS = "adapter_model.safetensors"

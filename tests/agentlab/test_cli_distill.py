@@ -19,7 +19,7 @@ from agentlab.rounds import RoundConfig, RoundReport
 from memory.records import Episode
 from trainers import job
 from trainers.config import BaseRef
-from trainers.examples import Example
+from trainers.data.examples import Example
 
 RUNNER = CliRunner()
 

@@ -12,7 +12,7 @@ from agentlab.engines import transformers as engines
 from agentlab.engines.transformers import TransformersEngine
 from memory import rendering
 from memory.records import Episode, Step
-from trainers.examples import from_episode
+from trainers.data.examples import from_episode
 
 LONG = "You are in the attic. " + "There is dust, and a note, and more dust. " * 2500 + "A door is to the north."
 

@@ -11,9 +11,9 @@ from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import UnsupportedModel
 from benchmarks.tiny_models import FAMILIES, ODD, WINDOW, Tokens, make
 from memory.records import Episode, Step
-from trainers.examples import from_episode
-from trainers.selectors.base import Text
-from trainers.texts import from_text
+from trainers.data.examples import from_episode
+from trainers.data.selectors.base import Text
+from trainers.data.texts import from_text
 
 COMMANDS = ["look", "open black door", "open blue door", "open blue", "read note", "take coin", "jump ✓"]
 REFUSED = ("bloom", "mamba", "gpt_neo")

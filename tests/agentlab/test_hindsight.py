@@ -17,10 +17,10 @@ from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.pool import pool
 from environments import make
 from memory.records import Episode, Step
-from trainers.distillation import from_teacher
+from trainers.data.distillation import from_teacher
+from trainers.data.examples import from_episode
+from trainers.data.selection import SelectionConfig
 from trainers.errors import BadExample
-from trainers.examples import from_episode
-from trainers.selection import SelectionConfig
 
 MakeStep = Callable[..., Step]
 MakeEpisode = Callable[..., Episode]

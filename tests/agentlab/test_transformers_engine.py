@@ -18,8 +18,8 @@ from memory import rendering
 from memory.records import Episode, Step
 from trainers import canary as canaries
 from trainers.canary import Canary
+from trainers.data.examples import from_episode
 from trainers.errors import BadAdapter, CanaryFailed
-from trainers.examples import from_episode
 from trainers.tree import TokenTree
 
 COMMANDS = ["look", "open black door", "open blue door", "open blue", "read note", "take coin", "jump ✓"]

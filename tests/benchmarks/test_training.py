@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from trainers.examples import Example
+from trainers.data.examples import Example
 
 Load = Callable[[str], ModuleType]
 EXAMPLE = {"token_ids": [1, 2, 3, 4, 5, 6, 7], "weights": [0, 0, 1, 1, 0, 0, 1]}

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 from agentlab import Lab, LabConfig, RoundConfig, RoundReport, Table
 from agentlab.progress import Progress
 from agentlab.rounds import TrainingConfig
+from trainers.data.selection import SelectionConfig
 from trainers.gate import GateConfig
-from trainers.selection import SelectionConfig
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
 ROUND = RoundConfig(

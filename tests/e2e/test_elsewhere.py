@@ -18,8 +18,8 @@ from agentlab import Lab, RoundConfig
 from agentlab.cli import app
 from agentlab.rounds import TrainingConfig, export_round
 from trainers import canary as canaries
+from trainers.data.selection import SelectionConfig
 from trainers.gate import GateConfig
-from trainers.selection import SelectionConfig
 
 pytestmark = pytest.mark.slow
 

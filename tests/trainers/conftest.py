@@ -11,7 +11,7 @@ import pytest
 
 from memory.records import Episode, Step
 from trainers import job
-from trainers.examples import Example
+from trainers.data.examples import Example
 from trainers.weights import reference
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from trainers.branching import lay_out, of_choices, of_pair, sequence_logprobs
-from trainers.examples import Example
+from trainers.data.examples import Example
+from trainers.data.records import Choice, Distilled, Pair
 from trainers.objectives import collate, example_logprobs
-from trainers.records import Choice, Distilled, Pair
 
 
 def example(ids: list[int], *chosen: int) -> Example:

@@ -9,8 +9,8 @@ import pytest
 
 from trainers import canary as canaries
 from trainers.canary import Canary
+from trainers.data.examples import Example
 from trainers.errors import BadAdapter, CanaryFailed, NothingToTrain
-from trainers.examples import Example
 
 RECORDED = Canary(token_ids=[1, 2, 3], spans=[(1, 3)], base_logprob=-40.0, adapter_logprob=-10.0, base="f")
 

@@ -13,11 +13,11 @@ import torch
 
 from trainers import canary as canaries
 from trainers import dispatch, job, objectives, setup, training
+from trainers.data.examples import Example
+from trainers.data.records import Choice, Distilled, Held, Judged, Pair, Record
 from trainers.dispatch import Item, mismatch, rotated
 from trainers.errors import BadExample, NotAJob, OutOfMemory
-from trainers.examples import Example
 from trainers.objectives import collate, divergence, example_logprobs, vocabulary_logprobs
-from trainers.records import Choice, Distilled, Held, Judged, Pair, Record
 
 WEIGHTS = Path("adapter") / "adapter_model.safetensors"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from memory.records import Episode
-from trainers.distillation import from_teacher
+from trainers.data.distillation import from_teacher
 from trainers.errors import BadExample
 
 MakeEpisode = Callable[..., Episode]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from trainers import divergence
+from trainers.data.examples import Example
 from trainers.errors import LossSpike, TrainingDiverged
-from trainers.examples import Example
 
 BATCH = [Example(token_ids=[1, 2, number], weights=[0, 0, 1], episode=f"e{number}", task="t") for number in (3, 4)]
 

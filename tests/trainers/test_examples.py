@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from memory import rendering
 from memory.records import Episode
+from trainers.data.examples import Example, drop_oldest, from_episode
 from trainers.errors import BadExample
-from trainers.examples import Example, drop_oldest, from_episode
 
 MakeEpisode = Callable[..., Episode]
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from trainers import job
+from trainers.data.examples import Example
 from trainers.errors import TrainersError, UnsupportedModel
-from trainers.examples import Example
 from trainers.objectives import chosen_logprobs, collate
 from trainers.weights import reference
 

@@ -17,6 +17,8 @@ from safetensors import SafetensorError
 from trainers import job, reporting
 from trainers import seal as seals
 from trainers.config import BaseRef
+from trainers.data.examples import Example
+from trainers.data.records import Judged
 from trainers.errors import (
     DiskFull,
     JobBusy,
@@ -27,8 +29,6 @@ from trainers.errors import (
     TrainersError,
     WrongBase,
 )
-from trainers.examples import Example
-from trainers.records import Judged
 
 CONFIG = job.JobConfig(base=BaseRef(name="tiny", fingerprint="f" * 64))
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from trainers import dispatch, divergence, job, packing
+from trainers.data.examples import Example
 from trainers.dispatch import Cost
 from trainers.errors import LossSpike, OutOfMemory
-from trainers.examples import Example
 
 WEIGHTS = Path("adapter") / "adapter_model.safetensors"
 FULL = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"

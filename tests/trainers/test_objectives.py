@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainers.examples import Example
+from trainers.data.examples import Example
 from trainers.objectives import (
     chosen_logprobs,
     collate,

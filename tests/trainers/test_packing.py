@@ -12,9 +12,9 @@ import torch
 
 from trainers import packing
 from trainers.branching import lay_out, of_pair, sequence_logprobs
-from trainers.examples import Example
+from trainers.data.examples import Example
+from trainers.data.records import Pair
 from trainers.objectives import chosen_logprobs, collate, weighted_sft
-from trainers.records import Pair
 
 LENGTHS = (17, 40, 5, 28)
 

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from memory import rendering
 from memory.records import Episode
+from trainers.data.preferences import Preference, by_reward, by_votes, fork, from_outcome, from_preference
 from trainers.errors import BadExample
-from trainers.preferences import Preference, by_reward, by_votes, fork, from_outcome, from_preference
 
 MakeEpisode = Callable[..., Episode]
 

@@ -12,10 +12,10 @@ import torch
 
 from trainers import dispatch, job, packing, proof
 from trainers.config import BaseRef
+from trainers.data.examples import Example
+from trainers.data.records import Pair
 from trainers.errors import OutOfMemory, UnsupportedModel
-from trainers.examples import Example
 from trainers.objectives import chosen_logprobs, collate
-from trainers.records import Pair
 
 PACKED = ("gemma3", "gpt2", "gpt_neox", "llama", "mistral", "phi3", "qwen2", "qwen3")
 PADDED = ("gemma2", "nemotron", "opt")

@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from trainers.config import ObjectiveName
+from trainers.data.examples import Example
+from trainers.data.records import Choice, Distilled, Judged, Pair, Record, check
 from trainers.errors import BadExample, NothingToTrain, TrainersError
-from trainers.examples import Example
-from trainers.records import Choice, Distilled, Judged, Pair, Record, check
 
 
 def example(*chosen: int, ids: Sequence[int] = (1, 2, 3, 4, 5)) -> Example:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from trainers import job, reporting
+from trainers.data.examples import Example
 from trainers.errors import MissingDependency, UnknownReporter
-from trainers.examples import Example
 
 
 def test_a_name_that_no_integration_has_is_refused_with_the_nearest() -> None:

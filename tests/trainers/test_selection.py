@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from memory.records import Episode
+from trainers.data.selection import SelectionConfig, select, start_of, survey
+from trainers.data.selectors import Context, Selected
 from trainers.errors import CannotSelect
-from trainers.selection import SelectionConfig, select, start_of, survey
-from trainers.selectors import Context, Selected
 
 MakeEpisode = Callable[..., Episode]
 

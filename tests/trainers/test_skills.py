@@ -16,8 +16,8 @@ from trainers import job
 from trainers.adapters import deltas, skills
 from trainers.adapters.merging import MergeConfig
 from trainers.adapters.registry import AdapterRegistry
+from trainers.data.examples import Example
 from trainers.errors import CannotMerge, PromotionRefused, UnknownAdapter, WrongBase
-from trainers.examples import Example
 
 
 @pytest.fixture(scope="module")

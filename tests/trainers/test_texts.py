@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from trainers.data.selectors import Text
+from trainers.data.texts import from_text, read_texts
 from trainers.errors import BadExample, BadTexts
-from trainers.selectors import Text
-from trainers.texts import from_text, read_texts
 
 
 def letters(text: str) -> list[int]:

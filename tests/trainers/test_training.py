@@ -15,8 +15,8 @@ import torch
 
 from trainers import canary as canaries
 from trainers import checkpoints, dispatch, job, loop, setup, training
+from trainers.data.examples import Example
 from trainers.errors import BadBase, CanaryFailed, OutOfMemory, TrainingDiverged
-from trainers.examples import Example
 from trainers.objectives import chosen_logprobs, collate
 from trainers.weights import reference
 

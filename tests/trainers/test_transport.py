@@ -14,9 +14,9 @@ import pytest
 
 from trainers import job, seal, transport
 from trainers.config import BaseRef
+from trainers.data.examples import Example
+from trainers.data.records import Pair
 from trainers.errors import BadAdapter, JobBusy, JobChanged, JobExists, NotAJob
-from trainers.examples import Example
-from trainers.records import Pair
 
 RESULTS = ("adapter", "canary.json", "report.json", "done")
 ROOT = Path(__file__).parents[2]

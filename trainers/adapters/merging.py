@@ -1,7 +1,7 @@
 """How adapters of one base are merged into one: the settings of a merge (what one did: `trainers.lineage.Merge`).
 
 An adapter i adds Δ_i = s_i·B_i·A_i to a weight of its base, s_i being its scaling (Hu et al. 2021). All methods work on
-these Δ_i; `trainers.deltas` has the arithmetic.
+these Δ_i; `trainers.adapters.deltas` has the arithmetic.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from trainers import code
 from trainers.adapters.merging import MergeConfig
 from trainers.canary import Canary
 from trainers.config import BaseRef
+from trainers.data.examples import Example
 from trainers.disk import room_on_disk
 from trainers.errors import CannotMerge, MissingDependency, WrongBase
-from trainers.examples import Example
 from trainers.lineage import Lineage, Merge
 from trainers.weights import fingerprint, load
 

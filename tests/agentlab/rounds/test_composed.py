@@ -171,7 +171,7 @@ def test_a_round_selects_by_certainty(tmp_path: Path, unbroken: Lab) -> None:
 
 def plain(lab: Lab, episode: Episode) -> float:
     """The mean loss of the base on the actions of an episode, by the engine's own pass."""
-    from trainers.examples import from_episode
+    from trainers.data.examples import from_episode
 
     engine: Any = lab.engine()
     example = from_episode(episode, engine.tokenize, max_tokens=256)

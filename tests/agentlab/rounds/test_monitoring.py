@@ -14,7 +14,7 @@ from agentlab.rounds.gating import gate
 from agentlab.rounds.monitoring import monitor
 from trainers import job
 from trainers.config import BaseRef
-from trainers.examples import Example
+from trainers.data.examples import Example
 from trainers.monitors import Monitors
 
 Opened = Callable[..., Lab]

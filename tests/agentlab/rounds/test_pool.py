@@ -19,8 +19,8 @@ from agentlab.rounds.records import TEXTS, records
 from agentlab.rounds.report import save
 from memory.errors import UnknownEpisode
 from memory.records import Episode, Step
+from trainers.data.selection import survey
 from trainers.errors import BadTexts, CannotSelect
-from trainers.selection import survey
 
 Opened = Callable[..., Lab]
 Made = Callable[..., RoundReport]

@@ -12,8 +12,8 @@ from agentlab.rounds import RoundReport
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.pool import attempts
 from agentlab.rounds.records import Records, preferences, records
-from trainers.records import Held, Judged, Pair
-from trainers.selectors.base import start_of
+from trainers.data.records import Held, Judged, Pair
+from trainers.data.selectors.base import start_of
 
 Opened = Callable[..., Lab]
 Made = Callable[..., RoundReport]

@@ -146,7 +146,7 @@ def test_self_explore_probes_a_failure_until_its_first_pit(corridor: Any) -> Non
 
 def test_tokens_are_those_that_training_would_render(tiny_model: Path) -> None:
     from agentlab.engines.transformers import TransformersEngine
-    from trainers.examples import from_episode
+    from trainers.data.examples import from_episode
 
     engine = TransformersEngine(tiny_model, name="tiny", device="cpu", threads=1)
     found = search_task(

@@ -17,7 +17,7 @@ from agentlab.search.pairs import preferences
 from agentlab.search.tasks import revise_tasks, search_tasks, tree_of
 from agentlab.tasks import make_tasks
 from environments import Task, TextEnv
-from trainers.selection import SelectionConfig, survey
+from trainers.data.selection import SelectionConfig, survey
 
 OpenLab = Callable[..., Lab]
 TASKS = make_tasks("toy/doors", "train", range(4))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from memory.records import Episode
-from trainers.selectors import Selected, Selection, Selector
-from trainers.selectors.base import Context
+from trainers.data.selectors import Selected, Selection, Selector
+from trainers.data.selectors.base import Context
 
 MakeEpisode = Callable[..., Episode]
 Run = Callable[..., Selection]

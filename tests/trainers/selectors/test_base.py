@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from memory.records import Episode
-from trainers.errors import CannotSelect
-from trainers.selectors import (
+from trainers.data.selectors import (
     Cap,
     Context,
     Dedupe,
@@ -29,7 +28,8 @@ from trainers.selectors import (
     Won,
     chain,
 )
-from trainers.selectors.base import sample, start_of, starts_of
+from trainers.data.selectors.base import sample, start_of, starts_of
+from trainers.errors import CannotSelect
 
 MakeEpisode = Callable[..., Episode]
 

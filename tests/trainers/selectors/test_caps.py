@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from memory.records import Episode
-from trainers.selectors import Cap, Context, Dedupe, Selected, Selection
+from trainers.data.selectors import Cap, Context, Dedupe, Selected, Selection
 
 MakeEpisode = Callable[..., Episode]
 Run = Callable[..., Selection]

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from memory.records import Episode
+from trainers.data.selectors import Importance, Selection
+from trainers.data.selectors.importance import ds_weight, shift_extent
 from trainers.errors import CannotSelect
-from trainers.selectors import Importance, Selection
-from trainers.selectors.importance import ds_weight, shift_extent
 
 MakeEpisode = Callable[..., Episode]
 Run = Callable[..., Selection]

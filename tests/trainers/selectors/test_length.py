@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from memory.records import Episode
-from trainers.selectors import Selection, Shortest, Spread
+from trainers.data.selectors import Selection, Shortest, Spread
 
 MakeEpisode = Callable[..., Episode]
 Run = Callable[..., Selection]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from memory.records import Episode
-from trainers.selectors import Context, Rehearsal, Selected, Selection, Text
-from trainers.selectors.rehearsal import apportion
+from trainers.data.selectors import Context, Rehearsal, Selected, Selection, Text
+from trainers.data.selectors.rehearsal import apportion
 
 MakeEpisode = Callable[..., Episode]
 Run = Callable[..., Selection]

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from memory.records import Episode
-from trainers.selectors import Selection, Threshold, Won
+from trainers.data.selectors import Selection, Threshold, Won
 
 MakeEpisode = Callable[..., Episode]
 Run = Callable[..., Selection]

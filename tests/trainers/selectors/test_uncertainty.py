@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from memory.records import Episode
+from trainers.data.selectors import Selection, Uncertainty
+from trainers.data.selectors.uncertainty import bald
 from trainers.errors import CannotSelect
-from trainers.selectors import Selection, Uncertainty
-from trainers.selectors.uncertainty import bald
 
 MakeEpisode = Callable[..., Episode]
 Run = Callable[..., Selection]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from memory.records import Episode
+from trainers.data.selectors import Selection, StepValues
+from trainers.data.selectors.values import step_values
 from trainers.errors import CannotSelect
-from trainers.selectors import Selection, StepValues
-from trainers.selectors.values import step_values
 
 MakeEpisode = Callable[..., Episode]
 Run = Callable[..., Selection]

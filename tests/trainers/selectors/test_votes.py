@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from memory.records import Episode
-from trainers.selectors import Selection, Votes
+from trainers.data.selectors import Selection, Votes
 
 MakeEpisode = Callable[..., Episode]
 Run = Callable[..., Selection]

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from memory.records import Episode
-from trainers.selectors.base import Context, Selected, Selection, Settings, draw, sift
+from trainers.data.selectors.base import Context, Selected, Selection, Settings, draw, sift
 
 
 class Votes(Settings):

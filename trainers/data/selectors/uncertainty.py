@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from trainers.data.selectors.base import Context, Selected, Selection, Settings, sample, sift
 from trainers.errors import CannotSelect
-from trainers.selectors.base import Context, Selected, Selection, Settings, sample, sift
 
 
 def _entropy(p: float) -> float:

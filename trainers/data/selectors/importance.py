@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from trainers.data.selectors.base import Context, Selected, Selection, Settings, draw, sift
 from trainers.errors import CannotSelect
-from trainers.selectors.base import Context, Selected, Selection, Settings, draw, sift
 
 CLIP = 2.0
 MOST = 5.0

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from memory.records import Episode
-from trainers.selectors.base import Context, Selected, Selection, Settings, draw, ordered, sift
+from trainers.data.selectors.base import Context, Selected, Selection, Settings, draw, ordered, sift
 
 
 class Spread(Settings):

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from memory.records import Episode
+from trainers.data.examples import Tokenize, cut, drop_oldest, from_episode, join
+from trainers.data.records import Judged, Pair
 from trainers.errors import SameSides
-from trainers.examples import Tokenize, cut, drop_oldest, from_episode, join
-from trainers.records import Judged, Pair
 
 
 class Preference(BaseModel):

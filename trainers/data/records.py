@@ -13,8 +13,8 @@ from itertools import takewhile
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainers.config import ObjectiveName
+from trainers.data.examples import Example
 from trainers.errors import BadExample, NothingToTrain
-from trainers.examples import Example
 
 
 class Pair(BaseModel):

@@ -19,7 +19,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from memory.records import Episode
-from trainers.selectors import (
+from trainers.data.selectors import (
     Cap,
     Context,
     Dedupe,
@@ -38,8 +38,8 @@ from trainers.selectors import (
     Won,
     chain,
 )
-from trainers.selectors.base import Start, start_of, starts_of
-from trainers.selectors.caps import admit
+from trainers.data.selectors.base import Start, start_of, starts_of
+from trainers.data.selectors.caps import admit
 
 AnySelector = Annotated[
     Cap

@@ -9,9 +9,9 @@ from typing import Any
 
 from memory import documents
 from memory.errors import MemoryStoreError
+from trainers.data.examples import Example, Tokenize, opening
+from trainers.data.selectors.base import Text
 from trainers.errors import BadExample, BadTexts
-from trainers.examples import Example, Tokenize, opening
-from trainers.selectors.base import Text
 
 PROSE = (".txt", ".text", ".md")
 """How files end that may be plain text; all others hold JSON or Parquet."""

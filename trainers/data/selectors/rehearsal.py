@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from trainers.selectors.base import Context, Selected, Selection, Settings, ordered, sample, sift
+from trainers.data.selectors.base import Context, Selected, Selection, Settings, ordered, sample, sift
 
 
 def apportion(total: int, shares: Mapping[str, float]) -> dict[str, int]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from memory.records import Episode
+from trainers.data.selectors.base import Context, Selected, Selection, Settings, sift
 from trainers.errors import CannotSelect
-from trainers.selectors.base import Context, Selected, Selection, Settings, sift
 
 
 def step_values(reaches: Sequence[bool]) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from trainers.selectors.base import Context, Selected, Selection, Settings, sift
+from trainers.data.selectors.base import Context, Selected, Selection, Settings, sift
 
 
 class Won(Settings):

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from trainers.selectors.base import Context, Selected, Selection, Settings, sift, solution
+from trainers.data.selectors.base import Context, Selected, Selection, Settings, sift, solution
 
 
 def admit(

@@ -12,9 +12,9 @@ import math
 from collections.abc import Sequence
 
 from memory.records import Episode, Step
+from trainers.data.examples import Tokenize, command_tokens, cut, drop_oldest, join
+from trainers.data.records import Choice, Distilled
 from trainers.errors import BadExample, NothingToChoose
-from trainers.examples import Tokenize, command_tokens, cut, drop_oldest, join
-from trainers.records import Choice, Distilled
 
 
 def from_teacher(

@@ -1,0 +1,92 @@
+"""Data: which episodes are trained on, with what weight, and the records of token ids that they become.
+
+Selectors choose among episodes; examples, preferences, distillation and general texts become the records that an
+objective learns from.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainers.doors import lazy
+
+if TYPE_CHECKING:
+    from trainers.data.distillation import from_teacher
+    from trainers.data.examples import Example, Tokenize, Tokenizer, drop_oldest, from_episode
+    from trainers.data.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
+    from trainers.data.records import Choice, Distilled, Held, Judged, Pair, Record
+    from trainers.data.selection import SelectionConfig, select, survey
+    from trainers.data.selectors.base import (
+        Context,
+        Selected,
+        Selection,
+        Selector,
+        Start,
+        Text,
+        draw,
+        start_of,
+        starts_of,
+    )
+    from trainers.data.selectors.rehearsal import apportion
+    from trainers.data.texts import from_text, read_texts
+
+__all__ = [
+    # Which episodes
+    "Context",
+    "Selected",
+    "Selection",
+    "SelectionConfig",
+    "Selector",
+    "Start",
+    "Text",
+    "apportion",
+    "draw",
+    "select",
+    "start_of",
+    "starts_of",
+    "survey",
+    # What they become
+    "Choice",
+    "Distilled",
+    "Example",
+    "Held",
+    "Judged",
+    "Pair",
+    "Preference",
+    "Record",
+    "Tokenize",
+    "Tokenizer",
+    "by_reward",
+    "by_votes",
+    "drop_oldest",
+    "from_episode",
+    "from_outcome",
+    "from_preference",
+    "from_teacher",
+    "from_text",
+    "read_texts",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "trainers.data.selectors.base": (
+            "Context",
+            "Selected",
+            "Selection",
+            "Selector",
+            "Start",
+            "Text",
+            "draw",
+            "start_of",
+            "starts_of",
+        ),
+        "trainers.data.selectors.rehearsal": ("apportion",),
+        "trainers.data.selection": ("SelectionConfig", "select", "survey"),
+        "trainers.data.examples": ("Example", "Tokenize", "Tokenizer", "drop_oldest", "from_episode"),
+        "trainers.data.records": ("Choice", "Distilled", "Held", "Judged", "Pair", "Record"),
+        "trainers.data.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
+        "trainers.data.distillation": ("from_teacher",),
+        "trainers.data.texts": ("from_text", "read_texts"),
+    },
+)
