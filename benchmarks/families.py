@@ -104,14 +104,15 @@ def off(folder: Path, examples: Sequence[Any], batch: Sequence[int], loss: float
 
 def trees(folder: Path, example: Any) -> str:
     """Whether pairs of an example's length may be laid into trees on this model."""
-    from trainers import dispatch, proof
+    from trainers import proof
     from trainers.data import Pair
     from trainers.errors import TrainersError
     from trainers.job import JobConfig
+    from trainers.objectives import objective_of
     from trainers.weights import load, reference
 
     other = example.model_copy(update={"token_ids": [*example.token_ids[:-1], example.token_ids[0]]})
-    objective = dispatch.of(JobConfig(base=reference("tiny", folder), objective="dpo"))
+    objective = objective_of(JobConfig(base=reference("tiny", folder), objective="dpo"))
     try:
         proof.check(load(folder), objective, [Pair(better=example, worse=other)], nullcontext)
     except TrainersError as error:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainers.dispatch import Comparing, Inputs, Item
     from trainers.footprint import Footprint
+    from trainers.objectives.dispatch import Comparing, Inputs, Item
 
 Rows = list[tuple[float, ...]]
 """Log-probabilities by the base, a row for each record."""

@@ -23,11 +23,11 @@ from trainers import checkpoints, code, divergence, footprint
 from trainers.batches import plan, shares
 from trainers.data.examples import Example
 from trainers.data.records import Record
-from trainers.dispatch import Item, Objective
 from trainers.errors import TrainingDiverged
 from trainers.footprint import Footprint
 from trainers.job_data import Job, Progress, Report
-from trainers.objectives import Batch, collate, example_logprobs
+from trainers.objectives.dispatch import Item, Objective
+from trainers.objectives.losses import Batch, collate, example_logprobs
 from trainers.setup import Setup
 
 APART = 10.0

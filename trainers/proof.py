@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from trainers import branching, packing
+from trainers import packing
 from trainers.data.examples import Example
 from trainers.data.records import Distilled, Pair, Record
-from trainers.dispatch import Objective
 from trainers.errors import BadExample, CannotPack, OutOfMemory, TooLong, TrainersError, UnsupportedModel
 from trainers.footprint import ran_out
-from trainers.objectives import chosen_logprobs, collate
+from trainers.objectives import branching
+from trainers.objectives.dispatch import Objective
+from trainers.objectives.losses import chosen_logprobs, collate
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 """What rounding makes of a token's log-probability, in nats, on average over a sequence."""

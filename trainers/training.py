@@ -22,16 +22,17 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from memory.records import content_id
-from trainers import baseline, dispatch, divergence, packing, proof, reporting
+from trainers import baseline, divergence, packing, proof, reporting
 from trainers import canary as canaries
 from trainers.canary import Canary
 from trainers.config import JobConfig
 from trainers.data.records import Record
-from trainers.dispatch import Comparing, Item
 from trainers.errors import BadBase, BadTargets, OutOfMemory, TrainingDiverged, UnsupportedModel
 from trainers.footprint import Footprint, ran_out
 from trainers.job_data import Job, Progress, Report
 from trainers.loop import JobTrainer
+from trainers.objectives import dispatch
+from trainers.objectives.dispatch import Comparing, Item
 from trainers.setup import Setup, resolve
 
 
@@ -49,7 +50,7 @@ def train(job: Job, base: Path, progress: Progress | None = None) -> Trained:
     Every process that was launched for the job calls this; each gets the trained model, and the first one reports.
     """
     examples = [example for example in job.examples if example.spans]
-    objective = dispatch.of(job.config, examples)
+    objective = dispatch.objective_of(job.config, examples)
     setup = resolve(job.config, proof.shape(examples).longest, fused=_fused(base))
     with _process_state(job.config.threads), ExitStack() as stack:
         main = PartialState(cpu=setup.device == "cpu").is_main_process

@@ -22,7 +22,7 @@ from memory.thoughts import is_tag, left_open
 from trainers import canary
 from trainers.data import Tokenizer
 from trainers.footprint import ran_out
-from trainers.tree import TokenTree, parts
+from trainers.objectives import TokenTree, parts
 
 LOGITS = 2**26
 """Logits of one forward pass, at most: 256 MiB in float32. Where a vocabulary needs more, commands go in parts."""

@@ -155,7 +155,7 @@ class HoldConfig(Part):
     """On which other games the adapter is held to the base, so that a skill acts on its own games alone.
 
     A merge adds up what its adapters change; what each changes on the games of the others disturbs them (see
-    `trainers.objectives.held_to`).
+    `trainers.objectives.dispatch.HoldingSft`).
 
     envs: environments outside those of the round; whatever the lab has of their train fold serves, won or not.
     share: how many episodes of them all there are for one that is learned from.

@@ -20,7 +20,7 @@ from trainers import canary as canaries
 from trainers.canary import Canary
 from trainers.data.examples import from_episode
 from trainers.errors import BadAdapter, CanaryFailed
-from trainers.tree import TokenTree
+from trainers.objectives.tree import TokenTree
 
 COMMANDS = ["look", "open black door", "open blue door", "open blue", "read note", "take coin", "jump ✓"]
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from trainers.branching import lay_out, of_choices, of_pair, sequence_logprobs
 from trainers.data.examples import Example
 from trainers.data.records import Choice, Distilled, Pair
-from trainers.objectives import collate, example_logprobs
+from trainers.objectives.branching import lay_out, of_choices, of_pair, sequence_logprobs
+from trainers.objectives.losses import collate, example_logprobs
 
 
 def example(ids: list[int], *chosen: int) -> Example:

@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from trainers import canary as canaries
-from trainers import dispatch, job, objectives, setup, training
+from trainers import job, setup, training
 from trainers.data.examples import Example
 from trainers.data.records import Choice, Distilled, Held, Judged, Pair, Record
-from trainers.dispatch import Item, mismatch, rotated
 from trainers.errors import BadExample, NotAJob, OutOfMemory
-from trainers.objectives import collate, divergence, example_logprobs, vocabulary_logprobs
+from trainers.objectives import dispatch, losses
+from trainers.objectives.dispatch import Item, mismatch, rotated
+from trainers.objectives.losses import collate, divergence, example_logprobs, vocabulary_logprobs
 
 WEIGHTS = Path("adapter") / "adapter_model.safetensors"
 
@@ -98,7 +99,7 @@ def test_every_lora_weight_moves_and_the_adapter_proves_that_it_is_on(
     assert all(not torch.equal(tensor, before[name]) for name, tensor in weights.items())
 
     report = outcome.report
-    assert set(report.measures) == set(dispatch.of(settings, records).measures)
+    assert set(report.measures) == set(dispatch.objective_of(settings, records).measures)
     assert [len(values) for values in report.measures.values()] == [2] * len(report.measures)
     assert (report.steps, report.examples, report.tokens) == (2, 4, sum(map(len, records)))
 
@@ -154,7 +155,7 @@ def test_the_loss_of_a_batch_adds_up_whatever_its_parts(objective: str, config: 
     assert settings.base.path is not None
     model: Any = training._model(settings, Path(settings.base.path), setup.resolve(settings, 50)).eval()
     records = RECORDS[objective]()
-    made = dispatch.of(settings, records)
+    made = dispatch.objective_of(settings, records)
     items = made.prepare(records)
     with torch.no_grad():
         if isinstance(made, dispatch.Comparing):
@@ -208,7 +209,7 @@ def test_holding_asks_for_few_distributions_at_once_and_comes_to_the_same(
             if "lora_B" in name:
                 parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
     records = [record for record in held() if isinstance(record, Held)]
-    made = dispatch.of(settings, records)
+    made = dispatch.objective_of(settings, records)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     own, at = vocabulary_logprobs(model, collate([record.example for record in records]))
@@ -226,7 +227,7 @@ def test_holding_asks_for_few_distributions_at_once_and_comes_to_the_same(
     sizes: list[int] = []
     head = model.get_output_embeddings()
     head.register_forward_hook(lambda module, inputs, output: sizes.append(output.numel()))
-    monkeypatch.setattr(objectives, "LOGITS", places * 512, raising=False)
+    monkeypatch.setattr(losses, "LOGITS", places * 512, raising=False)
     cost = made.cost(model, made.collate(made.prepare(records)), model)
     found = torch.autograd.grad(cost.loss, trained)
     assert cost.loss.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -408,7 +409,7 @@ def test_a_mismatch_is_no_longer_than_the_examples_it_is_made_of() -> None:
 
 def test_the_two_kinds_of_kto_have_weights_of_their_own(config: job.JobConfig) -> None:
     settings = config.model_copy(update={"objective": "kto", "desirable_weight": 2.0, "undesirable_weight": 3.0})
-    objective = dispatch.of(settings)
+    objective = dispatch.objective_of(settings)
     records = RECORDS["kto"]()
     items = [item._replace(base=(0.0, 0.0)) for item in objective.prepare(records)]
     inputs = objective.collate(items)
@@ -417,6 +418,6 @@ def test_the_two_kinds_of_kto_have_weights_of_their_own(config: job.JobConfig) -
 
 
 def test_supervised_fine_tuning_has_no_use_for_the_base(config: job.JobConfig) -> None:
-    objective = dispatch.of(config)
+    objective = dispatch.objective_of(config)
     assert not isinstance(objective, dispatch.Comparing)
     assert "base" not in objective.collate([Item(single(0, [1]))])

@@ -12,7 +12,7 @@ import torch
 from trainers import job
 from trainers.data.examples import Example
 from trainers.errors import TrainersError, UnsupportedModel
-from trainers.objectives import chosen_logprobs, collate
+from trainers.objectives.losses import chosen_logprobs, collate
 from trainers.weights import reference
 
 MakeModel = Callable[..., Path]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trainers.data.examples import Example
-from trainers.objectives import (
+from trainers.objectives.losses import (
     chosen_logprobs,
     collate,
     divergence,

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from trainers import packing
-from trainers.branching import lay_out, of_pair, sequence_logprobs
 from trainers.data.examples import Example
 from trainers.data.records import Pair
-from trainers.objectives import chosen_logprobs, collate, weighted_sft
+from trainers.objectives.branching import lay_out, of_pair, sequence_logprobs
+from trainers.objectives.losses import chosen_logprobs, collate, weighted_sft
 
 LENGTHS = (17, 40, 5, 28)
 

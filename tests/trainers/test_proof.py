@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from trainers import dispatch, job, packing, proof
+from trainers import job, packing, proof
 from trainers.config import BaseRef
 from trainers.data.examples import Example
 from trainers.data.records import Pair
 from trainers.errors import OutOfMemory, UnsupportedModel
-from trainers.objectives import chosen_logprobs, collate
+from trainers.objectives import dispatch
+from trainers.objectives.losses import chosen_logprobs, collate
 
 PACKED = ("gemma3", "gpt2", "gpt_neox", "llama", "mistral", "phi3", "qwen2", "qwen3")
 PADDED = ("gemma2", "nemotron", "opt")
@@ -74,7 +75,7 @@ def test_beyond_its_window_a_model_is_padded_and_takes_no_trees(made: Callable[[
 
 def objective(name: str) -> dispatch.Objective:
     base = BaseRef(name="tiny", fingerprint="f" * 64)
-    return dispatch.of(job.JobConfig(base=base, objective=name))  # type: ignore[arg-type]
+    return dispatch.objective_of(job.JobConfig(base=base, objective=name))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("family", ["bloom", "mamba"])

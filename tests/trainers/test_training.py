@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from trainers import canary as canaries
-from trainers import checkpoints, dispatch, job, loop, setup, training
+from trainers import checkpoints, job, loop, setup, training
 from trainers.data.examples import Example
 from trainers.errors import BadBase, CanaryFailed, OutOfMemory, TrainingDiverged
-from trainers.objectives import chosen_logprobs, collate
+from trainers.objectives import dispatch
+from trainers.objectives.losses import chosen_logprobs, collate
 from trainers.weights import reference
 
 WEIGHTS = Path("adapter") / "adapter_model.safetensors"

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.tree import TokenTree, parts
+from trainers.objectives.tree import TokenTree, parts
 
 TOKENS = st.lists(st.integers(0, 6), min_size=1, max_size=5)
 CANDIDATES = st.lists(TOKENS, min_size=1, max_size=12)

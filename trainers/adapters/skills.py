@@ -111,7 +111,7 @@ def measure(base: Path, delta: Delta, texts: Sequence[Canary]) -> Canary:
     """
     import torch
 
-    from trainers.objectives import Batch, collate, example_logprobs
+    from trainers.objectives.losses import Batch, collate, example_logprobs
 
     examples = [_example(number, text) for number, text in enumerate(texts)]
     model = load(base)

@@ -13,12 +13,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 
-from trainers import branching, objectives
-from trainers.branching import Branched
 from trainers.config import JobConfig
 from trainers.data.examples import Example
 from trainers.data.records import Distilled, Held, Judged, Pair, Record
-from trainers.objectives import Batch, collate
+from trainers.objectives import branching, losses
+from trainers.objectives.branching import Branched
+from trainers.objectives.losses import Batch, collate
 
 Inputs = dict[str, Any]
 """Tensors by name, in nested dictionaries, as transformers' Trainer moves them to a device."""
@@ -93,14 +93,14 @@ class Sft(Objective):
         return float(sum(sum(item.record.weights) for item in items))
 
     def cost(self, model: Any, inputs: Inputs, bare: Any) -> Cost:
-        return Cost(objectives.weighted_sft(model, Batch(**inputs["batch"]), bare=bare), {})
+        return Cost(losses.weighted_sft(model, Batch(**inputs["batch"]), bare=bare), {})
 
 
 class HoldingSft(Sft):
     """Weighted supervised fine-tuning, while elsewhere the policy is held to its base.
 
     Both are parts of one mean. What the base expects is asked anew at every step, and of no more places at once than
-    fit (`objectives.LOGITS`): to keep a distribution over the vocabulary for each place would take a hundred times the
+    fit (`losses.LOGITS`): to keep a distribution over the vocabulary for each place would take a hundred times the
     room of the adapter.
     """
 
@@ -121,25 +121,25 @@ class HoldingSft(Sft):
 
     def cost(self, model: Any, inputs: Inputs, bare: Any) -> Cost:
         batch, held = Batch(**inputs["batch"]), inputs["held"]
-        own, places = objectives.hidden_states(model, batch, bare=bare)
+        own, places = losses.hidden_states(model, batch, bare=bare)
         tokens, weights, elsewhere = batch.token_ids[places], batch.weights[places], held[places[0]]
 
         def unlikely(own: torch.Tensor, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-            logprobs = objectives.head_logprobs(bare, own)
+            logprobs = losses.head_logprobs(bare, own)
             return -(weights * logprobs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)).sum()
 
         def apart_from(own: torch.Tensor, base: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
             # The head is the base's own in both: no adapter is on it.
-            ours, theirs = objectives.head_logprobs(bare, torch.cat([own, base])).split([len(own), len(base)])
-            return (weights * objectives.divergence(ours, theirs.detach())).sum()
+            ours, theirs = losses.head_logprobs(bare, torch.cat([own, base])).split([len(own), len(base)])
+            return (weights * losses.divergence(ours, theirs.detach())).sum()
 
-        taught = objectives.in_parts(bare, unlikely, own[~elsewhere], tokens[~elsewhere], weights[~elsewhere])
+        taught = losses.in_parts(bare, unlikely, own[~elsewhere], tokens[~elsewhere], weights[~elsewhere])
         apart = torch.zeros_like(taught)
         if held.any():
             # After the pass with a gradient, and past a data-parallel wrapper, as for KTO.
             with torch.no_grad(), bare.disable_adapter():
-                base, _ = objectives.hidden_states(bare, Batch(*(tensor[held] for tensor in batch)))
-            apart = objectives.in_parts(bare, apart_from, own[elsewhere], base, weights[elsewhere])
+                base, _ = losses.hidden_states(bare, Batch(*(tensor[held] for tensor in batch)))
+            apart = losses.in_parts(bare, apart_from, own[elsewhere], base, weights[elsewhere])
         mass = weights.sum()
         return Cost((taught + apart) / mass, {"held": apart.detach() / mass})
 
@@ -153,13 +153,13 @@ class MinorSft(Comparing):
         return {"batch": collate([item.record for item in items])._asdict(), "base": _base(items)}
 
     def compared(self, model: Any, inputs: Inputs, bare: Any) -> torch.Tensor:
-        return objectives.example_logprobs(model, Batch(**inputs["batch"]), bare=bare).unsqueeze(-1)
+        return losses.example_logprobs(model, Batch(**inputs["batch"]), bare=bare).unsqueeze(-1)
 
     def cost(self, model: Any, inputs: Inputs, bare: Any) -> Cost:
         batch = Batch(**inputs["batch"])
-        logprobs, places = objectives.chosen_logprobs(model, batch, bare=bare)
+        logprobs, places = losses.chosen_logprobs(model, batch, bare=bare)
         base = inputs["base"].squeeze(-1)
-        loss, drift = objectives.minor_sft(logprobs, batch.weights[places], places[0], base, self.config.beta)
+        loss, drift = losses.minor_sft(logprobs, batch.weights[places], places[0], base, self.config.beta)
         return Cost(loss, {"drift": drift})
 
 
@@ -184,7 +184,7 @@ class SoftDistillation(Objective):
 
     def cost(self, model: Any, inputs: Inputs, bare: Any) -> Cost:
         scores = branching.sequence_logprobs(model, Branched(**inputs["batch"]), bare=bare)
-        loss = objectives.soft_distillation(scores, inputs["teacher"], inputs["sizes"], inputs["weights"])
+        loss = losses.soft_distillation(scores, inputs["teacher"], inputs["sizes"], inputs["weights"])
         return Cost(loss, {"divergence": loss.detach()})
 
 
@@ -207,10 +207,10 @@ class Dpo(Comparing):
 
     def cost(self, model: Any, inputs: Inputs, bare: Any) -> Cost:
         policy, base, weights = self.compared(model, inputs, bare), inputs["base"], inputs["weights"]
-        loss = objectives.dpo(policy, base, weights, self.config.beta)
+        loss = losses.dpo(policy, base, weights, self.config.beta)
         if self.config.nll_weight:
             tokens = inputs["batch"]["lengths"].view(-1, 2)[:, 0]
-            loss = loss + self.config.nll_weight * objectives.nll(policy[:, 0], tokens, weights)
+            loss = loss + self.config.nll_weight * losses.nll(policy[:, 0], tokens, weights)
         better, worse = (policy.detach() - base).unbind(-1)
         return Cost(loss, {"accuracy": (better > worse).float().mean(), "margin": (better - worse).mean()})
 
@@ -239,16 +239,16 @@ class Kto(Comparing):
         }
 
     def compared(self, model: Any, inputs: Inputs, bare: Any) -> torch.Tensor:
-        own = objectives.example_logprobs(model, Batch(**inputs["batch"]), bare=bare)
+        own = losses.example_logprobs(model, Batch(**inputs["batch"]), bare=bare)
         # After the pass with a gradient, since autocast keeps its first copy of a weight, which must have one; and past
         # a data-parallel wrapper, which expects every pass to have one.
         with torch.no_grad():
-            other = objectives.example_logprobs(bare, Batch(**inputs["mismatched"]))
+            other = losses.example_logprobs(bare, Batch(**inputs["mismatched"]))
         return torch.stack([own, other], dim=-1)
 
     def cost(self, model: Any, inputs: Inputs, bare: Any) -> Cost:
         own, other = (self.compared(model, inputs, bare) - inputs["base"]).unbind(-1)
-        loss, reference = objectives.kto(own, other, inputs["desirable"], inputs["weights"], self.config.beta)
+        loss, reference = losses.kto(own, other, inputs["desirable"], inputs["weights"], self.config.beta)
         return Cost(loss, {"reference": reference})
 
 
@@ -262,7 +262,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 }
 
 
-def of(config: JobConfig, records: Sequence[Record] = ()) -> Objective:
+def objective_of(config: JobConfig, records: Sequence[Record] = ()) -> Objective:
     """The objective of a job with these records."""
     if any(isinstance(record, Held) for record in records):
         return HoldingSft(config)

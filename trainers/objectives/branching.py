@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trainers.objectives import head_only_at
-from trainers.tree import TokenTree
+from trainers.objectives.losses import head_only_at
+from trainers.objectives.tree import TokenTree
 
 if TYPE_CHECKING:
     import torch
