@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from agentlab.rollout import TaskResult
 from memory.records import content_id, task_parts
-from trainers.statistics import Paired, paired, wilson
+from trainers.gate import Paired, paired, wilson
 
 if TYPE_CHECKING:
     from agentlab.arms import Arm

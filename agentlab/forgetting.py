@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from agentlab.evaluation import Outcomes, Table, known, row
 from agentlab.rollout import TaskResult, Trial
-from trainers.statistics import Paired, holm, paired
+from trainers.gate import Paired, holm, paired
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab

@@ -16,8 +16,7 @@ from agentlab.rounds.checking import too_few
 from agentlab.tasks import check_tasks, looked_at, make_tasks
 from memory.episodes import chunks, marks
 from trainers.adapters import Merge, MergeConfig
-from trainers.gate import GateConfig, GateResult, decide, swayed
-from trainers.statistics import Paired, paired
+from trainers.gate import GateConfig, GateResult, Paired, decide, paired, swayed
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab

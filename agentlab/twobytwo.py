@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from agentlab.errors import AgentLabError
 from agentlab.evaluation import Row, Table
 from memory.records import task_parts
-from trainers.statistics import Paired, Ratio, bootstrap_ratio, holm, paired
+from trainers.gate import Paired, Ratio, bootstrap_ratio, holm, paired
 
 if TYPE_CHECKING:
     from agentlab.arms import RecallConfig

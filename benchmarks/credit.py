@@ -50,7 +50,7 @@ from machine import describe
 
 from memory.credit import CreditConfig
 from memory.uplift import Uplift, estimate, moments
-from trainers.statistics import mcnemar, wilson
+from trainers.gate import mcnemar, wilson
 
 NOTES = """
 How to read it:

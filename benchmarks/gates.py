@@ -24,8 +24,7 @@ from datetime import date
 import numpy as np
 from machine import describe
 
-from trainers.gate import GateConfig, GateResult, SequentialGate, decide
-from trainers.statistics import wilson
+from trainers.gate import GateConfig, GateResult, SequentialGate, decide, wilson
 
 ENVS = ("one", "two")
 SAME = 0.5

@@ -43,8 +43,8 @@ from agentlab.rounds.graph import run_round
 from agentlab.tasks import make_tasks
 from environments.base import Split
 from trainers.data import SelectionConfig
+from trainers.gate import p_text, paired, wilson
 from trainers.objectives import TokenTree
-from trainers.statistics import p_text, paired, wilson
 
 GAMES = (
     "twx/twc?step_limit=50",

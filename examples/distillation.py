@@ -37,8 +37,7 @@ from agentlab.search import Budget, search_tasks
 from agentlab.tasks import make_tasks
 from agentlab.twobytwo import analyse
 from environments import canonical
-from trainers.monitors import Estimate, MonitorConfig, Monitors, observe
-from trainers.statistics import holm, p_text, paired
+from trainers.gate import Estimate, MonitorConfig, Monitors, holm, observe, p_text, paired
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE.parent / "benchmarks" / "results" / "distillation.md"

@@ -27,7 +27,7 @@ from agentlab.config import merged, parse, read_toml
 from agentlab.evaluation import ALL, Cell, Row
 from agentlab.progress import Progress
 from environments import canonical
-from trainers.statistics import p_text, paired, wilson
+from trainers.gate import p_text, paired, wilson
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE.parent / "benchmarks" / "results" / "learning_curve.md"

@@ -28,7 +28,7 @@ from agentlab.evaluation import ALL, Row
 from agentlab.progress import Progress
 from agentlab.tasks import make_tasks
 from environments import canonical
-from trainers.statistics import p_text, paired
+from trainers.gate import p_text, paired
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE.parent / "benchmarks" / "results" / "memory_worth.md"

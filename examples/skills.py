@@ -32,7 +32,7 @@ from agentlab.skills import merge
 from agentlab.tasks import make_tasks
 from environments import canonical
 from trainers.adapters import MergeConfig, Method
-from trainers.statistics import p_text, paired
+from trainers.gate import p_text, paired
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE.parent / "benchmarks" / "results" / "skills.md"

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from trainers.adapters.registry import AdapterRegistry
     from trainers.canary import Canary
     from trainers.config import BaseRef, JobConfig, ObjectiveName
-    from trainers.controller import AlphaSchedule, Balancer, EarlyStop
     from trainers.data.distillation import from_teacher
     from trainers.data.examples import Example, drop_oldest, from_episode
     from trainers.data.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
@@ -23,11 +22,12 @@ if TYPE_CHECKING:
     from trainers.data.selection import Selected, Selection, SelectionConfig, select, survey
     from trainers.data.selectors import Context, Selector
     from trainers.errors import TrainersError
-    from trainers.gate import GateConfig, GateResult, SequentialGate, decide
+    from trainers.gate.controller import AlphaSchedule, Balancer, EarlyStop
+    from trainers.gate.gate import GateConfig, GateResult, SequentialGate, decide
+    from trainers.gate.monitors import MonitorConfig, Monitors, observe
+    from trainers.gate.statistics import Paired, Ratio, bootstrap_ratio, holm, mcnemar, paired, wilson
     from trainers.job_data import Job, JobResult, Report
     from trainers.lineage import Lineage, Merge
-    from trainers.monitors import MonitorConfig, Monitors, observe
-    from trainers.statistics import Paired, Ratio, bootstrap_ratio, holm, mcnemar, paired, wilson
     from trainers.weights import fingerprint, reference
 
 __all__ = [
@@ -98,21 +98,21 @@ __getattr__, __dir__ = lazy(
         "trainers.adapters.record": ("AdapterRecord",),
         "trainers.adapters.registry": ("AdapterRegistry",),
         "trainers.canary": ("Canary",),
-        "trainers.controller": ("AlphaSchedule", "Balancer", "EarlyStop"),
+        "trainers.gate.controller": ("AlphaSchedule", "Balancer", "EarlyStop"),
         "trainers.data.distillation": ("from_teacher",),
         "trainers.errors": ("TrainersError",),
         "trainers.data.examples": ("Example", "drop_oldest", "from_episode"),
-        "trainers.gate": ("GateConfig", "GateResult", "SequentialGate", "decide"),
+        "trainers.gate.gate": ("GateConfig", "GateResult", "SequentialGate", "decide"),
         "trainers.config": ("BaseRef", "JobConfig", "ObjectiveName"),
         "trainers.job_data": ("Job", "JobResult", "Report"),
         "trainers.lineage": ("Lineage", "Merge"),
         "trainers.adapters.merging": ("MergeConfig",),
-        "trainers.monitors": ("MonitorConfig", "Monitors", "observe"),
+        "trainers.gate.monitors": ("MonitorConfig", "Monitors", "observe"),
         "trainers.data.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
         "trainers.data.records": ("Choice", "Distilled", "Judged", "Pair", "Record"),
         "trainers.data.selection": ("Selected", "Selection", "SelectionConfig", "select", "survey"),
         "trainers.data.selectors": ("Context", "Selector"),
-        "trainers.statistics": ("Paired", "Ratio", "bootstrap_ratio", "holm", "mcnemar", "paired", "wilson"),
+        "trainers.gate.statistics": ("Paired", "Ratio", "bootstrap_ratio", "holm", "mcnemar", "paired", "wilson"),
         "trainers.weights": ("fingerprint", "reference"),
     },
 )

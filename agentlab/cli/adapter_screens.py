@@ -15,8 +15,7 @@ from agentlab.cli.scoreboard import short_names
 if TYPE_CHECKING:
     from trainers.adapters import AdapterRecord, Change, Difference, Distance, Provenance, Use
     from trainers.canary import Canary
-    from trainers.gate import GateResult
-    from trainers.statistics import Paired
+    from trainers.gate import GateResult, Paired
 
 Id = Annotated[str, typer.Argument(help="An adapter's id, or its beginning where that is unique.")]
 
@@ -154,7 +153,7 @@ def _gate(title: str, gate: GateResult | None) -> None:
 
 
 def _pair(game: str, part: Paired) -> tuple[str, ...]:
-    from trainers.statistics import p_text
+    from trainers.gate import p_text
 
     low, high = part.interval
     n = max(part.n, 1)

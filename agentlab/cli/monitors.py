@@ -8,8 +8,7 @@ from agentlab.cli import output
 
 if TYPE_CHECKING:
     from agentlab.rounds import RoundReport
-    from trainers.monitors import Estimate
-    from trainers.statistics import Paired
+    from trainers.gate import Estimate, Paired
 
 
 def show(report: RoundReport) -> None:
@@ -37,7 +36,7 @@ def _basis(report: RoundReport) -> str:
 
 def monitored(monitors: dict[str, Any]) -> list[tuple[str, str]]:
     """The monitors of a round, by name; what was not measured is left out."""
-    from trainers.monitors import Monitors
+    from trainers.gate import Monitors
 
     found = Monitors.model_validate(monitors)
 

@@ -10,7 +10,7 @@ from agentlab.evaluation import ALL
 
 if TYPE_CHECKING:
     from agentlab.twobytwo import Change, TwoByTwo
-    from trainers.statistics import Paired, Ratio
+    from trainers.gate import Paired, Ratio
 
 WIDTH = 80
 UNLIKE = (
@@ -61,7 +61,7 @@ def internalised(share: Ratio) -> str:
 
 
 def _effect(part: Paired) -> str:
-    from trainers.statistics import p_text
+    from trainers.gate import p_text
 
     return f"{part.difference:+.2f}\n{_interval(part)}\np {p_text(part.p, '= ')}"
 

@@ -48,7 +48,7 @@ def written(cell: Cell) -> str:
 
 def sentence(comparison: Comparison) -> str:
     """A paired comparison in words."""
-    from trainers.statistics import p_text
+    from trainers.gate import p_text
 
     return (
         f"{comparison.arm} against {comparison.against}: {comparison.difference:+.2f} on {comparison.n} pairs of the "

@@ -75,7 +75,7 @@ def search(
 def _row(env: str, results: list[Searched]) -> dict[str, Any]:
     from agentlab.search.budget import Cost
     from memory.records import task_parts
-    from trainers.statistics import wilson
+    from trainers.gate import wilson
 
     here = [result for result in results if task_parts(result.task).env == env]
     played = [result for result in here if result.error is None or result.won is not None]

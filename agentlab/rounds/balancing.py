@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def balance(lab: Lab, report: RoundReport) -> str:
     """Play a subset of the round's tasks at each temperature, and keep the pick with the best balance score."""
     from agentlab.tasks import make_tasks
-    from trainers.controller import subset
+    from trainers.gate import subset
 
     config, settings = report.config, report.config.balance
     assert settings is not None, "only a round that balances comes here"

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from agentlab.evaluation import Outcomes, known
 from agentlab.forgetting import BASE, Loss, forgetting, play, played
 from agentlab.rounds.report import RoundReport
-from trainers.statistics import Paired, paired
+from trainers.gate import Paired, paired
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab

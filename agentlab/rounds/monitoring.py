@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from agentlab.arms import Arm
     from agentlab.lab import Lab
     from memory.records import Episode
-    from trainers.monitors import Scored
+    from trainers.gate import Scored
 
 
 def monitor(lab: Lab, report: RoundReport) -> str:
@@ -46,7 +46,7 @@ def at_gate(lab: Lab, report: RoundReport, arm: Arm) -> dict[str, Any]:
 
 
 def _observed(report: RoundReport, episodes: Sequence[Episode], scored: Sequence[Scored] = ()) -> dict[str, Any]:
-    from trainers.monitors import MonitorConfig, observe
+    from trainers.gate import MonitorConfig, observe
 
     settings = report.config.monitor
     return observe(episodes, MonitorConfig(k=settings.k, s=settings.s), scored=scored).model_dump(mode="json")
@@ -57,7 +57,7 @@ def scored(lab: Lab, report: RoundReport) -> list[Scored]:
     score a text."""
     from trainers import job
     from trainers.data import draw
-    from trainers.monitors import Scored
+    from trainers.gate import Scored
 
     if not report.config.monitor.examples:
         return []

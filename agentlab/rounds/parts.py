@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from agentlab.search.budget import Budget
 from agentlab.search.config import SearchConfig
 from trainers import ObjectiveName
-from trainers.controller import AlphaSchedule, Balancer
+from trainers.gate import AlphaSchedule, Balancer
 
 Way = Literal["random", "model", "mcts", "best_of_n", "deepening", "self_explore"]
 """A way to collect."""
@@ -168,7 +168,7 @@ class HoldConfig(Part):
 
 
 class MonitoringConfig(Part):
-    """What is watched of a new adapter: see `trainers.monitors`.
+    """What is watched of a new adapter: see `trainers.gate.monitors`.
 
     tasks: dev games of each environment that it plays; 0 plays none, and success and entropy are then those of its
         games at the gate.

@@ -30,7 +30,7 @@ class RoundReport(BaseModel):
         held: episodes on which the adapter is held to the base, by environment.
         left_out: how many were left out for which reason.
         short_of: how many were missing of a share of a rehearsal.
-        monitors: see `trainers.monitors.Monitors`.
+        monitors: see `trainers.gate.Monitors`.
         forgetting: see `agentlab.rounds.keeping.Retention`.
         retired: the reason for each reflection that was, or would be, retired.
     """

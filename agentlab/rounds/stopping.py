@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from agentlab.rounds.parts import StopConfig
 from agentlab.rounds.report import RoundReport
-from trainers.controller import EarlyStop
+from trainers.gate import EarlyStop
 
 
 def course(reports: Iterable[RoundReport], settings: StopConfig) -> EarlyStop:

@@ -12,7 +12,7 @@ from agentlab.lab import Lab
 from memory.records import Episode, Recall, Reflection
 from trainers.adapters.record import AdapterRecord
 from trainers.canary import Canary
-from trainers.gate import decide
+from trainers.gate.gate import decide
 from trainers.job import Lineage
 
 RUNNER = CliRunner()

@@ -17,7 +17,7 @@ from agentlab.lab import Lab
 from agentlab.rollout import TaskResult, Trial
 from agentlab.twobytwo import TwoByTwo, analyse
 from environments import Task
-from trainers.statistics import Ratio
+from trainers.gate.statistics import Ratio
 
 ENVS = ["toy/doors", "toy/doors?rooms=1,colours=2"]
 

@@ -17,8 +17,8 @@ from agentlab.rounds.keeping import Retention
 from agentlab.rounds.training import SENT
 from environments import canonical
 from memory.records import Episode, Step
-from trainers.gate import GateConfig, SequentialGate, decide
-from trainers.statistics import Paired
+from trainers.gate.gate import GateConfig, SequentialGate, decide
+from trainers.gate.statistics import Paired
 
 RUNNER = CliRunner()
 

@@ -9,7 +9,7 @@ from agentlab import demo
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, TrainingConfig
 from agentlab.rounds.checking import hopeless
-from trainers.gate import GateConfig
+from trainers.gate.gate import GateConfig
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
 

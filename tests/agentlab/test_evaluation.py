@@ -7,7 +7,7 @@ import pytest
 from agentlab.evaluation import ALL, Cell, Table, known, outcomes, row
 from agentlab.rollout import TaskResult, Trial
 from environments import Task
-from trainers.statistics import wilson
+from trainers.gate.statistics import wilson
 
 
 def results(statuses: dict[str, list[list[str]]], arm: str = "a") -> list[TaskResult]:

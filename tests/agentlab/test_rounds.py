@@ -16,7 +16,7 @@ from environments import Task, TextEnv, Turn, register, registry
 from trainers import reporting
 from trainers.data.selection import SelectionConfig
 from trainers.errors import MissingDependency, UnknownReporter
-from trainers.gate import GateConfig
+from trainers.gate.gate import GateConfig
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
 QUICK = RoundConfig(

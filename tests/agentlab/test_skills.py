@@ -18,7 +18,7 @@ from environments import Task, make
 from environments.toy import Doors
 from memory.records import Episode
 from trainers.adapters.merging import MergeConfig
-from trainers.gate import GateConfig
+from trainers.gate.gate import GateConfig
 
 ONE, TWO = "toy/doors?rooms=1,step_limit=6", "toy/doors?step_limit=6"
 SEEDS, QUICK = range(8), GateConfig(min_pairs=10)

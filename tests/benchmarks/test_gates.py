@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from trainers.gate import GateConfig
+from trainers.gate.gate import GateConfig
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from agentlab import Lab, LabConfig, RoundConfig, RoundReport, Table
 from agentlab.progress import Progress
 from agentlab.rounds import TrainingConfig
 from trainers.data.selection import SelectionConfig
-from trainers.gate import GateConfig
+from trainers.gate.gate import GateConfig
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
 ROUND = RoundConfig(

@@ -19,7 +19,7 @@ from agentlab.cli import app
 from agentlab.rounds import TrainingConfig, export_round
 from trainers import canary as canaries
 from trainers.data.selection import SelectionConfig
-from trainers.gate import GateConfig
+from trainers.gate.gate import GateConfig
 
 pytestmark = pytest.mark.slow
 

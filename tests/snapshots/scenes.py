@@ -16,7 +16,7 @@ from agentlab import Lab, LabConfig, RoundConfig
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.rounds import TrainingConfig
 from trainers.data.selection import SelectionConfig
-from trainers.gate import GateConfig
+from trainers.gate.gate import GateConfig
 
 TINY = "snapshots/tiny"
 """A small model of random weights; the tests say where it lies."""

@@ -22,7 +22,7 @@ from trainers.errors import (
     UnknownAdapter,
     WrongBase,
 )
-from trainers.gate import GateResult, decide
+from trainers.gate.gate import GateResult, decide
 
 PASSED: GateResult = decide({f"a:dev:{n}": True for n in range(30)}, {f"a:dev:{n}": False for n in range(30)})
 FAILED: GateResult = decide({f"a:dev:{n}": False for n in range(30)}, {f"a:dev:{n}": True for n in range(30)})

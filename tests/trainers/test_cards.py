@@ -14,7 +14,7 @@ from trainers import job
 from trainers.adapters import cards
 from trainers.adapters.record import AdapterRecord
 from trainers.adapters.registry import AdapterRegistry
-from trainers.gate import decide
+from trainers.gate.gate import decide
 from trainers.lineage import Merge
 
 TASKS = [f"x/{env}:dev:{n}" for env in ("one", "two") for n in range(15)]

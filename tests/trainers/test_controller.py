@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from memory.records import Episode
-from trainers.controller import AlphaSchedule, Balancer, EarlyStop, balance, balance_score, subset
 from trainers.errors import CannotSelect
+from trainers.gate.controller import AlphaSchedule, Balancer, EarlyStop, balance, balance_score, subset
 
 MakeEpisode = Callable[..., Episode]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainers.errors import NotComparable
-from trainers.gate import GateConfig, GateResult, Results, SequentialGate, decide, swayed
+from trainers.gate.gate import GateConfig, GateResult, Results, SequentialGate, decide, swayed
 
 
 def results(pattern: str, env: str = "a") -> dict[str, bool | None]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memory.records import Episode, Step
-from trainers.monitors import (
+from trainers.gate.monitors import (
     MonitorConfig,
     Monitors,
     Scored,
@@ -21,7 +21,7 @@ from trainers.monitors import (
     pass_at_k,
     pass_at_k_s,
 )
-from trainers.statistics import wilson
+from trainers.gate.statistics import wilson
 
 MakeEpisode = Callable[..., Episode]
 

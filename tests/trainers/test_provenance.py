@@ -14,7 +14,7 @@ from trainers.adapters.provenance import difference, trace
 from trainers.adapters.record import AdapterRecord
 from trainers.adapters.registry import AdapterRegistry
 from trainers.errors import UnknownAdapter
-from trainers.gate import decide
+from trainers.gate.gate import decide
 from trainers.job import Lineage
 
 PASSED = decide({f"a:dev:{n}": True for n in range(30)}, {f"a:dev:{n}": False for n in range(30)})

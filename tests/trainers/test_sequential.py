@@ -8,9 +8,9 @@ from math import comb
 
 import pytest
 
-from trainers.gate import GateConfig, SequentialGate
-from trainers.sequential import Boundary, predictive_power
-from trainers.statistics import mcnemar
+from trainers.gate.gate import GateConfig, SequentialGate
+from trainers.gate.sequential import Boundary, predictive_power
+from trainers.gate.statistics import mcnemar
 
 
 def test_one_look_at_all_pairs_is_mcnemars_exact_test() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainers.statistics import bootstrap_ratio, difference_interval, holm, mcnemar, p_text, paired, wilson
+from trainers.gate.statistics import bootstrap_ratio, difference_interval, holm, mcnemar, p_text, paired, wilson
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from trainers import canary as canaries
 from trainers.adapters.episodes import by_env
 from trainers.errors import BadAdapter
-from trainers.gate import GateResult, rate
-from trainers.statistics import p_text
+from trainers.gate.gate import GateResult, rate
+from trainers.gate.statistics import p_text
 
 if TYPE_CHECKING:
     from memory.database import Database

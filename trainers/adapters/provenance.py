@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from trainers.adapters.episodes import by_env
 from trainers.adapters.record import AdapterRecord, Change
 from trainers.adapters.registry import AdapterRegistry
-from trainers.gate import Rate, rate
+from trainers.gate.gate import Rate, rate
 
 if TYPE_CHECKING:
     from memory.database import Database

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from memory.records import content_id, now
-from trainers.gate import GateResult
+from trainers.gate.gate import GateResult
 from trainers.lineage import Lineage
 
 AdapterStatus = Literal["candidate", "promoted", "rejected", "retired"]

@@ -30,7 +30,7 @@ from trainers.errors import (
     UnknownAdapter,
     WrongBase,
 )
-from trainers.gate import GateResult
+from trainers.gate.gate import GateResult
 from trainers.lineage import Lineage
 
 if TYPE_CHECKING:

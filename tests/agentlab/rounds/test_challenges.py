@@ -13,7 +13,7 @@ from agentlab.rounds.gating import gate
 from agentlab.rounds.graph import run_round
 from agentlab.rounds.report import save
 from environments import Task, TextEnv, Turn, register, registry
-from trainers.gate import GateConfig
+from trainers.gate.gate import GateConfig
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
 OTHER = "toy/doors?rooms=1,step_limit=4"

@@ -9,7 +9,7 @@ from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, TrainingConfig
 from trainers import job
 from trainers.data.selection import SelectionConfig
-from trainers.gate import GateConfig
+from trainers.gate.gate import GateConfig
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
 GOOD = RoundConfig(

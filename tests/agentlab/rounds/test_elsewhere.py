@@ -18,7 +18,7 @@ from trainers import job, seal
 from trainers.adapters.registry import AdapterRegistry
 from trainers.data.selection import SelectionConfig
 from trainers.errors import BadAdapter, CanaryFailed, JobChanged, JobExists, NotAJob, WrongBase
-from trainers.gate import GateConfig
+from trainers.gate.gate import GateConfig
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
 QUICK = RoundConfig(

@@ -15,7 +15,7 @@ from agentlab.rounds.monitoring import monitor
 from trainers import job
 from trainers.config import BaseRef
 from trainers.data.examples import Example
-from trainers.monitors import Monitors
+from trainers.gate.monitors import Monitors
 
 Opened = Callable[..., Lab]
 Made = Callable[..., RoundReport]

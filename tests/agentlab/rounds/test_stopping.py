@@ -7,7 +7,7 @@ import pytest
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.parts import StopConfig
 from agentlab.rounds.stopping import course
-from trainers.gate import decide
+from trainers.gate.gate import decide
 
 
 def ended(

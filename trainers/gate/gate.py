@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from memory.records import task_parts
 from trainers.errors import NotComparable
-from trainers.sequential import Boundary, predictive_power
-from trainers.statistics import Paired, mcnemar, paired, wilson
+from trainers.gate.sequential import Boundary, predictive_power
+from trainers.gate.statistics import Paired, mcnemar, paired, wilson
 
 Results = Mapping[Hashable, bool | None]
 """Won or not, by task id or by (task id, seed); None where the environment failed."""
@@ -206,7 +206,7 @@ class SequentialGate:
         config: its settings.
         challenge: counts the candidates against this incumbent, this one included.
 
-    It promotes early a candidate that reached its bound (`trainers.sequential`) and leans to the worse on no
+    It promotes early a candidate that reached its bound (`trainers.gate.sequential`) and leans to the worse on no
     environment (`LEANS_WORSE`). One that does is played on, and whether it regressed is judged once, on all pairs. It
     gives up early when the predicted probability of passing falls below `config.futility`. The same results give the
     same looks, so that a gate that was killed goes on as if nothing had happened.

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from memory.records import Episode, Step
 from trainers.data.selectors.base import solution
-from trainers.statistics import wilson
+from trainers.gate.statistics import wilson
 
 
 class Estimate(BaseModel):
