@@ -288,7 +288,7 @@ class Lab:
     @cached_property
     def fingerprint(self) -> str:
         """That of the base model's weights."""
-        from trainers.weights import fingerprint
+        from trainers.training import fingerprint
 
         return fingerprint(self.model_folder)
 

@@ -22,7 +22,7 @@ def check(folder: Path) -> tuple[Any, Any]:
 
 
 def _check_weights(folder: Path) -> None:
-    from trainers.weights import flaw
+    from trainers.training import flaw
 
     files, index = sorted(folder.glob("*.safetensors")), folder / "model.safetensors.index.json"
     if not files:

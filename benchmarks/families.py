@@ -94,9 +94,9 @@ def off(folder: Path, examples: Sequence[Any], batch: Sequence[int], loss: float
     import torch
 
     from trainers.objectives import chosen_logprobs, collate
-    from trainers.weights import load
+    from trainers.training import load_model
 
-    model = load(folder)
+    model = load_model(folder)
     with torch.no_grad():
         alone = torch.cat([chosen_logprobs(model, collate([examples[index]]))[0] for index in batch])
     return abs(loss + float(alone.mean()))
@@ -104,17 +104,16 @@ def off(folder: Path, examples: Sequence[Any], batch: Sequence[int], loss: float
 
 def trees(folder: Path, example: Any) -> str:
     """Whether pairs of an example's length may be laid into trees on this model."""
-    from trainers import proof
     from trainers.data import Pair
     from trainers.errors import TrainersError
     from trainers.job import JobConfig
     from trainers.objectives import objective_of
-    from trainers.weights import load, reference
+    from trainers.training import check_model, load_model, reference
 
     other = example.model_copy(update={"token_ids": [*example.token_ids[:-1], example.token_ids[0]]})
     objective = objective_of(JobConfig(base=reference("tiny", folder), objective="dpo"))
     try:
-        proof.check(load(folder), objective, [Pair(better=example, worse=other)], nullcontext)
+        check_model(load_model(folder), objective, [Pair(better=example, worse=other)], nullcontext)
     except TrainersError as error:
         return refusal(error)
     return "right"
@@ -126,7 +125,7 @@ def tried(family: str, variant: str, place: Path) -> Row:
     from agentlab.lab import Lab
     from agentlab.rounds import RoundConfig
     from trainers import job as jobs
-    from trainers.batches import plan
+    from trainers.training import plan
 
     tokens, tied = VARIANTS[variant]
     folder = make(place / "model", family, tokens, tied=tied)

@@ -42,8 +42,7 @@ from memory.records import Episode
 from trainers import job
 from trainers.data import Example, from_episode
 from trainers.objectives import collate, weighted_sft
-from trainers.setup import resolve
-from trainers.weights import reference
+from trainers.training import reference, resolve
 
 GAMES = ("twx/simonsays", "twx/mapreader", "twx/peckingorder", "twx/coin")
 STEPS = range(5, 9)

@@ -63,20 +63,20 @@ class Pace:
 
 def ours(pace: Pace, folder: Path, settings: dict[str, Any]) -> None:
     """A job as `python -m trainers.job` runs it; only its progress is listened to."""
-    from trainers import job, loop
-    from trainers.batches import plan
+    from trainers import job
+    from trainers.training import Watch, plan
 
     made = job.load(folder / "job")
     config = made.config
     batches = plan(len(made.examples), config.batch_size, config.epochs, config.seed)
     tokens = [sum(sum(map(bool, made.examples[index].weights)) for index in batch) for batch in batches]
-    begin = loop.Watch.on_train_begin
+    begin = Watch.on_train_begin
 
     def begun(self: Any, *arguments: Any, **more: Any) -> None:
         pace.begin()
         begin(self, *arguments, **more)
 
-    loop.Watch.on_train_begin = begun  # type: ignore[method-assign]
+    Watch.on_train_begin = begun  # type: ignore[method-assign]
     outcome = job.run(folder / "job", progress=lambda done, total, metrics: pace.step(tokens[done - 1]))
     pace.done(outcome.adapter)
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from trainers.adapters.merging import MergeConfig
     from trainers.adapters.record import AdapterRecord
     from trainers.adapters.registry import AdapterRegistry
-    from trainers.canary import Canary
     from trainers.config import BaseRef, JobConfig, ObjectiveName
     from trainers.data.distillation import from_teacher
     from trainers.data.examples import Example, drop_oldest, from_episode
@@ -26,9 +25,10 @@ if TYPE_CHECKING:
     from trainers.gate.gate import GateConfig, GateResult, SequentialGate, decide
     from trainers.gate.monitors import MonitorConfig, Monitors, observe
     from trainers.gate.statistics import Paired, Ratio, bootstrap_ratio, holm, mcnemar, paired, wilson
-    from trainers.job_data import Job, JobResult, Report
     from trainers.lineage import Lineage, Merge
-    from trainers.weights import fingerprint, reference
+    from trainers.training.canary import Canary
+    from trainers.training.job_data import Job, JobResult, Report
+    from trainers.training.weights import fingerprint, reference
 
 __all__ = [
     # Which episodes, and how they become examples
@@ -97,14 +97,14 @@ __getattr__, __dir__ = lazy(
     {
         "trainers.adapters.record": ("AdapterRecord",),
         "trainers.adapters.registry": ("AdapterRegistry",),
-        "trainers.canary": ("Canary",),
+        "trainers.training.canary": ("Canary",),
         "trainers.gate.controller": ("AlphaSchedule", "Balancer", "EarlyStop"),
         "trainers.data.distillation": ("from_teacher",),
         "trainers.errors": ("TrainersError",),
         "trainers.data.examples": ("Example", "drop_oldest", "from_episode"),
         "trainers.gate.gate": ("GateConfig", "GateResult", "SequentialGate", "decide"),
         "trainers.config": ("BaseRef", "JobConfig", "ObjectiveName"),
-        "trainers.job_data": ("Job", "JobResult", "Report"),
+        "trainers.training.job_data": ("Job", "JobResult", "Report"),
         "trainers.lineage": ("Lineage", "Merge"),
         "trainers.adapters.merging": ("MergeConfig",),
         "trainers.gate.monitors": ("MonitorConfig", "Monitors", "observe"),
@@ -113,6 +113,6 @@ __getattr__, __dir__ = lazy(
         "trainers.data.selection": ("Selected", "Selection", "SelectionConfig", "select", "survey"),
         "trainers.data.selectors": ("Context", "Selector"),
         "trainers.gate.statistics": ("Paired", "Ratio", "bootstrap_ratio", "holm", "mcnemar", "paired", "wilson"),
-        "trainers.weights": ("fingerprint", "reference"),
+        "trainers.training.weights": ("fingerprint", "reference"),
     },
 )

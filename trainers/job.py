@@ -25,13 +25,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from memory import jsonlines
-from trainers import canary as canaries
-from trainers import reporting
-from trainers import seal as seals
-from trainers.canary import Canary
 from trainers.config import MACHINE, JobConfig
 from trainers.data.records import Record, check, read
-from trainers.disk import room_on_disk
 from trainers.errors import (
     BadExample,
     JobBusy,
@@ -41,9 +36,13 @@ from trainers.errors import (
     NothingToTrain,
     TrainersError,
 )
-from trainers.job_data import Job, JobResult, Progress, Report
 from trainers.lineage import Lineage
-from trainers.weights import locate
+from trainers.training import reporting
+from trainers.training import seal as seals
+from trainers.training.canary import Canary
+from trainers.training.disk import room_on_disk
+from trainers.training.job_data import Job, JobResult, Progress, Report
+from trainers.training.weights import locate
 
 
 def create(folder: Path | str, config: JobConfig, examples: Sequence[Record], lineage: Lineage | None = None) -> Job:
@@ -97,7 +96,7 @@ def result(folder: Path | str) -> JobResult | None:
         raise NotAJob(
             f"{folder} lost its report; {str(error).splitlines()[0]}; delete `done` and run it again"
         ) from error
-    return JobResult(adapter=folder / "adapter", canary=canaries.load(folder / "canary.json"), report=report)
+    return JobResult(adapter=folder / "adapter", canary=Canary.load(folder / "canary.json"), report=report)
 
 
 def run(
@@ -127,10 +126,10 @@ def run(
         if finished is not None:
             return finished
         weights = locate(job.config.base, base)
-        reporting.check(job.config.report_to)
+        reporting.check_reporters(job.config.report_to)
         try:
-            from trainers.footprint import give_back
-            from trainers.training import train, wait_for_all
+            from trainers.training.footprint import give_back
+            from trainers.training.training import train, wait_for_all
         except ImportError as error:
             raise MissingDependency(
                 f"training needs torch, transformers and peft; {error}; pip install torch transformers peft accelerate"
@@ -217,8 +216,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on where this one was", file=sys.stderr)
         return 130
-    if "RANK" in os.environ and "trainers.training" in sys.modules:
-        sys.modules["trainers.training"].leave()
+    if "RANK" in os.environ and "trainers.training.training" in sys.modules:
+        sys.modules["trainers.training.training"].leave()
     if not _first_process():
         return 0
     report = outcome.report

@@ -13,12 +13,12 @@ import shutil
 from pathlib import Path
 
 from trainers import job as jobs
-from trainers import seal as seals
 from trainers.adapters.files import check_files
-from trainers.code import PACKAGES
-from trainers.disk import room_on_disk
 from trainers.errors import BadAdapter, JobChanged, JobExists, NotAJob
-from trainers.job_data import Job, JobResult
+from trainers.training import seal as seals
+from trainers.training.code import PACKAGES
+from trainers.training.disk import room_on_disk
+from trainers.training.job_data import Job, JobResult
 
 CODE = "code"
 """The folder, inside the job's, with the source of the two packages that training needs."""

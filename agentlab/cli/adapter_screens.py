@@ -14,8 +14,8 @@ from agentlab.cli.scoreboard import short_names
 
 if TYPE_CHECKING:
     from trainers.adapters import AdapterRecord, Change, Difference, Distance, Provenance, Use
-    from trainers.canary import Canary
     from trainers.gate import GateResult, Paired
+    from trainers.training import Canary
 
 Id = Annotated[str, typer.Argument(help="An adapter's id, or its beginning where that is unique.")]
 
@@ -115,11 +115,11 @@ def _training(ran: Mapping[str, Any]) -> str:
 
 
 def _canary(folder: Path) -> Canary | None:
-    from trainers import canary
     from trainers.errors import BadAdapter
+    from trainers.training import Canary
 
     try:
-        return canary.load(folder / "canary.json")
+        return Canary.load(folder / "canary.json")
     except BadAdapter:
         return None
 

@@ -20,7 +20,7 @@ import torch
 from agentlab.errors import BadModel
 from trainers.adapters import check_files
 from trainers.errors import BadAdapter
-from trainers.footprint import ran_out
+from trainers.training import ran_out
 
 MERGED_BELOW = 10**9
 """Parameters of a base below which adapters are merged into it."""

@@ -19,10 +19,9 @@ from agentlab.engines.dropout import dropped
 from agentlab.errors import ContextExceeded, ModelTooLarge, UnsupportedModel
 from memory import rendering
 from memory.thoughts import is_tag, left_open
-from trainers import canary
 from trainers.data import Tokenizer
-from trainers.footprint import ran_out
 from trainers.objectives import TokenTree, parts
+from trainers.training import Canary, ran_out
 
 LOGITS = 2**26
 """Logits of one forward pass, at most: 256 MiB in float32. Where a vocabulary needs more, commands go in parts."""
@@ -118,7 +117,7 @@ class TransformersEngine:
 
     def _prove(self, model: Any) -> None:
         assert self._adapter is not None
-        recorded = canary.load(self._adapter[1] / "canary.json")
+        recorded = Canary.load(self._adapter[1] / "canary.json")
         recorded.check(self.logprob(recorded.token_ids, recorded.spans, model))
 
     def _prove_tree(self) -> None:

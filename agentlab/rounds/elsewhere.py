@@ -112,11 +112,10 @@ def _hear(lab: Lab, here: Job, outcome: JobResult) -> None:
 
     Raises WrongBase, CanaryFailed, BadAdapter if the weights do not even fit the base.
     """
-    from trainers import weights
     from trainers.adapters import identity
-    from trainers.seal import sha256
+    from trainers.training import locate, sha256
 
-    weights.locate(here.config.base, lab.model_folder)
+    locate(here.config.base, lab.model_folder)
     name = identity(here.config.base.fingerprint, sha256(outcome.adapter / "adapter_model.safetensors"))
     lab.engine().with_adapter(name, outcome.adapter)
     if outcome.canary.tells_apart:

@@ -62,7 +62,7 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
     are to go, AgentLabError if there is nothing to train on; the collected episodes stay.
     """
     from agentlab.tasks import check_tasks
-    from trainers import reporting
+    from trainers.training import check_reporters
 
     config = config.named()
     ended = _ended_unsaid(lab)
@@ -82,7 +82,7 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
         dev = fresh_seeds(lab, config.envs, config.dev_seeds)
         check_tasks(config.tasks(number, dev))
         check_sources(lab, config)
-        reporting.check(config.training.report_to, installed=until is None)
+        check_reporters(config.training.report_to, installed=until is None)
         first = "balance" if config.balance else "collect"
         report = RoundReport(
             id=f"round-{number}", number=number, config=config, phase=first, incumbent=lab.serving(),

@@ -21,9 +21,9 @@ def select(lab: Lab, report: RoundReport) -> str:
     """
     from agentlab.rounds.records import records
     from memory.errors import UnknownEpisode
-    from trainers import code, job
+    from trainers import job
     from trainers.errors import BadTexts, CannotSelect, NothingToTrain
-    from trainers.weights import reference
+    from trainers.training import code_version, reference
 
     config = report.config
     try:
@@ -56,7 +56,7 @@ def select(lab: Lab, report: RoundReport) -> str:
         reflections=list(dict.fromkeys(made.reflections)),
         held=[id for ids in made.held.values() for id in ids],
         seeds=[config.seed],
-        code_version=code.version(),
+        code_version=code_version(),
     )
     try:
         job.create(lab.folder / "jobs" / report.id, settings, made.records, lineage)

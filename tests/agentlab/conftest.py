@@ -15,7 +15,7 @@ from agentlab.lab import Lab
 from agentlab.progress import Progress
 from environments import Task
 from memory.records import Episode, Step
-from trainers.canary import Canary
+from trainers.training.canary import Canary
 
 
 def reads_notes(transcript: str, command: str) -> float:
@@ -44,7 +44,7 @@ def add_skill(tmp_path: Path) -> Callable[..., str]:
         from trainers.adapters import skills
         from trainers.adapters.deltas import Factors, Merged, write
         from trainers.job import Lineage
-        from trainers.weights import load, reference
+        from trainers.training.weights import load_model, reference
 
         lots, base = torch.Generator().manual_seed(seed), reference("tiny", lab.model_folder)
         delta = {
@@ -52,7 +52,7 @@ def add_skill(tmp_path: Path) -> Callable[..., str]:
                 0.5 * torch.randn(4, module.in_features, generator=lots),
                 0.5 * torch.randn(module.out_features, 4, generator=lots),
             )
-            for name, module in load(lab.model_folder).named_modules()
+            for name, module in load_model(lab.model_folder).named_modules()
             if name.endswith("v_proj")
         }
         folder = tmp_path / f"skill-{seed}"

@@ -12,11 +12,11 @@ import pytest
 from agentlab.config import read_config, write_config
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.lab import Lab
-from trainers import canary as canaries
 from trainers import job
 from trainers.data.examples import Example
 from trainers.errors import BadAdapter, CanaryFailed, WrongBase
-from trainers.weights import reference
+from trainers.training.canary import Canary
+from trainers.training.weights import reference
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -60,7 +60,7 @@ def folders(lab: Lab) -> tuple[Path, Path]:
 
 def test_the_right_adapters_pass_and_their_canaries_can_tell_them_from_the_base(lab: Lab) -> None:
     for record, folder in zip(lab.adapters.list(), folders(lab), strict=True):
-        assert canaries.load(folder / "canary.json").tells_apart
+        assert Canary.load(folder / "canary.json").tells_apart
         assert lab.engine(record.id).adapter == record.id
 
 

@@ -11,9 +11,9 @@ from agentlab.config import LabConfig
 from agentlab.lab import Lab
 from memory.records import Episode, Recall, Reflection
 from trainers.adapters.record import AdapterRecord
-from trainers.canary import Canary
 from trainers.gate.gate import decide
 from trainers.job import Lineage
+from trainers.training.canary import Canary
 
 RUNNER = CliRunner()
 TASKS = [f"toy/doors:dev:{seed}" for seed in range(30)]

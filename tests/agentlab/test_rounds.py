@@ -13,10 +13,10 @@ from agentlab.progress import Progress
 from agentlab.rounds import RoundConfig, RoundReport, TrainingConfig, abandon
 from agentlab.rounds.graph import run_round
 from environments import Task, TextEnv, Turn, register, registry
-from trainers import reporting
 from trainers.data.selection import SelectionConfig
 from trainers.errors import MissingDependency, UnknownReporter
 from trainers.gate.gate import GateConfig
+from trainers.training import reporting
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
 QUICK = RoundConfig(

@@ -18,9 +18,9 @@ from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.lab import Lab
 from agentlab.router import Router, RouterConfig, centroid, parse, written
-from trainers import canary as canaries
 from trainers.adapters import deltas
 from trainers.errors import CanaryFailed, UnknownAdapter, WrongBase
+from trainers.training.canary import Canary
 
 
 @pytest.mark.parametrize(
@@ -157,14 +157,14 @@ def real(lab: Lab, two: tuple[str, str], tiny_model: Path) -> Any:
 
 
 def test_an_episode_is_played_with_the_weighted_sum_of_its_skills(real: Lab, two: tuple[str, str]) -> None:
-    from trainers.weights import load
+    from trainers.training.weights import load_model
 
     arm = real.arm(f"skills({two[0]},{two[1]},temperature=1000,steps=2)")
     real.run("toy/doors?rooms=1,step_limit=2", seeds=[0], trials=1, arm=arm, name="routed")
     (row,) = real.database.episodes(run="routed")
     assert row.adapter == f"0.5*{two[0]} + 0.5*{two[1]}"
     played = real.database.episode(row.id)
-    model = load(real.model_folder)
+    model = load_model(real.model_folder)
     for id in two:
         for name, part in deltas.read(real.adapters.folder_of(id)).items():
             model.get_submodule(name).weight += 0.5 * (part.b @ part.a)
@@ -216,7 +216,7 @@ def test_the_base_never_stands_in_for_a_composition(real: Lab, two: tuple[str, s
     router = Router.of(real, RouterConfig(two, temperature=1000.0), real.engine())
     router.engine(DOORS, "You look.")
     (folder,) = (real.folder / "composed").iterdir()
-    canary = canaries.load(folder / "canary.json")
+    canary = Canary.load(folder / "canary.json")
     tensors = {
         f"{deltas.PREFIX}{name}.lora_{side}.weight": torch.zeros_like(part)
         for name, factors in deltas.read(folder).items()

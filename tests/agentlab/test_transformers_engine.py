@@ -16,11 +16,10 @@ from agentlab.engines.transformers import CachedConversation, TransformersEngine
 from agentlab.errors import ModelTooLarge
 from memory import rendering
 from memory.records import Episode, Step
-from trainers import canary as canaries
-from trainers.canary import Canary
 from trainers.data.examples import from_episode
 from trainers.errors import BadAdapter, CanaryFailed
 from trainers.objectives.tree import TokenTree
+from trainers.training.canary import Canary
 
 COMMANDS = ["look", "open black door", "open blue door", "open blue", "read note", "take coin", "jump ✓"]
 
@@ -203,7 +202,7 @@ def test_an_engine_with_an_adapter_plays_with_it_and_the_base_stays_what_it_was(
     base = engine.score(played(engine, 0), COMMANDS)
     other = engine.with_adapter("ad-1", folder)
     assert (engine.adapter, other.adapter) == (None, "ad-1")
-    recorded = canaries.load(folder / "canary.json")
+    recorded = Canary.load(folder / "canary.json")
     assert other.logprob(recorded.token_ids, recorded.spans) == pytest.approx(recorded.adapter_logprob, abs=1e-2)
     changed = other.score(played(other, 0), COMMANDS)
     assert max(abs(a - b) for a, b in zip(base, changed, strict=True)) > 0.01

@@ -97,7 +97,12 @@ def prepare(moment: str) -> Progress | None:
 
 def main(folder: str, model: str, *moments: str) -> None:
     # Once here, instead of once in every process.
-    for heavy in ("agentlab.engines.transformers", "langgraph.checkpoint.sqlite", "memory.index", "trainers.training"):
+    for heavy in (
+        "agentlab.engines.transformers",
+        "langgraph.checkpoint.sqlite",
+        "memory.index",
+        "trainers.training.training",
+    ):
         importlib.import_module(heavy)
     for number, moment in enumerate(moments):
         process = os.fork()

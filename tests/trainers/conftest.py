@@ -12,7 +12,7 @@ import pytest
 from memory.records import Episode, Step
 from trainers import job
 from trainers.data.examples import Example
-from trainers.weights import reference
+from trainers.training.weights import reference
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainers.baseline import Rows, batches, recall
+from trainers.training.baseline import Rows, batches, recall
 
 ROWS: Rows = [(-1.25, -0.1), (-3.0, -2.0), (-0.1 - 0.2, -1e-17)]
 PLAN = [[2, 0], [1]]

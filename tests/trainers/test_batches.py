@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from trainers.batches import plan, shares
+from trainers.training.batches import plan, shares
 
 LENGTHS = [random.Random(3).randint(20, 400) for _ in range(50)]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from trainers import canary as canaries
-from trainers.canary import Canary
 from trainers.data.examples import Example
 from trainers.errors import BadAdapter, CanaryFailed, NothingToTrain
+from trainers.training import canary as canaries
+from trainers.training.canary import Canary
 
 RECORDED = Canary(token_ids=[1, 2, 3], spans=[(1, 3)], base_logprob=-40.0, adapter_logprob=-10.0, base="f")
 
@@ -52,7 +52,7 @@ def test_there_is_no_canary_without_a_chosen_token() -> None:
 
 def test_a_canary_survives_the_disk(tmp_path: Path) -> None:
     RECORDED.save(tmp_path / "canary.json")
-    assert canaries.load(tmp_path / "canary.json") == RECORDED
+    assert Canary.load(tmp_path / "canary.json") == RECORDED
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"token_ids": []}'])
@@ -60,4 +60,4 @@ def test_a_missing_or_damaged_canary_is_an_error(tmp_path: Path, content: str | 
     if content is not None:
         (tmp_path / "canary.json").write_text(content)
     with pytest.raises(BadAdapter, match="no usable canary"):
-        canaries.load(tmp_path / "canary.json")
+        Canary.load(tmp_path / "canary.json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainers import checkpoints
+from trainers.training import checkpoints
 
 
 def written(folder: Path, step: int, *, marked: bool = True) -> Path:

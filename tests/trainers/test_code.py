@@ -15,7 +15,7 @@ from trainers import job, transport
 
 def told(root: Path) -> str:
     """What the code that lies in `root` says of itself."""
-    command = [sys.executable, "-c", "from trainers import code; print(code.digest())"]
+    command = [sys.executable, "-c", "from trainers.training import code; print(code.digest())"]
     env = {**os.environ, "PYTHONPATH": str(root)}
     return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -25,7 +25,7 @@ def test_a_job_names_the_code_that_ran_here_or_where_it_was_sent(trained: Path, 
     transport.export(trained, tmp_path / "sent")
     there = tmp_path / "sent" / transport.CODE
     assert told(there) == ran
-    with open(there / "trainers" / "batches.py", "a", encoding="utf-8") as stream:
+    with open(there / "trainers" / "training" / "batches.py", "a", encoding="utf-8") as stream:
         stream.write("\n# changed\n")
     assert told(there) != ran
 
@@ -39,7 +39,8 @@ def test_any_change_of_the_source_is_another_code(tmp_path: Path, change: str) -
     if change == "a file more":
         (tmp_path / "memory" / "more.py").write_text("")
     elif change == "another name":
-        (tmp_path / "trainers" / "baseline.py").rename(tmp_path / "trainers" / "baselines.py")
+        room = tmp_path / "trainers" / "training"
+        (room / "baseline.py").rename(room / "baselines.py")
     elif change == "no source":
         (tmp_path / "trainers" / "notes.txt").write_text("nothing that runs")
     assert (told(tmp_path) == before) is (change in ("nothing", "no source"))

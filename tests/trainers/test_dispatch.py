@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from trainers import canary as canaries
-from trainers import job, setup, training
+from trainers import job
 from trainers.data.examples import Example
 from trainers.data.records import Choice, Distilled, Held, Judged, Pair, Record
 from trainers.errors import BadExample, NotAJob, OutOfMemory
 from trainers.objectives import dispatch, losses
 from trainers.objectives.dispatch import Item, mismatch, rotated
 from trainers.objectives.losses import collate, divergence, example_logprobs, vocabulary_logprobs
+from trainers.training import canary as canaries
+from trainers.training import setup, training
 
 WEIGHTS = Path("adapter") / "adapter_model.safetensors"
 
@@ -241,7 +242,7 @@ def test_holding_asks_for_few_distributions_at_once_and_comes_to_the_same(
 KILLS = {
     "between two checkpoints": "progress = lambda done, total, metrics: done == 5 and die()",
     "at the third of the four batches that the base is asked about": (
-        "from trainers import baseline; ask, asked = baseline.ask, []\n"
+        "from trainers.training import baseline; ask, asked = baseline.ask, []\n"
         "def dies(*what): asked.append(what); len(asked) == 3 and die(); return ask(*what)\n"
         "baseline.ask = dies"
     ),

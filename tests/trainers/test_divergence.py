@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from trainers import divergence
 from trainers.data.examples import Example
 from trainers.errors import LossSpike, TrainingDiverged
+from trainers.training import divergence
 
 BATCH = [Example(token_ids=[1, 2, number], weights=[0, 0, 1], episode=f"e{number}", task="t") for number in (3, 4)]
 

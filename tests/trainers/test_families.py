@@ -13,7 +13,7 @@ from trainers import job
 from trainers.data.examples import Example
 from trainers.errors import TrainersError, UnsupportedModel
 from trainers.objectives.losses import chosen_logprobs, collate
-from trainers.weights import reference
+from trainers.training.weights import reference
 
 MakeModel = Callable[..., Path]
 

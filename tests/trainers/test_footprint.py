@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from trainers import packing
 from trainers.errors import OutOfMemory
-from trainers.footprint import Footprint, give_back, ran_out
+from trainers.training import packing
+from trainers.training.footprint import Footprint, give_back, ran_out
 
 
 class Model:

@@ -14,8 +14,7 @@ import pytest
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from trainers import job, reporting
-from trainers import seal as seals
+from trainers import job
 from trainers.config import BaseRef
 from trainers.data.examples import Example
 from trainers.data.records import Judged
@@ -29,6 +28,8 @@ from trainers.errors import (
     TrainersError,
     WrongBase,
 )
+from trainers.training import reporting
+from trainers.training import seal as seals
 
 CONFIG = job.JobConfig(base=BaseRef(name="tiny", fingerprint="f" * 64))
 
@@ -161,7 +162,7 @@ def test_a_job_from_which_its_objective_cannot_learn_is_told_so(tmp_path: Path, 
 
 
 def test_a_finished_job_is_not_trained_again(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "trainers.training", None)
+    monkeypatch.setitem(sys.modules, "trainers.training.training", None)
     outcome = job.run(trained)
     assert outcome.adapter == trained / "adapter" and job.load(trained).done
     assert outcome.report.steps == 10 and len(outcome.report.losses) == 10
@@ -196,7 +197,7 @@ def test_a_missing_package_is_named(
     tmp_path: Path, some_examples: list[Example], config: job.JobConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job.create(tmp_path, config, some_examples)
-    monkeypatch.setitem(sys.modules, "trainers.training", None)
+    monkeypatch.setitem(sys.modules, "trainers.training.training", None)
     with pytest.raises(MissingDependency, match="pip install"):
         job.run(tmp_path)
 
@@ -310,7 +311,7 @@ def test_every_error_of_the_package_has_the_same_base() -> None:
 
 def test_a_job_needs_neither_a_database_nor_an_index() -> None:
     code = (
-        "import sys, trainers.job, trainers.training; "
+        "import sys, trainers.job, trainers.training.training; "
         "print([m for m in ('sqlite_utils', 'faiss', 'langgraph', 'memory.database') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from trainers import divergence, job, packing
+from trainers import job
 from trainers.data.examples import Example
 from trainers.errors import LossSpike, OutOfMemory
 from trainers.objectives import dispatch
 from trainers.objectives.dispatch import Cost
+from trainers.training import divergence, packing
 
 WEIGHTS = Path("adapter") / "adapter_model.safetensors"
 FULL = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from trainers import packing
 from trainers.data.examples import Example
 from trainers.data.records import Pair
 from trainers.objectives.branching import lay_out, of_pair, sequence_logprobs
 from trainers.objectives.losses import chosen_logprobs, collate, weighted_sft
+from trainers.training import packing
 
 LENGTHS = (17, 40, 5, 28)
 

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from trainers import job, packing, proof
+from trainers import job
 from trainers.config import BaseRef
 from trainers.data.examples import Example
 from trainers.data.records import Pair
 from trainers.errors import OutOfMemory, UnsupportedModel
 from trainers.objectives import dispatch
 from trainers.objectives.losses import chosen_logprobs, collate
+from trainers.training import packing, proof
 
 PACKED = ("gemma3", "gpt2", "gpt_neox", "llama", "mistral", "phi3", "qwen2", "qwen3")
 PADDED = ("gemma2", "nemotron", "opt")
@@ -68,9 +69,9 @@ def test_beyond_its_window_a_model_is_padded_and_takes_no_trees(made: Callable[[
     assert torch.allclose(chosen_logprobs(model, collate(long))[0], alone(model, long), atol=1e-4)
     pairs = [Pair(better=long[0], worse=long[1])]
     with pytest.raises(UnsupportedModel, match="max_tokens to at most 128") as refused:
-        proof.check(model, objective("dpo"), pairs, nullcontext)
+        proof.check_model(model, objective("dpo"), pairs, nullcontext)
     assert "\n" not in str(refused.value)
-    proof.check(model, objective("sft"), long, nullcontext)
+    proof.check_model(model, objective("sft"), long, nullcontext)
 
 
 def objective(name: str) -> dispatch.Objective:
@@ -83,15 +84,15 @@ def test_a_model_that_knows_no_mask_of_a_tree_is_refused_for_trees_alone(
     made: Callable[[str], Any], family: str
 ) -> None:
     model, one, other = made(family), example(17, 5), example(12, 7)
-    proof.check(model, objective("sft"), [one, other], nullcontext)
+    proof.check_model(model, objective("sft"), [one, other], nullcontext)
     assert proof.why_not_packed(model, "eager", [one, other], nullcontext) is not None
     with pytest.raises(UnsupportedModel, match="a tree of sequences"):
-        proof.check(model, objective("dpo"), [Pair(better=one, worse=other)], nullcontext)
+        proof.check_model(model, objective("dpo"), [Pair(better=one, worse=other)], nullcontext)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "gpt_neox", "opt", "nemotron"])
 def test_trees_are_taken_by_models_that_read_them_right(made: Callable[[str], Any], family: str) -> None:
-    proof.check(made(family), objective("dpo"), [Pair(better=example(17, 5), worse=example(12, 7))], nullcontext)
+    proof.check_model(made(family), objective("dpo"), [Pair(better=example(17, 5), worse=example(12, 7))], nullcontext)
 
 
 class Forgetful(torch.nn.Module):
@@ -119,10 +120,10 @@ def test_a_leak_too_small_for_the_tolerance_is_seen_all_the_same(make_model: Mak
 def test_trees_are_proved_at_the_length_that_they_will_have(made: Callable[[str], Any]) -> None:
     """The layers of GPT-Neo see a window that counts places, and that its settings name in their own way."""
     model = made("gpt_neo")
-    proof.check(model, objective("dpo"), [Pair(better=example(60), worse=example(50))], nullcontext)
+    proof.check_model(model, objective("dpo"), [Pair(better=example(60), worse=example(50))], nullcontext)
     for length in (140, 200, 400):
         with pytest.raises(UnsupportedModel, match="tree"):
-            proof.check(model, objective("dpo"), [Pair(better=example(60), worse=example(length))], nullcontext)
+            proof.check_model(model, objective("dpo"), [Pair(better=example(60), worse=example(length))], nullcontext)
 
 
 def test_packing_is_proved_at_the_length_that_it_will_have(
@@ -153,7 +154,7 @@ def test_what_a_model_raises_in_the_proof_is_one_line(
 
     monkeypatch.setattr(model, "forward", forward)
     for prove in (
-        lambda: proof.check(model, objective("sft"), [example(20)], nullcontext),
+        lambda: proof.check_model(model, objective("sft"), [example(20)], nullcontext),
         lambda: proof.why_not_packed(model, "eager", [example(20)], nullcontext),
     ):
         with pytest.raises(error) as raised:

@@ -8,29 +8,30 @@ from pathlib import Path
 
 import pytest
 
-from trainers import job, reporting
+from trainers import job
 from trainers.data.examples import Example
 from trainers.errors import MissingDependency, UnknownReporter
+from trainers.training import reporting
 
 
 def test_a_name_that_no_integration_has_is_refused_with_the_nearest() -> None:
     with pytest.raises(UnknownReporter, match="did you mean tensorboard") as raised:
-        reporting.check(["tensorbord"])
+        reporting.check_reporters(["tensorbord"])
     assert "\n" not in str(raised.value)
     with pytest.raises(UnknownReporter, match="known: tensorboard, wandb, mlflow, trackio"):
-        reporting.check(["carrier pigeon"])
+        reporting.check_reporters(["carrier pigeon"])
 
 
 @pytest.mark.parametrize("name", reporting.REPORTERS)
 def test_a_reporter_that_is_not_installed_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reporting, "find_spec", lambda package: None)
     with pytest.raises(MissingDependency, match=f"pip install {name}"):
-        reporting.check([name])
+        reporting.check_reporters([name])
 
 
 def test_one_of_several_packages_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reporting, "find_spec", lambda package: package == "tensorboardX" or None)
-    reporting.check(["tensorboard"])
+    reporting.check_reporters(["tensorboard"])
 
 
 def test_a_job_does_not_start_before_its_reporters_are_there(
@@ -38,7 +39,7 @@ def test_a_job_does_not_start_before_its_reporters_are_there(
 ) -> None:
     import sys
 
-    monkeypatch.setitem(sys.modules, "trainers.training", None)
+    monkeypatch.setitem(sys.modules, "trainers.training.training", None)
     job.create(tmp_path, config.model_copy(update={"report_to": ["wandbb"]}), some_examples)
     with pytest.raises(UnknownReporter, match="did you mean wandb"):
         job.run(tmp_path)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from trainers import job, seal
+from trainers import job
 from trainers.errors import BadAdapter
+from trainers.training import seal
 
 
 @pytest.fixture

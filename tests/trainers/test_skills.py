@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from memory.database import Database
-from trainers import canary as canaries
 from trainers import job
 from trainers.adapters import deltas, skills
 from trainers.adapters.merging import MergeConfig
 from trainers.adapters.registry import AdapterRegistry
 from trainers.data.examples import Example
 from trainers.errors import CannotMerge, PromotionRefused, UnknownAdapter, WrongBase
+from trainers.training.canary import Canary
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +76,10 @@ def test_the_canary_of_a_merge_is_what_peft_scores_with_its_files(
 ) -> None:
     from peft import PeftModel
 
-    from trainers.weights import load
+    from trainers.training.weights import load_model
 
     folder = registry.folder_of(skills.merge(registry, two, tiny_model).id)
-    canary = canaries.load(folder / "canary.json")
+    canary = Canary.load(folder / "canary.json")
     assert canary.tells_apart and canary.base == registry.get(two[0]).fingerprint
 
     def scored(model: torch.nn.Module) -> float:
@@ -89,10 +89,10 @@ def test_the_canary_of_a_merge_is_what_peft_scores_with_its_files(
             float(logits[at - 1, canary.token_ids[at]]) for start, end in canary.spans for at in range(start, end)
         )
 
-    assert scored(load(tiny_model)) == pytest.approx(canary.base_logprob, abs=1e-3)
+    assert scored(load_model(tiny_model)) == pytest.approx(canary.base_logprob, abs=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft's own
-        merged = PeftModel.from_pretrained(load(tiny_model), folder)
+        merged = PeftModel.from_pretrained(load_model(tiny_model), folder)
     assert scored(merged) == pytest.approx(canary.adapter_logprob, abs=1e-3)
 
 

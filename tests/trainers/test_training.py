@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import torch
 
-from trainers import canary as canaries
-from trainers import checkpoints, job, loop, setup, training
+from trainers import job
 from trainers.data.examples import Example
 from trainers.errors import BadBase, CanaryFailed, OutOfMemory, TrainingDiverged
 from trainers.objectives import dispatch
 from trainers.objectives.losses import chosen_logprobs, collate
-from trainers.weights import reference
+from trainers.training import checkpoints, loop, setup, training
+from trainers.training.canary import Canary
+from trainers.training.weights import reference
 
 WEIGHTS = Path("adapter") / "adapter_model.safetensors"
 
@@ -72,7 +73,7 @@ def test_a_finished_job_holds_results_and_no_leftovers(trained: Path) -> None:
 
 
 def test_the_canary_passes_with_the_adapter_and_fails_without(trained: Path, tiny_model: Path) -> None:
-    recorded = canaries.load(trained / "canary.json")
+    recorded = Canary.load(trained / "canary.json")
     weights = [0.0] * len(recorded.token_ids)
     for start, end in recorded.spans:
         weights[start:end] = [1.0] * (end - start)
@@ -94,11 +95,13 @@ KILLS = {
         "torch.save = lambda what, path, *rest: die() if 'checkpoint-6' in str(path) else save(what, path, *rest)"
     ),
     "when a checkpoint is written but not marked": (
-        "from trainers import loop; mark = loop.Watch.on_save\n"
+        "from trainers.training import loop; mark = loop.Watch.on_save\n"
         "loop.Watch.on_save = lambda self, args, state, control, **rest: "
         "die() if state.global_step == 6 else mark(self, args, state, control, **rest)"
     ),
-    "after training, before the results": "from trainers import canary; canary.make = lambda *rest, **more: die()",
+    "after training, before the results": (
+        "from trainers.training import canary; canary.make = lambda *rest, **more: die()"
+    ),
     "between the results and their mark": (
         "from trainers import job; move = job.os.replace\n"
         "job.os.replace = lambda a, b: die() if str(b).endswith('done') else move(a, b)"

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from trainers import job, seal, transport
+from trainers import job, transport
 from trainers.config import BaseRef
 from trainers.data.examples import Example
 from trainers.data.records import Pair
 from trainers.errors import BadAdapter, JobBusy, JobChanged, JobExists, NotAJob
+from trainers.training import seal
 
 RESULTS = ("adapter", "canary.json", "report.json", "done")
 ROOT = Path(__file__).parents[2]
@@ -306,7 +307,7 @@ def test_the_code_that_is_sent_is_complete(here: job.Job, tmp_path: Path) -> Non
     import subprocess
 
     transport.export(here.folder, tmp_path / "away")
-    code = "import trainers.training, trainers.job; print(trainers.job.__file__)"
+    code = "import trainers.training.training, trainers.job; print(trainers.job.__file__)"
     ran = subprocess.run(
         [sys.executable, "-P", "-c", code], env={"PYTHONPATH": "code"}, cwd=tmp_path / "away", capture_output=True,
         text=True, check=False,

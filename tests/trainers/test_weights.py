@@ -8,7 +8,7 @@ import pytest
 
 from trainers.config import BaseRef
 from trainers.errors import MissingBase, WrongBase
-from trainers.weights import fingerprint, locate, reference
+from trainers.training.weights import fingerprint, locate, reference
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
-from trainers import canary as canaries
 from trainers.adapters.episodes import by_env
 from trainers.errors import BadAdapter
 from trainers.gate.gate import GateResult, rate
 from trainers.gate.statistics import p_text
+from trainers.training.canary import Canary
 
 if TYPE_CHECKING:
     from memory.database import Database
@@ -196,7 +196,7 @@ def _gate_table(gate: GateResult) -> str:
 
 def _canary(folder: Path) -> str:
     try:
-        canary = canaries.load(folder / "canary.json")
+        canary = Canary.load(folder / "canary.json")
     except BadAdapter:
         return ""
     tokens = sum(end - start for start, end in canary.spans)

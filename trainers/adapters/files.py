@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from trainers.errors import BadAdapter
-from trainers.weights import flaw
+from trainers.training.weights import flaw
 
 PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from memory.records import now
 from trainers import job as jobs
-from trainers import seal as seals
 from trainers.adapters import cards
 from trainers.adapters.files import check_files
 from trainers.adapters.record import AdapterRecord, AdapterStatus, Change, identity
 from trainers.config import BaseRef
-from trainers.disk import room_on_disk
 from trainers.errors import (
     AdapterInUse,
     BadAdapter,
@@ -32,6 +30,8 @@ from trainers.errors import (
 )
 from trainers.gate.gate import GateResult
 from trainers.lineage import Lineage
+from trainers.training import seal as seals
+from trainers.training.disk import room_on_disk
 
 if TYPE_CHECKING:
     from memory.database import Database

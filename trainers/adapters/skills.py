@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memory.records import content_id
-from trainers import canary as canaries
-from trainers import code
 from trainers.adapters.merging import MergeConfig
-from trainers.canary import Canary
 from trainers.config import BaseRef
 from trainers.data.examples import Example
-from trainers.disk import room_on_disk
 from trainers.errors import CannotMerge, MissingDependency, WrongBase
 from trainers.lineage import Lineage, Merge
-from trainers.weights import fingerprint, load
+from trainers.training import canary as canaries
+from trainers.training import code
+from trainers.training.canary import Canary
+from trainers.training.disk import room_on_disk
+from trainers.training.weights import fingerprint, load_model
 
 if TYPE_CHECKING:
     from trainers.adapters.deltas import Delta
@@ -61,7 +61,7 @@ def merge(
             reflections=list(dict.fromkeys(id for parent in parents for id in parent.reflections)),
             held=list(dict.fromkeys(id for parent in parents for id in parent.held)),
             seeds=[] if done.seed is None else [done.seed],
-            code_version=code.version(),
+            code_version=code.code_version(),
             merge=done,
         )
         return registry.add(target, BaseRef(name=records[0].base, fingerprint=records[0].fingerprint), lineage)
@@ -83,7 +83,7 @@ def compose(adapters: Mapping[str, Path], base: Path, target: Path, config: Merg
         ) from error
     folders = list(adapters.values())
     merged = deltas.merge([deltas.read(folder) for folder in folders], config)
-    texts = [canaries.load(folder / "canary.json") for folder in folders]
+    texts = [Canary.load(folder / "canary.json") for folder in folders]
     beside = target.with_name(target.name + ".partial")
     canary = measure(base, merged.delta, texts)
     with room_on_disk(target):
@@ -114,7 +114,7 @@ def measure(base: Path, delta: Delta, texts: Sequence[Canary]) -> Canary:
     from trainers.objectives.losses import Batch, collate, example_logprobs
 
     examples = [_example(number, text) for number, text in enumerate(texts)]
-    model = load(base)
+    model = load_model(base)
 
     def scores() -> list[float]:
         return [float(example_logprobs(model, Batch(*collate([example])))) for example in examples]

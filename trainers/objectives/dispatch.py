@@ -1,7 +1,7 @@
 """From the name of an objective to its loss: how its records become batches, what is asked of the base, what it costs.
 
 An objective sees the whole job once, in `prepare`, and from then on the items of one batch at a time. Those that
-compare with the base get its log-probabilities with every item (see `trainers.baseline`).
+compare with the base get its log-probabilities with every item (see `trainers.training.baseline`).
 """
 
 from __future__ import annotations

@@ -14,11 +14,12 @@ from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import AgentLabError
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport, TrainingConfig, abandon, export_round, import_round
-from trainers import job, seal
+from trainers import job
 from trainers.adapters.registry import AdapterRegistry
 from trainers.data.selection import SelectionConfig
 from trainers.errors import BadAdapter, CanaryFailed, JobChanged, JobExists, NotAJob, WrongBase
 from trainers.gate.gate import GateConfig
+from trainers.training import seal
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
 QUICK = RoundConfig(

@@ -1,6 +1,6 @@
 """The training of one job with transformers' Trainer and peft. Imported only when training starts, since it is slow.
 
-Here the model is made ready and what came out is checked; `trainers.loop` does the steps.
+Here the model is made ready and what came out is checked; `trainers.training.loop` does the steps.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from memory.records import content_id
-from trainers import baseline, divergence, packing, proof, reporting
-from trainers import canary as canaries
-from trainers.canary import Canary
 from trainers.config import JobConfig
 from trainers.data.records import Record
 from trainers.errors import BadBase, BadTargets, OutOfMemory, TrainingDiverged, UnsupportedModel
-from trainers.footprint import Footprint, ran_out
-from trainers.job_data import Job, Progress, Report
-from trainers.loop import JobTrainer
 from trainers.objectives import dispatch
 from trainers.objectives.dispatch import Comparing, Item
-from trainers.setup import Setup, resolve
+from trainers.training import baseline, divergence, packing, proof, reporting
+from trainers.training import canary as canaries
+from trainers.training.canary import Canary
+from trainers.training.footprint import Footprint, ran_out
+from trainers.training.job_data import Job, Progress, Report
+from trainers.training.loop import JobTrainer
+from trainers.training.setup import Setup, resolve
 
 
 class Trained(NamedTuple):
@@ -92,12 +92,12 @@ def leave() -> None:
 
 
 def _proved(model: PeftModel, objective: dispatch.Objective, records: Sequence[Record], setup: Setup) -> Setup:
-    """The setup with what was found out about packing; see `trainers.proof`, and what it raises."""
+    """The setup with what was found out about packing; see `trainers.training.proof`, and what it raises."""
     device = str(PartialState().device)
     with proof.refusing(f"be moved to {device}; choose another model"):
         model.to(device).eval()
     bare = model.get_base_model()
-    proof.check(bare, objective, records, setup.precision)
+    proof.check_model(bare, objective, records, setup.precision)
     if objective.in_trees:
         why: str | None = "its records share their beginnings instead"
     else:

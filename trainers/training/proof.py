@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from trainers import packing
 from trainers.data.examples import Example
 from trainers.data.records import Distilled, Pair, Record
 from trainers.errors import BadExample, CannotPack, OutOfMemory, TooLong, TrainersError, UnsupportedModel
-from trainers.footprint import ran_out
 from trainers.objectives import branching
 from trainers.objectives.dispatch import Objective
 from trainers.objectives.losses import chosen_logprobs, collate
+from trainers.training import packing
+from trainers.training.footprint import ran_out
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 """What rounding makes of a token's log-probability, in nats, on average over a sequence."""
@@ -43,7 +43,7 @@ def shape(records: Sequence[Record]) -> Shape:
     return Shape(max(map(len, sequences)), max(map(max, sequences)))
 
 
-def check(model: Any, objective: Objective, records: Sequence[Record], precision: Callable[[], Any]) -> None:
+def check_model(model: Any, objective: Objective, records: Sequence[Record], precision: Callable[[], Any]) -> None:
     """Refuse what `model` would read wrongly or not at all; `precision` opens the number format that it computes in.
 
     Raises TooLong or BadExample for sequences that it has no positions or no tokens for, UnsupportedModel if a padded

@@ -85,7 +85,7 @@ def locate(base: BaseRef, given: Path | str | None = None) -> Path:
     return folder
 
 
-def load(folder: Path | str) -> Any:
+def load_model(folder: Path | str) -> Any:
     """The model in `folder` for scoring on the CPU, in float32. Quietly: whoever is working draws the progress."""
     import torch
     from transformers import AutoModelForCausalLM

@@ -58,18 +58,18 @@ class Canary(BaseModel):
             f"{cause}; load the adapter again on the base it was trained on, or train it again"
         )
 
+    @classmethod
+    def load(cls, path: Path) -> Canary:
+        """Read a canary. Raises BadAdapter if it is missing or damaged."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise BadAdapter(f"no usable canary at {path}; {reason}; train the adapter again") from error
+
     def save(self, path: Path) -> None:
         """Write the canary as JSON."""
         path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-
-
-def load(path: Path) -> Canary:
-    """Read a canary. Raises BadAdapter if it is missing or damaged."""
-    try:
-        return Canary.model_validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadAdapter(f"no usable canary at {path}; {reason}; train the adapter again") from error
 
 
 def make(

@@ -12,11 +12,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from memory.records import content_id
-from trainers import seal as seals
-from trainers.canary import Canary
 from trainers.config import MACHINE, JobConfig
 from trainers.data.records import Record
 from trainers.lineage import Lineage
+from trainers.training import seal as seals
+from trainers.training.canary import Canary
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after every step with steps done, steps in all, and `loss`, `learning_rate`, `tokens_per_second`."""
@@ -31,7 +31,7 @@ class Report(BaseModel):
     "margin" (by how many nats), "reference" (KTO's z), "divergence" (KL in nats, soft distillation). `tokens` counts
     every token that went through the model. `examples_at_once` is what memory allowed of a process's share of a batch.
     `why_padded` says why batches were not `packed`. `versions` has those of packages, and for "trainers" what
-    `trainers.code.digest` says of the code itself.
+    `trainers.training.code.digest` says of the code itself.
     """
 
     model_config = ConfigDict(extra="forbid")

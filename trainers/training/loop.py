@@ -19,16 +19,16 @@ import transformers
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from trainers import checkpoints, code, divergence, footprint
-from trainers.batches import plan, shares
 from trainers.data.examples import Example
 from trainers.data.records import Record
 from trainers.errors import TrainingDiverged
-from trainers.footprint import Footprint
-from trainers.job_data import Job, Progress, Report
 from trainers.objectives.dispatch import Item, Objective
 from trainers.objectives.losses import Batch, collate, example_logprobs
-from trainers.setup import Setup
+from trainers.training import checkpoints, code, divergence, footprint
+from trainers.training.batches import plan, shares
+from trainers.training.footprint import Footprint
+from trainers.training.job_data import Job, Progress, Report
+from trainers.training.setup import Setup
 
 APART = 10.0
 """Seconds, at least, between two checkpoints that are written because time has passed."""

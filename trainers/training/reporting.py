@@ -25,7 +25,7 @@ REPORTERS = {
 """Names for `report_to`, and the packages of which one is needed."""
 
 
-def check(names: Sequence[str], *, installed: bool = True) -> None:
+def check_reporters(names: Sequence[str], *, installed: bool = True) -> None:
     """Raises UnknownReporter for a name that is none of REPORTERS, MissingDependency for one that is not `installed`,
     which matters only where the training is."""
     for name in names:

@@ -16,14 +16,14 @@ PACKAGES = ("memory", "trainers")
 def digest() -> str:
     """The first 12 hex digits of a SHA-256 over the Python files of PACKAGES, with their names, in order."""
     whole = hashlib.sha256()
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     for package in PACKAGES:
         for file in sorted((root / package).rglob("*.py")):
             whole.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
     return whole.hexdigest()[:12]
 
 
-def version() -> str:
+def code_version() -> str:
     """The release, where it is installed, and the digest: "1.2.0+1a2b3c4d5e6f"."""
     try:
         return f"{installed('agentlab')}+{digest()}"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainers.footprint import Footprint
     from trainers.objectives.dispatch import Comparing, Inputs, Item
+    from trainers.training.footprint import Footprint
 
 Rows = list[tuple[float, ...]]
 """Log-probabilities by the base, a row for each record."""
@@ -67,7 +67,7 @@ def ask(objective: Comparing, items: Sequence[Item], model: Any, device: str, sm
     """
     import torch
 
-    from trainers.footprint import ran_out
+    from trainers.training.footprint import ran_out
 
     while True:
         try:

@@ -15,7 +15,7 @@ import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from trainers.errors import OutOfMemory
-from trainers.packing import future
+from trainers.training.packing import future
 
 
 @dataclass

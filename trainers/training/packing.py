@@ -38,7 +38,7 @@ row's examples to the outcome (1, row, heads, width)."""
 def why_not(model: Any, longest: int) -> str | None:
     """Why packing cannot compute what `model` computes for examples of at most `longest` tokens; None if it may.
 
-    What can be told from the model's settings: `trainers.proof` tries it.
+    What can be told from the model's settings: `trainers.training.proof` tries it.
     """
     config = model.config.get_text_config(decoder=True)
     odd = sorted(set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"})
