@@ -1,5 +1,9 @@
 """Experience becomes weights: which episodes are trained on, training jobs, gates, and the adapters of a lab.
 
+Bottom up: settings and lineage; `data`, records from episodes; `objectives`, losses from records; `training`, the steps
+of one job; `gate`, whether a candidate may serve; `trainers.job`, a job folder and its command; `adapters`, what a lab
+knows of each; `trainers.transport`, jobs for another machine. Each room has a door like this one, and no other way in.
+
 Names are imported when they are first asked for; PyTorch, transformers and peft only when a job runs.
 """
 
@@ -95,24 +99,24 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "trainers.adapters.merging": ("MergeConfig",),
         "trainers.adapters.record": ("AdapterRecord",),
         "trainers.adapters.registry": ("AdapterRegistry",),
-        "trainers.training.canary": ("Canary",),
-        "trainers.gate.controller": ("AlphaSchedule", "Balancer", "EarlyStop"),
-        "trainers.data.distillation": ("from_teacher",),
-        "trainers.errors": ("TrainersError",),
-        "trainers.data.examples": ("Example", "drop_oldest", "from_episode"),
-        "trainers.gate.gate": ("GateConfig", "GateResult", "SequentialGate", "decide"),
         "trainers.config": ("BaseRef", "JobConfig", "ObjectiveName"),
-        "trainers.training.job_data": ("Job", "JobResult", "Report"),
-        "trainers.lineage": ("Lineage", "Merge"),
-        "trainers.adapters.merging": ("MergeConfig",),
-        "trainers.gate.monitors": ("MonitorConfig", "Monitors", "observe"),
+        "trainers.data.distillation": ("from_teacher",),
+        "trainers.data.examples": ("Example", "drop_oldest", "from_episode"),
         "trainers.data.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
         "trainers.data.records": ("Choice", "Distilled", "Judged", "Pair", "Record"),
         "trainers.data.selection": ("Selected", "Selection", "SelectionConfig", "select", "survey"),
         "trainers.data.selectors": ("Context", "Selector"),
+        "trainers.errors": ("TrainersError",),
+        "trainers.gate.controller": ("AlphaSchedule", "Balancer", "EarlyStop"),
+        "trainers.gate.gate": ("GateConfig", "GateResult", "SequentialGate", "decide"),
+        "trainers.gate.monitors": ("MonitorConfig", "Monitors", "observe"),
         "trainers.gate.statistics": ("Paired", "Ratio", "bootstrap_ratio", "holm", "mcnemar", "paired", "wilson"),
+        "trainers.lineage": ("Lineage", "Merge"),
+        "trainers.training.canary": ("Canary",),
+        "trainers.training.job_data": ("Job", "JobResult", "Report"),
         "trainers.training.weights": ("fingerprint", "reference"),
     },
 )

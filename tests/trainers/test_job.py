@@ -315,20 +315,3 @@ def test_a_job_needs_neither_a_database_nor_an_index() -> None:
         "print([m for m in ('sqlite_utils', 'faiss', 'langgraph', 'memory.database') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-
-
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = (
-        "import sys, trainers; from trainers import JobConfig, AdapterRegistry, select, decide; "
-        "print([m for m in ('torch', 'transformers', 'peft', 'numpy', 'sqlite_utils') if m in sys.modules])"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-
-
-def test_every_public_name_can_be_imported_and_no_other() -> None:
-    import trainers
-
-    assert all(getattr(trainers, name) for name in trainers.__all__)
-    assert set(trainers.__all__) <= set(dir(trainers))
-    with pytest.raises(AttributeError, match="no attribute 'train'"):
-        trainers.train  # noqa: B018

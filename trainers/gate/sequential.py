@@ -10,9 +10,9 @@ Guarantee: an arm that is not better crosses a bound at any look with a probabil
 looks, of tasks and of discordant pairs, as long as the shares do not depend on who won. Stopping early because the
 answer will not come (`predictive_power`) can only lower that probability.
 
-Cost: with one look it is McNemar's exact test. Simulated with five looks at 60 to 160 pairs (`tests/trainers/
-test_sequential.py` has some of it): at most 4 points of power less than that, 24 to 50 % of the pairs where one arm is
-clearly better or worse or both are alike, and 70 to 75 % where the answer hangs in the balance.
+Cost: with one look it is McNemar's exact test. Simulated with five looks at 60 to 160 pairs
+(`tests/trainers/gate/test_sequential.py` has some of it): at most 4 points of power less than that, 24 to 50 % of the
+pairs where one arm is clearly better or worse or both are alike, and 70 to 75 % where the answer hangs in the balance.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def test_a_job_names_the_code_that_ran_here_or_where_it_was_sent(trained: Path, 
 @pytest.mark.parametrize("change", ["nothing", "a file more", "another name", "no source"])
 def test_any_change_of_the_source_is_another_code(tmp_path: Path, change: str) -> None:
     for package in ("memory", "trainers"):
-        place = Path(__file__).parents[2] / package
+        place = Path(__file__).parents[3] / package
         shutil.copytree(place, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     before = told(tmp_path)
     if change == "a file more":
