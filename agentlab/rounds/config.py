@@ -61,7 +61,7 @@ class RoundConfig(BaseModel):
         anchors: ids of fixed episodes, which a rehearsal draws its share from.
         validation: ids of trusted episodes, whose loss is the scale of the others' (`importance`); without any, the
             anchors.
-        general: a file of general texts to rehearse, in the usual forms of training texts (see `trainers.texts`).
+        general: a file of general texts to rehearse, in the usual forms of training texts (`trainers.data.read_texts`).
         preferences: which pairs the objectives `dpo` and `step_dpo` learn from.
         teacher: what the objective `soft_distill` takes for the policy that played with memory.
         hold: on which other games the adapter is to change nothing; only the objective `sft` can.

@@ -109,7 +109,7 @@ class PreferenceConfig(Part):
 
 
 class TeacherConfig(Part):
-    """What the policy that played with memory counts for: see `trainers.distillation.from_teacher`."""
+    """What the policy that played with memory counts for: see `trainers.data.from_teacher`."""
 
     temperature: float = Field(1.0, gt=0.0)
     advice: float = Field(1.0, ge=0.0)

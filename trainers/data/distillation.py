@@ -3,7 +3,7 @@ without it (Snell et al. 2022).
 
 A policy over candidates has more to say than the action it took: the log-probabilities with which it chose are
 recorded with every step, so the teacher need not be run again. (Hard distillation, the same actions for the bare
-prompt, is what `trainers.examples.from_episode` makes.)
+prompt, is what `trainers.data.examples.from_episode` makes.)
 """
 
 from __future__ import annotations
