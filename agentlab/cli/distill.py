@@ -11,8 +11,8 @@ import typer
 from agentlab.cli import output
 from agentlab.cli.bars import progress
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, command_line, opened
+from agentlab.cli.round_options import ConfigFile, Export, GateSeeds, before_playing, checked, settings
 from agentlab.cli.round_screens import tell
-from agentlab.cli.rounds import ConfigFile, Export, GateSeeds, before_playing, checked, settings
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab

@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agentlab.engines.base import Conversation
 from agentlab.errors import ContextExceeded
 from memory import rendering
 
 if TYPE_CHECKING:
-    from agentlab.engines.transformers import TransformersEngine
+    from trainers.examples import Tokenizer
 
 LEFT_OUT = "[… {} characters left out …]"
 """What stands in an observation where its middle was cut out."""
+
+
+class Tokenizing(Protocol):
+    """What a conversation needs of its engine: the tokens of texts and commands, and how many fit into its context."""
+
+    tokenize: Tokenizer
+    context: int
+
+    def command_tokens(self, command: str) -> list[int]:
+        """The tokens of a command and its line end."""
+        ...
 
 
 class CachedConversation(Conversation):
@@ -27,7 +38,7 @@ class CachedConversation(Conversation):
     leaves no room for observations.
     """
 
-    def __init__(self, engine: TransformersEngine, goal: str, hints: str) -> None:
+    def __init__(self, engine: Tokenizing, goal: str, hints: str) -> None:
         super().__init__(goal, hints)
         self.engine = engine
         self.token_ids = [*engine.tokenize.opening, *engine.tokenize(self.text)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agentlab.cli.rounds import settings as taken
+from agentlab.cli.round_options import settings as taken
 from agentlab.errors import BadConfig
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport

@@ -1,0 +1,109 @@
+"""What commands that run a round share: their options, its settings, and what is refused before it begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agentlab.cli.options import MOST
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab
+    from agentlab.rounds import RoundConfig
+
+GateSeeds = Annotated[
+    int | None, typer.Option("--gate-seeds", min=1, max=MOST, help="Held-out games of each environment at the gate.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file with the round's settings (fields of RoundConfig).")
+]
+Export = Annotated[
+    Path | None,
+    typer.Option(
+        "--export",
+        metavar="FOLDER",
+        help="Do not train here: write the round's job to this new folder, for another machine (`agentlab distill "
+        "--help` says how). The round waits.",
+    ),
+]
+
+
+def checked(envs: list[str] | None) -> None:
+    """Refuse unknown environments before a lab is made or changed."""
+    from environments import canonical
+
+    for env in envs or []:
+        canonical(env)
+
+
+def before_playing(lab: Lab, config: RoundConfig, *, given: bool) -> None:
+    """Refuse, before anything is played, a round that would not be the one asked for, or could not be promoted.
+
+    `given` says that a person named settings, rather than leaving them to the round that is unfinished.
+
+    Raises:
+        AgentLabError: if another round is unfinished, BadConfig if the gate can never pass.
+    """
+    from agentlab.errors import AgentLabError
+    from agentlab.rounds.challenges import next_challenge
+    from agentlab.rounds.training import SENT
+
+    waiting = next((report for report in lab.rounds() if not report.ended), None)
+    if waiting is not None:
+        if not given or config.named() == waiting.config:
+            return
+        sent = lab.database.journal_get(SENT, waiting.id) is not None and waiting.phase == "train"
+        how = (
+            "is exported and waits for its training; bring it back with `agentlab distill --import FOLDER`"
+            if sent
+            else f"is unfinished (at '{waiting.phase}'); finish it with `agentlab rounds run` alone"
+        )
+        raise AgentLabError(
+            f"{waiting.id} {how}, or give it up with `agentlab rounds abandon {waiting.id}`: the settings given now "
+            f"are others ({', '.join(_differing(config.named(), waiting.config))}), and would be ignored."
+        )
+    passable(config, next_challenge(lab))
+
+
+def passable(config: RoundConfig, challenge: int = 1) -> None:
+    """Raise BadConfig if the gate of a round can never pass, also of one that is only exported: it comes back to it."""
+    from agentlab.errors import BadConfig
+    from agentlab.rounds.checking import hopeless
+
+    if problem := hopeless(config.named(), challenge):
+        raise BadConfig(problem)
+
+
+def _differing(one: RoundConfig, other: RoundConfig) -> list[str]:
+    return [name for name in type(one).model_fields if getattr(one, name) != getattr(other, name)]
+
+
+def settings(lab: Lab | None, envs: list[str] | None, file: Path | None, changes: dict[str, Any]) -> RoundConfig:
+    """The settings of a round: from `file`, else from the last round of the lab (None: a new one), else the defaults;
+    then `changes`.
+
+    Raises:
+        BadConfig: if no environment is named anywhere, or a setting makes no sense.
+    """
+    from agentlab.config import parse, read_toml
+    from agentlab.errors import BadConfig
+    from agentlab.rounds import RoundConfig
+    from agentlab.rounds.checking import taken_over
+
+    last = lab.rounds()[-1:] if lab is not None else []
+    if file is not None:
+        given = read_toml(file)
+    elif last and not envs:
+        given = taken_over(last[0].config)
+        if given["collect"] == "none":  # that round was a distillation; this one is to collect, unless it is said again
+            del given["collect"]
+    else:
+        given = {}
+    given |= {name: value for name, value in changes.items() if value is not None}
+    if envs:
+        given["envs"] = envs
+    if not given.get("envs"):
+        raise BadConfig("A round needs an environment to learn; name one, such as `agentlab rounds run twx/coin`.")
+    return parse(RoundConfig, given, file or Path("the round's settings"))
