@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from agentlab.advice import AdviceBook, facts_of
 from agentlab.arms import Arm, RecallConfig
 from agentlab.babble import Babbled, babble
 from agentlab.failures import refuse_all_failed
-from agentlab.minimise import Refiner
 from agentlab.policy import Policy
 from agentlab.reflectors.exemplar import ExemplarReflector
 from agentlab.reflectors.grounded import GroundedReflector
+from agentlab.trajectories.advice import AdviceBook, facts_of
+from agentlab.trajectories.refinement import Refiner
 from environments import EnvironmentDied, Task
 from memory.records import Advice, Episode, Reflection
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
-    from agentlab.rollout import EnvironmentPool, TaskResult
+    from agentlab.rollout import TaskResult
+    from agentlab.trajectories.environment_pool import EnvironmentPool
 
 
 OWN_TRIALS = RecallConfig(transfer=0.0)
@@ -42,7 +43,7 @@ def collect_random(lab: Lab, run: str, tasks: Sequence[Task], *, trials: int, se
     """Babble at each task until it is won, at most `trials` times; keep the success, its refined form and what both
     teach. Returns how many tasks were won. A task in which the environment failed is left out, until the same is asked
     for again."""
-    from agentlab.rollout import EnvironmentPool
+    from agentlab.trajectories.environment_pool import EnvironmentPool
 
     scope, stage = _scope(run), "exploring at random"
     lab.progress.start(stage, len(tasks))

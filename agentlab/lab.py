@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from agentlab import hub, model_folder
 from agentlab.config import LabConfig, read_config, write_config
+from agentlab.engines import hub, model_folder
 from agentlab.errors import AgentLabError, LabClosed, NotALab
 from agentlab.lock import WriteLock
 from agentlab.progress import Progress

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from agentlab import failures
-from agentlab.advice import Tried
 from agentlab.arms import Arm
 from agentlab.engines.base import Conversation, Engine
 from agentlab.errors import ReplayMismatch
+from agentlab.trajectories.advice import Tried
 from environments import EnvironmentDied, Task, TextEnv
 from environments.answers import shown
 from memory.cleaning import clean

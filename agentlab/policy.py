@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agentlab.advice import AdviceWeights
+from agentlab.trajectories.advice import AdviceWeights
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from agentlab.advice import AdviceBook, AdviceWeights, Tried
 from agentlab.arms import RecallConfig
 from agentlab.reflectors.registry import TEXT_KINDS
 from agentlab.strength import DEFAULT, EXPLORE, Strength, note
-from agentlab.wording import carried
+from agentlab.text import carried
+from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried
 from memory import Credit, CreditConfig, block
 from memory.foreign import NOTE
 from memory.records import Advice, Episode, Recall, now

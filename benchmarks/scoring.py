@@ -22,7 +22,7 @@ from statistics import median
 import torch
 from machine import describe
 
-from agentlab import hub
+from agentlab.engines import hub
 from agentlab.engines.transformers import CachedConversation, TransformersEngine
 
 TOKENS = (200, 500, 1000, 1500)

@@ -36,7 +36,7 @@ from typing import Any
 import torch
 from machine import describe
 
-from agentlab import hub
+from agentlab.engines import hub
 from memory import jsonlines
 from memory.records import Episode
 from trainers import job
@@ -73,7 +73,7 @@ PEAKS = {
 def episodes(folder: Path, count: int) -> list[Episode]:
     """`count` refined successes, kept in `folder`; as many of each game as of any other, or one more."""
     from agentlab.babble import babble
-    from agentlab.minimise import refine
+    from agentlab.trajectories.refinement import refine
     from environments import Task, make
 
     path = folder / f"episodes-{count}.jsonl"

@@ -159,7 +159,7 @@ def disk(lab: Path) -> Iterator[Finding]:
     """Room where the lab and the caches are."""
     import shutil
 
-    from agentlab.hub import cache_folder
+    from agentlab.engines.hub import cache_folder
 
     for name, folder in (("room for the lab", lab), ("room for caches", cache_folder())):
         place = folder.absolute()
@@ -222,7 +222,7 @@ def health(lab: Path) -> Iterator[Finding]:
 
 def _base(lab: Lab) -> Finding:
     """Whether the model that the settings name is here and whole."""
-    from agentlab import hub, model_folder
+    from agentlab.engines import hub, model_folder
     from agentlab.errors import AgentLabError
 
     name = lab.config.model

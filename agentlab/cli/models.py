@@ -19,7 +19,7 @@ def models(
     json: Json = False,
 ) -> None:
     """List the models that are known by name. A folder or a Hugging Face id (org/model) works wherever a name does."""
-    from agentlab import hub
+    from agentlab.engines import hub
 
     for name in fetch or []:
         folder = hub.resolve(name, say=output.note)
@@ -37,7 +37,7 @@ def models(
 
 def catalogue() -> list[dict[str, Any]]:
     """One row a known model; size and path of those that are here."""
-    from agentlab import hub
+    from agentlab.engines import hub
 
     rows = []
     for name, model in hub.CATALOGUE.items():

@@ -144,8 +144,8 @@ def workplace(lab: Path, model: str | None, bars: Progress) -> Lab:
         UnknownModel: if there is no such model.
         BadConfig: if `model` is not the base of a lab that exists.
     """
-    from agentlab import hub
     from agentlab.config import LabConfig
+    from agentlab.engines import hub
     from agentlab.errors import BadConfig
     from agentlab.lab import Lab
 

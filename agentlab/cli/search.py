@@ -44,10 +44,10 @@ def search(
 
     The cost is told in environment steps and in scorings by the model. The same command after a kill goes on.
     """
-    from agentlab.search.budget import Budget
     from agentlab.search.config import SearchConfig
     from agentlab.search.tasks import search_tasks
     from agentlab.tasks import make_tasks
+    from agentlab.trajectories.budget import Budget
 
     tasks = make_tasks(envs, "train", parsed(seeds))
     with progress() as bars, workplace(lab, model, bars) as here:
@@ -73,7 +73,7 @@ def search(
 
 
 def _row(env: str, results: list[Searched]) -> dict[str, Any]:
-    from agentlab.search.budget import Cost
+    from agentlab.trajectories.budget import Cost
     from memory.records import task_parts
     from trainers.gate import wilson
 

@@ -64,7 +64,7 @@ class TransformersEngine:
         context: int | None = None,
         threads: int | None = None,
     ) -> None:
-        from agentlab.model_folder import check
+        from agentlab.engines.model_folder import check
 
         if threads:
             torch.set_num_threads(threads)

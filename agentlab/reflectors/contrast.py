@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from agentlab.engines.base import Engine
-from agentlab.minimise import words
 from agentlab.reflectors.base import Reflector
 from agentlab.reflectors.writing import unnumbered
 from agentlab.reflectors.written import GROUNDED, LESSON, Lesson, WritingReflector
+from agentlab.trajectories.refinement import words
 from memory.records import Episode
 
 PERSPECTIVES = (

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agentlab.minimise import words
+from agentlab.trajectories.refinement import words
 from memory.records import Episode, Step
 
 Kind = Literal["score", "deed", "place", "sight"]

@@ -11,8 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from agentlab.advice import facts_of
 from agentlab.reflectors.base import reflection_of
+from agentlab.trajectories.advice import facts_of
 from memory.records import Episode, Reflection, Step
 
 MOST_FINDS = 4

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentlab.advice import GAIN_DISCOUNT, facts_of
 from agentlab.engines.base import Engine
-from agentlab.minimise import words
 from agentlab.reflectors.base import reflection_of
 from agentlab.reflectors.goals import Reached, by_worth, proposed, read_off
 from agentlab.reflectors.grounded import quote
 from agentlab.reflectors.writing import LINE_LIMIT, Writer, unnumbered
 from agentlab.reflectors.written import OPENING
+from agentlab.trajectories.advice import GAIN_DISCOUNT, facts_of
+from agentlab.trajectories.refinement import words
 from memory import rendering
 from memory.records import Advice, Episode, Reflection, Step, content_id
 

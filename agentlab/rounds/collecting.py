@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from agentlab.arms import RecallConfig
 from agentlab.collect import OWN_TRIALS, collect_model, collect_random, explored
 from agentlab.rounds.report import RoundReport
-from agentlab.search.budget import Cost
 from agentlab.search.config import METHODS, Method
+from agentlab.trajectories.budget import Cost
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab

@@ -17,7 +17,7 @@ from agentlab.rounds.report import RoundReport
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
-    from agentlab.rollout import EnvironmentPool
+    from agentlab.trajectories.environment_pool import EnvironmentPool
     from environments import Task
     from trainers.gate import GateResult, Results
 
@@ -31,8 +31,8 @@ def gate(lab: Lab, report: RoundReport) -> str:
 
     What errors is played again. Raises Undecided where it errors again and could turn the decision.
     """
-    from agentlab.rollout import EnvironmentPool
     from agentlab.tasks import make_tasks
+    from agentlab.trajectories.environment_pool import EnvironmentPool
     from trainers.gate import swayed
 
     config, settings = report.config, report.config.gate

@@ -10,7 +10,7 @@ from agentlab.rounds.report import RoundReport, save
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
-    from agentlab.rollout import EnvironmentPool
+    from agentlab.trajectories.environment_pool import EnvironmentPool
     from environments.base import Split
 
 
@@ -74,7 +74,7 @@ def _fail(lab: Lab, report: RoundReport, why: str) -> NoReturn:
 
 def held_out(lab: Lab, report: RoundReport) -> list[tuple[str, str]]:
     """How the dev and test games begin: what begins alike in training would be known by heart."""
-    from agentlab.rollout import EnvironmentPool
+    from agentlab.trajectories.environment_pool import EnvironmentPool
 
     config, stage = report.config, "looking at held-out starts"
     envs = [*config.envs, *config.hold.envs]

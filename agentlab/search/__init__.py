@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentlab.search.budget import Budget, Cost
     from agentlab.search.config import AGENT_R, METHODS, Method, SearchConfig
     from agentlab.search.pairs import first_pits, preferences, step_preferences
     from agentlab.search.revision import Revision, revisions
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from agentlab.search.tasks import Searched, revise_tasks, search_tasks, tree_of
     from agentlab.search.tree import Tree
     from agentlab.search.values import quality, step_values
+    from agentlab.trajectories.budget import Budget, Cost
 
 __all__ = [
     # Searching
@@ -45,14 +45,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "budget": ("Budget", "Cost"),
-    "config": ("AGENT_R", "METHODS", "Method", "SearchConfig"),
-    "pairs": ("first_pits", "preferences", "step_preferences"),
-    "revision": ("Revision", "revisions"),
-    "task": ("Found", "search_task"),
-    "tasks": ("Searched", "revise_tasks", "search_tasks", "tree_of"),
-    "tree": ("Tree",),
-    "values": ("quality", "step_values"),
+    "agentlab.trajectories.budget": ("Budget", "Cost"),
+    "agentlab.search.config": ("AGENT_R", "METHODS", "Method", "SearchConfig"),
+    "agentlab.search.pairs": ("first_pits", "preferences", "step_preferences"),
+    "agentlab.search.revision": ("Revision", "revisions"),
+    "agentlab.search.task": ("Found", "search_task"),
+    "agentlab.search.tasks": ("Searched", "revise_tasks", "search_tasks", "tree_of"),
+    "agentlab.search.tree": ("Tree",),
+    "agentlab.search.values": ("quality", "step_values"),
 }
 
 
@@ -60,4 +60,4 @@ def __getattr__(name: str) -> Any:
     home = next((module for module, names in _HOMES.items() if name in names), None)
     if home is None:
         raise AttributeError(f"module 'agentlab.search' has no attribute {name!r}")
-    return getattr(import_module(f"agentlab.search.{home}"), name)
+    return getattr(import_module(home), name)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from agentlab.advice import AdviceBook
 from agentlab.engines.base import Engine
 from agentlab.errors import OutOfBudget
 from agentlab.failures import FAILURES, kind_of
-from agentlab.search.budget import Budget, Cost
 from agentlab.search.config import Method, SearchConfig
 from agentlab.search.deepening import deepening
 from agentlab.search.mcts import mcts
 from agentlab.search.sampling import best_of_n, self_explore
 from agentlab.search.tree import worth
 from agentlab.search.walk import Player
+from agentlab.trajectories.advice import AdviceBook
+from agentlab.trajectories.budget import Budget, Cost
 from environments import Task, TextEnv
 from memory.records import Episode, ErrorKind
 

@@ -15,15 +15,15 @@ from pydantic import BaseModel, ConfigDict
 from agentlab.collect import reflections_on
 from agentlab.errors import BadConfig, OutOfBudget
 from agentlab.failures import FAILURES, End, Streak, kind_of, refuse_all_failed
-from agentlab.minimise import Refiner
-from agentlab.rollout import EnvironmentPool
-from agentlab.search.budget import Budget, Cost
 from agentlab.search.config import Method, SearchConfig
 from agentlab.search.pairs import ALPHA, BETA
 from agentlab.search.revision import Judge, Revision, revisions
 from agentlab.search.task import Found, search_task
 from agentlab.search.tree import Tree
 from agentlab.search.walk import Player
+from agentlab.trajectories.budget import Budget, Cost
+from agentlab.trajectories.environment_pool import EnvironmentPool
+from agentlab.trajectories.refinement import Refiner
 from environments import Task, TextEnv
 from memory.records import ErrorKind, content_id
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentlab import failures
-from agentlab.advice import AdviceBook, AdviceWeights, Tried, facts_of
 from agentlab.engines.base import Conversation, Engine
 from agentlab.play import admissible, ending, scored
 from agentlab.policy import Policy
-from agentlab.search.budget import Budget, Meter
 from agentlab.search.config import SearchConfig
 from agentlab.search.tree import Node, Tree, take
+from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried, facts_of
+from agentlab.trajectories.budget import Budget, Meter
 from environments import Task, TextEnv
 from memory.records import Episode, Status, Step, content_id
 

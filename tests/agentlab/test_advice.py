@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from agentlab.advice import BLAME_DISCOUNT, GAIN_DISCOUNT, AdviceBook, AdviceWeights, Tried, facts_of, immediate
+from agentlab.trajectories.advice import (
+    BLAME_DISCOUNT,
+    GAIN_DISCOUNT,
+    AdviceBook,
+    AdviceWeights,
+    Tried,
+    facts_of,
+    immediate,
+)
 from memory.records import Advice, Step
 
 WEIGHTS = AdviceWeights()

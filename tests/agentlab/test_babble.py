@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from agentlab.advice import facts_of
 from agentlab.babble import babble
 from agentlab.policy import Policy
+from agentlab.trajectories.advice import facts_of
 from environments import EnvironmentDied, Task, TextEnv, Turn, make
 
 

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 import environments
-from agentlab import collect, minimise
-from agentlab.advice import AdviceBook
+from agentlab import collect
 from agentlab.collect import collect_model, collect_random, explorer, lasting
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import RunFailed
 from agentlab.lab import Lab
 from agentlab.tasks import make_tasks
+from agentlab.trajectories import refinement
+from agentlab.trajectories.advice import AdviceBook
 from environments import EnvironmentDied
 from memory.records import Advice
 
@@ -127,7 +128,7 @@ def test_a_success_that_cannot_be_replayed_is_kept_as_it_was_played(
     def dying(*_: Any) -> Any:
         raise EnvironmentDied("The JVM died.")
 
-    monkeypatch.setattr(minimise, "refine", dying)
+    monkeypatch.setattr(refinement, "refine", dying)
     lab = open_lab()
     collect_model(lab, "r", TASKS[:1], adapter=None, trials=9, temperature=0.1, seed=0)
     (exemplar,) = lab.database.reflections(kind="exemplar")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from agentlab.advice import AdviceWeights, Tried
 from agentlab.arms import Arm, RecallConfig
 from agentlab.lab import Lab
 from agentlab.play import EpisodeSpec
 from agentlab.recall import Recaller
+from agentlab.trajectories.advice import AdviceWeights, Tried
 from environments import Task
 from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory, Weights
 from memory.records import Advice, Recall, Reflection

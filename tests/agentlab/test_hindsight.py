@@ -10,11 +10,11 @@ import pytest
 from agentlab.engines.random import RandomEngine
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
-from agentlab.minimise import refine
 from agentlab.reflectors.goals import read_off
 from agentlab.reflectors.hindsight import SIDE_VALUE, HindsightReflector, direct, relabelled
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.pool import pool
+from agentlab.trajectories.refinement import refine
 from environments import make
 from memory.records import Episode, Step
 from trainers.data.distillation import from_teacher

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from agentlab import hub
+from agentlab.engines import hub
+from agentlab.engines.hub import WheelModel
 from agentlab.errors import ModelUnavailable, UnknownModel, WeightsCorrupt
-from agentlab.hub import WheelModel
 
 WEIGHTS = b"the weights of the toy model"
 
@@ -307,7 +307,7 @@ def test_a_kill_while_fetching_leaves_nothing_that_is_taken_for_a_model(
     put_wheel(shelf, FILES)
     code = """
 import hashlib, os, signal
-from agentlab import hub
+from agentlab.engines import hub
 model = hub.WheelModel("toy", "toy-weights==1.0", "toy_weights/model/", "model.safetensors", "", "", "")
 hub.CATALOGUE["toy"] = model
 hub.verify = lambda *_: os.kill(os.getpid(), signal.SIGKILL)

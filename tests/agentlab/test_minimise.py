@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from agentlab import minimise
 from agentlab.babble import babble
-from agentlab.minimise import Refiner, Replay, Search, refine, replay, singles_out, telling, words
+from agentlab.trajectories import refinement
+from agentlab.trajectories.refinement import Refiner, Search, refine, singles_out, telling, words
+from agentlab.trajectories.replay import Replay, replay
 from environments import Task, TextEnv, Turn, make
 from memory.records import Episode, Step
 
@@ -81,7 +82,7 @@ def improved(env: TextEnv, actions: list[str], how: str, *goal: str) -> list[str
     """These actions after one part of the refinement."""
     search = Search(env, TASK)
     assert search.begin(actions)
-    getattr(minimise, how)(search, *goal)
+    getattr(refinement, how)(search, *goal)
     return search.actions
 
 
@@ -249,8 +250,8 @@ def test_only_what_wins_with_the_same_score_is_kept() -> None:
     search = Search(Shop(), TASK)
     assert search.begin(["dance", "take coin", "take red bag", "leave"])
     search.best = better_only = Replay(search.steps, True, 2.0)
-    minimise.minimise(search)
-    minimise.straighten(search)
+    refinement.minimise(search)
+    refinement.straighten(search)
     assert search.best is better_only
 
 

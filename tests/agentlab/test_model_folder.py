@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agentlab import hub
 from agentlab.cli import app
 from agentlab.config import LabConfig, read_config
+from agentlab.engines import hub
 from agentlab.errors import ModelUnavailable, UnsupportedModel
 from agentlab.lab import Lab
 from benchmarks.tiny_models import make
@@ -153,7 +153,7 @@ def test_a_lab_is_made_for_no_model_that_is_not_there(
 
 
 def test_a_whole_folder_gives_its_configuration_and_its_tokenizer(tiny_model: Path) -> None:
-    from agentlab.model_folder import check
+    from agentlab.engines.model_folder import check
 
     config, tokenizer = check(tiny_model)
     assert config.model_type == "llama" and tokenizer("look").input_ids
@@ -174,8 +174,8 @@ def test_a_lab_in_which_nothing_was_played_takes_another_model(tiny_model: Path,
 
 
 def test_what_is_wrong_with_a_folder_is_one_of_our_errors(tiny_model: Path, tmp_path: Path) -> None:
+    from agentlab.engines.model_folder import check
     from agentlab.errors import BadModel
-    from agentlab.model_folder import check
 
     shutil.copytree(tiny_model, tmp_path / "model")
     truncated(tmp_path / "model")

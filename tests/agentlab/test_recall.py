@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from agentlab.advice import AdviceWeights, Tried
 from agentlab.arms import Arm, RecallConfig
 from agentlab.engines.random import RandomEngine
 from agentlab.lab import Lab
 from agentlab.play import EpisodeSpec
 from agentlab.policy import Policy
 from agentlab.recall import Recalled, Recaller, counter
+from agentlab.trajectories.advice import AdviceWeights, Tried
 from environments import Task
 from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory
 from memory.records import Advice, Evidence, Reflection, Step, now

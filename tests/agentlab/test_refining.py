@@ -9,7 +9,8 @@ import pytest
 
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
-from agentlab.minimise import refine, replay
+from agentlab.trajectories.refinement import refine
+from agentlab.trajectories.replay import replay
 from environments import Task, TextEnv, Turn
 from memory.records import Episode
 

@@ -14,7 +14,8 @@ from agentlab.arms import BASE, Arm
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import RunFailed, Stopped
 from agentlab.policy import Policy
-from agentlab.rollout import EnvironmentPool, Rollout, TaskResult, Trial
+from agentlab.rollout import Rollout, TaskResult, Trial
+from agentlab.trajectories.environment_pool import EnvironmentPool
 from environments import EnvironmentDied, Task, TextEnv, Turn, make, register, unregister
 from environments.worker import Worker
 from memory import Database

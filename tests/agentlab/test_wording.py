@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentlab.wording import carried, likeness
+from agentlab.text import carried, likeness
 
 
 @pytest.mark.parametrize(

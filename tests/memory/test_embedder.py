@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agentlab import hub
+from agentlab.engines import hub
 from memory import CachedEmbedder, Database, HashingEmbedder, SentenceTransformerEmbedder, errors
 
 

@@ -12,7 +12,7 @@ import pydantic
 import pytest
 
 import memory
-from agentlab.advice import AdviceWeights
+from agentlab.trajectories.advice import AdviceWeights
 from memory import Advice, Database, Episode, Evidence, Recall, Reflection, Step
 from memory.records import Link, content_id, state_key, task_parts
 from memory.rendering import segments

@@ -64,16 +64,16 @@ def test_an_environment_that_is_named_twice_counts_once_at_the_gate(skilled: Ope
 def test_both_sides_meet_the_same_games_and_the_environments_are_closed(
     skilled: Opened, report: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agentlab import rollout
+    from agentlab.trajectories import environment_pool
 
     pools = []
-    made_pool = rollout.EnvironmentPool
+    made_pool = environment_pool.EnvironmentPool
 
     def pool(*given: Any) -> Any:
         pools.append(made_pool(*given))
         return pools[-1]
 
-    monkeypatch.setattr(rollout, "EnvironmentPool", pool)
+    monkeypatch.setattr(environment_pool, "EnvironmentPool", pool)
     lab = skilled()
     gate(lab, report())
     sides: dict[str, set[str]] = {}

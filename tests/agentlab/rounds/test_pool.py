@@ -264,7 +264,7 @@ def test_a_teacher_is_read_with_its_scores(spelling: Opened, report: Made) -> No
 
 def playing(monkeypatch: pytest.MonkeyPatch, started: Callable[[str, str], str]) -> None:
     """Environments whose games begin with what `started` makes of the task and of what they said."""
-    from agentlab import rollout
+    from agentlab.trajectories import environment_pool
     from environments import make
 
     def made(env_id: str, worker: Any) -> Any:
@@ -278,8 +278,8 @@ def playing(monkeypatch: pytest.MonkeyPatch, started: Callable[[str, str], str])
         env.start = other  # type: ignore[method-assign]
         return env
 
-    pool = rollout.EnvironmentPool
-    monkeypatch.setattr(rollout, "EnvironmentPool", lambda: pool(made))
+    pool = environment_pool.EnvironmentPool
+    monkeypatch.setattr(environment_pool, "EnvironmentPool", lambda: pool(made))
 
 
 def test_held_out_games_are_begun_once_in_the_life_of_a_lab(

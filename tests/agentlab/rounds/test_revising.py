@@ -9,12 +9,12 @@ import pytest
 
 from agentlab.errors import RunFailed
 from agentlab.lab import Lab
-from agentlab.minimise import replay
 from agentlab.rounds import RoundReport
 from agentlab.rounds.pool import pool
 from agentlab.rounds.records import records
 from agentlab.rounds.report import save
 from agentlab.rounds.revising import iteration, revise, revisions
+from agentlab.trajectories.replay import replay
 from environments import Task, TextEnv, Turn, register, registry
 from memory.records import Episode
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from agentlab.minimise import replay
-from agentlab.search.budget import Budget
 from agentlab.search.config import SearchConfig
 from agentlab.search.walk import Player
+from agentlab.trajectories.budget import Budget
+from agentlab.trajectories.replay import replay
 from environments import Task, TextEnv, Turn
 from memory.records import Episode
 

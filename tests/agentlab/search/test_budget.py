@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from agentlab.errors import OutOfBudget
-from agentlab.search.budget import Budget, Cost, Meter
+from agentlab.trajectories.budget import Budget, Cost, Meter
 
 
 def test_steps_are_counted_up_to_the_budget_and_not_beyond() -> None:

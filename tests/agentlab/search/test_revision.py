@@ -8,11 +8,11 @@ import pytest
 from agentlab.engines.base import Conversation
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import OutOfBudget, ReplayMismatch
-from agentlab.search.budget import Budget
 from agentlab.search.pairs import Fork, forks, partings
 from agentlab.search.revision import disliked, dropping, revise, revisions, splices
 from agentlab.search.tree import Tree
 from agentlab.search.walk import Player
+from agentlab.trajectories.budget import Budget
 from environments import Task, make
 from memory.records import Episode
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.minimise import replay
-from agentlab.search.budget import Budget
 from agentlab.search.config import AGENT_R, METHODS, SearchConfig
 from agentlab.search.pairs import first_pits
 from agentlab.search.task import Found, search_task
 from agentlab.search.tree import Tree
+from agentlab.trajectories.budget import Budget
+from agentlab.trajectories.replay import replay
 from environments import Task, make
 
 CORRIDOR = Task(env="own/corridor", split="train", seed=0)

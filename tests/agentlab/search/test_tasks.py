@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 import environments
-from agentlab import minimise
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import BadConfig, RunFailed
 from agentlab.lab import Lab
 from agentlab.search import tasks as module
-from agentlab.search.budget import Budget
 from agentlab.search.config import SearchConfig
 from agentlab.search.pairs import preferences
 from agentlab.search.tasks import revise_tasks, search_tasks, tree_of
 from agentlab.tasks import make_tasks
+from agentlab.trajectories import refinement
+from agentlab.trajectories.budget import Budget
 from environments import Task, TextEnv
 from trainers.data.selection import SelectionConfig, survey
 
@@ -145,7 +145,7 @@ def test_a_success_that_cannot_be_refined_is_kept_as_it_was_found(
     def dying(*_: Any) -> Any:
         raise environments.EnvironmentDied("The JVM died.")
 
-    monkeypatch.setattr(minimise, "refine", dying)
+    monkeypatch.setattr(refinement, "refine", dying)
     lab = open_lab()
     (result,) = search_tasks(lab, "r", TASKS[:1])
     assert result.won and all(row.minimised_from is None for row in lab.database.episodes())
