@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentlab.arms import Arm, RecallConfig
-    from agentlab.config import LabConfig
+    from agentlab.agent.arms import Arm, RecallConfig
+    from agentlab.agent.policy import Policy
     from agentlab.errors import AgentLabError
-    from agentlab.evaluation import Table
+    from agentlab.experiments.evaluation import Table
     from agentlab.lab import Lab
-    from agentlab.policy import Policy
     from agentlab.reflectors.base import Reflector, reflection_of
     from agentlab.rounds import RoundConfig, RoundReport
+    from agentlab.workspace.config import LabConfig
     from environments import Task, TextEnv, make, register
     from memory import Episode, Reflection, ReflectionMemory
 
@@ -48,11 +48,11 @@ __all__ = [
 
 _HOMES = {
     "agentlab.lab": ("Lab",),
-    "agentlab.config": ("LabConfig",),
+    "agentlab.workspace.config": ("LabConfig",),
     "agentlab.rounds": ("RoundConfig", "RoundReport"),
-    "agentlab.evaluation": ("Table",),
-    "agentlab.arms": ("Arm", "RecallConfig"),
-    "agentlab.policy": ("Policy",),
+    "agentlab.experiments.evaluation": ("Table",),
+    "agentlab.agent.arms": ("Arm", "RecallConfig"),
+    "agentlab.agent.policy": ("Policy",),
     "agentlab.reflectors.base": ("Reflector", "reflection_of"),
     "agentlab.errors": ("AgentLabError",),
     "environments": ("Task", "TextEnv", "make", "register"),

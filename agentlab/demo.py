@@ -10,7 +10,7 @@ from trainers.data import SelectionConfig
 from trainers.gate import GateConfig
 
 if TYPE_CHECKING:
-    from agentlab.evaluation import Table
+    from agentlab.experiments.evaluation import Table
     from agentlab.lab import Lab
 
 ENVS = ("twx/coin", "twx/mapreader", "twx/peckingorder")

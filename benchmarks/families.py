@@ -121,9 +121,9 @@ def trees(folder: Path, example: Any) -> str:
 
 def tried(family: str, variant: str, place: Path) -> Row:
     """Take one model through all of it."""
-    from agentlab.config import LabConfig
     from agentlab.lab import Lab
     from agentlab.rounds import RoundConfig
+    from agentlab.workspace.config import LabConfig
     from trainers import job as jobs
     from trainers.training import plan
 

@@ -36,11 +36,11 @@ from typing import Any
 from machine import describe
 
 from agentlab import Lab, LabConfig, RoundConfig
+from agentlab.agent.tasks import make_tasks
 from agentlab.cli.bars import progress
 from agentlab.engines.transformers import TransformersEngine
-from agentlab.evaluation import ALL
+from agentlab.experiments.evaluation import ALL
 from agentlab.rounds.graph import run_round
-from agentlab.tasks import make_tasks
 from environments.base import Split
 from trainers.data import SelectionConfig
 from trainers.gate import p_text, paired, wilson

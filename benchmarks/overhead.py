@@ -29,10 +29,11 @@ from typing import Any
 from machine import describe
 
 from agentlab import Arm, Lab, LabConfig, RecallConfig, Task, TextEnv, make
-from agentlab.agent import build_graph, play_episode
-from agentlab.arms import BASE
+from agentlab.agent.arms import BASE
+from agentlab.agent.episode import Play
+from agentlab.agent.graph import build_graph, play_episode
+from agentlab.agent.spec import EpisodeSpec
 from agentlab.engines.base import Engine
-from agentlab.play import EpisodeSpec, Play
 
 LIMIT = 0.05
 WHOLE = "+ storage (the whole)"

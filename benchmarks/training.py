@@ -72,7 +72,7 @@ PEAKS = {
 
 def episodes(folder: Path, count: int) -> list[Episode]:
     """`count` refined successes, kept in `folder`; as many of each game as of any other, or one more."""
-    from agentlab.babble import babble
+    from agentlab.agent.babble import babble
     from agentlab.trajectories.refinement import refine
     from environments import Task, make
 

@@ -23,19 +23,19 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from agentlab import Lab, LabConfig, RoundConfig, RoundReport, Table
-from agentlab.arms import BASE
+from agentlab.agent.arms import BASE
+from agentlab.agent.tasks import make_tasks
 from agentlab.cli.bars import progress
 from agentlab.cli.boundary import boundary
 from agentlab.cli.quadrants import UNLIKE, internalised
-from agentlab.config import merged, parse, read_toml
 from agentlab.errors import AgentLabError
-from agentlab.evaluation import ALL, Row
+from agentlab.experiments.evaluation import ALL, Row
+from agentlab.experiments.two_by_two import analyse
 from agentlab.progress import Progress
 from agentlab.rounds.parts import MonitoringConfig
 from agentlab.rounds.sampling import sample
 from agentlab.search import Budget, search_tasks
-from agentlab.tasks import make_tasks
-from agentlab.twobytwo import analyse
+from agentlab.workspace.config import merged, parse, read_toml
 from environments import canonical
 from trainers.gate import Estimate, MonitorConfig, Monitors, holm, observe, p_text, paired
 

@@ -23,9 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentlab import Lab, LabConfig, RoundConfig, Table
 from agentlab.cli.bars import progress
 from agentlab.cli.boundary import boundary
-from agentlab.config import merged, parse, read_toml
-from agentlab.evaluation import ALL, Cell, Row
+from agentlab.experiments.evaluation import ALL, Cell, Row
 from agentlab.progress import Progress
+from agentlab.workspace.config import merged, parse, read_toml
 from environments import canonical
 from trainers.gate import p_text, paired, wilson
 

@@ -20,13 +20,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab import Lab, LabConfig, Table
+from agentlab.agent.tasks import make_tasks
 from agentlab.cli.bars import progress
 from agentlab.cli.boundary import boundary
-from agentlab.collect import collect_random
-from agentlab.config import parse, read_toml
-from agentlab.evaluation import ALL, Row
+from agentlab.experiments.collection import collect_random
+from agentlab.experiments.evaluation import ALL, Row
 from agentlab.progress import Progress
-from agentlab.tasks import make_tasks
+from agentlab.workspace.config import parse, read_toml
 from environments import canonical
 from trainers.gate import p_text, paired
 
@@ -131,7 +131,7 @@ def _comparison(arm: str, against: str, rows: dict[str, Row]) -> str:
 
 def _credit(folder: Path) -> list[str]:
     """What was found out about the items and about the strength of advice."""
-    from agentlab.strength import Strength
+    from agentlab.agent.strength import Strength
     from memory.records import now
 
     if not (folder / "lab.toml").exists():

@@ -21,15 +21,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab import Lab, LabConfig, RoundConfig, Table
-from agentlab.arms import BASE
+from agentlab.agent.arms import BASE
+from agentlab.agent.tasks import make_tasks
 from agentlab.cli.bars import progress
 from agentlab.cli.boundary import boundary
-from agentlab.config import parse, read_toml
-from agentlab.evaluation import ALL
+from agentlab.experiments.evaluation import ALL
 from agentlab.progress import Progress
+from agentlab.rounds.merge_gate import merge
 from agentlab.search import Budget, search_tasks
-from agentlab.skills import merge
-from agentlab.tasks import make_tasks
+from agentlab.workspace.config import parse, read_toml
 from environments import canonical
 from trainers.adapters import MergeConfig, Method
 from trainers.gate import p_text, paired

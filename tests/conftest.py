@@ -82,8 +82,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def open_at(tiny_model: Path) -> Callable[..., Lab]:
     """Opens a lab of the tiny model in a folder, and makes it where there is none."""
-    from agentlab.config import LabConfig
     from agentlab.lab import Lab
+    from agentlab.workspace.config import LabConfig
 
     config = LabConfig(model=str(tiny_model), embedder="hashing", dtype="float32", threads=1, context=512)
 

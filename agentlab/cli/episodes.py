@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from agentlab.cli import output
-from agentlab.cli.options import DEFAULT_LAB, Env, Json, LabFolder, Limit, Run, environment, opened
+from agentlab.cli.options import DEFAULT_LAB, Env, Json, LabFolder, Limit, Run, opened
 from agentlab.cli.output import Column
+from agentlab.workspace.environments import environment
 
 if TYPE_CHECKING:
     from environments import TextEnv

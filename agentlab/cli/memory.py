@@ -21,11 +21,11 @@ from agentlab.cli.options import (
     Limit,
     Namespace,
     Run,
-    environment,
     moment,
     opened,
 )
 from agentlab.cli.output import Column
+from agentlab.workspace.environments import environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

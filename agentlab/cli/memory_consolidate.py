@@ -40,7 +40,7 @@ def consolidate(
 
     Each action is one operation, which can be undone. After Ctrl-C or a kill the same command does what is left.
     """
-    from agentlab.consolidation import consolidation
+    from agentlab.experiments.consolidation import consolidation
 
     chosen = methods(only)
     if dry_run:

@@ -10,19 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from agentlab.cli import output
-from agentlab.cli.options import (
-    DEFAULT_LAB,
-    Env,
-    Everywhere,
-    Json,
-    LabFolder,
-    Limit,
-    Namespace,
-    Run,
-    environment,
-    opened,
-)
+from agentlab.cli.options import DEFAULT_LAB, Env, Everywhere, Json, LabFolder, Limit, Namespace, Run, opened
 from agentlab.cli.output import Column
+from agentlab.workspace.environments import environment
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab

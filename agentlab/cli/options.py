@@ -13,7 +13,6 @@ from agentlab.cli import output
 if TYPE_CHECKING:
     from agentlab.lab import Lab
     from agentlab.progress import Progress
-    from memory import Database
 
 MOST = 1_000_000
 """What is counted on the command line ends here: a greater number is a slip, and SQLite would not take every one."""
@@ -63,27 +62,6 @@ def command_line(lab: Path, *words: str) -> str:
     return shlex.join([output.program(), *words, *place])
 
 
-def environment(given: str | None, database: Database) -> str | None:
-    """`given` in its canonical form, as it stands in the database.
-
-    Environments of one's own are registered by one's own programs, not here: one that the lab has episodes of is known.
-
-    Raises:
-        UnknownEnvironment: with the nearest id.
-    """
-    if given is None:
-        return None
-    from environments.errors import UnknownEnvironment
-    from environments.registry import canonical
-
-    try:
-        return canonical(given)
-    except UnknownEnvironment:
-        if database.episodes(env=given, limit=1):
-            return given
-        raise
-
-
 def moment(given: str | None) -> str | None:
     """The moment that a person means by `2026-11-01`, `2026-11-01 18:30` (their own time) or `3d` ago, as it is stored.
 
@@ -102,8 +80,8 @@ def seeds(given: str) -> list[int]:
     Raises:
         BadConfig: if it names none.
     """
+    from agentlab.agent.tasks import MOST_SEEDS
     from agentlab.errors import BadConfig
-    from agentlab.tasks import MOST_SEEDS
 
     found: dict[int, None] = {}
     for part in given.split(","):

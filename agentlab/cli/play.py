@@ -78,8 +78,8 @@ def _ask() -> str | None:
 
 def _engine(lab: Path, adapter: str | None) -> Engine:
     """The lab's engine with this adapter. A lab is not made for it: without one, the default model ranks."""
-    from agentlab.config import LabConfig
     from agentlab.lab import Lab
+    from agentlab.workspace.config import LabConfig
 
     with output.working("Loading the model"):
         if not lab.exists():
@@ -106,7 +106,7 @@ class Game:
         if line not in self.commands and line.isdecimal() and 1 <= int(line) <= len(self.commands):
             action = self.commands[int(line) - 1]
         from agentlab import failures
-        from agentlab.play import ending
+        from agentlab.agent.episode import ending
 
         with failures.environment(self.env.env_id):
             observation, _, terminated, truncated, info = self.env.step(action)
@@ -136,7 +136,7 @@ class Adviser:
     def ranking(self, game: Game) -> list[tuple[str, float, float]]:
         """Commands with their log-probabilities and their shares among the admissible ones, the best first."""
         from agentlab import failures
-        from agentlab.play import scored
+        from agentlab.agent.episode import scored
 
         if self._engine is None:
             self._engine = self._load()

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from agentlab.cli import output
 from agentlab.cli.scoreboard import short_names, written
-from agentlab.evaluation import ALL
+from agentlab.experiments.evaluation import ALL
 
 if TYPE_CHECKING:
-    from agentlab.twobytwo import Change, TwoByTwo
+    from agentlab.experiments.two_by_two import Change, TwoByTwo
     from trainers.gate import Paired, Ratio
 
 WIDTH = 80

@@ -87,10 +87,10 @@ def settings(lab: Lab | None, envs: list[str] | None, file: Path | None, changes
     Raises:
         BadConfig: if no environment is named anywhere, or a setting makes no sense.
     """
-    from agentlab.config import parse, read_toml
     from agentlab.errors import BadConfig
     from agentlab.rounds import RoundConfig
     from agentlab.rounds.checking import taken_over
+    from agentlab.workspace.config import parse, read_toml
 
     last = lab.rounds()[-1:] if lab is not None else []
     if file is not None:

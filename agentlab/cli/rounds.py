@@ -240,11 +240,11 @@ def two_by_two(
 
 def _tell_estimate(lab: Lab, config: RoundConfig, json: bool) -> None:
     """Print what a round with these settings comes to, for a person or as JSON; a gate that cannot pass is an error."""
+    from agentlab.agent.tasks import check_tasks
     from agentlab.cli.bars import span
     from agentlab.errors import BadConfig
     from agentlab.rounds.challenges import fresh_seeds
     from agentlab.rounds.estimating import estimate
-    from agentlab.tasks import check_tasks
 
     config = config.named()
     found = estimate(lab, config)

@@ -14,9 +14,9 @@ from agentlab.cli.options import DEFAULT_LAB, MOST, Json, LabFolder, command_lin
 from agentlab.cli.options import seeds as parsed
 
 if TYPE_CHECKING:
+    from agentlab.agent.rollout import TaskResult
     from agentlab.lab import Lab
     from agentlab.progress import Progress
-    from agentlab.rollout import TaskResult
 
 Envs = Annotated[list[str], typer.Argument(help='Environments, such as toy/doors twx/coin "twx/coin?numLocations=3".')]
 Split = Annotated[Literal["train", "dev", "test"], typer.Option("--split", help="Which games.")]
@@ -56,9 +56,9 @@ def run(
     The same command after Ctrl-C or a kill goes on where it stopped, and plays again what errored. Ends with 1 if
     every game errored.
     """
-    from agentlab.evaluation import Table, row
+    from agentlab.agent.tasks import make_tasks
+    from agentlab.experiments.evaluation import Table, row
     from agentlab.reflectors.registry import known
-    from agentlab.tasks import make_tasks
 
     tasks = make_tasks(envs, split, parsed(seeds))
     who = None if reflectors is None else [known(one.strip()) for one in reflectors.split(",")]
@@ -112,7 +112,7 @@ def evaluate(
     command again tells the same, until something was learned: then arms with memory are measured anew. Games that
     errored are played again by the same command. Ends with 1 if every game errored.
     """
-    from agentlab.tasks import make_tasks
+    from agentlab.agent.tasks import make_tasks
 
     names = list(dict.fromkeys(task.env for task in make_tasks(envs, split, parsed(seeds))))
     with progress() as bars, workplace(lab, model, bars) as here:
@@ -144,10 +144,10 @@ def workplace(lab: Path, model: str | None, bars: Progress) -> Lab:
         UnknownModel: if there is no such model.
         BadConfig: if `model` is not the base of a lab that exists.
     """
-    from agentlab.config import LabConfig
     from agentlab.engines import hub
     from agentlab.errors import BadConfig
     from agentlab.lab import Lab
+    from agentlab.workspace.config import LabConfig
 
     model = None if model is None else hub.lasting_name(model)
     settings: dict[str, Any] = {} if model is None else {"model": model}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agentlab.cli import output
 
 if TYPE_CHECKING:
-    from agentlab.evaluation import Cell, Comparison, Table
+    from agentlab.experiments.evaluation import Cell, Comparison, Table
 
 ALL = "all"
 

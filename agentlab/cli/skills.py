@@ -46,12 +46,12 @@ def merge(
     json: Json = False,
 ) -> None:
     """Merge adapters into a new candidate, which must pass a gate before it may serve."""
-    from agentlab import skills
+    from agentlab.rounds import merge_gate
     from trainers.adapters import MergeConfig
 
     config = MergeConfig(method=by, weights=_numbers(weights), rank=rank, density=density, seed=seed)
     with opened(lab, write=True) as here, output.working("Merging"):
-        record = skills.merge(here, adapters, config)
+        record = merge_gate.merge(here, adapters, config)
     done = record.lineage.merge
     assert done is not None
     if json:
@@ -95,7 +95,7 @@ def gate(
 
     The same command after Ctrl-C or a kill goes on where it stopped.
     """
-    from agentlab.skills import gate_merge
+    from agentlab.rounds.merge_gate import gate_merge
 
     with progress() as bars, opened(lab, write=True, progress=bars) as here:
         result = gate_merge(here, adapter, envs or (), seeds=None if seeds is None else parsed(seeds))
@@ -120,8 +120,8 @@ def forgetting(
     json: Json = False,
 ) -> None:
     """Show the held-out rate of every adapter on every family, and what the present one lost."""
-    from agentlab.forgetting import forgetting as read
-    from agentlab.forgetting import measure
+    from agentlab.experiments.forgetting import forgetting as read
+    from agentlab.experiments.forgetting import measure
 
     if play:
         with progress() as bars, opened(lab, write=True, progress=bars) as here:

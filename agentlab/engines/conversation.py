@@ -12,7 +12,7 @@ from agentlab.errors import ContextExceeded
 from memory import rendering
 
 if TYPE_CHECKING:
-    from trainers.examples import Tokenizer
+    from trainers.data import Tokenizer
 
 LEFT_OUT = "[… {} characters left out …]"
 """What stands in an observation where its middle was cut out."""

@@ -4,8 +4,8 @@ A round is a transaction. Every node can be done twice without harm: finished wo
 training job goes on from its checkpoint, ids follow from content. A kill at any node, and the same command again, gives
 what an unbroken run gives.
 
-A node is a function `(lab, report) -> name of the next node`, listed in `agentlab.rounds.graph.NODES`; what it found
-out it writes into the report, which is stored when it returns.
+A node is a function `(workspace, report) -> name of the next node`, listed in `agentlab.rounds.graph.NODES`; what it
+found out it writes into the report, which is stored when it returns.
 """
 
 from __future__ import annotations

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentlab.agent.tasks import make_tasks
 from agentlab.rounds.report import RoundReport
 from agentlab.rounds.sampling import sample
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
 
 
-def balance(lab: Lab, report: RoundReport) -> str:
+def balance(workspace: Workspace, report: RoundReport) -> str:
     """Play a subset of the round's tasks at each temperature, and keep the pick with the best balance score."""
-    from agentlab.tasks import make_tasks
     from trainers.gate import subset
 
     config, settings = report.config, report.config.balance
@@ -22,7 +22,7 @@ def balance(lab: Lab, report: RoundReport) -> str:
     chosen = [tasks[id] for id in subset(tasks, settings.tasks, config.seed)]
     played = {
         temperature: sample(
-            lab,
+            workspace,
             f"{report.id}-balance",
             chosen,
             adapter=report.incumbent,

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from agentlab.agent.tasks import looked_at
 from agentlab.errors import BadConfig
-from agentlab.forgetting import RUN
+from agentlab.experiments.forgetting import RUN
 from agentlab.rounds.report import reports
-from agentlab.tasks import looked_at
 from memory.episodes import marks
 from memory.records import task_parts
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
 
 MERGES = "gate of a merge"
 """The journal's scope for the gates of merges, which no round has."""
@@ -40,20 +40,22 @@ class Challenge(BaseModel):
     run: str
 
 
-def merges(lab: Lab) -> list[tuple[str, Challenge]]:
+def merges(workspace: Workspace) -> list[tuple[str, Challenge]]:
     """The gates of merges as (adapter, challenge), the oldest first."""
     kept = [
         (key.split("|")[0], Challenge.model_validate(payload))
-        for key, payload in lab.database.journal_items(MERGES).items()
+        for key, payload in workspace.database.journal_items(MERGES).items()
     ]
-    return _unkept(lab, {challenge.run for _, challenge in kept}) + kept
+    return _unkept(workspace, {challenge.run for _, challenge in kept}) + kept
 
 
-def _unkept(lab: Lab, kept: set[str]) -> list[tuple[str, Challenge]]:
+def _unkept(workspace: Workspace, kept: set[str]) -> list[tuple[str, Challenge]]:
     """Those that an earlier version has evaluated and kept nothing else of; it judged each as the first."""
-    merged = {f"gate-{record.id}": record.id for record in lab.adapters.list() if record.lineage.merge is not None}
+    merged = {
+        f"gate-{record.id}": record.id for record in workspace.adapters.list() if record.lineage.merge is not None
+    }
     found = []
-    for run, table in lab.database.list_evaluations().items():
+    for run, table in workspace.database.list_evaluations().items():
         if run not in merged or run in kept or not table["rows"] or table["about"].get("split") != "dev":
             continue
         first = table["rows"][0]
@@ -65,12 +67,12 @@ def _unkept(lab: Lab, kept: set[str]) -> list[tuple[str, Challenge]]:
     return found
 
 
-def challenges(lab: Lab) -> list[Challenge]:
+def challenges(workspace: Workspace) -> list[Challenge]:
     """All gates of the lab that have begun, or that an unfinished round is going to stand in."""
-    found = [challenge for _, challenge in merges(lab)]
-    played = lab.database.execute("SELECT DISTINCT run FROM episodes WHERE split = 'dev'")
+    found = [challenge for _, challenge in merges(workspace)]
+    played = workspace.database.execute("SELECT DISTINCT run FROM episodes WHERE split = 'dev'")
     begun = {run for (run,) in played}
-    for report in reports(lab):
+    for report in reports(workspace):
         if not report.ended or report.gate or f"{report.id}-gate" in begun:
             found.append(
                 Challenge(
@@ -81,24 +83,24 @@ def challenges(lab: Lab) -> list[Challenge]:
     return found
 
 
-def next_challenge(lab: Lab) -> int:
+def next_challenge(workspace: Workspace) -> int:
     """The number of the next challenge of what serves; one that a person let serve again goes on with its count."""
-    incumbent = lab.serving()
-    against = [one.number for one in challenges(lab) if one.incumbent == incumbent]
+    incumbent = workspace.serving()
+    against = [one.number for one in challenges(workspace) if one.incumbent == incumbent]
     return 1 + max([len(against), *against])
 
 
-def fresh_seeds(lab: Lab, envs: Sequence[str], count: int) -> list[int]:
+def fresh_seeds(workspace: Workspace, envs: Sequence[str], count: int) -> list[int]:
     """The next `count` dev games of all of `envs` that no gate, monitor or look for forgetting has seen.
 
     Raises BadConfig where an environment has fewer left.
     """
-    known = challenges(lab)
+    known = challenges(workspace)
     first, size = 0, {}
     for name in envs:
         with looked_at(name) as env:
             size[name] = len(env.seeds("dev"))
-        first = max(first, _first(lab, name, known))
+        first = max(first, _first(workspace, name, known))
     short = min(envs, key=lambda name: size[name])
     left = max(0, size[short] - first)
     if count > left:
@@ -110,10 +112,10 @@ def fresh_seeds(lab: Lab, envs: Sequence[str], count: int) -> list[int]:
     return list(range(first, first + count))
 
 
-def _first(lab: Lab, env: str, known: Sequence[Challenge]) -> int:
+def _first(workspace: Workspace, env: str, known: Sequence[Challenge]) -> int:
     """The first dev game of an environment from which on none was looked at."""
-    runs = [RUN, *(one.run for one in known), *(f"{report.id}-monitor" for report in reports(lab))]
-    (last,) = lab.database.execute(
+    runs = [RUN, *(one.run for one in known), *(f"{report.id}-monitor" for report in reports(workspace))]
+    (last,) = workspace.database.execute(
         f"SELECT max(seed) FROM episodes WHERE env = ? AND split = 'dev' AND run IN {marks(runs)}", [env, *runs]
     )[0]
     reserved = [seed for one in known if env in one.envs for seed in one.seeds]

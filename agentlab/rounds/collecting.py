@@ -5,41 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from agentlab.arms import RecallConfig
-from agentlab.collect import OWN_TRIALS, collect_model, collect_random, explored
+from agentlab.agent.arms import RecallConfig
+from agentlab.agent.tasks import make_tasks
+from agentlab.experiments.collection import OWN_TRIALS, collect_model, collect_random, explored
 from agentlab.rounds.report import RoundReport
 from agentlab.search.config import METHODS, Method
 from agentlab.trajectories.budget import Cost
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
     from environments import Task
 
 
-def collect(lab: Lab, report: RoundReport) -> str:
+def collect(workspace: Workspace, report: RoundReport) -> str:
     """Play the train games of this round; episodes and reflections stay in the lab."""
-    from agentlab.tasks import make_tasks
-
     config = report.config
     ways = config.ways(report.incumbent)
     tasks = make_tasks(config.envs, "train", config.train_seeds(report.number))
     if "random" in ways:
-        won = collect_random(lab, report.id, tasks, trials=config.random_trials, seed=config.seed)
-        refining = sum(known.get("refining", 0) for known in explored(lab, report.id).values())
+        won = collect_random(workspace, report.id, tasks, trials=config.random_trials, seed=config.seed)
+        refining = sum(known.get("refining", 0) for known in explored(workspace, report.id).values())
         report.collected["random"] = {"tasks": len(tasks), "won": won, "refining": refining}
     for method in METHODS:
         if method in ways:
-            report.collected[method] = _search(lab, report, tasks, method)
+            report.collected[method] = _search(workspace, report, tasks, method)
     if "model" in ways:
         results = collect_model(
-            lab,
+            workspace,
             report.id,
             tasks,
             adapter=report.incumbent,
             trials=config.model_trials,
             temperature=report.temperature,
             seed=config.seed,
-            recall=_recall(lab) if config.memory == "all" else OWN_TRIALS,
+            recall=_recall(workspace) if config.memory == "all" else OWN_TRIALS,
         )
         won = sum(bool(result.won_within(config.model_trials)) for result in results)
         refining = sum(trial.refining for result in results for trial in result.trials)
@@ -47,7 +46,7 @@ def collect(lab: Lab, report: RoundReport) -> str:
     return "revise" if config.revise else "select"
 
 
-def _search(lab: Lab, report: RoundReport, tasks: Sequence[Task], method: Method) -> dict[str, int]:
+def _search(workspace: Workspace, report: RoundReport, tasks: Sequence[Task], method: Method) -> dict[str, int]:
     """Search every task; how many were won, and what it cost."""
     from agentlab.search.tasks import search_tasks
 
@@ -56,7 +55,7 @@ def _search(lab: Lab, report: RoundReport, tasks: Sequence[Task], method: Method
     if guided and report.balance:
         settings = settings.model_copy(update={"temperature": report.temperature})
     results = search_tasks(
-        lab,
+        workspace,
         report.id,
         tasks,
         method=method,
@@ -73,6 +72,6 @@ def _search(lab: Lab, report: RoundReport, tasks: Sequence[Task], method: Method
     return {"tasks": len(tasks), "won": won, "episodes": played, **cost.model_dump(), "refining": refining}
 
 
-def _recall(lab: Lab) -> RecallConfig:
+def _recall(workspace: Workspace) -> RecallConfig:
     """What the base recalls with memory, whoever plays."""
-    return RecallConfig(text=lab.config.recall_text, exemplars=lab.config.recall_exemplars)
+    return RecallConfig(text=workspace.config.recall_text, exemplars=workspace.config.recall_exemplars)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agentlab.agent.tasks import make_tasks
 from agentlab.rounds.parts import (
     BalanceConfig,
     EachOnce,
@@ -155,8 +156,6 @@ class RoundConfig(BaseModel):
 
     def tasks(self, number: int, dev: Sequence[int] | None = None) -> list[Task]:
         """Everything that round `number` will play, on these dev games, by default the first."""
-        from agentlab.tasks import make_tasks
-
         train = [*self.train_seeds(number)] if self.ways(None) or self.balance else []
         if self.retire != "off":
             train += self.retire_seeds(number)

@@ -14,13 +14,13 @@ from agentlab.rounds.training import SENT
 from memory.records import now
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
     from trainers.job import Job, JobResult
 
 TRAIN = "train"
 
 
-def export_round(lab: Lab, config: RoundConfig, folder: Path | str) -> RoundReport:
+def export_round(workspace: Workspace, config: RoundConfig, folder: Path | str) -> RoundReport:
     """Collect and select, unless the unfinished round has, and write its job to `folder` for another machine.
 
     The round waits there: `import_round` goes on with it. Doing it again changes nothing.
@@ -30,22 +30,22 @@ def export_round(lab: Lab, config: RoundConfig, folder: Path | str) -> RoundRepo
     """
     from trainers import job, transport
 
-    _check_target(lab, Path(folder).resolve())
-    report = run_round(lab, config, until=TRAIN)
+    _check_target(workspace, Path(folder).resolve())
+    report = run_round(workspace, config, until=TRAIN)
     if report.ended:  # one that was killed at its very end, and is told only now; it is not the next one
-        report = run_round(lab, config, until=TRAIN)
-    place = job_folder(lab, report)
+        report = run_round(workspace, config, until=TRAIN)
+    place = job_folder(workspace, report)
     if report.phase != TRAIN or job.load(place).done:
         raise AgentLabError(
             f"{report.id} is trained already, so there is nothing to train elsewhere; finish it with `agentlab rounds "
             "run`, or give it up with `agentlab rounds abandon`."
         )
     sent = transport.export(place, folder)
-    lab.database.journal_put(SENT, report.id, {"job": sent.id, "at": now()})
+    workspace.database.journal_put(SENT, report.id, {"job": sent.id, "at": now()})
     return report
 
 
-def _check_target(lab: Lab, folder: Path) -> None:
+def _check_target(workspace: Workspace, folder: Path) -> None:
     """Raise JobExists unless `folder` is new or empty, or holds a job of the round that is unfinished."""
     from trainers import job
     from trainers.errors import JobExists, NotAJob
@@ -53,7 +53,7 @@ def _check_target(lab: Lab, folder: Path) -> None:
     near = next(place for place in (folder, *folder.parents) if place.exists())
     if near.is_dir() and (near != folder or not any(folder.iterdir())):
         return
-    waiting = next((report.id for report in reports(lab) if not report.ended), None)
+    waiting = next((report.id for report in reports(workspace) if not report.ended), None)
     with suppress(NotAJob):
         if waiting is not None and job.load(folder).lineage.round == waiting:
             return
@@ -63,7 +63,7 @@ def _check_target(lab: Lab, folder: Path) -> None:
     )
 
 
-def import_round(lab: Lab, folder: Path | str) -> RoundReport:
+def import_round(workspace: Workspace, folder: Path | str) -> RoundReport:
     """Take over the adapter that was trained in `folder`, an exported round, and go on with that round: the gate, and
     what follows. Doing it again, also after a kill, goes on where it stopped, and in the end changes nothing.
 
@@ -72,29 +72,29 @@ def import_round(lab: Lab, folder: Path | str) -> RoundReport:
     """
     from trainers import job, transport
 
-    lab.must_write()
-    report = _round_of(lab, job.load(folder), Path(folder))
-    here = job.load(job_folder(lab, report))
+    workspace.must_write()
+    report = _round_of(workspace, job.load(folder), Path(folder))
+    here = job.load(job_folder(workspace, report))
     outcome = transport.check(folder, here)
     if not here.done:
-        _hear(lab, here, outcome)
+        _hear(workspace, here, outcome)
     transport.take_over(folder, here)
     if report.ended:
         # It may have been killed before it could say so; it says so now.
-        lab.checkpointer.delete_thread(report.id)
+        workspace.checkpointer.delete_thread(report.id)
         return report
-    return run_round(lab, report.config)
+    return run_round(workspace, report.config)
 
 
-def job_folder(lab: Lab, report: RoundReport) -> Path:
+def job_folder(workspace: Workspace, report: RoundReport) -> Path:
     """Where the job of a round lies."""
-    return lab.folder / "jobs" / report.id
+    return workspace.folder / "jobs" / report.id
 
 
-def _round_of(lab: Lab, came: Job, folder: Path) -> RoundReport:
+def _round_of(workspace: Workspace, came: Job, folder: Path) -> RoundReport:
     """The round of this lab that `came` is the job of."""
-    report = next((report for report in reports(lab) if report.id == came.lineage.round), None)
-    if report is None or not (job_folder(lab, report) / "job.json").is_file():
+    report = next((report for report in reports(workspace) if report.id == came.lineage.round), None)
+    if report is None or not (job_folder(workspace, report) / "job.json").is_file():
         raise AgentLabError(
             f"{folder} is the job of {came.lineage.round or 'no round'}, which this lab does not have; import it into "
             "the lab that exported it (--lab)."
@@ -107,7 +107,7 @@ def _round_of(lab: Lab, came: Job, folder: Path) -> RoundReport:
     return report
 
 
-def _hear(lab: Lab, here: Job, outcome: JobResult) -> None:
+def _hear(workspace: Workspace, here: Job, outcome: JobResult) -> None:
     """Have this machine's engine load the adapter: its canary must score as its trainer recorded.
 
     Raises WrongBase, CanaryFailed, BadAdapter if the weights do not even fit the base.
@@ -115,10 +115,10 @@ def _hear(lab: Lab, here: Job, outcome: JobResult) -> None:
     from trainers.adapters import identity
     from trainers.training import locate, sha256
 
-    locate(here.config.base, lab.model_folder)
+    locate(here.config.base, workspace.model_folder)
     name = identity(here.config.base.fingerprint, sha256(outcome.adapter / "adapter_model.safetensors"))
-    lab.engine().with_adapter(name, outcome.adapter)
+    workspace.engine().with_adapter(name, outcome.adapter)
     if outcome.canary.tells_apart:
-        lab.progress.say("The adapter scores here as it did where it was trained.")
+        workspace.progress.say("The adapter scores here as it did where it was trained.")
     else:
-        lab.progress.say("The adapter changed next to nothing: its canary cannot tell it from the base.")
+        workspace.progress.say("The adapter changed next to nothing: its canary cannot tell it from the base.")

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from agentlab.agent.tasks import looked_at
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.report import RoundReport, reports
-from agentlab.tasks import looked_at
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
 
 
 class Phase(BaseModel):
@@ -41,7 +41,7 @@ class Estimate(BaseModel):
         return sum(known) if len(known) == len(self.phases) else None
 
 
-def estimate(lab: Lab, config: RoundConfig) -> Estimate:
+def estimate(workspace: Workspace, config: RoundConfig) -> Estimate:
     """What a new round with these settings comes to at most. Nothing is played, and no model is loaded.
 
     Times are those of this lab's own earlier games and trainings; a game that is won early takes less.
@@ -52,18 +52,18 @@ def estimate(lab: Lab, config: RoundConfig) -> Estimate:
     limits = _step_limits(config.envs)
     steps = sum(limits.values())
     phases = []
-    for way in config.ways(lab.serving()):
+    for way in config.ways(workspace.serving()):
         trials = {"random": config.random_trials, "model": config.model_trials}.get(way, 1)
         games = len(limits) * config.seeds * trials
         most = config.seeds * trials * steps
         if way not in ("random", "model"):  # a search plays as many steps as it may, however many games that makes
             games, most = len(limits) * config.seeds, len(limits) * config.seeds * config.search.budget.steps
         thinks = way == "model" or (way != "random" and config.search.guide == "model")
-        phases.append(_played(lab, f"collect: {way}", games, most, thinks))
-    phases.append(_trained(lab, config))
-    phases.append(_played(lab, "gate", 2 * len(limits) * config.gate_seeds, 2 * config.gate_seeds * steps, True))
+        phases.append(_played(workspace, f"collect: {way}", games, most, thinks))
+    phases.append(_trained(workspace, config))
+    phases.append(_played(workspace, "gate", 2 * len(limits) * config.gate_seeds, 2 * config.gate_seeds * steps, True))
     return Estimate(
-        round=f"round-{len(reports(lab)) + 1}", phases=phases, problem=hopeless(config, next_challenge(lab))
+        round=f"round-{len(reports(workspace)) + 1}", phases=phases, problem=hopeless(config, next_challenge(workspace))
     )
 
 
@@ -75,22 +75,22 @@ def _step_limits(envs: list[str]) -> dict[str, int]:
     return limits
 
 
-def _played(lab: Lab, name: str, games: int, steps: int, thinks: bool) -> Phase:
+def _played(workspace: Workspace, name: str, games: int, steps: int, thinks: bool) -> Phase:
     """Games that a model (or chance) plays, with what a step has taken so far."""
     which = "NOT IN ('', 'random')" if thinks else "= 'random'"
-    spent, done = lab.database.execute(
+    spent, done = workspace.database.execute(
         f"SELECT sum(seconds), sum(steps) FROM episodes WHERE engine {which} AND status <> 'errored'"
     )[0]
     if not done or not spent:
         return Phase(phase=name, games=games, steps=steps)
     # Episodes are in flight side by side, and each counts all of the time.
-    seconds = steps * spent / done / max(1, lab.config.concurrency)
+    seconds = steps * spent / done / max(1, workspace.config.concurrency)
     return Phase(phase=name, games=games, steps=steps, seconds=seconds, basis=f"{done:,} steps played here")
 
 
-def _trained(lab: Lab, config: RoundConfig) -> Phase:
+def _trained(workspace: Workspace, config: RoundConfig) -> Phase:
     """The training, as the last one of this lab went: its examples are known only when the games are won."""
-    earlier: list[RoundReport] = [report for report in reports(lab) if report.training.get("seconds")]
+    earlier: list[RoundReport] = [report for report in reports(workspace) if report.training.get("seconds")]
     if not earlier:
         return Phase(phase="train")
     last = earlier[-1]

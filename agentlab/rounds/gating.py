@@ -10,14 +10,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agentlab.arms import BASE, Arm
+from agentlab.agent.arms import BASE, Arm
+from agentlab.agent.rollout import rollout_of
+from agentlab.agent.tasks import make_tasks
 from agentlab.errors import Undecided
 from agentlab.rounds.monitoring import at_gate
 from agentlab.rounds.report import RoundReport
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
     from agentlab.trajectories.environment_pool import EnvironmentPool
+    from agentlab.workspace.workspace import Workspace
     from environments import Task
     from trainers.gate import GateResult, Results
 
@@ -26,12 +28,11 @@ if TYPE_CHECKING:
 Outcomes = dict[Any, bool | None]
 
 
-def gate(lab: Lab, report: RoundReport) -> str:
+def gate(workspace: Workspace, report: RoundReport) -> str:
     """Play in blocks, the same games of every environment with either side, until the gate has decided.
 
     What errors is played again. Raises Undecided where it errors again and could turn the decision.
     """
-    from agentlab.tasks import make_tasks
     from agentlab.trajectories.environment_pool import EnvironmentPool
     from trainers.gate import swayed
 
@@ -53,11 +54,11 @@ def gate(lab: Lab, report: RoundReport) -> str:
     pool = EnvironmentPool()
     try:
         for arm in arms:
-            lab.progress.start(_stage(arm), planned)
+            workspace.progress.start(_stage(arm), planned)
         for seeds in blocks(config.gate_seeds, settings.looks if settings.sequential else 1):
             tasks = make_tasks(config.envs, "dev", [report.dev_from + seed for seed in seeds])
             for arm in arms:
-                errors += _play(lab, report, arm, tasks, pool, outcomes[arm.name])
+                errors += _play(workspace, report, arm, tasks, pool, outcomes[arm.name])
             looks.append(list(ours))
             result = look(ours, theirs)
             # Where what errored could turn it, more games may yet make it clear.
@@ -67,7 +68,7 @@ def gate(lab: Lab, report: RoundReport) -> str:
     finally:
         pool.close()
         for arm in arms:
-            lab.progress.finish(_stage(arm))
+            workspace.progress.finish(_stage(arm))
     assert result is not None, "a gate decides at the latest when everything is played"
     if in_doubt:
         raise Undecided(
@@ -77,7 +78,7 @@ def gate(lab: Lab, report: RoundReport) -> str:
         )
     report.gate = result.model_dump(mode="json")
     if not config.monitor.tasks:
-        report.monitors = at_gate(lab, report, candidate)
+        report.monitors = at_gate(workspace, report, candidate)
     return "keep"
 
 
@@ -114,7 +115,12 @@ def _stage(arm: Arm) -> str:
 
 
 def _play(
-    lab: Lab, report: RoundReport, arm: Arm, tasks: Sequence[Task], pool: EnvironmentPool, outcomes: Outcomes
+    workspace: Workspace,
+    report: RoundReport,
+    arm: Arm,
+    tasks: Sequence[Task],
+    pool: EnvironmentPool,
+    outcomes: Outcomes,
 ) -> list[str]:
     """Play a block with one side, in the environments of `pool`, and add how it ended to `outcomes`. Returns of what
     games errored."""
@@ -123,37 +129,39 @@ def _play(
     def told(result: Any) -> None:
         nonlocal won
         won += bool(result.won_within(1))
-        lab.progress.advance(_stage(arm), 1, f"{won} won")
+        workspace.progress.advance(_stage(arm), 1, f"{won} won")
 
     # A new rollout has the engine turn to this side's adapter.
-    rollout = lab.rollout(f"{report.id}-gate", arm)
+    rollout = rollout_of(workspace, f"{report.id}-gate", arm)
     rollout.pool = pool
     results = rollout.play(tasks, arm, again=True, progress=told)
     outcomes.update({result.task.id: result.won_within(1) for result in results})
     return [trial.error for result in results for trial in result.trials if trial.error is not None]
 
 
-def promote(lab: Lab, report: RoundReport) -> str:
+def promote(workspace: Workspace, report: RoundReport) -> str:
     """Let the candidate serve, unless something else was let serve since the round began."""
     from trainers.gate import GateResult
 
     assert report.adapter is not None
-    report.promoted = lab.serving() in (report.incumbent, report.adapter)
+    report.promoted = workspace.serving() in (report.incumbent, report.adapter)
     if report.promoted:
-        lab.adapters.promote(report.adapter, GateResult.model_validate(report.gate))
+        workspace.adapters.promote(report.adapter, GateResult.model_validate(report.gate))
     else:
-        report.note = f"{lab.serving() or 'The base'} was let serve meanwhile; the gate did not compare with that."
+        report.note = (
+            f"{workspace.serving() or 'The base'} was let serve meanwhile; the gate did not compare with that."
+        )
     return "retire"
 
 
-def reject(lab: Lab, report: RoundReport) -> str:
+def reject(workspace: Workspace, report: RoundReport) -> str:
     """Keep the candidate as rejected; what serves goes on serving."""
     from trainers.gate import GateResult
 
     assert report.adapter is not None
     report.promoted = False
-    if report.adapter == lab.serving():
+    if report.adapter == workspace.serving():
         report.note = "Training gave the weights that serve already; they keep serving."
     else:
-        lab.adapters.reject(report.adapter, GateResult.model_validate(report.gate))
+        workspace.adapters.reject(report.adapter, GateResult.model_validate(report.gate))
     return "retire"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from agentlab.agent.tasks import check_tasks
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.rounds.balancing import balance
 from agentlab.rounds.challenges import fresh_seeds, next_challenge
@@ -23,9 +24,9 @@ from agentlab.rounds.selecting import select
 from agentlab.rounds.training import train
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
 
-Node = Callable[["Lab", RoundReport], str]
+Node = Callable[["Workspace", RoundReport], str]
 """Does its part of a round, notes it in the report, and names the next node, or `done`."""
 
 # In the order in which a round comes to them.
@@ -51,7 +52,7 @@ class RoundState(TypedDict, total=False):
     phase: str
 
 
-def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> RoundReport:
+def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = None) -> RoundReport:
     """Run a round to its end. An unfinished one is finished first, with its own settings, and returned.
 
     With `until` it stops before that node, and the next call goes on there; one that has come so far is left alone.
@@ -61,67 +62,66 @@ def run_round(lab: Lab, config: RoundConfig, *, until: str | None = None) -> Rou
     UnknownEpisode if what they name is not there, UnknownReporter or MissingDependency if curves cannot go where they
     are to go, AgentLabError if there is nothing to train on; the collected episodes stay.
     """
-    from agentlab.tasks import check_tasks
     from trainers.training import check_reporters
 
     config = config.named()
-    ended = _ended_unsaid(lab)
+    ended = _ended_unsaid(workspace)
     if ended is not None:
         return ended
-    report = next((report for report in reports(lab) if not report.ended), None)
+    report = next((report for report in reports(workspace) if not report.ended), None)
     if report is not None:
-        lab.progress.say(f"Going on with {report.id} at '{report.phase}'.")
+        workspace.progress.say(f"Going on with {report.id} at '{report.phase}'.")
         if report.config != config:
-            lab.progress.say("Its settings differ from those given now; it keeps its own.")
+            workspace.progress.say("Its settings differ from those given now; it keeps its own.")
     else:
-        number = len(reports(lab)) + 1
+        number = len(reports(workspace)) + 1
         # A round that could never end is refused before it has begun.
         check_settings(config)
-        if until is None and (problem := hopeless(config, next_challenge(lab))):
+        if until is None and (problem := hopeless(config, next_challenge(workspace))):
             raise BadConfig(problem)
-        dev = fresh_seeds(lab, config.envs, config.dev_seeds)
+        dev = fresh_seeds(workspace, config.envs, config.dev_seeds)
         check_tasks(config.tasks(number, dev))
-        check_sources(lab, config)
+        check_sources(workspace, config)
         check_reporters(config.training.report_to, installed=until is None)
         first = "balance" if config.balance else "collect"
         report = RoundReport(
-            id=f"round-{number}", number=number, config=config, phase=first, incumbent=lab.serving(),
-            challenge=next_challenge(lab), dev_from=dev[0],
+            id=f"round-{number}", number=number, config=config, phase=first, incumbent=workspace.serving(),
+            challenge=next_challenge(workspace), dev_from=dev[0],
         )  # fmt: skip
-        save(lab, report)
+        save(workspace, report)
     nodes = list(NODES)
     if until is not None and nodes.index(report.phase) >= nodes.index(until):
         return report
-    graph = _builder().compile(checkpointer=lab.checkpointer)
+    graph = _builder().compile(checkpointer=workspace.checkpointer)
     state = graph.get_state(_thread(report))
     begin = None if state.next else {"round": report.id, "phase": report.phase}
     try:
         graph.invoke(
-            begin, _thread(report), context=lab, durability="sync", interrupt_before=[until] if until else None
+            begin, _thread(report), context=workspace, durability="sync", interrupt_before=[until] if until else None
         )
     except AgentLabError:
         # A round that has failed for good leaves nothing behind that could go on.
-        if load(lab, report.id).ended:
-            lab.checkpointer.delete_thread(report.id)
+        if load(workspace, report.id).ended:
+            workspace.checkpointer.delete_thread(report.id)
         raise
-    report = load(lab, report.id)
+    report = load(workspace, report.id)
     if report.ended:
-        lab.checkpointer.delete_thread(report.id)
+        workspace.checkpointer.delete_thread(report.id)
     return report
 
 
-def abandon(lab: Lab, round_id: str, reason: str = "") -> RoundReport:
+def abandon(workspace: Workspace, round_id: str, reason: str = "") -> RoundReport:
     """Give up an unfinished round, so that the next call begins a new one. What it made stays: episodes, reflections,
     its job folder, and its adapter as a candidate that has stood at no gate.
 
     Raises AgentLabError if it has ended already.
     """
-    report = load(lab, round_id)
+    report = load(workspace, round_id)
     if report.ended:
         raise AgentLabError(f"{report.id} has ended ({report.phase}); only an unfinished round can be abandoned.")
     report.note = f"Abandoned at '{report.phase}'{f': {reason}' if reason else ''}. What it made is kept."
-    save(lab, report, "abandoned")
-    lab.checkpointer.delete_thread(report.id)
+    save(workspace, report, "abandoned")
+    workspace.checkpointer.delete_thread(report.id)
     return report
 
 
@@ -139,10 +139,10 @@ def _builder() -> Any:
 
 
 def _run(node: Node, state: RoundState, runtime: Any) -> RoundState:
-    lab: Lab = runtime.context
-    report = load(lab, state["round"])
-    following = node(lab, report)
-    save(lab, report, following)
+    workspace: Workspace = runtime.context
+    report = load(workspace, state["round"])
+    following = node(workspace, report)
+    save(workspace, report, following)
     return {"phase": following}
 
 
@@ -150,10 +150,10 @@ def _thread(report: RoundReport) -> dict[str, Any]:
     return {"configurable": {"thread_id": report.id}}
 
 
-def _ended_unsaid(lab: Lab) -> RoundReport | None:
+def _ended_unsaid(workspace: Workspace) -> RoundReport | None:
     """The last round, if it was killed after it had ended but before it could say so: the same call is answered now."""
-    known = reports(lab)
-    if not known or known[-1].phase != "done" or lab.checkpointer.get_tuple(_thread(known[-1])) is None:
+    known = reports(workspace)
+    if not known or known[-1].phase != "done" or workspace.checkpointer.get_tuple(_thread(known[-1])) is None:
         return None
-    lab.checkpointer.delete_thread(known[-1].id)
+    workspace.checkpointer.delete_thread(known[-1].id)
     return known[-1]

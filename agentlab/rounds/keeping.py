@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from agentlab.evaluation import Outcomes, known
-from agentlab.forgetting import BASE, Loss, forgetting, play, played
+from agentlab.agent.tasks import looked_at
+from agentlab.experiments.evaluation import Outcomes, known
+from agentlab.experiments.forgetting import BASE, Loss, forgetting, play, played
 from agentlab.rounds.report import RoundReport
+from agentlab.workspace.lineage import families
 from trainers.gate import Paired, paired
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
     from trainers.gate import GateResult
 
 
@@ -46,7 +48,7 @@ class Retention(BaseModel):
         return ", ".join(f"{env} ({100 * self.outside[env].difference:+.0f} points)" for env in self.lost)
 
 
-def keep(lab: Lab, report: RoundReport) -> str:
+def keep(workspace: Workspace, report: RoundReport) -> str:
     """Play what is missing of the families outside the gate, and refuse what lost one where the gate is to refuse
     that. A candidate that the gate rejected is not looked at; what serves on is."""
     from trainers.gate import GateResult
@@ -55,26 +57,26 @@ def keep(lab: Lab, report: RoundReport) -> str:
     adapter = report.adapter if result.promote else report.incumbent
     # A report that has it was written together with the decision, before a kill.
     if adapter is not None and report.config.forgetting.seeds and not report.forgetting:
-        kept = _kept(lab, report, adapter)
+        kept = _kept(workspace, report, adapter)
         report.forgetting = kept.model_dump(mode="json")
         if kept.lost:
             result = _judged(result, kept)
             report.gate = result.model_dump(mode="json")
-            lab.progress.say(
+            workspace.progress.say(
                 f"{report.adapter} LOST what {kept.against} can on {kept.points}"
                 f"{'; it serves all the same.' if result.promote else ', so it is refused.'}"
             )
     return "promote" if result.promote else "reject"
 
 
-def _kept(lab: Lab, report: RoundReport, adapter: str) -> Retention:
+def _kept(workspace: Workspace, report: RoundReport, adapter: str) -> Retention:
     alpha = report.config.gate.alpha
     kept = Retention(adapter=adapter, against=report.incumbent or BASE)
-    plays = played(lab, "dev")
-    for env, seeds in _outside(lab, report, kept.unplayable).items():
-        theirs = play(lab, kept.against, env, plays, split="dev", seeds=seeds)
+    plays = played(workspace, "dev")
+    for env, seeds in _outside(workspace, report, kept.unplayable).items():
+        theirs = play(workspace, kept.against, env, plays, split="dev", seeds=seeds)
         if adapter != kept.against:
-            ours = play(lab, adapter, env, plays, split="dev", seeds=seeds)
+            ours = play(workspace, adapter, env, plays, split="dev", seeds=seeds)
             kept.outside[env] = found = paired(known(ours), known(theirs))
             if found.lost(alpha):
                 kept.lost.append(env)
@@ -83,8 +85,8 @@ def _kept(lab: Lab, report: RoundReport, adapter: str) -> Retention:
                     f"{len(ours) - found.n} of {len(ours)} games errored, and could have shown a loss."
                 )
     for env, why in kept.unplayable.items():
-        lab.progress.say(f"Whether {adapter} forgot {env} is not known: {why}")
-    seen = forgetting(lab, alpha=alpha, adapter=adapter)
+        workspace.progress.say(f"Whether {adapter} forgot {env} is not known: {why}")
+    seen = forgetting(workspace, alpha=alpha, adapter=adapter)
     return kept.model_copy(update={"losses": seen.losses if seen.adapter == adapter else []})
 
 
@@ -95,15 +97,13 @@ def _could_be_lost(ours: Outcomes, theirs: Outcomes, alpha: float) -> bool:
     return paired(worst, best).lost(alpha)
 
 
-def _outside(lab: Lab, report: RoundReport, unplayable: dict[str, str]) -> dict[str, list[int]]:
+def _outside(workspace: Workspace, report: RoundReport, unplayable: dict[str, str]) -> dict[str, list[int]]:
     """The families of all adapters of the lab that the gate did not play, with the dev games to play of each; one that
     can no longer be made goes to `unplayable`, since it must not stand in the way of every round."""
-    from agentlab.skills import families
-    from agentlab.tasks import looked_at
     from environments.errors import EnvironmentsError
 
     found: dict[str, list[int]] = {}
-    for name in families(lab, *(record.id for record in lab.adapters.list())):
+    for name in families(workspace, *(record.id for record in workspace.adapters.list())):
         if name in report.config.envs:
             continue
         try:

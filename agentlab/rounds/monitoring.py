@@ -5,26 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from agentlab.agent.tasks import make_tasks
 from agentlab.rounds.report import RoundReport
 from agentlab.rounds.sampling import sample
 
 if TYPE_CHECKING:
-    from agentlab.arms import Arm
-    from agentlab.lab import Lab
+    from agentlab.agent.arms import Arm
+    from agentlab.workspace.workspace import Workspace
     from memory.records import Episode
     from trainers.gate import Scored
 
 
-def monitor(lab: Lab, report: RoundReport) -> str:
+def monitor(workspace: Workspace, report: RoundReport) -> str:
     """Measure the drift, and sample dev games with the candidate where that is asked for; nothing is learned from them,
     and the gate does not look at them."""
-    from agentlab.tasks import make_tasks
-
     config, settings = report.config, report.config.monitor
     episodes: list[Episode] = []
     if settings.tasks:
         episodes = sample(
-            lab,
+            workspace,
             f"{report.id}-monitor",
             make_tasks(config.envs, "dev", report.dev_seeds[: settings.tasks]),
             adapter=report.adapter,
@@ -32,16 +31,16 @@ def monitor(lab: Lab, report: RoundReport) -> str:
             trials=settings.k,
             seed=config.seed,
         )
-    report.monitors = _observed(report, episodes, scored(lab, report))
+    report.monitors = _observed(report, episodes, scored(workspace, report))
     return "gate"
 
 
-def at_gate(lab: Lab, report: RoundReport, arm: Arm) -> dict[str, Any]:
+def at_gate(workspace: Workspace, report: RoundReport, arm: Arm) -> dict[str, Any]:
     """The monitors of a round that sampled nothing, with success and entropy as `arm`, the candidate, played its gate:
     every game once, without memory, by the best command. That says nothing of what lies within reach of more trials.
     """
-    rows = lab.database.episodes(run=f"{report.id}-gate", arm=arm.name)
-    found = _observed(report, lab.database.load_episodes([row.id for row in rows]))
+    rows = workspace.database.episodes(run=f"{report.id}-gate", arm=arm.name)
+    found = _observed(report, workspace.database.load_episodes([row.id for row in rows]))
     return {**found, "drift": report.monitors.get("drift")}
 
 
@@ -52,7 +51,7 @@ def _observed(report: RoundReport, episodes: Sequence[Episode], scored: Sequence
     return observe(episodes, MonitorConfig(k=settings.k, s=settings.s), scored=scored).model_dump(mode="json")
 
 
-def scored(lab: Lab, report: RoundReport) -> list[Scored]:
+def scored(workspace: Workspace, report: RoundReport) -> list[Scored]:
     """Some of what was taught, as adapter and base score it; nothing where none is asked for, or the engine cannot
     score a text."""
     from trainers import job
@@ -61,15 +60,15 @@ def scored(lab: Lab, report: RoundReport) -> list[Scored]:
 
     if not report.config.monitor.examples:
         return []
-    engine: Any = lab.engine(report.adapter)
+    engine: Any = workspace.engine(report.adapter)
     if not hasattr(engine, "logprob"):
         return []
-    records = job.load(lab.folder / "jobs" / report.id).examples
+    records = job.load(workspace.folder / "jobs" / report.id).examples
     taught = [example for record in records if (example := record.taught) is not None and example.spans]
     taught.sort(key=lambda example: draw(report.config.seed, example.episode, "drift|"))
     taught = taught[: report.config.monitor.examples]
     by_adapter = [float(engine.logprob(example.token_ids, example.spans)) for example in taught]
-    engine = lab.engine()
+    engine = workspace.engine()
     return [
         Scored(policy, float(engine.logprob(example.token_ids, example.spans)), sum(b - a for a, b in example.spans))
         for example, policy in zip(taught, by_adapter, strict=True)

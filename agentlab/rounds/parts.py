@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from agentlab.search.config import SearchConfig
+from agentlab.trajectories.budget import Budget
 from trainers import ObjectiveName
 from trainers.gate import AlphaSchedule, Balancer
-from agentlab.trajectories.budget import Budget
 
 Way = Literal["random", "model", "mcts", "best_of_n", "deepening", "self_explore"]
 """A way to collect."""

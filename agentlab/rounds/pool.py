@@ -21,7 +21,7 @@ from memory.records import Episode
 from trainers.data import Context, Selected, SelectionConfig
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
     from memory.episodes import EpisodeRow
 
 DROPOUT = "logprob_with_dropout"
@@ -52,13 +52,13 @@ def rules(report: RoundReport) -> SelectionConfig:
     return selection.model_copy(update={"only_won": False}) if mixed else selection
 
 
-def pool(lab: Lab, report: RoundReport) -> Pool:
+def pool(workspace: Workspace, report: RoundReport) -> Pool:
     """The successes of the train fold that the lab has, in all runs; other episodes where the selection asks for them,
     failures relabelled in hindsight where that does, and revisions where the round makes them."""
     from agentlab.rounds.revising import revisions
 
     config, selection = report.config, rules(report)
-    rows, left_out = _fit(_rows(lab, config), report)
+    rows, left_out = _fit(_rows(workspace, config), report)
     items: list[Selected] = []
 
     def take(episode: Episode, **how: Any) -> None:
@@ -68,40 +68,40 @@ def pool(lab: Lab, report: RoundReport) -> Pool:
         else:
             left_out[reason] += 1
 
-    for episode in _each(lab, [row for row in rows if row.status == "won"]):
+    for episode in _each(workspace, [row for row in rows if row.status == "won"]):
         take(episode)
     if selection.hindsight or not selection.wins_only:
         from agentlab.reflectors.hindsight import HindsightReflector
 
         relabel = HindsightReflector().relabel
-        for episode in _each(lab, [row for row in rows if row.status in ("lost", "truncated")]):
+        for episode in _each(workspace, [row for row in rows if row.status in ("lost", "truncated")]):
             if not selection.wins_only:
                 take(episode)
             for relabelled in relabel(episode) if selection.hindsight else ():
                 take(relabelled)
-    made = revisions(lab, report)
+    made = revisions(workspace, report)
     for one in made:
         take(one.episode, step_weights=one.step_weights, admitted=True)
     return Pool(items, left_out=dict(left_out), sources={one.episode.id: [one.bad, one.good] for one in made})
 
 
-def attempts(lab: Lab, config: RoundConfig) -> Iterator[Episode]:
+def attempts(workspace: Workspace, config: RoundConfig) -> Iterator[Episode]:
     """Task by task, all episodes of the train fold that were played to an end, won or not, and refined ones, which were
     replayed; only a few are held at once."""
     tasks: dict[str, list[str]] = {}
-    for row in _rows(lab, config):
+    for row in _rows(workspace, config):
         if row.status != "errored":
             tasks.setdefault(row.task, []).append(row.id)
-    for episode in lab.database.each_episode(id for ids in tasks.values() for id in ids):
+    for episode in workspace.database.each_episode(id for ids in tasks.values() for id in ids):
         yield _lean(episode, config)
 
 
-def _rows(lab: Lab, config: RoundConfig) -> list[EpisodeRow]:
-    return [row for env in config.envs for row in lab.database.episodes(env=env, split="train")]
+def _rows(workspace: Workspace, config: RoundConfig) -> list[EpisodeRow]:
+    return [row for env in config.envs for row in workspace.database.episodes(env=env, split="train")]
 
 
-def _each(lab: Lab, rows: Sequence[EpisodeRow]) -> Iterator[Episode]:
-    return lab.database.each_episode(row.id for row in rows)
+def _each(workspace: Workspace, rows: Sequence[EpisodeRow]) -> Iterator[Episode]:
+    return workspace.database.each_episode(row.id for row in rows)
 
 
 def _fit(rows: Sequence[EpisodeRow], report: RoundReport) -> tuple[list[EpisodeRow], Counter[str]]:
@@ -143,7 +143,7 @@ def _unfit(episode: Episode, report: RoundReport) -> str | None:
     return None
 
 
-def context(lab: Lab, report: RoundReport, here: Pool) -> Context:
+def context(workspace: Workspace, report: RoundReport, here: Pool) -> Context:
     """What selectors know in this round; what is costly to know only where one of them needs it.
 
     Raises BadTexts, UnknownEpisode (memory.errors).
@@ -152,22 +152,22 @@ def context(lab: Lab, report: RoundReport, here: Pool) -> Context:
 
     config = report.config
     kinds = {selector.kind for selector in config.selection.selectors or ()}
-    anchors = lab.database.load_episodes(config.anchors)
+    anchors = workspace.database.load_episodes(config.anchors)
     return Context(
         seed=config.seed,
         round=report.number,
-        improve=improve(lab, report),
-        history=history(lab, report, here),
-        loss=_loss(lab, config.training.max_tokens) if "importance" in kinds else None,
-        passes=_passes(lab, config) if "uncertainty" in kinds else None,
-        validation=lab.database.load_episodes(config.validation) or anchors,
-        reaches=_reaches(lab) if "step_values" in kinds else None,
+        improve=improve(workspace, report),
+        history=history(workspace, report, here),
+        loss=_loss(workspace, config.training.max_tokens) if "importance" in kinds else None,
+        passes=_passes(workspace, config) if "uncertainty" in kinds else None,
+        validation=workspace.database.load_episodes(config.validation) or anchors,
+        reaches=_reaches(workspace) if "step_values" in kinds else None,
         anchors=anchors,
         general=read_texts(Path(config.general)) if config.general else (),
     )
 
 
-def check_sources(lab: Lab, config: RoundConfig) -> None:
+def check_sources(workspace: Workspace, config: RoundConfig) -> None:
     """Look whether what the settings name is there, before anything is played.
 
     Raises BadTexts, UnknownEpisode (memory.errors), and BadConfig for a selector that a round cannot serve, and for
@@ -175,13 +175,13 @@ def check_sources(lab: Lab, config: RoundConfig) -> None:
     """
     from trainers.data import read_texts
 
-    lab.database.load_episodes([*config.anchors, *config.validation])
+    workspace.database.load_episodes([*config.anchors, *config.validation])
     if config.general:
         read_texts(Path(config.general))
     unplayed = [
         env
         for env in config.hold.envs
-        if all(row.status == "errored" for row in lab.database.episodes(env=env, split="train"))
+        if all(row.status == "errored" for row in workspace.database.episodes(env=env, split="train"))
     ]
     if unplayed:
         raise BadConfig(
@@ -189,7 +189,7 @@ def check_sources(lab: Lab, config: RoundConfig) -> None:
             "(`agentlab search` or `agentlab run`), or take it out of `hold`."
         )
     kinds = {selector.kind for selector in config.selection.selectors or ()}
-    if "uncertainty" in kinds and not hasattr(lab.engine(), DROPOUT):
+    if "uncertainty" in kinds and not hasattr(workspace.engine(), DROPOUT):
         raise BadConfig("This engine makes no passes with dropout, which the selector 'uncertainty' asks for; drop it.")
     if "importance" in kinds and not (config.validation or config.anchors):
         raise BadConfig(
@@ -197,22 +197,22 @@ def check_sources(lab: Lab, config: RoundConfig) -> None:
         )
 
 
-def improve(lab: Lab, report: RoundReport) -> int:
+def improve(workspace: Workspace, report: RoundReport) -> int:
     """Rounds that were trained on what is there since one last collected (the Improve steps of ReST), from 0."""
     steps = 0
-    for earlier in reversed([*_before(lab, report), report]):
+    for earlier in reversed([*_before(workspace, report), report]):
         if earlier.collected:
             return steps
         steps += earlier is report or earlier.adapter is not None
     return steps - 1  # what there is was played before the first round
 
 
-def history(lab: Lab, report: RoundReport, here: Pool) -> dict[str, int]:
+def history(workspace: Workspace, report: RoundReport, here: Pool) -> dict[str, int]:
     """The first round whose lineage names an episode, by the id of the episode; what is made anew in every round (a
     revision) is always new."""
-    adapters = {record.id: record for record in lab.adapters.list()}
+    adapters = {record.id: record for record in workspace.adapters.list()}
     first: dict[str, int] = {}
-    for earlier in _before(lab, report):
+    for earlier in _before(workspace, report):
         if earlier.adapter in adapters:
             for id in adapters[earlier.adapter].lineage.episodes:
                 first.setdefault(id, earlier.number)
@@ -220,17 +220,17 @@ def history(lab: Lab, report: RoundReport, here: Pool) -> dict[str, int]:
     return {one.id: first[origin] for one in episodes for origin in here.origin(one) if origin in first}
 
 
-def _before(lab: Lab, report: RoundReport) -> list[RoundReport]:
-    return [earlier for earlier in reports(lab) if earlier.number < report.number]
+def _before(workspace: Workspace, report: RoundReport) -> list[RoundReport]:
+    return [earlier for earlier in reports(workspace) if earlier.number < report.number]
 
 
-def _loss(lab: Lab, max_tokens: int) -> Callable[[Episode], float]:
+def _loss(workspace: Workspace, max_tokens: int) -> Callable[[Episode], float]:
     """The mean loss of the base, from which training starts, on the actions of an episode (nats a token); infinite for
     one that does not fit and so cannot be trained on either."""
     from trainers.data import from_episode
     from trainers.errors import BadExample
 
-    engine: Any = lab.engine()
+    engine: Any = workspace.engine()
 
     @cache
     def loss(id: str, ids: tuple[int, ...], spans: tuple[tuple[int, int], ...]) -> float:
@@ -246,7 +246,7 @@ def _loss(lab: Lab, max_tokens: int) -> Callable[[Episode], float]:
     return of
 
 
-def _passes(lab: Lab, config: RoundConfig) -> Callable[[Episode, int, float], list[float]] | None:
+def _passes(workspace: Workspace, config: RoundConfig) -> Callable[[Episode, int, float], list[float]] | None:
     """What passes with dropout give to an episode: the likelihood of its actions by the base, from which training
     starts, normalised by their length (the mean over their tokens of the log-probability).
 
@@ -256,10 +256,10 @@ def _passes(lab: Lab, config: RoundConfig) -> Callable[[Episode, int, float], li
     from trainers.data import draw, from_episode
     from trainers.errors import BadExample
 
-    engine: Any = lab.engine()
+    engine: Any = workspace.engine()
     if not hasattr(engine, DROPOUT):
         return None
-    lab.progress.say("Selecting by passes with dropout: several for each episode.")
+    workspace.progress.say("Selecting by passes with dropout: several for each episode.")
 
     def of(episode: Episode, count: int, dropout: float) -> list[float]:
         try:
@@ -274,7 +274,7 @@ def _passes(lab: Lab, config: RoundConfig) -> Callable[[Episode, int, float], li
     return of
 
 
-def _reaches(lab: Lab) -> Callable[[Episode], list[bool]]:
+def _reaches(workspace: Workspace) -> Callable[[Episode], list[bool]]:
     """Whether a win is known to follow each step of an episode, by all that was tried at its task; one that was
     relabelled in hindsight reaches the goal that it has now, of which that task's tree knows nothing."""
     from agentlab.search.tasks import tree_of
@@ -284,7 +284,7 @@ def _reaches(lab: Lab) -> Callable[[Episode], list[bool]]:
     @cache
     def tree(env: str, seed: int) -> Tree | None:
         try:
-            return tree_of(lab, None, Task(env=env, split="train", seed=seed))
+            return tree_of(workspace, None, Task(env=env, split="train", seed=seed))
         except ReplayMismatch:
             return None
 

@@ -36,8 +36,8 @@ from trainers.data import (
 from trainers.errors import BadExample
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
     from agentlab.rounds.config import RoundConfig
+    from agentlab.workspace.workspace import Workspace
 
 TEXTS = "general texts"
 
@@ -70,28 +70,30 @@ class Records:
         self.reflections += served
 
 
-def records(lab: Lab, report: RoundReport, held_out: Sequence[Start]) -> Records:
+def records(workspace: Workspace, report: RoundReport, held_out: Sequence[Start]) -> Records:
     """The records of this round, none of which begins like a game in `held_out`.
 
     Raises CannotSelect, BadTexts, UnknownEpisode (memory.errors).
     """
     make = _pairs if report.config.training.in_pairs else _singles
-    return make(lab, report, starts_of(held_out))
+    return make(workspace, report, starts_of(held_out))
 
 
-def _singles(lab: Lab, report: RoundReport, forbidden: Set[Start]) -> Records:
+def _singles(workspace: Workspace, report: RoundReport, forbidden: Set[Start]) -> Records:
     """A record of every episode that was selected."""
-    config, here = report.config, pool(lab, report)
-    chosen = survey(here.items, rules(report), config.seed, held_out=forbidden, context=context(lab, report, here))
+    config, here = report.config, pool(workspace, report)
+    chosen = survey(
+        here.items, rules(report), config.seed, held_out=forbidden, context=context(workspace, report, here)
+    )
     made = Records(left_out=Counter(here.left_out) + Counter(chosen.left_out), short_of=chosen.short_of)
     for item in chosen.selected:
         episode = item.episode
         if config.training.objective == "kto" and not item.weight:
             made.left_out["without weight"] += 1
             continue
-        made.add(_maker(item, config, tokenizer(lab)), episode.env, here.origin(episode), episode.recalled)
-    _hold(made, lab, config, forbidden)
-    _rehearse(made, chosen.texts, lab, config)
+        made.add(_maker(item, config, tokenizer(workspace)), episode.env, here.origin(episode), episode.recalled)
+    _hold(made, workspace, config, forbidden)
+    _rehearse(made, chosen.texts, workspace, config)
     return made
 
 
@@ -114,14 +116,14 @@ def _maker(item: Selected, config: RoundConfig, tokenize: Tokenize) -> Callable[
     )
 
 
-def tokenizer(lab: Lab) -> Tokenize:
+def tokenizer(workspace: Workspace) -> Tokenize:
     """How the model of the lab cuts text."""
-    engine: Any = lab.engine()
+    engine: Any = workspace.engine()
     tokenize: Tokenize = engine.tokenize
     return tokenize
 
 
-def _rehearse(made: Records, texts: Sequence[Text], lab: Lab, config: RoundConfig) -> None:
+def _rehearse(made: Records, texts: Sequence[Text], workspace: Workspace, config: RoundConfig) -> None:
     """General texts, for the objectives that learn from plain examples."""
     from trainers.data import from_text
 
@@ -131,10 +133,10 @@ def _rehearse(made: Records, texts: Sequence[Text], lab: Lab, config: RoundConfi
         made.left_out[f"{TEXTS}, from which {config.training.objective} cannot learn"] += len(texts)
         return
     for text in texts:
-        made.add(partial(from_text, text, tokenizer(lab), max_tokens=config.training.max_tokens), TEXTS, ())
+        made.add(partial(from_text, text, tokenizer(workspace), max_tokens=config.training.max_tokens), TEXTS, ())
 
 
-def _hold(made: Records, lab: Lab, config: RoundConfig, forbidden: Set[Start]) -> None:
+def _hold(made: Records, workspace: Workspace, config: RoundConfig, forbidden: Set[Start]) -> None:
     """Lay episodes of other environments, on which nothing is taught, beside some of the examples."""
     from trainers.data import apportion
 
@@ -142,7 +144,7 @@ def _hold(made: Records, lab: Lab, config: RoundConfig, forbidden: Set[Start]) -
     quotas = apportion(round(hold.share * len(taught)), dict.fromkeys(hold.envs, 1.0))
     elsewhere: list[Example] = []
     for env, quota in quotas.items():
-        examples = list(islice(_elsewhere(made, env, lab, config, forbidden), quota))
+        examples = list(islice(_elsewhere(made, env, workspace, config, forbidden), quota))
         made.held[env] = [example.episode for example in examples]
         elsewhere += examples
         if len(examples) < quota:
@@ -154,18 +156,20 @@ def _hold(made: Records, lab: Lab, config: RoundConfig, forbidden: Set[Start]) -
         made.records[at] = Held(example=taught[at], elsewhere=example.model_copy(update={"weights": weights}))
 
 
-def _elsewhere(made: Records, env: str, lab: Lab, config: RoundConfig, forbidden: Set[Start]) -> Iterator[Example]:
+def _elsewhere(
+    made: Records, env: str, workspace: Workspace, config: RoundConfig, forbidden: Set[Start]
+) -> Iterator[Example]:
     """Train episodes of an environment, one a task and those that won first, since a skill of that game goes there."""
-    rows = [row for row in lab.database.episodes(env=env, split="train") if row.status != "errored"]
+    rows = [row for row in workspace.database.episodes(env=env, split="train") if row.status != "errored"]
     first: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: (row.status != "won", draw(config.seed, row.id, "hold|"))):
         first.setdefault(row.task, row.id)
     for id in first.values():
-        (episode,) = lab.database.load_episodes([id])
+        (episode,) = workspace.database.load_episodes([id])
         if start_of(episode) in forbidden:
             continue
         try:
-            yield from_episode(episode, tokenizer(lab), max_tokens=config.training.max_tokens)
+            yield from_episode(episode, tokenizer(workspace), max_tokens=config.training.max_tokens)
         except BadExample as error:
             made.left_out[error.reason] += 1
 
@@ -173,12 +177,12 @@ def _elsewhere(made: Records, env: str, lab: Lab, config: RoundConfig, forbidden
 # -- pairs -------------------------------------------------------------------------------------------------------------
 
 
-def _pairs(lab: Lab, report: RoundReport, forbidden: Set[Start]) -> Records:
+def _pairs(workspace: Workspace, report: RoundReport, forbidden: Set[Start]) -> Records:
     """A record of every preference between episodes of the lab."""
     config = report.config
     made = Records()
     clearest, latest = list[Preference](), config.selection.max_trial
-    for _, tried in groupby(attempts(lab, config), key=lambda episode: episode.task_id):
+    for _, tried in groupby(attempts(workspace, config), key=lambda episode: episode.task_id):
         played = list[Episode]()
         for episode in tried:
             if start_of(episode) in forbidden:
@@ -189,18 +193,18 @@ def _pairs(lab: Lab, report: RoundReport, forbidden: Set[Start]) -> Records:
                 made.left_out["played too late"] += 1
             elif episode.steps:
                 played.append(episode)
-        clearest += _clearest(preferences(lab, config, played), config, made.left_out)
+        clearest += _clearest(preferences(workspace, config, played), config, made.left_out)
     chosen = _limited(clearest, config, made.left_out)
     steps = 1 if config.training.objective == "step_dpo" else None
     for pair in chosen:
-        make = partial(from_preference, pair, tokenizer(lab), steps=steps, max_tokens=config.training.max_tokens)
+        make = partial(from_preference, pair, tokenizer(workspace), steps=steps, max_tokens=config.training.max_tokens)
         sides = (pair.better, pair.worse)
         served = [id for episode in sides for id in episode.recalled]
         made.add(make, pair.better.env, [episode.id for episode in sides], served)
     return made
 
 
-def preferences(lab: Lab, config: RoundConfig, played: Sequence[Episode]) -> list[Preference]:
+def preferences(workspace: Workspace, config: RoundConfig, played: Sequence[Episode]) -> list[Preference]:
     """Every preference between these episodes, from each source that the settings name; the same pair only once."""
     from agentlab.search import pairs
     from agentlab.search.tree import Tree
@@ -224,7 +228,7 @@ def preferences(lab: Lab, config: RoundConfig, played: Sequence[Episode]) -> lis
         try:
             tree = Tree.of(tried)
         except ReplayMismatch as error:
-            lab.progress.say(f"{task}: no pairs. {error}")
+            workspace.progress.say(f"{task}: no pairs. {error}")
             continue
         if "tree" in sources:
             found += pairs.preferences(tree, alpha=settings.alpha, beta=settings.gap)

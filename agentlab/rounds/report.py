@@ -10,7 +10,7 @@ from agentlab.rounds.config import RoundConfig
 from memory.records import now
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
 
 ENDED = ("done", "failed", "abandoned")
 """The phases of rounds that have ended; any other is the node that is next."""
@@ -75,21 +75,21 @@ class RoundReport(BaseModel):
         return self.balance.get("temperature", self.config.temperature)
 
 
-def reports(lab: Lab) -> list[RoundReport]:
+def reports(workspace: Workspace) -> list[RoundReport]:
     """All rounds of a lab, oldest first."""
-    found = [RoundReport.model_validate(payload) for payload in lab.database.list_rounds().values()]
+    found = [RoundReport.model_validate(payload) for payload in workspace.database.list_rounds().values()]
     return sorted(found, key=lambda report: report.number)
 
 
-def load(lab: Lab, round_id: str) -> RoundReport:
+def load(workspace: Workspace, round_id: str) -> RoundReport:
     """The report of one round as it is stored."""
-    return RoundReport.model_validate(lab.database.get_round(round_id))
+    return RoundReport.model_validate(workspace.database.get_round(round_id))
 
 
-def save(lab: Lab, report: RoundReport, phase: str | None = None) -> None:
+def save(workspace: Workspace, report: RoundReport, phase: str | None = None) -> None:
     """Store a report, in a new phase if one is given; one that ends the round also says when."""
     if phase is not None:
         report.phase = phase
         if report.ended:
             report.ended_at = now()
-    lab.database.put_round(report.id, report.model_dump(mode="json"))
+    workspace.database.put_round(report.id, report.model_dump(mode="json"))

@@ -13,8 +13,8 @@ from agentlab.rounds.report import RoundReport, reports
 from memory.records import Episode
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
     from agentlab.search.revision import Revision
+    from agentlab.workspace.workspace import Workspace
     from environments import Task
     from memory.episodes import EpisodeRow
 
@@ -22,41 +22,41 @@ AT_ONCE = 10
 """Tasks that are revised, and entered into the journal, together; they share an environment."""
 
 
-def revise(lab: Lab, report: RoundReport) -> str:
+def revise(workspace: Workspace, report: RoundReport) -> str:
     """Revise the failures of every task that was also played well, by the alpha of this round; the revisions that come
     as far as that asks for are trained on in this round. A task where the environment or the engine fails is revised
     once more, and again when this is called again. Raises RunFailed where the engine fails in task after task."""
-    alpha = report.config.revision.alphas.at(iteration(lab, report))
-    entries = lab.database.journal_items(_scope(report))
+    alpha = report.config.revision.alphas.at(iteration(workspace, report))
+    entries = workspace.database.journal_items(_scope(report))
     done = {id for id, entry in entries.items() if "error" not in entry}
-    waiting = _tasks(lab, report, alpha)
+    waiting = _tasks(workspace, report, alpha)
     stage, total, streak = "revising failures", sum(map(len, waiting.values())), Streak()
-    lab.progress.start(stage, total)
+    workspace.progress.start(stage, total)
     try:
         for tasks in waiting.values():
             todo = [task for task in tasks if task.id not in done]
-            lab.progress.advance(stage, len(tasks) - len(todo))
+            workspace.progress.advance(stage, len(tasks) - len(todo))
             for first in range(0, len(todo), AT_ONCE):
                 part = todo[first : first + AT_ONCE]
-                failed = _revise(lab, report, [task for task in part if task.id not in entries], alpha, streak)
+                failed = _revise(workspace, report, [task for task in part if task.id not in entries], alpha, streak)
                 # What failed before says nothing new about the engine, so that it is not counted again.
-                _revise(lab, report, [task for task in part if task.id in {*entries, *failed}], alpha)
-                lab.progress.advance(stage, len(part))
+                _revise(workspace, report, [task for task in part if task.id in {*entries, *failed}], alpha)
+                workspace.progress.advance(stage, len(part))
     finally:
-        lab.progress.finish(stage)
-    report.revised = {"alpha": alpha, "tasks": total, "revisions": len(revisions(lab, report))}
+        workspace.progress.finish(stage)
+    report.revised = {"alpha": alpha, "tasks": total, "revisions": len(revisions(workspace, report))}
     return "select"
 
 
 def _revise(
-    lab: Lab, report: RoundReport, tasks: list[Task], alpha: float, streak: Streak | None = None
+    workspace: Workspace, report: RoundReport, tasks: list[Task], alpha: float, streak: Streak | None = None
 ) -> dict[str, str]:
     """Revise some tasks and enter them into the journal, what failed with its error. Returns these errors, by task."""
     from agentlab.search.tasks import revise_tasks
 
     config, failed = report.config.revision, dict[str, str]()
     found = revise_tasks(
-        lab,
+        workspace,
         None,
         tasks,
         judge=config.judge,
@@ -67,30 +67,30 @@ def _revise(
         failed=failed,
         streak=streak,
     )
-    with lab.database.transaction():
+    with workspace.database.transaction():
         for task in tasks:
             entry: dict[str, Any] = {"revisions": [_written(one) for one in found if one.episode.task_id == task.id]}
             if task.id in failed:
                 entry["error"] = failed[task.id]
-            lab.database.journal_put(_scope(report), task.id, entry)
+            workspace.database.journal_put(_scope(report), task.id, entry)
     return failed
 
 
-def revisions(lab: Lab, report: RoundReport) -> list[Revision]:
+def revisions(workspace: Workspace, report: RoundReport) -> list[Revision]:
     """The revisions that this round has made."""
-    entries = lab.database.journal_items(_scope(report))
+    entries = workspace.database.journal_items(_scope(report))
     found = [_read(written) for _, entry in sorted(entries.items()) for written in entry["revisions"]]
     # An entry by an older version holds several tasks under the first of them; what came twice is taken once.
     return list({revision.episode.id: revision for revision in found}.values())
 
 
-def iteration(lab: Lab, report: RoundReport) -> int:
+def iteration(workspace: Workspace, report: RoundReport) -> int:
     """Which iteration of Agent-R this round is: 1 more than the earlier rounds that revised and came to their end."""
-    earlier = (one for one in reports(lab) if one.number < report.number)
+    earlier = (one for one in reports(workspace) if one.number < report.number)
     return 1 + sum(one.config.revise and one.phase == "done" for one in earlier)
 
 
-def _tasks(lab: Lab, report: RoundReport, alpha: float) -> dict[str, list[Task]]:
+def _tasks(workspace: Workspace, report: RoundReport, alpha: float) -> dict[str, list[Task]]:
     """The train tasks of which one end is good by `alpha` and another is worth less by over beta, by environment: only
     there is anything to revise."""
     from agentlab.search.pairs import is_good
@@ -101,7 +101,7 @@ def _tasks(lab: Lab, report: RoundReport, alpha: float) -> dict[str, list[Task]]
     found: dict[str, list[Task]] = {}
     for env in report.config.envs:
         ends: dict[int, list[EpisodeRow]] = defaultdict(list)
-        for row in lab.database.episodes(env=env, split="train"):
+        for row in workspace.database.episodes(env=env, split="train"):
             if row.status != "errored":
                 ends[row.seed].append(row)
         found[env] = [

@@ -5,29 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from agentlab.arms import Arm
-from agentlab.policy import Policy
+from agentlab.agent.arms import Arm
+from agentlab.agent.policy import Policy
+from agentlab.agent.rollout import rollout_of
 from memory.records import Episode
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
     from environments import Task
 
 
 def sample(
-    lab: Lab, run: str, tasks: Sequence[Task], *, adapter: str | None, temperature: float, trials: int, seed: int
+    workspace: Workspace,
+    run: str,
+    tasks: Sequence[Task],
+    *,
+    adapter: str | None,
+    temperature: float,
+    trials: int,
+    seed: int,
 ) -> list[Episode]:
     """Play every task `trials` times; none ends with the first success. The same call goes on where it stopped."""
     policy = Policy(temperature=temperature, retry_temperature=temperature, growth=0.0, advice=False)
     arm = Arm(f"samples at {temperature:g}", adapter=adapter, policy=policy)
     stage = f"sampling at temperature {temperature:g}"
-    rollout = lab.rollout(run, arm, reflectors=(), seed=seed)
-    lab.progress.start(stage, len(tasks))
+    rollout = rollout_of(workspace, run, arm, reflectors=(), seed=seed)
+    workspace.progress.start(stage, len(tasks))
     try:
         results = rollout.play(
-            tasks, arm, trials=trials, until_won=False, progress=lambda result: lab.progress.advance(stage)
+            tasks, arm, trials=trials, until_won=False, progress=lambda result: workspace.progress.advance(stage)
         )
     finally:
         rollout.close()
-        lab.progress.finish(stage)
-    return lab.database.load_episodes([trial.episode for result in results for trial in result.trials])
+        workspace.progress.finish(stage)
+    return workspace.database.load_episodes([trial.episode for result in results for trial in result.trials])

@@ -9,12 +9,12 @@ from agentlab.errors import AgentLabError
 from agentlab.rounds.report import RoundReport, save
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
     from agentlab.trajectories.environment_pool import EnvironmentPool
+    from agentlab.workspace.workspace import Workspace
     from environments.base import Split
 
 
-def select(lab: Lab, report: RoundReport) -> str:
+def select(workspace: Workspace, report: RoundReport) -> str:
     """Choose among all episodes of the lab, and write them with the settings of the training into `jobs/`.
 
     Raises AgentLabError, and ends the round as failed, if there is nothing to train on or a selector lacks something.
@@ -27,9 +27,9 @@ def select(lab: Lab, report: RoundReport) -> str:
 
     config = report.config
     try:
-        made = records(lab, report, held_out(lab, report))
+        made = records(workspace, report, held_out(workspace, report))
     except (BadTexts, CannotSelect, UnknownEpisode) as error:
-        _fail(lab, report, f"{report.id} cannot select: {error}.")
+        _fail(workspace, report, f"{report.id} cannot select: {error}.")
     report.left_out = dict(made.left_out)
     report.short_of = made.short_of
     report.held = {env: len(ids) for env, ids in made.held.items()}
@@ -38,15 +38,15 @@ def select(lab: Lab, report: RoundReport) -> str:
         why = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items()) or "none was collected"
         what = "pair of a better and a worse episode" if config.training.in_pairs else "success"
         _fail(
-            lab,
+            workspace,
             report,
             f"{report.id} found no {what} to train on ({why}); give it more seeds or trials, or easier environments.",
         )
     settings = job.JobConfig(
-        base=reference(lab.config.model, lab.model_folder),
+        base=reference(workspace.config.model, workspace.model_folder),
         seed=config.seed,
-        dtype=lab.config.dtype,
-        threads=lab.threads,
+        dtype=workspace.config.dtype,
+        threads=workspace.threads,
         **config.training.model_dump(exclude={"max_tokens"}),
     )
     lineage = job.Lineage(
@@ -59,26 +59,26 @@ def select(lab: Lab, report: RoundReport) -> str:
         code_version=code_version(),
     )
     try:
-        job.create(lab.folder / "jobs" / report.id, settings, made.records, lineage)
+        job.create(workspace.folder / "jobs" / report.id, settings, made.records, lineage)
     except NothingToTrain as error:
-        _fail(lab, report, f"{report.id} has nothing to train on: {error}.")
+        _fail(workspace, report, f"{report.id} has nothing to train on: {error}.")
     return "train"
 
 
-def _fail(lab: Lab, report: RoundReport, why: str) -> NoReturn:
+def _fail(workspace: Workspace, report: RoundReport, why: str) -> NoReturn:
     """End the round for good, and say why."""
     report.note = f"{why} What was lived is kept."
-    save(lab, report, "failed")
+    save(workspace, report, "failed")
     raise AgentLabError(report.note)
 
 
-def held_out(lab: Lab, report: RoundReport) -> list[tuple[str, str]]:
+def held_out(workspace: Workspace, report: RoundReport) -> list[tuple[str, str]]:
     """How the dev and test games begin: what begins alike in training would be known by heart."""
     from agentlab.trajectories.environment_pool import EnvironmentPool
 
     config, stage = report.config, "looking at held-out starts"
     envs = [*config.envs, *config.hold.envs]
-    lab.progress.start(stage, len(envs))
+    workspace.progress.start(stage, len(envs))
     # A later round may look at these dev games for what it forgot.
     dev = max(report.dev_from + config.dev_seeds, config.forgetting.seeds)
     folds: list[tuple[Split, int]] = [("dev", dev), ("test", config.held_out_seeds)]
@@ -86,15 +86,17 @@ def held_out(lab: Lab, report: RoundReport) -> list[tuple[str, str]]:
     try:
         for env_id in envs:
             for split, count in folds:
-                starts += _starts(lab, pool, env_id, split, count)
-            lab.progress.advance(stage)
+                starts += _starts(workspace, pool, env_id, split, count)
+            workspace.progress.advance(stage)
     finally:
         pool.close()
-    lab.progress.finish(stage)
+    workspace.progress.finish(stage)
     return starts
 
 
-def _starts(lab: Lab, pool: EnvironmentPool, env_id: str, split: Split, count: int) -> list[tuple[str, str]]:
+def _starts(
+    workspace: Workspace, pool: EnvironmentPool, env_id: str, split: Split, count: int
+) -> list[tuple[str, str]]:
     """How the first games of a fold begin. A game begins as it began, so each is looked at once in the life of a lab.
 
     Only the first is begun again, to see whether the games are still the same; if not, all are looked at anew.
@@ -102,7 +104,7 @@ def _starts(lab: Lab, pool: EnvironmentPool, env_id: str, split: Split, count: i
     from environments import EnvironmentDied, Task
 
     scope = f"starts|{env_id}|{split}"
-    kept = lab.database.journal_items(scope)
+    kept = workspace.database.journal_items(scope)
     known = {int(seed): (start["goal"], start["observation"]) for seed, start in kept.items()}
     with pool.lent(env_id) as env:
         seeds = list(env.seeds(split))[:count]
@@ -123,10 +125,10 @@ def _starts(lab: Lab, pool: EnvironmentPool, env_id: str, split: Split, count: i
         raise AgentLabError(
             f"No {split} game of {env_id} can begin, so it cannot be told what must not be trained on. {failed}"
         )
-    with lab.database.transaction():
+    with workspace.database.transaction():
         if changed:
-            lab.database.journal_clear(scope)
+            workspace.database.journal_clear(scope)
         for seed, (goal, observation) in fresh.items():
-            lab.database.journal_put(scope, str(seed), {"goal": goal, "observation": observation})
+            workspace.database.journal_put(scope, str(seed), {"goal": goal, "observation": observation})
     known |= fresh
     return [known[seed] for seed in seeds if seed in known]

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 from agentlab.rounds.report import RoundReport
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
 
 SENT = "exported round"
 """The journal's scope for rounds that were sent to be trained elsewhere."""
 
 
-def train(lab: Lab, report: RoundReport) -> str:
+def train(workspace: Workspace, report: RoundReport) -> str:
     """Train, or go on from the last checkpoint; the adapter becomes a candidate."""
     from trainers import job
 
-    folder, stage = lab.folder / "jobs" / report.id, "training"
-    if lab.database.journal_get(SENT, report.id) and not job.load(folder).done:
-        lab.progress.say(
+    folder, stage = workspace.folder / "jobs" / report.id, "training"
+    if workspace.database.journal_get(SENT, report.id) and not job.load(folder).done:
+        workspace.progress.say(
             f"{report.id} was exported to be trained elsewhere; now it is trained here. Ctrl-C stops that, and "
             "`agentlab distill --import` brings in what was trained there."
         )
@@ -28,14 +28,14 @@ def train(lab: Lab, report: RoundReport) -> str:
     def told(done: int, total: int, metrics: dict[str, float]) -> None:
         nonlocal started
         if not started:
-            lab.progress.start(stage, total)
-            lab.progress.advance(stage, done - 1)
+            workspace.progress.start(stage, total)
+            workspace.progress.advance(stage, done - 1)
             started = True
-        lab.progress.advance(stage, 1, f"loss {metrics['loss']:.3f}")
+        workspace.progress.advance(stage, 1, f"loss {metrics['loss']:.3f}")
 
-    outcome = job.run(folder, base=lab.model_folder, progress=told)
+    outcome = job.run(folder, base=workspace.model_folder, progress=told)
     if started:
-        lab.progress.finish(stage)
+        workspace.progress.finish(stage)
     losses = outcome.report.losses
     report.training = {
         "examples": outcome.report.examples,
@@ -48,5 +48,5 @@ def train(lab: Lab, report: RoundReport) -> str:
     }
     for name, values in outcome.report.measures.items():
         report.training[name] = round(sum(values[-10:]) / len(values[-10:]), 4)
-    report.adapter = lab.adapters.register(folder).id
+    report.adapter = workspace.adapters.register(folder).id
     return "monitor"

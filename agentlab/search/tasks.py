@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from agentlab.collect import reflections_on
 from agentlab.errors import BadConfig, OutOfBudget
+from agentlab.experiments.collection import reflections_on
 from agentlab.failures import FAILURES, End, Streak, kind_of, refuse_all_failed
 from agentlab.search.config import Method, SearchConfig
 from agentlab.search.pairs import ALPHA, BETA
@@ -29,7 +29,7 @@ from memory.records import ErrorKind, content_id
 
 if TYPE_CHECKING:
     from agentlab.engines.base import Engine
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
 
 
 class Searched(BaseModel):
@@ -56,7 +56,7 @@ class Searched(BaseModel):
 
 
 def search_tasks(
-    lab: Lab,
+    workspace: Workspace,
     run: str,
     tasks: Sequence[Task],
     *,
@@ -79,12 +79,12 @@ def search_tasks(
     _only_train(tasks)
     if adapter is not None and engine == "random":
         raise BadConfig("A search that chance guides takes no adapter; leave the adapter out, or let the model guide.")
-    guide = lab.engine(adapter) if engine == "model" else None
+    guide = workspace.engine(adapter) if engine == "model" else None
     scope = f"search|{run}|{content_id('search', method, guide and guide.name, adapter, budget, seed, config)}"
-    stage, done = f"searching ({method})", lab.database.journal_items(scope)
+    stage, done = f"searching ({method})", workspace.database.journal_items(scope)
     results: list[Searched] = []
     streak = Streak()
-    lab.progress.start(stage, len(tasks))
+    workspace.progress.start(stage, len(tasks))
     pool = EnvironmentPool()
     try:
         for task in tasks:
@@ -95,15 +95,15 @@ def search_tasks(
                     env, task, method=method, engine=guide, budget=budget, seed=seed, config=config, run=run
                 )
                 _put_back(pool, task, env, found.error)
-                results.append(_keep(lab, scope, pool, found))
+                results.append(_keep(workspace, scope, pool, found))
                 if known is None:
                     streak.count(*results[-1].end)
             else:
                 results.append(Searched.model_validate(known))
-            lab.progress.advance(stage, 1, f"{sum(result.won is not None for result in results)} won")
+            workspace.progress.advance(stage, 1, f"{sum(result.won is not None for result in results)} won")
     finally:
         pool.close()
-        lab.progress.finish(stage)
+        workspace.progress.finish(stage)
     refuse_all_failed(result.end for result in results)
     return results
 
@@ -116,10 +116,10 @@ def _put_back(pool: EnvironmentPool, task: Task, env: TextEnv, error: str | None
         pool.throw_away(env)
 
 
-def _keep(lab: Lab, scope: str, pool: EnvironmentPool, found: Found) -> Searched:
+def _keep(workspace: Workspace, scope: str, pool: EnvironmentPool, found: Found) -> Searched:
     best, successes = found.best, found.successes
     if found.error is not None:
-        lab.progress.say(f"{found.task.id}: the search ended early. {found.error}")
+        workspace.progress.say(f"{found.task.id}: the search ended early. {found.error}")
     refiner = Refiner(pool.lent)
     shown = refiner(best) if best is not None else None
     result = Searched(
@@ -132,18 +132,18 @@ def _keep(lab: Lab, scope: str, pool: EnvironmentPool, found: Found) -> Searched
         error=found.error,
         error_kind=found.error_kind,
     )
-    with lab.database.transaction():
+    with workspace.database.transaction():
         for episode in found.episodes:
-            lab.database.put_episode(episode)
+            workspace.database.put_episode(episode)
         if best is not None and shown is not None:
             if shown is not best:
-                lab.database.put_episode(shown)
-            lab.memory.remember(reflections_on(best, shown, found.book))
-        lab.database.journal_put(scope, found.task.id, result.model_dump(mode="json"))
+                workspace.database.put_episode(shown)
+            workspace.memory.remember(reflections_on(best, shown, found.book))
+        workspace.database.journal_put(scope, found.task.id, result.model_dump(mode="json"))
     return result
 
 
-def tree_of(lab: Lab, run: str | None, task: Task) -> Tree:
+def tree_of(workspace: Workspace, run: str | None, task: Task) -> Tree:
     """The tree of what the episodes of a run (None: of all) tried at a task, whoever played them: `pairs` and `values`
     read it.
 
@@ -151,12 +151,12 @@ def tree_of(lab: Lab, run: str | None, task: Task) -> Tree:
     other.
     """
     _only_train([task])
-    rows = lab.database.episodes(run=run, task=task.id)
-    return Tree.of(lab.database.load_episodes([row.id for row in rows]))
+    rows = workspace.database.episodes(run=run, task=task.id)
+    return Tree.of(workspace.database.load_episodes([row.id for row in rows]))
 
 
 def revise_tasks(
-    lab: Lab,
+    workspace: Workspace,
     run: str | None,
     tasks: Sequence[Task],
     *,
@@ -176,7 +176,7 @@ def revise_tasks(
     BadConfig for tasks outside the train fold, and RunFailed where the streak ends the run.
     """
     _only_train(tasks)
-    engine: Engine | None = lab.engine(adapter) if judge == "actor" else None
+    engine: Engine | None = workspace.engine(adapter) if judge == "actor" else None
     found: list[Revision] = []
     pool = EnvironmentPool()
     try:
@@ -184,14 +184,14 @@ def revise_tasks(
             env, why, kind = pool.take(task.env), None, None
             player = Player(env, task, engine, budget=budget or Budget(), run=run or "", arm="revision")
             try:
-                player.tree = tree_of(lab, run, task)
+                player.tree = tree_of(workspace, run, task)
                 for revision in revisions(player, judge=judge, alpha=alpha, beta=beta):
                     found.append(revision)
             except OutOfBudget:
                 pass
             except FAILURES as error:
                 why, kind = str(error), kind_of(error)
-                lab.progress.say(f"{task.id}: no further revisions. {why}")
+                workspace.progress.say(f"{task.id}: no further revisions. {why}")
                 if failed is not None:
                     failed[task.id] = why
             _put_back(pool, task, env, why)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentlab import failures
+from agentlab.agent.episode import admissible, ending, scored
+from agentlab.agent.policy import Policy
 from agentlab.engines.base import Conversation, Engine
-from agentlab.play import admissible, ending, scored
-from agentlab.policy import Policy
 from agentlab.search.config import SearchConfig
 from agentlab.search.tree import Node, Tree, take
 from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried, facts_of

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from agentlab.config import LabConfig
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
 from agentlab.progress import Progress
+from agentlab.workspace.config import LabConfig
 from environments import Task
 from memory.records import Episode, Step
 from trainers.training.canary import Canary

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from agentlab.agent import build_graph, play_episode
-from agentlab.arms import BASE, Arm, RecallConfig
+from agentlab.agent.arms import BASE, Arm, RecallConfig
+from agentlab.agent.episode import Play
+from agentlab.agent.graph import build_graph, play_episode
+from agentlab.agent.policy import Policy
+from agentlab.agent.recall import Recaller
+from agentlab.agent.spec import EpisodeSpec
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import Stopped
-from agentlab.play import EpisodeSpec, Play
-from agentlab.policy import Policy
-from agentlab.recall import Recaller
 from agentlab.reflectors.base import reflection_of
 from agentlab.reflectors.grounded import GroundedReflector
 from environments import BadTask, EnvironmentDied, Task, TextEnv, make

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from agentlab.babble import babble
-from agentlab.policy import Policy
+from agentlab.agent.babble import babble
+from agentlab.agent.policy import Policy
 from agentlab.trajectories.advice import facts_of
 from environments import EnvironmentDied, Task, TextEnv, Turn, make
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from agentlab.config import read_config, write_config
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.lab import Lab
+from agentlab.workspace.config import read_config, write_config
 from trainers import job
 from trainers.data.examples import Example
 from trainers.errors import BadAdapter, CanaryFailed, WrongBase

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agentlab.cli import app
-from agentlab.config import LabConfig
 from agentlab.lab import Lab
+from agentlab.workspace.config import LabConfig
 from memory.records import Episode, Recall, Reflection
 from trainers.adapters.record import AdapterRecord
 from trainers.gate.gate import decide

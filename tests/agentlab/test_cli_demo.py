@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from agentlab import demo
 from agentlab.cli import app
 from agentlab.demo import Demonstration
-from agentlab.evaluation import Table, row
+from agentlab.experiments.evaluation import Table, row
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner, Result
 
 from agentlab import rounds
 from agentlab.cli import app
-from agentlab.config import LabConfig
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
+from agentlab.workspace.config import LabConfig
 from memory.records import Episode
 from trainers import job
 from trainers.config import BaseRef

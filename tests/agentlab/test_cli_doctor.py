@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 
 from agentlab.cli import app, doctor
 from agentlab.cli.doctor import Finding
-from agentlab.config import LabConfig, read_config, write_config
 from agentlab.lab import Lab
+from agentlab.workspace.config import LabConfig, read_config, write_config
 from memory.records import Episode
 
 RUNNER = CliRunner()

@@ -8,8 +8,8 @@ from typer.testing import CliRunner, Result
 
 from agentlab.cli import app
 from agentlab.cli.episodes import compare
-from agentlab.config import LabConfig
 from agentlab.lab import Lab
+from agentlab.workspace.config import LabConfig
 from environments import Task, make
 from memory.records import Episode, Step
 

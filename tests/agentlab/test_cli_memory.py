@@ -8,8 +8,8 @@ from typer.testing import CliRunner, Result
 
 from agentlab.cli import app
 from agentlab.cli.memory import ranges
-from agentlab.config import LabConfig
 from agentlab.lab import Lab
+from agentlab.workspace.config import LabConfig
 from memory.records import Advice, Episode, Evidence, Recall, Reflection
 
 RUNNER = CliRunner()

@@ -8,8 +8,8 @@ from typer.testing import CliRunner, Result
 
 from agentlab.cli import app
 from agentlab.cli.boundary import BAD_INPUT
-from agentlab.config import LabConfig
 from agentlab.lab import Lab
+from agentlab.workspace.config import LabConfig
 from memory.records import Reflection
 
 RUNNER = CliRunner()

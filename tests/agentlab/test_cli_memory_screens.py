@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from agentlab.cli import app
 from agentlab.cli.memory_screens import difference, word_difference
-from agentlab.config import LabConfig
 from agentlab.lab import Lab
+from agentlab.workspace.config import LabConfig
 from memory.records import Advice, Episode, Evidence, Link, Recall, Reflection, Step
 
 RUNNER = CliRunner()

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 import agentlab
 from agentlab.cli import app
-from agentlab.config import LabConfig
 from agentlab.lab import Lab
+from agentlab.workspace.config import LabConfig
 from memory.records import Reflection
 
 ROOT = Path(__file__).parents[2]

@@ -15,12 +15,12 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 from typer.testing import CliRunner, Result
 
+from agentlab.agent.tasks import make_tasks
 from agentlab.cli import app
-from agentlab.config import LabConfig, read_config
 from agentlab.errors import BadConfig
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig
-from agentlab.tasks import make_tasks
+from agentlab.workspace.config import LabConfig, read_config
 from memory.records import Reflection
 
 RUNNER = CliRunner()
@@ -179,7 +179,7 @@ def test_a_terminal_in_latin_1_shows_what_it_can(lab: Path) -> None:
 
 def test_settings_are_written_in_utf_8_whatever_the_locale(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from agentlab.config import LabConfig, write_config; "
+        "import sys; from pathlib import Path; from agentlab.workspace.config import LabConfig, write_config; "
         "write_config(Path(sys.argv[1]), LabConfig(namespace='\\u6771\\u4eac'))"
     )
     path = tmp_path / "lab.toml"

@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from agentlab.cli import app, play
-from agentlab.config import LabConfig
 from agentlab.engines.base import Conversation
 from agentlab.lab import Lab
+from agentlab.workspace.config import LabConfig
 from environments import Task, make
 
 RUNNER = CliRunner()

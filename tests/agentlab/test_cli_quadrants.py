@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from agentlab.agent.rollout import TaskResult, Trial
 from agentlab.cli import app
 from agentlab.cli.quadrants import internalised
-from agentlab.config import LabConfig
-from agentlab.evaluation import Table, row
+from agentlab.experiments.evaluation import Table, row
+from agentlab.experiments.two_by_two import TwoByTwo, analyse
 from agentlab.lab import Lab
-from agentlab.rollout import TaskResult, Trial
-from agentlab.twobytwo import TwoByTwo, analyse
+from agentlab.workspace.config import LabConfig
 from environments import Task
 from trainers.gate.statistics import Ratio
 

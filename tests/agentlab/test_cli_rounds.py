@@ -7,14 +7,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agentlab.cli import app, rounds
-from agentlab.config import LabConfig
 from agentlab.errors import BadConfig
-from agentlab.forgetting import Loss
+from agentlab.experiments.forgetting import Loss
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.checking import hopeless
 from agentlab.rounds.keeping import Retention
 from agentlab.rounds.training import SENT
+from agentlab.workspace.config import LabConfig
 from environments import canonical
 from memory.records import Episode, Step
 from trainers.gate.gate import GateConfig, SequentialGate, decide

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from agentlab.agent.rollout import Rollout, TaskResult, Trial
 from agentlab.cli import app, runs
-from agentlab.evaluation import Table, row
+from agentlab.experiments.evaluation import Table, row
 from agentlab.lab import Lab
-from agentlab.rollout import Rollout, TaskResult, Trial
 from environments import Task
 
 RUNNER = CliRunner()

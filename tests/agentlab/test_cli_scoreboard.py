@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from agentlab.agent.rollout import TaskResult, Trial
 from agentlab.cli import scoreboard
 from agentlab.cli.options import seeds
 from agentlab.errors import BadConfig
-from agentlab.evaluation import Table, row
-from agentlab.rollout import TaskResult, Trial
+from agentlab.experiments.evaluation import Table, row
 from environments import Task
 
 COIN, BIG_COIN, SORTING = "twx/coin", "twx/coin?numLocations=9", "twx/sorting"

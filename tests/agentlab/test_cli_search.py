@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 
 from agentlab.cli import app
 from agentlab.cli.search import search
-from agentlab.config import LabConfig
 from agentlab.lab import Lab
 from agentlab.search.config import METHODS
+from agentlab.workspace.config import LabConfig
 
 RUNNER = CliRunner()
 Search = Callable[..., Result]

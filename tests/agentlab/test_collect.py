@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 import environments
-from agentlab import collect
-from agentlab.collect import collect_model, collect_random, explorer, lasting
+from agentlab.agent.tasks import make_tasks
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import RunFailed
+from agentlab.experiments import collection
+from agentlab.experiments.collection import collect_model, collect_random, explorer, lasting
 from agentlab.lab import Lab
-from agentlab.tasks import make_tasks
 from agentlab.trajectories import refinement
 from agentlab.trajectories.advice import AdviceBook
 from environments import EnvironmentDied
@@ -84,14 +84,14 @@ def test_cut_off_between_two_tasks_it_ends_as_if_unbroken(open_lab: Callable[...
 def test_an_environment_that_dies_costs_its_task_only(
     open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab, babble = open_lab(), collect.babble
+    lab, babble = open_lab(), collection.babble
 
     def dying(env: Any, task: Any, **rest: Any) -> Any:
         if task.seed == 1:
             raise EnvironmentDied("The JVM died.")
         return babble(env, task, **rest)
 
-    monkeypatch.setattr(collect, "babble", dying)
+    monkeypatch.setattr(collection, "babble", dying)
     assert collect_random(lab, "r", TASKS, trials=200, seed=0) == 3
     assert lab.database.journal_get("collect|r|random", TASKS[1].id)["error"] == "The JVM died."  # type: ignore[index]
 

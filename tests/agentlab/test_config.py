@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from agentlab.config import FORMAT, LabConfig, merged, parse, read_config, read_toml, write_config
 from agentlab.errors import BadConfig, NotALab
+from agentlab.workspace.config import FORMAT, LabConfig, merged, parse, read_config, read_toml, write_config
 
 
 @pytest.fixture

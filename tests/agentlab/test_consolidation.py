@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from agentlab.consolidation import consolidation
 from agentlab.engines.scripted import ScriptedEngine
+from agentlab.experiments.consolidation import consolidation
 from agentlab.lab import Lab
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from agentlab.arms import Arm, RecallConfig
+from agentlab.agent.arms import Arm, RecallConfig
+from agentlab.agent.recall import Recaller
+from agentlab.agent.spec import EpisodeSpec
 from agentlab.lab import Lab
-from agentlab.play import EpisodeSpec
-from agentlab.recall import Recaller
 from agentlab.trajectories.advice import AdviceWeights, Tried
 from environments import Task
 from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory, Weights

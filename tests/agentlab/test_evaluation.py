@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from agentlab.evaluation import ALL, Cell, Table, known, outcomes, row
-from agentlab.rollout import TaskResult, Trial
+from agentlab.agent.rollout import TaskResult, Trial
+from agentlab.experiments.evaluation import ALL, Cell, Table, known, outcomes, row
 from environments import Task
 from trainers.gate.statistics import wilson
 

@@ -17,10 +17,10 @@ import pytest
 from typer.testing import CliRunner
 
 from agentlab.cli import app
-from agentlab.collect import collect_random
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import AgentLabError, ReplayMismatch, Stopped
+from agentlab.experiments.collection import collect_random
 from agentlab.lab import Lab
 from agentlab.reflectors.base import reflection_of
 from agentlab.rounds import RoundConfig, RoundReport
@@ -432,7 +432,7 @@ with boundary(), Lab.open(sys.argv[1], create=True, config=config, engine=Script
     "work",
     [
         "lab.run('own/hangs', seeds=range(4), trials=1, arm='base')",
-        "from agentlab.collect import collect_random; from environments import Task; "
+        "from agentlab.experiments.collection import collect_random; from environments import Task; "
         "collect_random(lab, 'r', [Task(env='own/hangs', split='train', seed=0)], trials=1, seed=0)",
     ],
 )

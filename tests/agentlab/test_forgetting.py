@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.forgetting import RUN, forgetting, measure
+from agentlab.experiments.forgetting import RUN, forgetting, measure
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
 from memory.records import Episode

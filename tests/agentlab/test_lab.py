@@ -13,15 +13,15 @@ from safetensors.torch import load_file, save_file
 
 import agentlab
 import environments
-from agentlab.arms import BASE, BASE_MEMORY, RANDOM, Arm, RecallConfig, adapter_arms
-from agentlab.config import LabConfig
+from agentlab.agent.arms import BASE, BASE_MEMORY, RANDOM, Arm, RecallConfig, adapter_arms
+from agentlab.agent.policy import Policy
+from agentlab.agent.tasks import make_tasks
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import AgentLabError, BadConfig, NotALab, UnknownModel
-from agentlab.evaluation import Table
+from agentlab.experiments.evaluation import Table
 from agentlab.lab import Lab
-from agentlab.policy import Policy
 from agentlab.reflectors.base import reflection_of
-from agentlab.tasks import make_tasks
+from agentlab.workspace.config import LabConfig
 from environments import Task, Turn, UnknownEnvironment
 from environments.toy import Doors
 from memory.errors import NewerDatabase
@@ -483,7 +483,7 @@ def test_ten_names_are_enough_and_importing_them_costs_nothing_heavy() -> None:
         _ = agentlab.Labb  # type: ignore[attr-defined]
     code = """
 import sys
-import agentlab, agentlab.lab, agentlab.config
+import agentlab, agentlab.lab, agentlab.workspace.config
 heavy = {"torch", "transformers", "faiss", "langgraph", "peft", "sentence_transformers"}
 print(sorted(heavy & set(sys.modules)))
 """

@@ -9,7 +9,7 @@ import pytest
 
 from agentlab.errors import LabLocked
 from agentlab.lab import Lab
-from agentlab.lock import WriteLock
+from agentlab.workspace.lock import WriteLock
 
 HOLD = """
 import sys

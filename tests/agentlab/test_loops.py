@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from agentlab.agent import build_graph, play_episode
-from agentlab.arms import Arm, RecallConfig
+from agentlab.agent.arms import Arm, RecallConfig
+from agentlab.agent.episode import Play
+from agentlab.agent.graph import build_graph, play_episode
+from agentlab.agent.policy import Policy
+from agentlab.agent.spec import EpisodeSpec
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
-from agentlab.play import EpisodeSpec, Play
-from agentlab.policy import Policy
 from agentlab.trajectories.advice import AdviceWeights
 from environments import Task, TextEnv, Turn
 from memory.records import Episode

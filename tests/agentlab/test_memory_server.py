@@ -18,9 +18,9 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, Implementation, Tool
 
 from agentlab import memory_server as module
-from agentlab.config import LabConfig
 from agentlab.lab import Lab
 from agentlab.memory_server import MemoryTools, client, memory_server, serve
+from agentlab.workspace.config import LabConfig
 from memory import HashingEmbedder
 from memory.cleaning import TEXT_LIMIT
 from memory.interchange import import_reflections

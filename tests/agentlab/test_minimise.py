@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from agentlab.babble import babble
+from agentlab.agent.babble import babble
 from agentlab.trajectories import refinement
 from agentlab.trajectories.refinement import Refiner, Search, refine, singles_out, telling, words
 from agentlab.trajectories.replay import Replay, replay

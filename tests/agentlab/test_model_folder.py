@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from agentlab.cli import app
-from agentlab.config import LabConfig, read_config
 from agentlab.engines import hub
 from agentlab.errors import ModelUnavailable, UnsupportedModel
 from agentlab.lab import Lab
+from agentlab.workspace.config import LabConfig, read_config
 from benchmarks.tiny_models import make
 
 RUNNER = CliRunner()

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from agentlab.arms import BASE, RANDOM, Arm, RecallConfig
+from agentlab.agent.arms import BASE, RANDOM, Arm, RecallConfig
+from agentlab.agent.episode import Play, digest
+from agentlab.agent.policy import Policy
+from agentlab.agent.spec import EpisodeSpec
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import ReplayMismatch
-from agentlab.play import EpisodeSpec, Play, digest
-from agentlab.policy import Policy
 from environments import EnvironmentDied, Task, TextEnv, Turn, make
 
 MEMORY = Arm("memory", recall=RecallConfig())

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from agentlab.policy import Policy
+from agentlab.agent.policy import Policy
 
 SCORES = [-1.0, -2.0, -3.0]
 NOTHING = [0.0, 0.0, 0.0]

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from agentlab.arms import Arm, RecallConfig
+from agentlab.agent.arms import Arm, RecallConfig
+from agentlab.agent.policy import Policy
+from agentlab.agent.recall import Recalled, Recaller, counter
+from agentlab.agent.spec import EpisodeSpec
 from agentlab.engines.random import RandomEngine
 from agentlab.lab import Lab
-from agentlab.play import EpisodeSpec
-from agentlab.policy import Policy
-from agentlab.recall import Recalled, Recaller, counter
 from agentlab.trajectories.advice import AdviceWeights, Tried
 from environments import Task
 from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory

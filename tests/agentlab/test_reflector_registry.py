@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from agentlab.arms import RecallConfig
+from agentlab.agent.arms import RecallConfig
 from agentlab.cli import app
 from agentlab.engines.random import RandomEngine
 from agentlab.engines.scripted import ScriptedEngine

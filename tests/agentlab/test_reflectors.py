@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agentlab.babble import babble
+from agentlab.agent.babble import babble
 from agentlab.engines.random import RandomEngine
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.reflectors.base import Reflector, reflection_of

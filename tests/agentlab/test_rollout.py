@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from agentlab import rollout as rollouts
-from agentlab.arms import BASE, Arm
+from agentlab.agent import rollout as rollouts
+from agentlab.agent.arms import BASE, Arm
+from agentlab.agent.policy import Policy
+from agentlab.agent.rollout import Rollout, TaskResult, Trial
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import RunFailed, Stopped
-from agentlab.policy import Policy
-from agentlab.rollout import Rollout, TaskResult, Trial
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from environments import EnvironmentDied, Task, TextEnv, Turn, make, register, unregister
 from environments.worker import Worker

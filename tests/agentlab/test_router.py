@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from agentlab.arms import Arm, RecallConfig
+from agentlab.agent.arms import Arm, RecallConfig
+from agentlab.agent.router import Router, centroid, written
+from agentlab.agent.router_config import RouterConfig, parse
 from agentlab.engines.base import Engine
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.lab import Lab
-from agentlab.router import Router, RouterConfig, centroid, parse, written
 from trainers.adapters import deltas
 from trainers.errors import CanaryFailed, UnknownAdapter, WrongBase
 from trainers.training.canary import Canary
@@ -121,7 +122,7 @@ def test_each_task_is_played_by_the_skill_that_it_calls_for(
 
 
 def test_what_a_run_of_skills_teaches_about_advice_is_not_said_of_the_base(lab: Lab, two: tuple[str, str]) -> None:
-    from agentlab.strength import scope
+    from agentlab.agent.strength import scope
 
     arm = lab.arm(f"skills({two[0]},{two[1]}) + memory")
     lab.run("toy/doors", seeds=[7], trials=1, arm=arm)

@@ -12,8 +12,10 @@ from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import AgentLabError, BadConfig, Stopped, Undecided
 from agentlab.lab import Lab
 from agentlab.progress import Progress
+from agentlab.rounds import merge_gate
 from agentlab.rounds.challenges import MERGES, fresh_seeds, next_challenge
-from agentlab.skills import families, gate_merge, merge, trained_on
+from agentlab.rounds.merge_gate import gate_merge, merge
+from agentlab.workspace.lineage import families, trained_on
 from environments import Task, make
 from environments.toy import Doors
 from memory.records import Episode
@@ -117,14 +119,14 @@ def test_a_merge_that_serves_without_its_gate_cannot_be_compared(lab: Lab, three
 def test_a_merge_is_not_promoted_over_what_it_was_not_compared_with(
     lab: Lab, three: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    played = lab.evaluate
+    played = merge_gate.evaluate
 
     def meanwhile(*arguments: Any, **settings: Any) -> Any:
         table = played(*arguments, **settings)
         lab.adapters.promote(three[0], force=True)
         return table
 
-    monkeypatch.setattr(lab, "evaluate", meanwhile)
+    monkeypatch.setattr(merge_gate, "evaluate", meanwhile)
     with pytest.raises(AgentLabError, match="was let serve meanwhile"):
         gate_merge(lab, three[2], seeds=SEEDS, config=QUICK)
     assert lab.serving() == three[0]

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
-from agentlab.strength import GRID, Strength, note
+from agentlab.agent.strength import GRID, Strength, note
 from memory import Database
 
 

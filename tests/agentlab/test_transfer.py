@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from agentlab.arms import Arm, RecallConfig
+from agentlab.agent.arms import Arm, RecallConfig
+from agentlab.agent.recall import Recaller
+from agentlab.agent.spec import EpisodeSpec
+from agentlab.agent.strength import GRID, Strength, note
 from agentlab.lab import Lab
-from agentlab.play import EpisodeSpec
-from agentlab.recall import Recaller
-from agentlab.strength import GRID, Strength, note
 from agentlab.trajectories.advice import AdviceWeights, Tried
 from environments import Task
 from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory

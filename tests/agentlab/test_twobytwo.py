@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from agentlab.arms import RecallConfig
+from agentlab.agent.arms import RecallConfig
+from agentlab.agent.rollout import TaskResult, Trial
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import AgentLabError
-from agentlab.evaluation import Table, row
+from agentlab.experiments.evaluation import Table, row
+from agentlab.experiments.two_by_two import TwoByTwo, analyse
 from agentlab.lab import Lab
-from agentlab.rollout import TaskResult, Trial
-from agentlab.twobytwo import TwoByTwo, analyse
 from environments import Task
 from trainers.adapters.record import AdapterRecord
 from trainers.adapters.registry import AdapterRegistry

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from agentlab.arms import Arm
+from agentlab.agent.arms import Arm
+from agentlab.agent.tasks import make_tasks
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import AgentLabError
 from agentlab.lab import Lab
 from agentlab.rounds.records import tokenizer
-from agentlab.tasks import make_tasks
 
 COMMANDS = ["look", "read note", "take coin"]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from agentlab.agent.tasks import make_tasks
 from agentlab.errors import RunFailed
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.collecting import collect
 from agentlab.search.tasks import search_tasks
-from agentlab.tasks import make_tasks
 from agentlab.trajectories.budget import Budget
 
 Opened = Callable[..., Lab]

@@ -238,7 +238,7 @@ def test_an_engine_that_answers_with_the_base_is_found_out(
 
 
 def test_a_lab_whose_base_changed_meanwhile_takes_no_adapter(place: Path, tiny_model: Path) -> None:
-    from agentlab.config import read_config, write_config
+    from agentlab.workspace.config import read_config, write_config
 
     base = Path(shutil.copytree(tiny_model, place / "base"))
     weights = bytearray((base / "model.safetensors").read_bytes())

@@ -11,7 +11,7 @@ import pytest
 
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import Stopped
-from agentlab.forgetting import RUN
+from agentlab.experiments.forgetting import RUN
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.gating import gate

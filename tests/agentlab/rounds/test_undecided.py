@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from agentlab.agent.tasks import make_tasks
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import Undecided
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.gating import gate
 from agentlab.rounds.retiring import watch
-from agentlab.tasks import make_tasks
 from environments import TextEnv, Turn, register, registry
 
 Opened = Callable[..., Lab]

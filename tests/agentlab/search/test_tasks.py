@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import environments
+from agentlab.agent.tasks import make_tasks
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import BadConfig, RunFailed
 from agentlab.lab import Lab
@@ -13,7 +14,6 @@ from agentlab.search import tasks as module
 from agentlab.search.config import SearchConfig
 from agentlab.search.pairs import preferences
 from agentlab.search.tasks import revise_tasks, search_tasks, tree_of
-from agentlab.tasks import make_tasks
 from agentlab.trajectories import refinement
 from agentlab.trajectories.budget import Budget
 from environments import Task, TextEnv

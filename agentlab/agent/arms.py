@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from difflib import get_close_matches
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from agentlab.policy import Policy
-from agentlab.router import RouterConfig
+from agentlab.agent.policy import Policy
+from agentlab.agent.router_config import RouterConfig, parse
+from agentlab.errors import AgentLabError
 from memory.records import content_id
+
+if TYPE_CHECKING:
+    from agentlab.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,8 @@ class RecallConfig:
         transfer: what advice from another task is multiplied by, times its similarity.
         wording: advice on a command that is not admissible here bears on the commands most like it in wording.
         credit: what was measured counts: which items helped (`memory.credit`), and how strongly advice should speak
-            (`agentlab.strength`). On train games it is measured further, for which some items are withheld by lot.
+            (`agentlab.agent.strength`). On train games it is measured further, for which some items are withheld by
+            lot.
         budget: tokens of the memory block, at most; it stays in the window for the whole episode.
     """
 
@@ -96,3 +103,39 @@ def skills_arms(router: RouterConfig, *, text: int = 0) -> tuple[Arm, Arm]:
     """Skills composed by a router, alone and with the memory that an adapter has."""
     plain = Arm(router.name, router=router)
     return plain, plain.with_(name=f"{router.name} + memory", recall=RecallConfig(text=text, transfer=0.0))
+
+
+def arm_of(workspace: Workspace, name: str) -> Arm:
+    """An arm by name: `random`, `base`, `adapter`, each of the last two also as `… + memory`; or an adapter's id.
+
+    `adapter` is the one that serves. `skills(A,B)` composes adapters for each task (`agentlab.agent.router`).
+    """
+    plain, with_memory = name.removesuffix("+ memory").removesuffix("+memory").strip(), "memory" in name
+    text, exemplars = workspace.config.recall_text, workspace.config.recall_exemplars
+    if plain == "random" and with_memory:
+        raise AgentLabError("The arm 'random' has no memory; use 'random', or 'base + memory'.")
+    if plain == "random":
+        return RANDOM
+    if plain == "base":
+        recall = RecallConfig(text=text, exemplars=exemplars)
+        return BASE_MEMORY.with_(recall=recall) if with_memory else BASE
+    if plain.startswith("skills"):
+        return skills_arms(parse(plain, partial(_adapter_named, workspace)), text=text)[int(with_memory)]
+    adapter = workspace.serving() if plain == "adapter" else _adapter_named(workspace, plain)
+    if adapter is None:
+        raise AgentLabError(
+            "No adapter serves yet, so there is no arm 'adapter'; run `agentlab rounds` first, or use 'base'."
+        )
+    return adapter_arms(adapter, "adapter" if plain == "adapter" else adapter, text=text)[int(with_memory)]
+
+
+def _adapter_named(workspace: Workspace, name: str) -> str:
+    from trainers.errors import UnknownAdapter
+
+    try:
+        return workspace.adapters.get(name).id
+    except UnknownAdapter as error:
+        near = get_close_matches(name, ["random", "base", "adapter"], n=1)
+        if not near:
+            raise
+        raise UnknownAdapter(f"There is no arm {name!r}; did you mean {near[0]!r}?") from error

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from agentlab.arms import RecallConfig
+from agentlab.agent.arms import RecallConfig
+from agentlab.agent.strength import DEFAULT, EXPLORE, Strength, note
 from agentlab.reflectors.registry import TEXT_KINDS
-from agentlab.strength import DEFAULT, EXPLORE, Strength, note
 from agentlab.text import carried
 from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried
 from memory import Credit, CreditConfig, block
@@ -26,8 +26,8 @@ from memory.records import Advice, Episode, Recall, now
 from memory.withholding import Draw
 
 if TYPE_CHECKING:
+    from agentlab.agent.spec import EpisodeSpec
     from agentlab.engines.base import Engine
-    from agentlab.play import EpisodeSpec
     from memory import ReflectionMemory
     from memory.reflection_memory import Face
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from agentlab.agent.episode import EpisodeState, Play, digest
 from agentlab.errors import Stopped
 from agentlab.failures import FAILURES, kind_of
-from agentlab.play import EpisodeState, Play, digest
 from memory.novelty import novel
 from memory.records import Episode
 

@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass
 
 from agentlab import failures
-from agentlab.arms import RANDOM
-from agentlab.play import admissible, ending
-from agentlab.policy import Policy
+from agentlab.agent.arms import RANDOM
+from agentlab.agent.episode import admissible, ending
+from agentlab.agent.policy import Policy
 from agentlab.trajectories.advice import AdviceBook, Tried, facts_of
 from environments import Task, TextEnv
 from memory.records import Episode, Step, content_id

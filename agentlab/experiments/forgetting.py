@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from agentlab.evaluation import Outcomes, Table, known, row
-from agentlab.rollout import TaskResult, Trial
+from agentlab.agent.rollout import TaskResult, Trial
+from agentlab.agent.tasks import make_tasks
+from agentlab.experiments.evaluation import Outcomes, Table, evaluate, known, row
+from agentlab.experiments.run import run
+from agentlab.workspace.lineage import families
 from trainers.gate import Paired, holm, paired
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
     from environments.base import Split
 
 BASE = "base"
@@ -57,7 +60,9 @@ class Forgetting(BaseModel):
     losses: list[Loss] = []
 
 
-def forgetting(lab: Lab, *, split: Split = "dev", alpha: float = 0.05, adapter: str | None = None) -> Forgetting:
+def forgetting(
+    workspace: Workspace, *, split: Split = "dev", alpha: float = 0.05, adapter: str | None = None
+) -> Forgetting:
     """Read the held-out rates off what the lab has played; nothing is played.
 
     A game that an adapter played in several runs counts once, as it was played last. The losses are those of `adapter`,
@@ -65,14 +70,14 @@ def forgetting(lab: Lab, *, split: Split = "dev", alpha: float = 0.05, adapter: 
     """
     origin = {BASE: ""} | {
         record.id: record.lineage.round or (record.lineage.merge.method if record.lineage.merge else "")
-        for record in lab.adapters.list()
+        for record in workspace.adapters.list()
     }
-    plays = played(lab, split)
+    plays = played(workspace, split)
     order = [adapter for adapter in origin if adapter in plays]
     rows = [row(adapter, [plays[adapter][task] for task in sorted(plays[adapter])]) for adapter in order]
     envs = sorted({result.task.env for adapter in order for result in plays[adapter].values()})
-    table = Table(envs=envs, rows=rows, about={"split": split, "model": lab.config.model})
-    asked = adapter or lab.serving() or BASE
+    table = Table(envs=envs, rows=rows, about={"split": split, "model": workspace.config.model})
+    asked = adapter or workspace.serving() or BASE
     now = asked if asked in order or not order else order[-1]
     outcomes = {found.arm: found.outcomes for found in rows}
     return Forgetting(
@@ -84,7 +89,7 @@ def forgetting(lab: Lab, *, split: Split = "dev", alpha: float = 0.05, adapter: 
 
 
 def measure(
-    lab: Lab,
+    workspace: Workspace,
     envs: Sequence[str] = (),
     *,
     split: Split = "dev",
@@ -96,37 +101,35 @@ def measure(
     `adapters` are by default the base and all that have served, the present one included. Killed or called again, it
     plays only what is missing, so that calling it after every round costs that round's adapter and new families only.
     """
-    from agentlab.skills import families
-
-    records = lab.adapters.list()
-    names = sorted({*families(lab, *(record.id for record in records)), *envs})
+    records = workspace.adapters.list()
+    names = sorted({*families(workspace, *(record.id for record in records)), *envs})
     if adapters is None:
-        served = {change.serving for change in lab.adapters.history()}
+        served = {change.serving for change in workspace.adapters.history()}
         adapters = [BASE, *(record.id for record in records if record.id in served)]
-    lab.evaluate(names, split=split, seeds=seeds, arms=list(adapters), name=RUN)
-    return forgetting(lab, split=split)
+    evaluate(workspace, names, split=split, seeds=seeds, arms=list(adapters), name=RUN)
+    return forgetting(workspace, split=split)
 
 
-def play(lab: Lab, adapter: str, env: str, plays: Played, *, split: Split, seeds: Sequence[int]) -> Outcomes:
+def play(
+    workspace: Workspace, adapter: str, env: str, plays: Played, *, split: Split, seeds: Sequence[int]
+) -> Outcomes:
     """How an adapter, or `base`, ends on held-out games of a family. Only those are played that are not in `plays`:
     at the gate of a round, or in an evaluation, they were. What errors is played once more."""
-    from agentlab.tasks import make_tasks
-
     tasks, found = make_tasks(env, split, seeds), dict(plays.get(adapter, {}))
     missing = [task.seed for task in tasks if task.id not in found]
     if missing:
-        results = lab.run(env, split=split, seeds=missing, trials=1, arm=adapter, name=RUN, again=True)
+        results = run(workspace, env, split=split, seeds=missing, trials=1, arm=adapter, name=RUN, again=True)
         found |= {result.task.id: result for result in results}
     return {task.id: found[task.id].won_within(1) for task in tasks}
 
 
-def played(lab: Lab, split: Split) -> Played:
+def played(workspace: Workspace, split: Split) -> Played:
     """The last finished play of each task by each adapter, or by `base`, at gates and in evaluations."""
     from environments import Task
 
-    runs = [*(f"{report.id}-gate" for report in lab.rounds()), *lab.database.list_evaluations(), RUN]
+    runs = [*(f"{id}-gate" for id in workspace.database.list_rounds()), *workspace.database.list_evaluations(), RUN]
     found: Played = {}
-    rows = [row for run in dict.fromkeys(runs) for row in lab.database.episodes(run=run, split=split)]
+    rows = [row for name in dict.fromkeys(runs) for row in workspace.database.episodes(run=name, split=split)]
     for one in sorted(rows, key=lambda row: row.started_at):
         # Of later trials, chance and memory nothing can be said about the weights alone.
         if one.trial or one.engine == "random" or "memory" in one.arm or one.status == "errored":

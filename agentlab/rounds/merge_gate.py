@@ -1,63 +1,37 @@
-"""Skills of a lab: what each adapter was trained on, merging them, and the gate that a merge must pass to serve."""
+"""Merging skills: adapters of a lab made into one, and the gate that this one must pass to serve."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from agentlab import failures
+from agentlab.agent.tasks import check_tasks, looked_at, make_tasks
 from agentlab.errors import AgentLabError, BadConfig, Undecided
-from agentlab.evaluation import Outcomes, Table, known
+from agentlab.experiments.evaluation import Outcomes, Table, evaluate, known
 from agentlab.rounds.challenges import MERGES, Challenge, fresh_seeds, merges, next_challenge
 from agentlab.rounds.checking import too_few
-from agentlab.tasks import check_tasks, looked_at, make_tasks
-from memory.episodes import chunks, marks
+from agentlab.workspace.lineage import families
 from trainers.adapters import Merge, MergeConfig
 from trainers.gate import GateConfig, GateResult, Paired, decide, paired, swayed
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
     from trainers.adapters import AdapterRecord
 
 SEEDS = 20
 """How many dev games of each environment a merge is gated on by default."""
 
 
-class TrainedOn(NamedTuple):
-    """An episode that an adapter was trained on."""
-
-    episode: str
-    env: str
-    task: str
-
-
-def trained_on(lab: Lab, adapter: str) -> list[TrainedOn]:
-    """The episodes of the lab that an adapter was trained on; those of a merged one are those of its parents."""
-    found: list[TrainedOn] = []
-    for part in chunks(lab.adapters.get(adapter).lineage.episodes):
-        rows = lab.database.execute(
-            f"SELECT id, env, task FROM episodes WHERE id IN {marks(part)} ORDER BY number", part
-        )
-        found += [TrainedOn(*row) for row in rows]
-    return found
-
-
-def families(lab: Lab, *adapters: str) -> list[str]:
-    """The environments that adapters were trained on, sorted."""
-    from trainers.adapters import by_env
-
-    return list(by_env(lab.database, [id for one in adapters for id in lab.adapters.get(one).lineage.episodes]))
-
-
-def merge(lab: Lab, adapters: Sequence[str], config: MergeConfig | None = None) -> AdapterRecord:
+def merge(workspace: Workspace, adapters: Sequence[str], config: MergeConfig | None = None) -> AdapterRecord:
     """Merge adapters of the lab into a new candidate: see `trainers.adapters.merge`. `gate_merge` lets it serve."""
     from trainers.adapters import merge as merge_adapters
 
-    lab.must_write()
-    return merge_adapters(lab.adapters, adapters, lab.model_folder, config)
+    workspace.must_write()
+    return merge_adapters(workspace.adapters, adapters, workspace.model_folder, config)
 
 
 class Kept(BaseModel):
@@ -90,7 +64,7 @@ class MergeGate(BaseModel):
 
 
 def gate_merge(
-    lab: Lab,
+    workspace: Workspace,
     merged: str,
     envs: Sequence[str] = (),
     *,
@@ -110,17 +84,17 @@ def gate_merge(
     serves already without this gate, or if something else was let serve meanwhile.
     """
     config = config or GateConfig()
-    record = lab.adapters.get(merged)
+    record = workspace.adapters.get(merged)
     merge = _merge_of(record)
-    served = lab.serving()
+    served = workspace.serving()
     passed = served == record.id
-    earlier = [challenge for adapter, challenge in merges(lab) if adapter == record.id]
+    earlier = [challenge for adapter, challenge in merges(workspace) if adapter == record.id]
     if passed:
         if record.gate is None or record.forced or not earlier:
             raise AgentLabError(f"{record.id} serves already; there is nothing that it could be compared with.")
-        served = lab.adapters.history()[-1].before
+        served = workspace.adapters.history()[-1].before
     incumbent = served or "base"
-    homes = {parent: families(lab, parent) for parent in merge.weights}
+    homes = {parent: families(workspace, parent) for parent in merge.weights}
     unknown = [parent for parent, home in homes.items() if not home]
     if unknown and not envs:
         raise BadConfig(
@@ -131,15 +105,15 @@ def gate_merge(
     names = list(dict.fromkeys(task.env for task in asked))
     challenge = next((one for one in earlier if _same(one, served, names, seeds)), None)
     if challenge is None:
-        challenge = _challenge(lab, record.id, names, seeds, len(earlier))
+        challenge = _challenge(workspace, record.id, names, seeds, len(earlier))
     many = len(challenge.seeds)
     remedy = "name {0} games of each or more (--seeds), or none in particular"
     if not passed and (problem := too_few(config, challenge.number, len(names), many, "games of each", remedy)):
         raise BadConfig(problem)
     check_tasks(make_tasks(names, "dev", challenge.seeds))
-    lab.database.journal_put(MERGES, f"{record.id}|{challenge.run}", challenge.model_dump())
+    workspace.database.journal_put(MERGES, f"{record.id}|{challenge.run}", challenge.model_dump())
     arms = list(dict.fromkeys([incumbent, record.id, *homes]))
-    table = lab.evaluate(names, split="dev", seeds=challenge.seeds, arms=arms, name=challenge.run, again=True)
+    table = evaluate(workspace, names, split="dev", seeds=challenge.seeds, arms=arms, name=challenge.run, again=True)
 
     def judge(ours: Any, others: Any) -> tuple[GateResult, list[Kept]]:
         of = {arm: {task: won for (who, task), won in others.items() if who == arm} for arm in arms}
@@ -152,21 +126,21 @@ def gate_merge(
     if passed:
         pass  # it was promoted before; what it was compared with then was found again
     elif swayed(result.promote, ours, others, lambda ours, others: judge(ours, others)[0].promote):
-        failed = lab.database.episodes(run=challenge.run, status="errored", limit=1)
-        why = lab.database.load_episodes([row.id for row in failed])[0].error
+        failed = workspace.database.episodes(run=challenge.run, status="errored", limit=1)
+        why = workspace.database.load_episodes([row.id for row in failed])[0].error
         raise Undecided(
             f"The gate of {record.id} cannot decide: what errored at it, also when it was played again, could turn the "
             f"decision ({_errored(table)} of {len(others)} games). {why} The same command plays it once more."
         )
-    elif lab.serving() != served:
+    elif workspace.serving() != served:
         raise AgentLabError(
-            f"{lab.serving() or 'The base'} was let serve meanwhile, and {record.id} was compared with {incumbent}; "
-            "gate it again."
+            f"{workspace.serving() or 'The base'} was let serve meanwhile, and {record.id} was compared with "
+            f"{incumbent}; gate it again."
         )
     elif result.promote:
-        lab.adapters.promote(record.id, result)
+        workspace.adapters.promote(record.id, result)
     else:
-        lab.adapters.reject(record.id, result)
+        workspace.adapters.reject(record.id, result)
     return MergeGate(
         adapter=record.id, incumbent=incumbent, gate=result, kept=kept, table=table, promoted=result.promote
     )
@@ -182,11 +156,13 @@ def _same(challenge: Challenge, served: str | None, envs: Sequence[str], seeds: 
     return (challenge.incumbent, challenge.envs, challenge.seeds) == asked
 
 
-def _challenge(lab: Lab, adapter: str, envs: list[str], seeds: Sequence[int] | None, before: int) -> Challenge:
+def _challenge(
+    workspace: Workspace, adapter: str, envs: list[str], seeds: Sequence[int] | None, before: int
+) -> Challenge:
     """A new challenge of what serves, on games that no gate has seen, and none that the parents were trained on."""
-    free = fresh_seeds(lab, envs, SEEDS if seeds is None else 1)
+    free = fresh_seeds(workspace, envs, SEEDS if seeds is None else 1)
     if seeds is None:
-        free = _untrained(lab, adapter, envs, free[0])
+        free = _untrained(workspace, adapter, envs, free[0])
     seen = [seed for seed in seeds or [] if seed < free[0]]
     if seen:
         raise BadConfig(
@@ -194,19 +170,19 @@ def _challenge(lab: Lab, adapter: str, envs: list[str], seeds: Sequence[int] | N
             f"for games from {free[0]} on, or for none in particular."
         )
     return Challenge(
-        incumbent=lab.serving(), number=next_challenge(lab), envs=envs, seeds=free if seeds is None else list(seeds),
-        run=f"gate-{adapter}" + (f"-{before + 1}" if before else ""),
+        incumbent=workspace.serving(), number=next_challenge(workspace), envs=envs,
+        seeds=free if seeds is None else list(seeds), run=f"gate-{adapter}" + (f"-{before + 1}" if before else ""),
     )  # fmt: skip
 
 
-def _untrained(lab: Lab, adapter: str, envs: Sequence[str], first: int) -> list[int]:
+def _untrained(workspace: Workspace, adapter: str, envs: Sequence[str], first: int) -> list[int]:
     """The next dev games from `first` on of which none begins like a game that the adapter was trained on: a round
     leaves out what begins like its own gate's games, and cannot know those of the gates to come."""
     from environments import Task
     from trainers.data import start_of, starts_of
 
-    episodes = lab.adapters.get(adapter).lineage.episodes
-    trained = {start_of(episode) for episode in lab.database.load_episodes(episodes)}
+    episodes = workspace.adapters.get(adapter).lineage.episodes
+    trained = {start_of(episode) for episode in workspace.database.load_episodes(episodes)}
     found: list[int] = []
     with ExitStack() as stack:
         made = {name: stack.enter_context(looked_at(name)) for name in envs}

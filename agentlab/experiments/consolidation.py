@@ -7,38 +7,38 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
     from memory.consolidation import Consolidation, Writer
 
 LAST = "consolidated after episodes"
 
 
 def consolidation(
-    lab: Lab, *, write: bool = False, progress: Callable[[int, int], None] | None = None
+    workspace: Workspace, *, write: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> Consolidation:
     """The consolidation of a lab's memory; with `write` the model that serves writes rules and summaries, if it can."""
     from memory.consolidation import Consolidation
 
-    return Consolidation(lab.memory, writer=_writer(lab) if write else None, progress=progress)
+    return Consolidation(workspace.memory, writer=_writer(workspace) if write else None, progress=progress)
 
 
-def consolidate_when_due(lab: Lab) -> None:
+def consolidate_when_due(workspace: Workspace) -> None:
     """Consolidate if `LabConfig.consolidate_every` episodes were played since the last time.
 
     The model writes here too if one of the lab's reflectors is written by it.
     """
     # A refined form is not played by itself.
-    played = lab.database.execute("SELECT count(*) FROM episodes WHERE minimised_from IS NULL")[0][0]
-    every, last = lab.config.consolidate_every, f"{LAST}|{lab.memory.namespace}"
-    if not every or played - lab.database.get_setting(last, 0) < every:
+    played = workspace.database.execute("SELECT count(*) FROM episodes WHERE minimised_from IS NULL")[0][0]
+    every, last = workspace.config.consolidate_every, f"{LAST}|{workspace.memory.namespace}"
+    if not every or played - workspace.database.get_setting(last, 0) < every:
         return
-    done = consolidation(lab, write=bool({*lab.config.reflectors} - {"grounded", "exemplar"})).run()
-    lab.database.put_setting(last, played)
+    done = consolidation(workspace, write=bool({*workspace.config.reflectors} - {"grounded", "exemplar"})).run()
+    workspace.database.put_setting(last, played)
     if done.actions:
         counts = ", ".join(f"{count} {method}" for method, count in done.counts.items())
-        lab.progress.say(f"The memory was consolidated: {counts}.")
+        workspace.progress.say(f"The memory was consolidated: {counts}.")
 
 
-def _writer(lab: Lab) -> Writer | None:
-    engine = lab.engine(lab.serving())
+def _writer(workspace: Workspace) -> Writer | None:
+    engine = workspace.engine(workspace.serving())
     return (lambda prompt, tokens: engine.generate(prompt, max_tokens=tokens)) if engine.can_write else None

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from agentlab.rollout import TaskResult
+from agentlab.agent.arms import Arm, arm_of
+from agentlab.agent.rollout import TaskResult, begun
+from agentlab.agent.tasks import make_tasks
+from agentlab.experiments.run import run, tell_what_is_known
 from memory.records import content_id, task_parts
 from trainers.gate import Paired, paired, wilson
 
 if TYPE_CHECKING:
-    from agentlab.arms import Arm
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
     from environments import Task
     from environments.base import Split
     from memory import Database
@@ -150,7 +152,7 @@ def _cell(results: Sequence[TaskResult], trials: int) -> Cell:
 
 
 def evaluate(
-    lab: Lab,
+    workspace: Workspace,
     envs: str | Sequence[str],
     *,
     split: Split,
@@ -161,33 +163,30 @@ def evaluate(
     again: bool = False,
 ) -> Table:
     """Measure arms side by side on the same tasks and seeds, and store the table: see `Lab.evaluate`."""
-    from agentlab.arms import Arm
-    from agentlab.tasks import make_tasks
-
-    lab.must_write()
+    workspace.must_write()
     # One arm may be named alone; a text is no list of its letters.
     asked = [arms] if isinstance(arms, str | Arm) else arms
-    chosen = [lab.arm(arm) if isinstance(arm, str) else arm for arm in asked]
+    chosen = [arm_of(workspace, arm) if isinstance(arm, str) else arm for arm in asked]
     tasks = make_tasks(envs, split, seeds)
-    named = naming(lab, name, split, tasks, chosen, trials)
-    kept = lab.database.get_evaluation(named.record) or {}
+    named = naming(workspace, name, split, tasks, chosen, trials)
+    kept = workspace.database.get_evaluation(named.record) or {}
     before = Table.model_validate(kept) if kept.get("rows") else Table(envs=[], rows=[])
     about = {
         "name": named.record,
-        "date": lab.begun(named.run),
+        "date": begun(workspace, named.run),
         "split": split,
         "seeds": [min(seeds), max(seeds)],
-        "model": lab.config.model,
+        "model": workspace.config.model,
         "trials": trials,
         "arms": {**before.about.get("arms", {}), **{arm.name: arm.identity for arm in chosen}},
     }
-    lab.tell_what_is_known(named.run)
+    tell_what_is_known(workspace, named.run)
     table = Table(envs=list(dict.fromkeys(task.env for task in tasks)), rows=[], about=about)
     errored = False
     for arm in chosen:
         many = 1 if arm.engine == "random" else trials
-        run = named.run if arm.recall is not None else named.plain_run
-        results = lab.run(table.envs, split=split, seeds=seeds, trials=many, arm=arm, name=run, again=again)
+        under = named.run if arm.recall is not None else named.plain_run
+        results = run(workspace, table.envs, split=split, seeds=seeds, trials=many, arm=arm, name=under, again=again)
         errored = errored or any(result.part_errored for result in results)
         table.rows.append(row(arm.name, results, trials=1))
         if many > 1:
@@ -196,9 +195,9 @@ def evaluate(
         # Stored with its comparisons, and with what was measured before on these games; what of that a caller shows is
         # the caller's choice.
         stored = table.model_copy(update={"rows": _grown(before.rows, table.rows)}, deep=True).compare_with_base()
-        lab.database.put_evaluation(named.record, stored.model_dump(mode="json"))
+        workspace.database.put_evaluation(named.record, stored.model_dump(mode="json"))
     if not errored:
-        named.finish(lab.database)
+        named.finish(workspace.database)
     return table
 
 
@@ -227,29 +226,31 @@ class Naming:
 SCOPE = "evaluations"
 
 
-def naming(lab: Lab, name: str | None, split: str, tasks: Sequence[Task], arms: Sequence[Arm], trials: int) -> Naming:
+def naming(
+    workspace: Workspace, name: str | None, split: str, tasks: Sequence[Task], arms: Sequence[Arm], trials: int
+) -> Naming:
     """The names of an evaluation: as a person gave them, or following from what it measures and what is known.
 
     A named record grows by the arms and trials that are measured on its games. Other games, or another arm under the
     name of one that it has, never share a record, whatever the names. What depends on no memory is played once for all
     evaluations of the same games.
     """
-    database = lab.database
+    database = workspace.database
     games = sorted(task.id for task in tasks)
     played = sorted(f"{arm.name} {arm.identity}" for arm in arms)
     if name is not None:
         records = (name, content_id(name, *games), content_id(name, *games, *played))
         record = next((one for one in records if _fits(database.get_evaluation(one), games, arms)), records[-1])
         return Naming(record, name, name)
-    measured = content_id(f"eval-{split}", lab.config.model, lab.config.seed, trials, *played, *games)
+    measured = content_id(f"eval-{split}", workspace.config.model, workspace.config.seed, trials, *played, *games)
     entry = database.journal_get(SCOPE, measured)
     number = entry["number"] if entry else 1
     if entry is None or (
-        entry["finished"] and any(arm.recall for arm in arms) and entry["known"] != known_to(lab, entry["name"])
+        entry["finished"] and any(arm.recall for arm in arms) and entry["known"] != known_to(workspace, entry["name"])
     ):
         number += entry is not None
         name = measured if number == 1 else f"{measured}-{number}"
-        entry = {"name": name, "number": number, "known": known_to(lab, name), "finished": False}
+        entry = {"name": name, "number": number, "known": known_to(workspace, name), "finished": False}
         database.journal_put(SCOPE, measured, entry)
     return Naming(entry["name"], entry["name"], measured, measured)
 
@@ -273,9 +274,11 @@ def _fits(kept: dict[str, Any] | None, games: Sequence[str], arms: Sequence[Arm]
     return all(map(same, arms))
 
 
-def known_to(lab: Lab, run: str) -> int:
+def known_to(workspace: Workspace, run: str) -> int:
     """A number that grows with every change of what a run can recall that others wrote."""
     from memory.filters import Filter
 
-    where, values = Filter(split="train", anywhere=True, exclude_run=run, namespace=lab.config.namespace).sql()
-    return int(lab.database.execute(f"SELECT ifnull(max(changed), 0) FROM reflections WHERE {where}", values)[0][0])
+    where, values = Filter(split="train", anywhere=True, exclude_run=run, namespace=workspace.config.namespace).sql()
+    return int(
+        workspace.database.execute(f"SELECT ifnull(max(changed), 0) FROM reflections WHERE {where}", values)[0][0]
+    )

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
+from agentlab.agent.arms import RecallConfig, arm_of
 from agentlab.errors import AgentLabError
-from agentlab.evaluation import Row, Table
+from agentlab.experiments.evaluation import Row, Table, evaluate
 from memory.records import task_parts
 from trainers.gate import Paired, Ratio, bootstrap_ratio, holm, paired
 
 if TYPE_CHECKING:
-    from agentlab.arms import RecallConfig
-    from agentlab.lab import Lab
+    from agentlab.workspace.workspace import Workspace
     from environments.base import Split
 
 Memory = Literal["off", "on"]
@@ -148,7 +148,7 @@ def _only(outcomes: dict[str, bool], tasks: set[str]) -> dict[str, bool]:
 
 
 def two_by_two(
-    lab: Lab,
+    workspace: Workspace,
     envs: str | Sequence[str],
     *,
     old: str | None = None,
@@ -166,24 +166,26 @@ def two_by_two(
     prompt and adapters do not; with `recall` it is the same for both, with `same_memory` that of the base. All four
     find the memory as it was when the run of this `name` first began.
     """
-    old, new = _sides(lab, old, new)
+    old, new = _sides(workspace, old, new)
     if same_memory and recall is None:
-        recall = lab.arm("base + memory").recall
+        recall = arm_of(workspace, "base + memory").recall
     arms = []
     for side in (old, new):
-        on = lab.arm(f"{side} + memory")
-        arms += [lab.arm(side), on if recall is None else on.with_(recall=recall)]
+        on = arm_of(workspace, f"{side} + memory")
+        arms += [arm_of(workspace, side), on if recall is None else on.with_(recall=recall)]
     alike = "-same" if same_memory else ""
-    table = lab.evaluate(envs, split=split, seeds=seeds, arms=arms, name=name or f"2x2-{split}-{old}-{new}{alike}")
+    table = evaluate(
+        workspace, envs, split=split, seeds=seeds, arms=arms, name=name or f"2x2-{split}-{old}-{new}{alike}"
+    )
     return analyse(old, new, table, same_memory=arms[1].recall == arms[3].recall)
 
 
-def _sides(lab: Lab, old: str | None, new: str) -> tuple[str, str]:
+def _sides(workspace: Workspace, old: str | None, new: str) -> tuple[str, str]:
     """Both sides by id, or `base`. Raises AgentLabError if they are one."""
-    given = lab.arm(new).adapter
+    given = arm_of(workspace, new).adapter
     if old is None:
-        old = (lab.adapters.get(given).parent if given else None) or "base"
-    sides = lab.arm(old).adapter or "base", given or "base"
+        old = (workspace.adapters.get(given).parent if given else None) or "base"
+    sides = arm_of(workspace, old).adapter or "base", given or "base"
     if sides[0] == sides[1]:
         raise AgentLabError(f"Old and new are both {sides[0]}; a 2×2 needs two: name them with --old and --new.")
     return sides

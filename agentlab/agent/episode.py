@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,41 +11,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from agentlab import failures
-from agentlab.arms import Arm
 from agentlab.engines.base import Conversation, Engine
 from agentlab.errors import ReplayMismatch
 from agentlab.trajectories.advice import Tried
-from environments import EnvironmentDied, Task, TextEnv
+from environments import EnvironmentDied, TextEnv
 from environments.answers import shown
 from memory.cleaning import clean
-from memory.records import Episode, ErrorKind, Reflection, Status, Step, content_id
+from memory.records import Episode, ErrorKind, Reflection, Status, Step
 
 if TYPE_CHECKING:
-    from agentlab.recall import Recalled, Recaller
+    from agentlab.agent.recall import Recalled, Recaller
+    from agentlab.agent.router import Router
+    from agentlab.agent.spec import EpisodeSpec
     from agentlab.reflectors.base import Reflector
-    from agentlab.router import Router
-
-
-@dataclass(frozen=True)
-class EpisodeSpec:
-    """Everything that determines an episode. Equal specs have equal ids, so work is not done twice after a kill."""
-
-    run: str
-    task: Task
-    arm: Arm
-    trial: int = 0
-    seed: int = 0
-    engine: str = ""
-
-    @property
-    def id(self) -> str:
-        return content_id(
-            "ep", self.run, self.engine, self.arm.name, self.arm.identity, self.task.id, self.trial, self.seed
-        )
-
-    def rng(self, step: int) -> random.Random:
-        """The random numbers of one step. A resumed episode draws the same; so do all arms, which sharpens pairs."""
-        return random.Random(f"{self.task.id}|{self.trial}|{self.seed}|{step}")
 
 
 class EpisodeState(TypedDict, total=False):

@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from agentlab.arms import Arm, RecallConfig
-from agentlab.babble import Babbled, babble
+from agentlab.agent.arms import Arm, RecallConfig
+from agentlab.agent.babble import Babbled, babble
+from agentlab.agent.policy import Policy
+from agentlab.agent.rollout import TaskResult, rollout_of
 from agentlab.failures import refuse_all_failed
-from agentlab.policy import Policy
 from agentlab.reflectors.exemplar import ExemplarReflector
 from agentlab.reflectors.grounded import GroundedReflector
 from agentlab.trajectories.advice import AdviceBook, facts_of
+from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.refinement import Refiner
 from environments import EnvironmentDied, Task
 from memory.records import Advice, Episode, Reflection
 
 if TYPE_CHECKING:
-    from agentlab.lab import Lab
-    from agentlab.rollout import TaskResult
-    from agentlab.trajectories.environment_pool import EnvironmentPool
-
+    from agentlab.workspace.workspace import Workspace
 
 OWN_TRIALS = RecallConfig(transfer=0.0)
 """An explorer's usual memory: its earlier trials of the task, and nothing of other tasks."""
@@ -39,15 +38,13 @@ def explorer(adapter: str | None, temperature: float, recall: RecallConfig = OWN
     return Arm("explorer", adapter=adapter, recall=recall, policy=policy)
 
 
-def collect_random(lab: Lab, run: str, tasks: Sequence[Task], *, trials: int, seed: int) -> int:
+def collect_random(workspace: Workspace, run: str, tasks: Sequence[Task], *, trials: int, seed: int) -> int:
     """Babble at each task until it is won, at most `trials` times; keep the success, its refined form and what both
     teach. Returns how many tasks were won. A task in which the environment failed is left out, until the same is asked
     for again."""
-    from agentlab.trajectories.environment_pool import EnvironmentPool
-
     scope, stage = _scope(run), "exploring at random"
-    lab.progress.start(stage, len(tasks))
-    done = explored(lab, run)
+    workspace.progress.start(stage, len(tasks))
+    done = explored(workspace, run)
     won, pool = 0, EnvironmentPool()
     try:
         for task in tasks:
@@ -56,16 +53,16 @@ def collect_random(lab: Lab, run: str, tasks: Sequence[Task], *, trials: int, se
                 try:
                     with pool.lent(task.env) as env:
                         found = babble(env, task, run=run, trials=trials, seed=seed)
-                    known = _keep(lab, pool, scope, task, found)
+                    known = _keep(workspace, pool, scope, task, found)
                 except EnvironmentDied as error:
-                    lab.progress.say(f"{task.id} is left out: {error}")
+                    workspace.progress.say(f"{task.id} is left out: {error}")
                     known = {"won": False, "trials": 0, "error": str(error)}
-                    lab.database.journal_put(scope, task.id, known)
+                    workspace.database.journal_put(scope, task.id, known)
             won += bool(known["won"])
-            lab.progress.advance(stage, 1, f"{won} won")
+            workspace.progress.advance(stage, 1, f"{won} won")
     finally:
         pool.close()
-        lab.progress.finish(stage)
+        workspace.progress.finish(stage)
     return won
 
 
@@ -73,12 +70,12 @@ def _scope(run: str) -> str:
     return f"collect|{run}|random"
 
 
-def explored(lab: Lab, run: str) -> dict[str, dict[str, Any]]:
+def explored(workspace: Workspace, run: str) -> dict[str, dict[str, Any]]:
     """By task, what random exploration came to: whether it was won, trials, and steps that refining took."""
-    return lab.database.journal_items(_scope(run))
+    return workspace.database.journal_items(_scope(run))
 
 
-def _keep(lab: Lab, pool: EnvironmentPool, scope: str, task: Task, found: Babbled) -> dict[str, Any]:
+def _keep(workspace: Workspace, pool: EnvironmentPool, scope: str, task: Task, found: Babbled) -> dict[str, Any]:
     refiner = Refiner(pool.lent)
     shown = refiner(found.episode)
     known = {
@@ -87,12 +84,12 @@ def _keep(lab: Lab, pool: EnvironmentPool, scope: str, task: Task, found: Babble
         "episode": found.episode.id,
         "refining": refiner.cost.steps,
     }
-    with lab.database.transaction():
-        lab.database.put_episode(found.episode)
+    with workspace.database.transaction():
+        workspace.database.put_episode(found.episode)
         if shown is not found.episode:
-            lab.database.put_episode(shown)
-        lab.memory.remember(reflections_on(found.episode, shown, found.book))
-        lab.database.journal_put(scope, task.id, known)
+            workspace.database.put_episode(shown)
+        workspace.memory.remember(reflections_on(found.episode, shown, found.book))
+        workspace.database.journal_put(scope, task.id, known)
     return known
 
 
@@ -116,7 +113,7 @@ def lasting(book: AdviceBook) -> list[Advice]:
 
 
 def collect_model(
-    lab: Lab,
+    workspace: Workspace,
     run: str,
     tasks: Sequence[Task],
     *,
@@ -132,19 +129,21 @@ def collect_model(
     same call plays again what failed.
     """
     arm = explorer(adapter, temperature, recall)
-    rollout = lab.rollout(run, arm, seed=seed, reflectors=(GroundedReflector(), ExemplarReflector()), refining=True)
+    rollout = rollout_of(
+        workspace, run, arm, seed=seed, reflectors=(GroundedReflector(), ExemplarReflector()), refining=True
+    )
     stage, won = "exploring with the model", 0
-    lab.progress.start(stage, len(tasks))
+    workspace.progress.start(stage, len(tasks))
 
     def told(result: TaskResult) -> None:
         nonlocal won
         won += bool(result.won_within(trials))
-        lab.progress.advance(stage, 1, f"{won} won")
+        workspace.progress.advance(stage, 1, f"{won} won")
 
     try:
         results = rollout.play(tasks, arm, trials=trials, progress=told)
     finally:
         rollout.close()
-        lab.progress.finish(stage)
+        workspace.progress.finish(stage)
     refuse_all_failed((trial.error, trial.error_kind) for result in results for trial in result.trials)
     return results

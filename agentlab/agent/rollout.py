@@ -15,22 +15,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentlab import failures
-from agentlab.agent import STOPPED, play_episode
-from agentlab.arms import Arm
+from agentlab.agent.arms import Arm
+from agentlab.agent.episode import Play
+from agentlab.agent.graph import STOPPED, build_graph, play_episode
+from agentlab.agent.spec import EpisodeSpec
 from agentlab.engines.base import Engine
 from agentlab.errors import AgentLabError, Stopped
-from agentlab.play import EpisodeSpec, Play
 from agentlab.reflectors.exemplar import ExemplarReflector
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.refinement import Refiner
 from environments import Task
 from environments.worker import NOTICE
-from memory.records import Episode, ErrorKind, Reflection
+from memory.records import Episode, ErrorKind, Reflection, now
 
 if TYPE_CHECKING:
-    from agentlab.recall import Recaller
+    from agentlab.agent.recall import Recaller
+    from agentlab.agent.router import Router
     from agentlab.reflectors.base import Reflector
-    from agentlab.router import Router
+    from agentlab.workspace.workspace import Workspace
     from memory import Database, ReflectionMemory
 
 
@@ -123,8 +125,6 @@ class Rollout:
         or `stop.set()`, once the engine has scored the steps in flight; finished trials are stored. Raises RunFailed
         where episode after episode fails for one reason that is not the environment's.
         """
-        from agentlab.agent import build_graph
-
         if arm.adapter != self.engine.adapter:
             raise AgentLabError(
                 f"This rollout plays with {self.engine.adapter or 'the base'}, and the arm {arm.name!r} asks for "
@@ -261,3 +261,58 @@ def _at_most(items: Iterable[tuple[int, Task]], count: int) -> list[tuple[int, T
             break
         taken.append(item)
     return taken
+
+
+def rollout_of(
+    workspace: Workspace,
+    run: str,
+    arm: Arm,
+    *,
+    reflectors: Sequence[str | Reflector] | None = None,
+    seed: int | None = None,
+    refining: bool = False,
+) -> Rollout:
+    """A rollout of a lab for an arm, with its engine, memory and checkpoints. Close it after use.
+
+    With `refining` it keeps the refined forms of what it wins on train games too.
+
+    Raises UnknownReflector for a name that no reflector has.
+    """
+    from agentlab.agent.recall import Recaller, counter
+    from agentlab.engines.random import RandomEngine
+    from agentlab.reflectors.registry import build
+
+    workspace.must_write()
+    began = begun(workspace, run)
+    engine = RandomEngine() if arm.engine == "random" else workspace.engine(arm.adapter)
+    recaller = router = None
+    if arm.router is not None:
+        from agentlab.agent.router import Router
+
+        router = Router.of(workspace, arm.router, engine)
+    if arm.recall is not None:
+        credit = workspace.credit_config if workspace.config.credit and arm.recall.credit else None
+        recaller = Recaller(workspace.memory, run, began, count_tokens=counter(engine), credit=credit)
+    return Rollout(
+        run,
+        workspace.database,
+        engine,
+        memory=workspace.memory if arm.recall is not None else None,
+        recaller=recaller,
+        reflectors=build(
+            workspace.config.reflectors if reflectors is None else reflectors, engine, lambda: workspace.critic
+        ),
+        checkpointer=workspace.checkpointer,
+        router=router,
+        concurrency=workspace.config.concurrency,
+        seed=workspace.config.seed if seed is None else seed,
+        refining=refining,
+    )
+
+
+def begun(workspace: Workspace, run: str) -> str:
+    """When a run began, which may be now."""
+    with workspace.database.transaction():
+        known = workspace.database.journal_get("run", run) or {"at": now()}
+        workspace.database.journal_put("run", run, known)
+    return str(known["at"])

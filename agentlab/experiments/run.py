@@ -1,0 +1,84 @@
+"""A run: tasks that are played and learned from, under one name, with what was known when it began."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from agentlab.agent.arms import Arm, arm_of
+from agentlab.agent.rollout import TaskResult, rollout_of
+from agentlab.agent.tasks import make_tasks
+from agentlab.experiments.consolidation import consolidate_when_due
+from memory.records import content_id
+
+if TYPE_CHECKING:
+    from agentlab.reflectors.base import Reflector
+    from agentlab.workspace.workspace import Workspace
+    from environments.base import Split
+
+
+def run(
+    workspace: Workspace,
+    envs: str | Sequence[str],
+    *,
+    split: Split = "train",
+    seeds: Sequence[int] = range(10),
+    trials: int = 3,
+    arm: str | Arm = "base + memory",
+    name: str | None = None,
+    reflectors: Sequence[str | Reflector] | None = None,
+    again: bool = False,
+) -> list[TaskResult]:
+    """Play tasks, and keep what is lived and learned: see `Lab.run`."""
+    chosen = arm_of(workspace, arm) if isinstance(arm, str) else arm
+    tasks = make_tasks(envs, split, seeds)
+    if name is None:
+        who = [one if isinstance(one, str) else one.name for one in reflectors or ()]
+        who += ["none"] if reflectors is not None and not who else []
+        name = content_id(f"run-{split}", chosen.identity, *(task.id for task in tasks), *who)
+        tell_what_is_known(workspace, name)
+    rollout = rollout_of(workspace, name, chosen, reflectors=reflectors, refining=True)
+    stage = f"{chosen.name}, {split}"
+    workspace.progress.start(stage, len(tasks))
+    won = 0
+
+    causes = set[str]()
+
+    def told(result: TaskResult) -> None:
+        nonlocal won
+        won += bool(result.won_within(trials))
+        for error in {trial.error for trial in result.trials if trial.error} - causes:
+            causes.add(error)  # each cause once, however many episodes it ends
+            workspace.progress.say(f"{result.task.id} errored: {error}")
+        workspace.progress.advance(stage, 1, f"{won} won")
+
+    try:
+        results = rollout.play(tasks, chosen, trials=trials, again=again, progress=told)
+    finally:
+        rollout.close()
+        workspace.progress.finish(stage)
+    if split == "train" and rollout.recaller is not None and rollout.recaller.credit is not None:
+        _review(workspace)
+    # Not after held-out games: the arms of an evaluation must all find the same memory.
+    if split == "train" and workspace.config.consolidate_every:
+        consolidate_when_due(workspace)
+    return results
+
+
+def tell_what_is_known(workspace: Workspace, run: str) -> None:
+    """Say it, if something was learned since a run began: it goes on without."""
+    begun = workspace.database.journal_get("run", run)
+    newest = workspace.database.reflections(
+        split="train", exclude_run=run, namespace=workspace.config.namespace, newest=True, limit=1
+    )
+    if begun is not None and newest and newest[0].created_at > begun["at"]:
+        workspace.progress.say(
+            f"Going on with '{run}' as it began on {begun['at'][:16]} UTC: what was learned since does not serve "
+            "it. Under another name (--name) it begins anew."
+        )
+
+
+def _review(workspace: Workspace) -> None:
+    """Bench what is credibly harmful by now, and say so."""
+    for verdict in workspace.memory.credit.review():
+        workspace.progress.say(f"{verdict.reflection} is {verdict.change}; `agentlab memory restore` overrules that.")

@@ -1,0 +1,1 @@
+"""Views: what a screen or a client is shown, as records."""

@@ -1,0 +1,287 @@
+"""A workspace: one folder on disk that holds a project, and its parts by name.
+
+lab.toml         settings                      adapters/        LoRA adapters, one folder each
+lab.db           the truth (SQLite)            jobs/            training jobs, one folder each
+memory.faiss     a cache of it                 checkpoints.db   episodes and rounds in flight (LangGraph)
+composed/        a cache of skills that were composed for some task
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from agentlab.engines import hub, model_folder
+from agentlab.errors import AgentLabError, LabClosed, NotALab
+from agentlab.progress import Progress
+from agentlab.workspace.config import LabConfig, read_config, write_config
+from agentlab.workspace.lock import WriteLock
+
+if TYPE_CHECKING:
+    from agentlab.engines.base import Engine
+    from memory import CreditConfig, Database, ReflectionMemory, SqliteFaissStore
+    from trainers.adapters import AdapterRegistry
+
+CONFIG_FILE = "lab.toml"
+
+
+class Workspace:
+    """One project. Open it with `open`, as a context manager.
+
+    Attributes:
+        folder: where it lies.
+        config: its settings.
+        database: the SQLite file with everything that was lived and learned.
+        progress: told how far long work is.
+    """
+
+    def __init__(self, folder: Path, config: LabConfig, *, write: bool, progress: Progress | None = None) -> None:
+        self.folder = folder
+        self.config = config
+        self.write = write
+        self.progress = progress or Progress()
+        self._closing = ExitStack()
+        self._closed = False
+        self._engine: Engine | None = None
+
+    # -- opening and closing ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path | str = "lab",
+        *,
+        create: bool = False,
+        write: bool = True,
+        config: LabConfig | None = None,
+        engine: Engine | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Open a lab, or with `create` make one where there is none.
+
+        `write=False` opens it for looking only, beside a writer, and changes nothing in the folder. `engine` plays
+        instead of the model that the settings name (a scripted one in tests, or your own).
+
+        Raises NotALab if the folder is no lab, LabLocked if another process is writing to it.
+        """
+        path = Path(folder).expanduser()
+        file = path / CONFIG_FILE
+        if not file.exists():
+            if not create or not write:
+                what = "is not a lab (it has no lab.toml)" if path.exists() else "does not exist"
+                raise NotALab(f"{path} {what}; make one with `agentlab run` or `agentlab demo`, or give --lab FOLDER.")
+            if path.is_file() or (path.is_dir() and any(path.iterdir())):
+                raise NotALab(f"{path} exists and is not a lab; give --lab an empty or a new folder.")
+            config = config or LabConfig()
+            if engine is None:
+                config = config.model_copy(update={"model": hub.lasting_name(config.model)})
+            if config.critic:
+                config = config.model_copy(update={"critic": hub.lasting_name(config.critic)})
+            if config.embedder != "hashing":
+                config = config.model_copy(update={"embedder": hub.lasting_name(config.embedder)})
+            engine = cls(path.resolve(), config, write=write, progress=progress)._proven(engine)
+            path.mkdir(parents=True, exist_ok=True)
+            write_config(file, config)
+        lab = cls(path.resolve(), read_config(file), write=write, progress=progress)
+        lab._engine = engine
+        if write:
+            lock = WriteLock(lab.folder / ".lock")
+            lock.acquire()
+            lab._closing.callback(lock.release)
+        return lab
+
+    def close(self) -> None:
+        """Save the caches and give back the lock. What is asked of the lab afterwards raises LabClosed."""
+        self._closed = True
+        for part in ("database", "memory", "store", "adapters", "checkpointer"):
+            self.__dict__.pop(part, None)
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            # What was remembered is embedded now rather than at somebody's first search; after Ctrl-C that can wait.
+            if kind is None and self.write and "memory" in self.__dict__:
+                self.memory.save()
+        finally:
+            self.close()
+
+    def must_be_open(self) -> None:
+        """Raise LabClosed if it was closed."""
+        if self._closed:
+            raise LabClosed(f"The lab {self.folder} was closed; open it again with Lab.open.")
+
+    def must_write(self) -> None:
+        """Raise AgentLabError if it was opened for looking only, or closed."""
+        self.must_be_open()
+        if not self.write:
+            raise AgentLabError(f"The lab {self.folder} was opened for looking only; open it with write=True.")
+
+    # -- its parts ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def database(self) -> Database:
+        """The truth."""
+        from memory import Database
+
+        self.must_be_open()
+        path = self.folder / "lab.db"
+        # A lab in which nothing was played yet has no file; who only looks makes none.
+        looking = not self.write
+        database = Database(":memory:" if looking and not path.exists() else path, readonly=looking and path.exists())
+        self._closing.callback(database.close)
+        return database
+
+    @cached_property
+    def memory(self) -> ReflectionMemory:
+        """The long-term memory over the database."""
+        from memory import HashingEmbedder, ReflectionMemory, SentenceTransformerEmbedder, Weights
+
+        database, name = self.database, self.config.embedder
+        embedder: Any
+        if name == "hashing":
+            embedder = HashingEmbedder()
+        else:
+            folder = hub.resolve(name, say=self.progress.say)
+            embedder = SentenceTransformerEmbedder(folder, name, say=self.progress.say)
+        # Recency depends on the clock; an agent's recall must not, or a resumed run would differ from an unbroken one.
+        memory = ReflectionMemory(
+            database,
+            embedder,
+            self.folder / "memory.faiss",
+            notify=self.progress.say,
+            weights=Weights(recency=self.config.recency),
+            namespace=self.config.namespace,
+            quota=self.config.source_quota,
+            credit=self.credit_config,
+        )
+        self._closing.callback(memory.close)
+        return memory
+
+    @cached_property
+    def store(self) -> SqliteFaissStore:
+        """A LangGraph store in the lab's database, searched with the lab's embedder."""
+        from memory import SqliteFaissStore
+
+        store = SqliteFaissStore.of_memory(self.memory, notify=self.progress.say)
+        self._closing.callback(store.close)
+        return store
+
+    @property
+    def credit_config(self) -> CreditConfig:
+        """How the memory measures what its items change."""
+        from memory import CreditConfig
+
+        return CreditConfig(withhold=self.config.withhold, max_cost=self.config.withhold_cost)
+
+    @cached_property
+    def adapters(self) -> AdapterRegistry:
+        """The adapters with their lineage."""
+        from trainers.adapters import AdapterRegistry
+
+        return AdapterRegistry(self.database, self.folder)
+
+    @cached_property
+    def checkpointer(self) -> Any:
+        """LangGraph's SQLite saver for what is in flight."""
+        from langgraph.checkpoint.sqlite import SqliteSaver
+
+        self.must_write()
+        path = self.folder / "checkpoints.db"
+        connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+        self._closing.callback(connection.close)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("SELECT count(*) FROM sqlite_master")
+        except sqlite3.DatabaseError as error:
+            raise NotALab(
+                f"{path} cannot be read ({error}); delete it: it holds only what was in flight, which is played again."
+            ) from error
+        return SqliteSaver(connection)
+
+    @property
+    def model_folder(self) -> Path:
+        """The base model's folder, fetched if need be."""
+        return hub.resolve(self.config.model, say=self.progress.say)
+
+    @property
+    def threads(self) -> int:
+        """Processor threads of this process: as set, or all that it may use."""
+        return self.config.threads or len(os.sched_getaffinity(0))
+
+    def engine(self, adapter: str | None = None) -> Engine:
+        """The engine of this lab with `adapter` (an id; None: the base). What is given never turns to another one; the
+        base's weights are loaded once."""
+        if self._engine is None:
+            self._engine = self._load(self.config.model, self.model_folder)
+        if adapter is None:
+            return self._engine
+        record = self.adapters.get(adapter)
+        return self._engine.with_adapter(record.id, self.adapters.folder_of(record.id, self.fingerprint))
+
+    def _proven(self, engine: Engine | None) -> Engine | None:
+        """The engine, once all models that the settings name are here and can play: a lab is made for none that cannot.
+
+        Those of the catalogue are known to; they are fetched when they are first needed.
+        """
+        for name in (self.config.embedder, self.config.critic):
+            if name and name != "hashing" and name not in hub.CATALOGUE:
+                hub.resolve(name, say=self.progress.say)
+        if self.config.critic and self.config.critic not in hub.CATALOGUE:
+            model_folder.check(hub.resolve(self.config.critic))
+        return engine or (None if self.config.model in hub.CATALOGUE else self.engine())
+
+    def take_model(self, name: str) -> bool:
+        """Have another base model from now on; False in a lab where something was played, which belongs to its own.
+
+        Raises UnknownModel, ModelUnavailable, BadModel, UnsupportedModel; the lab then keeps its model.
+        """
+        self.must_write()
+        if self.database.episodes(limit=1) or self.adapters.list():
+            return False
+        before, self.config = self.config, self.config.model_copy(update={"model": hub.lasting_name(name)})
+        played, self._engine = self._engine, None
+        try:
+            self._engine = self._proven(None)
+        except BaseException:
+            self.config, self._engine = before, played
+            raise
+        self.__dict__.pop("fingerprint", None)
+        write_config(self.folder / CONFIG_FILE, self.config)
+        return True
+
+    @cached_property
+    def critic(self) -> Engine | None:
+        """The second engine, for reflectors that have a part for one; None if the settings name none."""
+        name = self.config.critic
+        return self._load(name, hub.resolve(name, say=self.progress.say)) if name else None
+
+    def _load(self, name: str, folder: Path) -> Engine:
+        # Before the imports, which take the most of it.
+        self.progress.say(f"Loading the model {name}.")
+        from agentlab.engines.transformers import TransformersEngine
+
+        return TransformersEngine(
+            folder, name=name, dtype=self.config.dtype, context=self.config.context, threads=self.threads
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """That of the base model's weights."""
+        from trainers.training import fingerprint
+
+        return fingerprint(self.model_folder)
+
+    def serving(self) -> str | None:
+        """The id of the adapter that serves; None while it is the base."""
+        return self.adapters.serving()
