@@ -29,6 +29,7 @@ from agentlab.errors import AgentLabError, LabLocked
 from agentlab.lab import Lab
 from agentlab.progress import Progress
 from agentlab.views.memory_answers import Change, Found, Item, Kept, Listing, Search, Whole, fields
+from agentlab.workspace.environments import environment
 from environments.base import Task
 from environments.errors import BadTask, EnvironmentsError
 from memory import quota
@@ -309,6 +310,4 @@ def _counted(lab: Lab, reflections: list[Reflection]) -> list[dict[str, Any]]:
 
 
 def _env(lab: Lab, given: str | None) -> str | None:
-    from agentlab.workspace.environments import environment
-
     return environment(given, lab.database)

@@ -5,7 +5,8 @@ training job goes on from its checkpoint, ids follow from content. A kill at any
 what an unbroken run gives.
 
 A node is a function `(workspace, report) -> name of the next node`, listed in `agentlab.rounds.graph.NODES`; what it
-found out it writes into the report, which is stored when it returns.
+found out it writes into the report, which is stored when it returns. A merge of adapters stands at a gate of the same
+kind (`merge_gate`).
 """
 
 from __future__ import annotations

@@ -31,7 +31,9 @@ CONFIG_FILE = "lab.toml"
 
 
 class Workspace:
-    """One project. Open it with `open`, as a context manager.
+    """One project: what it has, without what is done with it (`agentlab.lab.Lab` is both).
+
+    Open it with `open`, as a context manager.
 
     Attributes:
         folder: where it lies.

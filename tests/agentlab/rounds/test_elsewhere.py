@@ -94,12 +94,12 @@ def test_it_comes_back_is_gated_and_serves_as_if_it_had_been_trained_here(
 
 
 def test_killed_at_any_moment_the_same_call_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agentlab.rounds import graph
+    from agentlab.rounds import gating, graph
 
     def killed(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    moments = [(seal, "of"), (AdapterRegistry, "register"), (Lab, "rollout"), (AdapterRegistry, "_serve")]
+    moments = [(seal, "of"), (AdapterRegistry, "register"), (gating, "rollout_of"), (AdapterRegistry, "_serve")]
     for owner, name in moments:
         with Lab.open(place / "lab") as lab, monkeypatch.context() as patch:
             patch.setattr(owner, name, killed)
