@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from agentlab.agent.arms import arm_of
+from agentlab.engines.scripted import ScriptedEngine
+from agentlab.experiments.evaluation import evaluate
+from agentlab.experiments.run import run
+from agentlab.lab import Lab
+from agentlab.workspace.config import LabConfig
+from agentlab.workspace.workspace import Workspace
+
+
+def test_what_is_done_with_a_lab_needs_no_more_than_its_workspace(tmp_path: Path, note_reader: ScriptedEngine) -> None:
+    config = LabConfig(embedder="hashing")
+    with Workspace.open(tmp_path / "lab", create=True, config=config, engine=note_reader) as workspace:
+        results = run(workspace, "toy/doors", seeds=range(2), trials=1, arm="base", name="played")
+        table = evaluate(workspace, "toy/doors", split="dev", seeds=range(2), arms=["base"], name="measured")
+        assert type(workspace) is Workspace
+    assert [result.won_within(1) for result in results] == [True, True]
+    with Lab.open(tmp_path / "lab", engine=note_reader) as lab:
+        assert lab.arm("base + memory") == arm_of(lab, "base + memory")
+        assert lab.run("toy/doors", seeds=range(2), trials=1, arm="base", name="played") == results
+        assert lab.evaluate("toy/doors", split="dev", seeds=range(2), arms=["base"], name="measured") == table
