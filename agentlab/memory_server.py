@@ -4,7 +4,7 @@ The server holds the lab open for reading only, and without the lab's lock, so t
 `agentlab run` and sees at once what that writes. A call that changes something opens the lab for writing, which takes
 the lock for just that call. Calls of several servers wait their turn; where another process holds the lock for longer
 than `PATIENCE`, the client is told who does, and nothing is changed. What clients write comes in as all that comes from
-outside (`memory.admission`).
+outside (`memory.interchange.admission`).
 
 This module needs the package `mcp` and is imported only by what serves.
 """
@@ -32,15 +32,11 @@ from agentlab.views.memory_answers import Change, Found, Item, Kept, Listing, Se
 from agentlab.workspace.environments import environment
 from environments.base import Task
 from environments.errors import BadTask, EnvironmentsError
-from memory import quota
-from memory.admission import NAME_LIMIT, admitted
-from memory.cleaning import TEXT_LIMIT, clean, name
 from memory.errors import InvalidReflection, MemoryStoreError
-from memory.filters import Filter
-from memory.recalls import RecallCount
+from memory.interchange import CLIENTS, NAME_LIMIT, admitted
 from memory.records import Evidence, Reflection, ReflectionStatus, content_id, now, task_parts
-from memory.reflections import stamp
-from memory.repeats import tallies, told
+from memory.store import Filter, RecallCount, stamp, tallies, told
+from memory.text import TEXT_LIMIT, clean, name
 
 INSTRUCTIONS = """\
 The long-term memory of an agent that plays text games: reflections, each a short text about an environment (`env`, \
@@ -120,7 +116,7 @@ class MemoryTools:
 
     def show_reflection(self, id: Id) -> Whole:
         """Show one reflection whole: text, advice, evidence, versions, links, and its measured effect."""
-        from memory.health import uplift_line
+        from memory.consolidation import uplift_line
 
         with _told():
             lab = self.lab
@@ -253,7 +249,7 @@ def client(context: Context[Any, Any]) -> str:
     """Who is calling, as the source of what it writes: `mcp:` and the name that the client gives itself."""
     known = context.session.client_params
     who = name(known.client_info.name, CLIENT_LIMIT) if known else ""
-    return f"{quota.CLIENTS}{who or 'unknown'}"
+    return f"{CLIENTS}{who or 'unknown'}"
 
 
 def memory_server(tools: MemoryTools, *, allow_write: bool = False) -> MCPServer[Any]:

@@ -6,9 +6,7 @@ import machine  # noqa: F401  (from then on the packages come before the benchma
 import numpy as np
 from scipy.special import ndtr
 
-from memory.credit import CreditConfig
-from memory.eprocess import log_e_value, log_stakes
-from memory.uplift import moments
+from memory.credit import CreditConfig, log_e_value, log_stakes, moments
 
 LOOKED, EVERY = 600, 5
 ODDS, RATES, EFFECTS = (0.9, 0.5), (0.1, 0.35, 0.6, 0.9), (0.0, -0.1, -0.2, -0.3)

@@ -48,8 +48,7 @@ from credit_world import (
 )
 from machine import describe
 
-from memory.credit import CreditConfig
-from memory.uplift import Uplift, estimate, moments
+from memory.credit import CreditConfig, Uplift, estimate, moments
 from trainers.gate import mcnemar, wilson
 
 NOTES = """
@@ -64,7 +63,7 @@ How to read it:
   a little less often, the useless ones more.
 - The greatest cost passes its bound by little, since the cost so far is taken at each review, and judged by what is
   known then.
-- Benching asks an e-process (`memory.eprocess`) beside the posterior. The last column is what the posterior alone would
+- Benching asks an e-process (`memory.credit`) beside the posterior. The last column is what the posterior alone would
   have benched of items without any effect: looked at so often, it errs far more often than it says."""
 
 

@@ -10,9 +10,7 @@ import numpy as np
 from benching import harmful
 
 from memory import Database, Episode, Recall, Reflection, ReflectionMemory, Weights
-from memory.credit import Credit, CreditConfig
-from memory.uplift import moments, sample
-from memory.withholding import draw_lots, uniforms
+from memory.credit import Credit, CreditConfig, draw_lots, moments, sample, uniforms
 
 ENV = "simulated/world"
 ITEMS, HARMFUL, JUNK = 40, 4, 20

@@ -24,8 +24,8 @@ import numpy as np
 from machine import describe
 from vectors import DIMENSIONS, clustered, uniform
 
-from memory import VectorIndex, graph
-from memory.sources import Entries
+from memory import VectorIndex
+from memory.index import Entries, graph
 
 QUERIES = 200
 WANTED = 0.98

@@ -37,8 +37,8 @@ import torch
 from machine import describe
 
 from agentlab.engines import hub
-from memory import jsonlines
 from memory.records import Episode
+from memory.text import read_lines
 from trainers import job
 from trainers.data import Example, from_episode
 from trainers.objectives import collate, weighted_sft
@@ -78,7 +78,7 @@ def episodes(folder: Path, count: int) -> list[Episode]:
 
     path = folder / f"episodes-{count}.jsonl"
     if path.exists():
-        return [Episode.model_validate_json(line) for line in jsonlines.read(path)]
+        return [Episode.model_validate_json(line) for line in read_lines(path)]
     found: list[Episode] = []
     for number, game in enumerate(GAMES):
         wanted = (count + number) // len(GAMES)

@@ -9,18 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from memory.credit import Credit, CreditConfig
-    from memory.database import Database
-    from memory.detail import Detail
-    from memory.embedder import CachedEmbedder, Embedder, HashingEmbedder, SentenceTransformerEmbedder
-    from memory.episodes import EpisodeRow
+    from memory.credit import Credit, CreditConfig, Uplift
     from memory.errors import MemoryStoreError
-    from memory.index import VectorIndex
+    from memory.index import CachedEmbedder, Embedder, HashingEmbedder, SentenceTransformerEmbedder, VectorIndex
     from memory.langgraph_store import SqliteFaissStore
     from memory.records import Advice, Episode, Evidence, Recall, Reflection, Step
     from memory.reflection_memory import ReflectionMemory
-    from memory.retriever import Hit, Retriever, Weights
-    from memory.uplift import Uplift
+    from memory.retrieval import Hit, Retriever, Weights
+    from memory.store import Database, Detail, EpisodeRow
 
 __all__ = [
     # the face of the package
@@ -57,15 +53,36 @@ __all__ = [
 
 _HOMES = {
     "reflection_memory": ("ReflectionMemory",),
-    "detail": ("Detail",),
-    "retriever": ("Hit", "Weights", "Retriever"),
-    "credit": ("Credit", "CreditConfig"),
-    "uplift": ("Uplift",),
-    "records": ("Step", "Episode", "Advice", "Evidence", "Reflection", "Recall"),
-    "database": ("Database",),
-    "episodes": ("EpisodeRow",),
-    "embedder": ("Embedder", "SentenceTransformerEmbedder", "HashingEmbedder", "CachedEmbedder"),
-    "index": ("VectorIndex",),
+    "store": (
+        "Database",
+        "Detail",
+        "EpisodeRow",
+    ),
+    "retrieval": (
+        "Hit",
+        "Weights",
+        "Retriever",
+    ),
+    "credit": (
+        "Credit",
+        "CreditConfig",
+        "Uplift",
+    ),
+    "records": (
+        "Step",
+        "Episode",
+        "Advice",
+        "Evidence",
+        "Reflection",
+        "Recall",
+    ),
+    "index": (
+        "Embedder",
+        "SentenceTransformerEmbedder",
+        "HashingEmbedder",
+        "CachedEmbedder",
+        "VectorIndex",
+    ),
     "langgraph_store": ("SqliteFaissStore",),
     "errors": ("MemoryStoreError",),
 }

@@ -10,18 +10,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
-from memory import block, errors, quota, repeats
-from memory.bm25 import BM25
-from memory.cleaning import clean, cleaned
-from memory.credit import Credit, CreditConfig
-from memory.database import Database
-from memory.detail import Detail
-from memory.embedder import CachedEmbedder, Embedder
-from memory.filters import Filter
-from memory.indexes import Indexes, Progress
+from memory import errors
+from memory.credit.credit import Credit, CreditConfig
+from memory.credit.withholding import undrawn
+from memory.index.bm25 import BM25
+from memory.index.embedder import CachedEmbedder, Embedder
+from memory.index.indexes import Indexes, Progress
+from memory.interchange import quota
 from memory.records import Advice, Recall, Reflection, ReflectionStatus, Tier, now
-from memory.retriever import ANSWERS, SEARCH, Hit, Retriever, Show, Use, Weights, candidates, plain, together
-from memory.withholding import undrawn
+from memory.retrieval import block
+from memory.retrieval.retriever import ANSWERS, SEARCH, Hit, Retriever, Show, Use, Weights, candidates, plain, together
+from memory.store import repeats
+from memory.store.database import Database
+from memory.store.detail import Detail
+from memory.store.filters import Filter
+from memory.text.cleaning import clean, cleaned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +91,7 @@ class ReflectionMemory:
         """Keep `reflections` in this namespace, all or none, and return their ids.
 
         One whose id is already there is left as it is, so that work repeated after a kill does not undo what a
-        person has edited since. One that says again what another one says is counted there (see `memory.repeats`).
+        person has edited since. One that says again what another one says is counted there (see `memory.store`).
         Where another namespace has the id, it gets one of its own, always the same. Vectors are made at the next
         recall, many at once. Texts, goals and tags are cleaned of control characters and cut to a length.
 
@@ -305,7 +308,7 @@ class ReflectionMemory:
 
     def export(self, target: Path | str | TextIO, *, status: ReflectionStatus | None = None) -> int:
         """Write the reflections, the oldest first; return how many. See `interchange.export_reflections`."""
-        from memory.interchange import export_reflections
+        from memory.interchange.transfer import export_reflections
 
         return export_reflections(self.database, target, wanted=Filter(status=status, namespace=self.namespace))
 

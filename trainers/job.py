@@ -24,7 +24,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from memory import jsonlines
+from memory.text import read_lines
 from trainers.config import MACHINE, JobConfig
 from trainers.data.records import Record, check, read
 from trainers.errors import (
@@ -77,7 +77,7 @@ def load(folder: Path | str) -> Job:
     try:
         config = JobConfig.model_validate_json((folder / "job.json").read_bytes())
         lineage = Lineage.model_validate_json((folder / "lineage.json").read_bytes())
-        examples = [read(config.objective, line) for line in jsonlines.read(folder / "examples.jsonl")]
+        examples = [read(config.objective, line) for line in read_lines(folder / "examples.jsonl")]
         check(config.objective, examples)
     except (OSError, ValueError, BadExample, NothingToTrain) as error:
         reason = " ".join(str(error).split())[:200]

@@ -16,8 +16,8 @@ from agentlab.errors import ReplayMismatch
 from agentlab.trajectories.advice import Tried
 from environments import EnvironmentDied, TextEnv
 from environments.answers import shown
-from memory.cleaning import clean
 from memory.records import Episode, ErrorKind, Reflection, Status, Step
+from memory.text import clean
 
 if TYPE_CHECKING:
     from agentlab.agent.recall import Recalled, Recaller

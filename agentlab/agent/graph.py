@@ -13,8 +13,8 @@ from typing import Any
 from agentlab.agent.episode import EpisodeState, Play, digest
 from agentlab.errors import Stopped
 from agentlab.failures import FAILURES, kind_of
-from memory.novelty import novel
 from memory.records import Episode
+from memory.text import novel
 
 STOPPED = "Stopped on request; the same command goes on from here."
 

@@ -20,10 +20,10 @@ from agentlab.agent.strength import DEFAULT, EXPLORE, Strength, note
 from agentlab.reflectors.registry import TEXT_KINDS
 from agentlab.text import carried
 from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried
-from memory import Credit, CreditConfig, block
-from memory.foreign import NOTE
+from memory import Credit, CreditConfig, retrieval
+from memory.credit import Draw
+from memory.interchange import NOTE
 from memory.records import Advice, Episode, Recall, now
-from memory.withholding import Draw
 
 if TYPE_CHECKING:
     from agentlab.agent.spec import EpisodeSpec
@@ -152,10 +152,10 @@ class Recalled:
         return {command: sorted(found, key=lambda one: -one.bonus) for command, found in known.items()}
 
 
-def counter(engine: Engine) -> block.Count:
+def counter(engine: Engine) -> retrieval.Count:
     """How many tokens a text has for this engine; roughly, for one without a tokenizer."""
     tokenize = getattr(engine, "tokenize", None)
-    return block.about if tokenize is None else lambda text: len(tokenize(text))
+    return retrieval.about if tokenize is None else lambda text: len(tokenize(text))
 
 
 class Recaller:
@@ -172,7 +172,7 @@ class Recaller:
         run: str,
         frozen_at: str,
         *,
-        count_tokens: block.Count = block.about,
+        count_tokens: retrieval.Count = retrieval.about,
         credit: CreditConfig | None = None,
     ) -> None:
         self.memory = memory

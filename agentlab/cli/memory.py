@@ -84,7 +84,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """List reflections, the newest first, with how often each was recalled and how many of those episodes were won."""
-    from memory.repeats import tallies, told
+    from memory.store import tallies, told
 
     since, until = moment(after), moment(before)
     with opened(lab, namespace=namespace) as here:
@@ -140,7 +140,7 @@ def search(
     json: Json = False,
 ) -> None:
     """Search the reflections by meaning and by words. Nothing is recorded as recalled."""
-    from memory.repeats import evidence
+    from memory.store import evidence
 
     since, until = moment(after), moment(before)
     with opened(lab, namespace=namespace) as here:

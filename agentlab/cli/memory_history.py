@@ -16,8 +16,7 @@ from agentlab.workspace.environments import environment
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
-    from memory.history import Change, History
-    from memory.links import LinkChange
+    from memory.store import Change, History, LinkChange
 
 _KINDS = {"added": ("+", "green"), "removed": ("-", "red"), "returned": ("*", "green"), "changed": ("~", "yellow")}
 _LONG = 110  # characters of a text that is shown on one line
@@ -117,7 +116,7 @@ def diff(
 
 def _past(lab: Lab, everywhere: bool) -> History:
     """The history of the lab's namespace, or of all."""
-    from memory.history import History
+    from memory.store import History
 
     return History(lab.database, namespace=None if everywhere else lab.config.namespace)
 
@@ -194,8 +193,8 @@ def export(
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
     """Write reflections with their recalls and links as JSON lines, one a line, or as Parquet."""
-    from memory.filters import Filter
     from memory.interchange import export_reflections
+    from memory.store import Filter
 
     with opened(lab, namespace=namespace) as here:
         wanted = Filter(

@@ -15,7 +15,7 @@ from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
     from memory import Advice, Detail, Recall, Reflection
-    from memory.health import Health, IndexHealth
+    from memory.consolidation import Health, IndexHealth
     from memory.records import Link
 
 MOST_STATES = 12
@@ -39,7 +39,7 @@ def show(
 
     With --json nothing is shortened.
     """
-    from memory.health import uplift_line
+    from memory.consolidation import uplift_line
 
     with opened(lab, namespace=namespace) as here:
         detail = here.memory.show(reflection)
@@ -60,7 +60,7 @@ def show(
 
 
 def _head(detail: Detail, effect: str) -> None:
-    from memory.repeats import told
+    from memory.store import told
 
     item = detail.reflection
     output.say(f"{item.id}  {item.kind}, {item.env}", "bold")
@@ -263,7 +263,7 @@ def _result(won: bool | None) -> str:
 
 def stats(lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
     """Show the health of the memory: what it holds, repeats, never served, what harms, and what it costs."""
-    from memory.health import health
+    from memory.consolidation import health
 
     with opened(lab) as here:
         found = health(here.memory)

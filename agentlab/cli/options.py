@@ -68,8 +68,8 @@ def moment(given: str | None) -> str | None:
     Raises:
         BadMoment: if it is neither.
     """
-    from memory.moments import typed
     from memory.records import now
+    from memory.text import typed
 
     return None if given is None else typed(given, now())
 

@@ -192,7 +192,7 @@ def retire(
     Every round ends with this. `agentlab memory restore ID` brings one back, `agentlab memory undo` all.
     """
     from agentlab.errors import AgentLabError
-    from memory.retirement import Retirement
+    from memory.credit import Retirement
 
     with opened(lab, write=not dry_run) as here:
         adapter = here.serving()

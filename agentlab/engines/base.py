@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from memory import rendering
+from memory import prompts
 
 
 class Conversation:
@@ -18,7 +18,7 @@ class Conversation:
     """
 
     def __init__(self, goal: str, hints: str = "") -> None:
-        self.text = rendering.head(goal, hints)
+        self.text = prompts.head(goal, hints)
         self.turns = 0
         self.cut = 0
         self.token_ids: list[int] = []
@@ -27,11 +27,11 @@ class Conversation:
     def observe(self, observation: str) -> None:
         """Append what the environment said; an action is expected next."""
         self.turns += 1
-        self.text += rendering.turn(observation)
+        self.text += prompts.turn(observation)
 
     def act(self, command: str) -> None:
         """Append the chosen action."""
-        self.text += rendering.action(command) + rendering.LINE_END
+        self.text += prompts.action(command) + prompts.LINE_END
 
     def close(self) -> None:
         """Give back what the conversation holds (a cache, say). It can still be read."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agentlab.engines.base import Conversation
 from agentlab.errors import ContextExceeded
-from memory import rendering
+from memory import prompts
 
 if TYPE_CHECKING:
     from trainers.data import Tokenizer
@@ -84,7 +84,7 @@ class CachedConversation(Conversation):
                 last = observation[len(observation) - (kept - first) :]
                 shown = f"{observation[:first]}\n{LEFT_OUT.format(f'{self.cut:,}')}\n{last}"
             # What is far too long is not cut into tokens first: hardly a text has as few as one for 64 characters.
-            ids = self.engine.tokenize(rendering.turn(shown)) if kept <= 64 * self.room else ()
+            ids = self.engine.tokenize(prompts.turn(shown)) if kept <= 64 * self.room else ()
             if ids and (len(ids) <= self.room or not kept):
                 return shown, ids
             kept = min(kept * self.room * 9 // (len(ids) * 10), kept - 1) if ids else 64 * self.room

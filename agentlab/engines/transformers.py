@@ -17,8 +17,8 @@ from agentlab.engines.base import Conversation
 from agentlab.engines.conversation import CachedConversation
 from agentlab.engines.dropout import dropped
 from agentlab.errors import ContextExceeded, ModelTooLarge, UnsupportedModel
-from memory import rendering
-from memory.thoughts import is_tag, left_open
+from memory import prompts
+from memory.text import is_tag, left_open
 from trainers.data import Tokenizer
 from trainers.objectives import TokenTree, parts
 from trainers.training import Canary, ran_out
@@ -206,7 +206,7 @@ class TransformersEngine:
         """Token ids of a command as an action: its words, then its line end as a segment of its own."""
         ids = self._tokens.get(command)
         if ids is None:
-            ids = [*self.tokenize(rendering.action(command)), *self.tokenize(rendering.LINE_END)]
+            ids = [*self.tokenize(prompts.action(command)), *self.tokenize(prompts.LINE_END)]
             self._tokens[command] = ids
         return ids
 
@@ -301,7 +301,7 @@ class TransformersEngine:
     def generate(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
         """Answer one user message, through the tokenizer's chat template where it has one.
 
-        The tags of thoughts stay, also that which the template has opened, so that `memory.thoughts` can tell them.
+        The tags of thoughts stay, also that which the template has opened, so that `memory.text` can tell them.
         """
         opening, thought = list(self.tokenize.opening), ""
         if self.tokenizer.chat_template:

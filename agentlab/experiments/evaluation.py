@@ -276,7 +276,7 @@ def _fits(kept: dict[str, Any] | None, games: Sequence[str], arms: Sequence[Arm]
 
 def known_to(workspace: Workspace, run: str) -> int:
     """A number that grows with every change of what a run can recall that others wrote."""
-    from memory.filters import Filter
+    from memory.store import Filter
 
     where, values = Filter(split="train", anywhere=True, exclude_run=run, namespace=workspace.config.namespace).sql()
     return int(

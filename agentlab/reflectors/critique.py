@@ -8,7 +8,7 @@ from agentlab.engines.base import Engine
 from agentlab.reflectors.base import Reflector
 from agentlab.reflectors.writing import TEXT_LIMIT, Writer, usable
 from agentlab.reflectors.written import GROUNDED, LESSON, Lesson, WritingReflector
-from memory import rendering
+from memory import prompts
 from memory.records import Episode, Step
 
 FIND = "You are a critic. Name at most {most} steps that were mistakes, one a line, as in: step 3: the reason."
@@ -53,7 +53,7 @@ class CritiqueReflector(WritingReflector):
 
     def criticise(self, episode: Episode) -> list[tuple[Step, str]]:
         """The steps that the critic takes for mistakes, in its order, each with its reason."""
-        shown = {step.index: step for step in rendering.reported(episode)}
+        shown = {step.index: step for step in prompts.reported(episode)}
         remarks: dict[int, tuple[Step, str]] = {}
         asked = self.prompt(episode, FIND.format(most=self.remarks))
         for line in self.critic.lines(asked, most=self.remarks):

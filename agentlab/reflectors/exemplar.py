@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agentlab.reflectors.base import reflection_of
-from memory import rendering
-from memory.quoting import EXAMPLE, quoted, quoted_line
+from memory import prompts
 from memory.records import Episode, Reflection
+from memory.text import EXAMPLE, quoted, quoted_line
 
 OBSERVATION_LIMIT = 240  # characters of each observation in an exemplar
 
@@ -37,7 +37,7 @@ class ExemplarReflector:
         for step in shown.steps:
             seen = quoted(step.observation)
             cut = seen if len(seen) <= OBSERVATION_LIMIT else seen[:OBSERVATION_LIMIT].rsplit(" ", 1)[0] + " …"
-            lines.append(f"{cut}\n>{rendering.action(step.action)}")
+            lines.append(f"{cut}\n>{prompts.action(step.action)}")
         return [
             reflection_of(
                 episode,

@@ -12,7 +12,7 @@ from agentlab.reflectors.writing import LINE_LIMIT, Writer, unnumbered
 from agentlab.reflectors.written import OPENING
 from agentlab.trajectories.advice import GAIN_DISCOUNT, facts_of
 from agentlab.trajectories.refinement import words
-from memory import rendering
+from memory import prompts
 from memory.records import Advice, Episode, Reflection, Step, content_id
 
 PROPOSE = (
@@ -70,7 +70,7 @@ class HindsightReflector:
     def _proposed(self, episode: Episode) -> list[Reached]:
         if self.writer is None:
             return []
-        report = rendering.report(episode, outcome=False)
+        report = prompts.report(episode, outcome=False)
         asked = f"{OPENING}\n{report}\n{PROPOSE.format(most=self.goals)}\n"
         lines = self.writer.lines(asked, most=self.goals, limit=LINE_LIMIT)
         found = (proposed(unnumbered(line), episode) for line in lines)

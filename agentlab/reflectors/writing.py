@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from agentlab.engines.base import Engine
-from memory import cleaning
-from memory.quoting import TAGS
-from memory.thoughts import answered
+from memory.text import TAGS, answered, clean
 
 TEXT_LIMIT = 400  # characters of a written reflection
 LINE_LIMIT = 120  # characters of one line of a list
@@ -73,7 +71,7 @@ def usable(text: str, prompt: str = "", limit: int = TEXT_LIMIT) -> str:
     Chat markers, control characters, lines that look like a part of a prompt, what an assistant says of itself, and
     sentences said before go. A text is refused that is a loop or no language, or that merely repeats `prompt`.
     """
-    plain = cleaning.clean(TAGS.sub(" ", text))
+    plain = clean(TAGS.sub(" ", text))
     kept = (line.lstrip("-*• \t") for line in plain.splitlines() if not _STRUCTURE.match(line))
     paragraph = " ".join(" ".join(kept).split()).strip('"“” ')
     sentences: dict[str, str] = {}

@@ -10,7 +10,7 @@ from agentlab.engines.base import Engine
 from agentlab.reflectors.base import Reflector, reflection_of
 from agentlab.reflectors.grounded import GroundedReflector
 from agentlab.reflectors.writing import TEXT_LIMIT, Writer
-from memory import rendering
+from memory import prompts
 from memory.records import Episode, Reflection
 
 OPENING = "This is what a player did in a text game. Lines behind a bar are what the game said."
@@ -60,7 +60,7 @@ class WritingReflector(ABC):
         lesson = self.lesson(episode)
         if lesson is None:
             return self.fall_back(episode)
-        shown = [step.index for step in rendering.reported(episode)]
+        shown = [step.index for step in prompts.reported(episode)]
         return [
             reflection_of(
                 episode,
@@ -90,8 +90,8 @@ class WritingReflector(ABC):
 
     def prompt(self, episode: Episode, question: str, *said: tuple[str, str]) -> str:
         """The transcript, what was `said` about it so far (who or what, and the words), and the question."""
-        quotes = [f"{who}:\n{rendering.quoted(words)}" for who, words in said]
-        return "\n".join([OPENING, rendering.report(episode, outcome=self.oracle), *quotes, question]) + "\n"
+        quotes = [f"{who}:\n{prompts.quoted(words)}" for who, words in said]
+        return "\n".join([OPENING, prompts.report(episode, outcome=self.oracle), *quotes, question]) + "\n"
 
 
 class WrittenReflector(WritingReflector):

@@ -15,8 +15,8 @@ from agentlab.agent.tasks import looked_at
 from agentlab.errors import BadConfig
 from agentlab.experiments.forgetting import RUN
 from agentlab.rounds.report import reports
-from memory.episodes import marks
 from memory.records import task_parts
+from memory.store import marks
 
 if TYPE_CHECKING:
     from agentlab.workspace.workspace import Workspace

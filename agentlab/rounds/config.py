@@ -23,7 +23,7 @@ from agentlab.rounds.parts import (
     Way,
     each_once,
 )
-from memory.retirement import RetirementConfig
+from memory.credit import RetirementConfig
 from trainers.data import SelectionConfig
 from trainers.gate import GateConfig
 

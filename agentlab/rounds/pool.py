@@ -22,7 +22,7 @@ from trainers.data import Context, Selected, SelectionConfig
 
 if TYPE_CHECKING:
     from agentlab.workspace.workspace import Workspace
-    from memory.episodes import EpisodeRow
+    from memory.store import EpisodeRow
 
 DROPOUT = "logprob_with_dropout"
 """What an engine must have for passes with dropout."""

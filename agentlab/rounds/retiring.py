@@ -19,7 +19,7 @@ HALF = 0.5
 
 def retire(workspace: Workspace, report: RoundReport) -> str:
     """Retire the reflections whose measured uplift has gone under the adapter that serves, or name them (`dry-run`)."""
-    from memory.retirement import Retirement
+    from memory.credit import Retirement
 
     config, adapter = report.config, workspace.serving()
     if config.retire == "off" or adapter is None or report.retired:
@@ -40,7 +40,7 @@ def rollback(workspace: Workspace) -> tuple[str | None, list[str]]:
 
     Returns what serves now (None: the base), and the ids of the reflections. Raises NothingToRollBack.
     """
-    from memory.retirement import Retirement
+    from memory.credit import Retirement
 
     left = workspace.serving()
     with workspace.database.transaction():

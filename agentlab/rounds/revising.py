@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agentlab.search.revision import Revision
     from agentlab.workspace.workspace import Workspace
     from environments import Task
-    from memory.episodes import EpisodeRow
+    from memory.store import EpisodeRow
 
 AT_ONCE = 10
 """Tasks that are revised, and entered into the journal, together; they share an environment."""

@@ -10,7 +10,7 @@ from memory.records import Episode
 from trainers.data import Preference
 
 if TYPE_CHECKING:
-    from memory.episodes import EpisodeRow
+    from memory.store import EpisodeRow
 
 ALPHA = 0.5
 BETA = 0.2

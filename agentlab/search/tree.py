@@ -13,7 +13,7 @@ from agentlab.errors import ReplayMismatch
 from memory.records import Episode, Step
 
 if TYPE_CHECKING:
-    from memory.episodes import EpisodeRow
+    from memory.store import EpisodeRow
 
 
 def worth(episode: Episode | EpisodeRow) -> float:

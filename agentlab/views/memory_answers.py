@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from memory.cleaning import clean
-from memory.recalls import RecallCount
 from memory.records import Advice, Evidence, Link, Reflection
+from memory.store import RecallCount
+from memory.text import clean
 
 
 class Item(BaseModel):

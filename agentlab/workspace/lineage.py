@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from memory.episodes import chunks, marks
+from memory.store import chunks, marks
 
 if TYPE_CHECKING:
     from agentlab.workspace.workspace import Workspace

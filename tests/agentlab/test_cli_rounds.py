@@ -283,8 +283,8 @@ def test_a_round_that_cannot_be_finished_is_abandoned(lab: Path) -> None:
 
 
 def test_what_faded_is_retired_from_the_command_line(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from memory import retirement
-    from memory.uplift import Uplift
+    from memory.credit import retirement
+    from memory.credit.uplift import Uplift
     from trainers.adapters.registry import SERVING
 
     asked = []

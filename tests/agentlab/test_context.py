@@ -10,7 +10,7 @@ import torch
 from agentlab import errors
 from agentlab.engines import transformers as engines
 from agentlab.engines.transformers import TransformersEngine
-from memory import rendering
+from memory.prompts import rendering
 from memory.records import Episode, Step
 from trainers.data.examples import from_episode
 

@@ -9,7 +9,7 @@ from agentlab.engines.base import Conversation, Engine
 from agentlab.engines.random import RandomEngine
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import AgentLabError
-from memory import rendering
+from memory.prompts import rendering
 from memory.records import Episode, Step
 
 

@@ -22,9 +22,9 @@ from agentlab.lab import Lab
 from agentlab.memory_server import MemoryTools, client, memory_server, serve
 from agentlab.workspace.config import LabConfig
 from memory import HashingEmbedder
-from memory.cleaning import TEXT_LIMIT
-from memory.interchange import import_reflections
+from memory.interchange.transfer import import_reflections
 from memory.records import Evidence, Link, Recall, Reflection
+from memory.text.cleaning import TEXT_LIMIT
 
 TEXTS = {
     "r-coins": "Coins are found in the kitchen, behind the wooden door.",

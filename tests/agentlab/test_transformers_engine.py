@@ -14,7 +14,7 @@ from agentlab.engines import adapted
 from agentlab.engines.base import Engine
 from agentlab.engines.transformers import CachedConversation, TransformersEngine, best_dtype
 from agentlab.errors import ModelTooLarge
-from memory import rendering
+from memory.prompts import rendering
 from memory.records import Episode, Step
 from trainers.data.examples import from_episode
 from trainers.errors import BadAdapter, CanaryFailed

@@ -100,7 +100,7 @@ def main(folder: str, model: str, *moments: str) -> None:
     for heavy in (
         "agentlab.engines.transformers",
         "langgraph.checkpoint.sqlite",
-        "memory.index",
+        "memory.index.vector_index",
         "trainers.training.training",
     ):
         importlib.import_module(heavy)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from memory import Advice, Database, Episode, Evidence, HashingEmbedder, Reflection, ReflectionMemory, Step, schema
+from memory import Advice, Database, Episode, Evidence, HashingEmbedder, Reflection, ReflectionMemory, Step
+from memory.store import schema
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory.block import about, fill, shortened
+from memory.retrieval.block import about, fill, shortened
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2)])

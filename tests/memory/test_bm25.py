@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memory import Database, HashingEmbedder, Reflection, ReflectionMemory, schema
-from memory.bm25 import BM25
-from memory.cleaning import clean
-from memory.filters import Filter
-from memory.reflections import stamp
-from memory.segmentation import phrases
+from memory import Database, HashingEmbedder, Reflection, ReflectionMemory
+from memory.index.bm25 import BM25
+from memory.store import schema
+from memory.store.filters import Filter
+from memory.store.reflections import stamp
+from memory.text.cleaning import clean
+from memory.text.segmentation import phrases
 
 Maker = Callable[..., Reflection]
 OLD, NEW = "2025-01-01T00:00:00+00:00", "2025-02-01T00:00:00+00:00"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory.cleaning import TEXT_LIMIT, clean
+from memory.text.cleaning import TEXT_LIMIT, clean
 
 
 @pytest.mark.parametrize(

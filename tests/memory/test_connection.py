@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from memory import Database, errors, schema
+from memory import Database, errors
+from memory.store import schema
 
 
 def one_line(error: BaseException) -> str:

@@ -13,8 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from memory import Database, HashingEmbedder, Reflection, ReflectionMemory
-from memory.consolidation import METHODS, Consolidation, ConsolidationConfig
-from memory.history import History
+from memory.consolidation.consolidation import METHODS, Consolidation, ConsolidationConfig
+from memory.store.history import History
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ConsolidationConfig(summary=3, batch=2, similar=0.2, duplicate=0.95)
@@ -23,7 +23,7 @@ FILL = """
 import os, signal, sys
 from pathlib import Path
 from memory import Advice, Database, Episode, Evidence, HashingEmbedder, Recall, Reflection, ReflectionMemory, Step
-from memory.consolidation import Consolidation, ConsolidationConfig
+from memory.consolidation.consolidation import Consolidation, ConsolidationConfig
 
 CONFIG = ConsolidationConfig(summary=3, batch=2, similar=0.2, duplicate=0.95)
 NOW = "2030-06-30T00:00:00.000000+00:00"

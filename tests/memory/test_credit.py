@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from memory import Credit, CreditConfig, Database, Recall, Reflection, ReflectionMemory, errors
-from memory.credit import Cost
-from memory.recalls import RecallEvidence
-from memory.uplift import Strata
-from memory.withholding import Draw
+from memory.credit.credit import Cost
+from memory.credit.uplift import Strata
+from memory.credit.withholding import Draw
+from memory.store.recalls import RecallEvidence
 
 ENV = "toy/doors"
 EVERY = CreditConfig(withhold=0.5, max_cost=1.0)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from memory import documents
-from memory.documents import Unreadable, entries
 from memory.errors import BadImport
+from memory.interchange import documents
+from memory.interchange.documents import Unreadable, entries
 
 ONE, TWO = {"id": "1", "memory": "Tea."}, {"id": "2", "memory": "Torn\u2028here\u0085and\u2029there."}
 LINES = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in (ONE, TWO))

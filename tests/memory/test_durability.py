@@ -67,7 +67,7 @@ while True:
 
 WRITE_AND_CONSOLIDATE = """
 from memory import Evidence, Step
-from memory.consolidation import Consolidation, ConsolidationConfig
+from memory.consolidation.consolidation import Consolidation, ConsolidationConfig
 
 config = ConsolidationConfig(summary=4, similar=0.2, duplicate=0.95, batch=2)
 number = database.execute("SELECT count(*) FROM episodes")[0][0]

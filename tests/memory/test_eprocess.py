@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from memory.eprocess import log_e_value, log_stakes, mirrored
+from memory.credit.eprocess import log_e_value, log_stakes, mirrored
 
 
 @pytest.mark.parametrize("odds", [0.5, 0.9, 0.99])

@@ -11,7 +11,7 @@ import pytest
 
 from memory import Database
 from memory.errors import BadImport
-from memory.interchange import import_reflections
+from memory.interchange.transfer import import_reflections
 
 TIMES = {"created_at": "2026-01-01T10:00:00-07:00", "updated_at": "2026-01-02T10:00:00Z"}
 STORE = [

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-import memory.health as health_module
+import memory.consolidation.report as health_module
 from memory import Database, Episode, HashingEmbedder, Recall, Reflection, ReflectionMemory, Step
-from memory.consolidation import Consolidation, ConsolidationConfig
-from memory.health import health, uplift_line
+from memory.consolidation.consolidation import Consolidation, ConsolidationConfig
+from memory.consolidation.report import health, uplift_line
 
 LONG = "the safe door is the one that the note in the first room names so read the note before you open any door at all"
 

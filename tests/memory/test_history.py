@@ -10,8 +10,8 @@ import pytest
 
 from memory import Database, Reflection, ReflectionMemory
 from memory.errors import BadMoment, CannotUndo, PinnedReflection, UnknownOperation, UnknownReflection
-from memory.history import History
-from memory.operations import Operation
+from memory.store.history import History
+from memory.store.operations import Operation
 
 
 @pytest.fixture

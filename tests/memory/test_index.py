@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from memory import HashingEmbedder, VectorIndex, errors
-from memory.graph import Graph
-from memory.index import SAVE_EVERY
-from memory.index_file import MAGIC
-from memory.items import Items
-from memory.reflections import stamp
-from memory.sources import Entry, Summary, summary
-from memory.vectors import Vectors
+from memory.index.file import MAGIC
+from memory.index.graph import Graph
+from memory.index.items import Items
+from memory.index.sources import Entry, Summary, summary
+from memory.index.vector_index import SAVE_EVERY
+from memory.index.vectors import Vectors
+from memory.store.reflections import stamp
 
 EMBED = HashingEmbedder(32).embed
 
@@ -360,7 +360,7 @@ def test_the_graph_finds_what_exhaustive_search_finds(
     large: tuple[VectorIndex, Texts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index, source = large
-    monkeypatch.setattr("memory.graph.STEP_COST", 0)  # However few rows there are, the graph is asked.
+    monkeypatch.setattr("memory.index.graph.STEP_COST", 0)  # However few rows there are, the graph is asked.
     monkeypatch.setattr(Vectors, "cosines", unexpected)
     monkeypatch.setattr(Vectors, "cosines_of", unexpected)
     assert index.stats().kind == "hnsw"
@@ -376,7 +376,7 @@ def test_a_filter_keeps_the_recall_whether_it_lets_in_many_few_or_only_what_is_f
     step_cost: int, large: tuple[VectorIndex, Texts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index, source = large
-    monkeypatch.setattr("memory.graph.STEP_COST", step_cost)
+    monkeypatch.setattr("memory.index.graph.STEP_COST", step_cost)
     far = QUERIES.sum(axis=0)
     ranked = sorted(source.held, key=lambda number: float(EMBED([source.held[number][1]])[0] @ far))
     for only in (list(range(2, 600, 2)), list(range(1, 600, 40)), ranked[:300], ranked[:30]):
@@ -390,7 +390,7 @@ def test_a_graph_that_has_come_apart_is_not_believed(
 ) -> None:
     """It then reaches fewer rows than it was asked for."""
     index, source = large
-    monkeypatch.setattr("memory.graph.STEP_COST", 0)
+    monkeypatch.setattr("memory.index.graph.STEP_COST", 0)
     found = Graph.search
     monkeypatch.setattr(Graph, "search", lambda *given: tuple(part[:-1] for part in found(*given)))
     assert share_found(index, source) == 1
@@ -400,7 +400,7 @@ def test_what_is_changed_in_a_large_index_is_found_by_its_new_text_only(
     large: tuple[VectorIndex, Texts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index, source = large
-    monkeypatch.setattr("memory.graph.STEP_COST", 0)
+    monkeypatch.setattr("memory.index.graph.STEP_COST", 0)
     for number, text in enumerate(many(100, start=5000), 1):
         source.put(number, text)
     index.follow(source, EMBED)
@@ -491,7 +491,7 @@ def test_a_graph_of_another_kind_is_made_again(
 def test_a_graph_that_finds_too_little_does_not_serve(
     opened: Callable[..., VectorIndex], notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memory.graph.WANTED", 1.1)
+    monkeypatch.setattr("memory.index.graph.WANTED", 1.1)
     source = Texts(*many(600))
     index = opened(source, expected=False, threshold=200)
     index.build()
@@ -516,7 +516,7 @@ def test_a_graph_whose_file_says_what_other_questions_found_is_measured_once_mor
     measure = Graph.measure
     monkeypatch.setattr(Graph, "measure", lambda graph: (measured.append(len(graph)), measure(graph)))
     with monkeypatch.context() as earlier:
-        earlier.setattr("memory.index.AWAY", 0.5)
+        earlier.setattr("memory.index.vector_index.AWAY", 0.5)
         index._write()
     index = opened(source, threshold=200)
     assert (len(measured), index.stats().kind) == (1, "hnsw")
@@ -549,7 +549,7 @@ def test_equal_vectors_do_not_cut_a_graph_into_pieces(opened: Callable[..., Vect
 def test_a_long_build_says_how_far_it_is_and_does_not_begin_unsaid(
     opened: Callable[..., VectorIndex], notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memory.index.STEP", 5)
+    monkeypatch.setattr("memory.index.vector_index.STEP", 5)
     index = opened(Texts(*many(600)), expected=False, threshold=200)
     assert len(notes) == 1 and "600 vectors; a graph for faster search grows while it is used" in notes[0]
     told: list[tuple[int, int]] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from memory import Advice, CachedEmbedder, Database, HashingEmbedder, Reflection
-from memory.indexes import Indexes
+from memory.index.indexes import Indexes
 
 Maker = Callable[..., Reflection]
 

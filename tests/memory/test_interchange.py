@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memory import Database, HashingEmbedder, Recall, Reflection, ReflectionMemory
-from memory.cleaning import cleaned
 from memory.errors import BadImport, CannotUndo, InvalidReflection, MemoryStoreError, QuotaExceeded
-from memory.filters import Filter
-from memory.history import History
-from memory.interchange import ImportReport, export_reflections, import_reflections
-from memory.quoting import quoted
+from memory.interchange.transfer import ImportReport, export_reflections, import_reflections
 from memory.records import Advice, Link
+from memory.store.filters import Filter
+from memory.store.history import History
+from memory.text.cleaning import cleaned
+from memory.text.quoting import quoted
 
 LATER = "2026-03-01T00:00:00.000000+00:00"
 

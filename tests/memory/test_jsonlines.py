@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory import jsonlines
+from memory.text import jsonlines
 
 
 @given(st.lists(st.text(), max_size=5))

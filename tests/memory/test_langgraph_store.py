@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from langgraph.store.base import GetOp, PutOp, SearchItem, SearchOp
 
-from memory import Database, HashingEmbedder, ReflectionMemory, SqliteFaissStore, errors, langgraph_store
-from memory.index import VectorIndex
+from memory import Database, HashingEmbedder, ReflectionMemory, SqliteFaissStore, errors
+from memory.index.vector_index import VectorIndex
+from memory.langgraph_store import store as langgraph_store
 
 SPACE = ("notes", "ann")
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from memory import Credit, CreditConfig, Database, Recall, Reflection, ReflectionMemory
-from memory.consolidation import Consolidation
-from memory.filters import Filter
-from memory.health import health
-from memory.history import History
-from memory.lineage import Lot, family, first_lots
-from memory.recalls import RecallCount, RecallEvidence
-from memory.withholding import Draw
+from memory.consolidation.consolidation import Consolidation
+from memory.consolidation.report import health
+from memory.credit.withholding import Draw
+from memory.store.filters import Filter
+from memory.store.history import History
+from memory.store.merges import Lot, family, first_lots
+from memory.store.recalls import RecallCount, RecallEvidence
 
 Maker = Callable[..., Reflection]
 
@@ -228,7 +228,7 @@ def test_an_older_file_learns_what_was_merged(path: Path, older: Any, reflection
 
 
 def test_who_took_over_nothing_costs_one_look_into_an_index_of_the_merged(database: Database) -> None:
-    from memory.lineage import families
+    from memory.store.merges import families
 
     plan = database.execute(f"EXPLAIN QUERY PLAN {families(['a', 'b'])} SELECT * FROM family", ["a", "b"])
     searched = [row[3] for row in plan if "reflections" in row[3]]

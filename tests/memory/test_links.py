@@ -10,9 +10,9 @@ import pytest
 
 from memory import Database, Reflection
 from memory.errors import CannotUndo, UnknownOperation
-from memory.history import History
-from memory.links import LinkChange
 from memory.records import Link
+from memory.store.history import History
+from memory.store.links import LinkChange
 
 
 def similar(source: str, target: str, weight: float = 0.5, at: str = "2025-01-01") -> Link:

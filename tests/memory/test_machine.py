@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from memory import Database, HashingEmbedder, Reflection, ReflectionMemory
-from memory.consolidation import Consolidation, ConsolidationConfig
+from memory.consolidation.consolidation import Consolidation, ConsolidationConfig
 from memory.errors import CannotUndo
-from memory.history import History
+from memory.store.history import History
 
 OPERATIONS = int(os.environ.get("AGENTLAB_OPERATIONS", "2000"))
 STEPS = 50

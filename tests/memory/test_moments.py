@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from memory import moments
 from memory.errors import BadMoment
+from memory.text import moments
 
 PRESENT = "2026-03-10T12:00:00.000000+00:00"
 

@@ -93,7 +93,7 @@ def test_an_id_that_another_has_becomes_one_of_its_own_and_stays_it(
 def test_a_small_namespace_among_a_large_one_finds_all_its_own(
     ann: ReflectionMemory, bob: ReflectionMemory, reflection: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memory.retriever.CANDIDATES", 8)
+    monkeypatch.setattr("memory.retrieval.retriever.CANDIDATES", 8)
     ann.remember([reflection(f"ann-{number}", f"The silver key number {number}.") for number in range(300)])
     bob.remember([reflection(f"bob-{number}", f"A wooden chest, number {number}.") for number in range(5)])
     bob.remember([reflection("bob-key", "The silver key.")])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memory import Advice, Episode, Reflection
-from memory.novelty import novel
+from memory.text.novelty import novel
 
 HINTS = "- Coins are found in the kitchen.\n- The safe door is the one that the note names."
 

@@ -13,9 +13,10 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from memory import Advice, Database, Reflection, parquet
+from memory import Advice, Database, Reflection
 from memory.errors import BadImport, MissingDependency
-from memory.interchange import export_reflections, import_reflections
+from memory.interchange import parquet
+from memory.interchange.transfer import export_reflections, import_reflections
 
 
 def test_plain_fields_are_typed_columns_and_nested_ones_json(
@@ -41,7 +42,7 @@ def test_plain_fields_are_typed_columns_and_nested_ones_json(
 def test_a_large_memory_goes_in_batches(
     database: Database, reflection: Callable[..., Reflection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memory.parquet.BATCH", 2)
+    monkeypatch.setattr("memory.interchange.parquet.BATCH", 2)
     for number in range(5):
         database.put_reflection(reflection(f"r-{number}", env=f"env-{number}"))
     assert export_reflections(database, tmp_path / "out.dat", format="parquet") == 5
@@ -91,7 +92,7 @@ BOMBS = {
 def test_a_small_file_that_decodes_to_much_is_refused_in_little_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("memory.parquet.CELLS", 500_000)
+    monkeypatch.setattr("memory.interchange.parquet.CELLS", 500_000)
     path = tmp_path / "bomb.parquet"
     pyarrow.parquet.write_table(pyarrow.table(data), path, compression="zstd", store_schema=False)
     assert path.stat().st_size < 10_000

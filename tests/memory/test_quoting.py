@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory import rendering
-from memory.cleaning import TEXT_LIMIT
-from memory.quoting import quoted, quoted_line
+from memory.prompts import rendering
+from memory.text.cleaning import TEXT_LIMIT
+from memory.text.quoting import quoted, quoted_line
 
 PIECES = st.sampled_from(
     ["Task:", "Hints:", "task :", ">", "> open door", "system:", "User:", "assistant :", "<|im_start|>", "<|", "|>",

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from memory import Database, Episode, Recall, Reflection, errors
-from memory.filters import Filter
-from memory.recalls import RecallCount, RecallEvidence
+from memory.store.filters import Filter
+from memory.store.recalls import RecallCount, RecallEvidence
 
 
 def recall(episode: str, reflection: str = "rf-1", **values: object) -> Recall:

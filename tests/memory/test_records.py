@@ -14,8 +14,8 @@ import pytest
 import memory
 from agentlab.trajectories.advice import AdviceWeights
 from memory import Advice, Database, Episode, Evidence, Recall, Reflection, Step
+from memory.prompts.rendering import segments
 from memory.records import Link, content_id, state_key, task_parts
-from memory.rendering import segments
 
 
 def test_an_id_depends_on_content_alone() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from memory import Advice, Database, Episode, HashingEmbedder, Reflection, ReflectionMemory, SqliteFaissStore, errors
-from memory.embedder import CachedEmbedder
-from memory.vectors import Vectors
+from memory.index.embedder import CachedEmbedder
+from memory.index.vectors import Vectors
 
 Maker = Callable[..., Reflection]
 

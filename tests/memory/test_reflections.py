@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from memory import Advice, Database, Reflection, errors
-from memory.filters import Filter
+from memory.store.filters import Filter
 
 Maker = Callable[..., Reflection]
 

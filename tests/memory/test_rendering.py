@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory import rendering
+from memory.prompts import rendering
 from memory.records import Episode, Step
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from memory import Advice, Database, Evidence, Reflection, ReflectionMemory
-from memory.consolidation import Consolidation, ConsolidationConfig
+from memory.consolidation.consolidation import Consolidation, ConsolidationConfig
+from memory.consolidation.report import health
 from memory.errors import PinnedReflection
-from memory.health import health
-from memory.history import History
-from memory.interchange import import_reflections
-from memory.repeats import ONCE, tallies
+from memory.interchange.transfer import import_reflections
+from memory.store.history import History
+from memory.store.repeats import ONCE, tallies
 
 Maker = Callable[..., Reflection]
 Say = Callable[..., Reflection]

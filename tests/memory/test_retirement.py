@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from memory import Database, Reflection
-from memory.history import History
-from memory.recalls import RecallEvidence
+from memory.credit.retirement import Retirement, RetirementConfig
+from memory.credit.uplift import Strata
 from memory.records import Episode, Recall
-from memory.retirement import Retirement, RetirementConfig
-from memory.uplift import Strata
+from memory.store.history import History
+from memory.store.recalls import RecallEvidence
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from memory import Database, Recall, Reflection, ReflectionMemory, Weights
-from memory.retriever import ranks
+from memory.retrieval.retriever import ranks
 
 NOON = "2025-06-01T12:00:00.000000+00:00"
 MORNING = "2025-06-01T02:00:00.000000+00:00"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from memory import Advice, Database, Reflection
-from memory.reflections import stamp
-from memory.sources import ReflectionTexts, StateTexts, Summary, summary
+from memory.index.sources import ReflectionTexts, StateTexts, Summary, summary
+from memory.store.reflections import stamp
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_entries_come_by_rising_mark_page_by_page(
 ) -> None:
     source = ReflectionTexts(database)
     for page in (7, 25, 50, 1000):
-        monkeypatch.setattr("memory.sources.PAGE", page)
+        monkeypatch.setattr("memory.index.sources.PAGE", page)
         entries = source.entries()
         assert entries[:, 0].tolist() == entries[:, 1].tolist() == list(range(1, 51))
         assert entries[:, 2].tolist() == [stamp(text) for text in texts]

@@ -9,7 +9,7 @@ import pytest
 from langchain_core.embeddings import Embeddings
 
 from memory import CachedEmbedder, Database, HashingEmbedder, SqliteFaissStore, errors
-from memory.store_index import ItemIndex
+from memory.langgraph_store.index import ItemIndex
 
 WORDS = {"red": [3.0, 4.0], "blue": [0.0, 2.0], "": [0.0, 0.0]}
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from memory import Database
-from memory.store_items import FREE, Items, ItemTexts
+from memory.langgraph_store.items import FREE, Items, ItemTexts
 
 AT = "2030-01-01T00:00:00.000000+00:00"
 LATER = "2030-01-01T00:10:00.000000+00:00"

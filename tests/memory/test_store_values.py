@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memory import errors
-from memory.store_values import checked_ttl, checked_value, fits
+from memory.langgraph_store.values import checked_ttl, checked_value, fits
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 JSON = st.recursive(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory.thoughts import answered, is_tag, left_open, told
+from memory.text.thoughts import answered, is_tag, left_open, told
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from memory.recalls import RecallEvidence
-from memory.uplift import Strata, estimate, exact_test, moments, sample, shares
+from memory.credit.uplift import Strata, estimate, exact_test, moments, sample, shares
+from memory.store.recalls import RecallEvidence
 
 COUNTS = np.array([20.0, 15, 10, 3])
 SIDE = st.integers(0, 2000).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memory.vectors import GROUPS, _best
+from memory.index.vectors import GROUPS, _best
 
 
 @settings(max_examples=200, deadline=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory.withholding import Draw, draw_lots, uniforms, uniforms_of
+from memory.credit.withholding import Draw, draw_lots, uniforms, uniforms_of
 
 EPISODES = [f"ep-{number}" for number in range(4000)]
 

@@ -312,6 +312,6 @@ def test_every_error_of_the_package_has_the_same_base() -> None:
 def test_a_job_needs_neither_a_database_nor_an_index() -> None:
     code = (
         "import sys, trainers.job, trainers.training.training; "
-        "print([m for m in ('sqlite_utils', 'faiss', 'langgraph', 'memory.database') if m in sys.modules])"
+        "print([m for m in ('sqlite_utils', 'faiss', 'langgraph', 'memory.store.database') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -20,7 +20,7 @@ from trainers.gate.statistics import p_text
 from trainers.training.canary import Canary
 
 if TYPE_CHECKING:
-    from memory.database import Database
+    from memory.store import Database
     from trainers.adapters.record import AdapterRecord
     from trainers.lineage import Lineage
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from memory.database import Database
+    from memory.store import Database
 
 
 def by_env(database: Database, episodes: list[str]) -> dict[str, list[str]]:
     """The ids of those of these episodes that the lab has, by environment; one that is named twice is there twice."""
-    from memory.episodes import chunks, marks
+    from memory.store import chunks, marks
 
     env: dict[str, str] = {}
     for part in chunks(sorted(set(episodes))):

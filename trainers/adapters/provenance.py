@@ -16,7 +16,7 @@ from trainers.adapters.registry import AdapterRegistry
 from trainers.gate.gate import Rate, rate
 
 if TYPE_CHECKING:
-    from memory.database import Database
+    from memory.store import Database
 
 Kind = Literal["evaluation", "gate", "play"]
 KINDS: tuple[Kind, ...] = ("evaluation", "gate", "play")
@@ -75,7 +75,7 @@ def trace(registry: AdapterRegistry, adapter: str) -> Provenance:
 
 def _recalled(database: Database, record: AdapterRecord) -> dict[str, int]:
     """A shortened episode was never played: what was recalled is known of the one that it was made from."""
-    from memory.episodes import chunks, marks
+    from memory.store import chunks, marks
 
     counts: dict[str, int] = dict.fromkeys(record.lineage.reflections, 0)
     for part in chunks(sorted(set(record.lineage.episodes))):

@@ -34,7 +34,7 @@ from trainers.training import seal as seals
 from trainers.training.disk import room_on_disk
 
 if TYPE_CHECKING:
-    from memory.database import Database
+    from memory.store import Database
 
 SERVING = "serving adapter"
 """The setting that names the adapter in use; None is the base model."""

@@ -2,7 +2,7 @@
 
 What was played is what is trained: where an episode holds the tokens that the model saw and chose, those are used as
 they are. Only an episode that was played without a model, or whose prompt is asked for without its memory block
-(context distillation, Snell et al. 2022), is tokenised here, piece by piece as `memory.rendering` cuts it.
+(context distillation, Snell et al. 2022), is tokenised here, piece by piece as `memory.prompts` cuts it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from memory import rendering
+from memory import prompts
 from memory.records import Episode
 from trainers.errors import BadExample, TooLong
 
@@ -176,14 +176,14 @@ def join(
 
 def command_tokens(command: str, tokenize: Tokenize) -> list[int]:
     """The tokens of a command as an action: its words, then its line end as a segment of its own."""
-    return [*tokenize(rendering.action(command)), *tokenize(rendering.LINE_END)]
+    return [*tokenize(prompts.action(command)), *tokenize(prompts.LINE_END)]
 
 
 def _played(episode: Episode, tokenize: Tokenize, with_hints: bool) -> tuple[list[int], list[Turn]] | None:
     """The tokens as they were played, or None where another rendering is asked for or another tokenizer played."""
     if not episode.token_ids or not episode.action_spans or (episode.hints.strip() and not with_hints):
         return None
-    expected = list(tokenize(rendering.head(episode.goal, episode.hints)))
+    expected = list(tokenize(prompts.head(episode.goal, episode.hints)))
     # A begin-of-text token stands before the head where the model that played was trained with one.
     for offset in dict.fromkeys((len(opening(tokenize)), 0, 1)):
         if episode.token_ids[offset : offset + len(expected)] == expected:
@@ -208,7 +208,7 @@ def _rendered(episode: Episode, tokenize: Tokenize, with_hints: bool) -> tuple[l
     head = opening(tokenize)
     turns: list[Turn] = []
     after_choice = True
-    for position, segment in enumerate(rendering.segments(episode, with_hints=with_hints)):
+    for position, segment in enumerate(prompts.segments(episode, with_hints=with_hints)):
         ids = list(tokenize(segment.text))
         if position == 0:
             head += ids

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from memory import documents
 from memory.errors import MemoryStoreError
+from memory.interchange import FILE_LIMIT, MIB, read_values
 from trainers.data.examples import Example, Tokenize, opening
 from trainers.data.selectors.base import Text
 from trainers.errors import BadExample, BadTexts
@@ -30,7 +30,7 @@ _HALVES = re.compile("[\ud800-\udfff]")
 def read_texts(path: Path) -> list[Text]:
     """The texts of a file, each once, in the usual forms of training texts.
 
-    JSON lines, a JSON list, Parquet (see `memory.documents`) of
+    JSON lines, a JSON list, Parquet (see `memory.interchange.documents`) of
 
     - `text` (or `content`), or a mere text;
     - `prompt` and `completion`, `instruction`, `input` and `output`, and the like (`PAIRS`); what else is there is
@@ -44,7 +44,7 @@ def read_texts(path: Path) -> list[Text]:
     """
     texts: dict[str, Text] = {}
     try:
-        for number, (where, value) in enumerate(documents.values(path)):
+        for number, (where, value) in enumerate(read_values(path)):
             if number == 0 and _is_prose(path, value):
                 return _paragraphs(path)
             found = list(_texts(value))
@@ -67,8 +67,8 @@ def _is_prose(path: Path, first: Any) -> bool:
 
 def _paragraphs(path: Path) -> list[Text]:
     try:
-        if path.stat().st_size > documents.FILE:
-            raise BadTexts(f"{path} has more than {documents.FILE // documents.MIB} MiB; divide it")
+        if path.stat().st_size > FILE_LIMIT:
+            raise BadTexts(f"{path} has more than {FILE_LIMIT // MIB} MiB; divide it")
         whole = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BadTexts(f"{path} cannot be read: {error}; give a file in UTF-8") from None

@@ -118,7 +118,7 @@ def test_what_was_retired_for_an_adapter_comes_back_with_its_rollback(
 
 
 def test_what_was_retired_for_another_adapter_stays_out(lab: Lab, report: Made) -> None:
-    from memory.retirement import Retirement
+    from memory.credit.retirement import Retirement
 
     retire(lab, report())
     assert Retirement(lab.database, "adapter-goo").undo() == Retirement(lab.database, "good").undo() == []

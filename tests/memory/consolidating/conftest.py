@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from memory import Database, Episode, ReflectionMemory, Step
-from memory.consolidating.job import ConsolidationConfig, Job, Writer
+from memory.consolidation.job import ConsolidationConfig, Job, Writer
 
 NOW = "2030-06-30T00:00:00.000000+00:00"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from memory import Episode, Step
-from memory.consolidating.comparing import Trace, compare, compare_successes, lost_with, trace, verb_template, won_with
-from memory.consolidating.voting import Operation, Rule
+from memory.consolidation.comparing import Trace, compare, compare_successes, lost_with, trace, verb_template, won_with
+from memory.consolidation.voting import Operation, Rule
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from memory import Database, Reflection, ReflectionMemory
-from memory.cleaning import CONTEXT_LIMIT
-from memory.consolidating import contexts, linking
-from memory.consolidating.contexts import keywords, read_off, renewed, written
-from memory.consolidating.job import Job
-from memory.consolidation import Consolidation, ConsolidationConfig
-from memory.filters import Filter
-from memory.history import History, same
+from memory.consolidation import contexts, linking
+from memory.consolidation.consolidation import Consolidation, ConsolidationConfig
+from memory.consolidation.contexts import keywords, read_off, renewed, written
+from memory.consolidation.job import Job
+from memory.store.filters import Filter
+from memory.store.history import History, same
+from memory.text.cleaning import CONTEXT_LIMIT
 
 Maker = Callable[..., Reflection]
 TEXTS = {

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from memory import Advice, Database, Evidence, Reflection, ReflectionMemory
-from memory.consolidating import duplicates
-from memory.consolidating.job import Job
-from memory.history import History
+from memory.consolidation import duplicates
+from memory.consolidation.job import Job
+from memory.store.history import History
 
 Maker = Callable[..., Reflection]
 TEXT = "Open the door in the north of the kitchen to find the coin behind it."

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from memory import Database, Recall, Reflection, ReflectionMemory
-from memory.consolidating import forgetting
-from memory.consolidating.forgetting import retention
-from memory.consolidating.job import Job
+from memory.consolidation import forgetting
+from memory.consolidation.forgetting import retention
+from memory.consolidation.job import Job
 
 Maker = Callable[..., Reflection]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from memory import Database, Recall, Reflection, ReflectionMemory
-from memory.consolidating import linking
-from memory.consolidating.job import Job
-from memory.consolidating.linking import weight
+from memory.consolidation import linking
+from memory.consolidation.job import Job
+from memory.consolidation.linking import weight
 
 Maker = Callable[..., Reflection]
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from memory import Database, Episode, Reflection, ReflectionMemory
-from memory.consolidating import rules
-from memory.consolidating.job import Job
+from memory.consolidation import rules
+from memory.consolidation.job import Job
 
 Live = Callable[..., Episode]
 

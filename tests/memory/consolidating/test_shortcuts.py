@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from memory import Database, Episode
-from memory.consolidating import shortcuts
-from memory.consolidating.job import Job
-from memory.consolidating.shortcuts import Shortcut, find_shortcuts, shortest_path
+from memory.consolidation import shortcuts
+from memory.consolidation.job import Job
+from memory.consolidation.shortcuts import Shortcut, find_shortcuts, shortest_path
 
 Live = Callable[..., Episode]
 WANDERING = "S A S A C A B E"  # S–A–B–E would do.

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from memory import Database, Episode, Reflection
-from memory.consolidating import summaries
-from memory.consolidating.job import Job
-from memory.consolidating.summaries import extracted, goal_kind
+from memory.consolidation import summaries
+from memory.consolidation.job import Job
+from memory.consolidation.summaries import extracted, goal_kind
 
 Live = Callable[..., Episode]
 

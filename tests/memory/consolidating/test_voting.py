@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory.consolidating.voting import Operation, Rule, parse, vote
+from memory.consolidation.voting import Operation, Rule, parse, vote
 
 RULES = [Rule("Read the note first.", 3, "a"), Rule("Open every door.", 1, "b"), Rule("Take the coin.", 2, "c")]
 

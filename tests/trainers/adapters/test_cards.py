@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from memory.database import Database
 from memory.records import Episode
+from memory.store.database import Database
 from trainers import job
 from trainers.adapters import cards
 from trainers.adapters.record import AdapterRecord

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from memory.database import Database
 from memory.records import Episode, Recall, Reflection
+from memory.store.database import Database
 from trainers.adapters.episodes import by_env
 from trainers.adapters.provenance import difference, trace
 from trainers.adapters.record import AdapterRecord

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from memory.database import Database
+from memory.store.database import Database
 from trainers import job
 from trainers.adapters.files import check_files
 from trainers.adapters.registry import AdapterRegistry

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from memory.database import Database
+from memory.store.database import Database
 from trainers import job
 from trainers.adapters import deltas, skills
 from trainers.adapters.merging import MergeConfig

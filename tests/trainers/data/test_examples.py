@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 
-from memory import rendering
+from memory.prompts import rendering
 from memory.records import Episode
 from trainers.data.examples import Example, drop_oldest, from_episode
 from trainers.errors import BadExample

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 
-from memory import rendering
+from memory.prompts import rendering
 from memory.records import Episode
 from trainers.data.preferences import Preference, by_reward, by_votes, fork, from_outcome, from_preference
 from trainers.errors import BadExample

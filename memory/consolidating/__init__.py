@@ -1,1 +1,0 @@
-"""The methods of consolidation, one a module; `memory.consolidation` puts them together."""

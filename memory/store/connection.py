@@ -1,0 +1,278 @@
+"""One SQLite file, opened with care: checked, migrated, shared by threads, its errors put into words."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from memory import errors
+from memory.store import schema
+
+if TYPE_CHECKING:
+    import sqlite_utils
+
+HEADER = b"SQLite format 3\x00"
+BUSY_SECONDS = 30.0
+
+
+class Connection:
+    """A connection in write-ahead mode (one writer, many readers, safe against a kill at any instant).
+
+    Threads may share it: one lock covers every statement, and a transaction from its first to its last. With
+    `readonly` the file must exist and is never changed. `busy_timeout` (seconds) is how long a write waits for
+    another process before `DatabaseBusy`.
+
+    Raises:
+        NotADatabase, DamagedDatabase, DatabaseMissing, NewerDatabase, OlderDatabase, DatabaseBusy, DiskFull.
+    """
+
+    def __init__(self, path: Path | str, *, readonly: bool = False, busy_timeout: float = BUSY_SECONDS) -> None:
+        self.path = Path(path)
+        self.readonly = readonly
+        self._busy_timeout = busy_timeout
+        self._lock = threading.RLock()
+        self._depth = 0
+        self._owner = 0
+        self._tidy = False
+        in_memory = str(path) == ":memory:"
+        if not in_memory:
+            self._check_file()
+        with self._worded():
+            self._connection = self._connect(in_memory)
+        try:
+            with self._worded():
+                self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    # Opening
+
+    @cached_property
+    def tables(self) -> sqlite_utils.Database:
+        """The tables as sqlite-utils has them, which makes and changes them."""
+        import sqlite_utils
+
+        # Plugins would run foreign code in every process that opens a lab.
+        return sqlite_utils.Database(self._connection, recursive_triggers=False, execute_plugins=False)
+
+    def _check_file(self) -> None:
+        path = self.path
+        if path.is_dir():
+            raise errors.NotADatabase(f"{path} is a folder, not a database file; give the path of the file.")
+        if not path.exists():
+            if self.readonly:
+                raise errors.DatabaseMissing(f"There is no database at {path}; open it for writing once to make it.")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return
+        try:
+            with path.open("rb") as file:
+                start = file.read(100)
+        except PermissionError as error:
+            raise errors.NotADatabase(f"{path} cannot be read: permission denied; check who owns it.") from error
+        log = path.with_name(path.name + "-wal")
+        if not start:
+            # SQLite would take an empty file for a new database and delete the log that may still hold everything.
+            if log.exists() and log.stat().st_size:
+                raise errors.DamagedDatabase(_damage(path, "it is empty, but its write-ahead log is not"))
+            return
+        if not start.startswith(HEADER[: len(start)]):
+            raise errors.NotADatabase(f"{path} is not an SQLite file; give the path of a lab's database.")
+        if len(start) < 100:
+            raise errors.DamagedDatabase(_damage(path, "it ends within its header"))
+
+    def _connect(self, in_memory: bool) -> sqlite3.Connection:
+        # isolation_level=None: transactions begin and end only where this class says so.
+        target = ":memory:" if in_memory else f"{self.path.resolve().as_uri()}?mode={'ro' if self.readonly else 'rwc'}"
+        if self.readonly and not in_memory:
+            log = self.path.with_name(self.path.name + "-wal")
+            self._tidy = True
+            if not log.exists() and not os.access(self.path.resolve().parent, os.W_OK):
+                # Nobody can write there, so there is nothing to lock, and nowhere to put what locks are kept in.
+                target += "&immutable=1"
+        return sqlite3.connect(
+            target, uri=not in_memory, isolation_level=None, check_same_thread=False, timeout=self._busy_timeout
+        )
+
+    def _prepare(self) -> None:
+        run = self._connection.execute
+        run("PRAGMA foreign_keys = ON")
+        # NORMAL survives a killed process; only a power cut may take the last transactions, never tear one.
+        run("PRAGMA synchronous = NORMAL")
+        # One recall from a large memory reads hundreds of pages. Mapped, each costs no call of the system.
+        run("PRAGMA mmap_size = 1073741824")
+        version = self._checked_version()
+        if self.readonly:
+            if version < schema.READABLE:
+                raise errors.OlderDatabase(
+                    f"{self.path} has version {version}, this program needs {schema.VERSION}; "
+                    "open it for writing once, so that it is brought up to date."
+                )
+            return
+        if run("PRAGMA journal_mode").fetchone()[0] != "wal":
+            run("PRAGMA journal_mode = WAL")
+        if version < schema.VERSION:
+            self._migrate()
+        elif not schema.texts_indexed(run):
+            self.index_texts()
+
+    def _checked_version(self) -> int:
+        run = self._connection.execute
+        application = run("PRAGMA application_id").fetchone()[0]
+        version = int(run("PRAGMA user_version").fetchone()[0])
+        empty = run("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if application != schema.APPLICATION_ID and not (empty and application == 0 and version == 0):
+            raise errors.NotADatabase(
+                f"{self.path} is an SQLite database of another program; give the path of a lab's database."
+            )
+        if version > schema.VERSION:
+            raise errors.NewerDatabase(
+                f"{self.path} has version {version}, this program knows up to {schema.VERSION}; "
+                "update the program (the file was not changed)."
+            )
+        return version
+
+    def _migrate(self) -> None:
+        with self.transaction():
+            # Another process may have migrated while this one waited for the lock, so the version is read again.
+            for number in range(self._checked_version(), schema.VERSION):
+                schema.MIGRATIONS[number](self.tables)
+                self._connection.execute(f"PRAGMA user_version = {number + 1}")
+            self._connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+
+    def index_texts(self) -> None:
+        """Make the index of words anew from the texts of the reflections."""
+        with self.transaction():
+            schema.index_texts(self.tables)
+
+    # Using
+
+    def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return all its rows (a write outside a transaction is committed by itself)."""
+        with self._lock:
+            # Without `_worded`, which takes as long as a short statement.
+            try:
+                return self._connection.execute(sql, parameters).fetchall()
+            except sqlite3.Error as error:
+                raise self._translated(error) from error
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run one writing statement for each of `rows`, in one transaction."""
+        with self.transaction(), self._worded():
+            self._connection.executemany(sql, rows)
+
+    @property
+    def in_transaction(self) -> bool:
+        """True while this thread has a transaction open, so that what it reads may still be undone."""
+        return self._depth > 0 and self._owner == threading.get_ident()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Self]:
+        """All or nothing: what is written inside is kept at its end, or undone if an exception leaves it.
+
+        Inside another transaction it is a part of that one, which can be undone by itself. Other threads wait.
+        """
+        with self._lock, self._worded():
+            level = self._depth
+            name = f"level_{level}"
+            # IMMEDIATE takes the write lock at once: a transaction that begins by reading cannot then fail as stale.
+            begin = "BEGIN" if self.readonly else "BEGIN IMMEDIATE"
+            # The outermost may be undone even if Ctrl-C came right after its beginning.
+            begun = not level
+            self._depth += 1
+            self._owner = threading.get_ident()
+            try:
+                self._connection.execute(f"SAVEPOINT {name}" if level else begin)
+                begun = True
+                yield self
+                self._connection.execute(f"RELEASE {name}" if level else "COMMIT")
+            except BaseException:
+                # SQLite itself rolls back on some errors, such as a full disk.
+                if begun and self._connection.in_transaction:
+                    self._connection.execute(f"ROLLBACK TO {name}" if level else "ROLLBACK")
+                    if level:
+                        self._connection.execute(f"RELEASE {name}")
+                raise
+            finally:
+                self._depth -= 1
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Other threads wait. To be taken before any lock under which the database is read: who is in a transaction
+        has this one already, and asks for the other."""
+        with self._lock:
+            yield
+
+    def close(self) -> None:
+        """Close the file. Closing twice is allowed."""
+        with self._lock:
+            self._connection.close()
+            if self._tidy:
+                self._tidy = False
+                self._leave_no_log()
+
+    def _leave_no_log(self) -> None:
+        """Even a reader of a log's database makes the files of the log where there are none; SQLite takes them away
+        with the last connection that might write, unless somebody else has them open."""
+        with contextlib.suppress(sqlite3.Error):
+            last = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True, timeout=0)
+            with contextlib.closing(last):
+                last.execute("SELECT count(*) FROM sqlite_master")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _worded(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: sqlite3.Error) -> errors.MemoryStoreError:
+        path, code = self.path, getattr(error, "sqlite_errorcode", 0) & 0xFF
+        match code:
+            case sqlite3.SQLITE_FULL:
+                return errors.DiskFull(
+                    f"{path} could not grow: the disk is full; make room and run the same command again "
+                    "(what was saved before is intact)."
+                )
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                return errors.DatabaseBusy(
+                    f"{path} is being written by another process (waited {self._busy_timeout:g} s); "
+                    "wait until that one ends, or stop it."
+                )
+            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+                return errors.DamagedDatabase(_damage(path, str(error)))
+            case sqlite3.SQLITE_READONLY:
+                return errors.ReadOnlyDatabase(f"{path} is open for reading only; open it for writing to change it.")
+            case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+                return errors.NotADatabase(
+                    f"{path} cannot be opened ({error}); check that the folder exists and that you may write in it."
+                )
+            case sqlite3.SQLITE_CONSTRAINT:
+                return errors.MemoryStoreError(
+                    f"{path} refused a row ({error}); keep what it refers to first, such as the reflection of a recall."
+                )
+        if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
+            return errors.DatabaseClosed(f"{path} was closed; open it again.")
+        return errors.MemoryStoreError(f"{path}: {error}; look at the disk and at who else uses the file, then retry.")
+
+
+def _damage(path: Path, why: str) -> str:
+    return (
+        f"{path} is damaged ({why}); restore it from a copy, "
+        f"or save what can be read with `sqlite3 {path.name} .recover`."
+    )

@@ -1,0 +1,262 @@
+"""What was done to the memory: listed, compared between two times, and taken back."""
+
+from __future__ import annotations
+
+import difflib
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from memory import errors
+from memory.records import Reflection, now
+from memory.store import repeats
+from memory.store.database import Database
+from memory.store.links import LinkChange
+from memory.store.operations import Operation
+from memory.store.reflections import Version, same
+from memory.text import moments
+
+ChangeKind = Literal["added", "removed", "returned", "changed"]
+UNDO = "undo"
+
+# Which namespaces operations reached into. A link has no namespace but that of its ends.
+_TOUCHED = (
+    "(SELECT operation, namespace FROM reflection_versions JOIN reflections ON reflections.number = reflection "
+    "UNION ALL SELECT operation, namespace FROM links JOIN reflections ON id = links.source UNION ALL "
+    "SELECT operation, namespace FROM link_versions JOIN reflections ON id = link_versions.source UNION ALL "
+    "SELECT ended, namespace FROM link_versions JOIN reflections ON id = link_versions.source)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One reflection before and after; `before` is None where there was none."""
+
+    before: Reflection | None
+    after: Reflection
+
+    @property
+    def id(self) -> str:
+        return self.after.id
+
+    @property
+    def kind(self) -> ChangeKind:
+        """`removed` and `returned` speak of use: a reflection that is not active serves nobody, but is kept."""
+        if self.before is None:
+            return "added"
+        was, is_ = self.before.status == "active", self.after.status == "active"
+        return "changed" if was == is_ else "returned" if is_ else "removed"
+
+    def fields(self) -> dict[str, tuple[Any, Any]]:
+        """Each field that differs as (before, after), apart from the text and the time of the change."""
+        if self.before is None:
+            return {}
+        pairs = {name: (getattr(self.before, name), getattr(self.after, name)) for name in Reflection.model_fields}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and name not in ("text", "updated_at")}
+
+    def text_diff(self) -> list[str]:
+        """The lines of a unified diff of the text, without its heading; empty if the text is the same."""
+        before = self.before.text if self.before else ""
+        lines = difflib.unified_diff(before.split("\n"), self.after.text.split("\n"), lineterm="", n=1)
+        return list(lines)[2:] if before != self.after.text else []
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What became of the memory after `start` and up to `end` (stored times), the oldest reflection first."""
+
+    start: str
+    end: str
+    changes: list[Change]
+
+    def of(self, kind: ChangeKind) -> list[Change]:
+        """The changes of one kind."""
+        return [change for change in self.changes if change.kind == kind]
+
+
+class History:
+    """Operations, versions and differences of a memory.
+
+    With a `namespace` only what was done in it is seen, and an operation that also reached into another cannot be
+    undone from there. `clock` gives the present as `records.now` does.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], str] = now, namespace: str | None = None):
+        self.database = database
+        self.clock = clock
+        self.namespace = namespace
+
+    # Looking back
+
+    def operations(self, *, limit: int | None = None) -> list[Operation]:
+        """What was done, the newest first."""
+        if self.namespace is None:
+            return self.database.operations(limit=limit)
+        rows = self.database.execute(f"SELECT operation FROM {_TOUCHED} WHERE namespace = ?", (self.namespace,))
+        here = {row[0] for row in rows}
+        return [operation for operation in self.database.operations() if operation.number in here][:limit]
+
+    def operation(self, id: str) -> Operation:
+        """One operation; a beginning of its id is enough. Raises `UnknownOperation`."""
+        found = self.database.get_operation(id)
+        if self.namespace is not None and self.namespace not in self._namespaces(found):
+            raise errors.UnknownOperation(errors.unknown("operation", id, [], "`agentlab memory history`"))
+        return found
+
+    def changes(self, id: str) -> list[Change]:
+        """What an operation did to each reflection that it changed. Raises `UnknownOperation`."""
+        rows = self.database.execute(
+            "SELECT before.payload, after.payload FROM ("
+            "SELECT reflection, min(version) AS first, max(version) AS last FROM reflection_versions "
+            "WHERE operation = ? GROUP BY reflection) AS touched "
+            "JOIN reflection_versions AS after ON after.reflection = touched.reflection AND after.version = last "
+            "LEFT JOIN reflection_versions AS before "
+            "ON before.reflection = touched.reflection AND before.version = first - 1 ORDER BY touched.reflection",
+            (self.operation(id).number,),
+        )
+        changes = [_change(*row) for row in rows]
+        # An import that brought old versions along has put the reflection behind its own last one: it is new here.
+        changes = [Change(None, item.after) if _stands(item.before, item.after) else item for item in changes]
+        return [item for item in changes if self.namespace in (None, item.after.namespace)]
+
+    def links(self, id: str) -> list[LinkChange]:
+        """What an operation did to links. Raises `UnknownOperation`."""
+        return self.database.link_changes(self.operation(id).number)
+
+    def versions(self, id: str) -> list[tuple[Version, Change]]:
+        """Every version of a reflection, the first one first, each with what it changed. Raises `UnknownReflection`."""
+        found = self.database.reflection_versions(self.database.reflection_id(id, self.namespace))
+        before = [None, *(version.reflection for version in found)]
+        return [(version, Change(old, version.reflection)) for old, version in zip(before, found, strict=False)]
+
+    def diff(self, start: str, end: str = "now") -> Diff:
+        """What differs between two times, each as `moments.typed` understands it. Raises `BadMoment`."""
+        present = self.clock()
+        first, last = moments.typed(start, present), moments.typed(end, present)
+        if first > last:
+            raise errors.BadMoment(f"'{start}' is later than '{end}'; give the earlier time first.")
+        state = "SELECT payload FROM reflection_versions WHERE reflection = number AND at <= ? ORDER BY version DESC"
+        rows = self.database.execute(
+            f"SELECT ({state} LIMIT 1), ({state} LIMIT 1) FROM reflections WHERE number IN "
+            "(SELECT reflection FROM reflection_versions WHERE at > ? AND at <= ?) "
+            "AND (? IS NULL OR namespace = ?) ORDER BY number",
+            (first, last, first, last, self.namespace, self.namespace),
+        )
+        changes = [_change(*row) for row in rows]
+        return Diff(first, last, [change for change in changes if not _stands(change.before, change.after)])
+
+    # Taking back
+
+    def undo(self, id: str) -> Operation:
+        """Put every reflection and link that an operation changed back to what it was before, as an operation.
+
+        A reflection that the operation made becomes `forgotten`, and where others say the same, the oldest of them says
+        it from then on; a link that it made goes, one that it removed comes
+        back. Undoing an undo does the operation again. Recalls stay: they are records of what happened, and whom they
+        count for follows from the reflections (see `merges`).
+
+        Raises:
+            UnknownOperation, or CannotUndo: if it is undone already, if something that it changed was changed again
+                since, if it reaches into another namespace, or if there is nothing to take back.
+        """
+        with self.database.transaction():
+            target = self.operation(id)
+            self._check(target)
+            changes, links = self.changes(target.id), self.links(target.id)
+            for change in changes:
+                self._check_untouched(target, change)
+            for link in links:
+                self._check_link(target, link)
+            with self.database.operation(UNDO, target.id) as number:
+                written = [self.database.put_reflection(self._taken_back(item), change="undone") for item in changes]
+                gone = [change.id for change in changes if change.before is None]
+                written += [self.database.put_reflection(heir, change="said first") for heir in self._heirs(gone)]
+                for link in links:
+                    self.database.set_link(LinkChange(link.after, link.before))
+                if not any(written) and not links:
+                    raise errors.CannotUndo(
+                        f"There is nothing to take back of {target.id}: what it made is out of use already."
+                    )
+                self._mark(target, undone=True)
+            row = self.database.execute("SELECT id FROM operations WHERE number = ?", (number,))
+            return self.database.get_operation(row[0][0])
+
+    def _check(self, target: Operation) -> None:
+        if target.undone:
+            rows = self.database.execute(
+                "SELECT id FROM operations WHERE name = ? AND detail = ? AND NOT undone ORDER BY number DESC LIMIT 1",
+                (UNDO, target.id),
+            )
+            again = f"; `agentlab memory undo {rows[0][0]}` does it again" if rows else ""
+            raise errors.CannotUndo(f"{target.id} ({target.name}) is undone already{again}.")
+        if self.namespace is not None and self._namespaces(target) != {self.namespace}:
+            raise errors.CannotUndo(
+                f"{target.id} ({target.name}) also changed what is in another namespace; undo it with --all-namespaces."
+            )
+
+    def _check_untouched(self, target: Operation, change: Change) -> None:
+        """What a later operation changed and an undo put back is as the target left it: only the outcome counts."""
+        if _stands(self.database.reflection(change.id), change.after):
+            return
+        number = "(SELECT number FROM reflections WHERE id = ?)"
+        later, name, what = self.database.execute(
+            "SELECT operations.id, name, change FROM reflection_versions LEFT JOIN operations ON number = operation "
+            f"WHERE reflection = {number} AND NOT ifnull(undone, 0) AND version > "
+            f"(SELECT max(version) FROM reflection_versions WHERE reflection = {number} AND operation = ?) "
+            "ORDER BY version DESC LIMIT 1",
+            (change.id, change.id, target.number),
+        )[0]
+        by = f"by {later} ({name}); undo that one first" if later else f"({what}); mend it with `agentlab memory edit`"
+        raise errors.CannotUndo(f"{target.id} cannot be undone: {change.id} was changed later {by}.")
+
+    def _check_link(self, target: Operation, change: LinkChange) -> None:
+        link = change.link
+        if self.database.link(link) == change.after:
+            return
+        here = "source = :source AND target = :target AND kind = :kind"
+        rows = self.database.execute(
+            "SELECT id, name FROM operations WHERE number > :number AND NOT undone AND number IN "
+            f"(SELECT operation FROM links WHERE {here} UNION SELECT ended FROM link_versions WHERE {here}) "
+            "ORDER BY number DESC LIMIT 1",
+            {"number": target.number, "source": link.source, "target": link.target, "kind": link.kind},
+        )
+        later = (
+            f" by {rows[0][0]} ({rows[0][1]}); undo that one first." if rows else ", and nothing tells how; leave it."
+        )
+        what = f"the link '{link.kind}' from {link.source} to {link.target}"
+        raise errors.CannotUndo(f"{target.id} cannot be undone: {what} was changed later{later}")
+
+    def _taken_back(self, change: Change) -> Reflection:
+        values = {"updated_at": self.clock()}
+        if change.before is None:
+            return change.after.model_copy(update=values | {"status": "forgotten"})
+        return change.before.model_copy(update=values)
+
+    def _heirs(self, gone: Sequence[str]) -> list[Reflection]:
+        present = self.clock()
+        return [
+            heir.model_copy(update={"updated_at": present}) for id in gone for heir in repeats.heirs(self.database, id)
+        ]
+
+    def _mark(self, operation: Operation, *, undone: bool) -> None:
+        """An undo that is undone means that what it had undone holds again, and so on down."""
+        self.database.mark_undone(operation.number, undone)
+        if operation.name == UNDO:
+            self._mark(self.database.get_operation(operation.detail), undone=not undone)
+
+    def _namespaces(self, operation: Operation) -> set[str]:
+        rows = self.database.execute(f"SELECT namespace FROM {_TOUCHED} WHERE operation = ?", (operation.number,))
+        return {row[0] for row in rows}
+
+
+def _stands(before: Reflection | None, after: Reflection) -> bool:
+    return before is not None and same(before, after)
+
+
+def _change(before: bytes | None, after: bytes) -> Change:
+    return Change(_reflection(before) if before else None, _reflection(after))
+
+
+def _reflection(payload: bytes) -> Reflection:
+    return Reflection.stored(zlib.decompress(payload))

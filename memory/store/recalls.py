@@ -1,0 +1,319 @@
+"""The table of recalls: which reflection served which episode, and how that episode ended.
+
+An episode counts once for a reflection, in whichever face the reflection came first. The totals of these counts are
+kept by triggers, so that weighing a popular reflection does not mean reading its thousands of recalls. Only of what
+took over others are the recalls read, since there an episode may have met several of the family (`merges`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from memory.records import Recall
+from memory.store.connection import Connection
+from memory.store.episodes import chunks, marks
+from memory.store.filters import Filter
+from memory.store.merges import families, family, first_lots
+
+_COLUMNS = "episode, reflection, face, rank, query, score, parts, at, won, env, withheld, propensity"
+
+
+class RecallCount(NamedTuple):
+    """How often a reflection was recalled: episodes served, those of them won, those of them ended."""
+
+    n: int
+    n_won: int
+    n_ended: int
+
+
+class Served(NamedTuple):
+    """Whom a reflection has served: `RecallCount`, and when it was recalled last."""
+
+    n: int
+    n_won: int
+    n_ended: int
+    last: str
+
+
+class RecallEvidence(NamedTuple):
+    """The ended episodes of one environment in which a lot, with these odds, decided whether to serve a reflection."""
+
+    reflection: str
+    env: str
+    propensity: float
+    served: int
+    served_won: int
+    withheld: int
+    withheld_won: int
+
+
+class Played(NamedTuple):
+    """Episodes that this adapter played (None: the base), or with `others` that any other or the base played."""
+
+    adapter: str | None
+    others: bool = False
+
+    @property
+    def sql(self) -> str:
+        """A query for their ids; it takes the adapter."""
+        return f"SELECT id FROM episodes WHERE adapter {'IS NOT' if self.others else 'IS'} ?"
+
+
+class Recalls(Connection):
+    """What can be done with recalls."""
+
+    def put_recalls(self, recalls: Sequence[Recall]) -> None:
+        """Keep `recalls`. One reflection served to one episode in one face counts once, however often it was asked for.
+
+        So an episode that is resumed after a kill does not count twice. The first query and score are kept.
+        """
+        self.executemany(
+            f"INSERT INTO recalls ({_COLUMNS}, counted) VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))}, "
+            "NOT EXISTS (SELECT 1 FROM recalls WHERE episode = ? AND reflection = ?)) "
+            "ON CONFLICT(episode, reflection, face) DO NOTHING",
+            [
+                (
+                    recall.episode, recall.reflection, recall.face, recall.rank, recall.query, recall.score,
+                    json.dumps(recall.parts), recall.at, recall.won, recall.env, recall.withheld, recall.propensity,
+                    recall.episode, recall.reflection,
+                )
+                for recall in recalls
+            ],
+        )  # fmt: skip
+
+    def set_recall_outcome(self, episode_id: str, won: bool) -> None:
+        """Note on all recalls that served this episode whether it was won."""
+        self.execute("UPDATE recalls SET won = ? WHERE episode = ?", (won, episode_id))
+
+    def recalls_of(self, reflection_id: str) -> list[Recall]:
+        """Every recall of one reflection, the oldest first."""
+        return self._recalls("reflection = ?", reflection_id)
+
+    def recalls_for(self, episode_id: str) -> list[Recall]:
+        """Every recall that served one episode, the best ranked first."""
+        return self._recalls("episode = ?", episode_id)
+
+    def _recalls(self, where: str, value: str) -> list[Recall]:
+        rows = self.execute(f"SELECT {_COLUMNS} FROM recalls WHERE {where} ORDER BY at, rank", (value,))
+        names = _COLUMNS.split(", ")
+        return [
+            Recall.stored(
+                dict(zip(names, row, strict=True)) | {"parts": json.loads(row[6])}
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def served(self, ids: Sequence[str]) -> dict[str, Served]:
+        """Whom each of these reflections has served, in all faces; those that have served nobody are left out.
+
+        What was merged into it counts, each episode once.
+        """
+        found: dict[str, Served] = {}
+        merged = bool(self.execute("SELECT 1 FROM reflections WHERE merged_into IS NOT NULL LIMIT 1"))
+        for part in chunks(ids):
+            rows = self.execute(
+                "SELECT reflection, sum(n), sum(won), sum(ended), max(CASE WHEN n THEN last END) FROM recall_totals "
+                f"WHERE reflection IN {marks(part)} AND NOT withheld GROUP BY reflection",
+                part,
+            )
+            if merged:
+                rows += self.execute(
+                    f"{families(part)} SELECT root, count(DISTINCT episode), "
+                    "count(DISTINCT CASE WHEN won THEN episode END), "
+                    "count(DISTINCT CASE WHEN won IS NOT NULL THEN episode END), max(at) "
+                    "FROM family JOIN recalls ON reflection = member WHERE NOT withheld GROUP BY root",
+                    part,
+                )
+            found.update((row[0], Served(*row[1:])) for row in rows if row[1])
+        return found
+
+    def recall_counts(self, ids: Sequence[str]) -> dict[str, RecallCount]:
+        """For each of these reflections how often it was recalled and how that ended; never recalled is (0, 0, 0)."""
+        found = self.served(ids)
+        return {id: RecallCount(*found[id][:3]) if id in found else RecallCount(0, 0, 0) for id in ids}
+
+    def last_recalled(self, ids: Sequence[str]) -> dict[str, str]:
+        """When each of these reflections, or one merged into it, was recalled last; others are left out."""
+        return {id: found.last for id, found in self.served(ids).items()}
+
+    # Evidence
+
+    def drawn_by_lot(self, ids: Sequence[str] | None = None) -> set[str]:
+        """Those of these reflections, or of all, over which, or over one merged into them, a lot was ever drawn."""
+        found: set[str] = set()
+        for part in [None] if ids is None else chunks(ids):
+            among = f"reflection IN {marks(part)} AND " if part is not None else ""
+            rows = self.execute(
+                f"SELECT DISTINCT reflection FROM recall_totals WHERE {among}n AND propensity < 1", part or ()
+            )
+            rows += self.execute(
+                f"{families(part)} SELECT DISTINCT root FROM family JOIN recall_totals ON reflection = member "
+                "WHERE n AND propensity < 1",
+                part or (),
+            )
+            found.update(row[0] for row in rows)
+        return found
+
+    def recall_evidence(
+        self,
+        ids: Sequence[str] | None = None,
+        *,
+        env: str | None = None,
+        after: str | None = None,
+        before: str | None = None,
+        among: Filter | None = None,
+        least: tuple[int, int] = (0, 0),
+        played: Played | None = None,
+    ) -> list[RecallEvidence]:
+        """What episodes that drew lots say of these reflections, or of all, by reflection, environment and odds.
+
+        Episodes that have not ended, or ended in an error, are left out, and so are recalls that no lot decided.
+        `after` and `before` (ISO 8601, exclusive) bound the time of the recall; `among` which reflections are meant;
+        `least` is how many episodes served and withheld a reflection must have in all; `played` which adapter played
+        them. What was merged into another speaks for that one (see `merges`), and for itself only where it is
+        asked for by its id.
+        """
+        found: list[RecallEvidence] = []
+        for part in [None] if ids is None else chunks(ids):
+            kin = self.execute(f"{families(part)} SELECT root, member FROM family", part or ())
+            joined = {root for root, _ in kin} | {member for _, member in kin if part is None}
+            alone = self._evidence(part, env, after, before, among, least, played)
+            found += [row for row in alone if row.reflection not in joined] if joined else alone
+            found += self._family_evidence(part, env, after, before, among, least, played) if joined else []
+        return found
+
+    def _evidence(
+        self,
+        ids: list[str] | None,
+        env: str | None,
+        after: str | None,
+        before: str | None,
+        among: Filter | None,
+        least: tuple[int, int],
+        played: Played | None,
+    ) -> list[RecallEvidence]:
+        """Of each reflection by itself, from the totals."""
+        where, values = ["propensity < 1"], list[Any]()
+        if ids is not None:
+            where.append(f"reflection IN {marks(ids)}")
+            values += ids
+        if env is not None:
+            where.append("env = ?")
+            values.append(env)
+        if among is not None:
+            condition, wanted = among.sql()
+            where.append(f"reflection IN (SELECT id FROM reflections WHERE {condition})")
+            values += wanted
+        table = "recall_totals"
+        if after is not None or before is not None or played is not None:
+            # The totals know no times; this reads the recalls themselves, in an index that covers them.
+            table = "(SELECT *, 1 AS ended FROM recalls WHERE counted AND propensity < 1 AND won IS NOT NULL)"
+            if played is not None:
+                where.append(f"episode IN ({played.sql})")
+                values.append(played.adapter)
+            for operator, bound in ((">", after), ("<", before)):
+                if bound is not None:
+                    where.append(f"at {operator} ?")
+                    values.append(bound)
+        grouped = (
+            "SELECT reflection, env, propensity, sum(ended * NOT withheld) AS served, sum(won * NOT withheld), "
+            f"sum(ended * withheld) AS withheld, sum(won * withheld) FROM {table} WHERE {' AND '.join(where)} "
+            "GROUP BY reflection, env, propensity"
+        )
+        if max(least):
+            # A window over the strata of each reflection.
+            grouped = (
+                f"SELECT * FROM (SELECT *, sum(served) OVER each AS a, sum(withheld) OVER each AS b FROM ({grouped}) "
+                "WINDOW each AS (PARTITION BY reflection)) WHERE a >= ? AND b >= ?"
+            )
+            values += least
+        rows = self.execute(grouped, values)
+        return [RecallEvidence(*row[:7]) for row in rows if row[3] or row[5]]
+
+    def _family_evidence(
+        self,
+        ids: list[str] | None,
+        env: str | None,
+        after: str | None,
+        before: str | None,
+        among: Filter | None,
+        least: tuple[int, int],
+        played: Played | None,
+    ) -> list[RecallEvidence]:
+        """Of those that took over others, from the recalls of the whole family."""
+        condition, wanted = among.sql() if among is not None else ("1", [])
+        meant = f"AND root IN (SELECT id FROM reflections WHERE {condition})" if among is not None else ""
+        if played is not None:
+            meant += f" AND episode IN ({played.sql})"
+            wanted = [*wanted, played.adapter]
+        rows = self.execute(
+            f"{families(ids)} SELECT root, episode, at, env, propensity, withheld, won FROM family "
+            f"JOIN recalls ON reflection = member WHERE counted {meant} ORDER BY root, episode, at",
+            [*(ids or ()), *wanted],
+        )
+        counts: dict[str, dict[tuple[str, float], list[int]]] = {}
+        for lot in first_lots(rows):
+            apart = env not in (None, lot.env) or (after and lot.at <= after) or (before and lot.at >= before)
+            if lot.propensity < 1 and lot.won is not None and not apart:
+                count = counts.setdefault(lot.root, {}).setdefault((lot.env, lot.propensity), [0, 0, 0, 0])
+                count[2 * lot.withheld] += 1
+                count[2 * lot.withheld + 1] += lot.won
+        found: list[RecallEvidence] = []
+        for root, strata in counts.items():
+            if all(sum(count[2 * side] for count in strata.values()) >= least[side] for side in (0, 1)):
+                found += [RecallEvidence(root, *stratum, *count) for stratum, count in sorted(strata.items())]
+        return found
+
+    def recalled_episodes(self, *, before: str | None = None) -> int:
+        """How many ended episodes there are for which something was recalled (before a time, ISO 8601)."""
+        return int(
+            self.execute(
+                "SELECT count(DISTINCT episode) FROM recalls WHERE won IS NOT NULL AND (? IS NULL OR at < ?)",
+                (before, before),
+            )[0][0]
+        )
+
+    def recall_draws(self, episode_id: str) -> dict[str, tuple[bool, float]]:
+        """What was decided for this episode, by reflection: (withheld, probability of being served)."""
+        rows = self.execute(
+            "SELECT reflection, withheld, propensity FROM recalls WHERE episode = ? AND counted", (episode_id,)
+        )
+        return {reflection: (bool(withheld), propensity) for reflection, withheld, propensity in rows}
+
+    def success_rates(self, envs: Iterable[str], *, before: str | None = None) -> dict[str, float]:
+        """The rate of success in each of these environments over all episodes played there: (won + 1) / (n + 2)."""
+        rates = {}
+        for env in envs:
+            won, n = self.execute(
+                "SELECT ifnull(sum(status = 'won'), 0), count(*) FROM episodes WHERE env = ? AND status <> 'errored' "
+                "AND minimised_from IS NULL AND (? IS NULL OR started_at < ?)",
+                (env, before, before),
+            )[0]
+            rates[env] = (won + 1) / (n + 2)
+        return rates
+
+    # What a review asks
+
+    def pinned_among(self, ids: Sequence[str]) -> set[str]:
+        """Those of these reflections that are pinned."""
+        found: set[str] = set()
+        for part in chunks(ids):
+            rows = self.execute(f"SELECT id FROM reflections WHERE id IN {marks(part)} AND pinned", part)
+            found.update(row[0] for row in rows)
+        return found
+
+    def last_changed(self, ids: Sequence[str], change: str) -> dict[str, str]:
+        """When each of these reflections, or one merged into it, last had a change that begins so (`benched`,
+        `retired`); others are left out."""
+        found: dict[str, str] = {}
+        for root, members in family(self, ids).items():
+            rows = self.execute(
+                "SELECT max(at) FROM reflections JOIN reflection_versions AS versions "
+                f"ON versions.reflection = number WHERE id IN {marks(members)} AND change LIKE ? || '%'",
+                [*members, change],
+            )
+            if rows[0][0] is not None:
+                found[root] = rows[0][0]
+        return found

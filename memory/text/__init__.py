@@ -1,0 +1,32 @@
+"""What texts go through: cleaned and quoted as data, cut into words, told apart from thoughts, read from JSON lines."""
+
+from __future__ import annotations
+
+from memory.text.cleaning import TEXT_LIMIT, clean, cleaned, name
+from memory.text.jsonlines import parsed
+from memory.text.jsonlines import read as read_lines
+from memory.text.moments import typed
+from memory.text.novelty import novel
+from memory.text.quoting import EXAMPLE, TAGS, quoted, quoted_line
+from memory.text.segmentation import phrases, segmented
+from memory.text.thoughts import answered, is_tag, left_open
+
+__all__ = [
+    "EXAMPLE",
+    "TAGS",
+    "TEXT_LIMIT",
+    "answered",
+    "clean",
+    "cleaned",
+    "is_tag",
+    "left_open",
+    "name",
+    "novel",
+    "parsed",
+    "phrases",
+    "quoted",
+    "quoted_line",
+    "read_lines",
+    "segmented",
+    "typed",
+]
