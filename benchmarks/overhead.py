@@ -112,11 +112,11 @@ class Bench:
     def records(self, run: str, task: Task) -> list[str]:
         """The moves of an episode with policy and records, without a graph."""
         play = Play(EpisodeSpec(run, task, BASE), self.env, self.engine)
-        play.begin()
-        play.open("", [])
-        while not play.apply(play.decide()):
+        play.reset()
+        play.start_prompt("", [])
+        while not play.step(play.select_action()):
             pass
-        play.finish()
+        play.finalize()
         return play.episode.actions
 
     def graph(self, run: str, task: Task, checkpointer: Any = None) -> list[str]:

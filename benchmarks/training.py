@@ -72,7 +72,7 @@ PEAKS = {
 
 def episodes(folder: Path, count: int) -> list[Episode]:
     """`count` refined successes, kept in `folder`; as many of each game as of any other, or one more."""
-    from agentlab.agent.babble import babble
+    from agentlab.agent.random_exploration import random_exploration
     from agentlab.trajectories.refinement import refine
     from environments import Task, make
 
@@ -84,7 +84,9 @@ def episodes(folder: Path, count: int) -> list[Episode]:
         wanted = (count + number) // len(GAMES)
         env, seed, kept = make(game), 0, 0
         while kept < wanted:
-            tried = babble(env, Task(env=game, split="train", seed=seed), run="benchmark", trials=40, seed=0).episode
+            tried = random_exploration(
+                env, Task(env=game, split="train", seed=seed), run="benchmark", trials=40, seed=0
+            ).episode
             seed += 1
             if not tried.won:
                 continue

@@ -27,7 +27,7 @@ from agentlab.agent.arms import BASE
 from agentlab.agent.tasks import make_tasks
 from agentlab.cli.bars import progress
 from agentlab.cli.boundary import boundary
-from agentlab.cli.quadrants import UNLIKE, internalised
+from agentlab.cli.two_by_two import UNLIKE, internalised
 from agentlab.errors import AgentLabError
 from agentlab.experiments.evaluation import ALL, Row
 from agentlab.experiments.two_by_two import analyse

@@ -78,7 +78,7 @@ class Play:
 
     # -- the moves of an episode ------------------------------------------------------------------------------------
 
-    def begin(self) -> bool:
+    def reset(self) -> bool:
         """Reset the environment to the task, and say whether the game is over already."""
         with failures.environment(self.spec.task.env):
             observation, info = self.env.start(self.spec.task)
@@ -89,7 +89,7 @@ class Play:
             self.episode.status, self.episode.score = over, float(self.info["score"])
         return over is not None
 
-    def open(self, hints: str, recalled: list[str]) -> None:
+    def start_prompt(self, hints: str, recalled: list[str]) -> None:
         """Start the conversation with its memory block."""
         self.episode.hints, self.episode.recalled = hints, recalled
         with failures.engine(self.engine.name):
@@ -116,7 +116,7 @@ class Play:
         advice = self.recalled.bonuses(state, commands, self.tried, arm.policy.weights)
         return [scale * extra + cost for extra, cost in zip(advice, costs, strict=True)]
 
-    def decide(self, forced: str | None = None) -> Step:
+    def select_action(self, forced: str | None = None) -> Step:
         """Score the admissible commands and choose one; `forced` takes that one (when replaying a record)."""
         assert self.conversation is not None
         commands = admissible(self.env, self.info)
@@ -147,7 +147,7 @@ class Play:
             bonus=bonus if any(bonus) else None,
         )
 
-    def apply(self, step: Step) -> bool:
+    def step(self, step: Step) -> bool:
         """Send the step's action to the environment, complete the step, and say whether the episode has ended."""
         assert self.conversation is not None
         with failures.environment(self.spec.task.env):
@@ -182,7 +182,7 @@ class Play:
         """Close the episode as errored: it counts neither as a success nor as a failure, and can be played again."""
         self.episode.status, self.episode.error, self.episode.error_kind = "errored", cause, kind
 
-    def finish(self) -> None:
+    def finalize(self) -> None:
         """Fill in what is known only at the end."""
         if self.recalled is not None:
             self.episode.recalled = list(self.recalled.ids)
@@ -197,7 +197,7 @@ class Play:
 
         The engine scores every step again, in the same chunks, so that its cache is the one that was lost.
         """
-        over = self.begin()
+        over = self.reset()
         self._verify(state, 0)
         if over:
             return
@@ -205,9 +205,9 @@ class Play:
             self.recalled = self.recaller.restore(
                 self.spec, state["recalled"], state["hints"], before=state.get("began")
             )
-        self.open(state.get("hints", ""), state.get("recalled", []))
+        self.start_prompt(state.get("hints", ""), state.get("recalled", []))
         for index, action in enumerate(state.get("actions", [])):
-            self.apply(self.decide(forced=action))
+            self.step(self.select_action(forced=action))
             self._verify(state, index + 1)
 
     def _verify(self, state: EpisodeState, index: int) -> None:

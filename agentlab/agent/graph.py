@@ -22,14 +22,14 @@ STOPPED = "Stopped on request; the same command goes on from here."
 def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
     """Reset the environment, recall what helps, and open the conversation; a game that is over already has ended."""
     play: Play = runtime.context
-    if play.begin():
+    if play.reset():
         return {"actions": [], "digests": [digest(play.observation)], "ended": True}
     hints: str = ""
     ids: list[str] = []
     if play.recaller is not None and play.spec.arm.recall is not None:
         play.recalled = play.recaller.recall(play.spec, play.episode.goal, play.observation)
         hints, ids = play.recalled.hints, list(play.recalled.ids)
-    play.open(hints, ids)
+    play.start_prompt(hints, ids)
     return {
         "hints": hints,
         "recalled": ids,
@@ -45,8 +45,8 @@ def _act(state: EpisodeState, runtime: Any) -> EpisodeState:
     play: Play = runtime.context
     if play.stop.is_set():
         raise Stopped(STOPPED)
-    step = play.decide()
-    ended = play.apply(step)
+    step = play.select_action()
+    ended = play.step(step)
     return {
         "actions": [*state["actions"], step.action],
         "digests": [*state["digests"], digest(play.observation)],
@@ -57,7 +57,7 @@ def _act(state: EpisodeState, runtime: Any) -> EpisodeState:
 def _reflect(state: EpisodeState, runtime: Any) -> EpisodeState:
     """Draw reflections from the finished trajectory (never from text that a recall put into the prompt)."""
     play: Play = runtime.context
-    play.finish()
+    play.finalize()
     play.reflections = novel(play.reflect(), play.episode)
     return {}
 
@@ -114,7 +114,7 @@ def play_episode(play: Play, graph: Any) -> Episode:
             graph.invoke({}, config, context=play, **durability)
     except FAILURES as failure:
         play.fail(str(failure), kind_of(failure))
-        play.finish()
+        play.finalize()
         if play.store is not None:
             play.store(play.episode, [])
     if graph.checkpointer:

@@ -64,7 +64,7 @@ def monitored(monitors: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _kept(report: RoundReport) -> None:
-    from agentlab.rounds.keeping import Retention
+    from agentlab.rounds.retention import Retention
 
     kept = Retention.model_validate(report.forgetting)
     if kept.losses:

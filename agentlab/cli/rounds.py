@@ -225,7 +225,7 @@ def two_by_two(
 
     The same command after Ctrl-C or a kill goes on where it stopped.
     """
-    from agentlab.cli import quadrants
+    from agentlab.cli import two_by_two
 
     checked(envs)
     with progress() as bars, opened(lab, write=True, progress=bars) as here:
@@ -235,7 +235,7 @@ def two_by_two(
     if json:
         output.as_json(found)
     else:
-        quadrants.show(found)
+        two_by_two.show(found)
 
 
 def _tell_estimate(lab: Lab, config: RoundConfig, json: bool) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentlab.agent.arms import Arm, RecallConfig
-from agentlab.agent.babble import Babbled, babble
 from agentlab.agent.policy import Policy
+from agentlab.agent.random_exploration import RandomExploration, random_exploration
 from agentlab.agent.rollout import TaskResult, rollout_of
 from agentlab.failures import refuse_all_failed
 from agentlab.reflectors.exemplar import ExemplarReflector
@@ -52,7 +52,7 @@ def collect_random(workspace: Workspace, run: str, tasks: Sequence[Task], *, tri
             if known is None or "error" in known:
                 try:
                     with pool.lent(task.env) as env:
-                        found = babble(env, task, run=run, trials=trials, seed=seed)
+                        found = random_exploration(env, task, run=run, trials=trials, seed=seed)
                     known = _keep(workspace, pool, scope, task, found)
                 except EnvironmentDied as error:
                     workspace.progress.say(f"{task.id} is left out: {error}")
@@ -75,7 +75,9 @@ def explored(workspace: Workspace, run: str) -> dict[str, dict[str, Any]]:
     return workspace.database.journal_items(_scope(run))
 
 
-def _keep(workspace: Workspace, pool: EnvironmentPool, scope: str, task: Task, found: Babbled) -> dict[str, Any]:
+def _keep(
+    workspace: Workspace, pool: EnvironmentPool, scope: str, task: Task, found: RandomExploration
+) -> dict[str, Any]:
     refiner = Refiner(pool.lent)
     shown = refiner(found.episode)
     known = {

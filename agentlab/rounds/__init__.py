@@ -12,9 +12,9 @@ kind (`merge_gate`).
 from __future__ import annotations
 
 from agentlab.rounds.config import RoundConfig
-from agentlab.rounds.elsewhere import export_round, import_round
 from agentlab.rounds.graph import abandon, run_round
 from agentlab.rounds.parts import TrainingConfig
+from agentlab.rounds.remote import export_round, import_round
 from agentlab.rounds.report import RoundReport, reports
 
 __all__ = [

@@ -14,10 +14,10 @@ from agentlab.rounds.checking import check_settings, hopeless
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.gating import gate, promote, reject
-from agentlab.rounds.keeping import keep
 from agentlab.rounds.monitoring import monitor
 from agentlab.rounds.pool import check_sources
 from agentlab.rounds.report import RoundReport, load, reports, save
+from agentlab.rounds.retention import keep
 from agentlab.rounds.retiring import retire
 from agentlab.rounds.revising import revise
 from agentlab.rounds.selecting import select

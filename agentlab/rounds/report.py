@@ -31,7 +31,7 @@ class RoundReport(BaseModel):
         left_out: how many were left out for which reason.
         short_of: how many were missing of a share of a rehearsal.
         monitors: see `trainers.gate.Monitors`.
-        forgetting: see `agentlab.rounds.keeping.Retention`.
+        forgetting: see `agentlab.rounds.retention.Retention`.
         retired: the reason for each reflection that was, or would be, retired.
     """
 

@@ -26,7 +26,7 @@ from memory.records import Episode, Step, content_id
 
 STEPS = 30  # steps in the environment that refining may take for each step of the success
 LEAST = 400  # and that any success may take
-NEWS = 3  # words a result must bring that no earlier text had, to be worth hearing early
+MIN_NEW_WORDS = 3  # words a result must bring that no earlier text had, to be worth hearing early
 STOP_WORDS = frozenset(
     {
         "a",
@@ -96,9 +96,9 @@ def refine(episode: Episode, env: TextEnv, meter: Meter | None = None) -> Episod
         if not search.begin(episode.actions):
             return episode
         minimise(search, episode.goal)
-        straighten(search)
-        hasten(search, episode.goal)
-        inform(search, episode.goal)
+        reorder_for_return(search)
+        move_observations_early(search, episode.goal)
+        insert_lookups(search, episode.goal)
     except OutOfBudget:
         pass
     best = search.best
@@ -167,7 +167,9 @@ def minimise(search: Search, goal: str = "") -> None:
     (The blocks as in delta debugging, Zeller and Hildebrandt 2002; at the end all single actions and adjacent pairs
     have been tried.) Looks whose text singles out a later action, or names what the goal is about, stay.
     """
-    while any(search.takes(shorter) for shorter in _without_detours(search.steps, telling(search.steps, goal))):
+    while any(
+        search.takes(shorter) for shorter in _without_detours(search.steps, informative_steps(search.steps, goal))
+    ):
         pass
     width = len(search.steps) // 2
     while width > 2:
@@ -191,18 +193,18 @@ def _without_detours(steps: Sequence[Step], keep: set[int]) -> list[list[str]]:
 
 def _delete(search: Search, goal: str, width: int, stride: int = 1) -> bool:
     """Try to do without each block of so many actions, the last first; whether one could go."""
-    keep = telling(search.steps, goal)
+    keep = informative_steps(search.steps, goal)
     start, shortened = len(search.steps) - width, False
     while start >= 0:
         block = range(start, start + width)
         if not keep.intersection(block) and search.takes(search.actions[:start] + search.actions[start + width :]):
-            shortened, keep = True, telling(search.steps, goal)
+            shortened, keep = True, informative_steps(search.steps, goal)
             start = min(start, len(search.steps) - width + stride)
         start -= stride
     return shortened
 
 
-def straighten(search: Search) -> None:
+def reorder_for_return(search: Search) -> None:
     """Move single actions later while that raises the discounted return: gains come as early as they can."""
     improved = True
     while improved:
@@ -229,17 +231,17 @@ def _return(played: Replay) -> float:
     return sum(0.95**step.index * step.reward for step in played.steps)
 
 
-def hasten(search: Search, goal: str = "") -> None:
+def move_observations_early(search: Search, goal: str = "") -> None:
     """Move steps that bring news as early as the replay allows: read the problem before picking an answer."""
     for at in range(1, len(search.steps)):
-        if not _brings_news(search.steps, at, goal):
+        if not _brings_new_words(search.steps, at, goal):
             continue
         for target, width in ((target, width) for target in range(at) for width in (1, 2) if target + width <= at):
             actions = search.actions
             block = actions[at - width + 1 : at + 1]
             del actions[at - width + 1 : at + 1]
             actions[target:target] = block
-            if all(_brings_news(search.steps, earlier, goal) for earlier in range(target, at)):
+            if all(_brings_new_words(search.steps, earlier, goal) for earlier in range(target, at)):
                 continue  # news does not overtake news
             tried = search.tried(actions)
             if tried is not None and len(tried.steps) == len(search.steps):
@@ -247,7 +249,7 @@ def hasten(search: Search, goal: str = "") -> None:
                 break
 
 
-def inform(search: Search, goal: str = "") -> None:
+def insert_lookups(search: Search, goal: str = "") -> None:
     """Insert looks that single out the next action among its alternatives, or at the start speak of the goal."""
     answers: dict[tuple[str, str], Step | None] = {}
 
@@ -261,7 +263,7 @@ def inform(search: Search, goal: str = "") -> None:
 
     for look in search.steps[0].admissible:
         shown = answer(0, look)
-        if look not in search.actions and shown is not None and telling([shown], goal):
+        if look not in search.actions and shown is not None and informative_steps([shown], goal):
             search.takes([look, *search.actions])
     at = 0
     while at < len(search.steps):
@@ -299,7 +301,7 @@ def singles_out(text: str, action: str, alternatives: Sequence[str]) -> bool:
     return named(action) >= 0.99 and all(named(other) < named(action) for other in alternatives if other != action)
 
 
-def telling(steps: Sequence[Step], goal: str) -> set[int]:
+def informative_steps(steps: Sequence[Step], goal: str) -> set[int]:
     """Indices of looks (nothing changed, new text) that single out the next action or speak of the goal's things."""
     start = steps[0].observation if steps else ""
     wanted = words(goal) - words(start)
@@ -310,16 +312,16 @@ def telling(steps: Sequence[Step], goal: str) -> set[int]:
         known = words(text) <= words(step.state)
         if text not in seen and not known and step.state == step.next_state and step.reward == 0:
             later = steps[step.index + 1 :]
-            speaks_of_goal = words(text) & wanted and len(words(text) - words(start)) >= NEWS
+            speaks_of_goal = words(text) & wanted and len(words(text) - words(start)) >= MIN_NEW_WORDS
             if speaks_of_goal or any(singles_out(text, after.action, after.admissible) for after in later[:1]):
                 kept.add(step.index)
         seen.add(text)
     return kept
 
 
-def _brings_news(steps: Sequence[Step], at: int, goal: str) -> bool:
+def _brings_new_words(steps: Sequence[Step], at: int, goal: str) -> bool:
     """Whether step `at` shows at least NEWS words that neither the goal nor the start had, without moving on."""
     step = steps[at]
     known = words(goal) | words(steps[0].observation)
     place, place_after = (text.split(".")[0] for text in (step.state, step.next_state))
-    return place == place_after and len(words(step.result) - known - words(step.action)) >= NEWS
+    return place == place_after and len(words(step.result) - known - words(step.action)) >= MIN_NEW_WORDS

@@ -207,7 +207,7 @@ class Credit:
 
         Those over which no lot was ever drawn are left out: of them nothing is measured.
         """
-        drawn = self.database.drawn_by_lot(ids)
+        drawn = self.database.randomised(ids)
         strata = self._strata([id for id in ids if id in drawn])
         if not strata.ids:
             return {}
@@ -326,7 +326,7 @@ class Credit:
         if self.before is None:
             return self.database.recall_evidence(wanted, env=env)
         if self._drawn is None:
-            self._drawn = self.database.drawn_by_lot()
+            self._drawn = self.database.randomised()
         # Of most no lot was ever drawn.
         drawn = [id for id in wanted if id in self._drawn]
         missing = [id for id in drawn if (env, id) not in self._kept]

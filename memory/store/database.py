@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from memory.store.episodes import Episodes
-from memory.store.lab_tables import Ledger
+from memory.store.lab_tables import LabTables
 from memory.store.links import Links
 from memory.store.recalls import Recalls
 from memory.store.reflections import Reflections
 
 
-class Database(Episodes, Reflections, Recalls, Links, Ledger):
+class Database(Episodes, Reflections, Recalls, Links, LabTables):
     """A lab's database: episodes, reflections, recalls, links, and the ledger of work, adapters and settings.
 
     `Database(path)` makes the file if there is none and brings an older one up to date; `readonly=True` does neither.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ADAPTER = ("id", "parent", "base", "status", "created_at", "path")
 
 
-class Ledger(Connection):
+class LabTables(Connection):
     """What can be done with the small tables. Payloads are JSON objects."""
 
     # The journal: work items that are done, so that a killed run goes on behind them.

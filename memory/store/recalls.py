@@ -140,7 +140,7 @@ class Recalls(Connection):
 
     # Evidence
 
-    def drawn_by_lot(self, ids: Sequence[str] | None = None) -> set[str]:
+    def randomised(self, ids: Sequence[str] | None = None) -> set[str]:
         """Those of these reflections, or of all, over which, or over one merged into them, a lot was ever drawn."""
         found: set[str] = set()
         for part in [None] if ids is None else chunks(ids):

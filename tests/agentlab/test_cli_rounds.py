@@ -12,7 +12,7 @@ from agentlab.experiments.forgetting import Loss
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.checking import hopeless
-from agentlab.rounds.keeping import Retention
+from agentlab.rounds.retention import Retention
 from agentlab.rounds.training import SENT
 from agentlab.workspace.config import LabConfig
 from environments import canonical

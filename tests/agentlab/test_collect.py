@@ -84,14 +84,14 @@ def test_cut_off_between_two_tasks_it_ends_as_if_unbroken(open_lab: Callable[...
 def test_an_environment_that_dies_costs_its_task_only(
     open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab, babble = open_lab(), collection.babble
+    lab, random_exploration = open_lab(), collection.random_exploration
 
     def dying(env: Any, task: Any, **rest: Any) -> Any:
         if task.seed == 1:
             raise EnvironmentDied("The JVM died.")
-        return babble(env, task, **rest)
+        return random_exploration(env, task, **rest)
 
-    monkeypatch.setattr(collection, "babble", dying)
+    monkeypatch.setattr(collection, "random_exploration", dying)
     assert collect_random(lab, "r", TASKS, trials=200, seed=0) == 3
     assert lab.database.journal_get("collect|r|random", TASKS[1].id)["error"] == "The JVM died."  # type: ignore[index]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from agentlab.agent.babble import babble
+from agentlab.agent.random_exploration import random_exploration
 from agentlab.trajectories import refinement
 from agentlab.trajectories.refinement import Refiner, Search, refine, singles_out, telling, words
 from agentlab.trajectories.replay import Replay, replay
@@ -139,7 +139,7 @@ def test_a_look_that_tells_the_next_action_stays() -> None:
 
 def test_gains_are_brought_forward() -> None:
     env = Shop()
-    assert improved(env, ["take coin", "dance", "take red bag", "leave"], "straighten") == [
+    assert improved(env, ["take coin", "dance", "take red bag", "leave"], "reorder_for_return") == [
         "take coin",
         "take red bag",
         "dance",
@@ -150,7 +150,7 @@ def test_gains_are_brought_forward() -> None:
 def test_news_is_heard_before_anything_is_done() -> None:
     env = Shop()
     actions = ["take coin", "read list", "take red bag", "leave"]
-    assert improved(env, actions, "hasten", "Bring home what the list says, and a coin.") == [
+    assert improved(env, actions, "move_observations_early", "Bring home what the list says, and a coin.") == [
         "read list",
         "take coin",
         "take red bag",
@@ -167,7 +167,7 @@ def test_what_can_only_be_heard_later_stays_where_it_is() -> None:
 
     env = Whisper()
     actions = ["take coin", "read list", "take red bag", "leave"]
-    assert improved(env, actions, "hasten") == actions
+    assert improved(env, actions, "move_observations_early") == actions
 
 
 def test_a_look_that_tells_which_is_inserted_before_a_guess() -> None:
@@ -202,9 +202,9 @@ def test_failures_and_what_cannot_be_replayed_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_babbled_success_at_doors_becomes_its_shortest_form(seed: int, task: Callable[..., Task]) -> None:
+def test_a_success_of_random_exploration_at_doors_becomes_its_shortest_form(seed: int, task: Callable[..., Task]) -> None:
     env = make("toy/doors")
-    found = babble(env, task(seed), run="r", trials=300).episode
+    found = random_exploration(env, task(seed), run="r", trials=300).episode
     refined = refine(found, env)
     assert refined.won
     assert [action.split()[0] for action in refined.actions if action != "read note"] == ["open", "open", "take"]
@@ -251,7 +251,7 @@ def test_only_what_wins_with_the_same_score_is_kept() -> None:
     assert search.begin(["dance", "take coin", "take red bag", "leave"])
     search.best = better_only = Replay(search.steps, True, 2.0)
     refinement.minimise(search)
-    refinement.straighten(search)
+    refinement.reorder_for_return(search)
     assert search.best is better_only
 
 

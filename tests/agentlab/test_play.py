@@ -19,15 +19,15 @@ MEMORY = Arm("memory", recall=RecallConfig())
 def begun(task: Task, engine: Any, arm: Arm = BASE, env: TextEnv | None = None) -> Play:
     """A play whose episode has begun."""
     play = Play(EpisodeSpec("r", task, arm), env or make(task.env), engine)
-    play.begin()
-    play.open("", [])
+    play.reset()
+    play.start_prompt("", [])
     return play
 
 
 def to_the_end(play: Play) -> list[str]:
-    while not play.apply(play.decide()):
+    while not play.step(play.select_action()):
         pass
-    play.finish()
+    play.finalize()
     return play.episode.actions
 
 
@@ -109,7 +109,7 @@ def state_of(play: Play, *actions: str) -> dict[str, Any]:
     """What the graph would have checkpointed after these actions."""
     digests = [digest(play.observation)]
     for action in actions:
-        play.apply(play.decide(forced=action))
+        play.step(play.select_action(forced=action))
         digests.append(digest(play.observation))
     return {"hints": "", "recalled": [], "actions": list(actions), "digests": digests, "ended": False}
 
@@ -150,9 +150,9 @@ def test_a_recorded_action_that_is_no_longer_there_is_noticed(
 
 def test_a_failed_episode_says_why(task: Callable[..., Task], note_reader: ScriptedEngine) -> None:
     play = begun(task(), note_reader)
-    play.apply(play.decide())
+    play.step(play.select_action())
     play.fail("The JVM died.")
-    play.finish()
+    play.finalize()
     assert (play.episode.status, play.episode.error, len(play.episode.steps)) == ("errored", "The JVM died.", 1)
     assert not play.episode.won
 
@@ -184,6 +184,6 @@ class Broken(TextEnv):
 def test_a_bug_in_an_environment_ends_its_episode(fault: str, cause: str, note_reader: ScriptedEngine) -> None:
     with pytest.raises(EnvironmentDied, match=cause) as caught:
         play = begun(Task(env="own/broken", split="train", seed=0), note_reader, env=Broken(fault))
-        play.apply(play.decide())
+        play.step(play.select_action())
     assert "\n" not in str(caught.value)
     assert "own/broken" in str(caught.value)

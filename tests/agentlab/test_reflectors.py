@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agentlab.agent.babble import babble
+from agentlab.agent.random_exploration import random_exploration
 from agentlab.engines.random import RandomEngine
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.reflectors.base import Reflector, reflection_of
@@ -225,7 +225,7 @@ def test_a_lesson_may_be_asked_for_without_telling_how_the_game_ended() -> None:
 
 def test_an_exemplar_is_minimised_in_the_environment_of_its_episode() -> None:
     task = Task(env="toy/doors", split="train", seed=0)
-    with_detours = babble(make(task.env), task, run="r", trials=60).episode
+    with_detours = random_exploration(make(task.env), task, run="r", trials=60).episode
     assert with_detours.won
     [kept] = ExemplarReflector().refined_by(Refiner(lambda _: nullcontext(make(task.env)))).reflect(with_detours)
     [as_played] = ExemplarReflector().reflect(with_detours)

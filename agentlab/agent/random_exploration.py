@@ -20,17 +20,17 @@ from memory.records import Episode, Step, content_id
 
 
 @dataclass(frozen=True)
-class Babbled:
-    """What babbling at one task came to: the last episode (the success, if there was one), trials used, all facts."""
+class RandomExploration:
+    """What random exploration of one task came to: the last episode (the success, if there was one), trials used, all facts."""
 
     episode: Episode
     trials: int
     book: AdviceBook
 
 
-def babble(
+def random_exploration(
     env: TextEnv, task: Task, *, run: str, trials: int = 30, seed: int = 0, policy: Policy | None = None
-) -> Babbled:
+) -> RandomExploration:
     """Try a task at random until it is won, at most `trials` times, guided by what the earlier trials showed."""
     policy = policy or Policy(temperature=1.0, retry_temperature=1.0, growth=0.0)
     book = AdviceBook()
@@ -40,7 +40,7 @@ def babble(
             book.add(fact)
         if episode.won:
             break
-    return Babbled(episode, trial + 1, book)
+    return RandomExploration(episode, trial + 1, book)
 
 
 def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Policy, book: AdviceBook) -> Episode:

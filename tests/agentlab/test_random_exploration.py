@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from agentlab.agent.babble import babble
 from agentlab.agent.policy import Policy
+from agentlab.agent.random_exploration import random_exploration
 from agentlab.trajectories.advice import facts_of
 from environments import EnvironmentDied, Task, TextEnv, Turn, make
 
 
-def test_babbling_ends_with_the_first_success(task: Callable[..., Task]) -> None:
-    found = babble(make("toy/doors"), task(1), run="r", trials=200)
+def test_it_ends_with_the_first_success(task: Callable[..., Task]) -> None:
+    found = random_exploration(make("toy/doors"), task(1), run="r", trials=200)
     assert found.episode.won
     assert found.trials == found.episode.trial + 1
     assert found.episode.actions[-1] == "take coin"
@@ -21,7 +21,9 @@ def test_babbling_ends_with_the_first_success(task: Callable[..., Task]) -> None
 
 
 def test_it_gives_up_after_its_trials_and_keeps_what_they_showed(task: Callable[..., Task]) -> None:
-    found = babble(make("toy/doors?rooms=6,colours=6"), task(0, env="toy/doors?colours=6,rooms=6"), run="r", trials=2)
+    found = random_exploration(
+        make("toy/doors?rooms=6,colours=6"), task(0, env="toy/doors?colours=6,rooms=6"), run="r", trials=2
+    )
     assert not found.episode.won
     assert (found.trials, found.episode.trial) == (2, 1)
     assert sum(fact.lost for fact in found.book.facts.values()) >= 1
@@ -29,9 +31,9 @@ def test_it_gives_up_after_its_trials_and_keeps_what_they_showed(task: Callable[
     assert last <= set(found.book.facts)
 
 
-def test_the_same_seed_babbles_the_same(task: Callable[..., Task]) -> None:
+def test_the_same_seed_explores_the_same(task: Callable[..., Task]) -> None:
     def once(**options: Any) -> Any:
-        found = babble(make("toy/doors"), task(2), run="r", trials=30, **options)
+        found = random_exploration(make("toy/doors"), task(2), run="r", trials=30, **options)
         return found.trials, found.episode.id, found.episode.actions
 
     assert once() == once()
@@ -45,7 +47,7 @@ def test_what_lost_a_trial_is_not_done_again(task: Callable[..., Task]) -> None:
     for seed in range(6):
         lost: list[tuple[str, str]] = []
         for trials in range(1, 12):
-            found = babble(make("toy/doors"), task(seed), run="r", trials=trials, policy=sure)
+            found = random_exploration(make("toy/doors"), task(seed), run="r", trials=trials, policy=sure)
             if found.trials < trials:
                 break
             if found.episode.status == "lost":
@@ -57,7 +59,7 @@ def test_what_lost_a_trial_is_not_done_again(task: Callable[..., Task]) -> None:
 
 
 def test_its_steps_chain_and_its_score_is_the_last(task: Callable[..., Task]) -> None:
-    steps = (episode := babble(make("toy/doors"), task(3), run="r", trials=3).episode).steps
+    steps = (episode := random_exploration(make("toy/doors"), task(3), run="r", trials=3).episode).steps
     assert [step.index for step in steps] == list(range(len(steps)))
     assert all(before.result == after.observation for before, after in pairwise(steps))
     assert steps[-1].score == episode.score
@@ -72,4 +74,4 @@ def test_an_environment_that_fails_says_so() -> None:
             raise IndexError("no such room")
 
     with pytest.raises(EnvironmentDied, match="IndexError: no such room"):
-        babble(Broken("own/broken", 5), Task(env="own/broken", split="train", seed=0), run="r")
+        random_exploration(Broken("own/broken", 5), Task(env="own/broken", split="train", seed=0), run="r")

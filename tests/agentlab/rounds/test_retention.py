@@ -15,7 +15,7 @@ from agentlab.experiments.forgetting import RUN
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.gating import gate
-from agentlab.rounds.keeping import Retention, keep
+from agentlab.rounds.retention import Retention, keep
 from environments import Task
 from environments.toy import Doors
 from memory.records import Episode

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from agentlab.agent.rollout import TaskResult, Trial
 from agentlab.cli import app
-from agentlab.cli.quadrants import internalised
+from agentlab.cli.two_by_two import internalised
 from agentlab.experiments.evaluation import Table, row
 from agentlab.experiments.two_by_two import TwoByTwo, analyse
 from agentlab.lab import Lab
