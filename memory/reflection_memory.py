@@ -19,6 +19,7 @@ from memory.index.indexes import Indexes, Progress
 from memory.interchange import quota
 from memory.records import Advice, Recall, Reflection, ReflectionStatus, Tier, now
 from memory.retrieval import block
+from memory.retrieval.advised import AdvisedStates
 from memory.retrieval.retriever import ANSWERS, SEARCH, Hit, Retriever, Show, Use, Weights, candidates, plain, together
 from memory.store import repeats
 from memory.store.database import Database
@@ -27,7 +28,7 @@ from memory.store.filters import Filter
 from memory.text.cleaning import clean, cleaned
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 Face = Literal["text", "exemplar", "advice"]
 
@@ -83,7 +84,7 @@ class ReflectionMemory:
         self.index, self.state_index = self._indexes.texts, self._indexes.states
         self._bm25 = BM25(database)
         self._retriever = Retriever(database, self.index, clock=clock)
-        self._advised_by: tuple[Any, ...] | None = None
+        self._advised = AdvisedStates(database)
 
     # Remembering
 
@@ -224,7 +225,7 @@ class ReflectionMemory:
         wanted = Filter(env=env, advising=True, before=before, split=split, namespace=self.namespace)
         with self.database.held():  # the states that are compared are kept from one call to the next
             self._indexes.follow_states()
-            near = dict(self.state_index.search(self.embedder.embed_query(state), k, only=self._advised(wanted)))
+            near = dict(self.state_index.search(self.embedder.embed_query(state), k, only=self._advised.of(wanted)))
         place = {number: rank for rank, number in enumerate(near)}
         advice = sorted(self.database.state_advice(list(near), wanted), key=lambda item: place[item[0]])
         return [(item, near[number], reflection) for number, reflection, item in advice]
@@ -360,21 +361,6 @@ class ReflectionMemory:
             held = {number for number, _ in self.index.search(vector, len(worded), only=[n for n, _ in worded])}
             worded = [item for item in worded if item[0] in held]
         return self._retriever.retrieve(vector, k, wanted, weights, worded=worded, use=use, seed=seed, shown=shown)
-
-    def _advised(self, wanted: Filter) -> np.ndarray:
-        """The states whose advice is `wanted`: the same at each step of an episode, and as long as nothing is written.
-
-        Of a memory of many environments only those of one are then compared.
-        """
-        import numpy as np
-
-        condition, values = wanted.sql()
-        key = (self.database.last_change(), condition, *values)
-        if key != self._advised_by or self.database.in_transaction:
-            self._advised_states = np.asarray(self.database.advised_states(wanted), np.int64)
-            # What is not committed may be taken back, and its mark be given to something else.
-            self._advised_by = None if self.database.in_transaction else key
-        return self._advised_states
 
     def _change(self, id: str, change: str, **values: Any) -> Reflection:
         with self.database.transaction():

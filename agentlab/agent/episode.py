@@ -6,17 +6,18 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from agentlab import failures
 from agentlab.engines.base import Conversation, Engine
 from agentlab.errors import ReplayMismatch
 from agentlab.trajectories.advice import Tried
-from environments import EnvironmentDied, TextEnv
+from agentlab.trajectories.transition import Decision, Game
+from environments import TextEnv
 from environments.answers import shown
-from memory.records import Episode, ErrorKind, Reflection, Status, Step
+from memory.records import Episode, ErrorKind, Reflection
 from memory.text import clean
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ class Play:
     episode: Episode = field(init=False)
     conversation: Conversation | None = None
     tried: Tried = field(default_factory=Tried)
-    observation: str = ""
-    info: dict[str, Any] = field(default_factory=dict)
+    game: Game = field(init=False)
     reflections: list[Reflection] | None = None
     began: float = field(default_factory=time.perf_counter)
 
@@ -80,24 +80,21 @@ class Play:
 
     def reset(self) -> bool:
         """Reset the environment to the task, and say whether the game is over already."""
-        with failures.environment(self.spec.task.env):
-            observation, info = self.env.start(self.spec.task)
-        self.observation, self.info = observation, dict(info)
-        self.episode.goal = self.info["goal"]
-        over = ending(self.info)
-        if over is not None:
-            self.episode.status, self.episode.score = over, float(self.info["score"])
-        return over is not None
+        self.game = Game(self.env, self.spec.task)
+        self.episode.goal = self.game.goal
+        if self.game.status is not None:
+            self.episode.status, self.episode.score = self.game.status, self.game.score
+        return self.game.ended
 
     def start_prompt(self, hints: str, recalled: list[str]) -> None:
         """Start the conversation with its memory block."""
         self.episode.hints, self.episode.recalled = hints, recalled
         with failures.engine(self.engine.name):
             if self.router is not None:
-                self.engine = self.router.engine(self.episode.goal, self.observation)
+                self.engine = self.router.engine(self.episode.goal, self.game.observation)
             self.episode.adapter = self.engine.adapter
             self.conversation = self.engine.conversation(self.episode.goal, hints)
-            self.conversation.observe(self.observation)
+            self.conversation.observe(self.game.observation)
 
     def bonuses(self, commands: list[str]) -> list[float]:
         """What memory adds to each command now, in nats.
@@ -106,7 +103,7 @@ class Play:
         and what it costs to try again what was tried here in this episode. Nothing scales that: an agent whose advice
         has learned to be silent must not go in circles either.
         """
-        arm, state = self.spec.arm, self.info["state"]
+        arm, state = self.spec.arm, self.game.state
         if arm.recall is None or not arm.recall.advice or not arm.policy.advice:
             return [0.0] * len(commands)
         costs = self.tried.costs(state, commands, arm.policy.weights)
@@ -116,10 +113,10 @@ class Play:
         advice = self.recalled.bonuses(state, commands, self.tried, arm.policy.weights)
         return [scale * extra + cost for extra, cost in zip(advice, costs, strict=True)]
 
-    def select_action(self, forced: str | None = None) -> Step:
+    def select_action(self, forced: str | None = None) -> Decision:
         """Score the admissible commands and choose one; `forced` takes that one (when replaying a record)."""
         assert self.conversation is not None
-        commands = admissible(self.env, self.info)
+        commands = self.game.admissible()
         scores = scored(self.engine, self.conversation, commands)
         bonus = self.bonuses(commands)
         spec = self.spec
@@ -133,38 +130,24 @@ class Play:
                 f"Episode {spec.id} cannot be resumed: '{forced}' is no longer admissible at step "
                 f"{len(self.episode.steps)}; the environment has changed. The same command plays it anew."
             )
-        return Step(
-            index=len(self.episode.steps),
-            observation=self.observation,
-            cut=self.conversation.cut,
-            state=self.info["state"],
-            admissible=commands,
-            action=commands[chosen],
-            result="",
-            next_state="",
-            logprob=scores[chosen],
-            scores=scores,
-            bonus=bonus if any(bonus) else None,
+        return Decision(
+            commands[chosen], commands, scores, bonus=bonus if any(bonus) else None, cut=self.conversation.cut
         )
 
-    def step(self, step: Step) -> bool:
-        """Send the step's action to the environment, complete the step, and say whether the episode has ended."""
+    def step(self, decision: Decision) -> bool:
+        """Send the command to the environment, record the step, and say whether the episode has ended."""
         assert self.conversation is not None
-        with failures.environment(self.spec.task.env):
-            observation, reward, terminated, truncated, info = self.env.step(step.action)
-        step.result, step.next_state = observation, info["state"]
-        step.reward, step.score = float(reward), float(info["score"])
+        step = self.game.step(decision)
         with failures.engine(self.engine.name):
             self.conversation.act(step.action)
         self.episode.steps.append(step)
         self.episode.score = step.score
         self.tried.observe(step)
-        self.observation, self.info = observation, dict(info)
-        if terminated or truncated:
-            self.episode.status = ending(info) or "truncated"
+        if self.game.status is not None:
+            self.episode.status = self.game.status
             return True
         with failures.engine(self.engine.name):
-            self.conversation.observe(observation)
+            self.conversation.observe(step.result)
         return False
 
     def reflect(self) -> list[Reflection]:
@@ -211,27 +194,11 @@ class Play:
             self._verify(state, index + 1)
 
     def _verify(self, state: EpisodeState, index: int) -> None:
-        if state["digests"][index : index + 1] != [digest(self.observation)]:
+        if state["digests"][index : index + 1] != [digest(self.game.observation)]:
             raise ReplayMismatch(
                 f"Episode {self.spec.id} cannot be resumed: the environment answered step {index} differently than "
                 "recorded; it is not deterministic by seed (check it with `agentlab doctor`)."
             )
-
-
-def ending(info: Mapping[str, Any]) -> Status | None:
-    """How the game ended; None while it goes on (or was cut short)."""
-    return "won" if info["won"] else "lost" if info["lost"] else None
-
-
-def admissible(env: TextEnv, info: Any) -> list[str]:
-    """The commands that may be chosen now. Raises EnvironmentDied if there are none although the game goes on."""
-    commands: list[str] = info["admissible_commands"]
-    if not commands:
-        raise EnvironmentDied(
-            f"The environment `{env.env_id}` gave no admissible command although the game goes on; "
-            "`agentlab doctor` checks the environment."
-        )
-    return commands
 
 
 def scored(engine: Engine, conversation: Conversation, commands: Sequence[str]) -> list[float]:

@@ -23,11 +23,11 @@ def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
     """Reset the environment, recall what helps, and open the conversation; a game that is over already has ended."""
     play: Play = runtime.context
     if play.reset():
-        return {"actions": [], "digests": [digest(play.observation)], "ended": True}
+        return {"actions": [], "digests": [digest(play.game.observation)], "ended": True}
     hints: str = ""
     ids: list[str] = []
     if play.recaller is not None and play.spec.arm.recall is not None:
-        play.recalled = play.recaller.recall(play.spec, play.episode.goal, play.observation)
+        play.recalled = play.recaller.recall(play.spec, play.episode.goal, play.game.observation)
         hints, ids = play.recalled.hints, list(play.recalled.ids)
     play.start_prompt(hints, ids)
     return {
@@ -35,7 +35,7 @@ def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
         "recalled": ids,
         "began": play.episode.started_at,
         "actions": [],
-        "digests": [digest(play.observation)],
+        "digests": [digest(play.game.observation)],
         "ended": False,
     }
 
@@ -45,11 +45,11 @@ def _act(state: EpisodeState, runtime: Any) -> EpisodeState:
     play: Play = runtime.context
     if play.stop.is_set():
         raise Stopped(STOPPED)
-    step = play.select_action()
-    ended = play.step(step)
+    decision = play.select_action()
+    ended = play.step(decision)
     return {
-        "actions": [*state["actions"], step.action],
-        "digests": [*state["digests"], digest(play.observation)],
+        "actions": [*state["actions"], decision.command],
+        "digests": [*state["digests"], digest(play.game.observation)],
         "ended": ended,
     }
 

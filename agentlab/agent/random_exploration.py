@@ -10,18 +10,17 @@ import random
 import time
 from dataclasses import dataclass
 
-from agentlab import failures
 from agentlab.agent.arms import RANDOM
-from agentlab.agent.episode import admissible, ending
 from agentlab.agent.policy import Policy
 from agentlab.trajectories.advice import AdviceBook, Tried, facts_of
+from agentlab.trajectories.transition import Decision, Game
 from environments import Task, TextEnv
-from memory.records import Episode, Step, content_id
+from memory.records import Episode, content_id
 
 
 @dataclass(frozen=True)
 class RandomExploration:
-    """What random exploration of one task came to: the last episode (the success, if there was one), trials used, all facts."""
+    """What came of it: the last episode (the success, if there was one), trials used, and all facts."""
 
     episode: Episode
     trials: int
@@ -46,8 +45,7 @@ def random_exploration(
 def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Policy, book: AdviceBook) -> Episode:
     rng = random.Random(f"{task.id}|babble|{trial}|{seed}")
     began = time.perf_counter()
-    with failures.environment(task.env):
-        observation, info = env.start(task)
+    game = Game(env, task)
     episode = Episode(
         id=content_id("ep", run, "babble", task.id, trial, seed),
         run=run,
@@ -59,34 +57,17 @@ def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Po
         engine="random",
         temperature=policy.temperature_at(trial),
         rng_seed=seed,
-        goal=info["goal"],
+        goal=game.goal,
     )
     tried = Tried()
-    ended = ending(info) is not None
-    while not ended:
-        commands, state = admissible(env, info), info["state"]
+    while not game.ended:
+        commands, state = game.admissible(), game.state
         advice = book.bonuses(state, commands, policy.weights, tried)
         costs = tried.costs(state, commands, policy.weights)
         bonus = [policy.scale_at(trial) * extra + cost for extra, cost in zip(advice, costs, strict=True)]
         chosen = policy.choose([0.0] * len(commands), bonus, trial, rng)
-        with failures.environment(task.env):
-            result, reward, terminated, truncated, after = env.step(commands[chosen])
-        step = Step.model_construct(
-            index=len(episode.steps),
-            observation=observation,
-            state=state,
-            admissible=commands,
-            action=commands[chosen],
-            result=result,
-            next_state=after["state"],
-            reward=float(reward),
-            score=float(after["score"]),
-        )
-        episode.steps.append(step)
-        tried.observe(step)
-        observation, info = result, after
-        ended = terminated or truncated
-    episode.status = ending(info) or "truncated"
-    episode.score = float(info["score"])
+        tried.observe(game.step(Decision(commands[chosen], commands)))
+    episode.steps, episode.score = game.steps, game.score
+    episode.status = game.status or "truncated"
     episode.seconds = round(time.perf_counter() - began, 4)
     return episode

@@ -106,7 +106,7 @@ class Game:
         if line not in self.commands and line.isdecimal() and 1 <= int(line) <= len(self.commands):
             action = self.commands[int(line) - 1]
         from agentlab import failures
-        from agentlab.agent.episode import ending
+        from agentlab.trajectories.transition import ending
 
         with failures.environment(self.env.env_id):
             observation, _, terminated, truncated, info = self.env.step(action)

@@ -7,16 +7,16 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from agentlab import failures
-from agentlab.agent.episode import admissible, ending, scored
+from agentlab.agent.episode import scored
 from agentlab.agent.policy import Policy
 from agentlab.engines.base import Conversation, Engine
 from agentlab.search.config import SearchConfig
 from agentlab.search.tree import Node, Tree, take
 from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried, facts_of
 from agentlab.trajectories.budget import Budget, Meter
+from agentlab.trajectories.transition import Decision, Game
 from environments import Task, TextEnv
 from memory.records import Episode, Status, Step, content_id
 
@@ -145,19 +145,17 @@ class Walk:
     def __init__(self, player: Player) -> None:
         player.meter.reset()
         self.player = player
-        self.steps: list[Step] = []
         self.status: Status | None = None
         self.tried = Tried()
         self.began = time.perf_counter()
+        player.walking = None
+        self.game = Game(player.env, player.task)
         player.walking = self
-        with failures.environment(player.task.env):
-            self.observation, info = player.env.start(player.task)
-        self.info: dict[str, Any] = dict(info)
-        self.goal: str = self.info["goal"]
-        self.node: Node = player.tree.begin(self.observation, self.info["state"])
+        self.goal = self.game.goal
+        self.node: Node = player.tree.begin(self.game.observation, self.state)
         self.reading = Reading(player, self.goal)
-        self.reading.observe(self.observation)
-        self.status = ending(self.info)
+        self.reading.observe(self.game.observation)
+        self.status = self.game.status
         self.node.ended = self.ended
         if not self.ended:
             self._arrive()
@@ -169,7 +167,12 @@ class Walk:
 
     @property
     def state(self) -> str:
-        return str(self.info["state"])
+        return self.game.state
+
+    @property
+    def steps(self) -> list[Step]:
+        """What was done so far."""
+        return self.game.steps
 
     @property
     def commands(self) -> list[str]:
@@ -190,32 +193,16 @@ class Walk:
         """Do `action`, which is one of the commands. Raises OutOfBudget, EnvironmentDied, ReplayMismatch."""
         player, node = self.player, self.node
         player.meter.step()
-        with failures.environment(player.task.env):
-            result, reward, terminated, truncated, after = player.env.step(action)
-        step = Step(
-            index=len(self.steps),
-            observation=self.observation,
-            state=self.state,
-            admissible=self.commands,
-            action=action,
-            result=result,
-            next_state=after["state"],
-            reward=float(reward),
-            score=float(after["score"]),
-            logprob=node.scores[self.commands.index(action)] if node.scores else None,
-            scores=node.scores,
-        )
+        step = self.game.step(Decision(action, self.commands, scores=node.scores))
         player.meter.cost.replayed += action in node.children
         self.node = take(node, step)
-        self.steps.append(step)
         self.tried.observe(step)
-        self.observation, self.info = result, dict(after)
         self.reading.act(action)
-        if terminated or truncated:
-            self.status = ending(after) or "truncated"
+        self.status = self.game.status
+        if self.ended:
             self.node.ended = True
         else:
-            self.reading.observe(result)
+            self.reading.observe(step.result)
             self._arrive()
 
     def follow(self, actions: Iterable[str]) -> bool:
@@ -250,7 +237,7 @@ class Walk:
             rng_seed=player.seed,
             goal=self.goal,
             status=self.status or "truncated",
-            score=self.steps[-1].score if self.steps else float(self.info["score"]),
+            score=self.steps[-1].score if self.steps else self.game.score,
             steps=self.steps,
             token_ids=list(conversation.token_ids) if conversation is not None else [],
             action_spans=list(conversation.action_spans) if conversation is not None else [],
@@ -258,7 +245,7 @@ class Walk:
         )
 
     def _arrive(self) -> None:
-        self.node.offers(admissible(self.player.env, self.info))
+        self.node.offers(self.game.admissible())
 
 
 def softmax(logits: Sequence[float]) -> list[float]:

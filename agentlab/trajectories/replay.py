@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentlab import failures
 from agentlab.trajectories.budget import Meter
+from agentlab.trajectories.transition import Decision, Game
 from environments import Task, TextEnv
 from memory.records import Step
 
@@ -31,30 +31,13 @@ def replay(env: TextEnv, task: Task, actions: Sequence[str], meter: Meter | None
     """
     if meter is not None:
         meter.reset()
-    with failures.environment(task.env):
-        observation, info = env.start(task)
-    steps: list[Step] = []
-    for index, action in enumerate(actions):
-        if action not in info["admissible_commands"]:
+    game = Game(env, task)
+    for action in actions:
+        if action not in game.info["admissible_commands"]:
             return None
         if meter is not None:
             meter.step()
-        with failures.environment(task.env):
-            result, reward, terminated, truncated, after = env.step(action)
-        steps.append(
-            Step(
-                index=index,
-                observation=observation,
-                state=info["state"],
-                admissible=info["admissible_commands"],
-                action=action,
-                result=result,
-                next_state=after["state"],
-                reward=float(reward),
-                score=float(after["score"]),
-            )
-        )
-        observation, info = result, after
-        if terminated or truncated:
+        game.step(Decision(action, game.info["admissible_commands"]))
+        if game.ended:
             break
-    return Replay(steps, bool(info["won"]), float(info["score"]))
+    return Replay(game.steps, bool(game.info["won"]), game.score)

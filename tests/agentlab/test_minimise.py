@@ -202,7 +202,7 @@ def test_failures_and_what_cannot_be_replayed_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_success_of_random_exploration_at_doors_becomes_its_shortest_form(seed: int, task: Callable[..., Task]) -> None:
+def test_a_random_success_at_doors_becomes_its_shortest_form(seed: int, task: Callable[..., Task]) -> None:
     env = make("toy/doors")
     found = random_exploration(env, task(seed), run="r", trials=300).episode
     refined = refine(found, env)

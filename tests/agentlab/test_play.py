@@ -107,10 +107,10 @@ def test_advice_can_be_left_out(task: Callable[..., Task], arm: Arm) -> None:
 
 def state_of(play: Play, *actions: str) -> dict[str, Any]:
     """What the graph would have checkpointed after these actions."""
-    digests = [digest(play.observation)]
+    digests = [digest(play.game.observation)]
     for action in actions:
         play.step(play.select_action(forced=action))
-        digests.append(digest(play.observation))
+        digests.append(digest(play.game.observation))
     return {"hints": "", "recalled": [], "actions": list(actions), "digests": digests, "ended": False}
 
 
