@@ -90,7 +90,7 @@ def settings(lab: Lab | None, envs: list[str] | None, file: Path | None, changes
     from agentlab.errors import BadConfig
     from agentlab.rounds import RoundConfig
     from agentlab.rounds.checking import taken_over
-    from agentlab.workspace.config import parse, read_toml
+    from agentlab.workspace.config import merged, parse, read_toml
 
     last = lab.rounds()[-1:] if lab is not None else []
     if file is not None:
@@ -101,7 +101,7 @@ def settings(lab: Lab | None, envs: list[str] | None, file: Path | None, changes
             del given["collect"]
     else:
         given = {}
-    given |= {name: value for name, value in changes.items() if value is not None}
+    given = merged(given, {name: value for name, value in changes.items() if value is not None})
     if envs:
         given["envs"] = envs
     if not given.get("envs"):

@@ -88,6 +88,33 @@ def find(lab: Lab, id: str) -> RoundReport:
     raise AgentLabError(f"No round has the id '{id}'; {hint}")
 
 
+@app.command()
+def config(
+    envs: Annotated[list[str] | None, typer.Argument(help="Environments to learn, such as twx/coin.")] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="A published method: rest_em, agent_r, context_distillation, dpo.")
+    ] = None,
+    file: ConfigFile = None,
+    lab: LabFolder = DEFAULT_LAB,
+) -> None:
+    """Print the settings of a round as a commented file for `agentlab rounds run --config FILE`.
+
+    They are those of --config, else of the lab's last round, else the defaults; a preset goes on top.
+    """
+    from agentlab.rounds import PRESETS
+    from agentlab.workspace.commented import commented
+    from agentlab.workspace.config import known
+
+    checked(envs)
+    changes = PRESETS[known(preset, PRESETS, "preset")] if preset else {}
+    if (lab / "lab.toml").exists():
+        with opened(lab) as here:
+            asked = settings(here, envs, file, changes)
+    else:
+        asked = settings(None, envs or ["twx/coin"], file, changes)
+    typer.echo(commented(asked, about="Settings of a round: `agentlab rounds run --config FILE` takes them."), nl=False)
+
+
 @app.command("run")
 def run_(
     envs: Envs = None,

@@ -14,10 +14,12 @@ from __future__ import annotations
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.graph import abandon, run_round
 from agentlab.rounds.parts import TrainingConfig
+from agentlab.rounds.presets import PRESETS
 from agentlab.rounds.remote import export_round, import_round
 from agentlab.rounds.report import RoundReport, reports
 
 __all__ = [
+    "PRESETS",
     "RoundConfig",
     "RoundReport",
     "TrainingConfig",

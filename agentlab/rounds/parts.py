@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from agentlab.search.config import SearchConfig
 from agentlab.trajectories.budget import Budget
-from trainers import ObjectiveName
+from trainers import JobConfig, ObjectiveName
 from trainers.gate import AlphaSchedule, Balancer
 
 Way = Literal["random", "model", "mcts", "best_of_n", "deepening", "self_explore"]
@@ -56,7 +56,10 @@ class BalanceConfig(Part):
     score below the bar. Elsewhere a higher one leaves out failures alone, which never lowers the balance score, and of
     equal scores the higher bar is taken: the highest of the grid is picked in every round.
 
-    temperatures, thresholds: the grid. tasks: how many tasks the subset has. target: n* of the balance score.
+    temperatures, thresholds: the grid.
+    tasks: how many tasks the subset has.
+    trials: of each task at each temperature.
+    target: n* of the balance score.
     """
 
     temperatures: list[float] = Field([0.5, 0.7, 0.9, 1.1], min_length=1)
@@ -109,7 +112,11 @@ class PreferenceConfig(Part):
 
 
 class TeacherConfig(Part):
-    """What the policy that played with memory counts for: see `trainers.data.from_teacher`."""
+    """What the policy that played with memory counts for: see `trainers.data.from_teacher`.
+
+    temperature: what its log-probabilities are divided by.
+    advice: what memory's bonus is multiplied by.
+    """
 
     temperature: float = Field(1.0, gt=0.0)
     advice: float = Field(1.0, ge=0.0)
@@ -121,7 +128,11 @@ class TrainingConfig(Part):
     `objective` also decides what is made of the selected episodes. Those that compare with the base (all but `sft` and
     `soft_distill`) want a tenth of this learning rate, or less. The settings of `trainers.job.MACHINE` can be changed
     again in the job folder, where that is trained on another machine.
+
+    max_tokens: of an example; a longer one loses its oldest turns.
     """
+
+    explained_by: ClassVar[type[BaseModel]] = JobConfig
 
     rank: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
+from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from agentlab.errors import BadConfig, NotALab, UnknownReflector
+from agentlab.workspace.commented import commented
 
 FORMAT = 1
 Model = TypeVar("Model", bound=BaseModel)
@@ -87,13 +89,10 @@ def read_config(path: Path) -> LabConfig:
 
 
 def write_config(path: Path, config: LabConfig) -> None:
-    """Write `lab.toml`, beside and renamed."""
-    lines = ["# An AgentLab lab. Change with care; `agentlab doctor` checks it."]
-    for key, value in config.model_dump().items():
-        # What JSON writes for these values (text, numbers, lists of text) is TOML too.
-        lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+    """Write `lab.toml`, each setting explained, beside and renamed."""
+    text = commented(config, about="An AgentLab lab. Change with care; `agentlab doctor` checks it.")
     scratch = path.with_suffix(".tmp")
-    scratch.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    scratch.write_text(text, encoding="utf-8")
     scratch.replace(path)
 
 
@@ -125,3 +124,12 @@ def merged(*layers: dict[str, Any]) -> dict[str, Any]:
             both = isinstance(value, dict) and isinstance(found.get(key), dict)
             found[key] = merged(found[key], value) if both else value
     return found
+
+
+def known(name: str, among: Collection[str], what: str) -> str:
+    """`name`, which is one of these; BadConfig with the nearest if it is not."""
+    if name not in among:
+        near = get_close_matches(name, among, n=1)
+        meant = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(among)}."
+        raise BadConfig(f"There is no {what} '{name}'; {meant}")
+    return name

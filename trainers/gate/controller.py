@@ -101,6 +101,8 @@ class AlphaSchedule(BaseModel):
     """The value above which a trajectory is good enough to splice in, by iteration: Agent-R (Yuan et al. 2025).
 
     It rises, so that later revisions end in better trajectories.
+
+    values: one an iteration; the last stays.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
