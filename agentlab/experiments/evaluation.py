@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -80,6 +81,28 @@ class Table(BaseModel):
     rows: list[Row]
     comparisons: list[Comparison] = []
     about: dict[str, Any] = {}
+
+    @property
+    def grid(self) -> list[list[str]]:
+        """Titles, then a line for each arm: its rate in each environment, and in all where there are several."""
+        columns = [*self.envs, ALL] if len(self.envs) > 1 else self.envs
+        lines = [[row.arm, *(str(row.cells.get(env, "–")) for env in columns)] for row in self.rows]
+        return [["arm", *columns], *lines]
+
+    def __repr__(self) -> str:
+        """The table as a person reads it; `model_dump` has all of it."""
+        widths = [max(map(len, column)) for column in zip(*self.grid, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in self.grid]
+        return "\n".join(line.rstrip() for line in lines)
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        titles, *lines = [[escape(cell) for cell in line] for line in self.grid]
+        head = "".join(f"<th>{cell}</th>" for cell in titles)
+        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in line)}</tr>" for line in lines)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def row(self, arm: str) -> Row:
         """The row of an arm."""

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from agentlab.agent.rollout import TaskResult, Trial
-from agentlab.experiments.evaluation import ALL, Cell, Table, known, outcomes, row
+from agentlab.experiments.evaluation import ALL, Cell, Row, Table, known, outcomes, row
 from environments import Task
 from trainers.gate.statistics import wilson
 
@@ -84,3 +84,16 @@ def test_a_comparison_is_kept_once_with_its_table() -> None:
     other = made.compare("base", "better")
     assert made.comparisons == [again, other]
     assert Table.model_validate_json(made.model_dump_json()) == made
+
+
+def test_a_table_reads_as_one_and_keeps_what_an_arm_is_called_from_being_markup() -> None:
+    cell = Cell(wins=3, n=4, low=0.3, high=0.95, score=0.8)
+    mine = Row(arm="<b>mine</b>", trials=1, cells={"toy/doors": cell, "all": cell}, outcomes={})
+    table = Table(envs=["toy/doors"], rows=[mine])
+    titles, line = repr(table).splitlines()
+    assert titles.split() == ["arm", "toy/doors"]
+    assert line.split("  ") == ["<b>mine</b>", "0.75 (3/4) [0.30, 0.95]"]
+    html = table._repr_html_()
+    assert "&lt;b&gt;mine" in html and "<b>" not in html
+    two = Table(envs=["toy/doors", "twx/coin"], rows=[mine])
+    assert two.grid[1] == ["<b>mine</b>", str(cell), "–", str(cell)]
