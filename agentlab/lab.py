@@ -93,6 +93,23 @@ class Lab(Workspace):
             self, envs, split=split, seeds=seeds, trials=trials, arm=arm, name=name, reflectors=reflectors, again=again
         )
 
+    def explore(
+        self,
+        envs: str | Sequence[str],
+        *,
+        seeds: Sequence[int] = range(20),
+        trials: int = 30,
+        name: str | None = None,
+    ) -> int:
+        """Random exploration of train games, without a model: each until it is won, at most `trials` times.
+
+        Wins, their refined forms and what both teach stay in the lab, for memory and for distillation. Returns how many
+        games were won. The same call again goes on where it stopped.
+        """
+        from agentlab.experiments.collection import explore
+
+        return explore(self, envs, seeds=seeds, trials=trials, name=name)
+
     def tell_what_is_known(self, run: str) -> None:
         """Say it, if something was learned since a run began: it goes on without."""
         from agentlab.experiments.run import tell_what_is_known

@@ -6,31 +6,35 @@ from agentlab import Lab, LabConfig, Task, TextEnv, register
 from agentlab.engines.base import Engine
 from environments import Turn, check_or_raise
 
+CURES = ["move it into the shade", "prune it", "water it"]
+NEEDS = {"cactus": 0, "fern": 2, "ivy": 1, "lily": 2, "orchid": 0, "rose": 1}
 
-class Oven(TextEnv):
-    """Bring the oven to the right heat, then bake. Baking at any other heat loses."""
+
+class Greenhouse(TextEnv):
+    """Cure three plants. What each kind needs is written nowhere: who has cured one before may remember."""
 
     def begin(self, task: Task) -> Turn:
-        self.dish = {"train": "bread", "dev": "cake", "test": "pizza"}[task.split]  # no game is in two folds
-        self.heat, self.wanted = random.Random(task.id).sample(range(100, 260, 20), 2)
+        self.room = {"train": "hall", "dev": "cellar", "test": "kitchen"}[task.split]  # no game is in two folds
+        self.ill = random.Random(task.id).sample(sorted(NEEDS), 3)
         return self.turn()
 
     def act(self, action: str) -> Turn:
-        self.heat += {"turn it up": 20, "turn it down": -20}.get(action, 0)
-        return self.turn(baked=action == "bake")
+        cured = action == CURES[NEEDS[self.ill[0]]]
+        self.ill = self.ill[cured:]
+        return self.turn(lost=not cured)
 
-    def turn(self, baked: bool = False) -> Turn:
-        won, lost = baked and self.heat == self.wanted, baked and self.heat != self.wanted
-        said = f"The oven has {self.heat} degrees, the {self.dish} wants {self.wanted}."
-        return Turn(said, ["bake", "turn it down", "turn it up"], float(won), won, lost, goal="Bake at the right heat.")
+    def turn(self, lost: bool = False) -> Turn:
+        state = f"The {self.ill[0]} wilts." if self.ill else "All plants are well."
+        said, score = f"You are in the {self.room}. {state}", 1 - len(self.ill) / 3
+        return Turn(said, CURES, score, not self.ill, lost, state, goal="Cure every plant; a wrong cure kills it.")
 
 
 def main(folder: str = "labs/own", config: LabConfig | None = None, engine: Engine | None = None) -> None:
-    register("own/oven", lambda: Oven("own/oven", step_limit=10))
-    check_or_raise("own/oven")
+    register("own/greenhouse", lambda: Greenhouse("own/greenhouse", step_limit=3))
+    check_or_raise("own/greenhouse")
     with Lab.open(folder, create=True, config=config, engine=engine) as lab:
-        for row in lab.evaluate("own/oven", arms=["random", "base", "base + memory"], trials=2).rows:
-            print(f"{row.arm:26} {row.cells['all']}")
+        lab.explore("own/greenhouse", seeds=range(20))  # at random, until each is won
+        print(lab.evaluate("own/greenhouse", arms=["random", "base", "base + memory"]))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from agentlab.agent.arms import Arm, RecallConfig
 from agentlab.agent.policy import Policy
 from agentlab.agent.random_exploration import RandomExploration, random_exploration
 from agentlab.agent.rollout import TaskResult, rollout_of
+from agentlab.agent.tasks import make_tasks
 from agentlab.failures import refuse_all_failed
 from agentlab.reflectors.exemplar import ExemplarReflector
 from agentlab.reflectors.grounded import GroundedReflector
@@ -20,7 +21,7 @@ from agentlab.trajectories.advice import AdviceBook, facts_of
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.refinement import Refiner
 from environments import EnvironmentDied, Task
-from memory.records import Advice, Episode, Reflection
+from memory.records import Advice, Episode, Reflection, content_id
 
 if TYPE_CHECKING:
     from agentlab.workspace.workspace import Workspace
@@ -39,9 +40,11 @@ def explorer(adapter: str | None, temperature: float, recall: RecallConfig = OWN
 
 
 def collect_random(workspace: Workspace, run: str, tasks: Sequence[Task], *, trials: int, seed: int) -> int:
-    """Babble at each task until it is won, at most `trials` times; keep the success, its refined form and what both
-    teach. Returns how many tasks were won. A task in which the environment failed is left out, until the same is asked
-    for again."""
+    """Explore each task at random until it is won, at most `trials` times; returns how many were won.
+
+    The success, its refined form and what both teach are kept. A task in which the environment failed is left out, until
+    the same is asked for again.
+    """
     scope, stage = _scope(run), "exploring at random"
     workspace.progress.start(stage, len(tasks))
     done = explored(workspace, run)
@@ -149,3 +152,13 @@ def collect_model(
         workspace.progress.finish(stage)
     refuse_all_failed((trial.error, trial.error_kind) for result in results for trial in result.trials)
     return results
+
+
+def explore(
+    workspace: Workspace, envs: str | Sequence[str], *, seeds: Sequence[int], trials: int, name: str | None = None
+) -> int:
+    """Random exploration of train games; see `Lab.explore`."""
+    workspace.must_write()
+    tasks = make_tasks(envs, "train", seeds)
+    run = name or content_id("run-explore", *(task.id for task in tasks))
+    return collect_random(workspace, run, tasks, trials=trials, seed=workspace.config.seed)

@@ -156,3 +156,14 @@ def test_where_the_engine_failed_in_every_game_nothing_is_collected_and_the_same
         collect_model(lab, "r", TASKS, **settings)
     note_reader.preferences = plays
     assert all(result.won_within(1) for result in collect_model(lab, "r", TASKS, **settings))
+
+
+def test_a_lab_explores_and_goes_on_where_it_stopped(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    won = lab.explore("toy/doors", seeds=range(3))
+    assert won == 3
+    episodes = lab.database.episodes(split="train")
+    assert {row.task for row in episodes} == {f"toy/doors:train:{seed}" for seed in range(3)}
+    assert lab.database.reflections(kind="exemplar")
+    assert lab.explore("toy/doors", seeds=range(3)) == 3
+    assert len(lab.database.episodes(split="train")) == len(episodes)
