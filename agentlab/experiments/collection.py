@@ -42,8 +42,8 @@ def explorer(adapter: str | None, temperature: float, recall: RecallConfig = OWN
 def collect_random(workspace: Workspace, run: str, tasks: Sequence[Task], *, trials: int, seed: int) -> int:
     """Explore each task at random until it is won, at most `trials` times; returns how many were won.
 
-    The success, its refined form and what both teach are kept. A task in which the environment failed is left out, until
-    the same is asked for again.
+    The success, its refined form and what both teach are kept. A task in which the environment failed is left out,
+    until the same is asked for again.
     """
     scope, stage = _scope(run), "exploring at random"
     workspace.progress.start(stage, len(tasks))
