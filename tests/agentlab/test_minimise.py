@@ -8,7 +8,7 @@ import pytest
 
 from agentlab.agent.random_exploration import random_exploration
 from agentlab.trajectories import refinement
-from agentlab.trajectories.refinement import Refiner, Search, refine, singles_out, telling, words
+from agentlab.trajectories.refinement import Refiner, Search, informative_steps, refine, singles_out, words
 from agentlab.trajectories.replay import Replay, replay
 from environments import Task, TextEnv, Turn, make
 from memory.records import Episode, Step
@@ -242,8 +242,8 @@ def test_a_look_at_what_the_goal_speaks_of_tells_and_one_at_known_things_does_no
         )
 
     steps = [look(0, "The recipe needs one egg, two onions."), look(1, "A hall."), look(2, "Dust, cobwebs, silence.")]
-    assert telling(steps, "Cook by the recipe.") == {0}
-    assert telling([], "Cook.") == set()
+    assert informative_steps(steps, "Cook by the recipe.") == {0}
+    assert informative_steps([], "Cook.") == set()
 
 
 def test_only_what_wins_with_the_same_score_is_kept() -> None:
