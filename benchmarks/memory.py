@@ -101,7 +101,7 @@ def run(
     python: str, system: str, vocabulary: str, action: str, folder: Path, count: int, limit: float, clock: str
 ) -> dict[str, Any]:
     """What one process of a system says, or why it says nothing."""
-    script = Path(__file__).with_name("memory_systems.py")
+    script = Path(__file__).with_name("memory_process.py")
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     command = [python, "-P", str(script), system, vocabulary, action, str(folder), str(count), str(limit), clock]
     env = {**os.environ, **threads, "TQDM_DISABLE": "1"}

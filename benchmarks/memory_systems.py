@@ -1,45 +1,28 @@
-"""One memory system in one process: filled, or opened again and asked. `memory.py` starts it; it answers in JSON.
+"""The memory systems that are measured, ours and others, each filled and asked in the same way.
 
-    python -P benchmarks/memory_systems.py SYSTEM VOCABULARY fill|ask FOLDER COUNT SECONDS wall|cpu
-
-FOLDER holds `vectors.npy` (at least COUNT rows) and `queries.npy` (those that are timed, then as many others); the
-system keeps its files in FOLDER/SYSTEM. Nothing is imported before it is needed, so that memory and start-up are those
-of the system alone. With `-P` this folder is not searched for imports: `memory` is the package.
+Nothing is imported before it is needed, so that memory and start-up are those of the system alone.
+`memory_process.py` runs one of them.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Protocol
 
+import texts
+from texts import number_of
+
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
-BATCH = 100
-"""Items that are put in at once, where the system takes several."""
 NEAREST = 32
 """How many answers are asked for."""
-FIRST, PLAYED = 20, 50
-"""Questions before those that are timed; recalls that were recorded before."""
-
-
-def _neighbour(name: str) -> Any:
-    """A module of this folder, which is not searched for imports."""
-    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-texts = _neighbour("texts")
-number_of = texts.number_of
+PLAYED = 50
+"""Recalls that were recorded before."""
 VOCABULARY, SIZE = "games", 0
 
 
@@ -338,74 +321,3 @@ SYSTEMS: dict[str, Callable[[Vectors, Path], System]] = {
     "flat": Flat, "fts5": FTS5, "ours": Ours, "our search": OurSearch, "our index": OurIndex,
     "our store": OurStore, "InMemoryStore": InMemory, "Chroma": Chroma, "mem0": Mem0,
 }  # fmt: skip
-
-
-def parts(count: int) -> Iterator[range]:
-    """Numbers below `count`, some at a time."""
-    for start in range(0, count, BATCH):
-        yield range(start, min(start + BATCH, count))
-
-
-def filled(system: System, count: int, seconds: float, clock: Callable[[], float]) -> dict[str, Any]:
-    """Put in `count` items, or as many as `seconds` allow."""
-    began, done = clock(), 0
-    for numbers in parts(count):
-        system.put(numbers)
-        done = numbers.stop
-        if clock() - began > seconds:
-            break
-    put = clock() - began
-    said = system.finish()
-    return {"build": 0.0, **said, "items": done, "seconds": put + said.get("saved", 0.0)}
-
-
-def asked(system: System, queries: int, seconds: float, clock: Callable[[], float]) -> dict[str, Any]:
-    """The answers to the queries, or to as many as `seconds` allow, and the milliseconds of each.
-
-    Before that some other queries are asked, for at most a quarter of the time.
-    """
-    questions, first = [question(number) for number in range(2 * queries)], clock()
-    for said in questions[queries : queries + FIRST]:
-        if clock() - first > seconds / 4:
-            break
-        system.ask(said)
-    answers, times, first = [], [], clock()
-    for said in questions[:queries]:
-        began = clock()
-        answers.append(system.ask(said))
-        times.append(1000 * (clock() - began))
-        if clock() - first > seconds and len(times) >= 5:
-            break
-    return {"answers": answers, "ms": times}
-
-
-def resident() -> float:
-    """What this process holds in memory, in MiB, files that are only mapped left out."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["RssAnon"].split()[0]) / 1024
-
-
-def main(name: str, vocabulary: str, action: str, place: str, count: str, seconds: str, by: str) -> None:
-    """Do it and print what was found."""
-    global VOCABULARY, SIZE
-    VOCABULARY, SIZE = vocabulary, int(count)
-    vectors, clock = Vectors(Path(place)), CLOCKS[by]
-    began = clock()
-    try:
-        folder = "ours" if name in ("ours", "our search", "our index") else name
-        system = SYSTEMS[name](vectors, Path(place) / folder)
-    except ImportError as error:
-        print(json.dumps({"missing": str(error).splitlines()[0]}))
-        return
-    found: dict[str, Any] = {}
-    if action == "fill" or not system.kept:
-        found = filled(system, int(count), float(seconds), clock)
-    if action == "ask":
-        system.ask(question(0))
-        found["opened"] = clock() - began
-        found |= asked(system, len(vectors.queries) // 2, float(seconds), clock)
-    print(json.dumps({**found, "resident": resident()}))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
