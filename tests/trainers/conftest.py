@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory, config: job.JobConfig, som
     job.create(folder, config, some_examples, lineage)
     job.run(folder)
     return folder
+
+
+@pytest.fixture
+def kill_job(in_a_process: Callable[..., tuple[int, str]]) -> Callable[[Path, str], None]:
+    """Runs a job in a process of its own that `moment`, a piece of code, has die (`die()`) by SIGKILL."""
+
+    def run(folder: Path, moment: str) -> None:
+        begin = "import signal\ndef die(): os.kill(os.getpid(), signal.SIGKILL)\nprogress = None\n"
+        end = "from trainers import job\njob.run(sys.argv[1], progress=progress)\n"
+        ended, said = in_a_process(f"{begin}{moment}\n{end}", str(folder))
+        assert ended == -signal.SIGKILL, said
+
+    return run

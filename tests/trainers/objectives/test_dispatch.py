@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -262,22 +261,13 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, config: job.JobConfig) ->
 def test_a_killed_job_goes_on_to_the_same_weights_and_asks_the_base_no_more_than_it_must(
     tmp_path: Path,
     unbroken: Path,
-    in_a_process: Callable[..., tuple[int, str]],
+    kill_job: Callable[[Path, str], None],
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
 ) -> None:
     read = job.load(unbroken)
     folder = job.create(tmp_path / "job", read.config, read.examples).folder
-    code = (
-        "import os, signal, sys\n"
-        "def die(): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "progress = None\n"
-        f"{KILLS[moment]}\n"
-        "from trainers import job\n"
-        "job.run(sys.argv[1], progress=progress)\n"
-    )
-    ended, said = in_a_process(code, str(folder))
-    assert ended == -signal.SIGKILL, said
+    kill_job(folder, KILLS[moment])
     begun = "between" in moment
     kept = (folder / "checkpoints" / "baseline.jsonl").read_text().splitlines()[1:]
     assert len(kept) == (4 if begun else 2)

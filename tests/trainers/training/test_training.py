@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,19 +110,10 @@ KILLS = {
 
 @pytest.mark.parametrize("moment", KILLS)
 def test_a_killed_job_goes_on_and_gives_the_same_bytes(
-    trained: Path, tmp_path: Path, in_a_process: Callable[..., tuple[int, str]], moment: str
+    trained: Path, tmp_path: Path, kill_job: Callable[[Path, str], None], moment: str
 ) -> None:
     folder = started(trained, tmp_path / "job")
-    code = (
-        "import os, signal, sys\n"
-        "def die(): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "progress = None\n"
-        f"{KILLS[moment]}\n"
-        "from trainers import job\n"
-        "job.run(sys.argv[1], progress=progress)\n"
-    )
-    ended, said = in_a_process(code, str(folder))
-    assert ended == -signal.SIGKILL, said
+    kill_job(folder, KILLS[moment])
     assert not (folder / "done").exists()
 
     outcome = job.run(folder)
