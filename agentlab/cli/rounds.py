@@ -101,12 +101,15 @@ def config(
 
     They are those of --config, else of the lab's last round, else the defaults; a preset goes on top.
     """
+    from agentlab.errors import BadConfig
     from agentlab.rounds import PRESETS
     from agentlab.workspace.commented import commented
-    from agentlab.workspace.config import known
+    from environments.errors import did_you_mean
 
     checked(envs)
-    changes = PRESETS[known(preset, PRESETS, "preset")] if preset else {}
+    if preset and preset not in PRESETS:
+        raise BadConfig(f"There is no preset '{preset}'; {did_you_mean(preset, PRESETS)}")
+    changes = PRESETS[preset] if preset else {}
     if (lab / "lab.toml").exists():
         with opened(lab) as here:
             asked = settings(here, envs, file, changes)

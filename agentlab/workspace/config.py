@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -124,12 +122,3 @@ def merged(*layers: dict[str, Any]) -> dict[str, Any]:
             both = isinstance(value, dict) and isinstance(found.get(key), dict)
             found[key] = merged(found[key], value) if both else value
     return found
-
-
-def known(name: str, among: Collection[str], what: str) -> str:
-    """`name`, which is one of these; BadConfig with the nearest if it is not."""
-    if name not in among:
-        near = get_close_matches(name, among, n=1)
-        meant = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(among)}."
-        raise BadConfig(f"There is no {what} '{name}'; {meant}")
-    return name
