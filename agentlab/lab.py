@@ -9,8 +9,9 @@ from agentlab.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from agentlab.agent.arms import Arm
-    from agentlab.agent.rollout import Rollout, TaskResult
+    from agentlab.agent.rollout import Rollout
     from agentlab.experiments.evaluation import Table
+    from agentlab.experiments.results import Results
     from agentlab.experiments.two_by_two import TwoByTwo
     from agentlab.reflectors.base import Reflector
     from agentlab.rounds.config import RoundConfig
@@ -79,7 +80,7 @@ class Lab(Workspace):
         name: str | None = None,
         reflectors: Sequence[str | Reflector] | None = None,
         again: bool = False,
-    ) -> list[TaskResult]:
+    ) -> Results:
         """Play tasks; what is lived and learned stays in the lab. The same call again goes on where it stopped.
 
         A run recalls what was known when it first began. Without a `name` it has one that follows from its games, its

@@ -272,7 +272,7 @@ def memory_server(tools: MemoryTools, *, allow_write: bool = False) -> MCPServer
     return server
 
 
-def serve(folder: Path | str, *, allow_write: bool = False, progress: Progress | None = None) -> None:
+def serve(folder: Path | str, *, allow_write: bool = False, progress: Progress | bool = False) -> None:
     """Serve the lab in `folder` on stdin and stdout until the client closes them. Raises NotALab."""
     may = "read and write" if allow_write else "read"
     with Lab.open(folder, write=False, progress=progress) as lab, closing(MemoryTools(lab)) as tools:

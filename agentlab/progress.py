@@ -1,4 +1,4 @@
-"""How long work tells how far it is. The command line draws it; a library call may ignore it."""
+"""How long work tells how far it is; `agentlab.bars` draws it."""
 
 from __future__ import annotations
 
@@ -17,3 +17,6 @@ class Progress:
 
     def finish(self, stage: str, note: str = "") -> None:
         """The stage has ended."""
+
+    def close(self) -> None:
+        """Nothing more comes, whatever has not ended."""

@@ -37,7 +37,7 @@ from machine import describe
 
 from agentlab import Lab, LabConfig, RoundConfig
 from agentlab.agent.tasks import make_tasks
-from agentlab.cli.bars import progress
+from agentlab.bars import progress
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.experiments.evaluation import ALL
 from agentlab.rounds.graph import run_round

@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from agentlab import Lab, LabConfig, RoundConfig, RoundReport, Table
 from agentlab.agent.arms import BASE
 from agentlab.agent.tasks import make_tasks
-from agentlab.cli.bars import progress
+from agentlab.bars import progress
 from agentlab.cli.boundary import boundary
 from agentlab.cli.two_by_two import UNLIKE, internalised
 from agentlab.errors import AgentLabError

@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab import Lab, LabConfig, RoundConfig, Table
-from agentlab.cli.bars import progress
+from agentlab.bars import progress
 from agentlab.cli.boundary import boundary
 from agentlab.experiments.evaluation import ALL, Cell, Row
 from agentlab.progress import Progress

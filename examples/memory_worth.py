@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab import Lab, LabConfig, Table
 from agentlab.agent.tasks import make_tasks
-from agentlab.cli.bars import progress
+from agentlab.bars import progress
 from agentlab.cli.boundary import boundary
 from agentlab.experiments.collection import collect_random
 from agentlab.experiments.evaluation import ALL, Row

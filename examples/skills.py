@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentlab import Lab, LabConfig, RoundConfig, Table
 from agentlab.agent.arms import BASE
 from agentlab.agent.tasks import make_tasks
-from agentlab.cli.bars import progress
+from agentlab.bars import progress
 from agentlab.cli.boundary import boundary
 from agentlab.experiments.evaluation import ALL
 from agentlab.progress import Progress

@@ -79,6 +79,10 @@ class TaskResult:
     def best_score(self) -> float:
         return max((trial.score for trial in self.trials), default=0.0)
 
+    def __repr__(self) -> str:
+        """Its task, its arm, and how each trial ended."""
+        return f"<{self.task.id} by {self.arm}: {', '.join(trial.status for trial in self.trials) or 'not played'}>"
+
 
 @dataclass
 class Rollout:

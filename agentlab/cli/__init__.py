@@ -30,6 +30,7 @@ from agentlab.cli import (
     skills,
 )
 from agentlab.cli.boundary import Commands
+from agentlab.cli.help import SETTINGS
 
 app = typer.Typer(
     name="agentlab",
@@ -37,7 +38,8 @@ app = typer.Typer(
     no_args_is_help=True,
     # Plain tracebacks: the pretty ones print local variables, prompts and all.
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
     help="An agent that plays text games, remembers what it learned, and distils its successes into LoRA weights.",
 )
 

@@ -149,7 +149,7 @@ def _gate(title: str, gate: GateResult | None) -> None:
     output.console(width=WIDTH).print(output.text(f"{'passed' if gate.promote else 'not passed'}: {gate.reason}"))
     names = short_names(list(gate.envs))
     rows = [_pair(names[env], part) for env, part in gate.envs.items()] + [_pair("all", gate.paired)]
-    _table(("held-out game", "n", "adapter", "incumbent", "difference [95 %]", "p"), rows)
+    _table(("held-out game", "n", "adapter", "incumbent", "difference [95 %]", "p (McNemar)"), rows)
 
 
 def _pair(game: str, part: Paired) -> tuple[str, ...]:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentlab.cli import output
+from agentlab.cli.help import Sections
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
 from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
     from trainers.adapters import AdapterRecord
 
-app = typer.Typer(no_args_is_help=True, help="List, inspect, compare, promote and roll back adapters.")
+app = typer.Typer(cls=Sections, no_args_is_help=True, help="List, inspect, compare, promote and roll back adapters.")
 
 Id = Annotated[str, typer.Argument(help="An adapter's id, or its beginning where that is unique.")]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from typer.core import TyperGroup
+from agentlab.cli.help import Sections
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -84,7 +84,7 @@ def boundary() -> Iterator[None]:
         raise SystemExit(BAD_INPUT) from None
 
 
-class Commands(TyperGroup):
+class Commands(Sections):
     """The group of all commands, run inside the boundary."""
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Any:

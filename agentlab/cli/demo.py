@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agentlab.bars import progress, span
 from agentlab.cli import output, scoreboard
-from agentlab.cli.bars import progress, span
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, command_line
 from agentlab.cli.runs import Model, workplace
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agentlab.bars import progress
 from agentlab.cli import output
-from agentlab.cli.bars import progress
-from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, command_line, opened
-from agentlab.cli.round_options import ConfigFile, Export, GateSeeds, before_playing, checked, settings
+from agentlab.cli.options import DEFAULT_LAB, FormerGateSeeds, GateGames, Json, LabFolder, command_line, opened
+from agentlab.cli.round_options import ConfigFile, Export, before_playing, checked, settings
 from agentlab.cli.round_screens import tell
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def distill(
         list[str] | None, typer.Argument(help="Environments; by default all that the lab has won games of.")
     ] = None,
     config: ConfigFile = None,
-    gate_seeds: GateSeeds = None,
+    gate_games: GateGames = None,
     export: Export = None,
     bring: Annotated[
         Path | None,
@@ -34,6 +34,7 @@ def distill(
             help="Go on with an exported round: take the adapter that was trained in this folder, and gate it.",
         ),
     ] = None,
+    gate_seeds: FormerGateSeeds = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
@@ -53,7 +54,8 @@ def distill(
     from agentlab.errors import AgentLabError
 
     checked(envs)
-    if bring is not None and (export or envs or config or gate_seeds):
+    at_gate = gate_games or gate_seeds
+    if bring is not None and (export or envs or config or at_gate):
         raise AgentLabError("--import goes on with the round that was exported, with its settings; give it alone.")
     with progress() as bars, opened(lab, write=True, progress=bars) as here:
         if bring is not None:
@@ -61,8 +63,8 @@ def distill(
 
             report = import_round(here, bring)
         else:
-            chosen = _settings(here, envs, config, gate_seeds)
-            before_playing(here, chosen, given=bool(envs or config or gate_seeds))
+            chosen = _settings(here, envs, config, at_gate)
+            before_playing(here, chosen, given=bool(envs or config or at_gate))
             if export is not None:
                 sent = send(here, chosen, export)
             else:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from agentlab.bars import progress
 from agentlab.cli import output
-from agentlab.cli.bars import progress
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
 from agentlab.cli.output import Column
 

@@ -10,6 +10,7 @@ import typer
 
 from agentlab.cli import output
 from agentlab.cli.episodes import NO_FIT
+from agentlab.cli.help import Sections
 from agentlab.cli.options import (
     DEFAULT_LAB,
     MOST,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from memory import Evidence, Hit
 
-app = typer.Typer(no_args_is_help=True, help="Inspect and mend the reflections.")
+app = typer.Typer(cls=Sections, no_args_is_help=True, help="Inspect and mend the reflections.")
 
 Id = Annotated[str, typer.Argument(help="A reflection's id, or its beginning where that is unique.")]
 Kind = Annotated[str | None, typer.Option("--kind", help="Only this kind: grounded, written, exemplar, or your own.")]

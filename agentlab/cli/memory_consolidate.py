@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from agentlab.bars import progress
 from agentlab.cli import output
-from agentlab.cli.bars import progress
 from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, Limit, opened
 from agentlab.cli.output import Column
 

@@ -20,7 +20,7 @@ def serve(
 
     A client is set up with the command `agentlab memory serve --mcp --lab FOLDER`. It can go on beside `agentlab run`.
     """
-    from agentlab.cli.bars import Lines
+    from agentlab.bars import Lines
     from agentlab.errors import AgentLabError, MissingPackage
 
     if not mcp:

@@ -11,11 +11,22 @@ if TYPE_CHECKING:
     from trainers.gate import Estimate, Paired
 
 
+GOOD = {
+    "Pass@1": "much is good: Pass@1, Pass@K, distinct successes",
+    "action entropy": "action entropy at 0: it explores nothing any more",
+    "drift": "drift above 0: what was trained became likelier, at 0: the adapter changes nothing",
+}
+"""What is good and bad in the monitors, none of which decides anything."""
+
+
 def show(report: RoundReport) -> None:
     """Print the monitors of a round, and what its adapter lost or kept; nothing where nothing was measured."""
     if report.monitors:
         output.say(_basis(report), "dim")
-        output.facts(monitored(report.monitors))
+        found = monitored(report.monitors)
+        output.facts(
+            [*found, ("good and bad", "; ".join(GOOD[name] for name, value in found if value and name in GOOD))]
+        )
     if report.forgetting:
         _kept(report)
 
@@ -81,7 +92,10 @@ def _kept(report: RoundReport) -> None:
         output.say(f"It LOST what {kept.against} can on {kept.points}, {end}", "red")
 
 
-def change(pairs: Paired, p: float) -> str:
-    """A paired difference with its interval, in words."""
+def change(pairs: Paired, corrected: float | None = None) -> str:
+    """A paired difference with its interval, in words; with its own p-value, or with one `corrected` for others."""
+    from trainers.gate import p_text
+
     low, high = pairs.interval
-    return f"{pairs.difference:+.2f} [{low:+.2f}, {high:+.2f}] on {pairs.n} pairs, p = {p:.2g}"
+    test = f"p (McNemar) {p_text(pairs.p, '= ')}" if corrected is None else f"p (Holm) {p_text(corrected, '= ')}"
+    return f"{pairs.difference:+.2f} [{low:+.2f}, {high:+.2f}] on {pairs.n} pairs, {test}"

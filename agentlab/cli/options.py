@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,6 +34,13 @@ Before = Annotated[
     str | None, typer.Option("--before", help="Only what was written before: 2026-11-01, or 3d, 12h ago.")
 ]
 
+Games = Annotated[
+    int | None, typer.Option("--games", "-n", min=1, max=MOST, help="How many new games of each environment.")
+]
+GateGames = Annotated[
+    int | None,
+    typer.Option("--gate-games", min=1, max=MOST, help="How many held-out games of each environment at the gate."),
+]
 Everywhere = Annotated[bool, typer.Option("--all-namespaces", help="The whole lab, whosever memory it is.")]
 
 DEFAULT_LAB = Path("lab")
@@ -47,13 +54,29 @@ def opened(folder: Path, *, write: bool = False, progress: Progress | None = Non
         NotALab: if it is not one.
         LabLocked: if `write` is asked for and another process is writing to it.
     """
-    from agentlab.cli.bars import Lines
+    from agentlab.bars import Lines
     from agentlab.lab import Lab
 
     lab = Lab.open(folder, write=write, progress=progress or Lines())
     if namespace is not None:
         lab.config = lab.config.model_copy(update={"namespace": namespace})
     return lab
+
+
+def formerly(name: str, now: str) -> Any:
+    """An option by the name that it had in the version before, for a count; it says once what its name is now."""
+
+    def count(given: str) -> int:
+        if not given.isdecimal() or not 1 <= int(given) <= MOST:
+            raise typer.BadParameter(f"'{output.one_line(given, 40)}' is no number of games; say how many with {now}.")
+        output.note(f"{name} {given} is now {now} {given}: --seeds says which games, never how many.")
+        return int(given)
+
+    return typer.Option(name, hidden=True, parser=count, metavar="N")
+
+
+FormerSeeds = Annotated[int | None, formerly("--seeds", "--games")]
+FormerGateSeeds = Annotated[int | None, formerly("--gate-seeds", "--gate-games")]
 
 
 def command_line(lab: Path, *words: str) -> str:

@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentlab.cli.options import MOST
-
 if TYPE_CHECKING:
     from agentlab.lab import Lab
     from agentlab.rounds import RoundConfig
 
-GateSeeds = Annotated[
-    int | None, typer.Option("--gate-seeds", min=1, max=MOST, help="Held-out games of each environment at the gate.")
-]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file with the round's settings (fields of RoundConfig).")
 ]
@@ -95,6 +90,8 @@ def settings(lab: Lab | None, envs: list[str] | None, file: Path | None, changes
     last = lab.rounds()[-1:] if lab is not None else []
     if file is not None:
         given = read_toml(file)
+        if unknown := next((key for key in given if key not in RoundConfig.model_fields), None):
+            raise BadConfig(f"{file}: '{unknown}' is no setting of a round; `agentlab rounds config` prints them all.")
     elif last and not envs:
         given = taken_over(last[0].config)
         if given["collect"] == "none":  # that round was a distillation; this one is to collect, unless it is said again

@@ -6,12 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from agentlab.bars import progress
 from agentlab.cli import output
-from agentlab.cli.bars import progress
-from agentlab.cli.options import DEFAULT_LAB, MOST, Json, LabFolder, opened
+from agentlab.cli.help import Sections
+from agentlab.cli.options import (
+    DEFAULT_LAB,
+    MOST,
+    FormerGateSeeds,
+    FormerSeeds,
+    Games,
+    GateGames,
+    Json,
+    LabFolder,
+    opened,
+)
 from agentlab.cli.options import seeds as parsed
 from agentlab.cli.output import Column
-from agentlab.cli.round_options import ConfigFile, Export, GateSeeds, before_playing, checked, passable, settings
+from agentlab.cli.round_options import ConfigFile, Export, before_playing, checked, passable, settings
 from agentlab.cli.round_screens import tell, told
 from agentlab.cli.runs import Model, Name, Seeds, Split, workplace
 
@@ -19,7 +30,7 @@ if TYPE_CHECKING:
     from agentlab.lab import Lab
     from agentlab.rounds import RoundConfig, RoundReport
 
-app = typer.Typer(no_args_is_help=True, help="Run distillation rounds, and look at those that were run.")
+app = typer.Typer(cls=Sections, no_args_is_help=True, help="Run distillation rounds, and look at those that were run.")
 
 Envs = Annotated[
     list[str] | None, typer.Argument(help="Environments to learn; by default those of the last round, if there is one.")
@@ -127,15 +138,15 @@ def run_(
         Literal["auto", "random", "model", "both", "none", "mcts", "best_of_n", "deepening", "self_explore"] | None,
         typer.Option("--collect", help="Who explores; auto is random while the base serves, both after that."),
     ] = None,
-    seeds: Annotated[
-        int | None, typer.Option("--seeds", min=1, max=MOST, help="New games of each environment.")
-    ] = None,
-    gate_seeds: GateSeeds = None,
+    games: Games = None,
+    gate_games: GateGames = None,
     export: Export = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what a new round would cost: games, steps, training, gate.")
     ] = False,
     model: Model = None,
+    seeds: FormerSeeds = None,
+    gate_seeds: FormerGateSeeds = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
@@ -148,7 +159,7 @@ def run_(
 
     if export is not None and count > 1:
         raise AgentLabError("--export stops before the training of one round; leave out --count.")
-    changes = {"collect": collect, "seeds": seeds, "gate_seeds": gate_seeds}
+    changes = {"collect": collect, "seeds": games or seeds, "gate_seeds": gate_games or gate_seeds}
     checked(envs)
     reports = []
     stop: str | None = None
@@ -271,7 +282,7 @@ def two_by_two(
 def _tell_estimate(lab: Lab, config: RoundConfig, json: bool) -> None:
     """Print what a round with these settings comes to, for a person or as JSON; a gate that cannot pass is an error."""
     from agentlab.agent.tasks import check_tasks
-    from agentlab.cli.bars import span
+    from agentlab.bars import span
     from agentlab.errors import BadConfig
     from agentlab.rounds.challenges import fresh_seeds
     from agentlab.rounds.estimating import estimate

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from agentlab.bars import progress
 from agentlab.cli import output, scoreboard
-from agentlab.cli.bars import progress
 from agentlab.cli.options import DEFAULT_LAB, MOST, Json, LabFolder, command_line
 from agentlab.cli.options import seeds as parsed
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from agentlab.bars import progress
 from agentlab.cli import output
-from agentlab.cli.bars import progress
 from agentlab.cli.options import DEFAULT_LAB, MOST, Json, LabFolder
 from agentlab.cli.options import seeds as parsed
 from agentlab.cli.output import Column

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from agentlab.bars import progress
 from agentlab.cli import output, scoreboard
-from agentlab.cli.bars import progress
 from agentlab.cli.monitors import change
 from agentlab.cli.options import DEFAULT_LAB, MOST, Json, LabFolder, command_line, opened
 from agentlab.cli.options import seeds as parsed
@@ -104,9 +104,7 @@ def gate(
         return
     scoreboard.show(result.table)
     for kept in result.kept:
-        output.say(
-            f"against {kept.parent} on {kept.env}: {change(kept.paired, kept.paired.p)}{', LOST' if kept.lost else ''}"
-        )
+        output.say(f"against {kept.parent} on {kept.env}: {change(kept.paired)}{', LOST' if kept.lost else ''}")
     output.say(f"{result.adapter} {'serves now' if result.promoted else 'was rejected'}: {result.gate.reason}")
 
 

@@ -38,6 +38,7 @@ def show(found: TwoByTwo) -> None:
     lines = [
         ("Rate of success (successes of n games) [Wilson 95 % interval].", "dim"),
         (f"Gains on the same {n} games [Newcombe 95 % interval], McNemar's exact p.", "dim"),
+        ("The p of a game is corrected for all rows of games together (Holm).", "dim"),
         (internalised(found.internalised), "bold"),
         (f"Worse under the new adapter: {worse or 'no game, credibly'}.", "red" if worse else ""),
     ]

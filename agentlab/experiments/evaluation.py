@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -13,6 +12,7 @@ from agentlab.agent.arms import Arm, arm_of
 from agentlab.agent.rollout import TaskResult, begun
 from agentlab.agent.tasks import make_tasks
 from agentlab.experiments.run import run, tell_what_is_known
+from agentlab.grid import Grid
 from memory.records import content_id, task_parts
 from trainers.gate import Paired, paired, wilson
 
@@ -74,7 +74,7 @@ class Comparison(BaseModel):
     interval: tuple[float, float] = (-1.0, 1.0)
 
 
-class Table(BaseModel):
+class Table(Grid, BaseModel):
     """An evaluation: rows, comparisons, and what made them (`about`)."""
 
     envs: list[str]
@@ -88,21 +88,6 @@ class Table(BaseModel):
         columns = [*self.envs, ALL] if len(self.envs) > 1 else self.envs
         lines = [[row.arm, *(str(row.cells.get(env, "–")) for env in columns)] for row in self.rows]
         return [["arm", *columns], *lines]
-
-    def __repr__(self) -> str:
-        """The table as a person reads it; `model_dump` has all of it."""
-        widths = [max(map(len, column)) for column in zip(*self.grid, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in self.grid]
-        return "\n".join(line.rstrip() for line in lines)
-
-    __str__ = __repr__
-
-    def _repr_html_(self) -> str:
-        """The same for a notebook."""
-        titles, *lines = [[escape(cell) for cell in line] for line in self.grid]
-        head = "".join(f"<th>{cell}</th>" for cell in titles)
-        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in line)}</tr>" for line in lines)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def row(self, arm: str) -> Row:
         """The row of an arm."""

@@ -9,6 +9,7 @@ from agentlab.agent.arms import Arm, arm_of
 from agentlab.agent.rollout import TaskResult, rollout_of
 from agentlab.agent.tasks import make_tasks
 from agentlab.experiments.consolidation import consolidate_when_due
+from agentlab.experiments.results import Results
 from memory.records import content_id
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def run(
     name: str | None = None,
     reflectors: Sequence[str | Reflector] | None = None,
     again: bool = False,
-) -> list[TaskResult]:
+) -> Results:
     """Play tasks, and keep what is lived and learned: see `Lab.run`."""
     chosen = arm_of(workspace, arm) if isinstance(arm, str) else arm
     tasks = make_tasks(envs, split, seeds)
@@ -62,7 +63,7 @@ def run(
     # Not after held-out games: the arms of an evaluation must all find the same memory.
     if split == "train" and workspace.config.consolidate_every:
         consolidate_when_due(workspace)
-    return results
+    return Results(results)
 
 
 def tell_what_is_known(workspace: Workspace, run: str) -> None:

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from agentlab.agent.arms import RecallConfig, arm_of
 from agentlab.errors import AgentLabError
-from agentlab.experiments.evaluation import Row, Table, evaluate
+from agentlab.experiments.evaluation import ALL, Row, Table, evaluate
+from agentlab.grid import Grid
 from memory.records import task_parts
 from trainers.gate import Paired, Ratio, bootstrap_ratio, holm, paired
 
@@ -53,7 +54,7 @@ class Change(BaseModel):
     regressed: bool
 
 
-class TwoByTwo(BaseModel):
+class TwoByTwo(Grid, BaseModel):
     """The four cells and what follows from them.
 
     Attributes:
@@ -75,6 +76,23 @@ class TwoByTwo(BaseModel):
     changes: list[Change]
     table: Table
     same_memory: bool = True
+
+    @property
+    def grid(self) -> list[list[str]]:
+        """The rates of the four cells over all games, the gains in the margins, and the share that was internalised."""
+        share = self.internalised
+        internalised = "not known" if share.value is None else f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}]"
+
+        def gain(of: str, at: str) -> str:
+            found = self.effect(of, at)
+            return f"{found.difference:+.2f} [{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]"
+
+        sides = [
+            [name, *(str(self.cells[f"{side}, {level}"].cells[ALL]) for level in ("off", "on")), gain("memory", side)]
+            for side, name in (("old", self.old), ("new", self.new))
+        ]
+        last = ["gain of the new", gain("adapter", "off"), gain("adapter", "on"), f"internalised {internalised}"]
+        return [["", "memory off", "memory on", "memory's gain"], *sides, last]
 
     @property
     def regressions(self) -> list[Change]:

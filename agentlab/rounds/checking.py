@@ -43,7 +43,7 @@ def hopeless(config: RoundConfig, challenge: int = 1) -> str:
     """
     envs, gate = len(config.envs), config.gate
     return too_few(
-        gate, challenge, envs, config.gate_seeds, "`gate_seeds`", "set gate_seeds to {0} or more (--gate-seeds {0})"
+        gate, challenge, envs, config.gate_seeds, "`gate_seeds`", "set gate_seeds to {0} or more (--gate-games {0})"
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from agentlab.grid import Grid
 from agentlab.rounds.config import RoundConfig
 from memory.records import now
 
@@ -16,7 +17,7 @@ ENDED = ("done", "failed", "abandoned")
 """The phases of rounds that have ended; any other is the node that is next."""
 
 
-class RoundReport(BaseModel):
+class RoundReport(Grid, BaseModel):
     """What a round did. `phase` is `done` when it has ended, `failed` when it could not, `abandoned` when somebody gave
     it up, else where it stands.
 
@@ -59,6 +60,22 @@ class RoundReport(BaseModel):
     promoted: bool | None = None
     retired: dict[str, str] = {}
     note: str = ""
+
+    @property
+    def grid(self) -> list[list[str]]:
+        """What it played, trained on and came to; `model_dump` has all of it."""
+        won = (f"{way} {part['won']} of {part['tasks']} games" for way, part in self.collected.items())
+        lines = {
+            "environments": ", ".join(self.config.envs),
+            "phase": self.phase,
+            "won while exploring": ", ".join(won),
+            "trained on": f"{sum(self.selected.values())} episodes" if self.selected else "",
+            "adapter": self.adapter or "",
+            "promoted": "" if self.promoted is None else "yes" if self.promoted else "no",
+            "gate": str(self.gate.get("reason", "")),
+            "note": self.note,
+        }
+        return [["round", self.id], *([name, what] for name, what in lines.items() if what)]
 
     @property
     def ended(self) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from agentlab.bars import visible
 from agentlab.engines import hub, model_folder
 from agentlab.errors import AgentLabError, LabClosed, NotALab
 from agentlab.progress import Progress
@@ -42,11 +43,11 @@ class Workspace:
         progress: told how far long work is.
     """
 
-    def __init__(self, folder: Path, config: LabConfig, *, write: bool, progress: Progress | None = None) -> None:
+    def __init__(self, folder: Path, config: LabConfig, *, write: bool, progress: Progress | bool = True) -> None:
         self.folder = folder
         self.config = config
         self.write = write
-        self.progress = progress or Progress()
+        self.progress = progress if isinstance(progress, Progress) else visible() if progress else Progress()
         self._closing = ExitStack()
         self._closed = False
         self._engine: Engine | None = None
@@ -62,12 +63,13 @@ class Workspace:
         write: bool = True,
         config: LabConfig | None = None,
         engine: Engine | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool = True,
     ) -> Self:
         """Open a lab, or with `create` make one where there is none.
 
         `write=False` opens it for looking only, beside a writer, and changes nothing in the folder. `engine` plays
-        instead of the model that the settings name (a scripted one in tests, or your own).
+        instead of the model that the settings name (a scripted one in tests, or your own). Long work draws a bar in a
+        terminal and in a notebook; `progress=False` is silent.
 
         Raises NotALab if the folder is no lab, LabLocked if another process is writing to it.
         """
@@ -102,6 +104,7 @@ class Workspace:
         self._closed = True
         for part in ("database", "memory", "store", "adapters", "checkpointer"):
             self.__dict__.pop(part, None)
+        self.progress.close()
         self._closing.close()
 
     def __enter__(self) -> Self:

@@ -76,7 +76,7 @@ class Verdict:
     @property
     def change(self) -> str:
         """As it stands in the reflection's history."""
-        return f"benched: {self.uplift}; anytime-valid p {self.error:.2g}"
+        return f"benched: uplift {self.uplift}; anytime-valid p {self.error:.2g}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,9 @@ class Uplift:
 
     def __str__(self) -> str:
         return (
-            f"uplift {self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}], P(<0) {self.below:.2f}; served "
-            f"{self.served} (won {self.served_won}), withheld {self.withheld} (won {self.withheld_won}), p {self.p:.2g}"
+            f"{self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}], harmful with probability {self.below:.2f}; won "
+            f"{self.served_won} of {self.served} served, {self.withheld_won} of {self.withheld} withheld; p (exact) "
+            f"{self.p:.2g}"
         )
 
 

@@ -106,7 +106,7 @@ def test_help_imports_nothing_heavy() -> None:
         "from agentlab.cli import app\n"
         "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'transformers', 'peft', 'faiss', 'langgraph', 'sentence_transformers', 'numpy', 'gymnasium',"
-        " 'sqlite_utils', 'pydantic', 'py4j', 'textworld'}\n"
+        " 'sqlite_utils', 'pydantic', 'py4j', 'textworld', 'rich', 'scipy'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

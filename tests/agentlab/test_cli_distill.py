@@ -62,7 +62,7 @@ def test_an_export_says_what_to_copy_where_and_what_to_run(
     lab: Path, asked: list[tuple[str, Any]], tmp_path: Path, tiny_model: Path
 ) -> None:
     out = tmp_path / "the job"
-    result = agentlab(lab, "distill", "--export", str(out), "--gate-seeds", "24")
+    result = agentlab(lab, "distill", "--export", str(out), "--gate-games", "24")
     assert result.exit_code == 0, result.output
     ((what, config),) = asked
     assert (what, config.envs, config.collect, config.gate_seeds) == ("export", ["toy/doors"], "none", 24)
@@ -88,7 +88,7 @@ def test_a_round_that_waits_is_sent_as_it_is(lab: Path, asked: list[tuple[str, A
 
 
 def test_a_whole_round_can_be_sent_away_too(lab: Path, asked: list[tuple[str, Any]], tmp_path: Path) -> None:
-    result = agentlab(lab, "rounds", "run", "toy/doors", "--seeds", "3", "--export", str(tmp_path / "out"))
+    result = agentlab(lab, "rounds", "run", "toy/doors", "--games", "3", "--export", str(tmp_path / "out"))
     assert result.exit_code == 0, result.output
     assert asked == [("export", RoundConfig(envs=["toy/doors"], seeds=3))]
     assert "waits for its training" in result.stdout
@@ -107,7 +107,7 @@ def test_an_import_ends_with_the_verdict(lab: Path, asked: list[tuple[str, Any]]
     assert json.loads(agentlab(lab, "distill", "--import", "x", "--json").stdout)[0]["adapter"] == "ad-1"
 
 
-@pytest.mark.parametrize("more", [["toy/doors"], ["--gate-seeds", "3"], ["--export", "there"]])
+@pytest.mark.parametrize("more", [["toy/doors"], ["--gate-games", "3"], ["--export", "there"]])
 def test_an_import_has_no_settings_of_its_own(lab: Path, asked: list[tuple[str, Any]], more: list[str]) -> None:
     result = agentlab(lab, "distill", "--import", "out", *more)
     assert result.exit_code == 2 and "give it alone" in result.stderr and asked == []

@@ -98,7 +98,7 @@ def test_a_reflection_is_shown_with_its_sources_versions_links_recalls_and_effec
         "[-at once,-] {+then and there,+}",
         "pinned: no → yes",
         "←  r-other  similar  weight 0.88",
-        "served 2 (won 1), withheld 2 (won 0)",
+        "won 1 of 2 served, 0 of 2 withheld",
         "served 3 episodes, won 1 of 2 ended; withheld from 2",
         "withheld  not won    text #2, 1.25, asked: You are in a hall.",
         "served    not ended  text #5, 1.25",

@@ -129,7 +129,7 @@ def test_more_games_than_fit_into_memory_are_refused_before_they_are_made() -> N
 
 
 def test_a_round_of_a_milliard_games_is_one_line(lab: Path) -> None:
-    result = RUNNER.invoke(app, ["rounds", "run", "toy/doors", "--seeds", "1000000", "--lab", str(lab)])
+    result = RUNNER.invoke(app, ["rounds", "run", "toy/doors", "--games", "1000000", "--lab", str(lab)])
     unharmed(result, 2)
     assert "seeds" in result.stderr and result.stderr.count("\n") == 1
 

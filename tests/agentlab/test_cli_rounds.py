@@ -94,7 +94,7 @@ def test_an_unknown_round_is_one_line(lab: Path, id: str, part: str) -> None:
 
 
 def test_another_round_has_the_settings_of_the_last_one(lab: Path, asked: list[RoundConfig]) -> None:
-    result = agentlab(lab, "rounds", "run", "--gate-seeds", "30", "--count", "2")
+    result = agentlab(lab, "rounds", "run", "--gate-games", "30", "--count", "2")
     assert result.exit_code == 0, result.output
     assert [(config.envs, config.seeds, config.gate_seeds) for config in asked] == [(["toy/doors"], 7, 30)] * 2
     assert "Promoted" in result.stdout
@@ -119,7 +119,7 @@ def test_named_environments_begin_with_the_defaults(lab: Path, asked: list[Round
 def test_settings_can_come_from_a_file(tmp_path: Path, asked: list[RoundConfig]) -> None:
     file = tmp_path / "round.toml"
     file.write_text('envs = ["toy/doors"]\nseeds = 5\n[training]\nepochs = 3\n')
-    result = agentlab(tmp_path / "new", "rounds", "run", "--config", str(file), "--seeds", "6")
+    result = agentlab(tmp_path / "new", "rounds", "run", "--config", str(file), "--games", "6")
     assert result.exit_code == 0, result.output
     assert (asked[0].seeds, asked[0].training.epochs) == (6, 3)
 
@@ -162,7 +162,7 @@ def test_distil_takes_what_was_won_and_collects_nothing(lab: Path, asked: list[R
     assert "nothing to distil" in result.stderr
     with Lab.open(lab) as opened:
         opened.database.put_episode(Episode(id="e", run="r", env="toy/doors", split="train", seed=0, status="won"))
-    result = agentlab(lab, "distill", "--gate-seeds", "24")
+    result = agentlab(lab, "distill", "--gate-games", "24")
     assert result.exit_code == 0, result.output
     assert [(config.envs, config.collect, config.gate_seeds) for config in asked] == [(["toy/doors"], "none", 24)]
 
@@ -196,7 +196,7 @@ def test_a_gate_that_can_never_pass_is_refused_before_anything_is_played(
     file.write_text(f'envs = ["toy/doors"]\n{settings}\n')
     result = agentlab(tmp_path / "new", "rounds", "run", "--config", str(file), *more)
     assert result.exit_code == 2 and asked == []
-    assert needed in result.stderr and "--gate-seeds" in result.stderr
+    assert needed in result.stderr and "--gate-games" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -231,7 +231,7 @@ def test_a_dry_run_tells_games_steps_training_and_gate_and_changes_nothing(lab: 
                 )
             )
     before = (lab / "lab.db").read_bytes()
-    run = ["rounds", "run", "toy/doors?step_limit=5", "--collect", "both", "--seeds", "10"]
+    run = ["rounds", "run", "toy/doors?step_limit=5", "--collect", "both", "--games", "10"]
     found = json.loads(agentlab(lab, *run, "--dry-run", "--json").stdout)
     phases = {phase["phase"]: phase for phase in found["phases"]}
     assert [(name, phase["games"], phase["steps"]) for name, phase in phases.items()] == [
@@ -397,3 +397,24 @@ def test_rounds_stop_early_where_the_settings_say_so_and_name_the_best_however_t
     assert (told in result.stderr) is early, "only where rounds were left"
     with Lab.open(lab, write=False) as opened:
         assert len(opened.rounds()) == 5, "two that were there, the best, and two without a gain"
+
+
+def test_counts_by_their_former_names_work_for_one_release_with_a_line(tmp_path: Path, lab: Path) -> None:
+    new = ["rounds", "run", "toy/doors", "--dry-run", "--json", "-n", "5", "--gate-games", "24"]
+    old = ["rounds", "run", "toy/doors", "--dry-run", "--json", "--seeds", "5", "--gate-seeds", "24"]
+    now, before = agentlab(lab, *new), agentlab(lab, *old)
+    assert before.exit_code == 0 and before.stdout == now.stdout
+    assert [line.split(":")[0] for line in before.stderr.splitlines()] == [
+        "--seeds 5 is now --games 5", "--gate-seeds 24 is now --gate-games 24",
+    ]  # fmt: skip
+    assert "--seeds" not in agentlab(lab, "rounds", "run", "--help").stdout
+    refused = agentlab(lab, "rounds", "run", "toy/doors", "--seeds", "0-9")
+    assert refused.exit_code == 2 and "--games" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["distillation", "learning_curve", "memory_worth", "skills"])
+def test_the_settings_of_an_example_are_refused_as_those_of_a_round(name: str, lab: Path) -> None:
+    file = Path(__file__).parents[2] / "examples" / f"{name}.toml"
+    refused = agentlab(lab, "rounds", "run", "--config", str(file))
+    assert refused.exit_code == 2 and "agentlab rounds config" in refused.stderr
+    assert f"examples/{name}.py" in file.read_text(encoding="utf-8").splitlines()[0]

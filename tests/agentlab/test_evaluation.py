@@ -6,6 +6,8 @@ import pytest
 
 from agentlab.agent.rollout import TaskResult, Trial
 from agentlab.experiments.evaluation import ALL, Cell, Row, Table, known, outcomes, row
+from agentlab.experiments.results import Results
+from agentlab.rounds import RoundConfig, RoundReport
 from environments import Task
 from trainers.gate.statistics import wilson
 
@@ -97,3 +99,19 @@ def test_a_table_reads_as_one_and_keeps_what_an_arm_is_called_from_being_markup(
     assert "&lt;b&gt;mine" in html and "<b>" not in html
     two = Table(envs=["toy/doors", "twx/coin"], rows=[mine])
     assert two.grid[1] == ["<b>mine</b>", str(cell), "–", str(cell)]
+
+
+def test_a_run_and_a_game_show_themselves_in_a_line() -> None:
+    ways = [["won"], ["lost", "won"], ["lost"], ["errored"]]
+    played = Results(results({"toy/doors": ways}, "base"))
+    assert repr(played[1]) == "<toy/doors:test:1 by base: lost, won>"
+    assert repr(played).splitlines()[1].split() == ["toy/doors", "4", "1", "2", "1"]
+    assert "<td>toy/doors</td><td>4</td>" in played._repr_html_() and len(played) == 4
+
+
+def test_a_round_shows_itself_as_a_short_table() -> None:
+    config = RoundConfig(envs=["toy/doors"])
+    report = RoundReport(id="round-1", number=1, config=config, phase="done", adapter="adapter-0", promoted=False)
+    lines = [line.split("  ")[0] for line in repr(report).splitlines()]
+    assert lines == ["round", "environments", "phase", "adapter", "promoted"]
+    assert str(report) == repr(report) and "<td>adapter-0</td>" in report._repr_html_()

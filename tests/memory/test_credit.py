@@ -328,7 +328,7 @@ def test_an_item_that_is_credibly_harmful_is_benched_with_its_evidence(database:
     version = database.reflection_versions(harmful)[-1]
     assert version.change == planned[0].change
     assert str(planned[0].uplift) in version.change and planned[0].error < 0.05
-    assert "served 100 (won 20), withheld 20 (won 14)" in version.change
+    assert "won 20 of 100 served, 14 of 20 withheld" in version.change
     (operation,) = database.operations()
     assert (operation.name, operation.number, operation.changed) == ("bench", version.operation, 1)
     assert credit.review() == [], "once is enough"

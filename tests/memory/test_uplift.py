@@ -165,5 +165,5 @@ def test_strata_of_many_items_agree_with_each_item_alone() -> None:
 
 def test_an_uplift_reads_as_one_line() -> None:
     assert str(estimate(COUNTS[None], np.array([0.5]), 10, 0.95)) == (
-        "uplift +0.18 [-0.06, +0.42], P(<0) 0.07; served 20 (won 15), withheld 10 (won 3), p 0.045"
+        "+0.18 [-0.06, +0.42], harmful with probability 0.07; won 15 of 20 served, 3 of 10 withheld; p (exact) 0.045"
     )

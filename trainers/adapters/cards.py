@@ -191,7 +191,7 @@ def _gate_table(gate: GateResult) -> str:
                 p_text(part.p),
             )
         )
-    return _table(["game", "n", "adapter", "incumbent", "difference", "p"], rows)
+    return _table(["game", "n", "adapter", "incumbent", "difference", "p (McNemar)"], rows)
 
 
 def _canary(folder: Path) -> str:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from memory.records import task_parts
 from trainers.errors import NotComparable
 from trainers.gate.sequential import Boundary, predictive_power
-from trainers.gate.statistics import Paired, mcnemar, paired, wilson
+from trainers.gate.statistics import Paired, mcnemar, p_text, paired, wilson
 
 Results = Mapping[Hashable, bool | None]
 """Won or not, by task id or by (task id, seed); None where the environment failed."""
@@ -278,7 +278,7 @@ class SequentialGate:
 def _verdict(whole: Paired, regressions: list[str], config: GateConfig, level: float) -> tuple[bool, str]:
     if whole.n < config.min_pairs:
         return False, f"only {whole.n} usable pairs; the gate needs {config.min_pairs}; play more held-out tasks"
-    facts = f"{_facts(whole)}, p = {whole.p:.2g}"
+    facts = f"{_facts(whole)}, p (McNemar) {p_text(whole.p, '= ')}"
     if whole.difference <= 0:
         return False, f"not better than the incumbent: {facts}"
     if whole.p >= level:
