@@ -1,4 +1,4 @@
-"""Single items that are served or withheld by lot and looked at again and again: how many are ever benched?"""
+"""Single items that are served or held out at random and looked at again and again: how many are ever benched?"""
 
 from __future__ import annotations
 

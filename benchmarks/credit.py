@@ -3,19 +3,19 @@
     python benchmarks/credit.py [--episodes N] [--repetitions N] [--stored N] [--runs N] > benchmarks/results/credit.md
 
 A world has 40 items: a tenth harmful, half junk without any effect, the rest helpful by various amounts. Each episode's
-query fits 8 of them, at random; 3 are chosen, by relevance and a Thompson sample of their uplift, each is withheld with
+query fits 8 of them, at random; 3 are chosen, by relevance and a Thompson sample of their uplift, each is held out with
 the default probability, and the episode is won with probability base + the sum of the effects of what was served. Every
 200 episodes credit is reviewed, and what is credibly harmful is benched. Without credit the 3 most relevant are
 served.
 
 Repetitions are different worlds. `--stored` of them go through `ReflectionMemory`, `Credit` and SQLite; all are also
 run by a loop that keeps its counts in arrays and calls the same estimators and the same lots, which must decide every
-episode alike. Beside that, single items are served or withheld by lot in 600 episodes each and reviewed after every
+episode alike. Beside that, single items are served or held out at random in 600 episodes each and reviewed after every
 fifth: how many are benched at some time, of those that do no harm and of those that do?
 
 The exit code is 1 if worlds are decided unlike, or one of these does not hold: AUC of the ranking by uplift at least
 0.93 (helpful against the rest) and 0.9 (harmful against the rest), intervals that cover the true effects at least at
-their rate, more success with credit than without, a cost of withholding within its bound, and at most 0.05 of the items
+their rate, more success with credit than without, a cost of holding out within its bound, and at most 0.05 of the items
 that do no harm ever benched.
 """
 
@@ -54,7 +54,7 @@ from trainers.gate import mcnemar, wilson
 NOTES = """
 How to read it:
 
-- AUC is the mean over the worlds; single worlds reach less. It is the cost of withholding that bounds what can be
+- AUC is the mean over the worlds; single worlds reach less. It is the cost of holding out that bounds what can be
   learned: three items of +0.15 cost 0.045 an episode at the default probability, so that they draw lots in less than
   half of the episodes. What harms is hardly chosen any more once it looks harmful, so that it stays less well known,
   and is seldom benched: in these worlds choosing keeps it out, not benching.
@@ -117,7 +117,7 @@ def findings(worlds: Sequence[World], on: Sequence[Course], off: Sequence[Course
     costs, true_costs, held = zip(*(_costs(*both, config) for both in zip(worlds, on, strict=True)), strict=True)
     clipped = np.mean([
         np.mean((raw < 0) | (raw > 1)) for raw in (
-            BASE + (world.effects[course.chosen] * ((course.chosen >= 0) & ~course.withheld)).sum(-1)
+            BASE + (world.effects[course.chosen] * ((course.chosen >= 0) & ~course.held_out)).sum(-1)
             for world, course in zip(worlds, on, strict=True)
         )
     ])  # fmt: skip
@@ -141,9 +141,9 @@ def findings(worlds: Sequence[World], on: Sequence[Course], off: Sequence[Course
         f"| … without | {shown([course.won[-last:].mean() for course in off], 4)} |",
         f"| repetitions (same world, queries and luck) better with credit, worse | {better}, {worse}; exact p "
         f"{mcnemar(int(better), int(worse)):.2g} |",
-        f"| cost of withholding, estimated | {shown(costs, 4)}, greatest {max(costs):.4f}; bound {config.max_cost} |",
+        f"| cost of holding out, estimated | {shown(costs, 4)}, greatest {max(costs):.4f}; bound {config.max_cost} |",
         f"| … true | {shown(true_costs, 4)} |",
-        f"| items withheld, of all chosen | {np.mean(held):.4f} |",
+        f"| items held out, of all chosen | {np.mean(held):.4f} |",
         *(
             f"| benched of the {name} | {benched[which].mean():.3f} of {which.sum()} |"
             for name, which in (("harmful", truth < 0), ("junk", truth == 0), ("helpful", truth > 0))
@@ -173,12 +173,12 @@ def _each(found: list[list[Uplift]], part: Callable[[Uplift], float]) -> np.ndar
 
 
 def _costs(world: World, course: Course, config: CreditConfig) -> tuple[float, float, float]:
-    """The estimated and the true cost of withholding, as shares of the episodes, and the share withheld."""
+    """The estimated and the true cost of holding out, as shares of the episodes, and the share held out."""
     mean, _ = moments(course.counts, course.base, config.prior)
     lost = float((course.counts[:, 2] * np.maximum(mean, 0)).sum())
-    true = float(np.where(course.withheld, np.maximum(world.effects[course.chosen], 0), 0).sum())
+    true = float(np.where(course.held_out, np.maximum(world.effects[course.chosen], 0), 0).sum())
     n = len(course.won)
-    return lost / n, true / n, float(course.withheld.sum() / (course.chosen >= 0).sum())
+    return lost / n, true / n, float(course.held_out.sum() / (course.chosen >= 0).sum())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

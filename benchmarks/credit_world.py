@@ -10,7 +10,7 @@ import numpy as np
 from benching import harmful
 
 from memory import Database, Episode, Recall, Reflection, ReflectionMemory, Weights
-from memory.credit import Credit, CreditConfig, draw_lots, moments, sample, uniforms
+from memory.credit import Credit, CreditConfig, assign, moments, sample, uniforms
 
 ENV = "simulated/world"
 ITEMS, HARMFUL, JUNK = 40, 4, 20
@@ -50,14 +50,14 @@ class World:
 
 @dataclass
 class Course:
-    """What happened in one world: for each episode who was chosen (-1: nobody), who withheld, whether it was won.
+    """What happened in one world: for each episode who was chosen (-1: nobody), who held out, whether it was won.
 
     `counts` (items, 4) is the evidence at the end, `base` the base rate that estimates were made with, `benched` which
     items were benched.
     """
 
     chosen: np.ndarray
-    withheld: np.ndarray
+    held_out: np.ndarray
     won: np.ndarray
     counts: np.ndarray
     base: float
@@ -86,7 +86,7 @@ def simulate(worlds: Sequence[World], config: CreditConfig, *, credit: bool = Tr
     counts, benched = np.zeros((len(worlds), ITEMS, 4)), np.zeros((len(worlds), ITEMS), bool)
     base, exhausted = np.full(len(worlds), 0.5), np.zeros(len(worlds), bool)
     chosen = np.full((len(worlds), episodes, CHOSEN), -1, dtype=np.int16)
-    withheld, won = np.zeros(chosen.shape, bool), np.zeros(chosen.shape[:2], bool)
+    held_out, won = np.zeros(chosen.shape, bool), np.zeros(chosen.shape[:2], bool)
     for number in range(episodes):
         found = queries[:, number]
         worth = np.where(benched[some, found], -np.inf, RELEVANCE * COSINES)
@@ -97,18 +97,18 @@ def simulate(worlds: Sequence[World], config: CreditConfig, *, credit: bool = Tr
         order = np.argsort(-worth, axis=1, kind="stable")[:, :CHOSEN]
         there = np.isfinite(worth[some, order])
         best = np.where(there, found[some, order], -1)
-        if credit and config.withhold:
+        if credit and config.hold_out:
             mean, _ = moments(counts[some, best], base[:, None], config.prior)
             for place, world in enumerate(worlds):
                 known = best[place][there[place]].tolist()
                 if not exhausted[place]:
-                    lots = draw_lots(
+                    lots = assign(
                         world.episode(number), [item(one) for one in known], mean[place, : len(known)].tolist(),
-                        config.withhold, config.max_cost,
+                        config.hold_out, config.max_cost,
                     )  # fmt: skip
-                    withheld[place, number, : len(lots)] = [lot.withheld for lot in lots]
+                    held_out[place, number, : len(lots)] = [lot.held_out for lot in lots]
                     drawn[place, : len(lots)] = [lot.propensity < 1 for lot in lots]
-        held = withheld[:, number]
+        held = held_out[:, number]
         won[:, number] = luck[:, number] < probability(effects[some, best] * (there & ~held))
         chosen[:, number] = best
         for side, which in ((0, drawn & ~held), (2, drawn & held)):
@@ -117,12 +117,12 @@ def simulate(worlds: Sequence[World], config: CreditConfig, *, credit: bool = Tr
         if credit and (number + 1) % REVIEW == 0:
             base = (won[:, : number + 1].sum(1) + 1) / (number + 3)
             mean, _ = moments(counts, base[:, None], config.prior)
-            benched |= harmful(counts, base[:, None], 1 - config.withhold, config)
+            benched |= harmful(counts, base[:, None], 1 - config.hold_out, config)
             lost = (counts[..., 2] * np.maximum(mean, 0)).sum(1)
             exhausted = lost / (number + 1) > config.max_cost
     for place in range(len(worlds)):
         yield Course(
-            chosen[place], withheld[place], won[place], counts[place], float(base[place]), benched[place]
+            chosen[place], held_out[place], won[place], counts[place], float(base[place]), benched[place]
         )  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def _chances(
     worlds: Sequence[World], number: int, found: np.ndarray, seen: np.ndarray, config: CreditConfig
 ) -> np.ndarray:
     """The random numbers with which `Credit.use` samples: (worlds, FOUND)."""
-    odds = np.where(seen[..., 0] + seen[..., 2] > 0, 1 - config.withhold, 0.0).tolist()
+    odds = np.where(seen[..., 0] + seen[..., 2] > 0, 1 - config.hold_out, 0.0).tolist()
     return np.array(
         [
             [uniforms("use", world.episode(number), item(one), ENV, odd)[0] for one, odd in zip(row, its, strict=True)]
@@ -196,28 +196,28 @@ def _play_one(world: World, number: int, memory: ReflectionMemory, judge: Credit
         for id, use in judge.use(list(worth), ENV, episode).items():
             worth[id] += use
     best = sorted(worth, key=lambda id: -worth[id])[:CHOSEN]
-    lots = judge.split(episode, best, env=ENV) if credit else draw_lots(episode, best, [0.0] * len(best), 0.0, 1.0)
+    lots = judge.split(episode, best, env=ENV) if credit else assign(episode, best, [0.0] * len(best), 0.0, 1.0)
     memory.database.put_recalls([
         Recall(
             episode=episode, reflection=lot.reflection, rank=rank, query=query, score=worth[lot.reflection], env=ENV,
-            withheld=lot.withheld, propensity=lot.propensity,
+            held_out=lot.held_out, propensity=lot.propensity,
         )
         for rank, lot in enumerate(lots)
     ])  # fmt: skip
-    served = [int(lot.reflection[-2:]) for lot in lots if not lot.withheld]
+    served = [int(lot.reflection[-2:]) for lot in lots if not lot.held_out]
     won = bool(world.luck[number] < probability(world.effects[served]))
     memory.database.put_episode(
         Episode(id=episode, run="simulated", env=ENV, split="train", seed=number, status="won" if won else "lost")
     )
     memory.outcome(episode, won)
     course.chosen[number, : len(best)] = [int(id[-2:]) for id in best]
-    course.withheld[number, : len(lots)] = [lot.withheld for lot in lots]
+    course.held_out[number, : len(lots)] = [lot.held_out for lot in lots]
     course.won[number] = won
 
 
 def alike(one: Course, other: Course) -> bool:
     """Whether two courses are the same in every episode."""
-    names = ("chosen", "withheld", "won", "counts", "base", "benched")
+    names = ("chosen", "held_out", "won", "counts", "base", "benched")
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
 
 

@@ -140,8 +140,8 @@ def _credit(folder: Path) -> list[str]:
         report = lab.memory.credit.report()
         lines = [
             "Credit: "
-            f"{report.measured} items were served and withheld by lot, {len(report.benched)} benched; withholding cost "
-            f"{report.cost.lost:.1f} of {report.cost.episodes} episodes.",
+            f"{report.measured} items were served and held out at random, {len(report.benched)} benched; "
+            f"holding out cost {report.cost.lost:.1f} of {report.cost.episodes} episodes.",
             "",
             "| game | strength of advice: episodes won of played at 0, 0.5, 1, 2, 4 | best |",
             "|---|---|---|",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from memory.store import Database, Detail, EpisodeRow
 
 __all__ = [
-    # the face of the package
+    # the front of the package
     "ReflectionMemory",
     "Detail",
     "Hit",

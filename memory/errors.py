@@ -26,8 +26,8 @@ class NewerDatabase(MemoryStoreError):
     """The database was written by a newer version of this tool."""
 
 
-class OlderDatabase(MemoryStoreError):
-    """The database needs a migration, but was opened for reading only."""
+class CannotMigrate(MemoryStoreError):
+    """The database is of an earlier version, and cannot be copied before it is changed. It was not changed."""
 
 
 class DatabaseBusy(MemoryStoreError):

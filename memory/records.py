@@ -264,7 +264,7 @@ class Evidence(Record):
 
 
 class Reflection(Record):
-    """One item of the long-term memory, with its two faces: `text` and `advice`, both backed by `evidence`.
+    """One item of the long-term memory, for two channels: `text` and `advice`, both backed by `evidence`.
 
     `kind` is the reflector's name (`grounded`, `written`, `exemplar`, or a user's own). `importance` is in [0, 1].
     `oracle` says that the feedback it rests on came from the environment's own score. `namespace` is whose memory it
@@ -306,8 +306,8 @@ class Reflection(Record):
 class Recall(Record):
     """One reflection served to one episode: the query, the parts of its score, and whether the episode was won.
 
-    `won` is None until the episode has ended. One that was `withheld` was chosen but not served, so that its effect
-    can be told from chance; `propensity` is the probability with which it was served rather than withheld. `env` is
+    `won` is None until the episode has ended. One that was `held_out` was chosen but not served, so that its effect
+    can be told from chance; `propensity` is the probability with which it was served rather than held out. `env` is
     the environment of the episode: effects are compared within one environment.
     """
 
@@ -317,11 +317,11 @@ class Recall(Record):
     query: str
     score: Finite
     parts: dict[str, Finite] = Field(default_factory=dict)
-    face: Literal["text", "exemplar", "advice"] = "text"
+    channel: Literal["text", "exemplar", "advice"] = "text"
     at: str = Field(default_factory=now)
     won: bool | None = None
     env: str = ""
-    withheld: bool = False
+    held_out: bool = False
     propensity: Unit = 1.0
 
 

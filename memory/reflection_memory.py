@@ -1,4 +1,4 @@
-"""The face of the package: remember what was learned, recall it where it fits, and let a person look after it."""
+"""The front of the package: remember what was learned, recall it where it fits, and let a person look after it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
 from memory import errors
+from memory.credit.assignment import all_served
 from memory.credit.credit import Credit, CreditConfig
-from memory.credit.withholding import undrawn
 from memory.index.bm25 import BM25
 from memory.index.embedder import CachedEmbedder, Embedder
 from memory.index.indexes import Indexes, Progress
@@ -30,7 +30,7 @@ from memory.text.cleaning import clean, cleaned
 if TYPE_CHECKING:
     pass
 
-Face = Literal["text", "exemplar", "advice"]
+Channel = Literal["text", "exemplar", "advice"]
 
 
 class ReflectionMemory:
@@ -126,7 +126,7 @@ class ReflectionMemory:
         kinds: Sequence[str] | None = None,
         tag: str | None = None,
         k: int = 3,
-        face: Face = "text",
+        channel: Channel = "text",
         exclude_task: str | None = None,
         before: str | None = None,
         after: str | None = None,
@@ -161,7 +161,7 @@ class ReflectionMemory:
         )  # fmt: skip
         # The same episode asks with the same chance when it is resumed.
         use = self.use if credit is None else credit.use if lots else credit.worth
-        shown = partial(block.shown, face=face)
+        shown = partial(block.shown, channel=channel)
         hits = self._retrieve(query, k, wanted, self.weights, use, zlib.crc32(episode.encode()), shown)
         if budget is not None:
             texts = block.fill([hit.text for hit in hits], budget, count_tokens, shorten=shorten)
@@ -169,18 +169,18 @@ class ReflectionMemory:
         if not record or not hits:
             return hits
         ids, moment = [hit.reflection.id for hit in hits], self.clock()
-        drawn = credit.split(episode, ids, env=env or "") if credit is not None and lots else undrawn(ids)
+        drawn = credit.split(episode, ids, env=env or "") if credit is not None and lots else all_served(ids)
         self.database.put_recalls(
             [
                 Recall(
                     episode=episode, reflection=hit.reflection.id, rank=rank, query=clean(query), score=hit.score,
-                    parts=hit.parts, face=face, at=moment, env=env or "", withheld=draw.withheld,
+                    parts=hit.parts, channel=channel, at=moment, env=env or "", held_out=draw.held_out,
                     propensity=draw.propensity,
                 )
                 for rank, (hit, draw) in enumerate(zip(hits, drawn, strict=True))
             ]
         )  # fmt: skip
-        return [hit for hit, draw in zip(hits, drawn, strict=True) if not draw.withheld]
+        return [hit for hit, draw in zip(hits, drawn, strict=True) if not draw.held_out]
 
     def search(
         self,

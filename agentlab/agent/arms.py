@@ -30,7 +30,7 @@ class RecallConfig:
         transfer: what advice from another task is multiplied by, times its similarity.
         wording: advice on a command that is not admissible here bears on the commands most like it in wording.
         credit: what was measured counts: which items helped (`memory.credit`), and how strongly advice should speak
-            (`agentlab.agent.strength`). On train games it is measured further, for which some items are withheld by
+            (`agentlab.agent.strength`). On train games it is measured further, for which some items are held out by
             lot.
         budget: tokens of the memory block, at most; it stays in the window for the whole episode.
     """

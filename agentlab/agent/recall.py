@@ -21,7 +21,7 @@ from agentlab.reflectors.registry import TEXT_KINDS
 from agentlab.text import carried
 from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried
 from memory import Credit, CreditConfig, retrieval
-from memory.credit import Draw
+from memory.credit import Assignment
 from memory.interchange import NOTE
 from memory.records import Advice, Episode, Recall, now
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from agentlab.agent.spec import EpisodeSpec
     from agentlab.engines.base import Engine
     from memory import ReflectionMemory
-    from memory.reflection_memory import Face
+    from memory.reflection_memory import Channel
 
 CONSOLIDATED = ("rule", "summary")  # the kinds of text that consolidation makes of reflections
 QUERY_LIMIT = 200  # characters of a state that are kept with a recall
@@ -63,7 +63,7 @@ class Recalled:
     config: RecallConfig = field(default_factory=RecallConfig)
     credit: Credit | None = None
     _advised: dict[str, float] = field(default_factory=dict)
-    _draws: dict[str, Draw] = field(default_factory=dict)
+    _draws: dict[str, Assignment] = field(default_factory=dict)
     _similar: dict[str, list[tuple[Advice, float, str]]] = field(default_factory=dict)
 
     def bonuses(self, state: str, commands: Sequence[str], tried: Tried, weights: AdviceWeights) -> list[float]:
@@ -82,7 +82,7 @@ class Recalled:
                 if bonuses[at]:
                     served.setdefault(source, 1.0)
             elif not times:
-                found = next((one for one in transferred.get(command, []) if self._by_lot(one, state)), None)
+                found = next((one for one in transferred.get(command, []) if self._assigned(one, state)), None)
                 if found is not None:
                     bonuses[at] = found.bonus
                     served.setdefault(found.reflection, found.cosine)
@@ -94,22 +94,22 @@ class Recalled:
         fresh = {reflection: score for reflection, score in served.items() if reflection not in self._advised}
         if not fresh or self.memory is None:
             return
-        self._record({self._draws.get(id) or Draw(id, False, 1.0): score for id, score in fresh.items()}, query)
+        self._record({self._draws.get(id) or Assignment(id, False, 1.0): score for id, score in fresh.items()}, query)
         self.ids = list(dict.fromkeys([*self.ids, *fresh]))
 
-    def _by_lot(self, found: _Elsewhere, state: str) -> bool:
-        """Whether this advice may serve; that it was withheld is recorded where it would have entered a score."""
+    def _assigned(self, found: _Elsewhere, state: str) -> bool:
+        """Whether this advice may serve; that it was held out is recorded where it would have entered a score."""
         if self.credit is None:
             return True
         draw = self._draws.get(found.reflection)
         if draw is None:
             (draw,) = self.credit.split(self.episode, [found.reflection], env=self.env)
             self._draws[found.reflection] = draw
-        if draw.withheld and found.reflection not in self._advised:
+        if draw.held_out and found.reflection not in self._advised:
             self._record({draw: found.cosine}, state)
-        return not draw.withheld
+        return not draw.held_out
 
-    def _record(self, draws: Mapping[Draw, float], query: str) -> None:
+    def _record(self, draws: Mapping[Assignment, float], query: str) -> None:
         assert self.memory is not None
         self.memory.database.put_recalls(
             [
@@ -119,9 +119,9 @@ class Recalled:
                     rank=len(self._advised) + place,
                     query=query[:QUERY_LIMIT],
                     score=score,
-                    face="advice",
+                    channel="advice",
                     env=self.env,
-                    withheld=draw.withheld,
+                    held_out=draw.held_out,
                     propensity=draw.propensity,
                 )
                 for place, (draw, score) in enumerate(draws.items())
@@ -214,11 +214,11 @@ class Recaller:
         lines: list[str] = []
         ids: list[str] = []
         left = config.budget
-        wanted: list[tuple[int, Face, list[str], str]] = [
+        wanted: list[tuple[int, Channel, list[str], str]] = [
             (config.exemplars, "exemplar", ["exemplar"], ""),
             (config.text, "text", [*TEXT_KINDS, *CONSOLIDATED, *([NOTE] if config.imported else [])], "- "),
         ]
-        for count, face, kinds, mark in wanted:
+        for count, channel, kinds, mark in wanted:
             if not count or left <= 0:
                 continue
             # With its mark and its line end, as it stands in the block.
@@ -229,7 +229,7 @@ class Recaller:
                 env=spec.task.env,
                 kinds=kinds,
                 k=count,
-                face=face,
+                channel=channel,
                 exclude_task=spec.task.id,
                 before=self.frozen_at,
                 split="train",
@@ -240,7 +240,7 @@ class Recaller:
                 credit=self.credit if config.credit else None,
                 lots=spec.task.split == "train",
                 # What names no environment has a text to read, and nothing to act by.
-                anywhere=config.imported and face == "text",
+                anywhere=config.imported and channel == "text",
             )
             lines += [f"{mark}{hit.text}" for hit in hits]
             ids += [hit.reflection.id for hit in hits]

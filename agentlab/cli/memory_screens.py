@@ -67,9 +67,9 @@ def _head(detail: Detail, effect: str) -> None:
     output.say("")
     _paragraph(told(item, detail.tally))
     output.say("")
-    served = {recall.episode: recall.won for recall in detail.recalls if not recall.withheld}
+    served = {recall.episode: recall.won for recall in detail.recalls if not recall.held_out}
     ended = [won for won in served.values() if won is not None]
-    withheld = len({recall.episode for recall in detail.recalls} - served.keys())
+    held_out = len({recall.episode for recall in detail.recalls} - served.keys())
     merged = {recall.reflection for recall in detail.recalls} - {item.id}
     output.facts(
         [
@@ -94,7 +94,7 @@ def _head(detail: Detail, effect: str) -> None:
             (
                 "recalled",
                 f"served {_many(len(served), 'episode')}, won {sum(ended)} of {len(ended)} ended; "
-                f"withheld from {withheld}" + (f", with {_many(len(merged), 'item')} merged into it" if merged else ""),
+                f"held out from {held_out}" + (f", with {_many(len(merged), 'item')} merged into it" if merged else ""),
             ),
         ]
     )
@@ -238,17 +238,17 @@ def _recalls(recalls: Sequence[Recall], id: str, limit: int) -> None:
     roomy = output.console().width >= ROOMY
     rows = []
     for recall in recalls[-limit:]:
-        how = f"{recall.face} #{recall.rank + 1}, {recall.score:.2f}"
+        how = f"{recall.channel} #{recall.rank + 1}, {recall.score:.2f}"
         if recall.reflection != id:
             how += f", as {recall.reflection}"
         if roomy:
             how += f", asked: {output.one_line(recall.query, 120)}"
-        served = "withheld" if recall.withheld else "served"
+        served = "held out" if recall.held_out else "served"
         rows.append((output.ago(recall.at), recall.episode, served, _result(recall.won), how))
     if not rows:
         _section("Recalls", [], "Never recalled.")
         return
-    title = "Recalls: when, episode, served or not, its result, face with rank and score"
+    title = "Recalls: when, episode, served or not, its result, channel with rank and score"
     if len(rows) < len(recalls):
         title += f"\nThe newest {len(rows):,} of {len(recalls):,}; --limit shows more."
     _section(title, rows)
@@ -280,7 +280,7 @@ def stats(lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
             ("pinned", f"{found.pinned:,}"),
             *_worries(found),
             ("prompt", _prompt(found)),
-            ("withholding", _withholding(found)),
+            ("held out", _holding_out(found)),
             (
                 "index",
                 f"{found.index.file}: {_search(found.index)}, {_many(found.index.items, 'vector')}, "
@@ -324,14 +324,14 @@ def _prompt(found: Health) -> str:
     )
 
 
-def _withholding(found: Health) -> str:
-    cost = found.withholding
+def _holding_out(found: Health) -> str:
+    cost = found.holding_out
     if not cost.recalls:
         return "no recalls yet"
-    if not cost.withheld:
-        return f"none of {_many(cost.recalls, 'recall')} withheld"
+    if not cost.held_out:
+        return f"none of {_many(cost.recalls, 'recall')} held out"
     return (
-        f"{cost.withheld:,} of {_many(cost.recalls, 'recall')} withheld ({_share(cost.withheld, cost.recalls)}); cost "
+        f"{cost.held_out:,} of {_many(cost.recalls, 'recall')} held out ({_share(cost.held_out, cost.recalls)}); cost "
         f"about {cost.lost:.1f} of {_many(cost.episodes, 'episode')}"
     )
 

@@ -29,7 +29,7 @@ def merge(
         typer.Option(
             "--by",
             help="cat: the exact weighted sum; linear: the same with the least rank; svd: cut to a rank; ties: elected "
-            "signs; dare: entries dropped by lot.",
+            "signs; dare: entries dropped at random.",
         ),
     ] = "cat",
     weights: Annotated[

@@ -1,4 +1,4 @@
-"""What a reflector is: it reads a finished episode and writes reflections, each with both faces and its evidence."""
+"""What a reflector is: it reads a finished episode and writes reflections, each with text, advice and its evidence."""
 
 from __future__ import annotations
 

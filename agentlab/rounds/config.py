@@ -80,7 +80,7 @@ class RoundConfig(BaseModel):
         retire: what is done at the end with reflections whose measured uplift has gone under the adapter that serves:
             `on` retires them, `dry-run` only names them in the report, `off` does not look.
         retire_games: train games of each environment that a promoted adapter plays with memory, so that there is
-            evidence; half of what is recalled is withheld by lot. 0 leaves that to ordinary play.
+            evidence; half of what is recalled is held out at random. 0 leaves that to ordinary play.
         retirement: which uplift counts as gone.
         seed: of exploration, selection and training.
     """

@@ -252,7 +252,7 @@ def _lot(pair: Preference, config: RoundConfig) -> str:
 
 
 def _limited(clearest: Sequence[Preference], config: RoundConfig, left_out: Counter[str]) -> list[Preference]:
-    """So many pairs of each environment, by lot."""
+    """So many pairs of each environment, at random."""
     settings = config.preferences
     envs: Counter[str] = Counter()
     kept = []

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from environments import Task
 
 HALF = 0.5
-"""How much of what is recalled is withheld while a promoted adapter is watched: evidence comes soonest at one half."""
+"""How much of what is recalled is held out while a promoted adapter is watched: evidence comes soonest at one half."""
 
 
 def retire(workspace: Workspace, report: RoundReport) -> str:
@@ -50,8 +50,8 @@ def rollback(workspace: Workspace) -> tuple[str | None, list[str]]:
 
 
 def watch(workspace: Workspace, report: RoundReport, adapter: str, tasks: list[Task]) -> None:
-    """Play train games with `adapter` and the memory that the base has, some of it withheld by lot; nothing is learned
-    from them but what each reflection changes."""
+    """Play train games with `adapter` and the memory that the base has, some of it held out at random; nothing is
+    learned from them but what each reflection changes."""
     from dataclasses import replace
 
     from agentlab.agent.recall import Recaller, counter
@@ -66,7 +66,7 @@ def watch(workspace: Workspace, report: RoundReport, adapter: str, tasks: list[T
         rollout.run,
         rollout.recaller.frozen_at,
         count_tokens=counter(rollout.engine),
-        credit=replace(workspace.memory.credit.config, withhold=HALF, max_cost=1.0),
+        credit=replace(workspace.memory.credit.config, hold_out=HALF, max_cost=1.0),
     )
     workspace.progress.start(stage, len(tasks))
     try:

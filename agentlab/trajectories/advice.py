@@ -1,6 +1,6 @@
 """Advice on actions in states: facts read off trajectories, kept in a book, turned into a bonus for the scorer.
 
-The book is the scorer's face of the long-term memory: earlier trials of the same task, and recalled reflections of
+The book is the scorer's view of the long-term memory: earlier trials of the same task, and recalled reflections of
 other tasks. Within an episode it is enough to count what was tried where: what was tried costs, and a gain that was had
 does not attract again. A gain that kept its bonus would be fetched for ever: put back, and taken again.
 """

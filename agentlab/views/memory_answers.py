@@ -63,7 +63,7 @@ class Whole(Item):
     """All that is known of a reflection, but for the episodes themselves."""
 
     goal: str
-    uplift: str = Field(description="Success when served less success when withheld, with a 95 % interval.")
+    uplift: str = Field(description="Success when served less success when held out, with a 95 % interval.")
     oracle: bool = Field(description="Whether it rests on the environment's own score.")
     advice: list[Advice]
     evidence: list[Evidence]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -12,6 +14,8 @@ from agentlab.errors import BadConfig, NotALab, UnknownReflector
 from agentlab.workspace.commented import commented
 
 FORMAT = 1
+RENAMED = {"withhold": "hold_out", "withhold_cost": "hold_out_cost"}
+"""Settings by the names that they had before."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -44,9 +48,9 @@ class LabConfig(BaseModel):
             `exemplar` are for models that can write.
         critic: a second model that criticises and judges where a reflector has a part for one (`critique`, `debate`):
             named as `model` is; empty: the lab's own model plays all parts.
-        credit: measure what each reflection changes, and recall by it; for that, some are withheld on train games.
-        withhold: the probability with which a recalled reflection is withheld; 0 measures nothing further.
-        withhold_cost: the share of episodes that withholding may cost, by estimate; then it stops.
+        credit: measure what each reflection changes, and recall by it; for that, some are held out on train games.
+        hold_out: the probability with which a recalled reflection is held out; 0 measures nothing further.
+        hold_out_cost: the share of episodes that holding out may cost, by estimate; then it stops.
         source_quota: reflections that one source other than the agent itself may bring in within 24 hours.
         consolidate_every: episodes after which a run on the train fold ends with a consolidation; 0 leaves that to
             `agentlab memory consolidate`.
@@ -69,16 +73,25 @@ class LabConfig(BaseModel):
     reflectors: list[Annotated[str, AfterValidator(_reflector)]] = ["grounded", "exemplar"]
     critic: str = ""
     credit: bool = True
-    withhold: float = Field(0.1, ge=0, le=0.5)
-    withhold_cost: float = Field(0.02, ge=0, le=1)
+    hold_out: float = Field(0.1, ge=0, le=0.5)
+    hold_out_cost: float = Field(0.02, ge=0, le=1)
     source_quota: int = Field(1000, ge=0)
     consolidate_every: int = Field(0, ge=0)
     seed: int = 0
 
 
-def read_config(path: Path) -> LabConfig:
-    """Read `lab.toml`. Raises NotALab (newer format) or BadConfig (a value that makes no sense)."""
+def read_config(path: Path, notify: Callable[[str], None] = lambda message: None) -> LabConfig:
+    """Read `lab.toml`; `notify` is told of settings under the names that they had before.
+
+    Raises NotALab (newer format) or BadConfig (a value that makes no sense).
+    """
     raw = read_toml(path)
+    old = [name for name in RENAMED if name in raw]
+    for name in old:
+        raw.setdefault(RENAMED[name], raw.pop(name))
+    if old:
+        known = ", ".join(f"`{name}` is `{RENAMED[name]}`" for name in old)
+        notify(f"{path.name}: {known} now; the old names work in this version only.")
     if isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
         raise NotALab(
             f"{path.parent} was made by a newer AgentLab (format {raw['format']}, this one knows {FORMAT}); update it."
@@ -92,6 +105,17 @@ def write_config(path: Path, config: LabConfig) -> None:
     scratch = path.with_suffix(".tmp")
     scratch.write_text(text, encoding="utf-8")
     scratch.replace(path)
+
+
+def rename_settings(path: Path) -> None:
+    """Give the settings in `lab.toml` the names that they have now; all else in it stays as it is."""
+    before = text = path.read_text(encoding="utf-8")
+    for old, new in RENAMED.items():
+        text = re.sub(rf"(?m)^{old}(?=\s*=)", new, text)
+    if text != before:
+        scratch = path.with_suffix(".tmp")
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(path)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

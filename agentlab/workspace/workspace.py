@@ -20,7 +20,7 @@ from agentlab.bars import visible
 from agentlab.engines import hub, model_folder
 from agentlab.errors import AgentLabError, LabClosed, NotALab
 from agentlab.progress import Progress
-from agentlab.workspace.config import LabConfig, read_config, write_config
+from agentlab.workspace.config import LabConfig, read_config, rename_settings, write_config
 from agentlab.workspace.lock import WriteLock
 
 if TYPE_CHECKING:
@@ -91,12 +91,16 @@ class Workspace:
             engine = cls(path.resolve(), config, write=write, progress=progress)._proven(engine)
             path.mkdir(parents=True, exist_ok=True)
             write_config(file, config)
-        lab = cls(path.resolve(), read_config(file), write=write, progress=progress)
+        renamed: list[str] = []
+        lab = cls(path.resolve(), read_config(file, renamed.append), write=write, progress=progress)
+        for notice in renamed:
+            lab.progress.say(notice)
         lab._engine = engine
         if write:
             lock = WriteLock(lab.folder / ".lock")
             lock.acquire()
             lab._closing.callback(lock.release)
+            rename_settings(file)
         return lab
 
     def close(self) -> None:
@@ -142,7 +146,11 @@ class Workspace:
         path = self.folder / "lab.db"
         # A lab in which nothing was played yet has no file; who only looks makes none.
         looking = not self.write
-        database = Database(":memory:" if looking and not path.exists() else path, readonly=looking and path.exists())
+        database = Database(
+            ":memory:" if looking and not path.exists() else path,
+            readonly=looking and path.exists(),
+            notify=self.progress.say,
+        )
         self._closing.callback(database.close)
         return database
 
@@ -186,7 +194,7 @@ class Workspace:
         """How the memory measures what its items change."""
         from memory import CreditConfig
 
-        return CreditConfig(withhold=self.config.withhold, max_cost=self.config.withhold_cost)
+        return CreditConfig(hold_out=self.config.hold_out, max_cost=self.config.hold_out_cost)
 
     @cached_property
     def adapters(self) -> AdapterRegistry:

@@ -169,8 +169,8 @@ def _common(job: Job, one: str, others: list[str]) -> dict[str, int]:
     """How many episodes a note served together with each of the others."""
     rows = job.database.execute(
         "SELECT other.reflection, count(DISTINCT one.episode) FROM recalls AS one "
-        "JOIN recalls AS other ON other.episode = one.episode AND NOT other.withheld "
-        f"WHERE one.reflection = ? AND NOT one.withheld AND other.reflection IN {marks(others)} "
+        "JOIN recalls AS other ON other.episode = one.episode AND NOT other.held_out "
+        f"WHERE one.reflection = ? AND NOT one.held_out AND other.reflection IN {marks(others)} "
         "GROUP BY other.reflection",
         [one, *others],
     )
@@ -182,8 +182,8 @@ def _together(job: Job) -> dict[tuple[str, str], int]:
     rows = job.database.execute(
         "SELECT links.source, target, count(DISTINCT one.episode) FROM links "
         "JOIN reflections ON reflections.id = links.source "
-        "JOIN recalls AS one ON one.reflection = links.source AND NOT one.withheld "
-        "JOIN recalls AS other ON other.reflection = target AND other.episode = one.episode AND NOT other.withheld "
+        "JOIN recalls AS one ON one.reflection = links.source AND NOT one.held_out "
+        "JOIN recalls AS other ON other.reflection = target AND other.episode = one.episode AND NOT other.held_out "
         "WHERE links.kind = ? AND namespace = ? GROUP BY links.source, target",
         (SIMILAR, job.namespace),
     )

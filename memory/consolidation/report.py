@@ -64,18 +64,18 @@ class PromptShare:
 
 
 @dataclass(frozen=True, slots=True)
-class Withholding:
+class HoldingOut:
     """What it costs to leave out recalled reflections now and then, so that their effect can be told from chance.
 
     Attributes:
         recalls: how often a reflection was chosen for an episode.
-        withheld: how often of these it was left out.
+        held_out: how often of these it was left out.
         episodes: how many episodes were served and have ended.
-        lost: how many of them withholding is estimated to have cost (see `memory.credit.Cost`).
+        lost: how many of them holding out is estimated to have cost (see `memory.credit.Cost`).
     """
 
     recalls: int
-    withheld: int
+    held_out: int
     episodes: int
     lost: float
 
@@ -113,7 +113,7 @@ class Health:
         never_recalled: active ones that never served an episode, nor did what was merged into them.
         harmful: ids of active ones whose uplift is credibly below 0: pinned, restored, or not reviewed yet.
         prompt: what the memory block takes of the prompt.
-        withholding: what measuring the effect costs.
+        holding_out: what measuring the effect costs.
         index: the index of the texts.
         database_bytes: size of the database without its write-ahead log.
     """
@@ -129,7 +129,7 @@ class Health:
     never_recalled: int
     harmful: list[str]
     prompt: PromptShare
-    withholding: Withholding
+    holding_out: HoldingOut
     index: IndexHealth
     database_bytes: int
 
@@ -165,14 +165,14 @@ def health(memory: ReflectionMemory, config: ConsolidationConfig | None = None) 
         pinned=pinned,
         repeats=Repeats(_exact(database, memory.namespace), *near, job.config.duplicate),
         never_recalled=database.execute(
-            "WITH RECURSIVE served (id) AS (SELECT reflection FROM recall_totals WHERE n AND NOT withheld "
+            "WITH RECURSIVE served (id) AS (SELECT reflection FROM recall_totals WHERE n AND NOT held_out "
             "UNION SELECT merged_into FROM served JOIN reflections USING (id) WHERE merged_into IS NOT NULL) "
             "SELECT count(*) FROM reflections WHERE status = 'active' AND id NOT IN served AND namespace = ?",
             (memory.namespace,),
         )[0][0],
         harmful=[id for id, _ in memory.credit.report(0).harmful],
         prompt=_prompt_share(database),
-        withholding=_withholding(memory),
+        holding_out=_holding_out(memory),
         index=_index(memory.index),
         database_bytes=_pragma(database, "page_count") * _pragma(database, "page_size"),
     )
@@ -194,22 +194,22 @@ def _exact(database: Database, namespace: str) -> int:
 def uplift_line(memory: ReflectionMemory, id: str) -> str:
     """The effect of a reflection, for a person: with its interval and the counts it rests on."""
     uplift = memory.credit.uplift(id)
-    if uplift.withheld and uplift.served:
+    if uplift.held_out and uplift.served:
         return str(uplift)
-    return "not measured: no recall of it has been decided by lot and ended, both served and withheld"
+    return "not measured: no recall of it has been decided at random and ended, both served and held out"
 
 
 # What it costs
 
 
-def _withholding(memory: ReflectionMemory) -> Withholding:
-    recalls, withheld = memory.database.execute(
-        "SELECT count(*), ifnull(sum(withheld), 0) FROM recalls "
+def _holding_out(memory: ReflectionMemory) -> HoldingOut:
+    recalls, held_out = memory.database.execute(
+        "SELECT count(*), ifnull(sum(held_out), 0) FROM recalls "
         "JOIN reflections ON reflections.id = recalls.reflection WHERE namespace = ?",
         (memory.namespace,),
     )[0]
     cost = memory.credit.cost()
-    return Withholding(recalls, withheld, cost.episodes, cost.lost)
+    return HoldingOut(recalls, held_out, cost.episodes, cost.lost)
 
 
 def _prompt_share(database: Database) -> PromptShare:

@@ -1,4 +1,4 @@
-"""How much each item helps, measured: some are withheld by lot, and what that changes decides what is recalled."""
+"""How much each item helps, measured: some are held out at random, and what that changes decides what is recalled."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from memory.credit.assignment import Assignment, assign, uniforms_of
 from memory.credit.uplift import Strata, Uplift
-from memory.credit.withholding import Draw, draw_lots, uniforms_of
 from memory.records import ReflectionStatus, now
 from memory.store.database import Database
 from memory.store.filters import Filter
@@ -22,16 +22,16 @@ class CreditConfig:
     """How credit is measured, and what follows from it.
 
     Attributes:
-        withhold: the probability with which a chosen item is withheld; 0 measures nothing.
-        max_cost: the share of served episodes that withholding may cost, as far as it can be estimated.
+        hold_out: the probability with which a chosen item is held out; 0 measures nothing.
+        max_cost: the share of served episodes that holding out may cost, as far as it can be estimated.
         level: the credible level of intervals.
         bench_at: how sure it must be that an item is harmful before it is benched: one that does no harm is ever
             benched with a probability of at most `1 - bench_at`, however often it is reviewed (see `eprocess`).
-        min_n: episodes served, and episodes withheld, without which nothing is benched.
+        min_n: episodes served, and episodes held out, without which nothing is benched.
         prior: how many episodes the prior is worth (see `uplift`).
     """
 
-    withhold: float = 0.1
+    hold_out: float = 0.1
     max_cost: float = 0.02
     level: float = 0.95
     bench_at: float = 0.95
@@ -39,10 +39,10 @@ class CreditConfig:
     prior: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.withhold <= 0.5:
-            raise ValueError(f"The probability of withholding must lie in [0, 0.5], not {self.withhold}; 0 is off.")
+        if not 0 <= self.hold_out <= 0.5:
+            raise ValueError(f"The probability of holding out must lie in [0, 0.5], not {self.hold_out}; 0 is off.")
         if not 0 <= self.max_cost <= 1:
-            raise ValueError(f"The cost of withholding is a share of episodes in [0, 1], not {self.max_cost}.")
+            raise ValueError(f"The cost of holding out is a share of episodes in [0, 1], not {self.max_cost}.")
         if not 0 < self.level < 1 or not 0.5 < self.bench_at < 1:
             raise ValueError("The level of credit must lie in (0, 1), the certainty of benching in (0.5, 1).")
         if self.min_n < 1 or self.prior <= 0:
@@ -51,13 +51,13 @@ class CreditConfig:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What withholding has cost: of `episodes` served and ended, `lost` (an estimate) would have been won without it.
+    """What holding out has cost: of `episodes` served and ended, `lost` (an estimate) would have been won without it.
 
-    Each of the `withheld` (episode, item) counts with the item's uplift as it is known now, if that is positive.
+    Each of the `held_out` (episode, item) counts with the item's uplift as it is known now, if that is positive.
     """
 
     episodes: int
-    withheld: int
+    held_out: int
     lost: float
 
     @property
@@ -84,8 +84,8 @@ class CreditReport:
     """Where the items stand, as (id, uplift).
 
     Attributes:
-        cost: of withholding so far.
-        measured: how many items were served and withheld by lot at least once each.
+        cost: of holding out so far.
+        measured: how many items were served and held out at random at least once each.
         best, worst: the most and the least surely helpful of them that are active.
         harmful: active ones whose uplift is credibly below 0: pinned, restored, or not reviewed yet.
         benched: those that are benched, the least surely harmful first.
@@ -100,7 +100,7 @@ class CreditReport:
 
 
 class Credit:
-    """Measures items by withholding them, and has them chosen, or benched, by what was measured.
+    """Measures items by holding some out, and has them chosen, or benched, by what was measured.
 
     Args:
         database: where recalls and their outcomes are kept.
@@ -110,7 +110,7 @@ class Credit:
             that its episodes do not depend on which of them ended first. Without it the evidence is that of the moment.
         clock: gives the present moment as `records.now` does.
 
-    Only randomised withholding counts. That an item was recalled in games that were then won says nothing: it may be
+    Only randomised holding out counts. That an item was recalled in games that were then won says nothing: it may be
     recalled where games are easy, or on a second try. So recalls that no lot decided are left out of the evidence. What
     was drawn for an item that was merged since counts for its survivor (see `memory.store.merges`).
     """
@@ -163,33 +163,33 @@ class Credit:
             known.update(((env, id), mean) for id, mean in found.items())
         return {id: known[env, id] for id in ids}
 
-    def split(self, episode: str, ids: Sequence[str], *, env: str) -> list[Draw]:
-        """Which of `ids`, chosen for `episode` in `env`, are withheld; the caller records that with the recalls.
+    def split(self, episode: str, ids: Sequence[str], *, env: str) -> list[Assignment]:
+        """Which of `ids`, chosen for `episode` in `env`, are held out; the caller records that with the recalls.
 
-        What was once decided for an episode stands, whatever face asks again, and also where it was decided on what was
-        merged into the item since. Pinned items are never withheld. Nothing is withheld while the cost so far, as known
-        at the last review, exceeds its bound; beyond that no single episode is expected to cost more than the bound
-        (see `draw_lots`).
+        What was once decided for an episode stands, whatever channel asks again, and also where it was decided on what
+        was merged into the item since. Pinned items are never held out. Nothing is held out while the cost so far, as
+        known at the last review, exceeds its bound; beyond that no single episode is expected to cost more than the
+        bound (see `assign`).
         """
         decided = self.database.recall_draws(episode)
         if decided:
             for id, members in family(self.database, ids).items():
                 known = [decided.pop(member) for member in members if member in decided]
                 decided.update({id: known[0]} if known else {})
-        draws = {id: Draw(id, *what) for id, what in decided.items()}
+        draws = {id: Assignment(id, *what) for id, what in decided.items()}
         pinned = self.database.pinned_among(ids)
         free = [id for id in dict.fromkeys(ids) if id not in draws and id not in pinned]
-        if free and self.config.withhold and not self._exhausted():
-            # What other faces drew for this episode is part of what the episode may cost.
+        if free and self.config.hold_out and not self._exhausted():
+            # What other channels drew for this episode is part of what the episode may cost.
             drawn = [draw for draw in draws.values() if draw.propensity < 1]
             mean, _ = self._strata([*free, *(draw.reflection for draw in drawn)], env).moments()
             others = zip(drawn, mean[len(free) :].tolist(), strict=True)
             risked = sum((1 - draw.propensity) * max(0.0, uplift) for draw, uplift in others)
-            lots = draw_lots(
-                episode, free, mean[: len(free)].tolist(), self.config.withhold, self.config.max_cost - risked
+            lots = assign(
+                episode, free, mean[: len(free)].tolist(), self.config.hold_out, self.config.max_cost - risked
             )
             draws.update((lot.reflection, lot) for lot in lots)
-        return [draws.get(id, Draw(id, False, 1.0)) for id in ids]
+        return [draws.get(id, Assignment(id, False, 1.0)) for id in ids]
 
     def _exhausted(self) -> bool:
         if self._cost is None:
@@ -215,7 +215,7 @@ class Credit:
         return dict(zip(strata.ids, sure.tolist(), strict=True))
 
     def cost(self) -> Cost:
-        """What withholding has cost so far."""
+        """What holding out has cost so far."""
         import numpy as np
 
         rows = self.database.recall_evidence(before=self.before, among=self._items(), least=(0, 1))
@@ -223,9 +223,9 @@ class Credit:
         if not rows:
             return Cost(episodes, 0, 0.0)
         strata = self._arranged(rows)
-        withheld = strata.totals()[:, 2]
+        held_out = strata.totals()[:, 2]
         mean, _ = strata.moments()
-        return Cost(episodes, int(withheld.sum()), float((withheld * np.maximum(mean, 0)).sum()))
+        return Cost(episodes, int(held_out.sum()), float((held_out * np.maximum(mean, 0)).sum()))
 
     def report(self, limit: int = 20) -> CreditReport:
         """Where the items stand, at most `limit` in each list; `harmful` is complete."""

@@ -31,7 +31,7 @@ SHARES = (0.15, 0.35, 0.8)
 def log_stakes(counts: np.ndarray, odds: np.ndarray, use: float = 0.0) -> np.ndarray:
     """The logarithm of each stake on an effect below `use` in [0, 1), with 0 on harm: (…, stakes).
 
-    `counts` (…, 4) are episodes served, of them won, withheld, of them won; `odds` (…) the probability with which a lot
+    `counts` (…, 4) are episodes served, of them won, held out, of them won; `odds` (…) the probability with which a lot
     served the item. Stakes of several strata add up; `log_e_value` makes one of them. Exchange won and not won to bet
     on help.
     """
@@ -39,14 +39,14 @@ def log_stakes(counts: np.ndarray, odds: np.ndarray, use: float = 0.0) -> np.nda
 
     centre = np.repeat(CENTRES, len(SHARES))
     kappa = np.tile(SHARES, len(CENTRES)) / np.maximum(centre, 1 - centre)
-    served, won, withheld, withheld_won = np.moveaxis(np.asarray(counts, float), -1, 0)[..., None]
+    served, won, held_out, held_out_won = np.moveaxis(np.asarray(counts, float), -1, 0)[..., None]
     q = np.asarray(odds, float)[..., None]
     more = kappa * q * (1 - q) * use
     return (
         won * np.log1p(more - kappa * (1 - q) * (1 - centre))
         + (served - won) * np.log1p(more + kappa * (1 - q) * centre)
-        + withheld_won * np.log1p(more + kappa * q * (1 - centre))
-        + (withheld - withheld_won) * np.log1p(more - kappa * q * centre)
+        + held_out_won * np.log1p(more + kappa * q * (1 - centre))
+        + (held_out - held_out_won) * np.log1p(more - kappa * q * centre)
     )
 
 

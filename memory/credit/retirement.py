@@ -1,7 +1,7 @@
 """Retirement: a reflection that helped, and that an adapter no longer needs, is taken out of use.
 
-What has moved into the weights only fills the prompt. Its uplift is measured as by `memory.credit`, by withholding it
-by lot; the episodes of the recalls know which adapter played them, so that the uplift under one adapter can be told
+What has moved into the weights only fills the prompt. Its uplift is measured as by `memory.credit`, by holding it out
+at random; the episodes of the recalls know which adapter played them, so that the uplift under one adapter can be told
 from that under all others. A reflection is retired if it credibly helped before, and under the adapter credibly changes
 little, however often that is looked at. It is not judged by what was never measured: without lots under the adapter
 nothing is retired. What was merged into it counts for it, on both sides (see `memory.store.merges`).
@@ -33,7 +33,7 @@ class RetirementConfig(BaseModel):
 
     worth: under the adapter the uplift must credibly be below this, and below the uplift before.
     level: how sure that must be, however often it is looked at, and of the intervals.
-    min_n: episodes served, and episodes withheld, without which nothing is retired, under the adapter and before it.
+    min_n: episodes served, and episodes held out, without which nothing is retired, under the adapter and before it.
     prior: how many episodes the prior of the uplift before is worth (see `uplift`).
     """
 
@@ -166,9 +166,9 @@ def _without_prior(rows: Sequence[RecallEvidence], level: float) -> Uplift:
 
 def _counted(found: Uplift, counts: np.ndarray) -> Uplift:
     """`found` with the counts on which it really rests."""
-    served, served_won, withheld, withheld_won = (int(n) for n in counts.sum(0))
+    served, served_won, held_out, held_out_won = (int(n) for n in counts.sum(0))
     return replace(
-        found, p=exact_test(counts), served=served, served_won=served_won, withheld=withheld, withheld_won=withheld_won
+        found, p=exact_test(counts), served=served, served_won=served_won, held_out=held_out, held_out_won=held_out_won
     )
 
 

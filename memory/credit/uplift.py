@@ -1,11 +1,11 @@
-"""What an item changes: success with it served against success with it withheld, with an interval and a test.
+"""What an item changes: success with it served against success with it held out, with an interval and a test.
 
-Counts are arrays of shape (…, 4): episodes served, of them won, episodes withheld, of them won. Only episodes in which
+Counts are arrays of shape (…, 4): episodes served, of them won, episodes held out, of them won. Only episodes in which
 a lot decided between the two belong there, each stratum (environment and odds of the lot) by itself: within a stratum
 the two sides differ by chance and by the item, and by nothing else.
 
 The uplift of a stratum is the difference of its two rates, shrunk towards 0 by n / (n + prior), where n = 1 / (1 / n₁ +
-1 / n₀) is what the n₁ episodes served and the n₀ withheld are worth together (a normal prior of variance r (1 - r) /
+1 / n₀) is what the n₁ episodes served and the n₀ held out are worth together (a normal prior of variance r (1 - r) /
 prior for the effect, none for the rate r). So both sides are pulled by one share to one rate, that of the item's own
 episodes, and the estimate always lies between 0 and the difference that was seen; pulled by unequal shares, sides of
 unequal size would make an uplift of nothing. The base rate of the environment only has a part in the width. Strata are
@@ -41,7 +41,7 @@ class Uplift:
         low, high: the central interval at the level asked for, in [-1, 1].
         below: the posterior probability that the uplift is below 0.
         p: the exact two-sided test of no effect (see `exact_test`).
-        served, served_won, withheld, withheld_won: the episodes on which it rests.
+        served, served_won, held_out, held_out_won: the episodes on which it rests.
     """
 
     mean: float
@@ -51,13 +51,13 @@ class Uplift:
     p: float
     served: int
     served_won: int
-    withheld: int
-    withheld_won: int
+    held_out: int
+    held_out_won: int
 
     def __str__(self) -> str:
         return (
             f"{self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}], harmful with probability {self.below:.2f}; won "
-            f"{self.served_won} of {self.served} served, {self.withheld_won} of {self.withheld} withheld; p (exact) "
+            f"{self.served_won} of {self.served} served, {self.held_out_won} of {self.held_out} held out; p (exact) "
             f"{self.p:.2g}"
         )
 
@@ -98,10 +98,10 @@ def estimate(counts: np.ndarray, base: np.ndarray, prior: float, level: float) -
     means, variances = moments(counts, base, prior)
     mean, deviation = float((weights * means).sum()), float(np.sqrt((weights**2 * variances).sum()))
     reach = float(ndtri((1 + level) / 2)) * deviation
-    served, served_won, withheld, withheld_won = (int(n) for n in counts.sum(0))
+    served, served_won, held_out, held_out_won = (int(n) for n in counts.sum(0))
     return Uplift(
         mean, max(-1.0, mean - reach), min(1.0, mean + reach), float(ndtr(-mean / deviation)), exact_test(counts),
-        served, served_won, withheld, withheld_won,
+        served, served_won, held_out, held_out_won,
     )  # fmt: skip
 
 
@@ -125,10 +125,10 @@ def exact_test(counts: np.ndarray) -> float:
         return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
 
     mass, first = np.ones(1), 0
-    for served, served_won, withheld, withheld_won in np.asarray(counts, dtype=float):
-        won = served_won + withheld_won
-        k = np.arange(max(0, won - withheld), min(served, won) + 1)
-        logs = choose(served, k) + choose(withheld, won - k) - choose(served + withheld, won)
+    for served, served_won, held_out, held_out_won in np.asarray(counts, dtype=float):
+        won = served_won + held_out_won
+        k = np.arange(max(0, won - held_out), min(served, won) + 1)
+        logs = choose(served, k) + choose(held_out, won - k) - choose(served + held_out, won)
         mass = np.convolve(mass, np.exp(logs))
         first += int(k[0])
     seen = mass[int(counts[:, 1].sum()) - first]

@@ -101,9 +101,11 @@ def _rows(database: Database, wanted: Filter, history: bool) -> Iterator[dict[st
 def _row(database: Database, reflection: Reflection, exported: set[str], history: bool) -> dict[str, Any]:
     row = reflection.model_dump(mode="json")
     # In the order in which they came: an episode counts by the first of its recalls.
-    came = database.execute("SELECT episode, face FROM recalls WHERE reflection = ? ORDER BY rowid", (reflection.id,))
-    kept = {(recall.episode, recall.face): recall for recall in database.recalls_of(reflection.id)}
-    recalls = [kept[episode, face] for episode, face in came]
+    came = database.execute(
+        "SELECT episode, channel FROM recalls WHERE reflection = ? ORDER BY rowid", (reflection.id,)
+    )
+    kept = {(recall.episode, recall.channel): recall for recall in database.recalls_of(reflection.id)}
+    recalls = [kept[episode, channel] for episode, channel in came]
     links = [link for link in database.links_of(reflection.id) if link.source == reflection.id]
     links = sorted((link for link in links if link.target in exported), key=lambda item: (item.target, item.kind))
     attached: dict[str, list[Any]] = {

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -29,14 +29,25 @@ class Connection:
     `readonly` the file must exist and is never changed. `busy_timeout` (seconds) is how long a write waits for
     another process before `DatabaseBusy`.
 
+    A file of an earlier version is migrated when it is opened for writing, after a copy was made beside it; a reader
+    migrates a temporary copy, and reads that. `notify` is told of both in a line.
+
     Raises:
-        NotADatabase, DamagedDatabase, DatabaseMissing, NewerDatabase, OlderDatabase, DatabaseBusy, DiskFull.
+        NotADatabase, DamagedDatabase, DatabaseMissing, NewerDatabase, CannotMigrate, DatabaseBusy, DiskFull.
     """
 
-    def __init__(self, path: Path | str, *, readonly: bool = False, busy_timeout: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        readonly: bool = False,
+        busy_timeout: float = BUSY_SECONDS,
+        notify: Callable[[str], None] = lambda message: None,
+    ) -> None:
         self.path = Path(path)
         self.readonly = readonly
         self._busy_timeout = busy_timeout
+        self._notify = notify
         self._lock = threading.RLock()
         self._depth = 0
         self._owner = 0
@@ -110,11 +121,8 @@ class Connection:
         run("PRAGMA mmap_size = 1073741824")
         version = self._checked_version()
         if self.readonly:
-            if version < schema.READABLE:
-                raise errors.OlderDatabase(
-                    f"{self.path} has version {version}, this program needs {schema.VERSION}; "
-                    "open it for writing once, so that it is brought up to date."
-                )
+            if version < schema.VERSION:
+                self._read_migrated(version)
             return
         if run("PRAGMA journal_mode").fetchone()[0] != "wal":
             run("PRAGMA journal_mode = WAL")
@@ -142,10 +150,54 @@ class Connection:
     def _migrate(self) -> None:
         with self.transaction():
             # Another process may have migrated while this one waited for the lock, so the version is read again.
-            for number in range(self._checked_version(), schema.VERSION):
+            version = self._checked_version()
+            if 0 < version < schema.VERSION and not self.readonly:
+                self._copy_aside(version)
+            for number in range(version, schema.VERSION):
                 schema.MIGRATIONS[number](self.tables)
                 self._connection.execute(f"PRAGMA user_version = {number + 1}")
             self._connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+
+    def _copy_aside(self, version: int) -> None:
+        """Copy the file to `lab.version-N.db` beside it, unless that is there. No other process can write meanwhile."""
+        path = self.path
+        target = path.with_name(f"{path.stem}.version-{version}{path.suffix}")
+        if target.exists():
+            return
+        scratch = target.with_name(target.name + ".partial")
+        try:
+            scratch.unlink(missing_ok=True)
+            # What writes cannot be copied from; a reader beside it can.
+            source = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+            with contextlib.closing(source), contextlib.closing(sqlite3.connect(scratch)) as copy:
+                source.backup(copy)
+                # One file, without a log beside it.
+                copy.execute("PRAGMA journal_mode = DELETE")
+            scratch.replace(target)
+        except (sqlite3.Error, OSError) as error:
+            with contextlib.suppress(OSError):
+                scratch.unlink(missing_ok=True)
+            size = path.stat().st_size / 1e6
+            raise errors.CannotMigrate(
+                f"{path} has version {version}, and no copy of it could be made before it is brought up to "
+                f"{schema.VERSION} ({error}); make room for {size:.1f} MB in a folder that you may write to. Nothing "
+                "was changed."
+            ) from error
+        self._notify(f"{path.name} is brought up from version {version} to {schema.VERSION}; {target.name} is a copy.")
+
+    def _read_migrated(self, version: int) -> None:
+        """Read a migrated copy in a temporary file of SQLite's own, which goes with the connection."""
+        copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._connection.backup(copy)
+        self._connection.close()
+        self._connection = copy
+        copy.execute("PRAGMA foreign_keys = ON")
+        self._migrate()
+        copy.execute("PRAGMA query_only = ON")
+        self._notify(
+            f"{self.path.name} has version {version} and is read as a copy of version {schema.VERSION}; "
+            "any command that changes the lab brings it up to date."
+        )
 
     def index_texts(self) -> None:
         """Make the index of words anew from the texts of the reflections."""

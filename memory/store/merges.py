@@ -6,11 +6,11 @@ are merged; so a merge that is taken back gives the recalls back too. An episode
 of its members it met: it was served if any of them was.
 
 Where lots were drawn, members that were chosen for an episode at one moment were one experiment, since they say the
-same: it was served unless all of them were withheld, and the odds of that are 1 − Π(1 − pᵢ). If one of them was served
+same: it was served unless all of them were held out, and the odds of that are 1 − Π(1 − pᵢ). If one of them was served
 for certain, the episode says nothing. Of several moments the first counts. Whether there was a later one may depend on
-how the first lots fell (what is withheld makes room for the next), and to look at it would compare episodes that chance
-did not make alike. That a later member made up for a withheld one can then only make the effect look smaller, never
-make one where there is none.
+how the first lots fell (what is held out makes room for the next), and to look at it would compare episodes that chance
+did not make alike. That a later member made up for one that was held out can then only make the effect look smaller,
+never make one where there is none.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from memory.store.episodes import chunks, marks
 MERGED = "merged"
 
 
-class Lot(NamedTuple):
+class FamilyAssignment(NamedTuple):
     """What was decided at one moment about a family for one episode, and how that ended (None: not yet)."""
 
     root: str
     env: str
     propensity: float
-    withheld: bool
+    held_out: bool
     won: bool | None
     at: str
 
@@ -64,17 +64,17 @@ def family(connection: Connection, ids: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def first_lots(rows: Iterable[tuple[Any, ...]]) -> Iterator[Lot]:
+def first_assignments(rows: Iterable[tuple[Any, ...]]) -> Iterator[FamilyAssignment]:
     """What decided about each family for each episode.
 
-    `rows` are (root, episode, at, env, propensity, withheld, won) of all members, sorted by the first three.
+    `rows` are (root, episode, at, env, propensity, held_out, won) of all members, sorted by the first three.
     """
     for (root, _), each in groupby(rows, key=lambda row: row[:2]):
         lots = list(each)
-        _, _, at, env, propensity, withheld, won = lots[0]
+        _, _, at, env, propensity, held_out, won = lots[0]
         together = [row for row in lots if row[2] == at]
         if len(together) > 1:
             # Rounded, so that the order of the factors makes no stratum of its own.
             propensity = round(1 - prod(1 - row[4] for row in together), 12)
-            withheld = all(row[5] for row in together)
-        yield Lot(root, env, propensity, bool(withheld), None if won is None else bool(won), at)
+            held_out = all(row[5] for row in together)
+        yield FamilyAssignment(root, env, propensity, bool(held_out), None if won is None else bool(won), at)

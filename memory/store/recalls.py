@@ -1,6 +1,6 @@
 """The table of recalls: which reflection served which episode, and how that episode ended.
 
-An episode counts once for a reflection, in whichever face the reflection came first. The totals of these counts are
+An episode counts once for a reflection, in whichever channel the reflection came first. The totals of these counts are
 kept by triggers, so that weighing a popular reflection does not mean reading its thousands of recalls. Only of what
 took over others are the recalls read, since there an episode may have met several of the family (`merges`).
 """
@@ -15,9 +15,9 @@ from memory.records import Recall
 from memory.store.connection import Connection
 from memory.store.episodes import chunks, marks
 from memory.store.filters import Filter
-from memory.store.merges import families, family, first_lots
+from memory.store.merges import families, family, first_assignments
 
-_COLUMNS = "episode, reflection, face, rank, query, score, parts, at, won, env, withheld, propensity"
+_COLUMNS = "episode, reflection, channel, rank, query, score, parts, at, won, env, held_out, propensity"
 
 
 class RecallCount(NamedTuple):
@@ -45,8 +45,8 @@ class RecallEvidence(NamedTuple):
     propensity: float
     served: int
     served_won: int
-    withheld: int
-    withheld_won: int
+    held_out: int
+    held_out_won: int
 
 
 class Played(NamedTuple):
@@ -65,18 +65,19 @@ class Recalls(Connection):
     """What can be done with recalls."""
 
     def put_recalls(self, recalls: Sequence[Recall]) -> None:
-        """Keep `recalls`. One reflection served to one episode in one face counts once, however often it was asked for.
+        """Keep `recalls`. One reflection served to one episode in one channel counts once, however often it was asked
+        for.
 
         So an episode that is resumed after a kill does not count twice. The first query and score are kept.
         """
         self.executemany(
             f"INSERT INTO recalls ({_COLUMNS}, counted) VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))}, "
             "NOT EXISTS (SELECT 1 FROM recalls WHERE episode = ? AND reflection = ?)) "
-            "ON CONFLICT(episode, reflection, face) DO NOTHING",
+            "ON CONFLICT(episode, reflection, channel) DO NOTHING",
             [
                 (
-                    recall.episode, recall.reflection, recall.face, recall.rank, recall.query, recall.score,
-                    json.dumps(recall.parts), recall.at, recall.won, recall.env, recall.withheld, recall.propensity,
+                    recall.episode, recall.reflection, recall.channel, recall.rank, recall.query, recall.score,
+                    json.dumps(recall.parts), recall.at, recall.won, recall.env, recall.held_out, recall.propensity,
                     recall.episode, recall.reflection,
                 )
                 for recall in recalls
@@ -106,7 +107,7 @@ class Recalls(Connection):
         ]  # fmt: skip
 
     def served(self, ids: Sequence[str]) -> dict[str, Served]:
-        """Whom each of these reflections has served, in all faces; those that have served nobody are left out.
+        """Whom each of these reflections has served, in all channels; those that have served nobody are left out.
 
         What was merged into it counts, each episode once.
         """
@@ -115,7 +116,7 @@ class Recalls(Connection):
         for part in chunks(ids):
             rows = self.execute(
                 "SELECT reflection, sum(n), sum(won), sum(ended), max(CASE WHEN n THEN last END) FROM recall_totals "
-                f"WHERE reflection IN {marks(part)} AND NOT withheld GROUP BY reflection",
+                f"WHERE reflection IN {marks(part)} AND NOT held_out GROUP BY reflection",
                 part,
             )
             if merged:
@@ -123,7 +124,7 @@ class Recalls(Connection):
                     f"{families(part)} SELECT root, count(DISTINCT episode), "
                     "count(DISTINCT CASE WHEN won THEN episode END), "
                     "count(DISTINCT CASE WHEN won IS NOT NULL THEN episode END), max(at) "
-                    "FROM family JOIN recalls ON reflection = member WHERE NOT withheld GROUP BY root",
+                    "FROM family JOIN recalls ON reflection = member WHERE NOT held_out GROUP BY root",
                     part,
                 )
             found.update((row[0], Served(*row[1:])) for row in rows if row[1])
@@ -171,7 +172,7 @@ class Recalls(Connection):
 
         Episodes that have not ended, or ended in an error, are left out, and so are recalls that no lot decided.
         `after` and `before` (ISO 8601, exclusive) bound the time of the recall; `among` which reflections are meant;
-        `least` is how many episodes served and withheld a reflection must have in all; `played` which adapter played
+        `least` is how many episodes served and held out a reflection must have in all; `played` which adapter played
         them. What was merged into another speaks for that one (see `merges`), and for itself only where it is
         asked for by its id.
         """
@@ -218,14 +219,14 @@ class Recalls(Connection):
                     where.append(f"at {operator} ?")
                     values.append(bound)
         grouped = (
-            "SELECT reflection, env, propensity, sum(ended * NOT withheld) AS served, sum(won * NOT withheld), "
-            f"sum(ended * withheld) AS withheld, sum(won * withheld) FROM {table} WHERE {' AND '.join(where)} "
+            "SELECT reflection, env, propensity, sum(ended * NOT held_out) AS served, sum(won * NOT held_out), "
+            f"sum(ended * held_out) AS held_out, sum(won * held_out) FROM {table} WHERE {' AND '.join(where)} "
             "GROUP BY reflection, env, propensity"
         )
         if max(least):
             # A window over the strata of each reflection.
             grouped = (
-                f"SELECT * FROM (SELECT *, sum(served) OVER each AS a, sum(withheld) OVER each AS b FROM ({grouped}) "
+                f"SELECT * FROM (SELECT *, sum(served) OVER each AS a, sum(held_out) OVER each AS b FROM ({grouped}) "
                 "WINDOW each AS (PARTITION BY reflection)) WHERE a >= ? AND b >= ?"
             )
             values += least
@@ -249,17 +250,17 @@ class Recalls(Connection):
             meant += f" AND episode IN ({played.sql})"
             wanted = [*wanted, played.adapter]
         rows = self.execute(
-            f"{families(ids)} SELECT root, episode, at, env, propensity, withheld, won FROM family "
+            f"{families(ids)} SELECT root, episode, at, env, propensity, held_out, won FROM family "
             f"JOIN recalls ON reflection = member WHERE counted {meant} ORDER BY root, episode, at",
             [*(ids or ()), *wanted],
         )
         counts: dict[str, dict[tuple[str, float], list[int]]] = {}
-        for lot in first_lots(rows):
+        for lot in first_assignments(rows):
             apart = env not in (None, lot.env) or (after and lot.at <= after) or (before and lot.at >= before)
             if lot.propensity < 1 and lot.won is not None and not apart:
                 count = counts.setdefault(lot.root, {}).setdefault((lot.env, lot.propensity), [0, 0, 0, 0])
-                count[2 * lot.withheld] += 1
-                count[2 * lot.withheld + 1] += lot.won
+                count[2 * lot.held_out] += 1
+                count[2 * lot.held_out + 1] += lot.won
         found: list[RecallEvidence] = []
         for root, strata in counts.items():
             if all(sum(count[2 * side] for count in strata.values()) >= least[side] for side in (0, 1)):
@@ -276,11 +277,11 @@ class Recalls(Connection):
         )
 
     def recall_draws(self, episode_id: str) -> dict[str, tuple[bool, float]]:
-        """What was decided for this episode, by reflection: (withheld, probability of being served)."""
+        """What was decided for this episode, by reflection: (held out, probability of being served)."""
         rows = self.execute(
-            "SELECT reflection, withheld, propensity FROM recalls WHERE episode = ? AND counted", (episode_id,)
+            "SELECT reflection, held_out, propensity FROM recalls WHERE episode = ? AND counted", (episode_id,)
         )
-        return {reflection: (bool(withheld), propensity) for reflection, withheld, propensity in rows}
+        return {reflection: (bool(held_out), propensity) for reflection, held_out, propensity in rows}
 
     def success_rates(self, envs: Iterable[str], *, before: str | None = None) -> dict[str, float]:
         """The rate of success in each of these environments over all episodes played there: (won + 1) / (n + 2)."""

@@ -358,6 +358,17 @@ def topics_and_repeats(db: sqlite_utils.Database) -> None:
     )
 
 
+def held_out_and_channels(db: sqlite_utils.Database) -> None:
+    """Version 10: the columns of recalls by the field's words: the channel of a recall, and that it was held out."""
+    # Names alone change. SQLite renames them in indexes and triggers too.
+    for table, old, new in (
+        ("recalls", "face", "channel"),
+        ("recalls", "withheld", "held_out"),
+        ("recall_totals", "withheld", "held_out"),
+    ):
+        db.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
+
+
 MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...]
 MIGRATIONS = (
     episodes_and_reflections,
@@ -369,9 +380,6 @@ MIGRATIONS = (
     history_of_links,
     texts_in_every_script,
     topics_and_repeats,
+    held_out_and_channels,
 )
 VERSION = len(MIGRATIONS)
-READABLE = 7
-"""From this version on a reader takes a file as it is. It makes the index of words in memory, and where there is no
-column for topics, no reflection has one, so that none is asked for.
-"""

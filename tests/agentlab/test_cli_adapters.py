@@ -89,7 +89,7 @@ def know_more(lab: Path) -> None:
         for number in range(7):
             reflection = Reflection(id=f"rf-{number}", kind="k", env="toy/doors", task="t", run="r", text=f"{number}")
             opened.database.put_reflection(reflection)
-            recalled = Recall(episode="ep-0", reflection=f"rf-{number}", face="advice", rank=0, query="q", score=1.0)
+            recalled = Recall(episode="ep-0", reflection=f"rf-{number}", channel="advice", rank=0, query="q", score=1.0)
             opened.database.put_recalls([recalled])
         for number, run in enumerate(["eval-test", *(f"run-{n}" for n in range(6))]):
             played = {"arm": "adapter", "split": "test", "seed": 1, "status": "won", "adapter": "adapter-aaa"}

@@ -71,7 +71,7 @@ def lab(tmp_path: Path) -> Path:
                     query="You are in a hall.",
                     score=1.25,
                     env="toy/doors",
-                    withheld=n % 2 == 1,
+                    held_out=n % 2 == 1,
                     propensity=0.5,
                     won=None if n == 4 else n == 0,
                 )
@@ -98,9 +98,9 @@ def test_a_reflection_is_shown_with_its_sources_versions_links_recalls_and_effec
         "[-at once,-] {+then and there,+}",
         "pinned: no → yes",
         "←  r-other  similar  weight 0.88",
-        "won 1 of 2 served, 0 of 2 withheld",
-        "served 3 episodes, won 1 of 2 ended; withheld from 2",
-        "withheld  not won    text #2, 1.25, asked: You are in a hall.",
+        "won 1 of 2 served, 0 of 2 held out",
+        "served 3 episodes, won 1 of 2 ended; held out from 2",
+        "held out  not won    text #2, 1.25, asked: You are in a hall.",
         "served    not ended  text #5, 1.25",
         "open red door  tried 2×, worth 0.00, lost 1×, blame 0.50",
         "Advice on 2 more states",
@@ -123,7 +123,7 @@ def test_what_was_merged_into_one_is_shown_with_it(lab: Path) -> None:
             ]
         )
     text = shown(lab, "show", "r-01")
-    assert "served 5 episodes, won 3 of 4 ended; withheld from 2, with 1 item merged into it" in " ".join(text.split())
+    assert "served 5 episodes, won 3 of 4 ended; held out from 2, with 1 item merged into it" in " ".join(text.split())
     assert "text #1, 0.50, as r-other" in text
 
 
@@ -161,7 +161,7 @@ def test_a_reflection_as_json_is_complete(lab: Path) -> None:
     assert data["versions"][0]["reflection"]["text"] == TEXT
     assert data["evidence"][0]["steps"][0]["action"] == "read note"
     assert data["links"][0]["source"] == "r-other"
-    assert (data["uplift"]["served"], data["uplift"]["withheld_won"]) == (2, 0)
+    assert (data["uplift"]["served"], data["uplift"]["held_out_won"]) == (2, 0)
     assert len(data["reflection"]["advice"]) == 14
 
 
@@ -178,7 +178,7 @@ def test_the_health_of_the_memory_is_shown(lab: Path) -> None:
         "benched 0",
         "harmful 0",
         "no episodes of a model yet",
-        "2 of 5 recalls withheld (40%); cost about",
+        "2 of 5 recalls held out (40%); cost about",
         "memory.faiss: flat, exact (a graph above",
         "database 0.",
     ):
@@ -202,7 +202,7 @@ def test_the_share_of_the_prompt_and_harmful_items_are_named(lab: Path) -> None:
         opened.database.put_recalls(
             [
                 Recall(
-                    episode=f"ep-{n}", reflection="r-other", rank=0, query="q", score=1, withheld=n < 20, won=n < 20,
+                    episode=f"ep-{n}", reflection="r-other", rank=0, query="q", score=1, held_out=n < 20, won=n < 20,
                     env="toy/doors", propensity=0.5,
                 )
                 for n in range(40)
@@ -217,7 +217,7 @@ def test_the_health_as_json_has_every_number(lab: Path) -> None:
     data = json.loads(shown(lab, "stats", "--json"))
     assert data["statuses"] == {"active": 2}
     assert data["repeats"] == {"exact": 0, "near": 0, "examined": 2, "items": 2, "cosine": 0.98}
-    assert data["withholding"]["withheld"] == 2
+    assert data["holding_out"]["held_out"] == 2
     assert data["index"]["items"] == 2
 
 

@@ -1,4 +1,4 @@
-"""What was measured decides what is recalled: on train games by lot, on held-out games as far as it is known."""
+"""What was measured decides what is recalled: on train games at random, on held-out games as far as it is known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from environments import Task
 from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory, Weights
 from memory.records import Advice, Recall, Reflection
 
-HALF = CreditConfig(withhold=0.5, max_cost=1.0)
+HALF = CreditConfig(hold_out=0.5, max_cost=1.0)
 STATE = "You are in the attic. You see a note."
 ONE = Arm("m", recall=RecallConfig(exemplars=1, similarity=0.3, transfer=1.0))
 
@@ -39,15 +39,15 @@ def spec(seed: int, split: str = "train") -> EpisodeSpec:
     return EpisodeSpec("now", Task(env="toy/doors", split=split, seed=seed), ONE)  # type: ignore[arg-type]
 
 
-def measured(memory: ReflectionMemory, id: str, served: int, withheld: int, of: int = 60) -> None:
-    """As if `id` had been served and withheld in `of` episodes each, of which so many were won."""
+def measured(memory: ReflectionMemory, id: str, served: int, held_out: int, of: int = 60) -> None:
+    """As if `id` had been served and held out in `of` episodes each, of which so many were won."""
     memory.database.put_recalls(
         [
             Recall(
                 episode=f"{id}-{side}-{n}", reflection=id, rank=0, query="q", score=1.0, env="toy/doors",
-                withheld=side == "w", propensity=0.5, won=n < won, at="2025-01-01T00:00:00+00:00",
+                held_out=side == "w", propensity=0.5, won=n < won, at="2025-01-01T00:00:00+00:00",
             )
-            for side, won in (("s", served), ("w", withheld))
+            for side, won in (("s", served), ("w", held_out))
             for n in range(of)
         ]
     )  # fmt: skip
@@ -57,27 +57,27 @@ def recaller(memory: ReflectionMemory) -> Recaller:
     return Recaller(memory, "now", "2026-01-01", credit=HALF)
 
 
-def test_on_train_games_some_are_withheld_by_lot_and_recorded_so(memory: ReflectionMemory) -> None:
+def test_on_train_games_some_are_held_out_by_lot_and_recorded_so(memory: ReflectionMemory) -> None:
     hints = [recaller(memory).recall(spec(seed), "Find the coin.", STATE).hints for seed in range(40)]
     drawn = [memory.database.recalls_for(spec(seed).id)[0] for seed in range(40)]
-    assert 8 < sum(recall.withheld for recall in drawn) < 32
+    assert 8 < sum(recall.held_out for recall in drawn) < 32
     assert {recall.propensity for recall in drawn} == {0.5}
     for block, recall in zip(hints, drawn, strict=True):
-        assert (recall.reflection in block) == (not recall.withheld)
+        assert (recall.reflection in block) == (not recall.held_out)
     again = [recaller(memory).recall(spec(seed), "Find the coin.", STATE).hints for seed in range(40)]
     assert again == hints, "an episode that is played again draws the same lots"
 
 
-def test_on_held_out_games_nothing_is_withheld_and_the_better_one_is_recalled(memory: ReflectionMemory) -> None:
-    measured(memory, "good", served=50, withheld=20)
-    measured(memory, "bad", served=20, withheld=50)
+def test_on_held_out_games_nothing_is_held_out_and_the_better_one_is_recalled(memory: ReflectionMemory) -> None:
+    measured(memory, "good", served=50, held_out=20)
+    measured(memory, "bad", served=20, held_out=50)
     for seed in range(10):
         hints = recaller(memory).recall(spec(seed, "test"), "Find the coin.", STATE).hints
         assert hints.endswith("good")
-        assert [recall.withheld for recall in memory.database.recalls_for(spec(seed, "test").id)] == [False]
+        assert [recall.held_out for recall in memory.database.recalls_for(spec(seed, "test").id)] == [False]
 
 
-def test_advice_of_other_games_is_withheld_where_it_would_have_entered_a_score(memory: ReflectionMemory) -> None:
+def test_advice_of_other_games_is_held_out_where_it_would_have_entered_a_score(memory: ReflectionMemory) -> None:
     gain = [Advice(state=STATE, action="read note", visits=1, value=0.5)]
     memory.remember([example("tip", kind="grounded", advice=gain)])
     outcomes = set()
@@ -85,17 +85,17 @@ def test_advice_of_other_games_is_withheld_where_it_would_have_entered_a_score(m
         recalled = recaller(memory).recall(spec(seed), "Find the coin.", STATE)
         bonus = recalled.bonuses(STATE, ["look", "read note"], Tried(), AdviceWeights())
         assert recalled.bonuses(STATE, ["look", "read note"], Tried(), AdviceWeights()) == bonus
-        (recall,) = [one for one in memory.database.recalls_for(spec(seed).id) if one.face == "advice"]
-        assert recall.withheld == (bonus[1] == 0.0)
-        assert ("tip" in recalled.ids) == (not recall.withheld)
-        outcomes.add(recall.withheld)
+        (recall,) = [one for one in memory.database.recalls_for(spec(seed).id) if one.channel == "advice"]
+        assert recall.held_out == (bonus[1] == 0.0)
+        assert ("tip" in recalled.ids) == (not recall.held_out)
+        outcomes.add(recall.held_out)
     assert outcomes == {True, False}
 
 
 def test_a_run_on_train_games_benches_what_credibly_harms_and_says_so(open_lab: Callable[..., Lab], told: Any) -> None:
     lab = open_lab(progress=told)
     lab.memory.remember([example("bad")])
-    measured(lab.memory, "bad", served=10, withheld=50)
+    measured(lab.memory, "bad", served=10, held_out=50)
     lab.run("toy/doors", split="train", seeds=[0], arm=ONE, trials=1)
     assert lab.database.reflection("bad").status == "benched"
     assert any("bad is benched" in line and "restore" in line for line in told.messages)
@@ -104,11 +104,11 @@ def test_a_run_on_train_games_benches_what_credibly_harms_and_says_so(open_lab: 
     assert lab.database.reflection("bad").status == "active", "a person overruled it"
 
 
-def test_without_credit_nothing_is_withheld_and_nobody_is_judged(open_lab: Callable[..., Lab]) -> None:
+def test_without_credit_nothing_is_held_out_and_nobody_is_judged(open_lab: Callable[..., Lab]) -> None:
     lab = open_lab(credit=False)
     lab.memory.remember([example("bad")])
-    measured(lab.memory, "bad", served=10, withheld=50)
+    measured(lab.memory, "bad", served=10, held_out=50)
     lab.run("toy/doors", split="train", seeds=range(30), arm=ONE, trials=1)
     served = [one for one in lab.database.recalls_of("bad") if one.won is not None and one.episode.startswith("ep-")]
-    assert served and not any(recall.withheld for recall in served)
+    assert served and not any(recall.held_out for recall in served)
     assert lab.database.reflection("bad").status == "active"

@@ -174,8 +174,8 @@ def test_other_games_are_another_run_which_recalls_what_the_first_one_taught(ope
     known = [[lab.database.recalls_for(result.trials[0].episode) for result in found] for found in (first, second)]
     assert not any(known[0])
     assert all(known[1])
-    for result, recalls in zip(second, known[1], strict=True):  # unless a lot withheld it, it stood in the prompt
-        assert bool(lab.database.episode(result.trials[0].episode).hints) != recalls[0].withheld
+    for result, recalls in zip(second, known[1], strict=True):  # unless it was held out, it stood in the prompt
+        assert bool(lab.database.episode(result.trials[0].episode).hints) != recalls[0].held_out
 
 
 def test_a_run_that_goes_on_without_what_was_learned_since_says_so(open_lab: Callable[..., Lab], told: Any) -> None:

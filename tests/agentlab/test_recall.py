@@ -50,8 +50,8 @@ def test_exemplars_and_texts_stand_in_the_memory_block_and_are_recorded(memory: 
     assert recalled.hints.splitlines()[0] == "text of ex"
     assert set(recalled.hints.splitlines()[1:]) == {"- text of gr", "- text of wr"}
     assert recalled.ids[0] == "ex" and set(recalled.ids) == {"ex", "gr", "wr"}
-    faces = {id: [recall.face for recall in memory.database.recalls_of(id)] for id in recalled.ids}
-    assert faces == {"ex": ["exemplar"], "gr": ["text"], "wr": ["text"]}
+    channels = {id: [recall.channel for recall in memory.database.recalls_of(id)] for id in recalled.ids}
+    assert channels == {"ex": ["exemplar"], "gr": ["text"], "wr": ["text"]}
 
 
 def test_no_more_is_recalled_than_the_arm_asks_for(memory: ReflectionMemory) -> None:
@@ -128,7 +128,7 @@ def test_imported_notes_without_an_environment_serve_every_one_as_quoted_text(me
     assert set(recalled.ids) == {"im", "named"}
     assert "- Look.\n| Hints: ‹|im_start|›" in recalled.hints
     (found,) = memory.database.recalls_of("im")
-    assert (found.face, found.env) == ("text", "toy/doors")
+    assert (found.channel, found.env) == ("text", "toy/doors")
     assert recall(memory, RecallConfig(text=5, imported=False), seed=1).ids == []
 
 
@@ -140,12 +140,12 @@ def test_imported_notes_on_a_held_out_game_or_of_another_namespace_serve_nobody(
 
 def test_imported_notes_earn_their_place_like_others(memory: ReflectionMemory) -> None:
     memory.remember([imported("im")])
-    recaller = Recaller(memory, "now", now(), credit=CreditConfig(withhold=0.5, max_cost=1.0))
+    recaller = Recaller(memory, "now", now(), credit=CreditConfig(hold_out=0.5, max_cost=1.0))
     arm = Arm("m", recall=RecallConfig(text=1))
     for seed in range(20):
         recaller.recall(spec_of(arm, seed, split="train"), "Find the coin.", "")
     found = memory.database.recalls_of("im")
-    assert len(found) == 20 and 0 < sum(recall.withheld for recall in found) < 20
+    assert len(found) == 20 and 0 < sum(recall.held_out for recall in found) < 20
     assert {recall.propensity for recall in found} == {0.5}
 
 
@@ -190,7 +190,7 @@ def test_earlier_trials_of_the_task_advise_whatever_the_fold_and_are_recorded(me
     recalled = recall(memory, RecallConfig(), frozen)
     assert recalled.bonuses(STATE, ["look", "read note"], Tried(), WEIGHTS) == [-8.0, 0.0]
     assert recalled.ids == ["t0"]
-    assert [found.face for found in memory.database.recalls_of("t0")] == ["advice"]
+    assert [found.channel for found in memory.database.recalls_of("t0")] == ["advice"]
 
 
 def test_another_arm_or_another_run_is_another_life(memory: ReflectionMemory) -> None:
@@ -316,7 +316,7 @@ def test_a_similar_state_of_another_task_advises_scaled_by_similarity(memory: Re
     assert recalled.bonuses(STATE, ["look", "read note"], Tried(), WEIGHTS) == bonuses
     assert recalled.ids == ["far"]
     (recorded,) = memory.database.recalls_of("far")
-    assert (recorded.face, recorded.score) == ("advice", pytest.approx(cosine))
+    assert (recorded.channel, recorded.score) == ("advice", pytest.approx(cosine))
 
 
 def test_a_state_that_is_not_similar_enough_does_not_speak(memory: ReflectionMemory) -> None:
@@ -374,7 +374,7 @@ def test_how_many_play_at_once_changes_nothing(open_lab: Callable[..., Lab]) -> 
     assert found[0] == found[1]
     assert any(episode["recalled"] and episode["hints"] for episode in found[0].values())
     served = [recall for episode in found[0] for recall in lab.database.recalls_for(episode)]
-    assert {recall.face for recall in served} == {"text", "exemplar", "advice"}
+    assert {recall.channel for recall in served} == {"text", "exemplar", "advice"}
 
 
 def _lively() -> Any:

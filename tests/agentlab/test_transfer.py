@@ -50,7 +50,7 @@ def test_advice_on_a_thing_that_is_not_here_serves_the_command_worded_alike(memo
     ((_, cosine, _),) = memory.similar_states(HERE, env="toy/doors")
     # likeness 0.75 (three of four words), gain 3 * (0.5 + 0.5)
     assert bonuses(memory, COMMANDS) == [0.0, pytest.approx(0.75 * cosine * 3.0), 0.0]
-    assert [found.face for found in memory.database.recalls_of("far")] == ["advice"]
+    assert [found.channel for found in memory.database.recalls_of("far")] == ["advice"]
 
 
 def test_without_wording_only_the_very_command_counts(memory: ReflectionMemory) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from memory import CreditConfig
 
-QUICK = CreditConfig(withhold=0.25, max_cost=0.1)
+QUICK = CreditConfig(hold_out=0.25, max_cost=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +38,14 @@ def test_memory_and_sqlite_decide_every_episode_as_the_arrays_do(
     stored = bench.play(worlds[1], tmp_path, QUICK, credit=credit)
     assert bench.alike(stored, arrays[1])
     assert not bench.alike(stored, arrays[0])
-    assert bool(stored.withheld.any()) is credit
+    assert bool(stored.held_out.any()) is credit
 
 
 def test_an_item_that_is_benched_is_chosen_no_more(bench: ModuleType, tmp_path: Path) -> None:
     """Every item harms, so that some are benched at the first reviews, in SQLite as in arrays."""
     world = bench.World.made(1, 620)
     world.effects[:] = -0.3
-    config = CreditConfig(withhold=0.5, max_cost=1.0, bench_at=0.8, min_n=3)
+    config = CreditConfig(hold_out=0.5, max_cost=1.0, bench_at=0.8, min_n=3)
     (arrays,) = bench.simulate([world], config)
     assert arrays.benched.any()
     assert bench.alike(bench.play(world, tmp_path, config), arrays)

@@ -82,7 +82,7 @@ def outcome(folder: Path, model: Path) -> Outcome:
             (folder / record.path / "adapter_model.safetensors").read_bytes(),
             [timeless(episode.model_dump(mode="json")) for episode in episodes],
             together(reflections),
-            {(recall.episode, recall.reflection, recall.face, recall.won) for recall in recalls},
+            {(recall.episode, recall.reflection, recall.channel, recall.won) for recall in recalls},
         )
 
 
@@ -113,7 +113,7 @@ def test_unbroken_it_learns_and_promotes(unbroken: Outcome) -> None:
     assert unbroken.report["training"]["steps"] > 22
     table = unbroken.table
     assert table.row("adapter").cells["all"].wins > table.row("base").cells["all"].wins
-    assert {face for _, _, face, _ in unbroken.recalls} >= {"advice", "exemplar"}
+    assert {channel for _, _, channel, _ in unbroken.recalls} >= {"advice", "exemplar"}
     assert len(unbroken.weights) > 10_000
 
 

@@ -281,10 +281,10 @@ def test_a_lab_of_the_version_before_is_searched_by_a_reader_without_writing_and
             assert database.execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'reflection_words%'") == [(0,)]
 
 
-def test_a_reader_recalls_lists_and_shows_what_a_lab_of_an_older_readable_version_holds(
+def test_a_reader_recalls_lists_and_shows_what_a_lab_of_an_older_version_holds(
     older: Callable[..., Any], path: Path, tmp_path: Path, reflection: Maker
 ) -> None:
-    with older(schema.READABLE, reflection("rf-1", "The silver key."), reflection("rf-2", "The golden coin.")):
+    with older(7, reflection("rf-1", "The silver key."), reflection("rf-2", "The golden coin.")):
         pass
     with Database(path, readonly=True) as reader:
         memory = ReflectionMemory(reader, HashingEmbedder(64), tmp_path / "texts.faiss")

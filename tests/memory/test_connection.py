@@ -113,20 +113,6 @@ def test_reading_only_never_writes(database: Database, path: Path) -> None:
     assert database.get_setting("serving") == "ad-1"
 
 
-def test_an_older_database_is_brought_up_to_date_but_not_by_a_reader(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as past:
-        past.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
-        past.setattr(schema, "VERSION", 1)
-        Database(path).close()
-    with pytest.raises(errors.OlderDatabase, match="open it for writing once"):
-        Database(path, readonly=True)
-    with Database(path) as database:
-        database.put_round("round-1", {"wins": 3})
-        assert database.execute("PRAGMA user_version") == [(schema.VERSION,)]
-
-
 def test_a_migration_that_fails_leaves_the_database_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Database(path).close()
 

@@ -1,4 +1,4 @@
-"""Credit: what was withheld by lot decides what is recalled, and what is benched."""
+"""Credit: what was held out at random decides what is recalled, and what is benched."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from memory import Credit, CreditConfig, Database, Recall, Reflection, ReflectionMemory, errors
+from memory.credit.assignment import Assignment
 from memory.credit.credit import Cost
 from memory.credit.uplift import Strata
-from memory.credit.withholding import Draw
 from memory.store.recalls import RecallEvidence
 
 ENV = "toy/doors"
-EVERY = CreditConfig(withhold=0.5, max_cost=1.0)
+EVERY = CreditConfig(hold_out=0.5, max_cost=1.0)
 
 
 @pytest.fixture
@@ -25,19 +25,19 @@ def put(database: Database, reflection: Callable[..., Reflection]) -> Callable[.
 
 @pytest.fixture
 def seen(database: Database) -> Callable[..., None]:
-    """Puts ended episodes on record in which a lot decided over one reflection: (n, won) served and withheld."""
+    """Puts ended episodes on record in which a lot decided over one reflection: (n, won) served and held out."""
     numbers = iter(range(10**6))
 
     def put(
-        id: str, served: tuple[int, int], withheld: tuple[int, int], env: str = ENV, at: str = "2025-01-01"
+        id: str, served: tuple[int, int], held_out: tuple[int, int], env: str = ENV, at: str = "2025-01-01"
     ) -> None:
         database.put_recalls(
             [
                 Recall(
                     episode=f"past-{next(numbers)}", reflection=id, rank=0, query="q", score=1.0, env=env, at=at,
-                    won=place < won, withheld=side, propensity=0.9,
+                    won=place < won, held_out=side, propensity=0.9,
                 )
-                for side, (n, won) in ((False, served), (True, withheld))
+                for side, (n, won) in ((False, served), (True, held_out))
                 for place in range(n)
             ]
         )  # fmt: skip
@@ -147,23 +147,23 @@ def test_the_use_that_is_recalled_by_is_a_sample_of_the_uplift_on_its_own_scale(
     assert (sum((sample - mean) ** 2 for sample in samples) / 400) ** 0.5 == pytest.approx(deviation, rel=0.15)
 
 
-# Withholding
+# Holding out
 
 
-def test_what_a_lot_withheld_is_recorded_and_never_returned_in_any_face(
+def test_what_a_lot_held_out_is_recorded_and_never_returned_in_any_channel(
     open_memory: Callable[..., ReflectionMemory], reflection: Callable[..., Reflection]
 ) -> None:
     memory = open_memory()
     memory.remember([reflection(f"rf-{n}", f"Coin {n} is in the kitchen.", env=ENV) for n in range(3)])
-    credit, withheld = Credit(memory.database, EVERY), 0
+    credit, held_out = Credit(memory.database, EVERY), 0
     for number in range(40):
-        for face in ("text", "exemplar"):
-            hits = memory.recall("coin", env=ENV, episode=f"ep-{number}", face=face, credit=credit)
-            lots = {row.reflection: row.withheld for row in memory.database.recalls_for(f"ep-{number}")}
+        for channel in ("text", "exemplar"):
+            hits = memory.recall("coin", env=ENV, episode=f"ep-{number}", channel=channel, credit=credit)
+            lots = {row.reflection: row.held_out for row in memory.database.recalls_for(f"ep-{number}")}
             assert {hit.reflection.id for hit in hits} == {id for id, held in lots.items() if not held}
-            assert len(lots) == 3, "what was withheld is on record"
-            withheld += sum(lots.values())
-    assert 60 < withheld < 180
+            assert len(lots) == 3, "what was held out is on record"
+            held_out += sum(lots.values())
+    assert 60 < held_out < 180
 
 
 def test_a_run_reads_only_of_what_lots_were_drawn_over(
@@ -215,7 +215,7 @@ def test_another_thread_that_asks_meanwhile_is_told_the_same(
     assert [asks(run, [harmful], ENV)] == meanwhile == [asks(Credit(database), [harmful], ENV)]
 
 
-def test_what_is_withheld_is_the_same_in_a_resumed_episode_and_for_every_face(
+def test_what_is_held_out_is_the_same_in_a_resumed_episode_and_for_every_channel(
     database: Database, put: Callable[..., None], seen: Callable[..., None]
 ) -> None:
     ids = [f"rf-{number}" for number in range(40)]
@@ -223,54 +223,56 @@ def test_what_is_withheld_is_the_same_in_a_resumed_episode_and_for_every_face(
         put(id)
     first = Credit(database, EVERY).split("ep-x", ids, env=ENV)
     assert Credit(database, EVERY).split("ep-x", ids[::-1], env=ENV) == first[::-1]
-    assert {draw.withheld for draw in first} == {True, False}
+    assert {draw.held_out for draw in first} == {True, False}
     assert first != Credit(database, EVERY).split("ep-y", ids, env=ENV)
     _record(database, "ep-x", first)
     for id in ids:
         seen(id, (30, 30), (30, 0))
-    certain = CreditConfig(withhold=0.5, max_cost=0.0)
+    certain = CreditConfig(hold_out=0.5, max_cost=0.0)
     assert Credit(database, certain).split("ep-x", [*ids, ids[0]], env=ENV) == [*first, first[0]]
 
 
-def _record(database: Database, episode: str, draws: list[Draw], face: Any = "text", won: bool | None = None) -> None:
+def _record(
+    database: Database, episode: str, draws: list[Assignment], channel: Any = "text", won: bool | None = None
+) -> None:
     database.put_recalls(
         [
             Recall(
-                episode=episode, reflection=draw.reflection, rank=rank, query="q", score=1.0, env=ENV, face=face,
-                withheld=draw.withheld, propensity=draw.propensity, won=won,
+                episode=episode, reflection=draw.reflection, rank=rank, query="q", score=1.0, env=ENV, channel=channel,
+                held_out=draw.held_out, propensity=draw.propensity, won=won,
             )
             for rank, draw in enumerate(draws)
         ]
     )  # fmt: skip
 
 
-def test_pinned_items_are_never_withheld(database: Database, put: Callable[..., None]) -> None:
+def test_pinned_items_are_never_held_out(database: Database, put: Callable[..., None]) -> None:
     put("pinned", pinned=True)
     credit = Credit(database, EVERY)
     drawn = {draw for number in range(100) for draw in credit.split(f"ep-{number}", ["pinned"], env=ENV)}
-    assert drawn == {Draw("pinned", False, 1.0)}
+    assert drawn == {Assignment("pinned", False, 1.0)}
 
 
-def test_withholding_can_be_turned_off(database: Database, put: Callable[..., None]) -> None:
+def test_holding_out_can_be_turned_off(database: Database, put: Callable[..., None]) -> None:
     put("a")
-    credit = Credit(database, CreditConfig(withhold=0))
-    assert {credit.split(f"ep-{number}", ["a"], env=ENV)[0] for number in range(50)} == {Draw("a", False, 1.0)}
+    credit = Credit(database, CreditConfig(hold_out=0))
+    assert {credit.split(f"ep-{number}", ["a"], env=ENV)[0] for number in range(50)} == {Assignment("a", False, 1.0)}
 
 
-def test_nothing_is_withheld_while_the_cost_exceeds_its_bound(
+def test_nothing_is_held_out_while_the_cost_exceeds_its_bound(
     database: Database, put: Callable[..., None], seen: Callable[..., None]
 ) -> None:
     put("good")
     put("new")
     seen("good", (90, 80), (10, 2))
-    credit = Credit(database, CreditConfig(withhold=0.5, max_cost=0.02))
+    credit = Credit(database, CreditConfig(hold_out=0.5, max_cost=0.02))
     cost = credit.cost()
     uplift = credit.uplift("good")
     assert cost == Cost(100, 10, pytest.approx(10 * uplift.mean))
     assert cost.share > 0.02
     assert {credit.split(f"ep-{number}", ["new"], env=ENV)[0].propensity for number in range(50)} == {1.0}
     for number in range(1000):  # served without a lot: the share falls
-        _record(database, f"more-{number}", [Draw("good", False, 1.0)], won=True)
+        _record(database, f"more-{number}", [Assignment("good", False, 1.0)], won=True)
     assert credit.split("ep-x", ["new"], env=ENV)[0].propensity == 1.0, "known at the next review"
     credit.review()
     assert credit.cost().share < 0.02
@@ -280,12 +282,12 @@ def test_nothing_is_withheld_while_the_cost_exceeds_its_bound(
 def test_an_episode_costs_no_more_than_the_bound_whatever_the_faces_ask_for(
     database: Database, put: Callable[..., None], seen: Callable[..., None]
 ) -> None:
-    """What the first face has drawn leaves less for the second."""
+    """What the first channel has drawn leaves less for the second."""
     put("a")
     put("b")
     for id in ("a", "b"):
         seen(id, (900, 720), (100, 40))
-    config = CreditConfig(withhold=0.5, max_cost=0.1)
+    config = CreditConfig(hold_out=0.5, max_cost=0.1)
     credit = Credit(database, config)
     assert credit.cost().share < config.max_cost
     both = {True: 0, False: 0}
@@ -302,13 +304,13 @@ def test_the_cost_of_a_long_experiment_stays_within_its_bound(database: Database
     """One item without which nothing is won."""
     put("key")
     # A prior that expects effects as great as this one.
-    config = CreditConfig(withhold=0.3, max_cost=0.05, prior=5.0)
+    config = CreditConfig(hold_out=0.3, max_cost=0.05, prior=5.0)
     credit = Credit(database, config)
     lost = 0
     for number in range(600):
         draws = credit.split(f"ep-{number}", ["key"], env=ENV)
-        _record(database, f"ep-{number}", draws, won=not draws[0].withheld)
-        lost += draws[0].withheld
+        _record(database, f"ep-{number}", draws, won=not draws[0].held_out)
+        lost += draws[0].held_out
         if number % 20 == 19:
             credit.review()
     assert 0 < credit.cost().share <= config.max_cost * 1.05
@@ -328,7 +330,7 @@ def test_an_item_that_is_credibly_harmful_is_benched_with_its_evidence(database:
     version = database.reflection_versions(harmful)[-1]
     assert version.change == planned[0].change
     assert str(planned[0].uplift) in version.change and planned[0].error < 0.05
-    assert "won 20 of 100 served, 14 of 20 withheld" in version.change
+    assert "won 20 of 100 served, 14 of 20 held out" in version.change
     (operation,) = database.operations()
     assert (operation.name, operation.number, operation.changed) == ("bench", version.operation, 1)
     assert credit.review() == [], "once is enough"
@@ -344,8 +346,8 @@ def test_what_is_useless_unproven_or_pinned_is_left_alone(
     put("pinned", pinned=True)
     seen("pinned", (100, 20), (20, 14))
     put("retried")
-    for number in range(50):  # never withheld: lost whenever it was served, which says nothing
-        _record(database, f"retry-{number}", [Draw("retried", False, 1.0)], won=False)
+    for number in range(50):  # never held out: lost whenever it was served, which says nothing
+        _record(database, f"retry-{number}", [Assignment("retried", False, 1.0)], won=False)
     assert Credit(database).review() == []
 
 
@@ -359,9 +361,9 @@ def test_harm_needs_enough_episodes_on_either_side(
     assert Credit(database).report().harmful == Credit(database).review() == []
 
 
-@pytest.mark.parametrize(("withhold", "rate"), [(0.1, 0.35), (0.5, 0.6)])
+@pytest.mark.parametrize(("hold_out", "rate"), [(0.1, 0.35), (0.5, 0.6)])
 def test_a_useless_item_is_benched_at_some_time_in_fewer_than_one_run_of_twenty(
-    database: Database, withhold: float, rate: float
+    database: Database, hold_out: float, rate: float
 ) -> None:
     """400 items of 600 episodes each, judged after every tenth."""
     import numpy as np
@@ -369,11 +371,11 @@ def test_a_useless_item_is_benched_at_some_time_in_fewer_than_one_run_of_twenty(
     random, ids, ever = np.random.default_rng(0), [str(item) for item in range(400)], set[str]()
     counts, credit = np.zeros((len(ids), 4), int), Credit(database)
     for number in range(600):
-        side, won = 2 * (random.random(len(ids)) < withhold), random.random(len(ids)) < rate
+        side, won = 2 * (random.random(len(ids)) < hold_out), random.random(len(ids)) < rate
         counts[np.arange(len(ids)), side] += 1
         counts[np.arange(len(ids)), side + 1] += won
         if number % 10 == 9:
-            rows = [RecallEvidence(id, ENV, 1 - withhold, *row) for id, row in zip(ids, counts.tolist(), strict=True)]
+            rows = [RecallEvidence(id, ENV, 1 - hold_out, *row) for id, row in zip(ids, counts.tolist(), strict=True)]
             ever |= {verdict.reflection for verdict in credit._harmful(Strata(ids, rows, {ENV: rate}, 10.0))}
     assert 0 < len(ever) / len(ids) <= 0.05
 
@@ -385,7 +387,7 @@ def test_a_review_is_of_one_namespace_if_it_is_given(
     seen("theirs", (100, 20), (20, 14))
     assert [verdict.reflection for verdict in Credit(database, namespace="theirs").review(dry_run=True)] == ["theirs"]
     assert len(Credit(database).review(dry_run=True)) == 2
-    assert Credit(database, namespace="theirs").cost().withheld == 20
+    assert Credit(database, namespace="theirs").cost().held_out == 20
 
 
 def test_a_person_s_word_stands_until_new_evidence_speaks(
@@ -400,7 +402,7 @@ def test_a_person_s_word_stands_until_new_evidence_speaks(
     assert credit.review() == [], "what came since shows no harm"
     seen(harmful, (200, 20), (40, 36), at="2999-01-01")
     (verdict,) = credit.review()
-    assert (verdict.uplift.served, verdict.uplift.withheld) == (300, 60), "only what came since"
+    assert (verdict.uplift.served, verdict.uplift.held_out) == (300, 60), "only what came since"
     assert database.reflection(harmful).status == "benched"
 
 
@@ -417,7 +419,7 @@ def test_harm_in_one_environment_is_weighed_against_help_in_others(
 
 def test_an_uplift_is_that_of_the_table_and_found_by_the_beginning_of_an_id(database: Database, harmful: str) -> None:
     uplift = Credit(database).uplift("ba")
-    assert (uplift.served, uplift.served_won, uplift.withheld, uplift.withheld_won) == (100, 20, 20, 14)
+    assert (uplift.served, uplift.served_won, uplift.held_out, uplift.held_out_won) == (100, 20, 20, 14)
     assert -0.5 < uplift.mean < -0.2
     assert uplift.low < uplift.mean < uplift.high < 0
     assert uplift.p < 0.001
@@ -441,7 +443,7 @@ def test_a_report_says_who_helps_who_harms_and_what_it_cost(
     assert report.benched == []
     assert report.best[0][1] == credit.uplift("rf-4")
     assert report.cost.episodes == 120 + 5 * 60
-    assert report.cost.withheld == 70
+    assert report.cost.held_out == 70
     credit.review()
     later = credit.report(limit=2)
     assert (later.harmful, [id for id, _ in later.benched]) == ([], [harmful])
@@ -457,8 +459,8 @@ def test_a_memory_without_any_evidence_has_an_empty_report(database: Database) -
 @pytest.mark.parametrize(
     "values",
     [
-        {"withhold": -0.1},
-        {"withhold": 0.6},
+        {"hold_out": -0.1},
+        {"hold_out": 0.6},
         {"max_cost": 2},
         {"level": 1},
         {"bench_at": 0.5},
@@ -480,17 +482,17 @@ def test_thousands_of_items_are_reviewed_and_reported_at_once(
         for id in ids:
             database.put_reflection(reflection(id, env=ENV))
         database.executemany(
-            "INSERT INTO recalls (episode, reflection, face, rank, query, score, parts, at, won, env, withheld, "
+            "INSERT INTO recalls (episode, reflection, channel, rank, query, score, parts, at, won, env, held_out, "
             "propensity, counted) VALUES (?, ?, 'text', 0, '', 0, '{}', '2025-01-01', ?, ?, ?, 0.9, 1)",
             [
-                (f"ep-{episode}", id, bool(withheld) if number % 100 == 0 else episode % 4 < 2, ENV, withheld)
+                (f"ep-{episode}", id, bool(held_out) if number % 100 == 0 else episode % 4 < 2, ENV, held_out)
                 for number, id in enumerate(ids)
                 for episode in range(24)
-                for withheld in [episode % 2]
+                for held_out in [episode % 2]
             ],
         )
     credit = Credit(database)
     assert [verdict.reflection for verdict in credit.review()] == ids[::100]
     report = credit.report()
-    assert (report.measured, len(report.benched), report.cost.withheld) == (3000, 20, 36_000)
+    assert (report.measured, len(report.benched), report.cost.held_out) == (3000, 20, 36_000)
     assert len(credit.use(ids, ENV, 1)) == 3000

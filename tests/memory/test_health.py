@@ -20,10 +20,10 @@ def item(id: str, text: str, **more: object) -> Reflection:
 
 
 def served(
-    reflection: str, episode: str, won: bool | None, *, withheld: bool = False, env: str = "toy/doors"
+    reflection: str, episode: str, won: bool | None, *, held_out: bool = False, env: str = "toy/doors"
 ) -> Recall:
     return Recall(
-        episode=episode, reflection=reflection, rank=0, query="q", score=1.0, won=won, env=env, withheld=withheld,
+        episode=episode, reflection=reflection, rank=0, query="q", score=1.0, won=won, env=env, held_out=held_out,
         propensity=0.5,
     )  # fmt: skip
 
@@ -39,7 +39,7 @@ def test_an_empty_memory_is_healthy(kept: ReflectionMemory) -> None:
     assert (found.statuses, found.envs, found.harmful) == ({}, {}, [])
     assert (found.repeats.exact, found.repeats.near, found.repeats.examined) == (0, 0, 0)
     assert found.prompt.share == 0.0
-    assert found.withholding.recalls == 0
+    assert found.holding_out.recalls == 0
     assert found.database_bytes > 0
     assert (found.index.file, found.index.items, found.index.bytes) == ("memory.faiss", 0, 0)
 
@@ -103,10 +103,10 @@ def test_in_a_large_memory_a_sample_is_examined(
     assert (repeats.near, repeats.examined, repeats.items) == (4, 5, 20), "the first of all is none that would go"
 
 
-def test_what_was_only_withheld_was_never_recalled(kept: ReflectionMemory) -> None:
+def test_what_was_only_held_out_was_never_recalled(kept: ReflectionMemory) -> None:
     kept.remember([item("r-1", "one"), item("r-2", "two"), item("r-3", "three"), item("r-4", "four")])
     kept.forget("r-4")
-    kept.database.put_recalls([served("r-1", "ep-1", None), served("r-2", "ep-1", None, withheld=True)])
+    kept.database.put_recalls([served("r-1", "ep-1", None), served("r-2", "ep-1", None, held_out=True)])
     assert health(kept).never_recalled == 2
 
 
@@ -115,13 +115,13 @@ def test_the_uplift_of_an_item_is_told_with_what_it_rests_on(kept: ReflectionMem
     kept.database.put_recalls(
         [
             *(served("r-1", f"ep-{n}", n < 8) for n in range(10)),
-            *(served("r-1", f"ep-w{n}", n < 3, withheld=True) for n in range(10)),
+            *(served("r-1", f"ep-w{n}", n < 3, held_out=True) for n in range(10)),
             served("r-1", "ep-open", None),
             served("r-2", "ep-0", True),
         ]
     )
     assert uplift_line(kept, "r-1") == str(kept.credit.uplift("r-1"))
-    assert "served 10 (won 8), withheld 10 (won 3)" in uplift_line(kept, "r-1")
+    assert "served 10 (won 8), held out 10 (won 3)" in uplift_line(kept, "r-1")
     assert "not measured" in uplift_line(kept, "r-2")
 
 
@@ -131,25 +131,25 @@ def test_an_active_item_that_credibly_does_harm_is_named(kept: ReflectionMemory)
         kept.database.put_recalls(
             [
                 *(served(id, f"ep-{n}", False) for n in range(12)),
-                *(served(id, f"ep-w{n}", True, withheld=True) for n in range(12)),
+                *(served(id, f"ep-w{n}", True, held_out=True) for n in range(12)),
             ]
         )
-    kept.database.put_recalls([served("r-unclear", "ep-0", False), served("r-unclear", "ep-w0", True, withheld=True)])
+    kept.database.put_recalls([served("r-unclear", "ep-0", False), served("r-unclear", "ep-w0", True, held_out=True)])
     kept.forget("r-gone")
     assert health(kept).harmful == ["r-bad"]
 
 
-def test_what_withholding_cost_is_shown(kept: ReflectionMemory) -> None:
+def test_what_holding_out_cost_is_shown(kept: ReflectionMemory) -> None:
     kept.remember([item("r-1", "one")])
     kept.database.put_recalls(
         [
             *(served("r-1", f"ep-{n}", n < 30) for n in range(40)),
-            *(served("r-1", f"ep-w{n}", n < 10, withheld=True) for n in range(40)),
-            served("r-1", "ep-open", None, withheld=True),
+            *(served("r-1", f"ep-w{n}", n < 10, held_out=True) for n in range(40)),
+            served("r-1", "ep-open", None, held_out=True),
         ]
     )
-    found, cost = health(kept).withholding, kept.credit.cost()
-    assert (found.recalls, found.withheld, found.episodes) == (81, 41, cost.episodes)
+    found, cost = health(kept).holding_out, kept.credit.cost()
+    assert (found.recalls, found.held_out, found.episodes) == (81, 41, cost.episodes)
     assert found.lost == cost.lost > 0
 
 
@@ -161,7 +161,7 @@ def test_another_namespace_has_no_part_in_it(kept: ReflectionMemory, tmp_path: P
     kept.database.put_recalls([served("r-2", "ep-0", True)])
     assert (health(kept).items, health(other).items) == (1, 2)
     assert (health(kept).repeats.exact, health(other).repeats.exact) == (0, 1)
-    assert (health(kept).withholding.recalls, health(other).withholding.recalls) == (0, 1)
+    assert (health(kept).holding_out.recalls, health(other).holding_out.recalls) == (0, 1)
     assert health(other).never_recalled == 2 - len(other.database.recalls_of("r-2"))
 
 

@@ -44,8 +44,8 @@ def rich(memory: ReflectionMemory, reflection: Callable[..., Reflection], advice
     database.put_recalls(
         [
             Recall(episode=episode, reflection=id, rank=0, query="q", score=1 / 7, parts={"relevance": 0.1}, won=won,
-                   face=face, env="twx/coin", withheld=won is None, propensity=0.9, at=LATER)
-            for episode, id, face, won in [
+                   channel=channel, env="twx/coin", held_out=won is None, propensity=0.9, at=LATER)
+            for episode, id, channel, won in [
                 ("ep-2", "r-a", "text", True), ("ep-1", "r-a", "text", False), ("ep-1", "r-a", "advice", None),
                 ("ep-1", "r-c", "exemplar", True),
             ]
@@ -351,7 +351,7 @@ def test_an_imported_example_keeps_no_turn_even_where_examples_are_shown(empty: 
     }
     import_reflections(empty, written(tmp_path / "web.jsonl", entry))
     with ReflectionMemory(empty, HashingEmbedder(32), tmp_path / "x.faiss") as memory:
-        (hit,) = memory.recall("room", episode="ep-1", kinds=["exemplar"], face="exemplar")
+        (hit,) = memory.recall("room", episode="ep-1", kinds=["exemplar"], channel="exemplar")
     assert hit.text == "| Example. Task: x\nA room.\n| > quit"
 
 

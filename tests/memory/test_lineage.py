@@ -11,10 +11,10 @@ import pytest
 from memory import Credit, CreditConfig, Database, Recall, Reflection, ReflectionMemory
 from memory.consolidation.consolidation import Consolidation
 from memory.consolidation.report import health
-from memory.credit.withholding import Draw
+from memory.credit.assignment import Assignment
 from memory.store.filters import Filter
 from memory.store.history import History
-from memory.store.merges import Lot, family, first_lots
+from memory.store.merges import FamilyAssignment, family, first_assignments
 from memory.store.recalls import RecallCount, RecallEvidence
 
 Maker = Callable[..., Reflection]
@@ -30,7 +30,7 @@ def recalled(reflection: str, episode: str, won: bool | None, day: int = 1, **va
 
 
 def drawn(reflection: str, episode: str, served: bool, won: bool | None = True, day: int = 1, **values: Any) -> Recall:
-    return recalled(reflection, episode, won, day, withheld=not served, **{"propensity": 0.9, **values})
+    return recalled(reflection, episode, won, day, held_out=not served, **{"propensity": 0.9, **values})
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_recalls_of_merged_ones_count_over_several_merges(database: Database, me
             recalled("b", "ep-1", True, 1),  # The same episode: it counts once.
             recalled("b", "ep-2", False, 3),
             recalled("c", "ep-3", None, 5),
-            recalled("c", "ep-4", True, 9, withheld=True),
+            recalled("c", "ep-4", True, 9, held_out=True),
         ]
     )
     assert family(database, ["a", "b", "d"]) == {"a": ["a", "b", "c"], "b": ["b", "c"], "d": ["d"]}
@@ -95,10 +95,10 @@ def test_lots_drawn_together_are_one_and_of_several_moments_the_first_counts() -
         ("a", "ep-2", at(1), "toy", 0.8, 1, 0),
         ("b", "ep-2", at(1), "toy", 0.8, 0, None),
     ]
-    assert list(first_lots(rows)) == [
-        Lot("a", "toy", 0.98, False, True, at(1)),
-        Lot("a", "toy", 0.98, True, False, at(1)),
-        Lot("b", "toy", 0.8, False, None, at(1)),
+    assert list(first_assignments(rows)) == [
+        FamilyAssignment("a", "toy", 0.98, False, True, at(1)),
+        FamilyAssignment("a", "toy", 0.98, True, False, at(1)),
+        FamilyAssignment("b", "toy", 0.8, False, None, at(1)),
     ]
 
 
@@ -139,7 +139,7 @@ def test_the_time_of_a_familys_evidence_is_that_of_its_first_lot(database: Datab
 
 
 def test_lots_on_two_that_say_the_same_find_no_effect_where_there_is_none(database: Database, merge: Merge) -> None:
-    """The second is asked only where the first was withheld and the game is easy: counting it would make an effect."""
+    """The second is asked only where the first was held out and the game is easy: counting it would make an effect."""
     recalls = []
     for number in range(400):
         easy, served = number % 2 == 0, number % 10 > 1
@@ -149,7 +149,7 @@ def test_lots_on_two_that_say_the_same_find_no_effect_where_there_is_none(databa
     database.put_recalls(recalls)
     merge("b", "a")
     uplift = Credit(database).uplift("a")
-    assert (uplift.served, uplift.served_won, uplift.withheld, uplift.withheld_won) == (320, 160, 80, 40)
+    assert (uplift.served, uplift.served_won, uplift.held_out, uplift.held_out_won) == (320, 160, 80, 40)
     assert uplift.mean == pytest.approx(0, abs=1e-9)
 
 
@@ -178,7 +178,7 @@ def test_credit_of_a_survivor_is_that_of_its_family_until_the_merge_is_undone(me
     assert credit.worth(["a"], "toy")["a"] == credit.worth(["b"], "toy")["b"] == pytest.approx(-6 / 16)
     assert credit.use(["a"], "toy", 1)["a"] < -0.1
     assert (credit.report().measured, [id for id, _ in credit.report().harmful]) == (1, ["a"])
-    assert credit.cost().withheld == 12
+    assert credit.cost().held_out == 12
     assert health(merged).harmful == ["a"]
     History(merged.database).undo(merged.database.operations()[0].id)
     assert credit.uplift("a").served == 0
@@ -207,8 +207,8 @@ def test_a_persons_word_on_what_was_merged_stands(memory: ReflectionMemory, refl
 def test_what_was_decided_for_an_episode_stands_after_a_merge(database: Database, merge: Merge) -> None:
     database.put_recalls([drawn("b", "ep-1", False, None), drawn("c", "ep-2", False, None)])
     merge("b", "a")
-    credit = Credit(database, CreditConfig(withhold=0.5))
-    assert credit.split("ep-1", ["a"], env="toy") == [Draw("a", True, 0.9)]
+    credit = Credit(database, CreditConfig(hold_out=0.5))
+    assert credit.split("ep-1", ["a"], env="toy") == [Assignment("a", True, 0.9)]
     assert credit.split("ep-2", ["d"], env="toy")[0].propensity == 0.5
 
 

@@ -9,20 +9,20 @@ import pytest
 from memory import Credit, CreditConfig, Database, Recall, Reflection, ReflectionMemory
 
 
-@pytest.mark.parametrize("face", ["text", "exemplar", "advice"])
+@pytest.mark.parametrize("channel", ["text", "exemplar", "advice"])
 def test_recall_gives_what_is_served_and_never_what_is_held_out(
-    memory: ReflectionMemory, database: Database, reflection: Callable[..., Reflection], face: str
+    memory: ReflectionMemory, database: Database, reflection: Callable[..., Reflection], channel: str
 ) -> None:
     memory.remember([reflection(f"r-{n}", f"Coin number {n} is in room {n}.") for n in range(4)])
-    credit = Credit(database, CreditConfig(withhold=0.5, max_cost=1.0))
+    credit = Credit(database, CreditConfig(hold_out=0.5, max_cost=1.0))
     held_out = 0
     for number in range(20):
         episode = f"ep-{number}"
-        hits = memory.recall("coin", episode=episode, env="twx/coin", k=4, credit=credit, face=face)  # type: ignore[arg-type]
-        rows = database.execute("SELECT reflection, withheld FROM recalls WHERE episode = ?", (episode,))
+        hits = memory.recall("coin", episode=episode, env="twx/coin", k=4, credit=credit, channel=channel)  # type: ignore[arg-type]
+        rows = database.execute("SELECT reflection, held_out FROM recalls WHERE episode = ?", (episode,))
         assert {id for id, _ in rows} == {f"r-{n}" for n in range(4)}
-        assert {hit.reflection.id for hit in hits} == {id for id, withheld in rows if not withheld}
-        held_out += sum(withheld for _, withheld in rows)
+        assert {hit.reflection.id for hit in hits} == {id for id, held_out in rows if not held_out}
+        held_out += sum(held_out for _, held_out in rows)
     assert 0 < held_out < 80
 
 
@@ -32,9 +32,9 @@ def test_nothing_counts_as_harmful_on_less_evidence_than_was_asked_for(
     database.put_reflection(reflection("r-bad"))
     database.put_recalls(
         [
-            Recall(episode=f"ep-{withheld}-{n}", reflection="r-bad", rank=0, query="", score=1.0, env="twx/coin",
-                   won=withheld, withheld=withheld, propensity=0.5)
-            for withheld in (True, False)
+            Recall(episode=f"ep-{held_out}-{n}", reflection="r-bad", rank=0, query="", score=1.0, env="twx/coin",
+                   won=held_out, held_out=held_out, propensity=0.5)
+            for held_out in (True, False)
             for n in range(150)
         ]
     )  # fmt: skip

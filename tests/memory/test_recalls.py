@@ -27,14 +27,14 @@ def known(request: pytest.FixtureRequest, reflection: Callable[..., Reflection])
 
 
 def test_a_recall_comes_back_as_it_was(database: Database) -> None:
-    served = recall("ep-1", parts={"relevance": 0.25}, face="exemplar")
+    served = recall("ep-1", parts={"relevance": 0.25}, channel="exemplar")
     database.put_recalls([served])
     assert database.recalls_of("rf-1") == [served]
     assert database.recalls_for("ep-1") == [served]
 
 
 def test_recalls_are_counted_by_episode_with_their_outcomes(database: Database) -> None:
-    database.put_recalls([recall("ep-1"), recall("ep-1", face="advice"), recall("ep-2"), recall("ep-3")])
+    database.put_recalls([recall("ep-1"), recall("ep-1", channel="advice"), recall("ep-2"), recall("ep-3")])
     database.set_recall_outcome("ep-1", True)
     database.set_recall_outcome("ep-2", False)
     assert database.recall_counts(["rf-1", "rf-2"]) == {"rf-1": RecallCount(3, 1, 2), "rf-2": RecallCount(0, 0, 0)}
@@ -71,16 +71,16 @@ def test_totals_follow_every_change_of_the_recalls(database: Database) -> None:
     assert "rf-2" not in database.last_recalled(["rf-2"])
 
 
-def test_what_was_withheld_is_neither_served_nor_recalled(database: Database) -> None:
-    database.put_recalls([recall("ep-1", withheld=True, propensity=0.9)])
+def test_what_was_held_out_is_neither_served_nor_recalled(database: Database) -> None:
+    database.put_recalls([recall("ep-1", held_out=True, propensity=0.9)])
     assert database.recall_counts(["rf-1"]) == {"rf-1": RecallCount(0, 0, 0)}
     assert database.last_recalled(["rf-1"]) == {}
 
 
 def lots(database: Database, *rows: tuple[str, str, bool, bool | None], at: str = "2025-01-01") -> None:
-    """Recalls by lot: (episode, reflection, withheld, won)."""
-    for episode, reflection, withheld, won in rows:
-        database.put_recalls([recall(episode, reflection, withheld=withheld, propensity=0.9, env="toy", at=at)])
+    """Recalls at random: (episode, reflection, held out, won)."""
+    for episode, reflection, held_out, won in rows:
+        database.put_recalls([recall(episode, reflection, held_out=held_out, propensity=0.9, env="toy", at=at)])
         if won is not None:
             database.set_recall_outcome(episode, won)
 
@@ -91,7 +91,7 @@ def test_evidence_is_what_ended_after_a_lot(database: Database) -> None:
         ("ep-1", "rf-1", False, True), ("ep-2", "rf-1", False, False), ("ep-3", "rf-1", True, True),
         ("ep-4", "rf-1", True, None), ("ep-5", "rf-2", True, False),
     )  # fmt: skip
-    database.put_recalls([recall("ep-3", face="advice", withheld=True, propensity=0.9, env="toy")])
+    database.put_recalls([recall("ep-3", channel="advice", held_out=True, propensity=0.9, env="toy")])
     database.put_recalls([recall("ep-6", env="toy", won=True)])  # served for certain
     one, other = (RecallEvidence("rf-1", "toy", 0.9, 2, 1, 1, 1), RecallEvidence("rf-2", "toy", 0.9, 0, 0, 1, 0))
     assert database.recall_evidence() == [one, other]
@@ -141,11 +141,11 @@ def test_base_rates_leave_out_errors_and_what_was_minimised(
 
 def test_an_older_file_gets_its_totals(older: Any, path: Path, reflection: Any) -> None:
     with older(3, reflection("rf-3")) as old:
-        for episode, face, won in (("ep-1", "text", 1), ("ep-1", "advice", 1), ("ep-2", "text", None)):
+        for episode, channel, won in (("ep-1", "text", 1), ("ep-1", "advice", 1), ("ep-2", "text", None)):
             old.execute(
                 "INSERT INTO recalls (episode, reflection, face, rank, query, score, parts, at, won) "
                 "VALUES (?, 'rf-3', ?, 0, 'q', 1.0, '{}', '2025-01-01', ?)",
-                (episode, face, won),
+                (episode, channel, won),
             )
     with Database(path) as new:
         assert new.recall_counts(["rf-3"]) == {"rf-3": RecallCount(2, 1, 1)}

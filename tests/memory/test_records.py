@@ -146,7 +146,7 @@ def test_a_stored_recall_and_link_are_read_within_their_bounds() -> None:
     assert (recall.propensity, recall.parts) == (1.0, {"use": 0.0, "cosine": 0.5})
     assert Link.stored({"source": "a", "target": "b", "kind": "similar", "weight": -2}).weight == 0
     with pytest.raises(pydantic.ValidationError):
-        Recall.stored(RECALL | {"face": "none"})
+        Recall.stored(RECALL | {"channel": "none"})
 
 
 def test_advice_is_filed_by_its_state_and_action() -> None:

@@ -34,10 +34,15 @@ def filled(memory: ReflectionMemory, reflection: Maker) -> ReflectionMemory:
 
 
 def test_what_fits_is_recalled_first_and_its_service_recorded(filled: ReflectionMemory) -> None:
-    hits = filled.recall("where are coins found", episode="ep-7", k=2, face="exemplar")
+    hits = filled.recall("where are coins found", episode="ep-7", k=2, channel="exemplar")
     assert hits[0].reflection.id == "kitchen"
     (served,) = filled.database.recalls_of("kitchen")
-    assert (served.episode, served.rank, served.face, served.query) == ("ep-7", 0, "exemplar", "where are coins found")
+    assert (served.episode, served.rank, served.channel, served.query) == (
+        "ep-7",
+        0,
+        "exemplar",
+        "where are coins found",
+    )
     assert (served.score, served.parts) == (hits[0].score, hits[0].parts)
     filled.outcome("ep-7", True)
     assert filled.database.recalls_of("kitchen")[0].won is True
@@ -97,7 +102,7 @@ def test_a_budget_serves_and_records_only_what_fits(filled: ReflectionMemory) ->
 
 def test_what_is_too_long_for_the_whole_budget_is_shortened(memory: ReflectionMemory, reflection: Maker) -> None:
     memory.remember([reflection("long", "\n".join(["Example. Task: win", *["> look around"] * 30, "> take coin"]))])
-    (hit,) = memory.recall("coin", episode="ep-1", face="exemplar", budget=12)
+    (hit,) = memory.recall("coin", episode="ep-1", channel="exemplar", budget=12)
     assert hit.text == "Example. Task: win\n> look around\n> take coin"
     assert len(hit.reflection.text) > 400
     assert len(memory.database.recalls_for("ep-1")) == 1

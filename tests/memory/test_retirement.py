@@ -18,16 +18,16 @@ from memory.store.recalls import RecallEvidence
 
 @pytest.fixture
 def lived(database: Database, reflection: Callable[..., Reflection]) -> Callable[..., None]:
-    """As if a reflection had been served to and withheld from `of` episodes each, with so many wins; and that
+    """As if a reflection had been served to and held out from `of` episodes each, with so many wins; and that
     `times`."""
 
     def made(
-        adapter: str | None, served: int, withheld: int, of: int = 60, times: int = 1, id: str = "rf-1",
+        adapter: str | None, served: int, held_out: int, of: int = 60, times: int = 1, id: str = "rf-1",
         batch: str = "", **more: Any
     ) -> None:  # fmt: skip
         if not database.has_reflection(id):
             database.put_reflection(reflection(id, **more))
-        for side, won in (("s", served), ("w", withheld)):
+        for side, won in (("s", served), ("w", held_out)):
             for n in range(of * times):
                 episode = f"{id}-{adapter}-{side}-{n}{batch}"
                 status: Any = "won" if n % of < won else "lost"
@@ -36,7 +36,7 @@ def lived(database: Database, reflection: Callable[..., Reflection]) -> Callable
                 )
                 recall = Recall(
                     episode=episode, reflection=id, rank=0, query="q", score=1.0, env="e", won=n % of < won,
-                    withheld=side == "w", propensity=0.5,
+                    held_out=side == "w", propensity=0.5,
                 )  # fmt: skip
                 database.put_recalls([recall])
 
@@ -58,7 +58,7 @@ def test_what_helped_and_no_longer_does_is_retired_in_one_operation(database: Da
     (first, second) = Retirement(database, "new").run()
     assert (first.reflection, second.reflection) == ("rf-2", "rf-1"), "the surest first"
     assert second.before.low > 0.2 and abs(second.under.mean) < 0.01 and second.under.high < 0.1
-    assert (second.under.served, second.under.served_won, second.under.withheld, second.under.p) == (180, 174, 180, 1.0)
+    assert (second.under.served, second.under.served_won, second.under.held_out, second.under.p) == (180, 174, 180, 1.0)
     assert second.reason.startswith("uplift +0.38") and " before, " in second.reason
     assert second.reason.endswith("under new")
     (operation,) = database.operations()
@@ -131,8 +131,8 @@ def test_what_was_merged_into_one_counts_for_it_on_both_sides(
     database.put_reflection(reflection("member", status="merged", merged_into="rf-1"))
     (found,) = Retirement(database, "new").run(dry_run=True)
     assert found.reflection == "rf-1"
-    assert (found.before.served, found.before.withheld) == (60, 60)
-    assert (found.under.served, found.under.served_won, found.under.withheld) == (189, 186, 189)
+    assert (found.before.served, found.before.held_out) == (60, 60)
+    assert (found.under.served, found.under.served_won, found.under.held_out) == (189, 186, 189)
     lived("new", 60, 0, times=3, batch="survivor")
     assert run(database) == [], "the survivor's own episodes count beside those of its members"
 

@@ -29,13 +29,13 @@ def test_both_sides_are_shrunk_by_one_share_to_the_rate_of_the_item_itself() -> 
 
 
 @settings(deadline=None)
-@given(served=SIDE, withheld=SIDE, base=BASE, prior=PRIOR)
+@given(served=SIDE, held_out=SIDE, base=BASE, prior=PRIOR)
 def test_an_uplift_lies_between_0_and_the_difference_that_was_seen(
-    served: tuple[int, int], withheld: tuple[int, int], base: float, prior: float
+    served: tuple[int, int], held_out: tuple[int, int], base: float, prior: float
 ) -> None:
-    assume(served[0] and withheld[0])
-    seen = served[1] / served[0] - withheld[1] / withheld[0]
-    found = estimate(np.array([[*served, *withheld]], float), np.array([base]), prior, 0.95)
+    assume(served[0] and held_out[0])
+    seen = served[1] / served[0] - held_out[1] / held_out[0]
+    found = estimate(np.array([[*served, *held_out]], float), np.array([base]), prior, 0.95)
     assert min(0.0, seen) - 1e-12 <= found.mean <= max(0.0, seen) + 1e-12
     assert -1 <= found.low <= found.mean <= found.high <= 1
     assert found.below <= 0.5 if seen > 0 else found.below >= 0.5 - 1e-9
@@ -99,7 +99,7 @@ def test_strata_weigh_by_their_episodes() -> None:
 
 
 def test_the_test_of_one_stratum_is_fisher_s() -> None:
-    """Of all tables with these margins, those no likelier than this one: 15 of 20 served, 3 of 10 withheld."""
+    """Of all tables with these margins, those no likelier than this one: 15 of 20 served, 3 of 10 held out."""
     likely = {k: comb(20, k) * comb(10, 18 - k) / comb(30, 18) for k in range(8, 19)}
     expected = sum(p for p in likely.values() if p <= likely[15] * (1 + 1e-9))
     assert exact_test(COUNTS[None]) == pytest.approx(expected)
@@ -165,5 +165,5 @@ def test_strata_of_many_items_agree_with_each_item_alone() -> None:
 
 def test_an_uplift_reads_as_one_line() -> None:
     assert str(estimate(COUNTS[None], np.array([0.5]), 10, 0.95)) == (
-        "+0.18 [-0.06, +0.42], harmful with probability 0.07; won 15 of 20 served, 3 of 10 withheld; p (exact) 0.045"
+        "+0.18 [-0.06, +0.42], harmful with probability 0.07; won 15 of 20 served, 3 of 10 held out; p (exact) 0.045"
     )

@@ -50,12 +50,13 @@ def played(lab: Lab) -> list[dict[str, Any]]:
 
 def recalled(lab: Lab, episode: str, texts: dict[str, str]) -> list[dict[str, Any]]:
     """What served an episode, with the parts of its score that no clock decides."""
-    found = sorted(lab.database.recalls_for(episode), key=lambda recall: (recall.face, recall.rank))
+    found = sorted(lab.database.recalls_for(episode), key=lambda recall: (recall.channel, recall.rank))
     return [
         {
-            "text": texts.get(recall.reflection, ""), "rank": recall.rank, "score": recall.score, "face": recall.face,
+            "text": texts.get(recall.reflection, ""), "rank": recall.rank, "score": recall.score,
+            "face": recall.channel,
             "parts": {name: part for name, part in recall.parts.items() if name != "hours"},
-            "withheld": recall.withheld,
+            "withheld": recall.held_out,
         }
         for recall in found
     ]  # fmt: skip

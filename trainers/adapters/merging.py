@@ -28,7 +28,7 @@ class MergeConfig(BaseModel):
         "svd" is the sum cut to `rank`, the best matrix of that rank (Eckart & Young 1936).
         "ties" trims each Δ_i to its largest entries, elects a sign for each entry and averages those that have it
         (Yadav et al. 2023; weights of λ are their λ). It trims weight by weight, where the paper trims the whole model.
-        "dare" drops entries by lot, scales up the rest and takes the sum (Yu et al. 2024).
+        "dare" drops entries at random, scales up the rest and takes the sum (Yu et al. 2024).
     weights: one an adapter; without them each weighs 1. A negative one takes a skill away.
     rank: of the result of "svd" (default: the largest of the adapters'), "ties" and "dare" (default: the sum of
         theirs). The last two give matrices of full rank, of which only that much is kept: the record says what is lost.

@@ -82,7 +82,7 @@ def _recalled(database: Database, record: AdapterRecord) -> dict[str, int]:
         rows = database.execute(
             "SELECT reflection, count(DISTINCT episodes.id) FROM episodes JOIN recalls "
             "ON recalls.episode IN (episodes.id, episodes.minimised_from) "
-            f"WHERE episodes.id IN {marks(part)} AND NOT withheld GROUP BY reflection",
+            f"WHERE episodes.id IN {marks(part)} AND NOT held_out GROUP BY reflection",
             part,
         )
         for reflection, count in rows:

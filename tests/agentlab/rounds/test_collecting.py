@@ -89,7 +89,9 @@ def test_the_model_explores_with_all_that_is_known_only_where_that_is_asked_for(
     own, all_of_it = (lab.database.load_episodes(sorted(ids(lab, run))) for run in ("round-1", "round-2"))
     assert not any(episode.recalled or episode.hints for episode in own)
     assert all(episode.recalled for episode in all_of_it)
-    assert any(episode.hints for episode in all_of_it), "but for what is withheld by lot, examples stand in the prompt"
+    assert any(episode.hints for episode in all_of_it), (
+        "but for what is held out at random, examples stand in the prompt"
+    )
 
 
 def test_a_balanced_round_explores_at_the_temperature_that_was_picked(spelling: Opened, report: Made) -> None:

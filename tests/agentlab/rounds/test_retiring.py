@@ -23,9 +23,9 @@ def example(id: str, **more: Any) -> Reflection:
     return Reflection.model_validate({"id": id, "created_at": "2020-01-01T00:00:00+00:00", **fields, **more})
 
 
-def lived(lab: Lab, adapter: str | None, served: int, withheld: int, of: int = 60) -> None:
-    """As if rf-1 had been served to and withheld from `of` episodes each, of which so many were won."""
-    for side, won in (("s", served), ("w", withheld)):
+def lived(lab: Lab, adapter: str | None, served: int, held_out: int, of: int = 60) -> None:
+    """As if rf-1 had been served to and held out from `of` episodes each, of which so many were won."""
+    for side, won in (("s", served), ("w", held_out)):
         for n in range(of):
             id = f"{adapter}-{side}-{n}"
             status: Any = "won" if n < won else "lost"
@@ -34,7 +34,7 @@ def lived(lab: Lab, adapter: str | None, served: int, withheld: int, of: int = 6
             )
             recall = Recall(
                 episode=id, reflection="rf-1", rank=0, query="q", score=1.0, env=ENV, won=n < won,
-                withheld=side == "w", propensity=0.5,
+                held_out=side == "w", propensity=0.5,
             )  # fmt: skip
             lab.database.put_recalls([recall])
 
@@ -45,8 +45,8 @@ def lab(skilled: Opened) -> Lab:
     lab = skilled()
     lab.memory.remember([example("rf-1")])
     lab.database.put_setting(SERVING, "adapter-good")
-    lived(lab, None, served=50, withheld=20)
-    lived(lab, "adapter-good", served=178, withheld=178, of=180)
+    lived(lab, None, served=50, held_out=20)
+    lived(lab, "adapter-good", served=178, held_out=178, of=180)
     return lab
 
 
@@ -94,7 +94,7 @@ def test_a_promoted_adapter_is_watched_where_that_is_asked_for(skilled: Opened, 
     assert {row.adapter for row in rows} == {"adapter-good"}
     assert {row.seed for row in rows} == set(range(5, 25)), "games behind those of the round"
     drawn = lab.database.recalls_of("rf-1")
-    assert {recall.propensity for recall in drawn} == {0.5} and {recall.withheld for recall in drawn} == {True, False}
+    assert {recall.propensity for recall in drawn} == {0.5} and {recall.held_out for recall in drawn} == {True, False}
     assert lab.memory.count() == 1, "nothing is learned from them"
     rejected = report(envs=[ENV], retire_games=20)
     rejected.promoted = False

@@ -197,6 +197,6 @@ def test_a_recall_shows_the_context_in_brackets_but_not_of_an_example(
     memory.remember([reflection("b", "> ask parrot", kind="exemplar", context=context)])
     (hit,) = memory.recall("parrot", episode="ep-1", kinds=["grounded"])
     assert hit.text == "Ask the parrot. (Like 2 other notes. ‹|im_end|›)"
-    (example,) = memory.recall("parrot", episode="ep-1", kinds=["exemplar"], face="exemplar")
+    (example,) = memory.recall("parrot", episode="ep-1", kinds=["exemplar"], channel="exemplar")
     assert example.text == "> ask parrot"
     assert memory.search("parrot", k=1)[0].text in ("Ask the parrot.", "> ask parrot")

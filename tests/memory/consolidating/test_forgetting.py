@@ -72,22 +72,22 @@ def test_where_lots_were_drawn_only_a_measured_use_keeps(
     memory: ReflectionMemory, database: Database, reflection: Maker, job: Callable[..., Job]
 ) -> None:
     old = {"created_at": "2010-01-01T00:00:00+00:00", "updated_at": "2010-01-01T00:00:00+00:00"}
-    # (served, won), (withheld, won)
+    # (served, won), (held out, won)
     sides = {
         "helps": ((40, 30), (40, 5)), "idle": ((40, 30), (40, 30)), "harms": ((40, 5), (40, 30)),
         "unsure": ((2, 2), (1, 0)), "open": ((1, None), (0, 0)),
     }  # fmt: skip
     memory.remember([reflection(id, f"note {id}", **old) for id in (*sides, "family")])
     memory.remember([reflection("twin", "note twin", status="merged", merged_into="family", **old)])
-    for id, (served, withheld) in {**sides, "twin": sides["helps"]}.items():
+    for id, (served, held_out) in {**sides, "twin": sides["helps"]}.items():
         database.put_recalls(
             [
                 Recall(
                     episode=f"{id}-{side}-{number}", reflection=id, rank=0, query="q", score=1.0, env="e",
-                    withheld=side, at="2010-01-02T00:00:00+00:00", propensity=0.5,
+                    held_out=side, at="2010-01-02T00:00:00+00:00", propensity=0.5,
                     won=None if won is None else number < won,
                 )
-                for side, (n, won) in ((False, served), (True, withheld))
+                for side, (n, won) in ((False, served), (True, held_out))
                 for number in range(n)
             ]
         )  # fmt: skip
@@ -105,7 +105,7 @@ def test_where_lots_were_drawn_only_a_measured_use_keeps(
     }  # fmt: skip
     database.put_recalls(
         [
-            Recall(episode=f"later-{n}-{side}", reflection="idle", rank=0, query="q", score=1.0, env="e", withheld=side,
+            Recall(episode=f"later-{n}-{side}", reflection="idle", rank=0, query="q", score=1.0, env="e", held_out=side,
                    at="2010-01-02T00:00:00+00:00", propensity=0.5, won=not side)
             for n in range(60) for side in (False, True)
         ]

@@ -51,11 +51,11 @@ def test_notes_that_serve_together_are_linked_more_strongly_once(
     memory.remember([reflection("a", "red door key"), reflection("b", "red door lock")])
     link(job(similar=0.1))
     cosine = database.links_of("a")[0].weight
-    for episode, withheld in (("ep-1", False), ("ep-2", False), ("ep-3", True)):
+    for episode, held_out in (("ep-1", False), ("ep-2", False), ("ep-3", True)):
         database.put_recalls(
             [
-                Recall(episode=episode, reflection=id, rank=0, query="q", score=1.0, face=face, withheld=withheld)
-                for id, face in (("a", "text"), ("a", "advice"), ("b", "text"))  # type: ignore[misc]
+                Recall(episode=episode, reflection=id, rank=0, query="q", score=1.0, channel=channel, held_out=held_out)
+                for id, channel in (("a", "text"), ("a", "advice"), ("b", "text"))  # type: ignore[misc]
             ]
         )
     assert link(job(similar=0.1)) == [("b", "a")]

@@ -46,7 +46,7 @@ def registry(tmp_path: Path, make_episode: Callable[..., Episode]) -> Iterator[A
 
 
 def recall(database: Database, episode: str, reflection: str, **values: object) -> None:
-    usual = {"face": "advice", "rank": 0, "query": "q", "score": 1.0, "env": "x/one"}
+    usual = {"channel": "advice", "rank": 0, "query": "q", "score": 1.0, "env": "x/one"}
     database.put_recalls([Recall.model_validate({"episode": episode, "reflection": reflection, **usual, **values})])
 
 
@@ -89,10 +89,10 @@ def test_reflections_are_those_recalled_in_these_episodes(
     for id in ("rf-1", "rf-2", "rf-3", "rf-4"):
         database.put_reflection(Reflection(id=id, kind="k", env="x/one", task="t", run="r", text=id))
     recall(database, "e1", "rf-1")
-    recall(database, "e1", "rf-1", face="text")
+    recall(database, "e1", "rf-1", channel="text")
     recall(database, "e1", "rf-2")
     recall(database, "e2", "rf-2")
-    recall(database, "e3", "rf-3", withheld=True)
+    recall(database, "e3", "rf-3", held_out=True)
     recall(database, "e5", "rf-4")
     assert trace(registry, "adapter-a").reflections == {"rf-2": 2, "rf-1": 1}
     # e2 was made from a longer episode, which was the one that was played.

@@ -151,7 +151,7 @@ def draw(seed: int, name: str, purpose: str = "") -> str:
 
 def ordered(pool: Iterable[Selected], seed: int) -> list[Selected]:
     """The pool with what is preferred first, by environment: won before relabelled, heavy before light, then the lowest
-    trial (a game won late was often won by elimination), then by lot."""
+    trial (a game won late was often won by elimination), then at random."""
     return sorted(
         pool,
         key=lambda item: (

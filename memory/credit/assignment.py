@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _UNIT = 1 / (1 << 53)
 
 
-class Draw(NamedTuple):
+class Assignment(NamedTuple):
     """What was decided about one item for one episode.
 
     `propensity` is the probability with which it was served: 1 where no lot was drawn, so that the episode says
@@ -20,13 +20,13 @@ class Draw(NamedTuple):
     """
 
     reflection: str
-    withheld: bool
+    held_out: bool
     propensity: float
 
 
-def undrawn(ids: Sequence[str]) -> list[Draw]:
+def all_served(ids: Sequence[str]) -> list[Assignment]:
     """All served, without a lot: what becomes of the episode says nothing about them."""
-    return [Draw(id, False, 1.0) for id in ids]
+    return [Assignment(id, False, 1.0) for id in ids]
 
 
 def uniforms(*parts: object) -> tuple[float, float]:
@@ -49,25 +49,25 @@ def uniforms_of(names: Sequence[Sequence[object]], *common: object) -> np.ndarra
     return ((np.frombuffer(b"".join(digests), ">u8") >> 11) + 0.5).reshape(-1, 2) * _UNIT
 
 
-def draw_lots(
-    episode: str, ids: Sequence[str], uplifts: Sequence[float], withhold: float, max_cost: float
-) -> list[Draw]:
+def assign(
+    episode: str, ids: Sequence[str], uplifts: Sequence[float], hold_out: float, max_cost: float
+) -> list[Assignment]:
     """Decide for each of `ids`, whose expected uplifts are given, whether `episode` is served it.
 
-    Withholding an item of uplift u > 0 is expected to cost u episodes. Where withholding each with probability
-    `withhold` would be expected to cost this episode more than `max_cost`, a first lot keeps the useful ones out of
-    the experiment, so often that the expectation is `max_cost`. Those that stay in are withheld with the same
+    Holding out an item of uplift u > 0 is expected to cost u episodes. Where holding out each with probability
+    `hold_out` would be expected to cost this episode more than `max_cost`, a first lot keeps the useful ones out of
+    the experiment, so often that the expectation is `max_cost`. Those that stay in are held out with the same
     probability as ever: the odds within the experiment never depend on what has been seen.
 
-    The draw does not depend on the face (text, exemplar, advice): an item is served or withheld as a whole.
+    The draw does not depend on the channel (text, exemplar, advice): an item is served or held out as a whole.
     """
-    expected = withhold * sum(max(0.0, uplift) for uplift in uplifts)
+    expected = hold_out * sum(max(0.0, uplift) for uplift in uplifts)
     admitted = min(1.0, max(0.0, max_cost) / expected) if expected > 0 else 1.0
     draws = []
     for id, uplift in zip(ids, uplifts, strict=True):
         first, second = uniforms("withhold", episode, id)
         if uplift > 0 and first >= admitted:
-            draws.append(Draw(id, False, 1.0))
+            draws.append(Assignment(id, False, 1.0))
         else:
-            draws.append(Draw(id, second < withhold, 1 - withhold))
+            draws.append(Assignment(id, second < hold_out, 1 - hold_out))
     return draws
