@@ -44,7 +44,11 @@ def run(
     arm: Annotated[str, typer.Option("--arm", help=f"How to play: {ARMS}")] = "base + memory",
     reflectors: Annotated[
         str | None,
-        typer.Option("--reflectors", help="Who reflects, such as grounded,critique; by default as lab.toml says."),
+        typer.Option(
+            "--reflectors",
+            help="Who reflects, such as grounded,critique; by default as lab.toml says. All but grounded and exemplar "
+            "are (experimental).",
+        ),
     ] = None,
     name: Name = None,
     model: Model = None,

@@ -21,7 +21,8 @@ def search(
     envs: Envs,
     seeds: Seeds = "0-9",
     method: Annotated[
-        Literal["mcts", "best_of_n", "deepening", "self_explore"], typer.Option("--method", help="How to search.")
+        Literal["mcts", "best_of_n", "deepening", "self_explore"],
+        typer.Option("--method", help="How to search; all but mcts are (experimental): no table shows that they help."),
     ] = "mcts",
     budget: Annotated[
         int, typer.Option("--budget", min=1, max=MOST, help="Environment steps for each game, at most.")

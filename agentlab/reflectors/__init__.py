@@ -1,5 +1,5 @@
 """Reflectors: what is learned from a finished episode.
 
-`base` says what a reflector is, `registry` names them all. `grounded` and `exemplar` read the trajectory itself; the
-others are written by a model.
+`base` says what a reflector is, `registry` names them all. `grounded` and `exemplar` read the trajectory itself; what a
+model writes is in `experimental`.
 """

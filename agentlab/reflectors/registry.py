@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 from agentlab.engines.base import Engine
 from agentlab.errors import UnknownReflector
-from agentlab.reflectors import renze
 from agentlab.reflectors.base import Reflector
-from agentlab.reflectors.confidence import ConfidenceReflector
-from agentlab.reflectors.contrast import ContrastReflector
-from agentlab.reflectors.critique import CritiqueReflector
-from agentlab.reflectors.debate import DebateReflector
 from agentlab.reflectors.exemplar import ExemplarReflector
+from agentlab.reflectors.experimental import renze
+from agentlab.reflectors.experimental.confidence import ConfidenceReflector
+from agentlab.reflectors.experimental.contrast import ContrastReflector
+from agentlab.reflectors.experimental.critique import CritiqueReflector
+from agentlab.reflectors.experimental.debate import DebateReflector
+from agentlab.reflectors.experimental.hindsight import HindsightReflector
+from agentlab.reflectors.experimental.written import WrittenReflector
 from agentlab.reflectors.grounded import GroundedReflector
-from agentlab.reflectors.hindsight import HindsightReflector
-from agentlab.reflectors.written import WrittenReflector
 from environments.errors import did_you_mean
 
 Second = Callable[[], Engine | None]
@@ -26,7 +26,8 @@ Factory = Callable[[Engine, Second], Reflector]
 class Entry(NamedTuple):
     """A reflector that can be asked for: `make` takes the engine that plays and a call for the second one.
 
-    `oracle` says whether its feedback comes from the environment's own score, rather than from a model's judgement.
+    `oracle` says whether its feedback comes from the environment's own score, rather than from a model's judgement. All
+    but `grounded` and `exemplar` are experimental.
     """
 
     about: str

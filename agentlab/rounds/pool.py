@@ -71,7 +71,7 @@ def pool(workspace: Workspace, report: RoundReport) -> Pool:
     for episode in _each(workspace, [row for row in rows if row.status == "won"]):
         take(episode)
     if selection.hindsight or not selection.wins_only:
-        from agentlab.reflectors.hindsight import HindsightReflector
+        from agentlab.reflectors.experimental.hindsight import HindsightReflector
 
         relabel = HindsightReflector().relabel
         for episode in _each(workspace, [row for row in rows if row.status in ("lost", "truncated")]):

@@ -9,9 +9,9 @@ from agentlab.engines.base import Engine
 from agentlab.errors import OutOfBudget
 from agentlab.failures import FAILURES, kind_of
 from agentlab.search.config import Method, SearchConfig
-from agentlab.search.deepening import deepening
+from agentlab.search.experimental.deepening import deepening
+from agentlab.search.experimental.sampling import best_of_n, self_explore
 from agentlab.search.mcts import mcts
-from agentlab.search.sampling import best_of_n, self_explore
 from agentlab.search.tree import worth
 from agentlab.search.walk import Player
 from agentlab.trajectories.advice import AdviceBook
@@ -59,7 +59,7 @@ class Found:
 
     def relabelled(self) -> list[Episode]:
         """Its failures as successes at the goals that they did reach (hindsight, Colas et al. 2023)."""
-        from agentlab.reflectors.hindsight import HindsightReflector
+        from agentlab.reflectors.experimental.hindsight import HindsightReflector
 
         relabel = HindsightReflector().relabel
         return [made for episode in self.episodes if not episode.won for made in relabel(episode)]

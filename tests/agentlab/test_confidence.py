@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.reflectors.confidence import DECIDE, REVIEW, ConfidenceReflector
-from agentlab.reflectors.written import LESSON
+from agentlab.reflectors.experimental.confidence import DECIDE, REVIEW, ConfidenceReflector
+from agentlab.reflectors.experimental.written import LESSON
 from memory.records import Episode, Step
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from agentlab.engines.random import RandomEngine
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.reflectors.contrast import CHECK, COMPARE, PERSPECTIVES, ContrastReflector, distinct
-from agentlab.reflectors.written import LESSON
+from agentlab.reflectors.experimental.contrast import CHECK, COMPARE, PERSPECTIVES, ContrastReflector, distinct
+from agentlab.reflectors.experimental.written import LESSON
 from memory.records import Episode, Step
 
 VIEWS = "1. Reading.\n2. Order.\n3. Luck."

@@ -8,8 +8,8 @@ import pytest
 
 from agentlab.engines.random import RandomEngine
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.reflectors.critique import CritiqueReflector
-from agentlab.reflectors.written import LESSON
+from agentlab.reflectors.experimental.critique import CritiqueReflector
+from agentlab.reflectors.experimental.written import LESSON
 from memory.records import Episode, Step
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.reflectors.debate import JUDGE, MODERATE, OPPOSE, PROPOSE, REPLY, DebateReflector
+from agentlab.reflectors.experimental.debate import JUDGE, MODERATE, OPPOSE, PROPOSE, REPLY, DebateReflector
 from memory.records import Episode, Step
 
 

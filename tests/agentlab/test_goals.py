@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agentlab.reflectors.goals import Reached, first_reached, holdings, place, proposed, read_off
+from agentlab.reflectors.experimental.goals import Reached, first_reached, holdings, place, proposed, read_off
 from memory.records import Episode, Step
 
 MakeEpisode = Callable[..., Episode]

@@ -10,8 +10,8 @@ import pytest
 from agentlab.engines.random import RandomEngine
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
-from agentlab.reflectors.goals import read_off
-from agentlab.reflectors.hindsight import SIDE_VALUE, HindsightReflector, direct, relabelled
+from agentlab.reflectors.experimental.goals import read_off
+from agentlab.reflectors.experimental.hindsight import SIDE_VALUE, HindsightReflector, direct, relabelled
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.pool import pool
 from agentlab.trajectories.refinement import refine

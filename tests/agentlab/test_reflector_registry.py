@@ -16,8 +16,8 @@ from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import UnknownReflector
 from agentlab.lab import Lab
 from agentlab.reflectors.base import Reflector
-from agentlab.reflectors.critique import CritiqueReflector
-from agentlab.reflectors.debate import DebateReflector
+from agentlab.reflectors.experimental.critique import CritiqueReflector
+from agentlab.reflectors.experimental.debate import DebateReflector
 from agentlab.reflectors.grounded import GroundedReflector
 from agentlab.reflectors.registry import REFLECTORS, TEXT_KINDS, build, known
 

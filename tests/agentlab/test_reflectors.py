@@ -10,8 +10,8 @@ from agentlab.engines.random import RandomEngine
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.reflectors.base import Reflector, reflection_of
 from agentlab.reflectors.exemplar import OBSERVATION_LIMIT, ExemplarReflector
+from agentlab.reflectors.experimental.written import WrittenReflector
 from agentlab.reflectors.grounded import GroundedReflector
-from agentlab.reflectors.written import WrittenReflector
 from agentlab.trajectories.refinement import Refiner, refine
 from environments import Task, make
 from memory.records import Episode, Reflection, Step

@@ -9,8 +9,8 @@ import pytest
 
 from agentlab.engines.random import RandomEngine
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.reflectors import renze
-from agentlab.reflectors.renze import KINDS, QUESTIONS, REDACTED, RenzeReflector, redact
+from agentlab.reflectors.experimental import renze
+from agentlab.reflectors.experimental.renze import KINDS, QUESTIONS, REDACTED, RenzeReflector, redact
 from memory.records import Episode, Step
 
 MakeStep = Callable[..., Step]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agentlab.engines.random import RandomEngine
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.reflectors.writing import SAME_CHARACTER, TEXT_LIMIT, Writer, degenerate, unnumbered, usable
+from agentlab.reflectors.experimental.writing import SAME_CHARACTER, TEXT_LIMIT, Writer, degenerate, unnumbered, usable
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
         Selector,
         Start,
         Text,
+        apportion,
         draw,
         start_of,
         starts_of,
     )
-    from trainers.data.selectors.rehearsal import apportion
     from trainers.data.texts import from_text, read_texts
 
 __all__ = [
@@ -77,11 +77,11 @@ __getattr__, __dir__ = lazy(
             "Selector",
             "Start",
             "Text",
+            "apportion",
             "draw",
             "start_of",
             "starts_of",
         ),
-        "trainers.data.selectors.rehearsal": ("apportion",),
         "trainers.data.selection": ("SelectionConfig", "select", "survey"),
         "trainers.data.examples": ("Example", "Tokenize", "Tokenizer", "drop_oldest", "from_episode"),
         "trainers.data.records": ("Choice", "Distilled", "Held", "Judged", "Pair", "Record"),

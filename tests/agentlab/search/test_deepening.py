@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.search.deepening import deepening
+from agentlab.search.experimental.deepening import deepening
 from agentlab.search.walk import Player
 
 Players = Callable[..., Player]

@@ -1,15 +1,18 @@
-"""Selectors: the steps of which a selection is composed, each a small callable of one form (see `base`)."""
+"""Selectors: the steps of which a selection is composed, each a small callable of one form (see `base`).
+
+What no table shows to help yet is in `experimental`.
+"""
 
 from trainers.data.selectors.base import Context, Selected, Selection, Selector, Text, chain
 from trainers.data.selectors.caps import Cap, Dedupe
-from trainers.data.selectors.diversity import Diversity
-from trainers.data.selectors.importance import Importance
-from trainers.data.selectors.length import Shortest, Spread
-from trainers.data.selectors.rehearsal import Rehearsal
+from trainers.data.selectors.experimental.diversity import Diversity
+from trainers.data.selectors.experimental.importance import Importance
+from trainers.data.selectors.experimental.length import Shortest, Spread
+from trainers.data.selectors.experimental.rehearsal import Rehearsal
+from trainers.data.selectors.experimental.uncertainty import Uncertainty
+from trainers.data.selectors.experimental.values import StepValues
+from trainers.data.selectors.experimental.votes import Votes
 from trainers.data.selectors.rewards import Threshold, Won
-from trainers.data.selectors.uncertainty import Uncertainty
-from trainers.data.selectors.values import StepValues
-from trainers.data.selectors.votes import Votes
 
 __all__ = [
     # The interface

@@ -209,3 +209,19 @@ def chain(pool: Sequence[Selected], selectors: Iterable[Selector], context: Cont
         short_of=dict(sorted(short_of.items())),
         texts=list(texts.values()),
     )
+
+
+def apportion(total: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """`total` split into whole numbers in proportion to `shares`, by the largest remainder (Hamilton).
+
+    Equal remainders go to the greater share, then to the first name.
+    """
+    whole = math.fsum(shares.values())
+    if whole <= 0:
+        return dict.fromkeys(shares, 0)
+    exact = {name: total * share / whole for name, share in shares.items()}
+    parts = {name: math.floor(value) for name, value in exact.items()}
+    order = sorted(shares, key=lambda name: (round(parts[name] - exact[name], 9), -shares[name]))
+    for name in order[: total - sum(parts.values())]:
+        parts[name] += 1
+    return parts

@@ -8,7 +8,7 @@ import pytest
 
 from memory.records import Episode
 from trainers.data.selectors import Diversity, Selection
-from trainers.data.selectors.diversity import edit_distance
+from trainers.data.selectors.experimental.diversity import edit_distance
 
 MakeEpisode = Callable[..., Episode]
 Run = Callable[..., Selection]

@@ -9,7 +9,7 @@ import pytest
 
 from memory.records import Episode
 from trainers.data.selectors import Importance, Selection
-from trainers.data.selectors.importance import ds_weight, shift_extent
+from trainers.data.selectors.experimental.importance import ds_weight, shift_extent
 from trainers.errors import CannotSelect
 
 MakeEpisode = Callable[..., Episode]

@@ -9,7 +9,7 @@ import pytest
 
 from memory.records import Episode
 from trainers.data.selectors import Context, Rehearsal, Selected, Selection, Text
-from trainers.data.selectors.rehearsal import apportion
+from trainers.data.selectors.base import apportion
 
 MakeEpisode = Callable[..., Episode]
 Run = Callable[..., Selection]

@@ -9,7 +9,7 @@ import pytest
 
 from memory.records import Episode
 from trainers.data.selectors import Selection, Uncertainty
-from trainers.data.selectors.uncertainty import bald
+from trainers.data.selectors.experimental.uncertainty import bald
 from trainers.errors import CannotSelect
 
 MakeEpisode = Callable[..., Episode]

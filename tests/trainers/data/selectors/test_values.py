@@ -8,7 +8,7 @@ import pytest
 
 from memory.records import Episode
 from trainers.data.selectors import Selection, StepValues
-from trainers.data.selectors.values import step_values
+from trainers.data.selectors.experimental.values import step_values
 from trainers.errors import CannotSelect
 
 MakeEpisode = Callable[..., Episode]

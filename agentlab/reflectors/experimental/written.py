@@ -1,4 +1,7 @@
-"""Reflections that a model writes; the plain one is a lesson after a failure (Shinn et al. 2023, Reflexion)."""
+"""Reflections that a model writes; the plain one is a lesson after a failure (Shinn et al. 2023, Reflexion).
+
+Experimental: no table shows yet that it helps.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from dataclasses import dataclass
 
 from agentlab.engines.base import Engine
 from agentlab.reflectors.base import Reflector, reflection_of
+from agentlab.reflectors.experimental.writing import TEXT_LIMIT, Writer
 from agentlab.reflectors.grounded import GroundedReflector
-from agentlab.reflectors.writing import TEXT_LIMIT, Writer
 from memory import prompts
 from memory.records import Episode, Reflection
 

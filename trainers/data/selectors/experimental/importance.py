@@ -2,6 +2,8 @@
 
 Correct episodes that are unlike what the model is to be good at can still harm. How unlike is read off two losses: that
 of the episode, and the mean of trusted validation episodes.
+
+Experimental: no table shows yet that it helps.
 """
 
 from __future__ import annotations

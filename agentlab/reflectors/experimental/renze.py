@@ -2,6 +2,8 @@
 
 Their reflecting agent is told the right answer, so a reflection can simply hand it on. To see what reflecting itself
 is worth, a redaction pass takes the answer out of all kinds but the last.
+
+Experimental: no table shows yet that it helps.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from typing import Literal, get_args
 
 from agentlab.engines.base import Engine
 from agentlab.reflectors.base import Reflector, reflection_of
-from agentlab.reflectors.writing import TEXT_LIMIT, usable
-from agentlab.reflectors.written import GROUNDED, Lesson, WritingReflector
+from agentlab.reflectors.experimental.writing import TEXT_LIMIT, usable
+from agentlab.reflectors.experimental.written import GROUNDED, Lesson, WritingReflector
 from memory.records import Episode, Reflection
 
 Kind = Literal[

@@ -2,6 +2,8 @@
 
 A little suffices (1 % in Continual-T0, Scialom et al. 2022); how often an episode is replayed falls as a power law of
 its age, as human forgetting does (Wixted & Ebbesen 1991).
+
+Experimental: no table shows yet that it helps.
 """
 
 from __future__ import annotations
@@ -12,23 +14,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from trainers.data.selectors.base import Context, Selected, Selection, Settings, ordered, sample, sift
-
-
-def apportion(total: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """`total` split into whole numbers in proportion to `shares`, by the largest remainder (Hamilton).
-
-    Equal remainders go to the greater share, then to the first name.
-    """
-    whole = math.fsum(shares.values())
-    if whole <= 0:
-        return dict.fromkeys(shares, 0)
-    exact = {name: total * share / whole for name, share in shares.items()}
-    parts = {name: math.floor(value) for name, value in exact.items()}
-    order = sorted(shares, key=lambda name: (round(parts[name] - exact[name], 9), -shares[name]))
-    for name in order[: total - sum(parts.values())]:
-        parts[name] += 1
-    return parts
+from trainers.data.selectors.base import Context, Selected, Selection, Settings, apportion, ordered, sample, sift
 
 
 class Rehearsal(Settings):

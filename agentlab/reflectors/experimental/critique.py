@@ -1,4 +1,7 @@
-"""Critique: a critic apart from the actor judges the steps, and the actor draws the lesson (Xi et al. 2024)."""
+"""Critique: a critic apart from the actor judges the steps, and the actor draws the lesson (Xi et al. 2024).
+
+Experimental: no table shows yet that it helps.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ import re
 
 from agentlab.engines.base import Engine
 from agentlab.reflectors.base import Reflector
-from agentlab.reflectors.writing import TEXT_LIMIT, Writer, usable
-from agentlab.reflectors.written import GROUNDED, LESSON, Lesson, WritingReflector
+from agentlab.reflectors.experimental.writing import TEXT_LIMIT, Writer, usable
+from agentlab.reflectors.experimental.written import GROUNDED, LESSON, Lesson, WritingReflector
 from memory import prompts
 from memory.records import Episode, Step
 

@@ -1,8 +1,11 @@
-"""Confidence gating by If-or-Else prompts (Li et al. 2024, Confidence Matters): keep if confident, else revise."""
+"""Confidence gating by If-or-Else prompts (Li et al. 2024, Confidence Matters): keep if confident, else revise.
+
+Experimental: no table shows yet that it helps.
+"""
 
 from __future__ import annotations
 
-from agentlab.reflectors.written import LESSON, Lesson, WritingReflector
+from agentlab.reflectors.experimental.written import LESSON, Lesson, WritingReflector
 from memory.records import Episode
 
 REVIEW = (

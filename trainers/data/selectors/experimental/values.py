@@ -1,4 +1,7 @@
-"""Weights of single steps by how far they lead: the process reward of ReST-MCTS* (Zhang et al. 2024)."""
+"""Weights of single steps by how far they lead: the process reward of ReST-MCTS* (Zhang et al. 2024).
+
+Experimental: no table shows yet that it helps.
+"""
 
 from __future__ import annotations
 

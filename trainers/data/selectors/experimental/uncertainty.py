@@ -1,4 +1,7 @@
-"""Selection by certainty: UPO (Wang et al. 2025), with the information gain of BALD (Houlsby et al. 2011)."""
+"""Selection by certainty: UPO (Wang et al. 2025), with the information gain of BALD (Houlsby et al. 2011).
+
+Experimental: no table shows yet that it helps.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Searches that sample whole episodes: best-of-N, and the probes of Self-Explore."""
+"""Searches that sample whole episodes: best-of-N, and the probes of Self-Explore.
+
+Experimental: no table shows yet that it helps.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Selection of episodes that differ: farthest first (Gonzalez 1985)."""
+"""Selection of episodes that differ: farthest first (Gonzalez 1985).
+
+Experimental: no table shows yet that it helps.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Selection by agreement, where no reward can be trusted: self-consistency (Wang et al. 2023)."""
+"""Selection by agreement, where no reward can be trusted: self-consistency (Wang et al. 2023).
+
+Experimental: no table shows yet that it helps.
+"""
 
 from __future__ import annotations
 

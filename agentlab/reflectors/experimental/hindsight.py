@@ -1,4 +1,7 @@
-"""Hindsight relabelling (Colas et al. 2023, LMA3): a failure is a success at the goals that it did reach."""
+"""Hindsight relabelling (Colas et al. 2023, LMA3): a failure is a success at the goals that it did reach.
+
+Experimental: no table shows yet that it helps.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ from collections.abc import Sequence
 
 from agentlab.engines.base import Engine
 from agentlab.reflectors.base import reflection_of
-from agentlab.reflectors.goals import Reached, by_worth, proposed, read_off
+from agentlab.reflectors.experimental.goals import Reached, by_worth, proposed, read_off
+from agentlab.reflectors.experimental.writing import LINE_LIMIT, Writer, unnumbered
+from agentlab.reflectors.experimental.written import OPENING
 from agentlab.reflectors.grounded import quote
-from agentlab.reflectors.writing import LINE_LIMIT, Writer, unnumbered
-from agentlab.reflectors.written import OPENING
 from agentlab.trajectories.advice import GAIN_DISCOUNT, facts_of
 from agentlab.trajectories.refinement import words
 from memory import prompts

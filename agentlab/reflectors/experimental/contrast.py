@@ -2,6 +2,8 @@
 
 A model that is asked to find its own mistake is overconfident or wavers; asked where its own solutions disagree, it
 finds what is doubtful.
+
+Experimental: no table shows yet that it helps.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from collections.abc import Iterable, Sequence
 
 from agentlab.engines.base import Engine
 from agentlab.reflectors.base import Reflector
-from agentlab.reflectors.writing import unnumbered
-from agentlab.reflectors.written import GROUNDED, LESSON, Lesson, WritingReflector
+from agentlab.reflectors.experimental.writing import unnumbered
+from agentlab.reflectors.experimental.written import GROUNDED, LESSON, Lesson, WritingReflector
 from agentlab.trajectories.refinement import words
 from memory.records import Episode
 

@@ -1,14 +1,16 @@
 """Debate (Liang et al. 2023, Multi-Agent Debate): two debaters, a moderator who may stop them, a judge.
 
 It does not beat as many independent samples on reasoning benchmarks (Huang et al. 2024), so compare it at equal cost.
+
+Experimental: no table shows yet that it helps.
 """
 
 from __future__ import annotations
 
 from agentlab.engines.base import Engine
 from agentlab.reflectors.base import Reflector
-from agentlab.reflectors.writing import Writer
-from agentlab.reflectors.written import GROUNDED, Lesson, WritingReflector
+from agentlab.reflectors.experimental.writing import Writer
+from agentlab.reflectors.experimental.written import GROUNDED, Lesson, WritingReflector
 from memory.records import Episode
 
 PROPOSE = "You are the first debater. In one or two sentences, say what the player should do differently next time."
