@@ -1,7 +1,7 @@
 """Objectives: from records to batches, from batches to a loss.
 
-`dispatch` has one class an objective, `losses` what they compute, `branching` and `tree` the batches in which a common
-beginning stands once. All of it needs PyTorch.
+`dispatch` has one class an objective (`experimental` those that no table shows to help), `losses` what they compute,
+`branching` and `tree` the batches in which a common beginning stands once. All of it needs PyTorch.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainers.objectives.dispatch import Comparing, Inputs, Item
+    from trainers.objectives.base import Comparing, Inputs, Item
     from trainers.training.footprint import Footprint
 
 Rows = list[tuple[float, ...]]

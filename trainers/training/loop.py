@@ -22,7 +22,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from trainers.data.examples import Example
 from trainers.data.records import Record
 from trainers.errors import TrainingDiverged
-from trainers.objectives.dispatch import Item, Objective
+from trainers.objectives.base import Item, Objective
 from trainers.objectives.losses import Batch, collate, example_logprobs
 from trainers.training import checkpoints, code, divergence, footprint
 from trainers.training.batches import plan, shares

@@ -18,7 +18,7 @@ from trainers.data.examples import Example
 from trainers.data.records import Distilled, Pair, Record
 from trainers.errors import BadExample, CannotPack, OutOfMemory, TooLong, TrainersError, UnsupportedModel
 from trainers.objectives import branching
-from trainers.objectives.dispatch import Objective
+from trainers.objectives.base import Objective
 from trainers.objectives.losses import chosen_logprobs, collate
 from trainers.training import packing
 from trainers.training.footprint import ran_out

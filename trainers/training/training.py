@@ -26,7 +26,7 @@ from trainers.config import JobConfig
 from trainers.data.records import Record
 from trainers.errors import BadBase, BadTargets, OutOfMemory, TrainingDiverged, UnsupportedModel
 from trainers.objectives import dispatch
-from trainers.objectives.dispatch import Comparing, Item
+from trainers.objectives.base import Comparing, Item
 from trainers.training import baseline, divergence, packing, proof, reporting
 from trainers.training import canary as canaries
 from trainers.training.canary import Canary

@@ -15,7 +15,8 @@ from trainers.data.examples import Example
 from trainers.data.records import Choice, Distilled, Held, Judged, Pair, Record
 from trainers.errors import BadExample, NotAJob, OutOfMemory
 from trainers.objectives import dispatch, losses
-from trainers.objectives.dispatch import Item, mismatch, rotated
+from trainers.objectives.base import Item
+from trainers.objectives.experimental import mismatch, rotated
 from trainers.objectives.losses import collate, divergence, example_logprobs, vocabulary_logprobs
 from trainers.training import canary as canaries
 from trainers.training import setup, training

@@ -15,7 +15,7 @@ from trainers import job
 from trainers.data.examples import Example
 from trainers.errors import LossSpike, OutOfMemory
 from trainers.objectives import dispatch
-from trainers.objectives.dispatch import Cost
+from trainers.objectives.base import Cost
 from trainers.training import divergence, packing
 
 WEIGHTS = Path("adapter") / "adapter_model.safetensors"
