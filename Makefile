@@ -22,7 +22,7 @@ WORKERS ?= auto
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup demo test pytest coverage test-newest lock lint types clean
+.PHONY: help setup docs demo test pytest coverage test-newest lock lint types clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -49,6 +49,10 @@ lock: $(STAMP) ## write requirements.lock anew: the newest versions that pyproje
 	printf '%s\n' $(TORCH) $(TEXTWORLD) | $(BIN)/uv pip compile pyproject.toml - --extra games --extra dev \
 	  --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-annotate --no-header --upgrade --quiet \
 	  --excludes .ci/not-locked.txt --no-emit-package torch --output-file $(LOCK)
+
+docs: $(STAMP) ## build the documents into site/, without network
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html; for its search serve it: $(BIN)/python -m http.server -d site"
 
 demo: $(STAMP) ## play, remember, distil and compare, on real games (14 minutes on two slow cores)
 	$(BIN)/agentlab demo
@@ -82,5 +86,5 @@ test-newest: ## the tests with the newest versions that pyproject.toml allows (P
 	  $(NEWEST)/bin/python .ci/versions.py $(LOCK) >&2; exit 1; }
 
 clean: ## remove .venv and every cache (labs stay)
-	rm -rf $(VENV) $(NEWEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) $(NEWEST) site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -59,7 +59,12 @@ def _options(
     ] = False,
     imports: Annotated[
         list[str] | None,
-        typer.Option("--import", envvar="AGENTLAB_IMPORT", help="A module that registers environments of your own."),
+        typer.Option(
+            "--import",
+            metavar="MODULE",
+            envvar="AGENTLAB_IMPORT",
+            help="A module that registers environments of your own.",
+        ),
     ] = None,
 ) -> None:
     if imports:

@@ -219,8 +219,8 @@ def import_reflections(
         limit: how many active reflections one source may bring in within 24 hours, into all namespaces together.
 
     Raises:
-        BadImport: if the file, or with `strict` an entry, or every entry cannot be taken; QuotaExceeded;
-        MissingDependency. Then nothing was imported.
+        BadImport: if the file, or with `strict` an entry, or every entry cannot be taken. Then nothing was imported,
+            nor with QuotaExceeded or MissingDependency.
     """
     path = Path(path)
     source = name(source or "", NAME_LIMIT) or f"import:{name(path.stem, NAME_LIMIT)}"

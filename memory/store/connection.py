@@ -32,8 +32,7 @@ class Connection:
     A file of an earlier version is migrated when it is opened for writing, after a copy was made beside it; a reader
     migrates a temporary copy, and reads that. `notify` is told of both in a line.
 
-    Raises:
-        NotADatabase, DamagedDatabase, DatabaseMissing, NewerDatabase, CannotMigrate, DatabaseBusy, DiskFull.
+    Raises NotADatabase, DamagedDatabase, DatabaseMissing, NewerDatabase, CannotMigrate, DatabaseBusy, DiskFull.
     """
 
     def __init__(

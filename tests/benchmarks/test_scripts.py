@@ -1,4 +1,4 @@
-"""Every benchmark starts as the README has it: as a script, beside one that is called like a package."""
+"""Every benchmark starts as the documents have it: as a script, beside one that is called like a package."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_benchmark_finds_the_package_and_not_the_benchmark_of_its_name(tmp_pat
     assert Path(done.stdout.strip()) == FOLDER.parent / "memory" / "__init__.py", done.stderr
 
 
-def test_all_that_the_readme_names_are_there() -> None:
-    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+def test_all_that_the_documents_name_are_there() -> None:
+    said = (FOLDER.parent / "docs" / "measured.md").read_text(encoding="utf-8")
     assert {"credit.py", "memory.py", "overhead.py", "scoring.py", "training.py"} <= set(SCRIPTS)
-    assert all(f"benchmarks/{name}" in readme for name in SCRIPTS if name != "index.py")
+    assert all(f"benchmarks/{name}" in said for name in SCRIPTS if name != "index.py")
