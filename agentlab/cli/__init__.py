@@ -41,6 +41,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings=SETTINGS,
     help="An agent that plays text games, remembers what it learned, and distils its successes into LoRA weights.",
+    epilog="docs/figures.md says how each figure on a screen is made, and what is good.",
 )
 
 

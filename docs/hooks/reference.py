@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def names(door: str) -> list[str]:
     return list(import_module(door).__all__)
 
 
+@cache
 def homes() -> dict[str, dict[str, str]]:
     """For each door, for each of its names, where it is described: at the innermost door that has it."""
     described: dict[int, str] = {}
