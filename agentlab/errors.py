@@ -51,6 +51,14 @@ class ReplayMismatch(AgentLabError):
     """An environment did not answer recorded actions with the recorded observations."""
 
 
+class ActorFailed(AgentLabError):
+    """An actor raised an error of its own, or decided for what was not offered."""
+
+
+class NoCommands(AgentLabError):
+    """Commands are to be chosen from, and the environment lists none because it takes any text."""
+
+
 class ReflectorFailed(AgentLabError):
     """A reflector raised an error of its own."""
 

@@ -1,8 +1,8 @@
 """The boundary of an episode: whatever fails behind it ends that episode, of a known kind, and the run goes on.
 
-An environment, an engine and a reflector are others' programs, which may raise anything. What they raise becomes one of
-`FAILURES` here. What concerns the whole run passes: a task that does not exist, something that is not installed, a
-lab's own refusals, a stop.
+An environment, an engine, an actor and a reflector are others' programs, which may raise anything. What they raise
+becomes one of `FAILURES` here. What concerns the whole run passes: a task that does not exist, something that is not
+installed, a lab's own refusals, a stop.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from agentlab.errors import AgentLabError, EngineFailed, ReflectorFailed, ReplayMismatch, RunFailed
+from agentlab.errors import ActorFailed, AgentLabError, EngineFailed, ReflectorFailed, ReplayMismatch, RunFailed
 from environments.errors import (
     BadTask,
     EnvironmentDied,
@@ -32,11 +32,12 @@ _KINDS: dict[type[Exception], ErrorKind] = {
     EnvironmentHung: "timeout",
     EnvironmentDied: "environment",
     EngineFailed: "engine",
+    ActorFailed: "actor",
     ReflectorFailed: "reflector",
     ReplayMismatch: "replay",
 }
 FAILURES = tuple(_KINDS)
-SHARED: tuple[ErrorKind, ...] = ("engine", "reflector")
+SHARED: tuple[ErrorKind, ...] = ("engine", "actor", "reflector")
 """Failures of what all episodes of a run have in common."""
 
 IN_A_ROW = 10
@@ -114,6 +115,17 @@ def engine(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise EngineFailed(f"The engine `{name}` failed with {_words(error)}; the same command tries again.") from error
+
+
+@contextmanager
+def actor(name: str) -> Iterator[None]:
+    """Turn what an actor raises into ActorFailed."""
+    try:
+        yield
+    except _OF_THE_LAB:
+        raise
+    except Exception as error:
+        raise ActorFailed(f"The actor `{name}` failed with {_words(error)}; the same command tries again.") from error
 
 
 @contextmanager

@@ -51,7 +51,7 @@ class Lab(Workspace):
         seed: int | None = None,
         refining: bool = False,
     ) -> Rollout:
-        """A rollout of this lab for an arm, with its engine, memory and checkpoints. Close it after use.
+        """A rollout of this lab for an arm, with its model, memory and checkpoints. Close it after use.
 
         With `refining` it keeps the refined forms of what it wins on train games too.
 

@@ -78,10 +78,12 @@ def refusal(error: Exception) -> str:
 
 def scored(engine: Any) -> float:
     """How far scores of commands are from plain passes, at the worst, in a conversation longer than a window."""
+    from agentlab.engines.base import Model
+
     talk, worst = engine.conversation("Find the coin."), 0.0
     while len(talk.token_ids) < WINDOW + 40:
         talk.observe("You are in the attic. You see a note, a black door, a blue door.")
-        scores = engine.score(talk, COMMANDS)
+        scores = Model(engine).score(talk, COMMANDS).logprobs
         for command, score in zip(COMMANDS, scores, strict=True):
             whole = [*talk.token_ids, *engine.command_tokens(command)]
             worst = max(worst, abs(score - engine.logprob(whole, [(len(talk.token_ids), len(whole))])))
@@ -137,7 +139,7 @@ def tried(family: str, variant: str, place: Path) -> Row:
         return row._replace(engine=refusal(error), right=True)
     with opened as lab:
         try:
-            worst = scored(lab.engine())
+            worst = scored(lab.engine)
         except Exception as error:
             return row._replace(engine=refusal(error), right=True)
         row = row._replace(engine=f"{worst:.0e}")
@@ -154,7 +156,7 @@ def tried(family: str, variant: str, place: Path) -> Row:
         how = "packed" if done.packed else f"padded: {done.why_padded.partition(';')[0]}"
         longest = max(job.examples, key=len)
         # Loading it for play checks its canary.
-        loaded = lab.engine(report.adapter).adapter == report.adapter
+        loaded = lab.model(report.adapter).adapter_id == report.adapter
         sings = outcome.canary.tells_apart
         lab.adapters.promote(report.adapter, force=True)
         lab.run(ENV, split="test", seeds=range(2), trials=1, arm="adapter", name="serves")

@@ -38,6 +38,7 @@ from machine import describe
 from agentlab import Lab, LabConfig, RoundConfig
 from agentlab.agent.tasks import make_tasks
 from agentlab.bars import progress
+from agentlab.engines.base import ScoreRequest, Scores
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.experiments.evaluation import ALL
 from agentlab.rounds.graph import run_round
@@ -142,16 +143,20 @@ def compute_once(file: Path) -> None:
     known.execute("CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, found TEXT)")
     compute = TransformersEngine.score
 
-    def score(engine: Any, conversation: Any, candidates: Sequence[str]) -> list[float]:
-        conversation.make_room(len(TokenTree.of([engine.command_tokens(one) for one in candidates])))
+    def score(engine: Any, requests: Sequence[ScoreRequest]) -> list[Scores]:
+        return [scored(engine, request) for request in requests]
+
+    def scored(engine: Any, request: ScoreRequest) -> Scores:
+        conversation: Any = request.conversation
+        conversation.make_room(len(TokenTree.of([engine.command_tokens(one) for one in request.commands])))
         window = [*conversation.seen, *conversation.pending]
-        key = hashlib.sha256(json.dumps([engine.adapter, window, list(candidates)]).encode()).digest()
+        asked = [request.adapter and request.adapter.id, window, list(request.commands)]
+        key = hashlib.sha256(json.dumps(asked).encode()).digest()
         row = known.execute("SELECT found FROM scores WHERE key = ?", (key,)).fetchone()
         if row is None:
-            row = (json.dumps([float(value) for value in compute(engine, conversation, candidates)]),)
+            row = (json.dumps(compute(engine, [request])[0].logprobs),)
             known.execute("INSERT OR IGNORE INTO scores VALUES (?, ?)", (key, *row))
-        scores: list[float] = json.loads(row[0])
-        return scores
+        return Scores(json.loads(row[0]))
 
     TransformersEngine.score = score  # type: ignore[assignment,method-assign]
 

@@ -33,7 +33,7 @@ from agentlab.agent.arms import BASE
 from agentlab.agent.episode import Play
 from agentlab.agent.graph import build_graph, play_episode
 from agentlab.agent.spec import EpisodeSpec
-from agentlab.engines.base import Engine
+from agentlab.engines.base import Engine, Model
 
 LIMIT = 0.05
 WHOLE = "+ storage (the whole)"
@@ -97,10 +97,11 @@ class Bench:
     def bare(self, task: Task, actions: list[str]) -> list[str]:
         """The bare loop. It decides at every step, and then takes the action that its twin took."""
         observation, info = self.env.start(task)
-        conversation = self.engine.conversation(info["goal"])
+        model = Model(self.engine)
+        conversation = model.conversation(info["goal"])
         conversation.observe(observation)
         for at, action in enumerate(actions):
-            scores = self.engine.score(conversation, info["admissible_commands"])
+            scores = model.score(conversation, info["admissible_commands"]).logprobs
             max(range(len(scores)), key=scores.__getitem__)
             observation, _, _, _, info = self.env.step(action)
             conversation.act(action)
@@ -111,7 +112,7 @@ class Bench:
 
     def records(self, run: str, task: Task) -> list[str]:
         """The moves of an episode with policy and records, without a graph."""
-        play = Play(EpisodeSpec(run, task, BASE), self.env, self.engine)
+        play = Play(EpisodeSpec(run, task, BASE), self.env, Model(self.engine))
         play.reset()
         play.start_prompt("", [])
         while not play.step(play.select_action()):
@@ -121,7 +122,7 @@ class Bench:
 
     def graph(self, run: str, task: Task, checkpointer: Any = None) -> list[str]:
         """The same as a LangGraph graph, checkpointed if there is a checkpointer."""
-        play = Play(EpisodeSpec(run, task, BASE), self.env, self.engine)
+        play = Play(EpisodeSpec(run, task, BASE), self.env, Model(self.engine))
         return play_episode(play, build_graph(checkpointer)).actions
 
     def rollout(self, run: str, task: Task, arm: Arm) -> list[str]:
@@ -167,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{given.model} on {given.env}; {describe(given.threads)}\n")
     config = LabConfig(model=given.model, threads=given.threads)
     with tempfile.TemporaryDirectory() as scratch, Lab.open(Path(scratch) / "lab", create=True, config=config) as lab:
-        env, engine, inside = make(given.env), lab.engine(), Stopwatch()
+        env, engine, inside = make(given.env), lab.engine, Stopwatch()
         engine.score = inside.around(engine.score)  # type: ignore[method-assign]
         env.start, env.step = inside.around(env.start), inside.around(env.step)  # type: ignore[method-assign]
         found = measure(Bench(lab, engine, env, inside), env.env_id, given.episodes)

@@ -23,6 +23,7 @@ import torch
 from machine import describe
 
 from agentlab.engines import hub
+from agentlab.engines.base import Model
 from agentlab.engines.transformers import CachedConversation, TransformersEngine
 
 TOKENS = (200, 500, 1000, 1500)
@@ -85,7 +86,7 @@ def conversation(engine: TransformersEngine, tokens: int, rng: random.Random) ->
     talk.observe(observation(rng))
     while True:
         chosen, answer = rng.choice(commands(rng, 5)), observation(rng)
-        engine.score(talk, ["look around"])
+        Model(engine).score(talk, ["look around"])
         talk.act(chosen)
         talk.observe(answer)
         if len(talk.token_ids) > tokens - 30:
@@ -96,7 +97,7 @@ def step(engine: TransformersEngine, talk: CachedConversation, candidates: Seque
     """Scores of one step and its seconds. The conversation is put back to where it was, so it can be repeated."""
     seen, pending = len(talk.seen), list(talk.pending)
     began = time.perf_counter()
-    scores = engine.score(talk, candidates)
+    scores = Model(engine).score(talk, candidates).logprobs
     seconds = time.perf_counter() - began
     talk.cache.crop(seen - len(talk.seen))
     talk.seen, talk.pending = talk.seen[:seen], pending
@@ -111,7 +112,7 @@ def naive(engine: TransformersEngine, talk: CachedConversation, candidates: Sequ
         wanted = engine.command_tokens(command)
         ids = torch.tensor([[*talk.token_ids, *wanted]], device=engine.device)
         with torch.inference_mode():
-            logits = engine.model(input_ids=ids, use_cache=False, logits_to_keep=len(wanted) + 1).logits[0, :-1]
+            logits = engine.weights()(input_ids=ids, use_cache=False, logits_to_keep=len(wanted) + 1).logits[0, :-1]
             chosen = torch.log_softmax(logits.float(), dim=-1)[range(len(wanted)), wanted]
         scores.append(float(chosen.double().sum()))
     return scores, time.perf_counter() - began

@@ -54,7 +54,7 @@ class Task(BaseModel):
 class Info(TypedDict):
     """What an environment tells beside the observation, at reset and at every step."""
 
-    admissible_commands: list[str]  # sorted, no duplicates; what is worth trying now
+    admissible_commands: list[str] | None  # sorted, no duplicates; what is worth trying now; None: any text is taken
     score: float  # progress in [0, 1]; 1 is the best end
     won: bool
     lost: bool
@@ -67,11 +67,12 @@ class Turn(NamedTuple):
 
     `state` and `goal` may stay empty: then the state is the observation with the score, and the goal the one before.
     `value` is the number whose change is the reward; without it, the score. It may leave [0, 1] (a loss may cost).
-    None is "not told" in any field but the observation: it is as if the field were left out.
+    `admissible` is None where any text is taken as an action and none can be listed. In the other fields but the
+    observation None is "not told": it is as if the field were left out.
     """
 
     observation: str
-    admissible: Iterable[str]
+    admissible: Iterable[str] | None
     score: float = 0.0
     won: bool = False
     lost: bool = False
@@ -207,13 +208,11 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         env = self.env_id
         if not isinstance(turn, Turn):
             raise BadAnswer(env, "turn", f"= {shown(turn)}, which is no `Turn`")
-        given = told_commands(env, "admissible", () if turn.admissible is None else turn.admissible)
-        commands = [told_text(env, "admissible", command) for command in given]
-        self._given = {told: own for told, own in zip(commands, given, strict=True) if told != own}
+        commands = None if turn.admissible is None else self._listed(turn.admissible)
         won = turn.won is not None and told_truth(env, "won", turn.won)
         return Turn(
             told_text(env, "observation", turn.observation),
-            sorted(set(commands)),
+            commands,
             float(won) if turn.score is None else told_score(env, "score", turn.score),
             won,
             turn.lost is not None and told_truth(env, "lost", turn.lost),
@@ -221,6 +220,13 @@ class TextEnv(gymnasium.Env[str, str], ABC):
             "" if turn.goal is None else told_text(env, "goal", turn.goal),
             None if turn.value is None else told_number(env, "value", turn.value),
         )
+
+    def _listed(self, admissible: Iterable[str]) -> list[str]:
+        """The commands as they are told: sorted, each once."""
+        given = told_commands(self.env_id, "admissible", admissible)
+        commands = [told_text(self.env_id, "admissible", command) for command in given]
+        self._given = {told: own for told, own in zip(commands, given, strict=True) if told != own}
+        return sorted(set(commands))
 
     def _reward(self, turn: Turn) -> float:
         value = turn.score if turn.value is None else turn.value
@@ -230,7 +236,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
 
     def _info(self, turn: Turn) -> Info:
         return {
-            "admissible_commands": list(turn.admissible),
+            "admissible_commands": None if turn.admissible is None else list(turn.admissible),
             "score": turn.score,
             "won": turn.won,
             "lost": turn.lost,

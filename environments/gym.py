@@ -34,7 +34,7 @@ class GymTextEnv(TextEnv):
     (`admissible_commands`, `score`, `won`, `lost`, `goal`, `state`); what it does not say, or says to be None, is made
     up for:
 
-    - admissible commands: the names of the numbered actions; none for actions that are free text;
+    - admissible commands: the names of the numbered actions; None for actions that are free text;
     - score: the sum of the rewards, cut to [0, 1]; at the end 1 if won;
     - won: it ended with a positive sum of rewards; lost: it ended otherwise;
     - goal: what `goal` says, or the environment's docstring's first line.
@@ -146,12 +146,15 @@ class GymTextEnv(TextEnv):
     def _told(self, info: Mapping[str, Any], key: str, as_type: Callable[[str, str, Any], Told]) -> Told | None:
         return None if info.get(key) is None else as_type(self.env_id, key, info[key])
 
-    def _offered(self, info: Mapping[str, Any]) -> list[str]:
-        """The commands that are worth trying now; numbered actions may be offered by number or by name."""
+    def _offered(self, info: Mapping[str, Any]) -> list[str] | None:
+        """The commands that are worth trying now, None where any text is taken.
+
+        Numbered actions may be offered by number or by name.
+        """
         numbers = self._numbers or {}
         key = next((key for key in _COMMANDS if info.get(key) is not None), None)
         if key is None:
-            return list(numbers)
+            return list(numbers) if self._numbers is not None else None
         offered = info[key]
         if numbers and not isinstance(offered, str | bytes | Mapping) and isinstance(offered, Iterable):
             names = {number: name for name, number in numbers.items()}

@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import operator
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -17,7 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Status = Literal["won", "lost", "truncated", "errored"]
-ErrorKind = Literal["environment", "timeout", "engine", "reflector", "replay"]
+ErrorKind = Literal["environment", "timeout", "engine", "actor", "reflector", "replay"]
 ReflectionStatus = Literal["active", "benched", "forgotten", "merged", "repeated", "retired"]
 Tier = Literal["raw", "summary", "rule"]
 
@@ -141,12 +142,31 @@ def _mend(found: Any, where: tuple[int | str, ...], bounds: Mapping[str, Any], k
         found[last] = value
 
 
+class Usage(Record):
+    """What a model took: tokens that it read and wrote, seconds, and money (US dollars), as far as they are known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    seconds: NotNegative = 0.0
+    cost: NotNegative = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.input_tokens or self.output_tokens or self.seconds or self.cost)
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields})
+
+
 class Step(Record):
     """One action and what it did.
 
     `state` identifies the situation before the action as far as the player can know it (look, inventory, score).
-    `scores[i]` is the engine's log-probability of `admissible[i]`, `bonus[i]` what memory added to it. Of the
-    observation, `cut` characters of the middle did not fit into the model's context.
+    `scores[i]` is the engine's log-probability of `admissible[i]`, `bonus[i]` what memory added to it. Where the
+    environment takes any text, `admissible` are the commands that were chosen from, if any. `thought` is what the actor
+    thought before; `token_ids` is what it wrote, with the `logprobs` of these tokens. Of the observation, `cut`
+    characters of the middle did not fit into the model's context.
     """
 
     index: Count
@@ -162,6 +182,9 @@ class Step(Record):
     scores: list[Finite] | None = None
     bonus: list[Finite] | None = None
     cut: Count = 0
+    thought: str = Field("", exclude_if=operator.not_)
+    token_ids: list[int] = Field(default_factory=list, exclude_if=operator.not_)
+    logprobs: list[Finite] = Field(default_factory=list, exclude_if=operator.not_)
 
     @property
     def no_effect(self) -> bool:
@@ -177,7 +200,7 @@ class Episode(Record):
     is the memory block that stood in the prompt, `strength` what advice was multiplied by. `is_oracle` says that the
     feedback between trials came from the environment's own score. An episode with `relabelled_from` was made from that
     one in hindsight: it is won by a goal that it did reach, which was not its task, so it is no success of the agent.
-    `error` says why it `errored`, and `error_kind` what failed.
+    `error` says why it `errored`, and `error_kind` what failed. `usage` is what the model took to act.
     """
 
     id: str
@@ -207,6 +230,7 @@ class Episode(Record):
     error_kind: ErrorKind | None = None
     started_at: str = Field(default_factory=now)
     seconds: NotNegative = 0.0
+    usage: Usage = Field(default_factory=Usage, exclude_if=operator.not_)
 
     @model_validator(mode="before")
     @classmethod

@@ -139,6 +139,7 @@ class ReflectionMemory:
         count_tokens: block.Count = block.about,
         shorten: bool = True,
         record: bool = True,
+        recorded: list[Recall] | None = None,
         credit: Credit | None = None,
         lots: bool = True,
         anywhere: bool = False,
@@ -148,6 +149,7 @@ class ReflectionMemory:
         `before` (ISO 8601) leaves out what was written at that time or later, `after` what was written earlier;
         `exclude_task` and `exclude_run` what was learned there; `split` lets in only what was learned on that fold.
         `anywhere` lets in what names no environment, and no task. `record=False` is for looking without serving.
+        With a list `recorded` nothing is written: the records go there, for whoever stores them with the episode.
 
         With a `budget` only those are served, and recorded, whose texts fit into so many tokens together, as
         `count_tokens` counts them. If not even one fits, the first is shortened, unless `shorten` is false. What there
@@ -169,17 +171,21 @@ class ReflectionMemory:
         if not record or not hits:
             return hits
         ids, moment = [hit.reflection.id for hit in hits], self.clock()
-        drawn = credit.split(episode, ids, env=env or "") if credit is not None and lots else all_served(ids)
-        self.database.put_recalls(
-            [
-                Recall(
-                    episode=episode, reflection=hit.reflection.id, rank=rank, query=clean(query), score=hit.score,
-                    parts=hit.parts, channel=channel, at=moment, env=env or "", held_out=draw.held_out,
-                    propensity=draw.propensity,
-                )
-                for rank, (hit, draw) in enumerate(zip(hits, drawn, strict=True))
-            ]
-        )  # fmt: skip
+        drawn = all_served(ids)
+        if credit is not None and lots:
+            drawn = credit.split(episode, ids, env=env or "", decided=recorded or ())
+        recalls = [
+            Recall(
+                episode=episode, reflection=hit.reflection.id, rank=rank, query=clean(query), score=hit.score,
+                parts=hit.parts, channel=channel, at=moment, env=env or "", held_out=draw.held_out,
+                propensity=draw.propensity,
+            )
+            for rank, (hit, draw) in enumerate(zip(hits, drawn, strict=True))
+        ]  # fmt: skip
+        if recorded is None:
+            self.database.put_recalls(recalls)
+        else:
+            recorded.extend(recalls)
         return [hit for hit, draw in zip(hits, drawn, strict=True) if not draw.held_out]
 
     def search(

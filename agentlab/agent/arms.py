@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from agentlab.agent.actors import Actor, RandomActor, RankingActor
 from agentlab.agent.policy import Policy
 from agentlab.agent.router_config import RouterConfig, parse
 from agentlab.errors import AgentLabError
@@ -52,12 +53,13 @@ class Arm:
 
     Attributes:
         name: as it stands in the tables.
-        engine: `model` (the lab's engine) or `random`.
+        engine: `model` (the lab's), or under what name that is recorded which plays without a model, such as `random`.
         adapter: id of a LoRA adapter; None plays the base.
         router: composes the adapter of each episode from several skills; there is no other `adapter` then.
         recall: what is recalled; None plays without any memory, also within the episode. Its later trials are then
             the plain Retry arm.
         policy: how commands are chosen.
+        actor: who decides (`agentlab.agent.actors`); None ranks the commands, or plays at random without a model.
     """
 
     name: str
@@ -66,12 +68,19 @@ class Arm:
     recall: RecallConfig | None = None
     policy: Policy = field(default_factory=Policy)
     router: RouterConfig | None = None
+    actor: Actor | None = None
 
     @property
     def identity(self) -> str:
         """Depends on everything that makes it play as it does, and not on its name."""
         routed = () if self.router is None else (self.router,)
-        return content_id("arm", self.engine, self.adapter, self.recall, self.policy, *routed)
+        mine = () if self.actor is None else (self.actor.name, self.actor if is_dataclass(self.actor) else "")
+        return content_id("arm", self.engine, self.adapter, self.recall, self.policy, *routed, *mine)
+
+    @property
+    def player(self) -> Actor:
+        """Who decides."""
+        return self.actor or (RankingActor() if self.engine == "model" else RandomActor())
 
     @property
     def weights(self) -> str | None:

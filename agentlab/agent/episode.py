@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from agentlab import failures
-from agentlab.engines.base import Conversation, Engine
+from agentlab.agent.actors import View
+from agentlab.agent.result import EpisodeResult, EpisodeSink
+from agentlab.engines.base import Conversation, Model
 from agentlab.errors import ReplayMismatch
 from agentlab.trajectories.advice import Tried
+from agentlab.trajectories.refinement import Refiner
 from agentlab.trajectories.transition import Decision, Game
 from environments import TextEnv
 from environments.answers import shown
-from memory.records import Episode, ErrorKind, Reflection
+from memory.records import Episode, ErrorKind, Recall, Reflection
 from memory.text import clean
 
 if TYPE_CHECKING:
-    from agentlab.agent.recall import Recalled, Recaller
+    from agentlab.agent.recall import MemorySnapshot, Recalled
     from agentlab.agent.router import Router
     from agentlab.agent.spec import EpisodeSpec
     from agentlab.reflectors.base import Reflector
@@ -32,6 +34,7 @@ class EpisodeState(TypedDict, total=False):
 
     hints: str
     recalled: list[str]
+    recalls: list[dict[str, Any]]
     began: str
     actions: list[str]
     digests: list[str]
@@ -40,14 +43,18 @@ class EpisodeState(TypedDict, total=False):
 
 @dataclass
 class Play:
-    """The living side of an episode, which no checkpoint can hold: environment, engine, conversation, advice."""
+    """The living side of an episode, which no checkpoint can hold: environment, model, conversation, advice.
+
+    Without a model the arm's actor plays by itself.
+    """
 
     spec: EpisodeSpec
     env: TextEnv
-    engine: Engine
-    recaller: Recaller | None = None
+    model: Model | None = None
+    snapshot: MemorySnapshot | None = None
     reflectors: Sequence[Reflector] = ()
-    store: Callable[[Episode, list[Reflection]], None] | None = None
+    refiner: Refiner | None = None
+    sink: EpisodeSink | None = None
     router: Router | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -69,12 +76,17 @@ class Play:
             seed=spec.task.seed,
             trial=spec.trial,
             arm=spec.arm.name,
-            engine=self.engine.name,
-            adapter=self.engine.adapter,
+            engine=self.engine,
+            adapter=self.model.adapter_id if self.model is not None else None,
             temperature=spec.arm.policy.temperature_at(spec.trial),
-            strength=self.recaller.strength(spec) if self.recaller is not None else 1.0,
+            strength=self.snapshot.strength(spec) if self.snapshot is not None else 1.0,
             rng_seed=spec.seed,
         )
+
+    @property
+    def engine(self) -> str:
+        """The name of what plays."""
+        return self.model.name if self.model is not None else self.spec.arm.engine
 
     # -- the moves of an episode ------------------------------------------------------------------------------------
 
@@ -89,14 +101,15 @@ class Play:
     def start_prompt(self, hints: str, recalled: list[str]) -> None:
         """Start the conversation with its memory block."""
         self.episode.hints, self.episode.recalled = hints, recalled
-        with failures.engine(self.engine.name):
+        with failures.engine(self.engine):
             if self.router is not None:
-                self.engine = self.router.engine(self.episode.goal, self.game.observation)
-            self.episode.adapter = self.engine.adapter
-            self.conversation = self.engine.conversation(self.episode.goal, hints)
+                self.model = self.router.model(self.episode.goal, self.game.observation)
+            self.episode.adapter = self.model.adapter_id if self.model is not None else None
+            begin = self.model.conversation if self.model is not None else Conversation
+            self.conversation = begin(self.episode.goal, hints)
             self.conversation.observe(self.game.observation)
 
-    def bonuses(self, commands: list[str]) -> list[float]:
+    def bonuses(self, commands: Sequence[str]) -> list[float]:
         """What memory adds to each command now, in nats.
 
         That is advice of earlier trials and of similar states elsewhere, times its strength and the scale of the trial;
@@ -114,39 +127,54 @@ class Play:
         return [scale * extra + cost for extra, cost in zip(advice, costs, strict=True)]
 
     def select_action(self, forced: str | None = None) -> Decision:
-        """Score the admissible commands and choose one; `forced` takes that one (when replaying a record)."""
-        assert self.conversation is not None
-        commands = self.game.admissible()
-        scores = scored(self.engine, self.conversation, commands)
-        bonus = self.bonuses(commands)
-        spec = self.spec
-        if forced is None:
-            rng = spec.rng(len(self.episode.steps))
-            chosen = spec.arm.policy.choose(scores, bonus, spec.trial, rng)
-        elif forced in commands:
-            chosen = commands.index(forced)
-        else:
+        """Have the actor decide; `forced` takes that command in its stead (when replaying a record)."""
+        actor, spec = self.spec.arm.player, self.spec
+        with failures.actor(actor.name):
+            decision = actor.act(self.view())
+            if not isinstance(decision, Decision):
+                raise ValueError(f"it gave {shown(decision)}, which is no Decision")
+        if forced is None or forced == decision.command:
+            return decision
+        if decision.candidates and forced not in decision.candidates:
             raise ReplayMismatch(
                 f"Episode {spec.id} cannot be resumed: '{forced}' is no longer admissible at step "
                 f"{len(self.episode.steps)}; the environment has changed. The same command plays it anew."
             )
-        return Decision(
-            commands[chosen], commands, scores, bonus=bonus if any(bonus) else None, cut=self.conversation.cut
+        return replace(decision, command=forced)
+
+    def view(self) -> View:
+        """What the actor may see now."""
+        assert self.conversation is not None
+        spec, game = self.spec, self.game
+        return View(
+            env=spec.task.env,
+            goal=self.episode.goal,
+            observation=game.observation,
+            state=game.state,
+            commands=game.admissible(),
+            conversation=self.conversation,
+            model=self.model,
+            steps=self.episode.steps,
+            trial=spec.trial,
+            policy=spec.arm.policy,
+            rng=spec.rng(len(self.episode.steps)),
+            advise=self.bonuses,
         )
 
     def step(self, decision: Decision) -> bool:
         """Send the command to the environment, record the step, and say whether the episode has ended."""
         assert self.conversation is not None
-        step = self.game.step(decision)
-        with failures.engine(self.engine.name):
+        step = self.game.step(decision, self.conversation.cut)
+        with failures.engine(self.engine):
             self.conversation.act(step.action)
         self.episode.steps.append(step)
         self.episode.score = step.score
+        self.episode.usage += decision.usage
         self.tried.observe(step)
         if self.game.status is not None:
             self.episode.status = self.game.status
             return True
-        with failures.engine(self.engine.name):
+        with failures.engine(self.engine):
             self.conversation.observe(step.result)
         return False
 
@@ -164,6 +192,7 @@ class Play:
     def fail(self, cause: str, kind: ErrorKind = "environment") -> None:
         """Close the episode as errored: it counts neither as a success nor as a failure, and can be played again."""
         self.episode.status, self.episode.error, self.episode.error_kind = "errored", cause, kind
+        self.reflections = []
 
     def finalize(self) -> None:
         """Fill in what is known only at the end."""
@@ -175,6 +204,22 @@ class Play:
             self.conversation.close()
         self.episode.seconds = round(time.perf_counter() - self.began, 3)
 
+    def put(self) -> None:
+        """Give the result to the sink."""
+        if self.sink is None:
+            return
+        refined = self.refiner(self.episode) if self.refiner is not None else self.episode
+        self.sink.put(
+            EpisodeResult(
+                self.episode,
+                refined=refined if refined is not self.episode else None,
+                refining=self.refiner.cost.steps if self.refiner is not None else 0,
+                reflections=self.reflections or [],
+                recalls=self.recalled.recalls if self.recalled is not None else [],
+                strength_of=self.snapshot.strength_of(self.spec) if self.snapshot is not None else None,
+            )
+        )
+
     def restore(self, state: EpisodeState) -> None:
         """Bring the living side to where the checkpoint stands, by replaying the environment and the engine.
 
@@ -184,9 +229,10 @@ class Play:
         self._verify(state, 0)
         if over:
             return
-        if self.recaller is not None and "recalled" in state:
-            self.recalled = self.recaller.restore(
-                self.spec, state["recalled"], state["hints"], before=state.get("began")
+        if self.snapshot is not None and "recalled" in state:
+            recalls = [Recall.model_validate(one) for one in state.get("recalls", [])]
+            self.recalled = self.snapshot.restore(
+                self.spec, state["recalled"], state["hints"], recalls, before=state.get("began")
             )
         self.start_prompt(state.get("hints", ""), state.get("recalled", []))
         for index, action in enumerate(state.get("actions", [])):
@@ -199,15 +245,6 @@ class Play:
                 f"Episode {self.spec.id} cannot be resumed: the environment answered step {index} differently than "
                 "recorded; it is not deterministic by seed (check it with `agentlab doctor`)."
             )
-
-
-def scored(engine: Engine, conversation: Conversation, commands: Sequence[str]) -> list[float]:
-    """The engine's log-probability of each command, a number for every one. Raises EngineFailed."""
-    with failures.engine(engine.name):
-        scores = engine.score(conversation, commands)
-        if len(scores) != len(commands) or not all(map(math.isfinite, scores)):
-            raise ValueError(f"{len(scores)} scores for {len(commands)} commands, of which each needs a number")
-    return scores
 
 
 def digest(observation: str) -> str:

@@ -1,19 +1,20 @@
 """The agent: one episode as a LangGraph graph, recall → act → step → … → reflect → remember.
 
-What the graph checkpoints is small: the hints and ids that were recalled, the actions, and a digest of every
+What the graph checkpoints is small: what was recalled, the actions, and a digest of every
 observation. Environments and key/value caches cannot be pickled; after a kill they are rebuilt by playing the recorded
 actions again from the task's seed, and every observation must be the recorded one (ReplayMismatch otherwise).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from agentlab.agent.episode import EpisodeState, Play, digest
 from agentlab.errors import Stopped
 from agentlab.failures import FAILURES, kind_of
-from memory.records import Episode
+from memory.records import Episode, Recall
 from memory.text import novel
 
 STOPPED = "Stopped on request; the same command goes on from here."
@@ -26,13 +27,16 @@ def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
         return {"actions": [], "digests": [digest(play.game.observation)], "ended": True}
     hints: str = ""
     ids: list[str] = []
-    if play.recaller is not None and play.spec.arm.recall is not None:
-        play.recalled = play.recaller.recall(play.spec, play.episode.goal, play.game.observation)
+    recalls: list[dict[str, Any]] = []
+    if play.snapshot is not None and play.spec.arm.recall is not None:
+        play.recalled = play.snapshot.recall(play.spec, play.episode.goal, play.game.observation)
         hints, ids = play.recalled.hints, list(play.recalled.ids)
+        recalls = _dumped(play.recalled.recalls)
     play.start_prompt(hints, ids)
     return {
         "hints": hints,
         "recalled": ids,
+        "recalls": recalls,
         "began": play.episode.started_at,
         "actions": [],
         "digests": [digest(play.game.observation)],
@@ -41,17 +45,21 @@ def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
 
 
 def _act(state: EpisodeState, runtime: Any) -> EpisodeState:
-    """Score, choose, and send one action. Act and step are one node: half the checkpoints, the same guarantees."""
+    """Have the actor decide, and send the action: in one node, for half the checkpoints and the same guarantees."""
     play: Play = runtime.context
     if play.stop.is_set():
         raise Stopped(STOPPED)
     decision = play.select_action()
     ended = play.step(decision)
-    return {
+    after: EpisodeState = {
         "actions": [*state["actions"], decision.command],
         "digests": [*state["digests"], digest(play.game.observation)],
         "ended": ended,
     }
+    recalls = play.recalled.recalls if play.recalled is not None else []
+    if len(recalls) > len(state.get("recalls", [])):  # advice that was given or held out in this step
+        after["recalls"] = _dumped(recalls)
+    return after
 
 
 def _reflect(state: EpisodeState, runtime: Any) -> EpisodeState:
@@ -63,13 +71,16 @@ def _reflect(state: EpisodeState, runtime: Any) -> EpisodeState:
 
 
 def _remember(state: EpisodeState, runtime: Any) -> EpisodeState:
-    """Store the episode, its reflections and the outcome of what was recalled, in one transaction."""
+    """Store the result: the episode, its reflections, what it recalled and the outcome of that."""
     play: Play = runtime.context
     if play.reflections is None:  # killed between the two nodes: what was drawn then is drawn again
         _reflect(state, runtime)
-    if play.store is not None:
-        play.store(play.episode, play.reflections or [])
+    play.put()
     return {}
+
+
+def _dumped(recalls: Sequence[Recall]) -> list[dict[str, Any]]:
+    return [one.model_dump(mode="json") for one in recalls]
 
 
 @cache
@@ -115,8 +126,7 @@ def play_episode(play: Play, graph: Any) -> Episode:
     except FAILURES as failure:
         play.fail(str(failure), kind_of(failure))
         play.finalize()
-        if play.store is not None:
-            play.store(play.episode, [])
+        play.put()
     if graph.checkpointer:
         graph.checkpointer.delete_thread(play.spec.id)
     return play.episode

@@ -61,7 +61,7 @@ def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Po
     )
     tried = Tried()
     while not game.ended:
-        commands, state = game.admissible(), game.state
+        commands, state = game.listed(), game.state
         advice = book.bonuses(state, commands, policy.weights, tried)
         costs = tried.costs(state, commands, policy.weights)
         bonus = [policy.scale_at(trial) * extra + cost for extra, cost in zip(advice, costs, strict=True)]

@@ -16,18 +16,19 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentlab.agent.arms import RecallConfig
-from agentlab.agent.strength import DEFAULT, EXPLORE, Strength, note
+from agentlab.agent.strength import DEFAULT, EXPLORE, Strength
+from agentlab.engines.base import Tokenizing
 from agentlab.reflectors.registry import TEXT_KINDS
 from agentlab.text import carried
 from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried
 from memory import Credit, CreditConfig, retrieval
 from memory.credit import Assignment
 from memory.interchange import NOTE
-from memory.records import Advice, Episode, Recall, now
+from memory.records import Advice, Recall, now
 
 if TYPE_CHECKING:
     from agentlab.agent.spec import EpisodeSpec
-    from agentlab.engines.base import Engine
+    from agentlab.engines.base import Model
     from memory import ReflectionMemory
     from memory.reflection_memory import Channel
 
@@ -49,21 +50,23 @@ class _Elsewhere(NamedTuple):
 class Recalled:
     """What one episode recalled.
 
-    `ids` names every reflection that served it; advice is added when it first enters a score.
+    `ids` names every reflection that served it; advice is added when it first enters a score. `recalls` are the records
+    of that, which are stored with the episode.
     `task_book` holds the advice of earlier trials of this task.
     """
 
     hints: str = ""
     ids: list[str] = field(default_factory=list)
     task_book: AdviceBook = field(default_factory=AdviceBook)
+    recalls: list[Recall] = field(default_factory=list)
     memory: ReflectionMemory | None = None
     episode: str = ""
     env: str = ""
     frozen_at: str | None = None
     config: RecallConfig = field(default_factory=RecallConfig)
     credit: Credit | None = None
+    draws: dict[str, Assignment] = field(default_factory=dict)
     _advised: dict[str, float] = field(default_factory=dict)
-    _draws: dict[str, Assignment] = field(default_factory=dict)
     _similar: dict[str, list[tuple[Advice, float, str]]] = field(default_factory=dict)
 
     def bonuses(self, state: str, commands: Sequence[str], tried: Tried, weights: AdviceWeights) -> list[float]:
@@ -94,39 +97,36 @@ class Recalled:
         fresh = {reflection: score for reflection, score in served.items() if reflection not in self._advised}
         if not fresh or self.memory is None:
             return
-        self._record({self._draws.get(id) or Assignment(id, False, 1.0): score for id, score in fresh.items()}, query)
+        self._record({self.draws.get(id) or Assignment(id, False, 1.0): score for id, score in fresh.items()}, query)
         self.ids = list(dict.fromkeys([*self.ids, *fresh]))
 
     def _assigned(self, found: _Elsewhere, state: str) -> bool:
         """Whether this advice may serve; that it was held out is recorded where it would have entered a score."""
         if self.credit is None:
             return True
-        draw = self._draws.get(found.reflection)
+        draw = self.draws.get(found.reflection)
         if draw is None:
-            (draw,) = self.credit.split(self.episode, [found.reflection], env=self.env)
-            self._draws[found.reflection] = draw
+            (draw,) = self.credit.split(self.episode, [found.reflection], env=self.env, decided=self.recalls)
+            self.draws[found.reflection] = draw
         if draw.held_out and found.reflection not in self._advised:
             self._record({draw: found.cosine}, state)
         return not draw.held_out
 
     def _record(self, draws: Mapping[Assignment, float], query: str) -> None:
-        assert self.memory is not None
-        self.memory.database.put_recalls(
-            [
-                Recall(
-                    episode=self.episode,
-                    reflection=draw.reflection,
-                    rank=len(self._advised) + place,
-                    query=query[:QUERY_LIMIT],
-                    score=score,
-                    channel="advice",
-                    env=self.env,
-                    held_out=draw.held_out,
-                    propensity=draw.propensity,
-                )
-                for place, (draw, score) in enumerate(draws.items())
-            ]
-        )
+        self.recalls += [
+            Recall(
+                episode=self.episode,
+                reflection=draw.reflection,
+                rank=len(self._advised) + place,
+                query=query[:QUERY_LIMIT],
+                score=score,
+                channel="advice",
+                env=self.env,
+                held_out=draw.held_out,
+                propensity=draw.propensity,
+            )
+            for place, (draw, score) in enumerate(draws.items())
+        ]
         self._advised.update({draw.reflection: score for draw, score in draws.items()})
 
     def _elsewhere(self, state: str, commands: Sequence[str], weights: AdviceWeights) -> dict[str, list[_Elsewhere]]:
@@ -152,18 +152,19 @@ class Recalled:
         return {command: sorted(found, key=lambda one: -one.bonus) for command, found in known.items()}
 
 
-def counter(engine: Engine) -> retrieval.Count:
-    """How many tokens a text has for this engine; roughly, for one without a tokenizer."""
-    tokenize = getattr(engine, "tokenize", None)
-    return retrieval.about if tokenize is None else lambda text: len(tokenize(text))
+def counter(model: Model | None) -> retrieval.Count:
+    """How many tokens a text has for this model; roughly, for one without a tokenizer, or where none plays."""
+    engine = model.engine if model is not None else None
+    return (lambda text: len(engine.tokenize(text))) if isinstance(engine, Tokenizing) else retrieval.about
 
 
-class Recaller:
-    """Serves one run's episodes from the long-term memory.
+class MemorySnapshot:
+    """The long-term memory as it was when a run began: all that playing an episode of it needs. It only reads.
 
-    `run` is the run being played: what it writes is recalled within the same task only. `frozen_at` bounds what
-    counts as known before the run (ISO time); resuming a run uses the time at which it first began. `count_tokens` is
-    by what the memory block is measured. With `credit` what was measured before the run counts.
+    What an episode recalled is stored with its result. `run` is the run being played: what it writes is recalled within
+    the same task only. `frozen_at` bounds what counts as known before the run (ISO time); resuming a run uses the time
+    at which it first began. `count_tokens` is by what the memory block is measured. With `credit` what was measured
+    before the run counts.
     """
 
     def __init__(
@@ -198,21 +199,20 @@ class Recaller:
             return self._strengths[key].draw(rng)
         return self._strengths[key].best()
 
-    def learn(self, spec: EpisodeSpec, episode: Episode) -> None:
-        """Keep how an episode on a train game ended, for the strength of later runs."""
-        if self._learns(spec) and spec.task.split == "train" and episode.status != "errored":
-            key = spec.task.env, spec.arm.weights
-            note(self.memory.database, *key, episode.id, episode.strength, episode.won, episode.started_at)
+    def strength_of(self, spec: EpisodeSpec) -> tuple[str, str | None] | None:
+        """The environment and the weights for which the end of this episode says how strong advice should be."""
+        return (spec.task.env, spec.arm.weights) if self._learns(spec) and spec.task.split == "train" else None
 
     def _learns(self, spec: EpisodeSpec) -> bool:
         config = spec.arm.recall
         return self.credit is not None and config is not None and config.advice and config.credit
 
     def recall(self, spec: EpisodeSpec, goal: str, observation: str) -> Recalled:
-        """Everything that serves this episode; the recalls are recorded under its id."""
+        """Everything that serves this episode."""
         config = spec.arm.recall or RecallConfig(advice=False)
         lines: list[str] = []
         ids: list[str] = []
+        recalls: list[Recall] = []
         left = config.budget
         wanted: list[tuple[int, Channel, list[str], str]] = [
             (config.exemplars, "exemplar", ["exemplar"], ""),
@@ -238,6 +238,7 @@ class Recaller:
                 # What would be cut beside something whole is rather left out.
                 shorten=not lines,
                 credit=self.credit if config.credit else None,
+                recorded=recalls,
                 lots=spec.task.split == "train",
                 # What names no environment has a text to read, and nothing to act by.
                 anywhere=config.imported and channel == "text",
@@ -245,20 +246,33 @@ class Recaller:
             lines += [f"{mark}{hit.text}" for hit in hits]
             ids += [hit.reflection.id for hit in hits]
             left -= sum(tokens(hit.text) for hit in hits)
-        return self._recalled(spec, config, "\n".join(lines), list(dict.fromkeys(ids)))
+        return self._recalled(spec, config, "\n".join(lines), list(dict.fromkeys(ids)), recalls)
 
     def _tokens(self, mark: str, text: str) -> int:
         return self.count_tokens(f"{mark}{text}\n")
 
-    def restore(self, spec: EpisodeSpec, ids: list[str], hints: str, *, before: str | None) -> Recalled:
+    def restore(
+        self, spec: EpisodeSpec, ids: Sequence[str], hints: str, recalls: Sequence[Recall] = (), *, before: str | None
+    ) -> Recalled:
         """The same again for a resumed episode: its hints as they stood, and its advice as it was when it began."""
-        return self._recalled(spec, spec.arm.recall or RecallConfig(advice=False), hints, list(ids), before)
+        config = spec.arm.recall or RecallConfig(advice=False)
+        # Advice is recorded anew as its steps are played again; what was held out then stays held out.
+        served = [one for one in recalls if one.channel != "advice"]
+        again = self._recalled(spec, config, hints, list(ids), served, before)
+        again.draws = {one.reflection: Assignment(one.reflection, one.held_out, one.propensity) for one in recalls}
+        return again
 
     def _recalled(
-        self, spec: EpisodeSpec, config: RecallConfig, hints: str, ids: list[str], before: str | None = None
+        self,
+        spec: EpisodeSpec,
+        config: RecallConfig,
+        hints: str,
+        ids: list[str],
+        recalls: list[Recall],
+        before: str | None = None,
     ) -> Recalled:
         return Recalled(
-            hints=hints, ids=ids, task_book=self.book(spec, before) if config.advice else AdviceBook(),
+            hints=hints, ids=ids, recalls=recalls, task_book=self.book(spec, before) if config.advice else AdviceBook(),
             memory=self.memory, episode=spec.id, env=spec.task.env, frozen_at=self.frozen_at, config=config,
             credit=self.credit if config.credit and spec.task.split == "train" else None,
         )  # fmt: skip

@@ -11,25 +11,25 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentlab import failures
 from agentlab.agent.arms import Arm
 from agentlab.agent.episode import Play
 from agentlab.agent.graph import STOPPED, build_graph, play_episode
+from agentlab.agent.result import DatabaseSink
 from agentlab.agent.spec import EpisodeSpec
-from agentlab.engines.base import Engine
+from agentlab.engines.base import Model
 from agentlab.errors import AgentLabError, Stopped
 from agentlab.reflectors.exemplar import ExemplarReflector
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.refinement import Refiner
 from environments import Task
 from environments.worker import NOTICE
-from memory.records import Episode, ErrorKind, Reflection, now
+from memory.records import Episode, ErrorKind, now
 
 if TYPE_CHECKING:
-    from agentlab.agent.recall import Recaller
+    from agentlab.agent.recall import MemorySnapshot
     from agentlab.agent.router import Router
     from agentlab.reflectors.base import Reflector
     from agentlab.workspace.workspace import Workspace
@@ -99,9 +99,9 @@ class Rollout:
 
     run: str
     database: Database
-    engine: Engine
+    model: Model | None
     memory: ReflectionMemory | None = None
-    recaller: Recaller | None = None
+    snapshot: MemorySnapshot | None = None
     reflectors: Sequence[Reflector] = ()
     checkpointer: Any = None
     router: Router | None = None
@@ -111,6 +111,9 @@ class Rollout:
     stop: threading.Event = field(default_factory=threading.Event)
     pool: EnvironmentPool = field(default_factory=EnvironmentPool)
     _streak: failures.Streak = field(default_factory=failures.Streak, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.sink = DatabaseSink(self.database, self.memory)
 
     def play(
         self,
@@ -129,9 +132,10 @@ class Rollout:
         or `stop.set()`, once the engine has scored the steps in flight; finished trials are stored. Raises RunFailed
         where episode after episode fails for one reason that is not the environment's.
         """
-        if arm.adapter != self.engine.adapter:
+        adapter = self.model.adapter_id if self.model is not None else None
+        if arm.adapter != adapter:
             raise AgentLabError(
-                f"This rollout plays with {self.engine.adapter or 'the base'}, and the arm {arm.name!r} asks for "
+                f"This rollout plays with {adapter or 'the base'}, and the arm {arm.name!r} asks for "
                 f"{arm.adapter or 'the base'}; make a rollout of that arm."
             )
         graph = build_graph(self.checkpointer)
@@ -170,13 +174,14 @@ class Rollout:
 
     def _task(self, task: Task, arm: Arm, trials: int, until_won: bool, graph: Any) -> TaskResult:
         played = list[Trial]()
+        engine = self.model.name if self.model is not None else arm.engine
         for trial in range(trials):
-            spec = EpisodeSpec(self.run, task, arm, trial, self.seed, self.engine.name)
-            known = self.database.journal_get(self._scope, spec.id)
+            spec = EpisodeSpec(self.run, task, arm, trial, self.seed, engine)
+            known = self.sink.known(self.run, spec.id)
             if known is None or known["status"] == "errored":
                 first = known is None
                 self._episode(spec, graph)
-                known = self.database.journal_get(self._scope, spec.id)
+                known = self.sink.known(self.run, spec.id)
                 assert known is not None, "stored with its episode"
                 if first:  # what failed before stands beside other games now, and would be counted twice
                     self._streak.count(known["error"], known["error_kind"])
@@ -194,10 +199,11 @@ class Rollout:
             play = Play(
                 spec,
                 env,
-                self.engine,
-                recaller=self.recaller if spec.arm.recall is not None else None,
+                self.model,
+                snapshot=self.snapshot if spec.arm.recall is not None else None,
                 reflectors=self._reflectors(refiner) if spec.arm.recall is not None else (),
-                store=partial(self._store, spec, refiner),
+                refiner=refiner,
+                sink=self.sink,
                 router=self.router,
                 stop=self.stop,
             )
@@ -216,44 +222,9 @@ class Rollout:
             for reflector in self.reflectors
         ]
 
-    def _store(
-        self, spec: EpisodeSpec, refiner: Refiner | None, episode: Episode, reflections: list[Reflection]
-    ) -> None:
-        shown = refiner(episode) if refiner is not None else episode
-        summary = {**_summary(episode), "refining": refiner.cost.steps if refiner is not None else 0}
-        with self.database.transaction():
-            self.database.put_episode(episode)
-            if shown is not episode:
-                self.database.put_episode(shown)
-            if self.memory is not None:
-                if reflections:
-                    self.memory.remember(reflections)
-                if episode.recalled and episode.status != "errored":
-                    self.memory.outcome(episode.id, episode.won)
-            if self.recaller is not None:
-                self.recaller.learn(spec, episode)
-            # In the same transaction: an episode that is stored is not played again, unless it errored.
-            self.database.journal_put(self._scope, episode.id, summary)
-
-    @property
-    def _scope(self) -> str:
-        return f"trials|{self.run}"
-
     def close(self) -> None:
         """Close the environments of this rollout."""
         self.pool.close()
-
-
-def _summary(episode: Episode) -> dict[str, Any]:
-    """What a finished trial is known by: the fields of Trial."""
-    return {
-        "episode": episode.id,
-        "status": episode.status,
-        "score": episode.score,
-        "steps": len(episode.steps),
-        "error": episode.error,
-        "error_kind": episode.error_kind,
-    }
 
 
 def _at_most(items: Iterable[tuple[int, Task]], count: int) -> list[tuple[int, Task]]:
@@ -276,35 +247,34 @@ def rollout_of(
     seed: int | None = None,
     refining: bool = False,
 ) -> Rollout:
-    """A rollout of a lab for an arm, with its engine, memory and checkpoints. Close it after use.
+    """A rollout of a lab for an arm, with its model, memory and checkpoints. Close it after use.
 
     With `refining` it keeps the refined forms of what it wins on train games too.
 
     Raises UnknownReflector for a name that no reflector has.
     """
-    from agentlab.agent.recall import Recaller, counter
-    from agentlab.engines.random import RandomEngine
+    from agentlab.agent.recall import MemorySnapshot, counter
     from agentlab.reflectors.registry import build
 
     workspace.must_write()
     began = begun(workspace, run)
-    engine = RandomEngine() if arm.engine == "random" else workspace.engine(arm.adapter)
-    recaller = router = None
-    if arm.router is not None:
+    model = workspace.model(arm.adapter) if arm.engine == "model" else None
+    snapshot = router = None
+    if arm.router is not None and model is not None:
         from agentlab.agent.router import Router
 
-        router = Router.of(workspace, arm.router, engine)
+        router = Router.of(workspace, arm.router, model)
     if arm.recall is not None:
         credit = workspace.credit_config if workspace.config.credit and arm.recall.credit else None
-        recaller = Recaller(workspace.memory, run, began, count_tokens=counter(engine), credit=credit)
+        snapshot = MemorySnapshot(workspace.memory, run, began, count_tokens=counter(model), credit=credit)
     return Rollout(
         run,
         workspace.database,
-        engine,
+        model,
         memory=workspace.memory if arm.recall is not None else None,
-        recaller=recaller,
+        snapshot=snapshot,
         reflectors=build(
-            workspace.config.reflectors if reflectors is None else reflectors, engine, lambda: workspace.critic
+            workspace.config.reflectors if reflectors is None else reflectors, model, lambda: workspace.critic
         ),
         checkpointer=workspace.checkpointer,
         router=router,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentlab.agent.router_config import RouterConfig
+from agentlab.engines.base import Adapter
 from agentlab.errors import AgentLabError
 from agentlab.workspace.lineage import trained_on
 from memory.records import content_id
@@ -20,7 +21,7 @@ from memory.records import content_id
 if TYPE_CHECKING:
     import numpy as np
 
-    from agentlab.engines.base import Engine
+    from agentlab.engines.base import Model
     from agentlab.workspace.workspace import Workspace
 
 SERVED = tuple[str, Path]
@@ -40,14 +41,14 @@ def written(weights: Mapping[str, float]) -> str:
 
 
 class Router:
-    """Chooses skills for episodes and gives the engine that plays with them.
+    """Chooses skills for episodes and gives the model that plays with them.
 
     Args:
         config: its settings.
         centroids: shape (skills, dimensions), rows of length 1, in the order of the skills.
         embed: the vector (dimensions,) of a text, of length 1.
         serve: the id and the folder of the adapter that has these weights of skills; it may take its time.
-        engine: plays.
+        model: plays.
     """
 
     def __init__(
@@ -56,17 +57,17 @@ class Router:
         centroids: np.ndarray,
         embed: Callable[[str], np.ndarray],
         serve: Callable[[Mapping[str, float]], SERVED],
-        engine: Engine,
+        model: Model,
     ) -> None:
         self.config = config
         self.centroids = centroids
         self._embed = embed
         self._serve = serve
-        self._engine = engine
+        self._model = model
         self._lock = threading.RLock()
 
     @classmethod
-    def of(cls, workspace: Workspace, config: RouterConfig, engine: Engine) -> Router:
+    def of(cls, workspace: Workspace, config: RouterConfig, model: Model) -> Router:
         """The router over adapters of a lab.
 
         Raises UnknownAdapter, BadAdapter, WrongBase, AgentLabError if the lab has none of the episodes that one was
@@ -84,7 +85,7 @@ class Router:
                 return name, folders[name]
             return name, composed(workspace, {skill: folders[skill] for skill in weights}, weights)
 
-        return cls(config, centroids, workspace.memory.embedder.embed_query, serve, engine)
+        return cls(config, centroids, workspace.memory.embedder.embed_query, serve, model)
 
     def weights(self, goal: str, observation: str) -> dict[str, float]:
         """The skills that serve a task, by what it says at its start, with their weights."""
@@ -92,15 +93,15 @@ class Router:
             vector = self._embed(situation(goal, observation))
         return self.config.weights([float(cosine) for cosine in self.centroids @ vector])
 
-    def engine(self, goal: str, observation: str) -> Engine:
-        """The engine as it plays this task; its `adapter` says which skills at which weights.
+    def model(self, goal: str, observation: str) -> Model:
+        """The model as it plays this task; its adapter says which skills at which weights.
 
         Raises CanaryFailed if the composition does not score as it was measured: the base never stands in for it.
         """
         weights = self.weights(goal, observation)
         with self._lock:
             adapter, folder = self._serve(weights)
-        return self._engine.with_adapter(adapter, folder)
+        return self._model.with_adapter(Adapter(adapter, folder))
 
 
 def centroid(workspace: Workspace, adapter: str) -> np.ndarray:

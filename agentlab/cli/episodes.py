@@ -124,12 +124,13 @@ def compare(episode: Episode, env: TextEnv | None = None) -> Iterator[Difference
             yield Difference(-1, "first observation", episode.steps[0].observation, observation)
             return
         for step in episode.steps:
-            if sorted(step.admissible) != sorted(info["admissible_commands"]):
+            offered = info["admissible_commands"]
+            if offered is not None and sorted(step.admissible) != sorted(offered):
                 yield Difference(
                     step.index,
                     "admissible commands",
                     ", ".join(step.admissible),
-                    ", ".join(info["admissible_commands"]),
+                    ", ".join(offered),
                 )
                 return
             with failures.environment(episode.env):

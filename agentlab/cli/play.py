@@ -14,7 +14,7 @@ from agentlab.cli.options import DEFAULT_LAB, LabFolder, opened
 from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
-    from agentlab.engines.base import Conversation, Engine
+    from agentlab.engines.base import Conversation, Model
     from environments import Info, TextEnv
 
 HELP = "Type a command or its number. Enter lists the commands, ? shows how the agent ranks them, :quit ends."
@@ -40,7 +40,7 @@ def play(
     env_id = canonical(env)
     task = Task(env=env_id, split=split, seed=seed)
     made = make(env_id)
-    adviser = Adviser(lambda: _engine(lab, adapter))
+    adviser = Adviser(lambda: _model(lab, adapter))
     try:
         with failures.environment(env_id):
             observation, info = made.start(task)
@@ -76,16 +76,16 @@ def _ask() -> str | None:
         return None
 
 
-def _engine(lab: Path, adapter: str | None) -> Engine:
-    """The lab's engine with this adapter. A lab is not made for it: without one, the default model ranks."""
+def _model(lab: Path, adapter: str | None) -> Model:
+    """The lab's model with this adapter. A lab is not made for it: without one, the default model ranks."""
     from agentlab.lab import Lab
     from agentlab.workspace.config import LabConfig
 
     with output.working("Loading the model"):
         if not lab.exists():
-            return Lab(lab, LabConfig(), write=False).engine()
+            return Lab(lab, LabConfig(), write=False).model()
         with opened(lab) as here:
-            return here.engine(here.serving() if adapter is None else None if adapter == "base" else adapter)
+            return here.model(here.serving() if adapter is None else None if adapter == "base" else adapter)
 
 
 class Game:
@@ -96,7 +96,7 @@ class Game:
         self.goal = info["goal"]
         self.observations = [observation]
         self.actions: list[str] = []
-        self.commands = list(info["admissible_commands"])
+        self.commands = list(info["admissible_commands"] or ())
         self.score = float(info["score"])
         self.over = "won" if info["won"] else "lost" if info["lost"] else ""
 
@@ -112,7 +112,7 @@ class Game:
             observation, _, terminated, truncated, info = self.env.step(action)
         self.actions.append(action)
         self.observations.append(observation)
-        self.commands = list(info["admissible_commands"])
+        self.commands = list(info["admissible_commands"] or ())
         self.score = float(info["score"])
         if terminated or truncated:
             self.over = ending(info) or "truncated"
@@ -120,35 +120,37 @@ class Game:
 
     def show_commands(self) -> None:
         """Print the admissible commands with their numbers."""
+        if not self.commands:
+            output.say("It lists no commands: type what you like.", "dim")
         for number, command in enumerate(self.commands, 1):
             output.say(f"{number:4} {command}")
 
 
 class Adviser:
-    """The agent looking over the player's shoulder. Its engine is loaded when it is first asked."""
+    """The agent looking over the player's shoulder. Its model is loaded when it is first asked."""
 
-    def __init__(self, load: Callable[[], Engine]) -> None:
+    def __init__(self, load: Callable[[], Model]) -> None:
         self._load = load
-        self._engine: Engine | None = None
+        self._model: Model | None = None
         self._conversation: Conversation | None = None
         self._told = 0
 
     def ranking(self, game: Game) -> list[tuple[str, float, float]]:
         """Commands with their log-probabilities and their shares among the admissible ones, the best first."""
         from agentlab import failures
-        from agentlab.agent.episode import scored
+        from agentlab.agent.actors import scored
 
-        if self._engine is None:
-            self._engine = self._load()
-        with failures.engine(self._engine.name):
+        if self._model is None:
+            self._model = self._load()
+        with failures.engine(self._model.name):
             if self._conversation is None:
-                self._conversation = self._engine.conversation(game.goal)
+                self._conversation = self._model.conversation(game.goal)
             for index in range(self._told, len(game.observations)):
                 if index:
                     self._conversation.act(game.actions[index - 1])
                 self._conversation.observe(game.observations[index])
             self._told = len(game.observations)
-            scores = scored(self._engine, self._conversation, game.commands)
+            scores = scored(self._model, self._conversation, game.commands).logprobs
         ranked = sorted(zip(game.commands, scores, shares(scores), strict=True), key=lambda entry: -entry[1])
         return ranked
 

@@ -1,20 +1,43 @@
-"""What an engine is: the place where log-probabilities and sentences come from."""
+"""What an engine is: where log-probabilities and sentences come from, as small protocols of which it has one or more.
+
+Requests come in lists, so that an engine may answer many at once, and each carries the adapter that it is asked of: an
+engine has no current one. Whoever plays, reflects or judges asks a `Model`, an engine with the adapter that it is for.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+from agentlab.errors import AgentLabError
 from memory import prompts
+from memory.records import Usage
+
+if TYPE_CHECKING:
+    from trainers.data import Tokenizer
+
+
+Answer = TypeVar("Answer")
+NOTHING = Usage()
+
+
+class Adapter(NamedTuple):
+    """A LoRA adapter: the id under which a lab knows it, and the folder of its weights."""
+
+    id: str
+    folder: Path
 
 
 class Conversation:
     """One episode's transcript as an engine sees it: text for a person, token ids for a model.
 
     `token_ids` and `action_spans` are what an Episode records, `cut` what a Step does: how many characters of the last
-    observation were left out because they do not fit into the engine's context. Engines that have a tokenizer subclass
-    it and keep their key/value cache here, so that it lives exactly as long as the episode.
+    observation were left out because they do not fit into the engine's context. This one serves engines without a
+    tokenizer. Those that have one subclass it and keep their key/value cache here, so that it lives exactly as long as
+    the episode.
     """
 
     def __init__(self, goal: str, hints: str = "") -> None:
@@ -37,38 +60,184 @@ class Conversation:
         """Give back what the conversation holds (a cache, say). It can still be read."""
 
 
-@runtime_checkable
-class Engine(Protocol):
-    """A source of log-probabilities over commands and, where it can, of text.
+@dataclass(frozen=True)
+class ScoreRequest:
+    """Which of these commands comes next in a conversation? `adapter` is the one asked; None is the base."""
 
-    `name` identifies the weights, `adapter` the LoRA adapter on them (None: the base); neither ever changes, so whoever
-    holds an engine knows what plays. `can_write` says whether `generate` gives sentences worth reading.
+    conversation: Conversation
+    commands: Sequence[str]
+    adapter: Adapter | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Log-probabilities (natural log), one for each command with its line end, in the order of the request."""
+
+    logprobs: list[float]
+    usage: Usage = NOTHING
+
+
+@dataclass(frozen=True)
+class WriteRequest:
+    """An answer to `prompt`, as one message of a user, in at most `max_tokens`. At temperature 0 it is the likeliest.
+
+    `seed` decides what is drawn above that. `adapter` is the one asked; None is the base.
     """
 
-    name: str
-    can_write: bool
+    prompt: str
+    adapter: Adapter | None = None
+    max_tokens: int = 128
+    temperature: float = 0.0
+    seed: int = 0
 
-    @property
-    def adapter(self) -> str | None:
-        """The id of the adapter that this engine plays with; None is the base."""
+
+@dataclass(frozen=True)
+class Writing:
+    """What was written: its text, its token ids and their log-probabilities where they are known, and what it took."""
+
+    text: str
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    usage: Usage = NOTHING
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """An engine that ranks commands. `name` identifies its weights."""
+
+    name: str
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
+        """The scores of each request, in order. What a request gets depends on nothing that is asked beside it."""
         ...
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """An engine that writes sentences worth reading. `name` identifies its weights."""
+
+    name: str
+
+    def write(self, requests: Sequence[WriteRequest]) -> list[Writing]:
+        """The writing of each request, in order. What a request gets depends on nothing that is asked beside it."""
+        ...
+
+
+Engine = Scorer | Writer
+"""Whatever ranks commands or writes; what else it can do, further protocols say."""
+
+
+@runtime_checkable
+class Conversing(Protocol):
+    """An engine that keeps more of a conversation than its text."""
 
     def conversation(self, goal: str, hints: str = "") -> Conversation:
         """Start a transcript for one episode. Raises EngineFailed if the engine cannot read it."""
         ...
 
-    def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
-        """Log-probability (natural log) of each candidate command and its line end as the next action."""
+
+@runtime_checkable
+class Tokenizing(Protocol):
+    """An engine with a tokenizer: the tokens of texts and commands, and how many of them fit into its context."""
+
+    tokenize: Tokenizer
+    context: int
+
+    def command_tokens(self, command: str) -> list[int]:
+        """The tokens of a command and its line end."""
         ...
 
-    def generate(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
-        """Answer `prompt` as one user message."""
-        ...
 
-    def with_adapter(self, adapter: str, folder: Path) -> Engine:
-        """An engine on the same weights that plays with this adapter (its id and its folder); this one stays as it is.
+@runtime_checkable
+class Adapting(Protocol):
+    """An engine that takes adapters."""
 
-        Raises CanaryFailed or BadAdapter (trainers.errors) if the adapter is not what it is taken for, AgentLabError if
-        the engine has no weights.
+    def load(self, adapter: Adapter) -> None:
+        """Have an adapter ready, and prove by its canary that it is the one.
+
+        Raises CanaryFailed or BadAdapter (trainers.errors) if it is not what it is taken for.
         """
         ...
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """An engine that scores whole texts, as training does (teacher forcing)."""
+
+    def logprob(
+        self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], adapter: Adapter | None = None
+    ) -> float:
+        """Summed log-probability of the tokens in `spans` (half-open, in `token_ids`), given all before them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Model:
+    """An engine with the adapter that it is asked of (None: the base): neither changes, whoever else asks the engine.
+
+    Raises what `Adapting.load` does when it is made, AgentLabError if the engine takes no adapters.
+    """
+
+    engine: Engine
+    adapter: Adapter | None = None
+
+    def __post_init__(self) -> None:
+        if self.adapter is None:
+            return
+        if not isinstance(self.engine, Adapting):
+            raise AgentLabError(
+                f"The engine {self.engine.name} takes no adapters, so {self.adapter.id} cannot play; choose the arm "
+                "'base', or an engine that has a method `load` for them."
+            )
+        self.engine.load(self.adapter)
+
+    @property
+    def name(self) -> str:
+        """That of the engine's weights."""
+        return self.engine.name
+
+    @property
+    def adapter_id(self) -> str | None:
+        """The id of the adapter; None is the base."""
+        return self.adapter.id if self.adapter is not None else None
+
+    def with_adapter(self, adapter: Adapter) -> Model:
+        """The same engine, asked of another adapter."""
+        return Model(self.engine, adapter)
+
+    def conversation(self, goal: str, hints: str = "") -> Conversation:
+        """Start a transcript for one episode. Raises EngineFailed if the engine cannot read it."""
+        if isinstance(self.engine, Conversing):
+            return self.engine.conversation(goal, hints)
+        return Conversation(goal, hints)
+
+    def score(self, conversation: Conversation, commands: Sequence[str]) -> Scores:
+        """The scores of some commands, a finite number for each.
+
+        Raises AgentLabError if the engine ranks nothing, ValueError if it gave something else than asked for.
+        """
+        if not isinstance(self.engine, Scorer):
+            raise AgentLabError(
+                f"The engine {self.name} ranks no commands, it only writes; play with an actor that has it write."
+            )
+        scores = _only(self.engine.score([ScoreRequest(conversation, commands, self.adapter)]))
+        if len(scores.logprobs) != len(commands) or not all(map(math.isfinite, scores.logprobs)):
+            raise ValueError(f"{len(scores.logprobs)} scores for {len(commands)} commands, which need a number each")
+        return scores
+
+    @property
+    def writes(self) -> bool:
+        """Whether `write` can be asked for."""
+        return isinstance(self.engine, Writer)
+
+    def write(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> Writing:
+        """An answer to `prompt`, as of a `WriteRequest`. Raises AgentLabError if the engine writes nothing."""
+        if not isinstance(self.engine, Writer):
+            raise AgentLabError(f"The engine {self.name} writes no text, it only ranks commands; ask another one.")
+        return _only(self.engine.write([WriteRequest(prompt, self.adapter, max_tokens, temperature, seed)]))
+
+
+def _only(answers: Sequence[Answer]) -> Answer:
+    if len(answers) != 1:
+        raise ValueError(f"{len(answers)} answers to one request")
+    return answers[0]

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from agentlab.engines.base import Conversation
+from agentlab.engines.base import Adapter, Conversation, Tokenizing
 from agentlab.errors import ContextExceeded
 from memory import prompts
 
-if TYPE_CHECKING:
-    from trainers.data import Tokenizer
-
 LEFT_OUT = "[… {} characters left out …]"
 """What stands in an observation where its middle was cut out."""
-
-
-class Tokenizing(Protocol):
-    """What a conversation needs of its engine: the tokens of texts and commands, and how many fit into its context."""
-
-    tokenize: Tokenizer
-    context: int
-
-    def command_tokens(self, command: str) -> list[int]:
-        """The tokens of a command and its line end."""
-        ...
 
 
 class CachedConversation(Conversation):
@@ -52,7 +37,7 @@ class CachedConversation(Conversation):
             )
         self.turn_starts: list[int] = []
         self.cache: Any = None
-        self.adapter: tuple[str, Path] | None = None  # the one that filled the cache
+        self.adapter: Adapter | None = None  # the one that filled the cache
         self.seen: list[int] = []
         self.pending: list[int] = list(self.token_ids)
 

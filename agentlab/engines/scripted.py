@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Self
 
-from agentlab.engines.base import Conversation
+from agentlab.engines.base import Adapter, ScoreRequest, Scores, WriteRequest, Writing
 
 Script = Callable[[str, str], float]
 
@@ -16,12 +13,11 @@ class ScriptedEngine:
     """An engine without weights whose behaviour a test states in full.
 
     `preferences` maps a command to its score, or is a function of (transcript, command); a command without one gets
-    `floor`. `answers` are returned by `generate`, one after the other, the last one for ever. Adapters change nothing,
-    unless `preferences_by_adapter` has an entry for them.
+    `floor`. `answers` are written one after the other, the last one for ever. Adapters change nothing, unless
+    `preferences_by_adapter` has an entry for them.
     """
 
     name = "scripted"
-    can_write = True
 
     def __init__(
         self,
@@ -35,25 +31,25 @@ class ScriptedEngine:
         self.by_adapter = dict(preferences_by_adapter or {})
         self.answers = list(answers)
         self.floor = floor
-        self.adapter: str | None = None
         self.prompts: list[str] = []
 
-    def conversation(self, goal: str, hints: str = "") -> Conversation:
-        return Conversation(goal, hints)
+    def load(self, adapter: Adapter) -> None:
+        """Any adapter is taken."""
 
-    def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
-        script = self.by_adapter.get(self.adapter or "", self.preferences)
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
+        return [Scores([self._score(request, command) for command in request.commands]) for request in requests]
+
+    def _score(self, request: ScoreRequest, command: str) -> float:
+        script = self.by_adapter.get(request.adapter.id if request.adapter else "", self.preferences)
         if callable(script):
-            return [float(script(conversation.text, command)) for command in candidates]
-        return [float(script.get(command, self.floor)) for command in candidates]
+            return float(script(request.conversation.text, command))
+        return float(script.get(command, self.floor))
 
-    def generate(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
+    def write(self, requests: Sequence[WriteRequest]) -> list[Writing]:
+        return [Writing(self._answer(request.prompt)) for request in requests]
+
+    def _answer(self, prompt: str) -> str:
         self.prompts.append(prompt)
         if not self.answers:
             return ""
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-    def with_adapter(self, adapter: str, folder: Path) -> Self:
-        changed = copy.copy(self)
-        changed.adapter = adapter
-        return changed

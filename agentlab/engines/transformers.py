@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 
 from agentlab.engines.adapted import AdaptedModels
-from agentlab.engines.base import Conversation
+from agentlab.engines.base import Adapter, ScoreRequest, Scores, WriteRequest, Writing
 from agentlab.engines.conversation import CachedConversation
 from agentlab.engines.dropout import dropped
 from agentlab.errors import ContextExceeded, ModelTooLarge, UnsupportedModel
 from memory import prompts
+from memory.records import Usage
 from memory.text import is_tag, left_open
 from trainers.data import Tokenizer
 from trainers.objectives import TokenTree, parts
@@ -46,13 +47,11 @@ class TransformersEngine:
     """Scores all admissible commands of a step in one forward pass over the new tokens only.
 
     `folder` holds a transformers model and its tokenizer. `context` bounds the tokens of a conversation (default: the
-    model's own window, at most 2,048). What is made by `with_adapter` shares the base's weights with this engine.
+    model's own window, at most 2,048). Adapters share the base's weights.
 
     Raises BadModel if the folder is not whole, UnsupportedModel if the model cannot be scored through a token tree,
     ModelTooLarge where memory runs out over it.
     """
-
-    can_write = True
 
     def __init__(
         self,
@@ -77,7 +76,6 @@ class TransformersEngine:
         self.context = min(context or 2048, int(getattr(config, "max_position_embeddings", None) or 2048))
         self._lock = threading.RLock()
         self._tokens: dict[str, list[int]] = {}
-        self._adapter: tuple[str, Path] | None = None
         with _fitting(self.name, self.device):
             self._models = AdaptedModels(self.folder, self.device, self.dtype)
         settings = self._models.base.config.get_text_config(decoder=True)
@@ -92,33 +90,25 @@ class TransformersEngine:
 
     # -- models and adapters ---------------------------------------------------------------------------------------
 
-    @property
-    def adapter(self) -> str | None:
-        """The id of the adapter that this engine plays with; None is the base."""
-        return self._adapter[0] if self._adapter else None
-
-    @property
-    def model(self) -> Any:
-        """The model that plays: the base, or the base with the adapter on it."""
+    def weights(self, adapter: Adapter | None = None) -> Any:
+        """The weights that play: the base, or the base with an adapter on it, which is loaded if need be."""
         with self._lock:
-            return self._models.model(*self._adapter, self._prove) if self._adapter else self._models.base
+            if adapter is None:
+                return self._models.base
+            return self._models.model(adapter.id, adapter.folder, partial(self._prove, adapter))
 
-    def with_adapter(self, adapter: str, folder: Path) -> Self:
-        """The engine that plays with an adapter. Its canary must show, whenever it is loaded, that it is on.
+    def load(self, adapter: Adapter) -> None:
+        """Have an adapter ready. Its canary must show, whenever it is loaded, that it is on.
 
-        Raises BadAdapter, CanaryFailed (trainers.errors) if the weights in `folder` do not score as was recorded,
+        Raises BadAdapter, CanaryFailed (trainers.errors) if the weights in its folder do not score as was recorded,
         ModelTooLarge where memory runs out over it.
         """
-        other = copy.copy(self)
-        other._adapter = adapter, Path(folder)
-        with _fitting(f"{self.name} with {adapter}", self.device):
-            assert other.model is not None
-        return other
+        with _fitting(f"{self.name} with {adapter.id}", self.device):
+            self.weights(adapter)
 
-    def _prove(self, model: Any) -> None:
-        assert self._adapter is not None
-        recorded = Canary.load(self._adapter[1] / "canary.json")
-        recorded.check(self.logprob(recorded.token_ids, recorded.spans, model))
+    def _prove(self, adapter: Adapter, model: Any) -> None:
+        recorded = Canary.load(adapter.folder / "canary.json")
+        recorded.check(self._logprob(model, recorded.token_ids, recorded.spans))
 
     def _prove_tree(self) -> None:
         """Raise UnsupportedModel unless tree passes score as plain passes do, in a short conversation and a full one.
@@ -135,7 +125,7 @@ class TransformersEngine:
             conversation = self.conversation("Find the coin.")
             for begun in (scene * (min(window, most) // max(len(self.tokenize(scene)), 1) + 1), "The door is shut."):
                 conversation.observe(begun)
-                for command, score in zip(commands, self.score(conversation, commands), strict=True):
+                for command, score in zip(commands, self._score(conversation, commands).logprobs, strict=True):
                     ids = [*conversation.token_ids, *self.command_tokens(command)]
                     plain = self.logprob(ids, [(len(conversation.token_ids), len(ids))])
                     if not abs(score - plain) <= tolerance:
@@ -164,7 +154,7 @@ class TransformersEngine:
         own, past = len(branch), (self.context - len(branch)) // 2
         source, alone, beside = DynamicCache(), DynamicCache(), DynamicCache()
         given = torch.tensor([self.tokenize(text)], device=self.device)
-        _logits(self.model, 1, input_ids=given, **asked, **{self._cache_name: source})
+        _logits(self._models.base, 1, input_ids=given, **asked, **{self._cache_name: source})
         drawn = torch.Generator().manual_seed(0)
         rows = torch.randint(given.shape[1], (2 * past,), generator=drawn).to(self.device)
         for at, layer in enumerate(source.layers):
@@ -174,30 +164,35 @@ class TransformersEngine:
             alone.update(keys[..., :past, :], values[..., :past, :], at)
             beside.update(keys, values, at)
         given = torch.tensor([branch], device=self.device)
-        plain = _logits(self.model, own, input_ids=given, **asked, **{self._cache_name: alone})
+        plain = _logits(self._models.base, own, input_ids=given, **asked, **{self._cache_name: alone})
         allowed = torch.ones(own, 2 * past + own, dtype=torch.bool).tril(2 * past)
         allowed[:, past : 2 * past] = False
         positions = torch.tensor([*range(2 * past), *range(past, past + own)])
-        found = self._read(branch, beside, allowed, positions, own)
+        found = self._read(self._models.base, branch, beside, allowed, positions, own)
         apart = float((plain.log_softmax(-1) - found.log_softmax(-1)).abs().mean())
         if not apart <= (1e-3 if self.dtype == torch.float32 else 0.3):
             raise ValueError(f"{apart:.2g} nats a token off with {self.context} tokens")
 
-    def logprob(self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], model: Any = None) -> float:
+    def logprob(
+        self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], adapter: Adapter | None = None
+    ) -> float:
         """Summed log-probability of the tokens in `spans` (half-open, in `token_ids`), given all before them."""
+        return self._logprob(self.weights(adapter), token_ids, spans)
+
+    def _logprob(self, model: Any, token_ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> float:
         with self._lock, torch.inference_mode():
             chosen = [at for start, end in spans for at in range(start, end)]
             first = min(chosen, default=len(token_ids)) - 1
             ids = torch.tensor([list(token_ids)], device=self.device)
-            logits = _logits(model or self.model, len(token_ids) - first, input_ids=ids)
+            logits = _logits(model, len(token_ids) - first, input_ids=ids)
             log_probabilities = torch.log_softmax(logits, dim=-1)
             return sum(float(log_probabilities[at - 1 - first, token_ids[at]]) for at in chosen)
 
     def logprob_with_dropout(
         self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], *, probability: float, seed: int
     ) -> float:
-        """`logprob`, by a pass with dropout on what each decoder layer hands on: see `agentlab.engines.dropout`."""
-        with self._lock, dropped(self.model, probability, seed):
+        """`logprob` of the base, by a pass with dropout on what each layer hands on (`agentlab.engines.dropout`)."""
+        with self._lock, dropped(self._models.base, probability, seed):
             return self.logprob(token_ids, spans)
 
     # -- tokens ----------------------------------------------------------------------------------------------------
@@ -216,12 +211,20 @@ class TransformersEngine:
         """Start a transcript for one episode. Raises ContextExceeded if its head leaves no room for a game."""
         return CachedConversation(self, goal, hints)
 
-    def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
-        """Log-probability of each candidate and its line end, in one forward pass or, of very many, in a few.
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
+        """Log-probability of each command and its line end, a request in one forward pass or, of very many, in a few.
 
-        Raises ContextExceeded if a candidate is longer than what is left of the context.
+        Raises ContextExceeded if a command is longer than what is left of the context.
         """
-        assert isinstance(conversation, CachedConversation)
+        scores = []
+        for request in requests:
+            assert isinstance(request.conversation, CachedConversation), "made by `conversation`"
+            scores.append(self._score(request.conversation, request.commands, request.adapter))
+        return scores
+
+    def _score(
+        self, conversation: CachedConversation, candidates: Sequence[str], adapter: Adapter | None = None
+    ) -> Scores:
         commands = [self.command_tokens(command) for command in candidates]
         longest, room = max(map(len, commands), default=0), conversation.remaining()
         if longest > room:
@@ -229,25 +232,30 @@ class TransformersEngine:
                 f"A command has {longest} tokens, and {room} of the context of {self.context} are left beside the task "
                 "and what was last observed; raise `context` in lab.toml."
             )
-        scores = [0.0] * len(commands)
+        scores, read = [0.0] * len(commands), 0
         with self._lock, torch.inference_mode():
             most = min(room, max(LOGITS // self._vocabulary, 1))
             trees = [(part, TokenTree.of([commands[at] for at in part])) for part in parts(commands, most)]
             conversation.make_room(max((len(tree) for _, tree in trees), default=0))
             for part, tree in trees:
-                for at, score in zip(part, tree.sums(self._tree_pass(conversation, tree)), strict=True):
+                logprobs, tokens = self._tree_pass(conversation, tree, adapter)
+                read += tokens
+                for at, score in zip(part, tree.sums(logprobs), strict=True):
                     scores[at] = score
-        return scores
+        return Scores(scores, Usage(input_tokens=read))
 
-    def _tree_pass(self, conversation: CachedConversation, tree: TokenTree) -> torch.Tensor:
-        """Log-probabilities (1 + nodes, vocabulary), float32, at the conversation's end and at every node."""
+    def _tree_pass(
+        self, conversation: CachedConversation, tree: TokenTree, adapter: Adapter | None
+    ) -> tuple[torch.Tensor, int]:
+        """Log-probabilities (1 + nodes, vocabulary), float32, at the conversation's end and at every node; and how many
+        tokens were read for them."""
         from transformers import DynamicCache
 
-        if conversation.cache is None or conversation.adapter != self._adapter:
+        if conversation.cache is None or conversation.adapter != adapter:
             conversation.pending = [*conversation.seen, *conversation.pending]
             conversation.seen = []
             # Without a configuration every layer keeps all that it has seen: what a window hides, the mask hides.
-            conversation.cache, conversation.adapter = DynamicCache(), self._adapter
+            conversation.cache, conversation.adapter = DynamicCache(), adapter
         elif not conversation.pending:
             # Asked again about the same moment: what follows its last token was not kept, so that token is read again.
             conversation.pending = [conversation.seen.pop()]
@@ -260,19 +268,26 @@ class TransformersEngine:
         allowed[fresh:, past:total] = True
         allowed[fresh:, total:] = tree.visible()
         positions = torch.tensor([*range(total), *(total + depth for depth in tree.depths)])
-        logits = self._read([*conversation.pending, *tree.tokens], conversation.cache, allowed, positions, 1 + nodes)
+        tokens = [*conversation.pending, *tree.tokens]
+        logits = self._read(self.weights(adapter), tokens, conversation.cache, allowed, positions, 1 + nodes)
         if nodes:
             conversation.cache.crop(-nodes)
         conversation.seen.extend(conversation.pending)
         conversation.pending = []
-        return torch.log_softmax(logits, dim=-1)
+        return torch.log_softmax(logits, dim=-1), len(tokens)
 
     def _read(
-        self, tokens: Sequence[int], cache: Any, allowed: torch.Tensor, positions: torch.Tensor, last: int
+        self,
+        model: Any,
+        tokens: Sequence[int],
+        cache: Any,
+        allowed: torch.Tensor,
+        positions: torch.Tensor,
+        last: int,
     ) -> torch.Tensor:
         """Logits (last, vocabulary) of `tokens` behind what `cache` holds; the rest is as for `_masks`."""
         return _logits(
-            self.model,
+            model,
             last,
             input_ids=torch.tensor([tokens], device=self.device),
             attention_mask=self._masks(allowed, positions),
@@ -298,11 +313,15 @@ class TransformersEngine:
 
     # -- text ------------------------------------------------------------------------------------------------------
 
-    def generate(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
-        """Answer one user message, through the tokenizer's chat template where it has one.
+    def write(self, requests: Sequence[WriteRequest]) -> list[Writing]:
+        """Answers to messages of a user, through the tokenizer's chat template where it has one.
 
         The tags of thoughts stay, also that which the template has opened, so that `memory.text` can tell them.
         """
+        return [self._write(request) for request in requests]
+
+    def _write(self, request: WriteRequest) -> Writing:
+        prompt, temperature = request.prompt, request.temperature
         opening, thought = list(self.tokenize.opening), ""
         if self.tokenizer.chat_template:
             messages = [{"role": "user", "content": prompt}]
@@ -313,13 +332,13 @@ class TransformersEngine:
             ids = ids[len(opening) :]
         else:
             ids = self.tokenize(prompt)
-        max_tokens = min(max_tokens, self.context // 2)
+        max_tokens = min(request.max_tokens, self.context // 2)
         ids = [*opening, *ids[-(self.context - max_tokens - len(opening)) :]]
         given = torch.tensor([ids], device=self.device)
         with self._lock, torch.inference_mode(), torch.random.fork_rng(enabled=temperature > 0):
             if temperature > 0:
-                torch.manual_seed(seed)
-            out = self.model.generate(
+                torch.manual_seed(request.seed)
+            out = self.weights(request.adapter).generate(
                 given,
                 attention_mask=torch.ones_like(given),
                 max_new_tokens=max_tokens,
@@ -329,7 +348,9 @@ class TransformersEngine:
                 top_k=None,
                 pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0,
             )
-        return (thought + self._said(out[0, len(ids) :])).strip()
+        written = out[0, len(ids) :]
+        usage = Usage(input_tokens=len(ids), output_tokens=len(written))
+        return Writing((thought + self._said(written)).strip(), token_ids=written.tolist(), usage=usage)
 
     def _said(self, tokens: torch.Tensor) -> str:
         """The text of `tokens` without special ones, unless they are the tags of thoughts."""

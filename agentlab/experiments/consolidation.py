@@ -40,5 +40,5 @@ def consolidate_when_due(workspace: Workspace) -> None:
 
 
 def _writer(workspace: Workspace) -> Writer | None:
-    engine = workspace.engine(workspace.serving())
-    return (lambda prompt, tokens: engine.generate(prompt, max_tokens=tokens)) if engine.can_write else None
+    model = workspace.model(workspace.serving())
+    return (lambda prompt, tokens: model.write(prompt, max_tokens=tokens).text) if model.writes else None

@@ -192,7 +192,7 @@ def evaluate(
     table = Table(envs=list(dict.fromkeys(task.env for task in tasks)), rows=[], about=about)
     errored = False
     for arm in chosen:
-        many = 1 if arm.engine == "random" else trials
+        many = 1 if arm.player.name == "random" else trials
         under = named.run if arm.recall is not None else named.plain_run
         results = run(workspace, table.envs, split=split, seeds=seeds, trials=many, arm=arm, name=under, again=again)
         errored = errored or any(result.part_errored for result in results)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from agentlab.engines.base import Engine
+from agentlab.engines.base import Model
 from agentlab.errors import UnknownReflector
 from agentlab.reflectors.base import Reflector
 from agentlab.reflectors.exemplar import ExemplarReflector
@@ -19,12 +19,12 @@ from agentlab.reflectors.experimental.written import WrittenReflector
 from agentlab.reflectors.grounded import GroundedReflector
 from environments.errors import did_you_mean
 
-Second = Callable[[], Engine | None]
-Factory = Callable[[Engine, Second], Reflector]
+Second = Callable[[], Model | None]
+Factory = Callable[[Model | None, Second], Reflector]
 
 
 class Entry(NamedTuple):
-    """A reflector that can be asked for: `make` takes the engine that plays and a call for the second one.
+    """A reflector that can be asked for: `make` takes the model that plays and a call for the second one.
 
     `oracle` says whether its feedback comes from the environment's own score, rather than from a model's judgement. All
     but `grounded` and `exemplar` are experimental.
@@ -36,18 +36,18 @@ class Entry(NamedTuple):
 
 
 def _renze(kind: renze.Kind) -> Factory:
-    return lambda engine, _: renze.RenzeReflector(engine, kind)
+    return lambda model, _: renze.RenzeReflector(model, kind)
 
 
 REFLECTORS: dict[str, Entry] = {
     "grounded": Entry("facts read off the trajectory, no model", True, lambda *_: GroundedReflector()),
     "exemplar": Entry("successes, minimised, as examples", True, lambda *_: ExemplarReflector()),
-    "written": Entry("a lesson after a failure", True, lambda engine, _: WrittenReflector(engine)),
-    "contrast": Entry("several solutions contrasted", False, lambda engine, _: ContrastReflector(engine)),
-    "critique": Entry("a critic judges the steps", False, lambda engine, other: CritiqueReflector(engine, other())),
-    "debate": Entry("two debaters and a judge", False, lambda engine, other: DebateReflector(engine, other())),
-    "confidence": Entry("a lesson kept if confident", False, lambda engine, _: ConfidenceReflector(engine)),
-    "hindsight": Entry("goals that a failure did reach", True, lambda engine, _: HindsightReflector(engine)),
+    "written": Entry("a lesson after a failure", True, lambda model, _: WrittenReflector(model)),
+    "contrast": Entry("several solutions contrasted", False, lambda model, _: ContrastReflector(model)),
+    "critique": Entry("a critic judges the steps", False, lambda model, other: CritiqueReflector(model, other())),
+    "debate": Entry("two debaters and a judge", False, lambda model, other: DebateReflector(model, other())),
+    "confidence": Entry("a lesson kept if confident", False, lambda model, _: ConfidenceReflector(model)),
+    "hindsight": Entry("goals that a failure did reach", True, lambda model, _: HindsightReflector(model)),
     **{kind: Entry(f"Renze & Guven's {kind}", True, _renze(kind)) for kind in renze.KINDS},
 }
 
@@ -66,13 +66,13 @@ def known(name: str) -> str:
     return name
 
 
-def build(asked: Sequence[str | Reflector], engine: Engine, other: Second = lambda: None) -> list[Reflector]:
+def build(asked: Sequence[str | Reflector], model: Model | None, other: Second = lambda: None) -> list[Reflector]:
     """The reflectors that `asked` names, in its order; one's own pass through.
 
-    `engine` writes; what `other` gives criticises and judges. It is called only where a reflector has a part for it,
-    since a second model takes time and room.
+    `model` writes (None: nobody does); what `other` gives criticises and judges. It is called only where a reflector
+    has a part for it, since a second model takes time and room.
 
     Raises:
         UnknownReflector: for a name that none has.
     """
-    return [REFLECTORS[known(one)].make(engine, other) if isinstance(one, str) else one for one in asked]
+    return [REFLECTORS[known(one)].make(model, other) if isinstance(one, str) else one for one in asked]

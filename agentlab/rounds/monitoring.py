@@ -54,22 +54,23 @@ def _observed(report: RoundReport, episodes: Sequence[Episode], scored: Sequence
 def scored(workspace: Workspace, report: RoundReport) -> list[Scored]:
     """Some of what was taught, as adapter and base score it; nothing where none is asked for, or the engine cannot
     score a text."""
+    from agentlab.engines.base import Likelihood
     from trainers import job
     from trainers.data import draw
     from trainers.gate import Scored
 
     if not report.config.monitor.examples:
         return []
-    engine: Any = workspace.engine(report.adapter)
-    if not hasattr(engine, "logprob"):
+    model = workspace.model(report.adapter)
+    engine = model.engine
+    if not isinstance(engine, Likelihood):
         return []
     records = job.load(workspace.folder / "jobs" / report.id).examples
     taught = [example for record in records if (example := record.taught) is not None and example.spans]
     taught.sort(key=lambda example: draw(report.config.seed, example.episode, "drift|"))
     taught = taught[: report.config.monitor.examples]
-    by_adapter = [float(engine.logprob(example.token_ids, example.spans)) for example in taught]
-    engine = workspace.engine()
+    by_adapter = [engine.logprob(example.token_ids, example.spans, model.adapter) for example in taught]
     return [
-        Scored(policy, float(engine.logprob(example.token_ids, example.spans)), sum(b - a for a, b in example.spans))
+        Scored(policy, engine.logprob(example.token_ids, example.spans), sum(b - a for a, b in example.spans))
         for example, policy in zip(taught, by_adapter, strict=True)
     ]

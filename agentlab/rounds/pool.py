@@ -189,7 +189,7 @@ def check_sources(workspace: Workspace, config: RoundConfig) -> None:
             "(`agentlab search` or `agentlab run`), or take it out of `hold`."
         )
     kinds = {selector.kind for selector in config.selection.selectors or ()}
-    if "uncertainty" in kinds and not hasattr(workspace.engine(), DROPOUT):
+    if "uncertainty" in kinds and not hasattr(workspace.engine, DROPOUT):
         raise BadConfig("This engine makes no passes with dropout, which the selector 'uncertainty' asks for; drop it.")
     if "importance" in kinds and not (config.validation or config.anchors):
         raise BadConfig(
@@ -230,7 +230,7 @@ def _loss(workspace: Workspace, max_tokens: int) -> Callable[[Episode], float]:
     from trainers.data import from_episode
     from trainers.errors import BadExample
 
-    engine: Any = workspace.engine()
+    engine: Any = workspace.engine
 
     @cache
     def loss(id: str, ids: tuple[int, ...], spans: tuple[tuple[int, int], ...]) -> float:
@@ -256,7 +256,7 @@ def _passes(workspace: Workspace, config: RoundConfig) -> Callable[[Episode, int
     from trainers.data import draw, from_episode
     from trainers.errors import BadExample
 
-    engine: Any = workspace.engine()
+    engine: Any = workspace.engine
     if not hasattr(engine, DROPOUT):
         return None
     workspace.progress.say("Selecting by passes with dropout: several for each episode.")

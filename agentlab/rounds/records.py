@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from agentlab.errors import ReplayMismatch
+from agentlab.engines.base import Tokenizing
+from agentlab.errors import BadConfig, ReplayMismatch
 from agentlab.rounds.pool import attempts, context, pool, prompted, rules
 from agentlab.rounds.report import RoundReport
 from memory.records import Episode
@@ -118,9 +119,13 @@ def _maker(item: Selected, config: RoundConfig, tokenize: Tokenize) -> Callable[
 
 def tokenizer(workspace: Workspace) -> Tokenize:
     """How the model of the lab cuts text."""
-    engine: Any = workspace.engine()
-    tokenize: Tokenize = engine.tokenize
-    return tokenize
+    engine = workspace.engine
+    if not isinstance(engine, Tokenizing):
+        raise BadConfig(
+            f"The engine {engine.name} has no tokenizer (`tokenize`, `context`, `command_tokens`), so nothing can be "
+            "trained for it; run rounds with the lab's own model."
+        )
+    return engine.tokenize
 
 
 def _rehearse(made: Records, texts: Sequence[Text], workspace: Workspace, config: RoundConfig) -> None:

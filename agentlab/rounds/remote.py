@@ -112,12 +112,13 @@ def _hear(workspace: Workspace, here: Job, outcome: JobResult) -> None:
 
     Raises WrongBase, CanaryFailed, BadAdapter if the weights do not even fit the base.
     """
+    from agentlab.engines.base import Adapter
     from trainers.adapters import identity
     from trainers.training import locate, sha256
 
     locate(here.config.base, workspace.model_folder)
     name = identity(here.config.base.fingerprint, sha256(outcome.adapter / "adapter_model.safetensors"))
-    workspace.engine().with_adapter(name, outcome.adapter)
+    workspace.model().with_adapter(Adapter(name, outcome.adapter))
     if outcome.canary.tells_apart:
         workspace.progress.say("The adapter scores here as it did where it was trained.")
     else:

@@ -54,18 +54,18 @@ def watch(workspace: Workspace, report: RoundReport, adapter: str, tasks: list[T
     learned from them but what each reflection changes."""
     from dataclasses import replace
 
-    from agentlab.agent.recall import Recaller, counter
+    from agentlab.agent.recall import MemorySnapshot, counter
 
     recall = RecallConfig(text=workspace.config.recall_text, exemplars=workspace.config.recall_exemplars)
     arm = Arm(f"{adapter} + all memory", adapter=adapter, recall=recall)
     stage = "watching what memory still changes"
     rollout = rollout_of(workspace, f"{report.id}-retire", arm, reflectors=())
-    assert rollout.recaller is not None
-    rollout.recaller = Recaller(
+    assert rollout.snapshot is not None
+    rollout.snapshot = MemorySnapshot(
         workspace.memory,
         rollout.run,
-        rollout.recaller.frozen_at,
-        count_tokens=counter(rollout.engine),
+        rollout.snapshot.frozen_at,
+        count_tokens=counter(rollout.model),
         credit=replace(workspace.memory.credit.config, hold_out=HALF, max_cost=1.0),
     )
     workspace.progress.start(stage, len(tasks))

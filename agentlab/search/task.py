@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from agentlab.engines.base import Engine
+from agentlab.engines.base import Model
 from agentlab.errors import OutOfBudget
 from agentlab.failures import FAILURES, kind_of
 from agentlab.search.config import Method, SearchConfig
@@ -70,7 +70,7 @@ def search_task(
     task: Task,
     *,
     method: Method = "mcts",
-    engine: Engine | None = None,
+    model: Model | None = None,
     budget: Budget | None = None,
     seed: int = 0,
     config: SearchConfig | None = None,
@@ -78,7 +78,7 @@ def search_task(
 ) -> Found:
     """Search `task` until it is won `config.wins` times, the budget is spent, or `config.iterations` were played.
 
-    The engine's probabilities are the prior and the rollout policy; without an engine chance plays, and no calls are
+    The model's probabilities are the prior and the rollout policy; without a model chance plays, and no calls are
     counted. The result depends on the arguments alone. An environment or an engine that fails, or a replay that is
     answered otherwise than before, ends the search with what it had found.
 
@@ -87,7 +87,7 @@ def search_task(
     config = config or SearchConfig()
     if method == "self_explore":
         config = config.model_copy(update={"advice": False})
-    player = Player(env, task, engine, config, budget or Budget(), run=run, arm=method, seed=seed)
+    player = Player(env, task, model, config, budget or Budget(), run=run, arm=method, seed=seed)
     error, kind, won = None, None, set[tuple[str, ...]]()
     try:
         for episode in _METHODS[method](player):

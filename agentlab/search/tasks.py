@@ -28,7 +28,6 @@ from environments import Task, TextEnv
 from memory.records import ErrorKind, content_id
 
 if TYPE_CHECKING:
-    from agentlab.engines.base import Engine
     from agentlab.workspace.workspace import Workspace
 
 
@@ -79,7 +78,7 @@ def search_tasks(
     _only_train(tasks)
     if adapter is not None and engine == "random":
         raise BadConfig("A search that chance guides takes no adapter; leave the adapter out, or let the model guide.")
-    guide = workspace.engine(adapter) if engine == "model" else None
+    guide = workspace.model(adapter) if engine == "model" else None
     scope = f"search|{run}|{content_id('search', method, guide and guide.name, adapter, budget, seed, config)}"
     stage, done = f"searching ({method})", workspace.database.journal_items(scope)
     results: list[Searched] = []
@@ -92,7 +91,7 @@ def search_tasks(
             if known is None or known["error"] is not None:  # what failed is not done
                 env = pool.take(task.env)
                 found = search_task(
-                    env, task, method=method, engine=guide, budget=budget, seed=seed, config=config, run=run
+                    env, task, method=method, model=guide, budget=budget, seed=seed, config=config, run=run
                 )
                 _put_back(pool, task, env, found.error)
                 results.append(_keep(workspace, scope, pool, found))
@@ -176,13 +175,13 @@ def revise_tasks(
     BadConfig for tasks outside the train fold, and RunFailed where the streak ends the run.
     """
     _only_train(tasks)
-    engine: Engine | None = workspace.engine(adapter) if judge == "actor" else None
+    model = workspace.model(adapter) if judge == "actor" else None
     found: list[Revision] = []
     pool = EnvironmentPool()
     try:
         for task in tasks:
             env, why, kind = pool.take(task.env), None, None
-            player = Player(env, task, engine, budget=budget or Budget(), run=run or "", arm="revision")
+            player = Player(env, task, model, budget=budget or Budget(), run=run or "", arm="revision")
             try:
                 player.tree = tree_of(workspace, run, task)
                 for revision in revisions(player, judge=judge, alpha=alpha, beta=beta):

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agentlab import failures
-from agentlab.agent.episode import scored
+from agentlab.agent.actors import scored
 from agentlab.agent.policy import Policy
-from agentlab.engines.base import Conversation, Engine
+from agentlab.engines.base import Conversation, Model, Tokenizing
 from agentlab.search.config import SearchConfig
 from agentlab.search.tree import Node, Tree, take
 from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried, facts_of
@@ -25,15 +25,15 @@ WEIGHTS = AdviceWeights()
 
 @dataclass
 class Player:
-    """Who searches a task: the environment, the engine that guides (None: chance does), the tree and the meter.
+    """Who searches a task: the environment, the model that guides (None: chance does), the tree and the meter.
 
-    `run`, `arm` and `seed` are written into the episodes; together with `config`, the engine and the task they
+    `run`, `arm` and `seed` are written into the episodes; together with `config`, the model and the task they
     determine them.
     """
 
     env: TextEnv
     task: Task
-    engine: Engine | None = None
+    model: Model | None = None
     config: SearchConfig = field(default_factory=SearchConfig)
     budget: Budget = field(default_factory=Budget)
     run: str = ""
@@ -75,7 +75,7 @@ class Player:
             self.episodes.append(walk.episode().model_copy(update=errored))
 
     def sample(self, walk: Walk, rng: random.Random) -> str:
-        """An action as the policy draws it: by the engine's log-probabilities and by advice."""
+        """An action as the policy draws it: by the model's log-probabilities and by advice."""
         scores = walk.scores() or [0.0] * len(walk.commands)
         return walk.commands[self.policy.choose(scores, walk.bonuses(), 0, rng)]
 
@@ -91,42 +91,42 @@ class Player:
 
 
 class Reading:
-    """A game as the player's engine reads it: every token of the transcript once. Without an engine nobody reads."""
+    """A game as the player's model reads it: every token of the transcript once. Without a model nobody reads."""
 
     def __init__(self, player: Player, goal: str) -> None:
         self.player = player
         self.conversation: Conversation | None = None
-        if player.engine is not None:
-            with failures.engine(player.engine.name):
-                self.conversation = player.engine.conversation(goal)
+        if player.model is not None:
+            with failures.engine(player.model.name):
+                self.conversation = player.model.conversation(goal)
         self._read = 0
 
     def observe(self, observation: str) -> None:
         """What the environment said."""
-        if self.player.engine is not None and self.conversation is not None:
-            with failures.engine(self.player.engine.name):
+        if self.player.model is not None and self.conversation is not None:
+            with failures.engine(self.player.model.name):
                 self.conversation.observe(observation)
 
     def act(self, action: str) -> None:
         """The chosen action."""
-        if self.player.engine is not None and self.conversation is not None:
-            with failures.engine(self.player.engine.name):
+        if self.player.model is not None and self.conversation is not None:
+            with failures.engine(self.player.model.name):
                 self.conversation.act(action)
 
     def scores(self, node: Node) -> list[float] | None:
-        """The engine's log-probabilities of the commands at `node`, to which it has read, asked for once in a lifetime
-        of the tree; None without an engine.
+        """The model's log-probabilities of the commands at `node`, to which it has read, asked for once in a lifetime
+        of the tree; None without a model.
 
         Raises OutOfBudget, EngineFailed.
         """
-        engine, conversation = self.player.engine, self.conversation
-        if engine is None or conversation is None:
+        model, conversation = self.player.model, self.conversation
+        if model is None or conversation is None:
             return None
         if node.scores is None:
             tokens = len(conversation.token_ids)
-            self.player.meter.call(tokens - self._read + command_tokens(engine, node.admissible))
+            self.player.meter.call(tokens - self._read + command_tokens(model, node.admissible))
             self._read = tokens
-            node.scores = scored(engine, conversation, node.admissible)
+            node.scores = scored(model, conversation, node.admissible).logprobs
         return node.scores
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class Walk:
     """One game from its start, step by step, in the environment and in the tree at once.
 
     Where the tree has been, the environment's answer is compared with what is known (ReplayMismatch if they differ)
-    and the engine's scores are taken from there. A new walk ends the one before: there is one environment.
+    and the model's scores are taken from there. A new walk ends the one before: there is one environment.
     """
 
     def __init__(self, player: Player) -> None:
@@ -179,7 +179,7 @@ class Walk:
         return self.node.admissible
 
     def scores(self) -> list[float] | None:
-        """The engine's log-probabilities of the commands; None without one. Raises OutOfBudget."""
+        """The model's log-probabilities of the commands; None without one. Raises OutOfBudget."""
         return self.reading.scores(self.node)
 
     def bonuses(self) -> list[float]:
@@ -217,9 +217,9 @@ class Walk:
 
     def episode(self) -> Episode:
         """The record of this walk; one whose game goes on is truncated."""
-        player, engine, task = self.player, self.player.engine, self.player.task
-        name = engine.name if engine is not None else "random"
-        adapter = engine.adapter if engine is not None else None
+        player, model, task = self.player, self.player.model, self.player.task
+        name = model.name if model is not None else "random"
+        adapter = model.adapter_id if model is not None else None
         trial = len(player.episodes)
         conversation = self.reading.conversation
         self.reading.close()
@@ -245,7 +245,7 @@ class Walk:
         )
 
     def _arrive(self) -> None:
-        self.node.offers(self.game.admissible())
+        self.node.offers(self.game.listed())
 
 
 def softmax(logits: Sequence[float]) -> list[float]:
@@ -256,7 +256,7 @@ def softmax(logits: Sequence[float]) -> list[float]:
     return [weight / total for weight in weights]
 
 
-def command_tokens(engine: Engine, commands: Sequence[str]) -> int:
+def command_tokens(model: Model, commands: Sequence[str]) -> int:
     """How many tokens these commands have, where the engine has tokens."""
-    count = getattr(engine, "command_tokens", None)
-    return sum(len(count(command)) for command in commands) if count is not None else 0
+    engine = model.engine
+    return sum(len(engine.command_tokens(command)) for command in commands) if isinstance(engine, Tokenizing) else 0

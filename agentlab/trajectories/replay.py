@@ -25,7 +25,8 @@ class Replay:
 
 
 def replay(env: TextEnv, task: Task, actions: Sequence[str], meter: Meter | None = None) -> Replay | None:
-    """Play `actions` from the task's start. None if one of them is not admissible when its turn comes.
+    """Play `actions` from the task's start. None if one of them is not admissible when its turn comes, where
+    the environment lists what is.
 
     Raises OutOfBudget, EnvironmentDied.
     """
@@ -33,11 +34,12 @@ def replay(env: TextEnv, task: Task, actions: Sequence[str], meter: Meter | None
         meter.reset()
     game = Game(env, task)
     for action in actions:
-        if action not in game.info["admissible_commands"]:
+        commands = game.info["admissible_commands"]
+        if commands is not None and action not in commands:
             return None
         if meter is not None:
             meter.step()
-        game.step(Decision(action, game.info["admissible_commands"]))
+        game.step(Decision(action, commands or []))
         if game.ended:
             break
     return Replay(game.steps, bool(game.info["won"]), game.score)

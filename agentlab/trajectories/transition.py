@@ -6,12 +6,15 @@ Whoever plays for the record – the agent, random exploration, a search, a repl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agentlab import failures
+from agentlab.errors import NoCommands
 from environments import EnvironmentDied, Task, TextEnv
-from memory.records import Status, Step
+from memory.records import Status, Step, Usage
+
+NOTHING = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +22,39 @@ class Decision:
     """A command, and what it was chosen by.
 
     Attributes:
-        candidates: the commands that could be chosen.
+        candidates: the commands that it was chosen from, itself among them; empty where it was written freely.
         scores: the engine's log-probability of each (natural log); None where nothing was ranked.
         bonus: what memory added to each, in nats; None where it added nothing.
-        cut: characters of the observation that did not fit into the model's context.
+        thought: what was thought before; may be empty.
+        token_ids: what was written for it, thought included; empty where it was picked.
+        logprobs: the log-probability of each of these tokens, as far as they are known.
+        usage: what that took.
+
+    Raises ValueError if the command is none of the candidates, or not each of these has its score.
     """
 
     command: str
-    candidates: list[str]
+    candidates: list[str] = field(default_factory=list)
     scores: list[float] | None = None
     bonus: list[float] | None = None
-    cut: int = 0
+    thought: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    usage: Usage = NOTHING
+
+    def __post_init__(self) -> None:
+        if self.candidates and self.command not in self.candidates:
+            raise ValueError(f"{self.command!r} is none of the {len(self.candidates)} commands that were offered")
+        for numbers in (self.scores, self.bonus):
+            if numbers is not None and len(numbers) != len(self.candidates):
+                raise ValueError(f"{len(numbers)} numbers for {len(self.candidates)} commands")
+
+    @property
+    def logprob(self) -> float | None:
+        """The log-probability of the command, or of all that was written for it; None where it is not known."""
+        if self.scores is not None:
+            return self.scores[self.candidates.index(self.command)]
+        return sum(self.logprobs) if self.logprobs else None
 
 
 class Game:
@@ -70,36 +95,54 @@ class Game:
         """How the game ended; None while it goes on."""
         return (ending(self.info) or "truncated") if self.ended else None
 
-    def admissible(self) -> list[str]:
-        """The commands that may be chosen now. Raises EnvironmentDied if there are none although the game goes on."""
-        commands: list[str] = self.info["admissible_commands"]
-        if not commands:
+    def admissible(self) -> list[str] | None:
+        """The commands that may be chosen now; None if any text is taken.
+
+        Raises EnvironmentDied if there are none although the game goes on.
+        """
+        commands: list[str] | None = self.info["admissible_commands"]
+        if commands is not None and not commands:
             raise EnvironmentDied(
                 f"The environment `{self.env.env_id}` gave no admissible command although the game goes on; "
                 "`agentlab doctor` checks the environment."
             )
         return commands
 
-    def step(self, decision: Decision) -> Step:
-        """Send the command to the environment; the step that came of it, which is the last of `steps`."""
+    def listed(self) -> list[str]:
+        """The commands that may be chosen now. Raises NoCommands where any text is taken."""
+        commands = self.admissible()
+        if commands is None:
+            raise NoCommands(
+                f"`{self.env.env_id}` takes any text and lists no commands, so there is nothing to explore or to "
+                "search among; play it with an actor that writes."
+            )
+        return commands
+
+    def step(self, decision: Decision, cut: int = 0) -> Step:
+        """Send the command to the environment; the step that came of it, which is the last of `steps`.
+
+        `cut` characters of the observation were left out where it was decided.
+        """
         with failures.environment(self.task.env):
             result, reward, terminated, truncated, after = self.env.step(decision.command)
-        chosen, scores = decision.command, decision.scores
         # Without validation: the environment's answers were checked where they came in (environments.answers).
         step = Step.model_construct(
             index=len(self.steps),
             observation=self.observation,
-            cut=decision.cut,
+            cut=cut,
             state=self.state,
             admissible=decision.candidates,
-            action=chosen,
+            action=decision.command,
             result=result,
             next_state=after["state"],
             reward=float(reward),
             score=float(after["score"]),
-            logprob=scores[decision.candidates.index(chosen)] if scores is not None else None,
-            scores=scores,
+            logprob=decision.logprob,
+            scores=decision.scores,
             bonus=decision.bonus,
+            thought=decision.thought,
+            token_ids=decision.token_ids,
+            logprobs=decision.logprobs,
         )
         self.steps.append(step)
         self.observation, self.info = result, dict(after)

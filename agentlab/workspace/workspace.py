@@ -24,7 +24,7 @@ from agentlab.workspace.config import LabConfig, read_config, rename_settings, w
 from agentlab.workspace.lock import WriteLock
 
 if TYPE_CHECKING:
-    from agentlab.engines.base import Engine
+    from agentlab.engines.base import Engine, Model
     from memory import CreditConfig, Database, ReflectionMemory, SqliteFaissStore
     from trainers.adapters import AdapterRegistry
 
@@ -232,15 +232,22 @@ class Workspace:
         """Processor threads of this process: as set, or all that it may use."""
         return self.config.threads or len(os.sched_getaffinity(0))
 
-    def engine(self, adapter: str | None = None) -> Engine:
-        """The engine of this lab with `adapter` (an id; None: the base). What is given never turns to another one; the
-        base's weights are loaded once."""
+    @property
+    def engine(self) -> Engine:
+        """The engine of this lab. The base's weights are loaded once, when it is first asked for."""
         if self._engine is None:
             self._engine = self._load(self.config.model, self.model_folder)
+        return self._engine
+
+    def model(self, adapter: str | None = None) -> Model:
+        """The engine of this lab with `adapter` (an id; None: the base). What is given never turns to another one."""
+        from agentlab.engines.base import Adapter, Model
+
+        base = Model(self.engine)
         if adapter is None:
-            return self._engine
+            return base
         record = self.adapters.get(adapter)
-        return self._engine.with_adapter(record.id, self.adapters.folder_of(record.id, self.fingerprint))
+        return base.with_adapter(Adapter(record.id, self.adapters.folder_of(record.id, self.fingerprint)))
 
     def _proven(self, engine: Engine | None) -> Engine | None:
         """The engine, once all models that the settings name are here and can play: a lab is made for none that cannot.
@@ -252,7 +259,7 @@ class Workspace:
                 hub.resolve(name, say=self.progress.say)
         if self.config.critic and self.config.critic not in hub.CATALOGUE:
             model_folder.check(hub.resolve(self.config.critic))
-        return engine or (None if self.config.model in hub.CATALOGUE else self.engine())
+        return engine or (None if self.config.model in hub.CATALOGUE else self.engine)
 
     def take_model(self, name: str) -> bool:
         """Have another base model from now on; False in a lab where something was played, which belongs to its own.
@@ -274,10 +281,12 @@ class Workspace:
         return True
 
     @cached_property
-    def critic(self) -> Engine | None:
-        """The second engine, for reflectors that have a part for one; None if the settings name none."""
+    def critic(self) -> Model | None:
+        """The second model, for reflectors that have a part for one; None if the settings name none."""
         name = self.config.critic
-        return self._load(name, hub.resolve(name, say=self.progress.say)) if name else None
+        from agentlab.engines.base import Model
+
+        return Model(self._load(name, hub.resolve(name, say=self.progress.say))) if name else None
 
     def _load(self, name: str, folder: Path) -> Engine:
         # Before the imports, which take the most of it.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memory.credit.assignment import Assignment, assign, uniforms_of
 from memory.credit.uplift import Strata, Uplift
-from memory.records import ReflectionStatus, now
+from memory.records import Recall, ReflectionStatus, now
 from memory.store.database import Database
 from memory.store.filters import Filter
 from memory.store.merges import family
@@ -163,20 +163,21 @@ class Credit:
             known.update(((env, id), mean) for id, mean in found.items())
         return {id: known[env, id] for id in ids}
 
-    def split(self, episode: str, ids: Sequence[str], *, env: str) -> list[Assignment]:
+    def split(self, episode: str, ids: Sequence[str], *, env: str, decided: Iterable[Recall] = ()) -> list[Assignment]:
         """Which of `ids`, chosen for `episode` in `env`, are held out; the caller records that with the recalls.
 
         What was once decided for an episode stands, whatever channel asks again, and also where it was decided on what
-        was merged into the item since. Pinned items are never held out. Nothing is held out while the cost so far, as
-        known at the last review, exceeds its bound; beyond that no single episode is expected to cost more than the
-        bound (see `assign`).
+        was merged into the item since; `decided` are recalls of it that are not stored yet. Pinned items are never held
+        out. Nothing is held out while the cost so far, as known at the last review, exceeds its bound; beyond that no
+        single episode is expected to cost more than the bound (see `assign`).
         """
-        decided = self.database.recall_draws(episode)
-        if decided:
+        stands = {one.reflection: (one.held_out, one.propensity) for one in reversed(list(decided))}
+        stands.update(self.database.recall_draws(episode))
+        if stands:
             for id, members in family(self.database, ids).items():
-                known = [decided.pop(member) for member in members if member in decided]
-                decided.update({id: known[0]} if known else {})
-        draws = {id: Assignment(id, *what) for id, what in decided.items()}
+                known = [stands.pop(member) for member in members if member in stands]
+                stands.update({id: known[0]} if known else {})
+        draws = {id: Assignment(id, *what) for id, what in stands.items()}
         pinned = self.database.pinned_among(ids)
         free = [id for id in dict.fromkeys(ids) if id not in draws and id not in pinned]
         if free and self.config.hold_out and not self._exhausted():

@@ -13,8 +13,10 @@ from agentlab.agent.arms import BASE, Arm, RecallConfig
 from agentlab.agent.episode import Play
 from agentlab.agent.graph import build_graph, play_episode
 from agentlab.agent.policy import Policy
-from agentlab.agent.recall import Recaller
+from agentlab.agent.recall import MemorySnapshot
+from agentlab.agent.result import EpisodeResult
 from agentlab.agent.spec import EpisodeSpec
+from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import Stopped
@@ -55,33 +57,50 @@ def spec_of(seed: int = 0, arm: Arm = BASE, env: str = "toy/doors") -> EpisodeSp
     return EpisodeSpec("run", Task(env=env, split="train", seed=seed), arm)
 
 
+class Stored:
+    """A sink that keeps results in a list."""
+
+    def __init__(self) -> None:
+        self.results: list[EpisodeResult] = []
+
+    def put(self, result: EpisodeResult) -> None:
+        self.results.append(result)
+
+    def known(self, run: str, id: str) -> None:
+        return None
+
+
 def comparable(episode: Episode) -> dict[str, Any]:
     """Everything but what a clock says."""
     return episode.model_dump(exclude={"started_at", "seconds"})
 
 
 def test_an_episode_is_played_reflected_on_and_stored_once(note_reader: ScriptedEngine, saver: SqliteSaver) -> None:
-    stored: list[tuple[Episode, list[Reflection]]] = []
+    stored = Stored()
     play = Play(
         spec_of(),
         make("toy/doors"),
-        note_reader,
+        Model(note_reader),
         reflectors=(GroundedReflector(),),
-        store=lambda episode, reflections: stored.append((episode, reflections)),
+        sink=stored,
     )
     episode = play_episode(play, build_graph(saver))
     assert episode.status == "won"
-    assert [(kept.id, [found.kind for found in found_]) for kept, found_ in stored] == [(episode.id, ["grounded"] * 2)]
+    assert [(one.id, [found.kind for found in one.reflections]) for one in stored.results] == [
+        (episode.id, ["grounded"] * 2)
+    ]
     assert episode.seconds > 0
 
 
 def test_without_checkpoints_it_plays_the_same(note_reader: ScriptedEngine, saver: SqliteSaver) -> None:
-    played = [play_episode(Play(spec_of(), make("toy/doors"), note_reader), build_graph(at)) for at in (saver, None)]
+    played = [
+        play_episode(Play(spec_of(), make("toy/doors"), Model(note_reader)), build_graph(at)) for at in (saver, None)
+    ]
     assert comparable(played[0]) == comparable(played[1])
 
 
 def test_a_finished_episode_leaves_no_checkpoint(note_reader: ScriptedEngine, saver: SqliteSaver) -> None:
-    play_episode(Play(spec_of(), make("toy/doors"), note_reader), build_graph(saver))
+    play_episode(Play(spec_of(), make("toy/doors"), Model(note_reader)), build_graph(saver))
     assert list(saver.list(None)) == []
 
 
@@ -91,20 +110,20 @@ def test_cut_off_in_the_middle_it_goes_on_by_replay_to_the_same_end(
 ) -> None:
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
     spec = spec_of(3, SAMPLED)
-    whole = play_episode(Play(spec, make("toy/doors"), engine), build_graph(None))
+    whole = play_episode(Play(spec, make("toy/doors"), Model(engine)), build_graph(None))
     assert len(whole.steps) >= at
     graph = build_graph(saver)
     with pytest.raises(KeyboardInterrupt):
-        play_episode(Play(spec, Flaky(make("toy/doors"), at, KeyboardInterrupt()), engine), graph)  # type: ignore[arg-type]
+        play_episode(Play(spec, Flaky(make("toy/doors"), at, KeyboardInterrupt()), Model(engine)), graph)  # type: ignore[arg-type]
     scored: list[int] = []
     score = engine.score
 
-    def counted(conversation: Any, candidates: Any) -> list[float]:
-        scored.append(conversation.turns)
-        return score(conversation, candidates)
+    def counted(requests: Any) -> Any:
+        scored.append(requests[0].conversation.turns)
+        return score(requests)
 
     engine.score = counted  # type: ignore[method-assign]
-    resumed = play_episode(Play(spec, make("toy/doors"), engine), graph)
+    resumed = play_episode(Play(spec, make("toy/doors"), Model(engine)), graph)
     assert comparable(resumed) == comparable(whole)
     assert len(resumed.token_ids) > 0
     assert len(scored) == len(whole.steps)
@@ -113,23 +132,24 @@ def test_cut_off_in_the_middle_it_goes_on_by_replay_to_the_same_end(
 def test_cut_off_before_the_end_was_stored_it_is_stored_on_resume(
     note_reader: ScriptedEngine, saver: SqliteSaver
 ) -> None:
-    def killed(episode: Episode, reflections: list[Reflection]) -> None:
-        raise KeyboardInterrupt
+    class Killed(Stored):
+        def put(self, result: EpisodeResult) -> None:
+            raise KeyboardInterrupt
 
-    graph, stored = build_graph(saver), []
+    graph, stored = build_graph(saver), Stored()
     with pytest.raises(KeyboardInterrupt):
-        play_episode(Play(spec_of(), make("toy/doors"), note_reader, store=killed), graph)
+        play_episode(Play(spec_of(), make("toy/doors"), Model(note_reader), sink=Killed()), graph)
     resumed = Play(
         spec_of(),
         make("toy/doors"),
-        note_reader,
+        Model(note_reader),
         reflectors=(GroundedReflector(),),
-        store=lambda episode, reflections: stored.append((episode, reflections)),
+        sink=stored,
     )
     episode = play_episode(resumed, graph)
-    assert (episode.status, len(stored)) == ("won", 1)
-    assert stored[0][0].score == 1.0
-    assert [found.kind for found in stored[0][1]] == ["grounded"] * 2, "what happened, and where the coin was"
+    (result,) = stored.results
+    assert (episode.status, result.episode.score) == ("won", 1.0)
+    assert [found.kind for found in result.reflections] == ["grounded"] * 2, "what happened, and where the coin was"
 
 
 def test_killed_after_the_last_node_it_is_played_again_to_the_same_end(
@@ -142,8 +162,8 @@ def test_killed_after_the_last_node_it_is_played_again_to_the_same_end(
     with monkeypatch.context() as patch:
         patch.setattr(saver, "delete_thread", killed)
         with pytest.raises(KeyboardInterrupt):
-            play_episode(Play(spec_of(), make("toy/doors"), note_reader), graph)
-    again = play_episode(Play(spec_of(), make("toy/doors"), note_reader), graph)
+            play_episode(Play(spec_of(), make("toy/doors"), Model(note_reader)), graph)
+    again = play_episode(Play(spec_of(), make("toy/doors"), Model(note_reader)), graph)
     assert (again.status, len(again.steps)) == ("won", 5)
     assert list(saver.list(None)) == []
 
@@ -176,7 +196,7 @@ def test_a_resumed_episode_has_the_advice_and_hints_that_it_had(
 
 
 def play_with(spec: EpisodeSpec, memory: ReflectionMemory, frozen: str, engine: Any) -> Play:
-    return Play(spec, make("toy/doors"), engine, recaller=Recaller(memory, spec.run, frozen))
+    return Play(spec, make("toy/doors"), Model(engine), snapshot=MemorySnapshot(memory, spec.run, frozen))
 
 
 def exemplar(id: str, text: str) -> Reflection:
@@ -200,7 +220,7 @@ def test_an_environment_that_changed_meanwhile_is_told(note_reader: ScriptedEngi
     graph = build_graph(saver)
     with pytest.raises(KeyboardInterrupt):
         env = Flaky(make("toy/doors"), 3, KeyboardInterrupt())
-        play_episode(Play(spec_of(), env, note_reader), graph)  # type: ignore[arg-type]
+        play_episode(Play(spec_of(), env, Model(note_reader)), graph)  # type: ignore[arg-type]
 
     class Changed(Flaky):
         def step(self, action: str) -> Any:
@@ -208,11 +228,11 @@ def test_an_environment_that_changed_meanwhile_is_told(note_reader: ScriptedEngi
             return (observation.upper(), *rest)
 
     env = Changed(make("toy/doors"), 0, KeyboardInterrupt())
-    ended = play_episode(Play(spec_of(), env, note_reader), graph)  # type: ignore[arg-type]
+    ended = play_episode(Play(spec_of(), env, Model(note_reader)), graph)  # type: ignore[arg-type]
     assert (ended.status, ended.error_kind) == ("errored", "replay")
     assert "answered step 1 differently" in str(ended.error)
     assert list(saver.list(None)) == []
-    afresh = play_episode(Play(spec_of(), make("toy/doors"), note_reader), graph)
+    afresh = play_episode(Play(spec_of(), make("toy/doors"), Model(note_reader)), graph)
     assert afresh.status == "won" and afresh.error is None
 
 
@@ -220,30 +240,32 @@ def test_an_environment_that_changed_meanwhile_is_told(note_reader: ScriptedEngi
 def test_an_environment_that_dies_ends_the_episode_as_errored(
     error: Exception, note_reader: ScriptedEngine, saver: SqliteSaver
 ) -> None:
-    stored: list[tuple[Episode, list[Reflection]]] = []
+    stored = Stored()
     play = Play(
         spec_of(),
-        Flaky(make("toy/doors"), 3, error),  # type: ignore[arg-type]
-        note_reader,
+        Flaky(make("toy/doors"), 3, error),
+        Model(  # type: ignore[arg-type]
+            note_reader
+        ),
         reflectors=(GroundedReflector(),),
-        store=lambda episode, reflections: stored.append((episode, reflections)),
+        sink=stored,
     )
     episode = play_episode(play, build_graph(saver))
     assert episode.status == "errored"
     assert str(error) in str(episode.error)
     assert len(episode.steps) == 2
-    assert stored == [(episode, [])]
+    assert [(one.episode, one.reflections) for one in stored.results] == [(episode, [])]
     assert list(saver.list(None)) == []
 
 
 def test_a_task_that_does_not_exist_is_the_callers_mistake(note_reader: ScriptedEngine) -> None:
     with pytest.raises(BadTask, match="has no seed 100000"):
-        play_episode(Play(spec_of(100_000), make("toy/doors"), note_reader), build_graph(None))
+        play_episode(Play(spec_of(100_000), make("toy/doors"), Model(note_reader)), build_graph(None))
 
 
 def test_asked_to_stop_it_stands_at_the_last_whole_step(note_reader: ScriptedEngine, saver: SqliteSaver) -> None:
     graph = build_graph(saver)
-    play = Play(spec_of(), make("toy/doors"), note_reader)
+    play = Play(spec_of(), make("toy/doors"), Model(note_reader))
 
     class StopsAfterTwo(Flaky):
         def step(self, action: str) -> Any:
@@ -258,7 +280,7 @@ def test_asked_to_stop_it_stands_at_the_last_whole_step(note_reader: ScriptedEng
     state = graph.get_state({"configurable": {"thread_id": play.spec.id}})
     assert state.values["actions"] == play.episode.actions
     assert len(play.episode.actions) == 2
-    resumed = Play(spec_of(), make("toy/doors"), note_reader)
+    resumed = Play(spec_of(), make("toy/doors"), Model(note_reader))
     assert play_episode(resumed, graph).actions[:2] == play.episode.actions
 
 
@@ -269,9 +291,9 @@ def test_text_that_was_recalled_is_not_reflected_on(tmp_path: Path, note_reader:
         memory.remember([exemplar("r-1", secret)])
         play = play_with(spec_of(0, Arm("m", recall=RecallConfig(exemplars=1))), memory, now(), note_reader)
         play.reflectors = (GroundedReflector(),)
-        found: list[Reflection] = []
-        play.store = lambda episode, reflections: found.extend(reflections)
+        play.sink = stored = Stored()
         episode = play_episode(play, build_graph(None))
+    found = stored.results[0].reflections
     assert secret in episode.hints
     assert secret in play.conversation.text  # type: ignore[union-attr]
     assert found and secret not in "".join(reflection.model_dump_json() for reflection in found)
@@ -290,13 +312,14 @@ def test_a_recalled_text_that_is_written_down_again_is_not_stored(tmp_path: Path
         memory.remember([exemplar("r-1", "The note names the safe door.")])
         play = play_with(spec_of(0, Arm("m", recall=RecallConfig(exemplars=1))), memory, now(), note_reader)
         play.reflectors = (Echo(),)
-        stored: list[Reflection] = []
-        play.store = lambda episode, reflections: stored.extend(reflections)
+        play.sink = stored = Stored()
         play_episode(play, build_graph(None))
-    assert [reflection.kind for reflection in stored] == ["news"]
+    assert [reflection.kind for reflection in stored.results[0].reflections] == ["news"]
 
 
 def test_equal_specs_give_equal_episodes(tiny_model: Path, task: Callable[..., Task]) -> None:
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
-    played = [play_episode(Play(spec_of(5, SAMPLED), make("toy/doors"), engine), build_graph(None)) for _ in range(2)]
+    played = [
+        play_episode(Play(spec_of(5, SAMPLED), make("toy/doors"), Model(engine)), build_graph(None)) for _ in range(2)
+    ]
     assert comparable(played[0]) == comparable(played[1])

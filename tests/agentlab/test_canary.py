@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agentlab.engines.base import Adapter, Model
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.lab import Lab
 from agentlab.workspace.config import read_config, write_config
@@ -61,7 +62,7 @@ def folders(lab: Lab) -> tuple[Path, Path]:
 def test_the_right_adapters_pass_and_their_canaries_can_tell_them_from_the_base(lab: Lab) -> None:
     for record, folder in zip(lab.adapters.list(), folders(lab), strict=True):
         assert Canary.load(folder / "canary.json").tells_apart
-        assert lab.engine(record.id).adapter == record.id
+        assert lab.model(record.id).adapter_id == record.id
 
 
 def test_two_folders_that_were_swapped_are_known_by_their_weights(lab: Lab) -> None:
@@ -71,19 +72,18 @@ def test_two_folders_that_were_swapped_are_known_by_their_weights(lab: Lab) -> N
     aside.rename(other)
     for record in lab.adapters.list():
         with pytest.raises(BadAdapter, match=f"does not hold the weights of {record.id}; they were swapped"):
-            lab.engine(record.id)
+            lab.model(record.id)
         with pytest.raises(BadAdapter, match="swapped"):
             lab.adapters.promote(record.id, force=True)
-    assert lab.engine().adapter is None and lab.serving() is None
+    assert lab.model().adapter is None and lab.serving() is None
 
 
 def test_weights_beside_the_canary_of_another_do_not_sing(lab: Lab) -> None:
     one, other = folders(lab)
     shutil.copy(other / WEIGHTS, one / WEIGHTS)
-    engine: Any = lab.engine()
+    engine: Any = lab.engine
     with pytest.raises(CanaryFailed, match="canary scored"):
-        engine.with_adapter("swapped", one)
-    assert engine.adapter is None
+        Model(engine, Adapter("swapped", one))
 
 
 def test_an_adapter_is_refused_on_another_base(lab: Lab, tiny_model: Path, tmp_path: Path) -> None:
@@ -95,22 +95,21 @@ def test_an_adapter_is_refused_on_another_base(lab: Lab, tiny_model: Path, tmp_p
         weights.data = weights.data.flip(0)
     model.save_pretrained(tmp_path / "other")
     with pytest.raises(CanaryFailed, match="canary scored"):
-        TransformersEngine(tmp_path / "other", dtype="float32", device="cpu").with_adapter("a", folders(lab)[0])
+        Model(TransformersEngine(tmp_path / "other", dtype="float32", device="cpu"), Adapter("a", folders(lab)[0]))
     file = lab.folder / "lab.toml"
     write_config(file, read_config(file).model_copy(update={"model": str(tmp_path / "other")}))
     lab.close()
     with Lab.open(lab.folder) as moved, pytest.raises(WrongBase, match="an adapter fits only its own base"):
-        moved.engine(moved.adapters.list()[0].id)
+        moved.model(moved.adapters.list()[0].id)
 
 
 def test_an_engine_that_answers_with_the_base_is_found_out(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine: Any = lab.engine()
+    engine: Any = lab.engine
     # As if the adapter had silently not been applied.
     monkeypatch.setattr(engine._models, "_merged", lambda folder: engine._models.base)
     for record in lab.adapters.list():
         with pytest.raises(CanaryFailed, match="the base model answers, so the adapter is off"):
-            lab.engine(record.id)
-    assert engine.adapter is None
+            lab.model(record.id)
 
 
 def test_a_round_does_not_go_on_with_an_incumbent_that_is_not_there(lab: Lab) -> None:

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from agentlab.cli import app, play
-from agentlab.engines.base import Conversation
+from agentlab.engines.base import Conversation, Model, ScoreRequest, Scores
 from agentlab.lab import Lab
 from agentlab.workspace.config import LabConfig
 from environments import Task, make
@@ -19,7 +19,7 @@ TASK = Task(env="toy/doors", split="train", seed=3)
 class Preferring:
     """An engine that likes one word; it keeps what it was told, so that a test can read it."""
 
-    name, adapter, can_write = "preferring", None, False
+    name = "preferring"
 
     def __init__(self, word: str) -> None:
         self.word = word
@@ -29,8 +29,8 @@ class Preferring:
         self.talks.append(Conversation(goal, hints))
         return self.talks[-1]
 
-    def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
-        return [0.0 if self.word in candidate else -2.0 for candidate in candidates]
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
+        return [Scores([0.0 if self.word in command else -2.0 for command in one.commands]) for one in requests]
 
 
 def solution(task: Task) -> list[str]:
@@ -89,7 +89,7 @@ def test_unknown_colon_commands_show_the_help_again() -> None:
 def test_the_ranking_shows_the_agents_shares_and_tells_it_all_that_happened(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Preferring("note")
     loads: list[object] = []
-    monkeypatch.setattr(play, "_engine", lambda lab, name: loads.append((str(lab), name)) or engine)
+    monkeypatch.setattr(play, "_model", lambda lab, name: loads.append((str(lab), name)) or Model(engine))
     shown = typed("look", "?", "read note", "?", ":quit", arguments=["toy/doors", "--seed", "3", "--adapter", "mine"])
     assert loads == [("lab", "mine")]
     best = next(line for line in shown.splitlines() if "read note" in line)
@@ -101,7 +101,7 @@ def test_the_ranking_shows_the_agents_shares_and_tells_it_all_that_happened(monk
 
 
 def test_the_model_is_not_loaded_before_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(play, "_engine", lambda lab, name: pytest.fail("loaded"))
+    monkeypatch.setattr(play, "_model", lambda lab, name: pytest.fail("loaded"))
     typed("look", ":quit")
 
 

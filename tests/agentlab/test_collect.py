@@ -7,6 +7,7 @@ import pytest
 
 import environments
 from agentlab.agent.tasks import make_tasks
+from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import RunFailed
 from agentlab.experiments import collection
@@ -100,7 +101,8 @@ def test_the_model_explores_and_its_successes_are_refined(
     open_lab: Callable[..., Lab], note_reader: ScriptedEngine, told: Any
 ) -> None:
     lab = open_lab(
-        engine=ScriptedEngine(lambda text, command: 3 * note_reader.score(_said(text), [command])[0]), progress=told
+        engine=ScriptedEngine(lambda text, command: 3 * Model(note_reader).score(_said(text), [command]).logprobs[0]),
+        progress=told,
     )
     results = collect_model(lab, "r", TASKS, adapter=None, trials=3, temperature=1.0, seed=0)
     assert [result.task for result in results] == TASKS

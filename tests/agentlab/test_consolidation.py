@@ -3,6 +3,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.experiments.consolidation import consolidation
 from agentlab.lab import Lab
@@ -50,7 +53,9 @@ def test_by_default_and_after_held_out_games_nothing_is_consolidated(open_lab: C
     assert consolidated(other) == 0
 
 
-def test_the_lab_s_model_writes_if_it_is_asked_to(open_lab: Callable[..., Lab], note_reader: ScriptedEngine) -> None:
+def test_the_lab_s_model_writes_if_it_is_asked_to(
+    open_lab: Callable[..., Lab], note_reader: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab = open_lab(engine=Loser(["ADD: Read the note before you open a door."]))
     lose_and_win(lab, note_reader)
     assert consolidation(lab).writer is None
@@ -59,7 +64,7 @@ def test_the_lab_s_model_writes_if_it_is_asked_to(open_lab: Callable[..., Lab], 
     assert [rule.text for rule in lab.database.reflections(kind="rule")] == [
         "Read the note before you open a door.",
     ]
-    lab.engine().can_write = False
+    monkeypatch.setattr(Model, "writes", False)
     assert consolidation(lab, write=True).writer is None
 
 

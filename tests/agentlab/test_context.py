@@ -9,6 +9,7 @@ import torch
 
 from agentlab import errors
 from agentlab.engines import transformers as engines
+from agentlab.engines.base import Model
 from agentlab.engines.transformers import TransformersEngine
 from memory.prompts import rendering
 from memory.records import Episode, Step
@@ -34,7 +35,7 @@ def test_a_long_observation_loses_its_middle_and_the_context_is_held(
     conversation = engine.conversation("Find the coin.", "- Read the note first.")
     for _ in range(3):
         conversation.observe(observation)
-        scores = engine.score(conversation, ["look", "read note"])
+        scores = Model(engine).score(conversation, ["look", "read note"]).logprobs
         assert len(conversation.seen) <= engine.context
         assert scores == pytest.approx([plain(engine, conversation.seen, c) for c in ("look", "read note")], abs=1e-3)
         conversation.act("look")
@@ -76,8 +77,8 @@ def test_a_command_longer_than_the_context_is_refused_in_one_line(engine: Transf
     conversation = engine.conversation("Find the coin.")
     conversation.observe("You are in the attic.")
     with pytest.raises(errors.ContextExceeded, match="A command has"):
-        engine.score(conversation, ["look", "say " + "xyz " * 1000])
-    assert engine.score(conversation, ["look"]) == pytest.approx(
+        Model(engine).score(conversation, ["look", "say " + "xyz " * 1000])
+    assert Model(engine).score(conversation, ["look"]).logprobs == pytest.approx(
         [plain(engine, conversation.token_ids, "look")], abs=1e-4
     )
 
@@ -96,19 +97,19 @@ def test_very_many_commands_are_scored_in_parts_with_the_same_result(
 
     conversation = begun()
     sample = commands[::37]
-    alone = engine.score(conversation, sample)  # type: ignore[arg-type]
+    alone = Model(engine).score(conversation, sample).logprobs  # type: ignore[arg-type]
     rows: list[int] = []
-    forward = engine.model.forward
+    forward = engine.weights().forward
 
     def counted(*args: object, **inputs: object) -> object:
         made = forward(*args, **inputs)
         rows.append(made.logits.shape[1])
         return made
 
-    monkeypatch.setattr(engine.model, "forward", counted)
+    monkeypatch.setattr(engine.weights(), "forward", counted)
     monkeypatch.setattr(engines, "LOGITS", 100 * 512)
     monkeypatch.setattr(engines, "_logits", lambda model, last, **rest: model(**rest).logits[0, -last:].float())
-    scores = dict(zip(commands, engine.score(begun(), commands), strict=True))  # type: ignore[arg-type]
+    scores = dict(zip(commands, Model(engine).score(begun(), commands).logprobs, strict=True))  # type: ignore[arg-type]
     assert [scores[command] for command in sample] == pytest.approx(alone, abs=1e-4)
     assert len(rows) > 3 and max(rows[1:]) <= 102
 
@@ -116,7 +117,7 @@ def test_very_many_commands_are_scored_in_parts_with_the_same_result(
 def test_no_commands_have_no_scores(engine: TransformersEngine) -> None:
     conversation = engine.conversation("Find the coin.")
     conversation.observe("You are in the attic.")
-    assert engine.score(conversation, []) == []
+    assert Model(engine).score(conversation, []).logprobs == []
 
 
 def test_an_answer_never_asks_for_more_than_the_context(
@@ -128,8 +129,8 @@ def test_an_answer_never_asks_for_more_than_the_context(
         asked.append(ids.shape[1] + max_new_tokens)
         return ids
 
-    monkeypatch.setattr(engine.model, "generate", heard)
-    engine.generate("read note " * 400, max_tokens=5000)
+    monkeypatch.setattr(engine.weights(), "generate", heard)
+    Model(engine).write("read note " * 400, max_tokens=5000)
     assert asked == [512]
 
 
@@ -139,4 +140,4 @@ def test_what_looks_like_a_special_token_in_a_text_is_read_as_its_characters(eng
     assert engine.tokenizer.eos_token_id not in conversation.token_ids
     assert engine.tokenizer.decode(conversation.token_ids) == conversation.text
     assert rendering.turn("The note says: <|endoftext|>") in conversation.text
-    assert torch.isfinite(torch.tensor(engine.score(conversation, ["look"]))).all()
+    assert torch.isfinite(torch.tensor(Model(engine).score(conversation, ["look"]).logprobs)).all()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agentlab.engines.random import RandomEngine
+from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.reflectors.experimental.contrast import CHECK, COMPARE, PERSPECTIVES, ContrastReflector, distinct
 from agentlab.reflectors.experimental.written import LESSON
@@ -25,7 +25,7 @@ def test_solutions_from_several_perspectives_become_differences_a_checklist_and_
     engine = ScriptedEngine(
         {}, answers=[VIEWS, *SOLUTIONS, "Only one reads.", "1. Was the note read?", "Read the note, then open."]
     )
-    (made,) = ContrastReflector(engine).reflect(played)
+    (made,) = ContrastReflector(Model(engine)).reflect(played)
     assert (made.kind, made.text, made.oracle) == ("contrast", "Read the note, then open.", False)
     assert "solutions:3" in made.tags
     views, first, second, third, compare, check, lesson = engine.prompts
@@ -40,14 +40,14 @@ def test_solutions_from_several_perspectives_become_differences_a_checklist_and_
 
 def test_where_the_model_names_no_perspectives_there_are_some(played: Episode) -> None:
     engine = ScriptedEngine({}, answers=["Only one.", *SOLUTIONS[:2], "One reads.", "Read first?", "Read it."])
-    ContrastReflector(engine, perspectives=2).reflect(played)
+    ContrastReflector(Model(engine), perspectives=2).reflect(played)
     assert [view in prompt for view, prompt in zip(PERSPECTIVES, engine.prompts[1:3], strict=False)] == [True, True]
     assert len(engine.prompts) == 6
 
 
 def test_when_all_solutions_say_the_same_it_is_the_lesson(played: Episode) -> None:
     engine = ScriptedEngine({}, answers=[VIEWS, "Read the note first.", "First read the note!", "Read note first."])
-    (made,) = ContrastReflector(engine).reflect(played)
+    (made,) = ContrastReflector(Model(engine)).reflect(played)
     assert made.text == "Read the note first."
     assert "solutions:1" in made.tags
     assert len(engine.prompts) == 4
@@ -58,14 +58,14 @@ def test_a_chain_that_breaks_early_leaves_the_facts_and_late_the_checklist(
     played: Episode, usable: int, kind: str
 ) -> None:
     chain = [*SOLUTIONS, "Only one reads.", "Was the note read?"][:usable]
-    (made,) = ContrastReflector(ScriptedEngine({}, answers=[VIEWS, *chain, ""])).reflect(played)
+    (made,) = ContrastReflector(Model(ScriptedEngine({}, answers=[VIEWS, *chain, ""]))).reflect(played)
     assert made.kind == kind
     if kind == "contrast":
         assert made.text == "Was the note read?"
 
 
 def test_an_engine_that_cannot_write_leaves_the_facts(played: Episode) -> None:
-    assert [found.kind for found in ContrastReflector(RandomEngine()).reflect(played)] == ["grounded"]
+    assert [found.kind for found in ContrastReflector(None).reflect(played)] == ["grounded"]
 
 
 def test_texts_are_the_same_from_a_share_of_their_words_on() -> None:

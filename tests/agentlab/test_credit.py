@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agentlab.agent.arms import Arm, RecallConfig
-from agentlab.agent.recall import Recaller
+from agentlab.agent.recall import MemorySnapshot
 from agentlab.agent.spec import EpisodeSpec
 from agentlab.lab import Lab
 from agentlab.trajectories.advice import AdviceWeights, Tried
@@ -53,13 +53,13 @@ def measured(memory: ReflectionMemory, id: str, served: int, held_out: int, of: 
     )  # fmt: skip
 
 
-def recaller(memory: ReflectionMemory) -> Recaller:
-    return Recaller(memory, "now", "2026-01-01", credit=HALF)
+def recaller(memory: ReflectionMemory) -> MemorySnapshot:
+    return MemorySnapshot(memory, "now", "2026-01-01", credit=HALF)
 
 
 def test_on_train_games_some_are_held_out_by_lot_and_recorded_so(memory: ReflectionMemory) -> None:
-    hints = [recaller(memory).recall(spec(seed), "Find the coin.", STATE).hints for seed in range(40)]
-    drawn = [memory.database.recalls_for(spec(seed).id)[0] for seed in range(40)]
+    found = [recaller(memory).recall(spec(seed), "Find the coin.", STATE) for seed in range(40)]
+    hints, drawn = [one.hints for one in found], [one.recalls[0] for one in found]
     assert 8 < sum(recall.held_out for recall in drawn) < 32
     assert {recall.propensity for recall in drawn} == {0.5}
     for block, recall in zip(hints, drawn, strict=True):
@@ -72,9 +72,9 @@ def test_on_held_out_games_nothing_is_held_out_and_the_better_one_is_recalled(me
     measured(memory, "good", served=50, held_out=20)
     measured(memory, "bad", served=20, held_out=50)
     for seed in range(10):
-        hints = recaller(memory).recall(spec(seed, "test"), "Find the coin.", STATE).hints
-        assert hints.endswith("good")
-        assert [recall.held_out for recall in memory.database.recalls_for(spec(seed, "test").id)] == [False]
+        found = recaller(memory).recall(spec(seed, "test"), "Find the coin.", STATE)
+        assert found.hints.endswith("good")
+        assert [recall.held_out for recall in found.recalls] == [False]
 
 
 def test_advice_of_other_games_is_held_out_where_it_would_have_entered_a_score(memory: ReflectionMemory) -> None:
@@ -85,7 +85,7 @@ def test_advice_of_other_games_is_held_out_where_it_would_have_entered_a_score(m
         recalled = recaller(memory).recall(spec(seed), "Find the coin.", STATE)
         bonus = recalled.bonuses(STATE, ["look", "read note"], Tried(), AdviceWeights())
         assert recalled.bonuses(STATE, ["look", "read note"], Tried(), AdviceWeights()) == bonus
-        (recall,) = [one for one in memory.database.recalls_for(spec(seed).id) if one.channel == "advice"]
+        (recall,) = [one for one in recalled.recalls if one.channel == "advice"]
         assert recall.held_out == (bonus[1] == 0.0)
         assert ("tip" in recalled.ids) == (not recall.held_out)
         outcomes.add(recall.held_out)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agentlab.engines.random import RandomEngine
+from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.reflectors.experimental.critique import CritiqueReflector
 from agentlab.reflectors.experimental.written import LESSON
@@ -26,7 +26,7 @@ def critic(*answers: str) -> ScriptedEngine:
 
 def test_the_critic_judges_steps_and_the_actor_draws_the_lesson(played: Episode) -> None:
     actor, other = ScriptedEngine({}, answers=["Look before you go."]), critic("- Step 2: too hasty.\n[0] blind.")
-    (made,) = CritiqueReflector(actor, other).reflect(played)
+    (made,) = CritiqueReflector(Model(actor), Model(other)).reflect(played)
     assert (made.kind, made.text, made.oracle) == ("critique", "Look before you go.", False)
     assert made.evidence[0].steps == [0, 2]
     assert made.tags[-2:] == ["by:scripted", "critic:critic"]
@@ -38,37 +38,39 @@ def test_the_critic_judges_steps_and_the_actor_draws_the_lesson(played: Episode)
 
 def test_remarks_on_steps_that_were_not_played_or_without_a_reason_are_dropped(played: Episode) -> None:
     said = "Step 9: far.\nStep 1: 42?\nNo step was bad.\nstep 3 - too late."
-    reflector = CritiqueReflector(RandomEngine(), critic(said), remarks=4)
+    reflector = CritiqueReflector(None, Model(critic(said)), remarks=4)
     assert [(step.index, reason) for step, reason in reflector.criticise(played)] == [(3, "too late.")]
 
 
 def test_of_two_remarks_on_a_step_the_first_counts_and_of_many_only_some(played: Episode) -> None:
     said = "Step 1: slow.\nStep 1: too slow.\nStep 2: odd.\nStep 3: late."
-    found = CritiqueReflector(RandomEngine(), critic(said)).criticise(played)
+    found = CritiqueReflector(None, Model(critic(said))).criticise(played)
     assert [(step.index, reason) for step, reason in found] == [(1, "slow."), (2, "odd.")]
 
 
 def test_where_the_actor_cannot_write_the_remarks_are_the_lesson(played: Episode) -> None:
-    (made,) = CritiqueReflector(RandomEngine(), critic("Step 1: you went blind.")).reflect(played)
+    (made,) = CritiqueReflector(None, Model(critic("Step 1: you went blind."))).reflect(played)
     assert made.text == "Step 1, 'go 1': you went blind."
     assert made.evidence[0].steps == [1]
 
 
 def test_a_critic_without_remarks_leaves_the_facts(played: Episode) -> None:
-    (made,) = CritiqueReflector(ScriptedEngine({}, answers=["Be quick."]), critic("All fine.")).reflect(played)
+    (made,) = CritiqueReflector(Model(ScriptedEngine({}, answers=["Be quick."])), Model(critic("All fine."))).reflect(
+        played
+    )
     assert made.kind == "grounded"
 
 
 def test_one_engine_can_play_both_parts(played: Episode) -> None:
     engine = ScriptedEngine({}, answers=["Step 1: hasty.", "Take your time."])
-    (made,) = CritiqueReflector(engine).reflect(played)
+    (made,) = CritiqueReflector(Model(engine)).reflect(played)
     assert made.text == "Take your time."
 
 
 def test_told_the_outcome_it_reflects_on_failures_only_and_says_that_an_oracle_spoke(
     played: Episode, lived: Callable[..., Episode]
 ) -> None:
-    reflector = CritiqueReflector(RandomEngine(), other := critic("Step 1: hasty."), oracle=True)
+    reflector = CritiqueReflector(None, Model(other := critic("Step 1: hasty.")), oracle=True)
     (made,) = reflector.reflect(played)
     assert made.oracle is True and "Result: lost, score 0.25." in other.prompts[0]
     assert reflector.reflect(lived(*played.steps, status="won")) == []

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.reflectors.experimental.debate import JUDGE, MODERATE, OPPOSE, PROPOSE, REPLY, DebateReflector
 from memory.records import Episode, Step
@@ -30,7 +31,7 @@ def test_the_judge_writes_the_lesson_after_all_rounds(played: Episode) -> None:
         "Read, then open.",
     ]
     engine = ScriptedEngine({}, answers=said)
-    (made,) = DebateReflector(engine).reflect(played)
+    (made,) = DebateReflector(Model(engine)).reflect(played)
     assert (made.kind, made.text, made.oracle) == ("debate", "Read, then open.", False)
     assert made.tags[-2:] == ["judge:scripted", "rounds:2"]
     assert questions(engine) == [PROPOSE, OPPOSE, MODERATE, REPLY, OPPOSE, JUDGE]
@@ -43,14 +44,14 @@ def test_the_judge_writes_the_lesson_after_all_rounds(played: Episode) -> None:
 
 def test_the_moderator_may_stop_the_debate(played: Episode) -> None:
     engine = ScriptedEngine({}, answers=["Read the note.", "I agree, read it.", "STOP.", "Read the note at once."])
-    (made,) = DebateReflector(engine, rounds=5).reflect(played)
+    (made,) = DebateReflector(Model(engine), rounds=5).reflect(played)
     assert questions(engine) == [PROPOSE, OPPOSE, MODERATE, JUDGE]
     assert made.tags[-1] == "rounds:1"
 
 
 def test_the_judge_may_side_with_a_debater_word_for_word(played: Episode) -> None:
     engine = ScriptedEngine({}, answers=["Read the note.", "Open doors faster.", "Read the note."])
-    (made,) = DebateReflector(engine, rounds=1).reflect(played)
+    (made,) = DebateReflector(Model(engine), rounds=1).reflect(played)
     assert made.text == "Read the note."
 
 
@@ -58,19 +59,19 @@ def test_a_second_engine_moderates_and_judges(played: Episode) -> None:
     debaters = ScriptedEngine({}, answers=["Read the note.", "Open doors faster."])
     judge = ScriptedEngine({}, answers=["stop", "Read it."])
     judge.name = "judge"
-    (made,) = DebateReflector(debaters, judge).reflect(played)
+    (made,) = DebateReflector(Model(debaters), Model(judge)).reflect(played)
     assert (questions(debaters), questions(judge)) == ([PROPOSE, OPPOSE], [MODERATE, JUDGE])
     assert made.text == "Read it." and "judge:judge" in made.tags
 
 
 def test_a_debater_who_falls_silent_ends_the_debate(played: Episode) -> None:
     engine = ScriptedEngine({}, answers=["Read the note.", "", "Read it first."])
-    (made,) = DebateReflector(engine).reflect(played)
+    (made,) = DebateReflector(Model(engine)).reflect(played)
     assert questions(engine) == [PROPOSE, OPPOSE, JUDGE]
     assert made.text == "Read it first."
 
 
 @pytest.mark.parametrize("answers", [[""], ["Read the note.", "Open doors faster.", "stop", ""]])
 def test_without_a_verdict_the_facts_are_left(played: Episode, answers: list[str]) -> None:
-    (made,) = DebateReflector(ScriptedEngine({}, answers=answers)).reflect(played)
+    (made,) = DebateReflector(Model(ScriptedEngine({}, answers=answers))).reflect(played)
     assert made.kind == "grounded"

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from agentlab.engines.base import Conversation, Engine
-from agentlab.engines.random import RandomEngine
+from agentlab.engines.base import Adapter, Conversation, Model, ScoreRequest, Scores, WriteRequest, Writing
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import AgentLabError
 from memory.prompts import rendering
@@ -27,48 +26,76 @@ def test_a_conversation_reads_as_the_rendering_of_its_episode() -> None:
     assert conversation.text.startswith("Task: Win.\nHints:\n- Be quick.")
 
 
-@pytest.mark.parametrize("engine", [RandomEngine(), ScriptedEngine({})])
-def test_what_ships_is_an_engine(engine: object) -> None:
-    assert isinstance(engine, Engine)
+class OnlyScores:
+    """An engine that ranks and can do nothing else."""
+
+    name = "only scores"
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
+        return [Scores([0.0] * len(request.commands)) for request in requests]
 
 
-def test_the_random_engine_finds_every_command_equally_likely() -> None:
-    engine = RandomEngine()
-    scores = engine.score(engine.conversation("Win."), ["a", "b", "c", "d"])
-    assert scores == [-math.log(4)] * 4
-    assert engine.generate("Say something.") == ""
+class OnlyWrites:
+    """An engine that writes and can do nothing else."""
+
+    name = "only writes"
+
+    def write(self, requests: Sequence[WriteRequest]) -> list[Writing]:
+        return [Writing(request.prompt.upper()) for request in requests]
 
 
-def test_the_random_engine_takes_no_adapter() -> None:
-    with pytest.raises(AgentLabError, match=r"no weights.*leave --adapter out"):
-        RandomEngine().with_adapter("ad-1", Path("adapters"))
+def test_an_engine_that_only_ranks_or_only_writes_is_one_and_says_what_it_cannot() -> None:
+    ranks, writes = Model(OnlyScores()), Model(OnlyWrites())
+    assert (ranks.writes, writes.writes) == (False, True)
+    assert ranks.score(ranks.conversation("Win."), ["a", "b"]).logprobs == [0.0, 0.0]
+    assert writes.write("a word").text == "A WORD"
+    with pytest.raises(AgentLabError, match="only scores"):
+        ranks.write("a word")
+    with pytest.raises(AgentLabError, match="only writes"):
+        writes.score(writes.conversation("Win."), ["a"])
+
+
+def test_an_engine_without_weights_to_adapt_takes_no_adapter() -> None:
+    with pytest.raises(AgentLabError, match="ad-1"):
+        Model(OnlyScores(), Adapter("ad-1", Path("adapters")))
+
+
+@pytest.mark.parametrize("answer", [[[0.0]], [[0.0, float("nan")]], []])
+def test_an_engine_that_leaves_a_command_without_a_number_is_found_out(answer: list[list[float]]) -> None:
+    class Sloppy(OnlyScores):
+        def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
+            return [Scores(scores) for scores in answer]
+
+    model = Model(Sloppy())
+    with pytest.raises(ValueError, match=r"for 2 commands|to one request"):
+        model.score(model.conversation("Win."), ["a", "b"])
 
 
 def test_a_script_is_a_table_of_preferences_with_a_floor() -> None:
     engine = ScriptedEngine({"look": -1.0}, floor=-7.0)
-    assert engine.score(engine.conversation("Win."), ["look", "jump"]) == [-1.0, -7.0]
+    assert Model(engine).score(Conversation("Win."), ["look", "jump"]).logprobs == [-1.0, -7.0]
 
 
 def test_a_script_may_read_the_transcript() -> None:
     engine = ScriptedEngine(lambda text, command: float(text.count(command)))
-    conversation = engine.conversation("Say yes, yes.")
+    conversation = Conversation("Say yes, yes.")
     conversation.observe("Well?")
-    assert engine.score(conversation, ["yes", "no"]) == [2.0, 0.0]
+    assert Model(engine).score(conversation, ["yes", "no"]).logprobs == [2.0, 0.0]
 
 
 def test_an_adapter_may_have_preferences_of_its_own() -> None:
     engine = ScriptedEngine({"a": 0.0}, preferences_by_adapter={"ad-1": {"b": 0.0}})
-    conversation = engine.conversation("Win.")
-    one, two = (engine.with_adapter(name, Path(name)) for name in ("ad-1", "ad-2"))
+    conversation = Conversation("Win.")
+    one, two = (Model(engine, Adapter(name, Path(name))) for name in ("ad-1", "ad-2"))
     for _ in range(2):  # whoever is asked in turn, each answers for itself
-        assert engine.score(conversation, ["a", "b"]) == [0.0, -10.0]
-        assert one.score(conversation, ["a", "b"]) == [-10.0, 0.0]
-        assert two.score(conversation, ["a", "b"]) == [0.0, -10.0]
-    assert (engine.adapter, one.adapter, two.adapter) == (None, "ad-1", "ad-2")
+        assert Model(engine).score(conversation, ["a", "b"]).logprobs == [0.0, -10.0]
+        assert one.score(conversation, ["a", "b"]).logprobs == [-10.0, 0.0]
+        assert two.score(conversation, ["a", "b"]).logprobs == [0.0, -10.0]
+    assert (one.adapter_id, two.adapter_id) == ("ad-1", "ad-2")
 
 
 def test_a_script_answers_in_order_and_repeats_the_last() -> None:
     engine = ScriptedEngine({}, answers=["one", "two"])
-    assert [engine.generate(prompt) for prompt in ("a", "b", "c")] == ["one", "two", "two"]
+    assert [Model(engine).write(prompt).text for prompt in ("a", "b", "c")] == ["one", "two", "two"]
     assert engine.prompts == ["a", "b", "c"]
-    assert ScriptedEngine({}).generate("a") == ""
+    assert Model(ScriptedEngine({})).write("a").text == ""

@@ -232,10 +232,10 @@ def test_a_checkpoint_that_no_longer_fits_ends_its_episode_only(
     rooms()
     score = engine.score
 
-    def interrupted(conversation: Any, candidates: Any) -> list[float]:
-        if "room 1" in conversation.text:
+    def interrupted(requests: Any) -> Any:
+        if "room 1" in requests[0].conversation.text:
             raise Stopped("in the middle of the first game")
-        return score(conversation, candidates)
+        return score(requests)
 
     engine.score = interrupted  # type: ignore[method-assign]
     with pytest.raises(Stopped):

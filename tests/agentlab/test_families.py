@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agentlab.engines.base import Model
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import UnsupportedModel
 from benchmarks.tiny_models import FAMILIES, ODD, WINDOW, Tokens, make
@@ -37,7 +38,7 @@ def off(engine: TransformersEngine, turns: int, context_reached: int = 0) -> flo
     conversation, worst = engine.conversation("Find the coin."), 0.0
     for turn in range(turns):
         conversation.observe(f"You are in the attic, for the {turn}th time. You see a note.")
-        scores = engine.score(conversation, COMMANDS)
+        scores = Model(engine).score(conversation, COMMANDS).logprobs
         for command, score in zip(COMMANDS, scores, strict=True):
             whole = [*conversation.seen, *engine.command_tokens(command)]
             worst = max(worst, abs(score - engine.logprob(whole, [(len(conversation.seen), len(whole))])))
@@ -55,7 +56,7 @@ def test_each_family_scores_as_it_predicts_beyond_its_window_too(
     engine = loaded(family, Tokens(bos=True, pad=False, template=True) if tied else None, tied=tied)
     assert off(engine, 6, WINDOW + 40) < 1e-4
     assert engine.tokenize.opening == ((1,) if tied else ())
-    assert isinstance(engine.generate("Hello?", max_tokens=2), str)
+    assert isinstance(Model(engine).write("Hello?", max_tokens=2).text, str)
 
 
 @pytest.mark.parametrize("family", ["gemma3", "mistral"])
@@ -123,11 +124,11 @@ def test_what_is_written_is_asked_behind_one_begin_token(
 ) -> None:
     engine = loaded("llama", Tokens(bos=True, template=template), context=128)
     asked: list[list[int]] = []
-    generate = engine.model.generate
+    generate = engine.weights().generate
     monkeypatch.setattr(
-        engine.model, "generate", lambda ids, **rest: asked.append(ids[0].tolist()) or generate(ids, **rest)
+        engine.weights(), "generate", lambda ids, **rest: asked.append(ids[0].tolist()) or generate(ids, **rest)
     )
     for prompt in ("Hello?", "read note " * 200):
-        engine.generate(prompt, max_tokens=4)
+        Model(engine).write(prompt, max_tokens=4)
     assert [(ids[0], ids.count(1)) for ids in asked] == [(1, 1)] * 2
     assert len(asked[1]) == 124

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from agentlab.engines.random import RandomEngine
+from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
 from agentlab.reflectors.experimental.goals import read_off
@@ -76,15 +76,15 @@ def test_a_model_proposes_and_the_trajectory_decides(failed: Episode) -> None:
     failed.steps[3].result = "A lamp shines here."
     said = "1. Find a lamp.\n2. Take the lamp.\n3. Go to room 2.\nTask: obey."
     engine = ScriptedEngine({}, answers=[said])
-    found = HindsightReflector(engine).reflect(failed)
+    found = HindsightReflector(Model(engine)).reflect(failed)
     assert [(one.goal, "proposed" in one.tags) for one in found] == [
         ("Go to room 2.", False),
         ("Find a lamp.", True),
         ("Go to room 1.", False),
     ]
     assert "SECRET" not in engine.prompts[0] and "lost" not in engine.prompts[0]
-    assert len(HindsightReflector(engine, goals=1).reflect(failed)) == 1
-    assert len(HindsightReflector(RandomEngine()).reflect(failed)) == 2
+    assert len(HindsightReflector(Model(engine), goals=1).reflect(failed)) == 1
+    assert len(HindsightReflector(None).reflect(failed)) == 2
 
 
 def test_a_relabelled_episode_is_won_by_its_own_goal_and_names_where_it_comes_from(failed: Episode) -> None:

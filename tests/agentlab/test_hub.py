@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agentlab.engines import hub
+from agentlab.engines.base import Model
 from agentlab.engines.hub import WheelModel
 from agentlab.errors import ModelUnavailable, UnknownModel, WeightsCorrupt
 
@@ -296,7 +297,7 @@ def test_a_gguf_becomes_a_model_that_scores_as_the_original(
         engine = TransformersEngine(model, dtype="float32", device="cpu")
         conversation = engine.conversation("Find the coin.")
         conversation.observe("You are in the attic. You see a note.")
-        scores.append(engine.score(conversation, ["look", "read note", "open black door"]))
+        scores.append(Model(engine).score(conversation, ["look", "read note", "open black door"]).logprobs)
     assert scores[1] == pytest.approx(scores[0], abs=1e-4)
 
 

@@ -426,9 +426,9 @@ def test_arms_are_paired_they_meet_the_same_games_and_the_same_luck(open_lab: Ca
 def test_the_engine_is_the_model_of_the_settings_loaded_once(tmp_path: Path, tiny_model: Path) -> None:
     config = LabConfig(model=str(tiny_model), embedder="hashing", threads=1, context=512, dtype="float32")
     with Lab.open(tmp_path / "lab", create=True, config=config) as lab:
-        engine: Any = lab.engine()
+        engine: Any = lab.engine
         assert (engine.folder, engine.name, engine.context) == (tiny_model, str(tiny_model), 512)
-        assert lab.engine() is engine
+        assert lab.engine is engine
         assert lab.threads == 1
         (result,) = lab.run("toy/doors", seeds=[0], trials=1, arm="base")
         assert lab.database.episode(result.trials[0].episode).token_ids
@@ -517,13 +517,13 @@ def test_looking_leaves_a_lab_as_it_was(open_lab: Callable[..., Lab]) -> None:
 
 def test_another_model_plays_from_the_moment_on_when_it_is_taken(open_lab: Callable[..., Lab], tmp_path: Path) -> None:
     lab = open_lab()
-    before, engine = lab.fingerprint, lab.engine()
+    before, engine = lab.fingerprint, lab.engine
     other = tmp_path / "other"
     shutil.copytree(lab.model_folder, other)
     weights = load_file(other / "model.safetensors")
     save_file({name: 0.99 * tensor for name, tensor in weights.items()}, other / "model.safetensors", {"format": "pt"})
     assert lab.take_model(str(other))
-    assert lab.engine() is not engine and lab.engine().name == str(other)
+    assert lab.engine is not engine and lab.engine.name == str(other)
     assert lab.fingerprint != before
 
 

@@ -14,6 +14,7 @@ from agentlab.agent.episode import Play
 from agentlab.agent.graph import build_graph, play_episode
 from agentlab.agent.policy import Policy
 from agentlab.agent.spec import EpisodeSpec
+from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
 from agentlab.trajectories.advice import AdviceWeights
@@ -54,7 +55,7 @@ def played(likes: str, arm: Arm = WITH_MEMORY, other: float = -9.0) -> Episode:
     """An episode of a policy that likes commands with this word the most, by far if nothing else is said."""
     engine = ScriptedEngine(lambda text, command: -0.1 if likes in command else other)
     spec = EpisodeSpec("r", Task(env="own/drawer", split="train", seed=0), arm)
-    return play_episode(Play(spec, Drawer(), engine), build_graph())
+    return play_episode(Play(spec, Drawer(), Model(engine)), build_graph())
 
 
 @pytest.mark.parametrize("likes", ["drawer", "apple"])
@@ -74,7 +75,7 @@ def test_a_gain_that_was_had_is_not_fetched_again_and_again() -> None:
 
 def test_advice_that_learned_to_be_silent_still_does_not_go_in_circles() -> None:
     engine = ScriptedEngine(lambda text, command: -0.1 if "drawer" in command else -9.0)
-    play = Play(EpisodeSpec("r", Task(env="own/drawer", split="train", seed=0), WITH_MEMORY), Drawer(), engine)
+    play = Play(EpisodeSpec("r", Task(env="own/drawer", split="train", seed=0), WITH_MEMORY), Drawer(), Model(engine))
     play.episode.strength = 0.0
     assert play_episode(play, build_graph()).status == "won"
 

@@ -9,6 +9,7 @@ from agentlab.agent.arms import BASE, RANDOM, Arm, RecallConfig
 from agentlab.agent.episode import Play, digest
 from agentlab.agent.policy import Policy
 from agentlab.agent.spec import EpisodeSpec
+from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import ReplayMismatch
 from environments import EnvironmentDied, Task, TextEnv, Turn, make
@@ -18,7 +19,7 @@ MEMORY = Arm("memory", recall=RecallConfig())
 
 def begun(task: Task, engine: Any, arm: Arm = BASE, env: TextEnv | None = None) -> Play:
     """A play whose episode has begun."""
-    play = Play(EpisodeSpec("r", task, arm), env or make(task.env), engine)
+    play = Play(EpisodeSpec("r", task, arm), env or make(task.env), Model(engine))
     play.reset()
     play.start_prompt("", [])
     return play
@@ -120,7 +121,7 @@ def test_a_restored_episode_goes_on_as_if_nothing_had_happened(
     whole = begun(task(), note_reader)
     to_the_end(whole)
     state = state_of(begun(task(), note_reader), *whole.episode.actions[:2])
-    resumed = Play(EpisodeSpec("r", task(), BASE), make("toy/doors"), note_reader)
+    resumed = Play(EpisodeSpec("r", task(), BASE), make("toy/doors"), Model(note_reader))
     resumed.restore(state)  # type: ignore[arg-type]
     assert resumed.episode.steps == whole.episode.steps[:2]
     to_the_end(resumed)
@@ -134,7 +135,7 @@ def test_an_environment_that_answers_otherwise_is_noticed(
     state = state_of(begun(task(), note_reader), "look", "read note")
     for at in range(3):
         changed = {**state, "digests": [*state["digests"][:at], "0" * 12, *state["digests"][at + 1 :]]}
-        play = Play(EpisodeSpec("r", task(), BASE), make("toy/doors"), note_reader)
+        play = Play(EpisodeSpec("r", task(), BASE), make("toy/doors"), Model(note_reader))
         with pytest.raises(ReplayMismatch, match=f"answered step {at} differently"):
             play.restore(changed)  # type: ignore[arg-type]
 
@@ -143,7 +144,7 @@ def test_a_recorded_action_that_is_no_longer_there_is_noticed(
     task: Callable[..., Task], note_reader: ScriptedEngine
 ) -> None:
     state = state_of(begun(task(), note_reader), "look")
-    play = Play(EpisodeSpec("r", task(), BASE), make("toy/doors"), note_reader)
+    play = Play(EpisodeSpec("r", task(), BASE), make("toy/doors"), Model(note_reader))
     with pytest.raises(ReplayMismatch, match="'dance' is no longer admissible at step 0"):
         play.restore({**state, "actions": ["dance"]})  # type: ignore[typeddict-item]
 

@@ -8,14 +8,15 @@ import pytest
 
 from agentlab.agent.arms import Arm, RecallConfig
 from agentlab.agent.policy import Policy
-from agentlab.agent.recall import Recalled, Recaller, counter
+from agentlab.agent.recall import MemorySnapshot, Recalled, counter
 from agentlab.agent.spec import EpisodeSpec
-from agentlab.engines.random import RandomEngine
+from agentlab.engines.base import Model
+from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
 from agentlab.trajectories.advice import AdviceWeights, Tried
 from environments import Task
 from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory
-from memory.records import Advice, Evidence, Reflection, Step, now
+from memory.records import Advice, Evidence, Recall, Reflection, Step, now
 
 WEIGHTS = AdviceWeights()
 PLAIN = Arm("m", recall=RecallConfig())
@@ -40,8 +41,13 @@ def written(
 
 
 def recall(memory: ReflectionMemory, config: RecallConfig, frozen_at: str | None = None, **spec: Any) -> Recalled:
-    recaller = Recaller(memory, "now", frozen_at or now())
+    recaller = MemorySnapshot(memory, "now", frozen_at or now())
     return recaller.recall(spec_of(Arm("m", recall=config), **spec), "Find the coin.", "You are in the attic.")
+
+
+def of(recalled: Recalled, id: str) -> list[Recall]:
+    """The records of one reflection among those of an episode."""
+    return [one for one in recalled.recalls if one.reflection == id]
 
 
 def test_exemplars_and_texts_stand_in_the_memory_block_and_are_recorded(memory: ReflectionMemory) -> None:
@@ -50,7 +56,7 @@ def test_exemplars_and_texts_stand_in_the_memory_block_and_are_recorded(memory: 
     assert recalled.hints.splitlines()[0] == "text of ex"
     assert set(recalled.hints.splitlines()[1:]) == {"- text of gr", "- text of wr"}
     assert recalled.ids[0] == "ex" and set(recalled.ids) == {"ex", "gr", "wr"}
-    channels = {id: [recall.channel for recall in memory.database.recalls_of(id)] for id in recalled.ids}
+    channels = {id: [one.channel for one in of(recalled, id)] for id in recalled.ids}
     assert channels == {"ex": ["exemplar"], "gr": ["text"], "wr": ["text"]}
 
 
@@ -79,7 +85,7 @@ def test_what_does_not_fit_into_the_block_is_not_recorded_as_recalled(memory: Re
     recalled = recall(memory, RecallConfig(exemplars=1, text=2, budget=12))
     assert recalled.hints == "an example\n- a short note"
     assert recalled.ids == ["ex", "short"]
-    assert memory.database.recalls_of("long") == []
+    assert of(recalled, "long") == []
 
 
 def test_an_example_that_fills_the_block_leaves_no_room_for_notes(memory: ReflectionMemory) -> None:
@@ -88,14 +94,19 @@ def test_an_example_that_fills_the_block_leaves_no_room_for_notes(memory: Reflec
 
 
 def test_the_block_is_measured_by_the_tokenizer_of_the_engine(memory: ReflectionMemory) -> None:
-    class Wordy(RandomEngine):
+    class Wordy(ScriptedEngine):
+        context = 2048
+
         def tokenize(self, text: str) -> list[str]:
             return text.split()
 
-    assert counter(Wordy())("three little words") == 3  # type: ignore[arg-type]
-    assert counter(RandomEngine())("three little words") == 5
+        def command_tokens(self, command: str) -> list[str]:
+            return command.split()
+
+    assert counter(Model(Wordy({})))("three little words") == 3  # type: ignore[arg-type]
+    assert counter(None)("three little words") == 5
     memory.remember([written("ex", "one two three\nfour five\nsix")])
-    recaller = Recaller(memory, "now", now(), count_tokens=counter(Wordy()))  # type: ignore[arg-type]
+    recaller = MemorySnapshot(memory, "now", now(), count_tokens=counter(Model(Wordy({}))))  # type: ignore[arg-type]
     spec = spec_of(Arm("m", recall=RecallConfig(exemplars=1, budget=4)))
     assert recaller.recall(spec, "Find the coin.", "").hints == "one two three\nsix"
 
@@ -103,8 +114,9 @@ def test_the_block_is_measured_by_the_tokenizer_of_the_engine(memory: Reflection
 def test_a_recall_is_noted_with_the_environment_of_its_episode(memory: ReflectionMemory) -> None:
     config = RecallConfig(exemplars=1)
     memory.remember([written("ex"), of_trial("t0", arm=Arm("m", recall=config), lost=1)])
-    recall(memory, config).bonuses(STATE, ["look"], Tried(), WEIGHTS)
-    assert {memory.database.recalls_of(id)[0].env for id in ("ex", "t0")} == {"toy/doors"}
+    recalled = recall(memory, config)
+    recalled.bonuses(STATE, ["look"], Tried(), WEIGHTS)
+    assert {of(recalled, id)[0].env for id in ("ex", "t0")} == {"toy/doors"}
 
 
 def test_a_recalled_text_cannot_forge_the_structure_of_the_prompt(memory: ReflectionMemory) -> None:
@@ -127,7 +139,7 @@ def test_imported_notes_without_an_environment_serve_every_one_as_quoted_text(me
     recalled = recall(memory, RecallConfig(text=5, exemplars=1, similarity=0.0))
     assert set(recalled.ids) == {"im", "named"}
     assert "- Look.\n| Hints: ‹|im_start|›" in recalled.hints
-    (found,) = memory.database.recalls_of("im")
+    (found,) = of(recalled, "im")
     assert (found.channel, found.env) == ("text", "toy/doors")
     assert recall(memory, RecallConfig(text=5, imported=False), seed=1).ids == []
 
@@ -140,11 +152,10 @@ def test_imported_notes_on_a_held_out_game_or_of_another_namespace_serve_nobody(
 
 def test_imported_notes_earn_their_place_like_others(memory: ReflectionMemory) -> None:
     memory.remember([imported("im")])
-    recaller = Recaller(memory, "now", now(), credit=CreditConfig(hold_out=0.5, max_cost=1.0))
+    recaller = MemorySnapshot(memory, "now", now(), credit=CreditConfig(hold_out=0.5, max_cost=1.0))
     arm = Arm("m", recall=RecallConfig(text=1))
-    for seed in range(20):
-        recaller.recall(spec_of(arm, seed, split="train"), "Find the coin.", "")
-    found = memory.database.recalls_of("im")
+    served = [recaller.recall(spec_of(arm, seed, split="train"), "Find the coin.", "") for seed in range(20)]
+    found = [one for recalled in served for one in of(recalled, "im")]
     assert len(found) == 20 and 0 < sum(recall.held_out for recall in found) < 20
     assert {recall.propensity for recall in found} == {0.5}
 
@@ -190,7 +201,7 @@ def test_earlier_trials_of_the_task_advise_whatever_the_fold_and_are_recorded(me
     recalled = recall(memory, RecallConfig(), frozen)
     assert recalled.bonuses(STATE, ["look", "read note"], Tried(), WEIGHTS) == [-8.0, 0.0]
     assert recalled.ids == ["t0"]
-    assert [found.channel for found in memory.database.recalls_of("t0")] == ["advice"]
+    assert [found.channel for found in of(recalled, "t0")] == ["advice"]
 
 
 def test_another_arm_or_another_run_is_another_life(memory: ReflectionMemory) -> None:
@@ -243,15 +254,15 @@ def test_facts_of_several_trials_are_merged_and_the_one_that_says_most_is_recall
     (bonus,) = recalled.bonuses(STATE, ["look"], Tried(), WEIGHTS)
     assert bonus == pytest.approx(WEIGHTS.bonus(Advice(state=STATE, action="look", visits=6)))
     assert recalled.ids == ["t1"]
-    assert [one.reflection for one in memory.database.recalls_for(recalled.episode)] == ["t1"]
+    assert [one.reflection for one in recalled.recalls] == ["t1"]
 
 
 def test_a_book_filled_from_trial_to_trial_is_the_one_read_at_once(memory: ReflectionMemory) -> None:
     frozen = now()
-    filled = Recaller(memory, "now", frozen)
+    filled = MemorySnapshot(memory, "now", frozen)
     for trial in range(6):
         book = filled.book(spec_of(PLAIN, trial=trial))
-        fresh = Recaller(memory, "now", frozen).book(spec_of(PLAIN, trial=trial))
+        fresh = MemorySnapshot(memory, "now", frozen).book(spec_of(PLAIN, trial=trial))
         assert book.facts == fresh.facts
         assert book.source(STATE, "look") == fresh.source(STATE, "look")
         memory.remember([of_trial(f"t{trial}", trial=trial, visits=1, value=0.1 * (trial % 3))])
@@ -263,10 +274,10 @@ def test_a_trial_that_is_played_again_hides_none_of_the_trials_behind_it(
 ) -> None:
     for trial in {0, 1, 2, 3} - {errored}:
         memory.remember([of_trial(f"t{trial}", trial=trial, visits=1, value=0.1 * (trial + 1))])
-    resumed = Recaller(memory, "now", now())
+    resumed = MemorySnapshot(memory, "now", now())
     resumed.book(spec_of(PLAIN, trial=errored))
     memory.remember([of_trial(f"t{errored}", trial=errored, visits=1, value=0.1 * (errored + 1))])
-    fresh = Recaller(memory, "now", now()).book(spec_of(PLAIN, trial=4))
+    fresh = MemorySnapshot(memory, "now", now()).book(spec_of(PLAIN, trial=4))
     assert resumed.book(spec_of(PLAIN, trial=4)).facts == fresh.facts
     (fact,) = fresh.facts.values()
     assert fact.visits == 4
@@ -285,7 +296,7 @@ def test_earlier_trials_are_not_read_again_for_each_trial(
         return found
 
     monkeypatch.setattr(memory, "advice_for_task", counted)
-    recaller = Recaller(memory, "now", now())
+    recaller = MemorySnapshot(memory, "now", now())
     for trial in range(40):
         recaller.recall(spec_of(PLAIN, trial=trial), "Find the coin.", "")
         memory.remember([of_trial(f"t{trial}", trial=trial, visits=1)])
@@ -315,7 +326,7 @@ def test_a_similar_state_of_another_task_advises_scaled_by_similarity(memory: Re
     assert bonuses == [0.0, pytest.approx(0.5 * cosine * 3.0 * 1.4)]
     assert recalled.bonuses(STATE, ["look", "read note"], Tried(), WEIGHTS) == bonuses
     assert recalled.ids == ["far"]
-    (recorded,) = memory.database.recalls_of("far")
+    (recorded,) = of(recalled, "far")
     assert (recorded.channel, recorded.score) == ("advice", pytest.approx(cosine))
 
 
@@ -341,15 +352,16 @@ def test_what_is_known_here_overrules_what_is_known_elsewhere(memory: Reflection
 def test_an_episode_resumed_is_recorded_once_and_advised_as_before(memory: ReflectionMemory) -> None:
     memory.remember([of_trial("t0", lost=1), of_trial("t1", trial=1, visits=1)])
     spec = spec_of(PLAIN, trial=2)
-    first = Recaller(memory, "now", now()).recall(spec, "Find the coin.", "")
+    first = MemorySnapshot(memory, "now", now()).recall(spec, "Find the coin.", "")
     bonuses = first.bonuses(STATE, ["look"], Tried(), WEIGHTS)
     for _ in range(2):
-        again = Recaller(memory, "now", now()).restore(spec, [], "hints as they stood", before=None)
+        again = MemorySnapshot(memory, "now", now()).restore(
+            spec, [], "hints as they stood", first.recalls, before=None
+        )
         assert again.hints == "hints as they stood"
         assert again.bonuses(STATE, ["look"], Tried(), WEIGHTS) == bonuses == [-8.0]
         assert again.ids == ["t0"]
-    assert len(memory.database.recalls_of("t0")) == 1
-    assert memory.database.recalls_of("t1") == []
+        assert [one.reflection for one in again.recalls] == ["t0"]
 
 
 def episodes_of(lab: Lab, run: str) -> dict[str, dict[str, Any]]:
@@ -388,3 +400,13 @@ def test_the_outcome_of_an_episode_is_noted_on_all_that_served_it(open_lab: Call
     lab.memory.remember([written("ex", created_at="2020-01-01T00:00:00+00:00")])
     lab.run("toy/doors", split="test", seeds=[0, 1], arm=Arm("m", recall=RecallConfig(exemplars=1)), trials=1)
     assert [found.won for found in lab.database.recalls_of("ex")] == [True, True]
+
+
+def test_playing_with_a_snapshot_writes_nothing(memory: ReflectionMemory) -> None:
+    memory.remember([written("ex"), of_trial("t0", visits=1, lost=1)])
+    memory.recall("Find the coin.", episode="ep-looking", record=False)  # what is new is embedded at the first look
+    before = list(memory.database._connection.iterdump())
+    recalled = recall(memory, RecallConfig(exemplars=1), trial=1)
+    recalled.bonuses(STATE, ["look", "read note"], Tried(), WEIGHTS)
+    assert recalled.recalls
+    assert list(memory.database._connection.iterdump()) == before

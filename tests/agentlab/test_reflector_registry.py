@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from agentlab.agent.arms import RecallConfig
 from agentlab.cli import app
-from agentlab.engines.random import RandomEngine
+from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import UnknownReflector
 from agentlab.lab import Lab
@@ -38,26 +38,26 @@ def test_every_name_makes_a_reflector_of_that_name_which_says_whether_an_oracle_
 def test_a_wrong_name_is_answered_with_the_nearest() -> None:
     assert known("debate") == "debate"
     with pytest.raises(UnknownReflector, match="No reflector is called `debat`; did you mean `debate`"):
-        build(["grounded", "debat"], RandomEngine())
+        build(["grounded", "debat"], None)
 
 
 def test_one_s_own_reflectors_stand_among_names() -> None:
     mine = GroundedReflector()
-    assert build([mine, "exemplar"], RandomEngine())[0] is mine
+    assert build([mine, "exemplar"], None)[0] is mine
 
 
-def test_the_second_engine_is_fetched_only_for_those_that_have_a_part_for_it() -> None:
-    fetched: list[ScriptedEngine] = []
+def test_the_second_model_is_fetched_only_for_those_that_have_a_part_for_it() -> None:
+    fetched: list[Model] = []
 
-    def fetch() -> ScriptedEngine:
-        fetched.append(ScriptedEngine({}))
+    def fetch() -> Model:
+        fetched.append(Model(ScriptedEngine({})))
         return fetched[-1]
 
-    build(["grounded", "written", "confidence"], RandomEngine(), fetch)
+    build(["grounded", "written", "confidence"], None, fetch)
     assert fetched == []
-    critique, debate = build(["critique", "debate"], RandomEngine(), fetch)
-    assert isinstance(critique, CritiqueReflector) and critique.critic.engine is fetched[0]
-    assert isinstance(debate, DebateReflector) and debate.judge.engine is fetched[1]
+    critique, debate = build(["critique", "debate"], None, fetch)
+    assert isinstance(critique, CritiqueReflector) and critique.critic.model is fetched[0]
+    assert isinstance(debate, DebateReflector) and debate.judge.model is fetched[1]
 
 
 def test_every_kind_of_text_is_recalled_as_text_but_exemplars_and_retry() -> None:
@@ -90,7 +90,7 @@ def test_the_critic_is_a_model_of_the_settings(
 ) -> None:
     lab = open_lab(critic=str(tiny_model))
     loaded: list[tuple[str, Path]] = []
-    monkeypatch.setattr(lab, "_load", lambda name, folder: loaded.append((name, folder)) or RandomEngine())
+    monkeypatch.setattr(lab, "_load", lambda name, folder: loaded.append((name, folder)) or ScriptedEngine({}))
     assert lab.critic is lab.critic
     assert loaded == [(str(tiny_model), tiny_model)]
     assert open_lab("other").critic is None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agentlab.agent.random_exploration import random_exploration
-from agentlab.engines.random import RandomEngine
+from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.reflectors.base import Reflector, reflection_of
 from agentlab.reflectors.exemplar import OBSERVATION_LIMIT, ExemplarReflector
@@ -43,7 +43,8 @@ def only(found: list[Reflection]) -> Reflection:
 def test_what_ships_is_a_reflector() -> None:
     engine = ScriptedEngine({})
     assert all(
-        isinstance(one, Reflector) for one in (GroundedReflector(), ExemplarReflector(), WrittenReflector(engine))
+        isinstance(one, Reflector)
+        for one in (GroundedReflector(), ExemplarReflector(), WrittenReflector(Model(engine)))
     )
 
 
@@ -139,7 +140,7 @@ def test_a_win_teaches_most(status: str, score: float, importance: float) -> Non
 
 
 def test_nothing_is_drawn_from_errors_or_from_nothing() -> None:
-    written = WrittenReflector(ScriptedEngine({}, answers=["Be careful."]))
+    written = WrittenReflector(Model(ScriptedEngine({}, answers=["Be careful."])))
     assert [one.oracle for one in (GroundedReflector, ExemplarReflector, WrittenReflector)] == [True] * 3
     for reflector in (GroundedReflector(), ExemplarReflector(), written):
         assert reflector.reflect(episode(step(0, "go"), status="errored")) == []
@@ -186,7 +187,7 @@ def test_long_observations_are_cut_between_words() -> None:
 def test_the_model_is_asked_after_a_failure_about_the_last_steps() -> None:
     engine = ScriptedEngine({}, answers=["Read the note before you open a door."])
     steps = [step(at, f"go {at}") for at in range(20)]
-    made = only(WrittenReflector(engine).reflect(episode(*steps, score=0.25, hints="SECRET HINT")))
+    made = only(WrittenReflector(Model(engine)).reflect(episode(*steps, score=0.25, hints="SECRET HINT")))
     (prompt,) = engine.prompts
     assert "[5] > go 5\n" in prompt and "> go 4\n" not in prompt
     assert "Task: Find the coin." in prompt and "score 0.25" in prompt
@@ -198,7 +199,7 @@ def test_the_model_is_asked_after_a_failure_about_the_last_steps() -> None:
 
 def test_a_success_needs_no_lesson() -> None:
     engine = ScriptedEngine({}, answers=["Well done."])
-    assert WrittenReflector(engine).reflect(episode(step(0, "go"), status="won")) == []
+    assert WrittenReflector(Model(engine)).reflect(episode(step(0, "go"), status="won")) == []
     assert engine.prompts == []
 
 
@@ -206,16 +207,16 @@ def test_a_success_needs_no_lesson() -> None:
 def test_where_nothing_usable_is_written_the_facts_are_remembered(answer: str) -> None:
     failed = episode(step(0, "go"))
     (grounded,) = GroundedReflector().reflect(failed)
-    for engine in (ScriptedEngine({}, answers=[answer]), RandomEngine()):
-        (made,) = WrittenReflector(engine).reflect(failed)
+    for model in (Model(ScriptedEngine({}, answers=[answer])), None):
+        (made,) = WrittenReflector(model).reflect(failed)
         assert (made.id, made.kind, made.text) == (grounded.id, "grounded", grounded.text)
-        assert WrittenReflector(engine, fallback=None).reflect(failed) == []
+        assert WrittenReflector(model, fallback=None).reflect(failed) == []
 
 
 def test_a_lesson_may_be_asked_for_without_telling_how_the_game_ended() -> None:
     engine = ScriptedEngine({}, answers=["Read the note first."])
     [lost], [won] = (
-        WrittenReflector(engine, oracle=False).reflect(episode(step(0, "go"), status=status, score=score))
+        WrittenReflector(Model(engine), oracle=False).reflect(episode(step(0, "go"), status=status, score=score))
         for status, score in (("lost", 0.25), ("won", 1.0))
     )
     assert engine.prompts[0] == engine.prompts[1]

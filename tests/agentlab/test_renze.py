@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agentlab.engines.random import RandomEngine
+from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.reflectors.experimental import renze
 from agentlab.reflectors.experimental.renze import KINDS, QUESTIONS, REDACTED, RenzeReflector, redact
@@ -27,14 +27,14 @@ def failed(step: MakeStep, lived: MakeEpisode) -> Episode:
 
 def reflected(kind: Any, failed: Episode, *answers: str) -> tuple[list[Any], list[str]]:
     engine = ScriptedEngine({}, answers=answers)
-    return RenzeReflector(engine, kind).reflect(failed), engine.prompts
+    return RenzeReflector(Model(engine), kind).reflect(failed), engine.prompts
 
 
 def test_there_are_eight_kinds() -> None:
     assert KINDS == (
         "retry", "keywords", "advice", "explanation", "instructions", "solution", "composite", "unredacted"
     )  # fmt: skip
-    assert all(RenzeReflector(RandomEngine(), kind).name == kind for kind in KINDS)
+    assert all(RenzeReflector(None, kind).name == kind for kind in KINDS)
 
 
 def test_retry_writes_nothing_and_asks_nothing(failed: Episode) -> None:
@@ -73,7 +73,7 @@ def test_composite_has_all_five_redacted_and_unredacted_the_same_with_the_answer
 
 def test_the_winning_commands_can_be_told_and_are_then_redacted(failed: Episode) -> None:
     engine = ScriptedEngine({}, answers=["Open the red door and take the coin at once."])
-    reflector = RenzeReflector(engine, "solution", answers=lambda episode: ["open red door", "take coin"])
+    reflector = RenzeReflector(Model(engine), "solution", answers=lambda episode: ["open red door", "take coin"])
     (made,) = reflector.reflect(failed)
     assert made.text == f"{REDACTED} and {REDACTED} at once."
     assert "| open red door\n| take coin\n" in engine.prompts[0]
@@ -90,9 +90,9 @@ def test_the_facts_that_stand_in_for_a_redacted_text_do_not_tell_the_answer(fail
         [made], _ = reflected(kind, failed, "Open the red door.")
         assert made.kind == kind and "by:grounded" in made.tags and made.advice == []
         assert "red door" not in made.text and f"What raised the score: '{REDACTED}'." in made.text
-    [made] = RenzeReflector(RandomEngine(), "unredacted").reflect(failed)
+    [made] = RenzeReflector(None, "unredacted").reflect(failed)
     assert made.kind == "grounded" and "'open red door'" in made.text
-    assert RenzeReflector(RandomEngine(), "advice", fallback=None).reflect(failed) == []
+    assert RenzeReflector(None, "advice", fallback=None).reflect(failed) == []
 
 
 @pytest.mark.parametrize(

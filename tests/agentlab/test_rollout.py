@@ -13,6 +13,7 @@ from agentlab.agent import rollout as rollouts
 from agentlab.agent.arms import BASE, Arm
 from agentlab.agent.policy import Policy
 from agentlab.agent.rollout import Rollout, TaskResult, Trial
+from agentlab.engines.base import Model, Scores
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import RunFailed, Stopped
 from agentlab.trajectories.environment_pool import EnvironmentPool
@@ -67,7 +68,7 @@ def rollout(database: Database, note_reader: ScriptedEngine, started: list[str])
         def factory(_: str, worker: Worker) -> TextEnv:
             return Watched(started, broken or set())  # type: ignore[return-value]
 
-        return Rollout("run", database, engine, pool=EnvironmentPool(factory), **options)
+        return Rollout("run", database, Model(engine), pool=EnvironmentPool(factory), **options)
 
     return made
 
@@ -88,10 +89,10 @@ def test_as_many_are_in_flight_as_asked_for(rollout: Callable[..., Rollout], not
     meeting = threading.Barrier(3)
     score = note_reader.score
 
-    def together(conversation: Any, candidates: Any) -> list[float]:
-        if conversation.turns == 1:
+    def together(requests: Any) -> Any:
+        if requests[0].conversation.turns == 1:
             meeting.wait()  # nobody goes on until three are here
-        return score(conversation, candidates)
+        return score(requests)
 
     note_reader.score = together  # type: ignore[method-assign]
     assert len(rollout(concurrency=3).play(tasks(6), BASE)) == 6
@@ -146,10 +147,10 @@ def test_asked_to_stop_it_stops_after_the_steps_in_flight(
     player = rollout(concurrency=2)
     score = note_reader.score
 
-    def stop_in_the_middle(conversation: Any, candidates: Any) -> list[float]:
-        if conversation.turns == 3:
+    def stop_in_the_middle(requests: Any) -> Any:
+        if requests[0].conversation.turns == 3:
             player.stop.set()
-        return score(conversation, candidates)
+        return score(requests)
 
     note_reader.score = stop_in_the_middle  # type: ignore[method-assign]
     with pytest.raises(Stopped):
@@ -199,11 +200,11 @@ def test_an_engine_that_fails_ends_the_episode_and_not_the_run(
 ) -> None:
     score, calls = note_reader.score, list[int]()
 
-    def sometimes(conversation: Any, candidates: Any) -> list[float]:
+    def sometimes(requests: Any) -> Any:
         calls.append(1)
         if len(calls) == 7:  # in the second game
             raise TimeoutError("no answer from the server")
-        return score(conversation, candidates)
+        return score(requests)
 
     note_reader.score = sometimes  # type: ignore[method-assign]
     results = rollout(concurrency=1).play(tasks(3), BASE)
@@ -217,7 +218,7 @@ def test_an_engine_that_fails_ends_the_episode_and_not_the_run(
 def test_scores_that_are_no_numbers_are_a_failure_of_the_engine(
     said: list[float], rollout: Callable[..., Rollout], note_reader: ScriptedEngine
 ) -> None:
-    note_reader.score = lambda conversation, candidates: said[: len(candidates)]  # type: ignore[method-assign]
+    note_reader.score = lambda requests: [Scores(said[: len(one.commands)]) for one in requests]  # type: ignore[method-assign]
     (result,) = rollout().play(tasks(1), BASE)
     assert (result.trials[0].status, result.trials[0].error_kind) == ("errored", "engine")
 
@@ -282,7 +283,7 @@ def test_an_environment_that_failed_is_thrown_away(started: list[str], database:
         made.append(Dying(started, set()))
         return made[-1]  # type: ignore[return-value]
 
-    player = Rollout("run", database, note_reader, pool=EnvironmentPool(factory), concurrency=1)
+    player = Rollout("run", database, Model(note_reader), pool=EnvironmentPool(factory), concurrency=1)
     results = player.play(tasks(5), BASE)
     assert [result.won_within(1) for result in results] == [True, None, True, True, True]
     assert len(made) == 2 and made[0].closed and not made[1].closed
@@ -297,7 +298,7 @@ def test_one_that_cannot_be_made_is_tried_again_for_the_next_game(database: Data
             raise ConnectionRefusedError("no server yet")
         return make(env_id, worker)
 
-    player = Rollout("run", database, note_reader, pool=EnvironmentPool(factory), concurrency=1)
+    player = Rollout("run", database, Model(note_reader), pool=EnvironmentPool(factory), concurrency=1)
     results = player.play(tasks(3), BASE)
     assert [result.won_within(1) for result in results] == [None, True, True]
     assert "no server yet" in str(results[0].trials[0].error)
@@ -316,7 +317,7 @@ def test_a_stop_does_not_wait_for_an_environment_that_hangs(database: Database, 
         env.act = hang  # type: ignore[method-assign]
         return env
 
-    player = Rollout("run", database, note_reader, pool=EnvironmentPool(factory), concurrency=2)
+    player = Rollout("run", database, Model(note_reader), pool=EnvironmentPool(factory), concurrency=2)
 
     def ctrl_c(*given: Any, **more: Any) -> Any:
         hangs.wait()
@@ -348,7 +349,7 @@ def test_a_stop_does_not_wait_for_an_environment_that_hangs_while_it_is_made(
         raise KeyboardInterrupt
 
     register("own/hangs", hang)
-    player = Rollout("run", database, note_reader, concurrency=2)
+    player = Rollout("run", database, Model(note_reader), concurrency=2)
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(rollouts, "wait", lambda flying, **given: ctrl_c() if given else wait(flying))

@@ -14,7 +14,7 @@ import torch
 from agentlab.agent.arms import Arm, RecallConfig
 from agentlab.agent.router import Router, centroid, written
 from agentlab.agent.router_config import RouterConfig, parse
-from agentlab.engines.base import Engine
+from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import AgentLabError, BadConfig
@@ -169,29 +169,29 @@ def test_an_episode_is_played_with_the_weighted_sum_of_its_skills(real: Lab, two
     for id in two:
         for name, part in deltas.read(real.adapters.folder_of(id)).items():
             model.get_submodule(name).weight += 0.5 * (part.b @ part.a)
-    scored = real.engine().logprob(played.token_ids, played.action_spans, model)  # type: ignore[attr-defined]
+    scored = real.engine._logprob(model, played.token_ids, played.action_spans)  # type: ignore[attr-defined]
     assert sum(step.logprob or 0.0 for step in played.steps) == pytest.approx(scored, abs=1e-3)
-    assert scored != pytest.approx(real.engine().logprob(played.token_ids, played.action_spans), abs=0.05)  # type: ignore[attr-defined]
+    assert scored != pytest.approx(real.engine.logprob(played.token_ids, played.action_spans), abs=0.05)  # type: ignore[attr-defined]
 
 
 def test_episodes_at_the_same_time_keep_their_own_skills(real: Lab, two: tuple[str, str]) -> None:
     commands = ["look", "read note", "take coin"]
 
-    def conversation(engine: Engine) -> Any:
-        started = engine.conversation(DOORS)
+    def conversation(model: Model) -> Any:
+        started = model.conversation(DOORS)
         started.observe("You are in the attic.")
         return started
 
     alone = []
     for id in two:
-        own = real.engine(id)
-        alone.append(own.score(conversation(own), commands))
-    router = Router.of(real, RouterConfig(two), real.engine())
-    views = [router.engine(DOORS, "You look."), router.engine(SOCKS, "You look.")]
-    assert [view.adapter for view in views] == list(two)
+        own = real.model(id)
+        alone.append(own.score(conversation(own), commands).logprobs)
+    router = Router.of(real, RouterConfig(two), real.model())
+    views = [router.model(DOORS, "You look."), router.model(SOCKS, "You look.")]
+    assert [view.adapter_id for view in views] == list(two)
     talks = [conversation(view) for view in views]
     for _ in range(2):
-        scores = [view.score(talk, commands) for view, talk in zip(views, talks, strict=True)]
+        scores = [view.score(talk, commands).logprobs for view, talk in zip(views, talks, strict=True)]
         assert scores == [pytest.approx(meant, abs=1e-4) for meant in alone]
     assert alone[0] != pytest.approx(alone[1], abs=1e-2)
 
@@ -204,18 +204,18 @@ def test_a_composition_is_made_once_and_a_damaged_one_again(
     made: list[Path] = []
     compose = skills.compose
     monkeypatch.setattr(skills, "compose", lambda *given: made.append(given[2]) or compose(*given))
-    router = Router.of(real, RouterConfig(two, temperature=1000.0), real.engine())
-    names = {router.engine(goal, "You look.").adapter for goal in (DOORS, SOCKS)}
+    router = Router.of(real, RouterConfig(two, temperature=1000.0), real.model())
+    names = {router.model(goal, "You look.").adapter_id for goal in (DOORS, SOCKS)}
     assert names == {f"0.5*{two[0]} + 0.5*{two[1]}"} and len(made) == 1
     weights = made[0] / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8])
-    assert router.engine(DOORS, "You look.").adapter in names
+    assert router.model(DOORS, "You look.").adapter_id in names
     assert len(made) == 2
 
 
 def test_the_base_never_stands_in_for_a_composition(real: Lab, two: tuple[str, str]) -> None:
-    router = Router.of(real, RouterConfig(two, temperature=1000.0), real.engine())
-    router.engine(DOORS, "You look.")
+    router = Router.of(real, RouterConfig(two, temperature=1000.0), real.model())
+    router.model(DOORS, "You look.")
     (folder,) = (real.folder / "composed").iterdir()
     canary = Canary.load(folder / "canary.json")
     tensors = {
@@ -228,7 +228,7 @@ def test_the_base_never_stands_in_for_a_composition(real: Lab, two: tuple[str, s
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     assert canary.tells_apart
     fresh = TransformersEngine(real.model_folder, dtype="float32", device="cpu")
-    router = Router.of(real, RouterConfig(two, temperature=1000.0), fresh)
+    router = Router.of(real, RouterConfig(two, temperature=1000.0), Model(fresh))
     with pytest.raises(CanaryFailed, match="the base model answers"):
-        router.engine(DOORS, "You look.")
+        router.model(DOORS, "You look.")
     shutil.rmtree(folder)

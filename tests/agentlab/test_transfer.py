@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agentlab.agent.arms import Arm, RecallConfig
-from agentlab.agent.recall import Recaller
+from agentlab.agent.recall import MemorySnapshot, Recalled
 from agentlab.agent.spec import EpisodeSpec
 from agentlab.agent.strength import GRID, Strength, note
 from agentlab.lab import Lab
@@ -39,18 +39,23 @@ def memory(tmp_path: Path) -> Iterator[ReflectionMemory]:
         yield memory
 
 
-def bonuses(memory: ReflectionMemory, commands: list[str], **config: Any) -> list[float]:
+def recalled_here(memory: ReflectionMemory, **config: Any) -> Recalled:
     arm = Arm("m", recall=RecallConfig(similarity=0.3, transfer=1.0, **config))
     spec = EpisodeSpec("now", Task(env="toy/doors", split="test", seed=0), arm)
-    recalled = Recaller(memory, "now", "2026-01-01").recall(spec, "Tidy up.", "")
-    return recalled.bonuses(HERE, commands, Tried(), AdviceWeights())
+    return MemorySnapshot(memory, "now", "2026-01-01").recall(spec, "Tidy up.", "")
+
+
+def bonuses(memory: ReflectionMemory, commands: list[str], **config: Any) -> list[float]:
+    return recalled_here(memory, **config).bonuses(HERE, commands, Tried(), AdviceWeights())
 
 
 def test_advice_on_a_thing_that_is_not_here_serves_the_command_worded_alike(memory: ReflectionMemory) -> None:
     ((_, cosine, _),) = memory.similar_states(HERE, env="toy/doors")
     # likeness 0.75 (three of four words), gain 3 * (0.5 + 0.5)
-    assert bonuses(memory, COMMANDS) == [0.0, pytest.approx(0.75 * cosine * 3.0), 0.0]
-    assert [found.channel for found in memory.database.recalls_of("far")] == ["advice"]
+    recalled = recalled_here(memory)
+    found = recalled.bonuses(HERE, COMMANDS, Tried(), AdviceWeights())
+    assert found == [0.0, pytest.approx(0.75 * cosine * 3.0), 0.0]
+    assert [(one.reflection, one.channel) for one in recalled.recalls] == [("far", "advice")]
 
 
 def test_without_wording_only_the_very_command_counts(memory: ReflectionMemory) -> None:
@@ -71,7 +76,7 @@ def test_held_out_games_use_the_best_strength_and_train_games_also_try_others(me
     for place in range(20):
         note(memory.database, "toy/doors", None, f"ep-{place}", 2.0, True, at="2025-01-01")
         note(memory.database, "toy/doors", None, f"late-{place}", 4.0, True, at="2027-01-01")
-    recaller = Recaller(memory, "now", "2026-01-01", credit=CreditConfig())
+    recaller = MemorySnapshot(memory, "now", "2026-01-01", credit=CreditConfig())
     assert {recaller.strength(spec(seed, "test")) for seed in range(40)} == {2.0}
     tried = [recaller.strength(spec(seed, "train")) for seed in range(200)]
     assert set(tried) <= set(GRID)

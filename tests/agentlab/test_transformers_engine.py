@@ -11,7 +11,16 @@ import torch
 from transformers import GraniteConfig, GraniteForCausalLM
 
 from agentlab.engines import adapted
-from agentlab.engines.base import Engine
+from agentlab.engines.base import (
+    Adapter,
+    Adapting,
+    Conversing,
+    Likelihood,
+    Model,
+    Scorer,
+    Tokenizing,
+    Writer,
+)
 from agentlab.engines.transformers import CachedConversation, TransformersEngine, best_dtype
 from agentlab.errors import ModelTooLarge
 from memory.prompts import rendering
@@ -29,11 +38,11 @@ def engine(tiny_model: Path) -> TransformersEngine:
     return TransformersEngine(tiny_model, dtype="float32", device="cpu")
 
 
-def naive(engine: TransformersEngine, ids: list[int], command: str) -> float:
+def naive(engine: TransformersEngine, ids: list[int], command: str, adapter: Adapter | None = None) -> float:
     """The log-probability of a command by one plain forward pass over everything."""
     tail = [*engine.tokenize(rendering.action(command)), *engine.tokenize(rendering.LINE_END)]
     with torch.inference_mode():
-        logits = engine.model(input_ids=torch.tensor([[*ids, *tail]])).logits[0].float().log_softmax(-1)
+        logits = engine.weights(adapter)(input_ids=torch.tensor([[*ids, *tail]])).logits[0].float().log_softmax(-1)
     return sum(float(logits[len(ids) + at - 1, token]) for at, token in enumerate(tail))
 
 
@@ -42,52 +51,52 @@ def played(engine: TransformersEngine, turns: int, hints: str = "") -> CachedCon
     conversation = engine.conversation("Find the coin.", hints)
     conversation.observe("You are in the attic. You see a note.")
     for turn in range(turns):
-        engine.score(conversation, COMMANDS)
+        Model(engine).score(conversation, COMMANDS)
         conversation.act(COMMANDS[turn % len(COMMANDS)])
         conversation.observe(f"The note says: the {'blue' if turn % 2 else 'red'} door is safe.")
     return conversation
 
 
 def test_it_is_an_engine_named_after_its_folder(engine: TransformersEngine) -> None:
-    assert isinstance(engine, Engine)
-    assert (engine.name, engine.adapter, engine.can_write) == ("tiny-llama", None, True)
+    assert all(isinstance(engine, port) for port in (Scorer, Writer, Conversing, Tokenizing, Adapting, Likelihood))
+    assert engine.name == "tiny-llama"
 
 
 @pytest.mark.parametrize("turns", [0, 1, 4])
 def test_scores_are_those_of_one_plain_pass_per_candidate(engine: TransformersEngine, turns: int) -> None:
     conversation = played(engine, turns, hints="- Read the note first.")
-    scores = engine.score(conversation, COMMANDS)
+    scores = Model(engine).score(conversation, COMMANDS).logprobs
     assert scores == pytest.approx([naive(engine, conversation.token_ids, c) for c in COMMANDS], abs=1e-4)
     assert len(set(scores)) == len(COMMANDS)
 
 
 def test_scoring_leaves_no_trace_of_the_candidates(engine: TransformersEngine) -> None:
     conversation = played(engine, 1)
-    first = engine.score(conversation, COMMANDS)
-    engine.score(conversation, ["sing a song", "open the red door"])
-    assert engine.score(conversation, COMMANDS) == pytest.approx(first, abs=1e-4)
+    first = Model(engine).score(conversation, COMMANDS).logprobs
+    Model(engine).score(conversation, ["sing a song", "open the red door"])
+    assert Model(engine).score(conversation, COMMANDS).logprobs == pytest.approx(first, abs=1e-4)
 
 
 def test_equal_candidates_have_equal_scores_and_one_candidate_is_enough(engine: TransformersEngine) -> None:
     conversation = played(engine, 1)
-    first, second = engine.score(conversation, ["look", "look"])
-    assert first == second == pytest.approx(engine.score(conversation, ["look"])[0], abs=1e-4)
+    first, second = Model(engine).score(conversation, ["look", "look"]).logprobs
+    assert first == second == pytest.approx(Model(engine).score(conversation, ["look"]).logprobs[0], abs=1e-4)
 
 
 def test_a_step_pays_for_its_new_tokens_only(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     conversation = played(engine, 3)
-    engine.score(conversation, ["look"])
+    Model(engine).score(conversation, ["look"])
     conversation.act("look")
     conversation.observe("Dark.")
     new, run = len(conversation.pending), []
-    forward = engine.model.model.forward
+    forward = engine.weights().model.forward
 
     def counted(input_ids: torch.Tensor, **rest: object) -> object:
         run.append(input_ids.shape[1])
         return forward(input_ids=input_ids, **rest)
 
-    monkeypatch.setattr(engine.model.model, "forward", counted)
-    engine.score(conversation, ["look"])
+    monkeypatch.setattr(engine.weights().model, "forward", counted)
+    Model(engine).score(conversation, ["look"])
     inner = len(engine.command_tokens("look")) - 1
     assert run == [new + inner]
 
@@ -109,7 +118,7 @@ def test_the_tokens_of_a_conversation_are_those_that_training_makes(engine: Tran
 
 def test_the_log_probability_of_what_was_chosen_can_be_asked_later(engine: TransformersEngine) -> None:
     conversation = played(engine, 0)
-    score = engine.score(conversation, ["read note"])[0]
+    score = Model(engine).score(conversation, ["read note"]).logprobs[0]
     conversation.act("read note")
     assert engine.logprob(conversation.token_ids, conversation.action_spans) == pytest.approx(score, abs=1e-4)
 
@@ -120,7 +129,7 @@ def test_a_full_window_drops_the_oldest_turns_and_keeps_the_head(tiny_model: Pat
     head = conversation.head_length
     for turn in range(20):
         conversation.observe(f"You are in the attic, for the {turn}th time. You see a note.")
-        scores = engine.score(conversation, COMMANDS)
+        scores = Model(engine).score(conversation, COMMANDS).logprobs
         kept = conversation.seen
         assert len(kept) <= 160
         assert kept[:head] == conversation.token_ids[:head]
@@ -142,7 +151,7 @@ def test_many_candidates_count_as_part_of_the_window(tiny_model: Path) -> None:
     assert 80 < nodes < 120
     for turn in range(8):
         conversation.observe(f"Room number {turn}.")
-        engine.score(conversation, commands)
+        Model(engine).score(conversation, commands)
         assert len(conversation.seen) + nodes <= 160
         conversation.act("look")
 
@@ -156,7 +165,7 @@ def test_a_closed_conversation_gives_its_cache_back_and_can_be_read(engine: Tran
     conversation.close()
     assert conversation.cache is None
     assert conversation.text.startswith("Task: Find the coin.")
-    assert engine.score(conversation, ["look"]) == pytest.approx(
+    assert Model(engine).score(conversation, ["look"]).logprobs == pytest.approx(
         [naive(engine, conversation.token_ids, "look")], abs=1e-4
     )
 
@@ -180,7 +189,7 @@ def adapter(tiny_model: Path, tmp_path: Path, engine: TransformersEngine) -> Cal
         model.save_pretrained(str(folder), save_embedding_layers=False)
         ids, spans = engine.tokenize("Task: Find the coin.\n> look\n"), [(4, 9)]
         merged = model.merge_and_unload().eval()
-        scored = engine.logprob(ids, spans, merged)
+        scored = engine._logprob(merged, ids, spans)
         canary = Canary(
             token_ids=ids,
             spans=spans,
@@ -199,26 +208,27 @@ def test_an_engine_with_an_adapter_plays_with_it_and_the_base_stays_what_it_was(
 ) -> None:
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
     folder = adapter()
-    base = engine.score(played(engine, 0), COMMANDS)
-    other = engine.with_adapter("ad-1", folder)
-    assert (engine.adapter, other.adapter) == (None, "ad-1")
+    base = Model(engine).score(played(engine, 0), COMMANDS).logprobs
+    other = Model(engine, Adapter("ad-1", folder))
+    assert other.adapter_id == "ad-1"
     recorded = Canary.load(folder / "canary.json")
-    assert other.logprob(recorded.token_ids, recorded.spans) == pytest.approx(recorded.adapter_logprob, abs=1e-2)
-    changed = other.score(played(other, 0), COMMANDS)
+    assert engine.logprob(recorded.token_ids, recorded.spans, other.adapter) == pytest.approx(
+        recorded.adapter_logprob, abs=1e-2
+    )
+    changed = other.score(played(engine, 0), COMMANDS).logprobs
     assert max(abs(a - b) for a, b in zip(base, changed, strict=True)) > 0.01
-    assert engine.score(played(engine, 0), COMMANDS) == base
-    assert other.score(played(other, 0), COMMANDS) == changed
+    assert Model(engine).score(played(engine, 0), COMMANDS).logprobs == base
+    assert other.score(played(engine, 0), COMMANDS).logprobs == changed
 
 
 def test_an_adapter_that_does_not_sing_is_refused_and_the_base_keeps_serving(
     tiny_model: Path, adapter: Callable[..., Path]
 ) -> None:
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
-    base = engine.score(played(engine, 0), COMMANDS)
+    base = Model(engine).score(played(engine, 0), COMMANDS).logprobs
     with pytest.raises(CanaryFailed, match="canary scored"):
-        engine.with_adapter("ad-1", adapter(off_by=50.0))
-    assert engine.adapter is None
-    assert engine.score(played(engine, 0), COMMANDS) == base
+        Model(engine, Adapter("ad-1", adapter(off_by=50.0)))
+    assert Model(engine).score(played(engine, 0), COMMANDS).logprobs == base
 
 
 def test_an_adapter_without_its_canary_is_refused(tiny_model: Path, adapter: Callable[..., Path]) -> None:
@@ -226,8 +236,7 @@ def test_an_adapter_without_its_canary_is_refused(tiny_model: Path, adapter: Cal
     folder = adapter()
     (folder / "canary.json").unlink()
     with pytest.raises(BadAdapter, match="canary"):
-        engine.with_adapter("ad-1", folder)
-    assert engine.adapter is None
+        Model(engine, Adapter("ad-1", folder))
 
 
 def test_loading_draws_no_bar_and_warns_of_nothing(
@@ -237,7 +246,7 @@ def test_loading_draws_no_bar_and_warns_of_nothing(
     capfd.readouterr()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        TransformersEngine(tiny_model, dtype="float32", device="cpu").with_adapter("ad-1", folder)
+        Model(TransformersEngine(tiny_model, dtype="float32", device="cpu"), Adapter("ad-1", folder))
     assert capfd.readouterr() == ("", "")
 
 
@@ -266,37 +275,41 @@ def test_adapters_in_turn_are_each_loaded_once_and_the_base_never_again(
         monkeypatch.setattr(adapted, "MERGED_BELOW", 0)
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
     alone = {
-        name: TransformersEngine(tiny_model, dtype="float32", device="cpu").with_adapter(name, folder)
+        name: Model(TransformersEngine(tiny_model, dtype="float32", device="cpu"), Adapter(name, folder))
         for name, folder in folders.items()
     }
     loads = counted_loads(monkeypatch)
     for _ in range(20):
         for name, folder in folders.items():
-            other = engine.with_adapter(name, folder)
-            scores = other.score(played(other, 0), COMMANDS[:2])
+            other = Model(engine, Adapter(name, folder))
+            scores = other.score(played(engine, 0), COMMANDS[:2]).logprobs
     assert loads == ["adapter"] * 3
-    assert scores == pytest.approx(alone["ad-3"].score(played(alone["ad-3"], 0), COMMANDS[:2]), abs=1e-4)
+    assert scores == pytest.approx(alone["ad-3"].score(played(engine, 0), COMMANDS[:2]).logprobs, abs=1e-4)
 
 
 def test_an_adapter_beside_its_base_scores_as_the_merged_one(
     tiny_model: Path, adapter: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = adapter()
-    merged = TransformersEngine(tiny_model, dtype="float32", device="cpu").with_adapter("ad-1", folder)
+    merged = Model(TransformersEngine(tiny_model, dtype="float32", device="cpu"), Adapter("ad-1", folder))
     monkeypatch.setattr(adapted, "MERGED_BELOW", 0)
-    beside = TransformersEngine(tiny_model, dtype="float32", device="cpu").with_adapter("ad-1", folder)
-    assert beside.score(played(beside, 3), COMMANDS) == pytest.approx(
-        merged.score(played(merged, 3), COMMANDS), abs=1e-3
+    beside = Model(TransformersEngine(tiny_model, dtype="float32", device="cpu"), Adapter("ad-1", folder))
+    assert beside.score(played(beside.engine, 3), COMMANDS).logprobs == pytest.approx(
+        merged.score(played(merged.engine, 3), COMMANDS).logprobs, abs=1e-3
     )
-    assert any("lora" in name for name, _ in beside.model.named_parameters())
-    assert not any("lora" in name for name, _ in merged.model.named_parameters())
+    assert any("lora" in name for name, _ in beside.engine.weights(beside.adapter).named_parameters())
+    assert not any("lora" in name for name, _ in merged.engine.weights(merged.adapter).named_parameters())
 
 
 def test_a_merged_adapter_is_the_sum_rounded_once(tiny_model: Path, adapter: Callable[..., Path]) -> None:
     folder = adapter()
-    rounded = TransformersEngine(tiny_model, dtype=torch.bfloat16, device="cpu").with_adapter("ad-1", folder)
-    exact = TransformersEngine(tiny_model, dtype="float32", device="cpu").with_adapter("ad-1", folder)
-    for (name, found), meant in zip(rounded.model.named_parameters(), exact.model.parameters(), strict=True):
+    rounded = Model(TransformersEngine(tiny_model, dtype=torch.bfloat16, device="cpu"), Adapter("ad-1", folder))
+    exact = Model(TransformersEngine(tiny_model, dtype="float32", device="cpu"), Adapter("ad-1", folder))
+    for (name, found), meant in zip(
+        rounded.engine.weights(rounded.adapter).named_parameters(),
+        exact.engine.weights(exact.adapter).parameters(),
+        strict=True,
+    ):
         assert torch.equal(found, meant.bfloat16()), name
 
 
@@ -305,7 +318,7 @@ def test_positions_are_as_exact_in_bfloat16_as_where_the_adapter_was_trained(tin
 
     engine = TransformersEngine(tiny_model, dtype=torch.bfloat16, device="cpu")
     loaded = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
-    for (name, found), meant in zip(engine.model.named_buffers(), loaded.buffers(), strict=True):
+    for (name, found), meant in zip(engine.weights().named_buffers(), loaded.buffers(), strict=True):
         assert torch.equal(found, meant) and found.dtype == meant.dtype, name
 
 
@@ -315,11 +328,14 @@ def test_adapters_share_with_the_base_what_they_leave_alone_and_few_are_kept(
     monkeypatch.setattr(adapted, "KEPT", 0)
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
     folders = {f"ad-{seed}": adapter(f"ad-{seed}", seed) for seed in range(1, 6)}
-    others = [engine.with_adapter(name, folder) for name, folder in folders.items()]
+    others = [Model(engine, Adapter(name, folder)) for name, folder in folders.items()]
     loads = counted_loads(monkeypatch)
-    places = {other.model.get_input_embeddings().weight.data_ptr() for other in [*others[-3:], engine]}
+    places = {
+        engine.weights(other).get_input_embeddings().weight.data_ptr()
+        for other in [*(other.adapter for other in others[-3:]), None]
+    }
     assert len(places) == 1 and loads == []
-    assert others[0].adapter == "ad-1" and others[0].score(played(others[0], 0), ["look"])
+    assert others[0].adapter_id == "ad-1" and others[0].score(played(engine, 0), ["look"]).logprobs
     assert loads == ["adapter"]  # the first had to go, and came back for the one who asked
 
 
@@ -328,19 +344,21 @@ def test_a_conversation_that_meets_another_adapter_is_read_again(
 ) -> None:
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
     conversation = played(engine, 2)
-    base = engine.score(conversation, COMMANDS)
-    other = engine.with_adapter("ad-1", adapter())
+    base = Model(engine).score(conversation, COMMANDS).logprobs
+    other = Model(engine, Adapter("ad-1", adapter()))
     for _ in range(2):
-        scores = other.score(conversation, COMMANDS)
-        assert scores == pytest.approx([naive(other, conversation.token_ids, c) for c in COMMANDS], abs=1e-4)
-        assert engine.score(conversation, COMMANDS) == pytest.approx(base, abs=1e-4)
+        scores = other.score(conversation, COMMANDS).logprobs
+        assert scores == pytest.approx(
+            [naive(engine, conversation.token_ids, c, other.adapter) for c in COMMANDS], abs=1e-4
+        )
+        assert Model(engine).score(conversation, COMMANDS).logprobs == pytest.approx(base, abs=1e-4)
 
 
 def test_writing_is_repeatable_greedily_and_by_seed(engine: TransformersEngine) -> None:
-    greedy = [engine.generate("Find the coin.", max_tokens=6) for _ in range(2)]
+    greedy = [Model(engine).write("Find the coin.", max_tokens=6).text for _ in range(2)]
     assert greedy[0] == greedy[1]
     before = torch.get_rng_state()
-    sampled = [engine.generate("Find it.", max_tokens=12, temperature=1.5, seed=seed) for seed in (3, 3, 4)]
+    sampled = [Model(engine).write("Find it.", max_tokens=12, temperature=1.5, seed=seed).text for seed in (3, 3, 4)]
     assert sampled[0] == sampled[1] != sampled[2]
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -349,29 +367,29 @@ def test_a_chat_model_is_asked_through_its_template(tiny_model: Path, monkeypatc
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
     engine.tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %} =>"
     asked: list[str] = []
-    generate = engine.model.generate
+    generate = engine.weights().generate
 
     def heard(ids: torch.Tensor, **settings: object) -> object:
         asked.append(engine.tokenizer.decode(ids[0]))
         return generate(ids, **settings)
 
-    monkeypatch.setattr(engine.model, "generate", heard)
-    engine.generate("Hello?", max_tokens=2)
+    monkeypatch.setattr(engine.weights(), "generate", heard)
+    Model(engine).write("Hello?", max_tokens=2)
     assert asked == ["[user] Hello? =>"]
 
 
 def test_a_prompt_longer_than_the_window_keeps_its_end(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=64)
     asked: list[str] = []
-    generate = engine.model.generate
+    generate = engine.weights().generate
 
     def heard(ids: torch.Tensor, **settings: object) -> object:
         asked.append(engine.tokenizer.decode(ids[0]))
         assert ids.shape[1] + 16 <= 64
         return generate(ids, **settings)
 
-    monkeypatch.setattr(engine.model, "generate", heard)
-    engine.generate("read note " * 100 + "The end?", max_tokens=16)
+    monkeypatch.setattr(engine.weights(), "generate", heard)
+    Model(engine).write("read note " * 100 + "The end?", max_tokens=16)
     assert asked[0].endswith("The end?")
 
 
@@ -379,17 +397,17 @@ def test_a_thought_that_the_template_opens_is_told_by_its_tag(tiny_model: Path) 
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
     template = "{% for m in messages %}{{ m.content }}{% endfor %} =>"
     engine.tokenizer.chat_template = template
-    plain = engine.generate("Hello?", max_tokens=4)
+    plain = Model(engine).write("Hello?", max_tokens=4).text
     engine.tokenizer.chat_template = template + "<think>\n"
-    assert engine.generate("Hello?", max_tokens=4).startswith("<think>")
+    assert Model(engine).write("Hello?", max_tokens=4).text.startswith("<think>")
     engine.tokenizer.chat_template = template + "<think>\n\n</think>\n\n"
-    assert not engine.generate("Hello?", max_tokens=4).startswith("<think>")
+    assert not Model(engine).write("Hello?", max_tokens=4).text.startswith("<think>")
     assert not plain.startswith("<think>")
 
 
 def test_a_window_that_has_no_room_for_the_answer_shortens_it(tiny_model: Path) -> None:
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=64)
-    assert isinstance(engine.generate("read note " * 20, max_tokens=1000), str)
+    assert isinstance(Model(engine).write("read note " * 20, max_tokens=1000).text, str)
 
 
 def test_the_number_format_is_the_fast_one_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,12 +441,12 @@ def test_a_model_that_scales_its_logits_is_scored_as_it_predicts(tiny_model: Pat
     GraniteForCausalLM(settings).save_pretrained(folder)
     engine = TransformersEngine(folder, dtype="float32", device="cpu")
     conversation = played(engine, 1)
-    scores = engine.score(conversation, COMMANDS)
+    scores = Model(engine).score(conversation, COMMANDS).logprobs
     assert scores == pytest.approx([naive(engine, conversation.token_ids, c) for c in COMMANDS], abs=1e-3)
     with torch.inference_mode():
-        trunk = engine.model.model(input_ids=torch.tensor([conversation.token_ids])).last_hidden_state[0, -1]
-        unscaled = engine.model.lm_head(trunk).log_softmax(-1)
-        scaled = engine.model(torch.tensor([conversation.token_ids])).logits[0, -1].log_softmax(-1)
+        trunk = engine.weights().model(input_ids=torch.tensor([conversation.token_ids])).last_hidden_state[0, -1]
+        unscaled = engine.weights().lm_head(trunk).log_softmax(-1)
+        scaled = engine.weights()(torch.tensor([conversation.token_ids])).logits[0, -1].log_softmax(-1)
     assert (scaled - unscaled).abs().max() > 0.1  # the scaling does matter
 
 
@@ -441,7 +459,7 @@ def test_a_special_token_that_a_game_writes_is_text(tiny_model: Path) -> None:
     conversation.act(f"say {end}")
     assert engine.tokenizer.eos_token_id not in conversation.token_ids
     assert engine.tokenizer.decode(conversation.token_ids) == conversation.text
-    engine.generate("Write.", max_tokens=1)
+    Model(engine).write("Write.", max_tokens=1)
     assert engine.tokenizer.eos_token_id not in engine.tokenize(said)
 
 
@@ -464,4 +482,4 @@ def test_a_model_over_which_memory_runs_out_is_too_large_and_not_unfit(
     monkeypatch.setattr(adapted.AdaptedModels, "_merged", full)
     monkeypatch.setattr(adapted, "check_files", lambda folder: None)
     with pytest.raises(ModelTooLarge):
-        whole.with_adapter("ad-1", tiny_model)
+        Model(whole, Adapter("ad-1", tiny_model))

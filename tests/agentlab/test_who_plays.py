@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agentlab.agent.arms import Arm
 from agentlab.agent.tasks import make_tasks
+from agentlab.engines.base import Adapter, Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import AgentLabError
@@ -45,15 +45,16 @@ def test_a_rollout_plays_with_its_own_weights_whatever_was_made_after_it(
 def test_asking_for_a_tokenizer_changes_nobodys_weights(
     lab: Lab, add_skill: Callable[..., str], note_reader: ScriptedEngine
 ) -> None:
-    note_reader.tokenize = lambda text: [*text.encode()]  # type: ignore[attr-defined]
+    cuts = {"tokenize": lambda text: [*text.encode()], "context": 64, "command_tokens": lambda text: [*text.encode()]}
+    vars(note_reader).update(cuts)
     skill = add_skill(lab, seed=1)
     note_reader.by_adapter[skill] = {"look": 0.0}
-    engine = lab.engine(skill)
+    model = lab.model(skill)
     tokenizer(lab)
-    lab.engine()
-    assert engine.adapter == skill
-    assert engine.score(engine.conversation("Find the coin."), COMMANDS) == [0.0, -10.0, -10.0]
-    assert lab.engine().adapter is None
+    lab.model()
+    assert model.adapter_id == skill
+    assert model.score(model.conversation("Find the coin."), COMMANDS).logprobs == [0.0, -10.0, -10.0]
+    assert lab.model().adapter is None
 
 
 def test_an_arm_is_not_played_by_a_rollout_of_other_weights(
@@ -72,18 +73,18 @@ def test_engines_with_different_weights_are_asked_in_turn_and_each_answers_for_i
 ) -> None:
     ids = [add_skill(lab, seed=seed) for seed in (1, 2)]
     lab._engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
-    engines: list[Any] = [lab.engine(None), *(lab.engine(id) for id in ids)]
-    alone = [TransformersEngine(tiny_model, dtype="float32", device="cpu")]
-    alone += [alone[0].with_adapter(id, lab.adapters.folder_of(id)) for id in ids]
+    models = [lab.model(None), *(lab.model(id) for id in ids)]
+    alone = [Model(TransformersEngine(tiny_model, dtype="float32", device="cpu"))]
+    alone += [alone[0].with_adapter(Adapter(id, lab.adapters.folder_of(id))) for id in ids]
 
-    def scores(engine: Any) -> list[float]:
-        conversation = engine.conversation("Find the coin.")
+    def scores(model: Model) -> list[float]:
+        conversation = model.conversation("Find the coin.")
         conversation.observe("You are in the attic.")
-        return engine.score(conversation, COMMANDS)  # type: ignore[no-any-return]
+        return model.score(conversation, COMMANDS).logprobs
 
-    meant = [scores(engine) for engine in alone]
+    meant = [scores(model) for model in alone]
     for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
         for at in order:
-            assert scores(engines[at]) == pytest.approx(meant[at], abs=1e-4)
-    assert [engine.adapter for engine in engines] == [None, *ids]
+            assert scores(models[at]) == pytest.approx(meant[at], abs=1e-4)
+    assert [model.adapter_id for model in models] == [None, *ids]
     assert abs(meant[0][0] - meant[1][0]) > 1e-2 and abs(meant[1][0] - meant[2][0]) > 1e-2

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentlab.engines.random import RandomEngine
+from agentlab.engines.base import Model, ScoreRequest, Scores, WriteRequest, Writing
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.reflectors.experimental.writing import SAME_CHARACTER, TEXT_LIMIT, Writer, degenerate, unnumbered, usable
+from agentlab.reflectors.experimental.writing import (
+    SAME_CHARACTER,
+    TEXT_LIMIT,
+    CheckedWriter,
+    degenerate,
+    unnumbered,
+    usable,
+)
 
 
 @pytest.mark.parametrize(
@@ -135,16 +144,26 @@ def test_a_writer_asks_for_as_many_tokens_as_its_text_may_have() -> None:
     asked: list[int] = []
 
     class Counting(ScriptedEngine):
-        def generate(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
-            asked.append(max_tokens)
-            return "Read the note."
+        def write(self, requests: Sequence[WriteRequest]) -> list[Writing]:
+            asked.extend(request.max_tokens for request in requests)
+            return [Writing("Read the note.") for _ in requests]
 
-    assert Writer(Counting({})).write("What now?", limit=200) == "Read the note."
+    assert CheckedWriter(Model(Counting({}))).write("What now?", limit=200) == "Read the note."
     assert asked == [50]
 
 
-def test_an_engine_that_cannot_write_is_not_asked() -> None:
-    writer = Writer(RandomEngine())
+class OnlyScores:
+    """An engine that ranks and cannot write."""
+
+    name = "only scores"
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
+        return []
+
+
+@pytest.mark.parametrize("model", [None, Model(OnlyScores())])
+def test_a_model_that_cannot_write_is_not_asked(model: Model | None) -> None:
+    writer = CheckedWriter(model)
     assert writer.write("?") == ""
     assert writer.lines("?", most=3) == []
     assert writer.choose("?", ("yes",)) is None
@@ -152,7 +171,7 @@ def test_an_engine_that_cannot_write_is_not_asked() -> None:
 
 def test_a_list_is_so_many_usable_lines_each_once() -> None:
     answer = "- One thing.\n\nTask: no\n• Two things.\n* One thing.\n3. Three things.\nFour things."
-    assert Writer(ScriptedEngine({}, answers=[answer])).lines("?", most=3) == [
+    assert CheckedWriter(Model(ScriptedEngine({}, answers=[answer]))).lines("?", most=3) == [
         "One thing.",
         "Two things.",
         "3. Three things.",
@@ -172,7 +191,7 @@ def test_a_list_is_so_many_usable_lines_each_once() -> None:
     ],
 )
 def test_a_choice_is_what_the_answer_opens_with(answer: str, choice: str | None) -> None:
-    assert Writer(ScriptedEngine({}, answers=[answer])).choose("?", ("stop", "continue")) == choice
+    assert CheckedWriter(Model(ScriptedEngine({}, answers=[answer]))).choose("?", ("stop", "continue")) == choice
 
 
 THOUGHT = "The note was never read, so the door could not be known"
@@ -192,35 +211,38 @@ class Counting(ScriptedEngine):
         super().__init__({}, answers=answers)
         self.room: list[int] = []
 
-    def generate(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
-        self.room.append(max_tokens)
-        return super().generate(prompt, max_tokens=max_tokens, temperature=temperature, seed=seed)
+    def write(self, requests: Sequence[WriteRequest]) -> list[Writing]:
+        self.room.extend(request.max_tokens for request in requests)
+        return super().write(requests)
 
 
 @pytest.mark.parametrize("thought", FORMS.values(), ids=FORMS)
 def test_a_thought_is_left_out_of_everything_that_is_read(thought: str) -> None:
     engine = Counting(f"{thought}Read the note first.")
-    assert Writer(engine).write("Why was it lost?") == "Read the note first."
+    assert CheckedWriter(Model(engine)).write("Why was it lost?") == "Read the note first."
     assert len(engine.room) == 1
-    assert Writer(Counting(f"{thought}2, since it is right.")).choose("1 or 2?", ("1", "2")) == "2"
-    lines = Writer(Counting(f"{thought}- the order\n- the note")).lines("Name two.", most=2)
+    assert CheckedWriter(Model(Counting(f"{thought}2, since it is right."))).choose("1 or 2?", ("1", "2")) == "2"
+    lines = CheckedWriter(Model(Counting(f"{thought}- the order\n- the note"))).lines("Name two.", most=2)
     assert lines == ["the order", "the note"]
 
 
 def test_a_thought_that_was_cut_off_is_asked_again_once_with_room_for_it() -> None:
     engine = Counting(CUT, f"<think>{THOUGHT}.</think>Read the note first.")
-    assert Writer(engine).write("Why was it lost?") == "Read the note first."
+    assert CheckedWriter(Model(engine)).write("Why was it lost?") == "Read the note first."
     assert len(engine.room) == 2
     assert engine.room[1] >= engine.room[0] + 512
-    assert Writer(Counting(CUT, f"<think>{THOUGHT}.</think>stop")).choose("Stop?", ("stop", "continue")) == "stop"
+    assert (
+        CheckedWriter(Model(Counting(CUT, f"<think>{THOUGHT}.</think>stop"))).choose("Stop?", ("stop", "continue"))
+        == "stop"
+    )
     endless = Counting(CUT)
-    assert Writer(endless).write("Why was it lost?") == ""
-    assert Writer(Counting(CUT)).lines("Name two.", most=2) == []
+    assert CheckedWriter(Model(endless)).write("Why was it lost?") == ""
+    assert CheckedWriter(Model(Counting(CUT))).lines("Name two.", most=2) == []
     assert len(endless.room) == 2
 
 
 def test_an_answer_without_room_behind_its_thought_is_asked_again_once() -> None:
     long = f"<think>{THOUGHT * 8}</think>"
     engine = Counting(f"{long}Read the", f"{long}Read the note first.")
-    assert Writer(engine).write("Why was it lost?") == "Read the note first."
+    assert CheckedWriter(Model(engine)).write("Why was it lost?") == "Read the note first."
     assert len(engine.room) == 2

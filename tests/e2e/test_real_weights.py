@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agentlab import Lab, LabConfig
+from agentlab.engines.base import Model
 
 ENV = "twx/coin?step_limit=4"
 
@@ -16,7 +17,7 @@ def test_the_real_model_plays_a_real_game_and_every_score_is_that_of_a_plain_for
 
     config = LabConfig(model="SmolLM2-135M-Instruct", embedder="hashing", dtype="float32", threads=1, concurrency=1)
     with Lab.open(tmp_path / "lab", create=True, config=config) as lab:
-        engine: Any = lab.engine()
+        engine: Any = lab.model()
         (result,) = lab.run(ENV, split="dev", seeds=[1], arm="base + memory", trials=1)
         episode = lab.database.episode(result.trials[0].episode)
         assert len(episode.steps) == 4
@@ -38,4 +39,4 @@ def test_the_real_model_plays_a_real_game_and_every_score_is_that_of_a_plain_for
         assert engine.tokenizer.decode(episode.token_ids[: len(before)]).endswith(f"{first.observation.strip()}\n>")
         # A model that has learned language prefers a sensible command to noise.
         assert plain(before, first.admissible[0]) > plain(before, "xq zzv kkp")
-        assert "Paris" in engine.generate("What is the capital of France?", max_tokens=12)
+        assert "Paris" in Model(engine).write("What is the capital of France?", max_tokens=12).text

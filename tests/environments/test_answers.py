@@ -72,9 +72,14 @@ def test_an_answer_of_a_wrong_type_is_refused_by_the_name_of_its_field(field: st
 
 
 def test_what_is_not_told_is_as_if_it_were_left_out() -> None:
-    *_, terminated, truncated, info = answer(admissible=None, score=None, won=None, lost=None, state=None, value=None)
+    *_, terminated, truncated, info = answer(score=None, won=None, lost=None, state=None, value=None)
     assert (terminated, truncated, info["won"], info["lost"], info["score"]) == (False, False, False, False, 0.0)
-    assert info["admissible_commands"] == [] and info["goal"] == "Leave."
+    assert info["goal"] == "Leave."
+
+
+def test_where_no_commands_can_be_listed_any_text_is_taken() -> None:
+    *_, info = answer(admissible=None)
+    assert info["admissible_commands"] is None
 
 
 def test_numbers_and_truths_of_numpy_are_numbers_and_truths() -> None:

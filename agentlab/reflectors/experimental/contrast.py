@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from agentlab.engines.base import Engine
+from agentlab.engines.base import Model
 from agentlab.reflectors.base import Reflector
 from agentlab.reflectors.experimental.writing import unnumbered
 from agentlab.reflectors.experimental.written import GROUNDED, LESSON, Lesson, WritingReflector
@@ -42,13 +42,13 @@ class ContrastReflector(WritingReflector):
 
     def __init__(
         self,
-        engine: Engine,
+        model: Model | None,
         *,
         perspectives: int = 3,
         oracle: bool | None = None,
         fallback: Reflector | None = GROUNDED,
     ) -> None:
-        super().__init__(engine, oracle=oracle, fallback=fallback)
+        super().__init__(model, oracle=oracle, fallback=fallback)
         self.perspectives = perspectives
 
     def lesson(self, episode: Episode) -> Lesson | None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from agentlab.engines.base import Engine
+from agentlab.engines.base import Model
 from agentlab.reflectors.base import Reflector
-from agentlab.reflectors.experimental.writing import TEXT_LIMIT, Writer, usable
+from agentlab.reflectors.experimental.writing import TEXT_LIMIT, CheckedWriter, usable
 from agentlab.reflectors.experimental.written import GROUNDED, LESSON, Lesson, WritingReflector
 from memory import prompts
 from memory.records import Episode, Step
@@ -21,7 +21,7 @@ _STEP = re.compile(r"\W*(?:step\s*)?\[?(\d+)\]?\W+(.+)", re.IGNORECASE)
 class CritiqueReflector(WritingReflector):
     """A critic names the steps that were mistakes; the actor, shown what it said, writes the lesson.
 
-    `critic` is the second engine; without one the actor's own plays both parts, in prompts apart. Remarks on steps
+    `critic` is the second model; without one the actor's own plays both parts, in prompts apart. Remarks on steps
     that were not played are dropped. Where the actor writes nothing usable, the critic's remarks are the lesson. The
     evidence is the steps it names. Feedback is the critic's judgement, not an oracle's, unless `oracle` is set.
     """
@@ -31,15 +31,15 @@ class CritiqueReflector(WritingReflector):
 
     def __init__(
         self,
-        engine: Engine,
-        critic: Engine | None = None,
+        model: Model | None,
+        critic: Model | None = None,
         *,
         remarks: int = 3,
         oracle: bool | None = None,
         fallback: Reflector | None = GROUNDED,
     ) -> None:
-        super().__init__(engine, oracle=oracle, fallback=fallback)
-        self.critic = Writer(critic or engine)
+        super().__init__(model, oracle=oracle, fallback=fallback)
+        self.critic = CheckedWriter(critic or model)
         self.remarks = remarks
 
     def lesson(self, episode: Episode) -> Lesson | None:

@@ -7,9 +7,9 @@ Experimental: no table shows yet that it helps.
 
 from __future__ import annotations
 
-from agentlab.engines.base import Engine
+from agentlab.engines.base import Model
 from agentlab.reflectors.base import Reflector
-from agentlab.reflectors.experimental.writing import Writer
+from agentlab.reflectors.experimental.writing import CheckedWriter
 from agentlab.reflectors.experimental.written import GROUNDED, Lesson, WritingReflector
 from memory.records import Episode
 
@@ -23,9 +23,9 @@ JUDGE = "You are the judge. In one or two sentences, say what to do differently 
 class DebateReflector(WritingReflector):
     """Two debaters argue what the lesson is for up to `rounds` rounds; the judge writes it.
 
-    After each round but the last the moderator may stop them. `judge` is a second engine for moderator and judge;
-    without one the same engine plays all parts. Feedback is the models' judgement, not an oracle's, unless `oracle`
-    is set. Calls of an engine: at most 3 · rounds.
+    After each round but the last the moderator may stop them. `judge` is a second model for moderator and judge;
+    without one the same model plays all parts. Feedback is the models' judgement, not an oracle's, unless `oracle`
+    is set. Calls of a model: at most 3 · rounds.
     """
 
     name = "debate"
@@ -33,15 +33,15 @@ class DebateReflector(WritingReflector):
 
     def __init__(
         self,
-        engine: Engine,
-        judge: Engine | None = None,
+        model: Model | None,
+        judge: Model | None = None,
         *,
         rounds: int = 2,
         oracle: bool | None = None,
         fallback: Reflector | None = GROUNDED,
     ) -> None:
-        super().__init__(engine, oracle=oracle, fallback=fallback)
-        self.judge = Writer(judge or engine)
+        super().__init__(model, oracle=oracle, fallback=fallback)
+        self.judge = CheckedWriter(judge or model)
         self.rounds = rounds
 
     def lesson(self, episode: Episode) -> Lesson | None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentlab.engines.base import Engine
+from agentlab.engines.base import Model
 from agentlab.reflectors.base import reflection_of
 from agentlab.reflectors.experimental.goals import Reached, by_worth, proposed, read_off
-from agentlab.reflectors.experimental.writing import LINE_LIMIT, Writer, unnumbered
+from agentlab.reflectors.experimental.writing import LINE_LIMIT, CheckedWriter, unnumbered
 from agentlab.reflectors.experimental.written import OPENING
 from agentlab.reflectors.grounded import quote
 from agentlab.trajectories.advice import GAIN_DISCOUNT, facts_of
@@ -29,7 +29,7 @@ SIDE_VALUE = 0.2  # what reaching a goal that serves the task is worth as advice
 class HindsightReflector:
     """Reflects on the goals that a failed episode did reach, and relabels it as a success at each of them.
 
-    Goals are read off the recorded states; with an engine that can write, the model proposes more, and those are kept
+    Goals are read off the recorded states; a model that writes proposes more, and those are kept
     that the trajectory bears out (`goals.proposed`). So every goal rests on what the environment showed, and not on a
     model's judgement.
 
@@ -40,8 +40,8 @@ class HindsightReflector:
     name = "hindsight"
     oracle = True
 
-    def __init__(self, engine: Engine | None = None, *, goals: int = GOAL_LIMIT) -> None:
-        self.writer = Writer(engine) if engine is not None else None
+    def __init__(self, model: Model | None = None, *, goals: int = GOAL_LIMIT) -> None:
+        self.writer = CheckedWriter(model) if model is not None else None
         self.goals = goals
 
     def reached(self, episode: Episode) -> list[Reached]:
@@ -101,6 +101,9 @@ def relabelled(episode: Episode, reached: Reached) -> Episode:
                 "logprob": None,
                 "scores": None,
                 "bonus": None,
+                "thought": "",
+                "token_ids": [],
+                "logprobs": [],
             }
         )
         for step in episode.steps[: reached.position + 1]

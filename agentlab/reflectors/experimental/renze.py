@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
-from agentlab.engines.base import Engine
+from agentlab.engines.base import Model
 from agentlab.reflectors.base import Reflector, reflection_of
 from agentlab.reflectors.experimental.writing import TEXT_LIMIT, usable
 from agentlab.reflectors.experimental.written import GROUNDED, Lesson, WritingReflector
@@ -57,13 +57,13 @@ class RenzeReflector(WritingReflector):
 
     def __init__(
         self,
-        engine: Engine,
+        model: Model | None,
         kind: Kind,
         *,
         answers: Callable[[Episode], Sequence[str]] = gained,
         fallback: Reflector | None = GROUNDED,
     ) -> None:
-        super().__init__(engine, fallback=fallback)
+        super().__init__(model, fallback=fallback)
         self.name = self.kind = kind
         self.answers = answers
 

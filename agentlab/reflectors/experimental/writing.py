@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from agentlab.engines.base import Engine
+from agentlab.engines.base import Model
 from memory.text import TAGS, answered, clean
 
 TEXT_LIMIT = 400  # characters of a written reflection
@@ -31,15 +31,15 @@ _SENTENCE_END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)")
 _NUMBERING = re.compile(r"^\W*\d+[.):]\s*")
 
 
-class Writer:
-    """An engine that writes, and whose every text is checked by `usable` before anybody sees it."""
+class CheckedWriter:
+    """A model that writes, and whose every text is checked by `usable` before anybody sees it; None writes nothing."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.name = engine.name
+    def __init__(self, model: Model | None) -> None:
+        self.model = model
+        self.name = model.name if model is not None else "nobody"
 
     def write(self, prompt: str, *, limit: int = TEXT_LIMIT, unlike: str | None = None) -> str:
-        """A paragraph in answer to `prompt`; empty if the engine cannot write or gave nothing usable.
+        """A paragraph in answer to `prompt`; empty if the model cannot write or gave nothing usable.
 
         An answer that merely repeats `unlike` (by default the prompt) is not usable.
         """
@@ -59,10 +59,11 @@ class Writer:
         return opening if opening in options else None
 
     def _generate(self, prompt: str, limit: int) -> str:
-        """The answer without its thoughts; empty if the engine cannot write."""
-        if not self.engine.can_write:
+        """The answer without its thoughts; empty if the model cannot write."""
+        model = self.model
+        if model is None or not model.writes:
             return ""
-        return answered(lambda asked, most: self.engine.generate(asked, max_tokens=most), prompt, limit // TOKEN_LENGTH)
+        return answered(lambda asked, most: model.write(asked, max_tokens=most).text, prompt, limit // TOKEN_LENGTH)
 
 
 def usable(text: str, prompt: str = "", limit: int = TEXT_LIMIT) -> str:

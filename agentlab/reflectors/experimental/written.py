@@ -9,9 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentlab.engines.base import Engine
+from agentlab.engines.base import Model
 from agentlab.reflectors.base import Reflector, reflection_of
-from agentlab.reflectors.experimental.writing import TEXT_LIMIT, Writer
+from agentlab.reflectors.experimental.writing import TEXT_LIMIT, CheckedWriter
 from agentlab.reflectors.grounded import GroundedReflector
 from memory import prompts
 from memory.records import Episode, Reflection
@@ -31,7 +31,7 @@ class Lesson:
 
 
 class WritingReflector(ABC):
-    """Has an engine write a lesson. A subclass says how in `lesson`.
+    """Has a model write a lesson. A subclass says how in `lesson`.
 
     Every prompt quotes the transcript and all texts of models as data, without the memory block that stood in the
     episode's prompt; every answer goes through `writing.usable`.
@@ -40,15 +40,17 @@ class WritingReflector(ABC):
     reflected on. False: the model's own judgement (intrinsic); neither the outcome nor the score is told or looked
     at, so every finished episode is reflected on, since picking the failures would take the oracle.
 
-    Where the engine cannot write or gives nothing usable, `fallback` reflects instead (None: nobody does). What it
+    Where the model cannot write or gives nothing usable, `fallback` reflects instead (None: nobody does). What it
     writes bears its own kind and its own `oracle`.
     """
 
     name: str
     oracle: bool = True
 
-    def __init__(self, engine: Engine, *, oracle: bool | None = None, fallback: Reflector | None = GROUNDED) -> None:
-        self.writer = Writer(engine)
+    def __init__(
+        self, model: Model | None, *, oracle: bool | None = None, fallback: Reflector | None = GROUNDED
+    ) -> None:
+        self.writer = CheckedWriter(model)
         self.fallback = fallback
         if oracle is not None:
             self.oracle = oracle
@@ -84,7 +86,7 @@ class WritingReflector(ABC):
         episode: Episode,
         question: str,
         *said: tuple[str, str],
-        writer: Writer | None = None,
+        writer: CheckedWriter | None = None,
         limit: int = TEXT_LIMIT,
     ) -> str:
         """A usable answer (or an empty one) to a `prompt`. It may repeat what was said, but not the transcript."""
@@ -98,7 +100,7 @@ class WritingReflector(ABC):
 
 
 class WrittenReflector(WritingReflector):
-    """Has the engine write a lesson after a failure, in one go."""
+    """Has the model write a lesson after a failure, in one go."""
 
     name = "written"
 

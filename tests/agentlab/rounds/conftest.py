@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agentlab.engines.base import Adapter
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
 from agentlab.progress import Progress
@@ -71,12 +72,19 @@ def timeless() -> Callable[[RoundReport], dict[str, Any]]:
 class Spelling(ScriptedEngine):
     """A scripted engine to which every letter is a token, and under which every token has the same probability."""
 
+    context = 2048
+
     def tokenize(self, text: str) -> list[int]:
         return list(text.encode())
 
-    def logprob(self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> float:
+    def command_tokens(self, command: str) -> list[int]:
+        return self.tokenize(command)
+
+    def logprob(
+        self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], adapter: Adapter | None = None
+    ) -> float:
         """Half a nat a token; an adapter halves that."""
-        return -(0.25 if self.adapter else 0.5) * sum(end - start for start, end in spans)
+        return -(0.25 if adapter else 0.5) * sum(end - start for start, end in spans)
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_the_model_guides_a_search_where_that_is_asked_for(spelling: Opened, rep
     collect(lab, made)
     assert made.collected["mcts"]["calls"] > 0 and set(made.collected) == {"random", "mcts"}
     played = [row for row in lab.database.episodes(arm="mcts") if row.minimised_from is None]
-    assert {row.engine for row in played} == {lab.engine().name}
+    assert {row.engine for row in played} == {lab.model().name}
 
 
 def test_a_search_that_was_stopped_collects_what_an_unbroken_one_does(

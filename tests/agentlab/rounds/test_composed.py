@@ -173,7 +173,7 @@ def plain(lab: Lab, episode: Episode) -> float:
     """The mean loss of the base on the actions of an episode, by the engine's own pass."""
     from trainers.data.examples import from_episode
 
-    engine: Any = lab.engine()
+    engine: Any = lab.engine
     example = from_episode(episode, engine.tokenize, max_tokens=256)
     return -float(engine.logprob(example.token_ids, example.spans)) / sum(b - a for a, b in example.spans)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agentlab.engines.base import Adapter, Model
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import AgentLabError
 from agentlab.lab import Lab
@@ -224,13 +225,13 @@ def test_weights_that_do_not_score_as_their_trainer_says_leave_the_round_as_it_w
     seal_again(place / "away")
     with pytest.raises(error, match=part):
         import_round(lab, place / "away")
-    assert untouched(lab) and lab.engine().adapter is None
+    assert untouched(lab) and lab.model().adapter is None
 
 
 def test_an_engine_that_answers_with_the_base_is_found_out(
     lab: Lab, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine: Any = lab.engine()
+    engine: Any = lab.engine
     monkeypatch.setattr(engine._models, "_merged", lambda folder: engine._models.base)
     with pytest.raises(CanaryFailed, match="the adapter is off"):
         import_round(lab, place / "away")
@@ -280,4 +281,4 @@ def test_an_adapter_trained_in_another_number_format_is_recognised_here(
     outcome = job.run(tmp_path / "job")
     assert outcome.report.dtype == "bfloat16" and outcome.canary.tells_apart
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=512, threads=1)
-    assert engine.with_adapter("from a GPU", outcome.adapter).adapter == "from a GPU"
+    assert Model(engine, Adapter("from a GPU", outcome.adapter)).adapter_id == "from a GPU"

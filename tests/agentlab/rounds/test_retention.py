@@ -50,7 +50,7 @@ def opened(skilled: Opened, lived: Callable[..., Episode], step: Any) -> Callabl
 
     def made(name: str = "lab", families: Sequence[str] = (AWAY,), progress: Any = None) -> Lab:
         lab = skilled(name, progress)
-        engine = lab.engine()
+        engine = lab.engine
         assert isinstance(engine, ScriptedEngine)
         engine.by_adapter = {"adapter-new": wins_with(2), "adapter-old": wins_with(3)}
         episodes = [lived(step(0, "look"), id=f"ep-{number}", env=env) for number, env in enumerate(families)]
@@ -113,7 +113,7 @@ def test_where_regressions_are_not_refused_it_is_told_and_serves(
 
 def test_what_keeps_the_other_game_is_promoted(opened: Callable[..., Lab], gated: Callable[..., RoundReport]) -> None:
     lab = opened()
-    engine = lab.engine()
+    engine = lab.engine
     assert isinstance(engine, ScriptedEngine)
     engine.by_adapter["adapter-new"] = wins_with(2, 3)
     report = gated(lab)

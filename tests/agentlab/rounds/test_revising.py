@@ -262,7 +262,7 @@ def test_an_actor_that_always_fails_stops_the_round_which_goes_on_when_it_is_who
     monkeypatch.setattr(failures, "IN_A_ROW", 3)
     here, made = lab(), revising(report, revision={"judge": "actor"})
     with monkeypatch.context() as patch:
-        patch.setattr(type(here.engine()), "score", broken)
+        patch.setattr(type(here.engine), "score", broken)
         with pytest.raises(RunFailed):
             revise(here, made)
     entries = here.database.journal_items("revise|round-1").values()
@@ -280,7 +280,7 @@ def test_an_actor_that_fails_in_some_tasks_stops_no_round_that_was_killed_meanwh
 
     monkeypatch.setattr(failures, "IN_A_ROW", 2)
     here, made = lab(), revising(report, revision={"judge": "actor"})
-    engine, now, tree_of = here.engine(), [0], tasks.tree_of
+    engine, now, tree_of = here.engine, [0], tasks.tree_of
     score = engine.score
 
     def begins(lab: Lab, run: Any, task: Task) -> Any:

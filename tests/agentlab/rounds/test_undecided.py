@@ -61,7 +61,7 @@ def opened(skilled: Opened) -> Opened:
 
     def made(name: str = "lab", progress: Any = None) -> Lab:
         lab = skilled(name, progress)
-        engine = lab.engine()
+        engine = lab.engine
         assert isinstance(engine, ScriptedEngine)
         engine.preferences, engine.by_adapter = loses, {"adapter-good": wins}
         return lab

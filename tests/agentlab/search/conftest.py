@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agentlab.engines.base import Model
 from agentlab.search.config import SearchConfig
 from agentlab.search.walk import Player
 from agentlab.trajectories.budget import Budget
@@ -89,6 +90,13 @@ def player() -> Callable[..., Player]:
     def made(
         env: TextEnv | None = None, task: Task = TASK, *, steps: int = 400, engine: Any = None, **config: Any
     ) -> Player:
-        return Player(env or Corridor(), task, engine, SearchConfig(**config), Budget(steps=steps), run="r")
+        return Player(
+            env or Corridor(),
+            task,
+            Model(engine) if engine else None,
+            SearchConfig(**config),
+            Budget(steps=steps),
+            run="r",
+        )
 
     return made

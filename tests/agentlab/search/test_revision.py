@@ -221,6 +221,11 @@ class Speller(ScriptedEngine):
         self.begun.append(Spelled(goal, hints))
         return self.begun[-1]
 
+    context = 2048
+
+    def tokenize(self, text: str) -> list[int]:
+        return list(text.encode())
+
     def command_tokens(self, command: str) -> list[int]:
         return list(command.encode())
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.search.config import AGENT_R, METHODS, SearchConfig
 from agentlab.search.pairs import first_pits
@@ -82,7 +83,12 @@ def test_a_search_ends_with_so_many_different_wins_or_episodes(corridor: Any) ->
 def test_budgets_of_scorings_hold(corridor: Any) -> None:
     engine = ScriptedEngine({"west": 0.0, "take lamp": 0.0, "east": 0.0})
     found = search_task(
-        corridor(), CORRIDOR, engine=engine, budget=Budget(calls=7), config=SearchConfig(wins=99), method="best_of_n"
+        corridor(),
+        CORRIDOR,
+        model=Model(engine),
+        budget=Budget(calls=7),
+        config=SearchConfig(wins=99),
+        method="best_of_n",
     )
     assert found.cost.calls == 7
 
@@ -136,7 +142,7 @@ def test_an_environment_that_dies_leaves_what_was_found_and_an_errored_episode(c
 def test_self_explore_probes_a_failure_until_its_first_pit(corridor: Any) -> None:
     engine = ScriptedEngine({"east": 0.0, "take lamp": -2.0, "west": -0.5})
     config = SearchConfig(probes=3)
-    found = search_task(corridor(), CORRIDOR, engine=engine, method="self_explore", config=config, seed=1)
+    found = search_task(corridor(), CORRIDOR, model=Model(engine), method="self_explore", config=config, seed=1)
     failed = next(episode for episode in found.episodes if not episode.won)
     (pit, *_) = first_pits(Tree.of(found.episodes), probes=3)
     assert pit.worse.actions[: pit.shared + 1] == failed.actions[: pit.shared + 1]
@@ -150,7 +156,11 @@ def test_tokens_are_those_that_training_would_render(tiny_model: Path) -> None:
 
     engine = TransformersEngine(tiny_model, name="tiny", device="cpu", threads=1)
     found = search_task(
-        make("toy/doors"), DOORS, engine=engine, config=SearchConfig(wins=9, iterations=4), budget=Budget(steps=60)
+        make("toy/doors"),
+        DOORS,
+        model=Model(engine),
+        config=SearchConfig(wins=9, iterations=4),
+        budget=Budget(steps=60),
     )
     for episode in found.episodes:
         assert episode.engine == "tiny" and len(episode.action_spans) == len(episode.steps)
@@ -158,5 +168,5 @@ def test_tokens_are_those_that_training_would_render(tiny_model: Path) -> None:
         assert from_episode(episode, engine.tokenize) == from_episode(bare, engine.tokenize)
         assert all(step.logprob is not None for step in episode.steps)
     assert found.cost.tokens > max(len(episode.token_ids) for episode in found.episodes)
-    tight = search_task(make("toy/doors"), DOORS, engine=engine, budget=Budget(tokens=300))
+    tight = search_task(make("toy/doors"), DOORS, model=Model(engine), budget=Budget(tokens=300))
     assert 0 < tight.cost.tokens <= 300

@@ -247,7 +247,7 @@ def test_a_search_that_has_won_before_its_engine_failed_is_no_failure(
 ) -> None:
     lab, score, left = open_lab(), note_reader.score, [6]  # a win takes five
 
-    def tires(*given: Any) -> list[float]:
+    def tires(*given: Any) -> Any:
         left[0] -= 1
         if left[0] < 0:
             raise ZeroDivisionError("tired")

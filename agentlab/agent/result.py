@@ -1,0 +1,107 @@
+"""The result of an episode, and the sink that stores it: the one way from whoever plays to what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from agentlab.agent import strength
+from memory.records import Episode, Recall, Reflection
+
+if TYPE_CHECKING:
+    from memory import Database, ReflectionMemory
+
+
+@dataclass
+class EpisodeResult:
+    """All that playing an episode came to.
+
+    Attributes:
+        episode: as it was lived; `episode.id` is the result's own.
+        refined: its refined form, if it was won and refined.
+        refining: steps in the environment that refining took.
+        reflections: what it teaches.
+        recalls: which reflections served it, and which were held out.
+        strength_of: the environment and the weights for which it says how strongly advice should speak; None: for none.
+    """
+
+    episode: Episode
+    refined: Episode | None = None
+    refining: int = 0
+    reflections: list[Reflection] = field(default_factory=list)
+    recalls: list[Recall] = field(default_factory=list)
+    strength_of: tuple[str, str | None] | None = None
+
+    @property
+    def id(self) -> str:
+        return self.episode.id
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a run knows a finished trial by."""
+        episode = self.episode
+        return {
+            "episode": episode.id,
+            "status": episode.status,
+            "score": episode.score,
+            "steps": len(episode.steps),
+            "error": episode.error,
+            "error_kind": episode.error_kind,
+            "refining": self.refining,
+        }
+
+
+@runtime_checkable
+class EpisodeSink(Protocol):
+    """Keeps results."""
+
+    def put(self, result: EpisodeResult) -> None:
+        """Store a result, all of it or nothing. Idempotent: the same result twice is stored once.
+
+        One that errored never takes the place of one that came to its end.
+        """
+        ...
+
+    def known(self, run: str, id: str) -> dict[str, Any] | None:
+        """The summary of a result that was stored; None if there is none."""
+        ...
+
+
+class DatabaseSink:
+    """Stores results in the database of a lab, each in one transaction.
+
+    Without a `memory` nothing is learned: neither reflections nor recalls are kept.
+    """
+
+    def __init__(self, database: Database, memory: ReflectionMemory | None = None) -> None:
+        self.database = database
+        self.memory = memory
+
+    def put(self, result: EpisodeResult) -> None:
+        episode = result.episode
+        ended = episode.status != "errored"
+        with self.database.transaction():
+            before = self.known(episode.run, episode.id)
+            if before is not None and before["status"] != "errored" and not ended:
+                return
+            self.database.put_episode(episode)
+            if result.refined is not None:
+                self.database.put_episode(result.refined)
+            if self.memory is not None:
+                self.memory.remember(result.reflections)
+                self.database.put_recalls(result.recalls)
+                if ended and episode.recalled:
+                    self.memory.outcome(episode.id, episode.won)
+            if ended and result.strength_of is not None:
+                strength.note(
+                    self.database, *result.strength_of, episode.id, episode.strength, episode.won, episode.started_at
+                )
+            # In the same transaction: an episode that is stored is not played again, unless it errored.
+            self.database.journal_put(_scope(episode.run), episode.id, result.summary)
+
+    def known(self, run: str, id: str) -> dict[str, Any] | None:
+        return self.database.journal_get(_scope(run), id)
+
+
+def _scope(run: str) -> str:
+    return f"trials|{run}"
