@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 # Before anything imports PyTorch: test processes share few cores, and the last bits of a sum depend on the threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # What would need the network fails at once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -77,6 +80,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    gc.collect()
+    gc.freeze()  # PyTorch and transformers are half a million objects: no collection looks through them again
     return folder
 
 
@@ -103,10 +108,10 @@ def in_a_process(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tupl
     server = multiprocessing.get_context("forkserver")
     heavy = ["torch", "transformers.trainer", "transformers.models.llama.modeling_llama", "peft", "faiss"]
     server.set_forkserver_preload(heavy)
-    folder = tmp_path_factory.mktemp("processes")
+    folder, numbers = tmp_path_factory.mktemp("processes"), count()
 
     def run(code: str, *arguments: str) -> tuple[int, str]:
-        said = folder / "printed"
+        said = folder / f"printed-{next(numbers)}"
         begin = (
             f"import os, sys\nsaid = os.open({str(said)!r}, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)\n"
             "os.dup2(said, 1), os.dup2(said, 2)\n"

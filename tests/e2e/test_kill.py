@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import os
 import runpy
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,17 +90,14 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Outc
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[dict[str, Path]]:
+def killed(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, in_a_process: Callable[..., tuple[int, str]]
+) -> Iterator[dict[str, Path]]:
     """A lab as it lies there after each kill. Each process goes on where the one before was killed."""
     folder = tmp_path_factory.mktemp("killed")
-    ended = subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder / "lab"), str(tiny_model), *MOMENTS.values()],
-        env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.stdout.split() == [str(-signal.SIGKILL)] * len(MOMENTS), ended.stderr[-3000:]
+    code = f"import runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    ended, said = in_a_process(code, str(folder / "lab"), str(tiny_model), *MOMENTS.values())
+    assert ended == 0 and said.split() == [str(-signal.SIGKILL)] * len(MOMENTS), said[-3000:]
     yield {name: folder / f"lab-{number}" for number, name in enumerate(MOMENTS)}
     shutil.rmtree(folder)
 

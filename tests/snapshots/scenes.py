@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from agentlab import Lab, LabConfig, RoundConfig
+from agentlab.engines import hub
 from agentlab.engines.scripted import ScriptedEngine
+from agentlab.engines.transformers import TransformersEngine
 from agentlab.rounds import TrainingConfig
 from trainers.data.selection import SelectionConfig
 from trainers.gate.gate import GateConfig
@@ -74,13 +76,19 @@ def learned(lab: Lab) -> list[dict[str, Any]]:
     return sorted(found, key=str)
 
 
+@cache
+def loaded(model: str) -> TransformersEngine:
+    """Real weights, loaded once for all games."""
+    return TransformersEngine(hub.resolve(model), name=model, dtype="float32", threads=1, context=512)
+
+
 def game(family: str, model: str | None, folder: Path, *, short: bool = False) -> dict[str, Any]:
     """Train games with memory, twice each, then dev games without and with it, which recall those."""
     env, seeds = (GAMES[family][0].replace("limit=6", "limit=3"), 1) if short else GAMES[family]
     config = LabConfig(
         model=model or "scripted", embedder="hashing", dtype="float32", threads=1, concurrency=1, context=512
     )
-    engine = None if model else ScriptedEngine(preference)
+    engine = loaded(model) if model and short else None if model else ScriptedEngine(preference)
     with Lab.open(folder, create=True, config=config, engine=engine) as lab:
         lab.run(env, split="train", seeds=range(seeds), trials=2)
         for arm in ("base", "base + memory"):

@@ -142,6 +142,8 @@ def _model(config: JobConfig, base: Path, setup: Setup) -> PeftModel:
             ) from error
     assert isinstance(adapted, PeftModel)
     _refuse_embeddings(adapted)
+    # peft would write a card at each checkpoint, which nobody reads; a lab writes its own when it takes the adapter.
+    adapted.create_or_update_model_card = lambda _: None  # type: ignore[method-assign]
     return adapted
 
 
@@ -245,7 +247,6 @@ def _save_adapter(model: PeftModel, config: JobConfig, folder: Path) -> None:
     """Write the adapter without anything that differs between machines or runs."""
     # Embeddings are never trained here; "auto" would ask a model hub whether they were resized.
     model.save_pretrained(str(folder), save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)
     path = folder / "adapter_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
     settings["base_model_name_or_path"] = config.base.name

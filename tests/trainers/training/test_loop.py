@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -200,17 +201,35 @@ def test_a_jump_of_the_loss_stops_the_job_before_it_moves_a_weight(
     assert not (folder / divergence.BATCH).exists()
 
 
-def launch(folder: Path, processes: int = 2) -> subprocess.CompletedProcess[str]:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+def launch(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Train in two processes by the command that a person would type."""
     # The job keeps to the device that it is told; the flag makes accelerate start several processes here.
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"),
-        *("--num_processes", str(processes), "--main_process_port", str(port), "--mixed_precision", "no"),
+        *("--num_processes", "2", "--main_process_port", str(free_port()), "--mixed_precision", "no"),
         *("--dynamo_backend", "no", "-m", "trainers.job", str(folder)),
     ]
     return subprocess.run(command, capture_output=True, text=True)
+
+
+def both(folder: Path, in_a_process: Callable[..., tuple[int, str]]) -> list[tuple[int, str]]:
+    """The same two processes without the launcher: how each ended, and what it printed."""
+    port = str(free_port())
+
+    def one(rank: int) -> tuple[int, str]:
+        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_MIXED_PRECISION": "no"}
+        code = f"import os, runpy; os.environ.update({place!r}); runpy.run_module('trainers.job', run_name='__main__')"
+        return in_a_process(code, str(folder))
+
+    with ThreadPoolExecutor(2) as threads:
+        return list(threads.map(one, range(2)))
 
 
 @pytest.mark.slow
@@ -228,12 +247,12 @@ def test_two_processes_train_the_same_job_to_the_same_weights(
 
 @pytest.mark.slow
 def test_of_two_processes_only_the_first_writes_and_both_stop_where_the_loss_is_no_number(
-    tmp_path: Path, exact: job.JobConfig, examples: list[Example]
+    tmp_path: Path, exact: job.JobConfig, examples: list[Example], in_a_process: Callable[..., tuple[int, str]]
 ) -> None:
     wild = {"device": "cpu", "learning_rate": 1e30, "clip": 1e30, "warmup_ratio": 0.0, "save_every": 1}
     job.create(tmp_path / "job", exact.model_copy(update=wild), examples[:18])
-    stopped = launch(tmp_path / "job")
-    assert stopped.returncode != 0 and "lower learning_rate" in stopped.stderr
+    for status, said in both(tmp_path / "job", in_a_process):
+        assert status != 0 and "lower learning_rate" in said
     assert len((tmp_path / "job" / divergence.BATCH).read_text().splitlines()) == 3
     written = {path.name for path in (tmp_path / "job" / "checkpoints" / "checkpoint-1").iterdir()}
     assert [name for name in sorted(written) if name.startswith("rng_state")] == ["rng_state_0.pth"]
