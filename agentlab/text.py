@@ -1,4 +1,4 @@
-"""How alike two commands are in their wording, so that advice about one object can serve for another.
+"""Words that say something, and how alike two commands are in their wording, so that advice on one object serves another.
 
 Exact commands do not carry over between games with other objects: `put milk in fridge` says something about
 `put cheese in fridge`, but is not admissible there. Embeddings are no help: to them, `open door to north` and
@@ -7,8 +7,47 @@ Exact commands do not carry over between games with other objects: `put milk in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+
+STOP_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "at",
+        "for",
+        "from",
+        "go",
+        "has",
+        "have",
+        "in",
+        "into",
+        "is",
+        "it",
+        "now",
+        "of",
+        "on",
+        "or",
+        "that",
+        "the",
+        "then",
+        "there",
+        "this",
+        "to",
+        "was",
+        "with",
+        "you",
+        "your",
+    ]
+)
+
+
+def words(text: str) -> frozenset[str]:
+    """The content words of a text, lower case."""
+    return frozenset(re.findall(r"[a-z0-9]+", text.lower())) - STOP_WORDS
 
 
 def likeness(one: str, other: str) -> float:

@@ -14,11 +14,11 @@ are counted, and bounded by a multiple of the success's length, the shortening f
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 
 from agentlab.errors import OutOfBudget
+from agentlab.text import words
 from agentlab.trajectories.budget import Budget, Cost, Meter
 from agentlab.trajectories.replay import Replay, replay
 from environments import EnvironmentsError, Task, TextEnv
@@ -27,29 +27,6 @@ from memory.records import Episode, Step, content_id
 STEPS = 30  # steps in the environment that refining may take for each step of the success
 LEAST = 400  # and that any success may take
 MIN_NEW_WORDS = 3  # words a result must bring that no earlier text had, to be worth hearing early
-STOP_WORDS = frozenset(
-    {
-        "a",
-        "an",
-        "and",
-        "are",
-        "at",
-        "for",
-        "from",
-        "go",
-        "has",
-        "have",
-        "in",
-        "into",
-        "is",
-        "it",
-        "now",
-        "of",
-        "on",
-        "or",
-    }
-    | {"that", "the", "then", "there", "this", "to", "was", "with", "you", "your"}
-)
 
 
 class Refiner:
@@ -283,11 +260,6 @@ def insert_lookups(search: Search, goal: str = "") -> None:
                     at += 1
                     break
         at += 1
-
-
-def words(text: str) -> frozenset[str]:
-    """The content words of a text, lower case."""
-    return frozenset(re.findall(r"[a-z0-9]+", text.lower())) - STOP_WORDS
 
 
 def singles_out(text: str, action: str, alternatives: Sequence[str]) -> bool:

@@ -4,6 +4,7 @@ import errno
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -13,6 +14,7 @@ import agentlab.errors
 import environments.errors
 import memory.errors
 import trainers.errors
+from agentlab import Lab, LabConfig
 from agentlab.cli import boundary
 from agentlab.cli.boundary import Commands
 
@@ -100,7 +102,10 @@ def test_an_error_of_a_package_that_is_not_loaded_is_not_ours() -> None:
     assert not boundary.expected(ValueError("x"))
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_and_listings_import_nothing_heavy(tmp_path: Path) -> None:
+    lab = tmp_path / "lab"
+    with Lab.open(lab, create=True, config=LabConfig(embedder="hashing")):
+        pass
     code = (
         "import sys\n"
         "from agentlab.cli import app\n"
@@ -108,8 +113,11 @@ def test_help_imports_nothing_heavy() -> None:
         "heavy = {'torch', 'transformers', 'peft', 'faiss', 'langgraph', 'sentence_transformers', 'numpy', 'gymnasium',"
         " 'sqlite_utils', 'pydantic', 'py4j', 'textworld', 'rich', 'scipy'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
+        f"for command in (['memory', 'list', '--lab', {str(lab)!r}], ['envs'], ['models']):\n"
+        "    try:\n        app(command)\n    except SystemExit:\n        pass\n"
+        "print('HEAVY', sorted((heavy - {'pydantic', 'rich', 'sqlite_utils'}) & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "HEAVY []"
+    assert [line for line in done.stdout.splitlines() if line.startswith("HEAVY")] == ["HEAVY []"] * 2
     for command in ("run", "eval", "distill", "rounds", "demo", "adapters", "memory", "episodes", "replay", "play"):
         assert command in done.stdout

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from agentlab.agent.random_exploration import random_exploration
+from agentlab.text import words
 from agentlab.trajectories import refinement
-from agentlab.trajectories.refinement import Refiner, Search, informative_steps, refine, singles_out, words
+from agentlab.trajectories.refinement import Refiner, Search, informative_steps, refine, singles_out
 from agentlab.trajectories.replay import Replay, replay
 from environments import Task, TextEnv, Turn, make
 from memory.records import Episode, Step

@@ -14,7 +14,7 @@ from agentlab.engines.base import Model
 from agentlab.reflectors.base import Reflector
 from agentlab.reflectors.experimental.writing import unnumbered
 from agentlab.reflectors.experimental.written import GROUNDED, LESSON, Lesson, WritingReflector
-from agentlab.trajectories.refinement import words
+from agentlab.text import words
 from memory.records import Episode
 
 PERSPECTIVES = (

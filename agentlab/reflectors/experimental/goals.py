@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agentlab.trajectories.refinement import words
+from agentlab.text import words
 from memory.records import Episode, Step
 
 Kind = Literal["score", "deed", "place", "sight"]

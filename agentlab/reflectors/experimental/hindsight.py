@@ -13,8 +13,8 @@ from agentlab.reflectors.experimental.goals import Reached, by_worth, proposed, 
 from agentlab.reflectors.experimental.writing import LINE_LIMIT, CheckedWriter, unnumbered
 from agentlab.reflectors.experimental.written import OPENING
 from agentlab.reflectors.grounded import quote
+from agentlab.text import words
 from agentlab.trajectories.advice import GAIN_DISCOUNT, facts_of
-from agentlab.trajectories.refinement import words
 from memory import prompts
 from memory.records import Advice, Episode, Reflection, Step, content_id
 
