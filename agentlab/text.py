@@ -1,4 +1,4 @@
-"""Words that say something, and how alike two commands are in their wording, so that advice on one object serves another.
+"""Words that say something, and how alike two commands are worded, so that advice on one object serves another.
 
 Exact commands do not carry over between games with other objects: `put milk in fridge` says something about
 `put cheese in fridge`, but is not admissible there. Embeddings are no help: to them, `open door to north` and

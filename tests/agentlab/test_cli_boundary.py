@@ -113,7 +113,7 @@ def test_help_and_listings_import_nothing_heavy(tmp_path: Path) -> None:
         "heavy = {'torch', 'transformers', 'peft', 'faiss', 'langgraph', 'sentence_transformers', 'numpy', 'gymnasium',"
         " 'sqlite_utils', 'pydantic', 'py4j', 'textworld', 'rich', 'scipy'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
-        f"for command in (['memory', 'list', '--lab', {str(lab)!r}], ['envs'], ['models']):\n"
+        f"for command in (['memory', 'list', '--lab', {str(lab)!r}], ['models']):\n"
         "    try:\n        app(command)\n    except SystemExit:\n        pass\n"
         "print('HEAVY', sorted((heavy - {'pydantic', 'rich', 'sqlite_utils'}) & set(sys.modules)))\n"
     )
