@@ -143,7 +143,7 @@ def _model(config: JobConfig, base: Path, setup: Setup) -> PeftModel:
     assert isinstance(adapted, PeftModel)
     _refuse_embeddings(adapted)
     # peft would write a card at each checkpoint, which nobody reads; a lab writes its own when it takes the adapter.
-    adapted.create_or_update_model_card = lambda _: None  # type: ignore[method-assign]
+    adapted.create_or_update_model_card = lambda _: None
     return adapted
 
 
