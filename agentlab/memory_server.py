@@ -35,7 +35,7 @@ from environments.errors import BadTask, EnvironmentsError
 from memory.errors import InvalidReflection, MemoryStoreError
 from memory.interchange import CLIENTS, NAME_LIMIT, admitted
 from memory.records import Evidence, Reflection, ReflectionStatus, content_id, now, task_parts
-from memory.store import Filter, RecallCount, stamp, tallies, told
+from memory.store import Filter, RecallCount, tallies, told
 from memory.text import TEXT_LIMIT, clean, name
 
 INSTRUCTIONS = """\
@@ -78,7 +78,7 @@ class MemoryTools:
         A call takes it once. What it looks into stays open for as long as the server does.
         """
         with self._looking:
-            if not self._lab.database.readonly and (self._lab.folder / "lab.db").exists():
+            if not self._lab.database.connection.readonly and (self._lab.folder / "lab.db").exists():
                 anew = Lab.open(self._lab.folder, write=False, progress=self._lab.progress)
                 self._lab = self._opened_anew.enter_context(anew)
             return self._lab
@@ -102,7 +102,7 @@ class MemoryTools:
         """Find reflections that fit a query, the best first. Nothing is recorded as recalled."""
         with _told():
             lab = self.lab
-            hits = lab.memory.search(query, k=k, env=_env(lab, env), kind=kind, tag=tag)
+            hits = lab.memory.search(query, k=k, wanted=_wanted(lab, env=env, kind=kind, tag=tag))
             return Search(
                 hits=[
                     Found(
@@ -130,7 +130,7 @@ class MemoryTools:
                 advice=item.advice,
                 evidence=[Evidence(episode=shown.id, steps=shown.indices) for shown in detail.evidence],
                 versions=[Change(version=one.version, at=one.at, change=one.change) for one in detail.versions],
-                links=lab.database.links_of(item.id),
+                links=lab.database.links.of(item.id),
             )
 
     def list_reflections(
@@ -147,14 +147,14 @@ class MemoryTools:
     ) -> Listing:
         """List reflections, the newest first, with how often each was recalled and how those episodes ended."""
         with _told():
-            lab, kinds = self.lab, None if kind is None else [kind]
-            wanted = Filter(_env(lab, env), task, kinds, tag, status, namespace=lab.config.namespace)
+            lab = self.lab
+            wanted = _wanted(lab, env=env, task=task, kind=kind, tag=tag, status=status)
             database = lab.database
-            numbers = sorted(database.reflection_numbers(wanted), reverse=True)
+            numbers = sorted(database.reflections.numbers(wanted), reverse=True)
             # Many may have come in at one moment; their numbers differ.
-            last = database.reflection_number(before, lab.config.namespace) if before is not None else inf
+            last = database.reflections.number(before, lab.config.namespace) if before is not None else inf
             page = [number for number in numbers if number < last][:limit]
-            found = database.load_reflections(page)
+            found = database.reflections.load(page)
             items = _counted(lab, [found[number] for number in page])
             return Listing(total=len(numbers), items=[Item(**item) for item in items])
 
@@ -196,28 +196,24 @@ class MemoryTools:
     def _keep(self, lab: Lab, reflection: Reflection) -> Kept:
         """Remember what a client wrote, unless the same is known. All that clients may add passes here."""
         database = lab.database
-        same = database.execute(
-            "SELECT id FROM reflections WHERE stamp = ? AND env = ? AND namespace = ?",
-            (stamp(reflection.text), reflection.env, lab.config.namespace),
-        )
-        ids = [row[0] for row in same]
+        ids = database.reflections.with_text(reflection.text, reflection.env, lab.config.namespace)
         # What was added under this id may say something else by now.
-        own = database.own_id(reflection.id, lab.config.namespace)
-        if not ids and database.has_reflection(own):
+        own = database.reflections.own_id(reflection.id, lab.config.namespace)
+        if not ids and database.reflections.has(own):
             ids = [own]
         changed = not ids
         if changed:
-            with database.operation("remembered", f"{reflection.id} by {reflection.source}"):
+            with database.operations.record("remembered", f"{reflection.id} by {reflection.source}"):
                 ids = lab.memory.remember([reflection])
-        kept = database.reflection(ids[0])
+        kept = database.reflections.get(ids[0])
         return Kept(id=kept.id, changed=changed, status=kept.status, text=clean(kept.text))
 
     def forget_reflection(self, id: Id, context: Context[Any, Any]) -> Kept:
         """Take a reflection out of use. Its record stays, so that a person can restore it."""
         with _told(), self._writer() as lab:
-            before = lab.database.reflection(id, lab.config.namespace)
+            before = lab.database.reflections.get(id, lab.config.namespace)
             if before.status != "forgotten":
-                with lab.database.operation("forgotten", f"{before.id} by {client(context)}"):
+                with lab.database.operations.record("forgotten", f"{before.id} by {client(context)}"):
                     lab.memory.forget(before.id)
             return Kept(id=before.id, changed=before.status != "forgotten", status="forgotten", text=clean(before.text))
 
@@ -277,7 +273,7 @@ def serve(folder: Path | str, *, allow_write: bool = False, progress: Progress |
     may = "read and write" if allow_write else "read"
     with Lab.open(folder, write=False, progress=progress) as lab, closing(MemoryTools(lab)) as tools:
         server = memory_server(tools, allow_write=allow_write)
-        lab.database.last_change()  # a database that cannot be read is told of now
+        lab.database.reflections.last_change()  # a database that cannot be read is told of now
         lab.progress.say(f"The memory of {lab.folder} is served on stdin and stdout; clients may {may}.")
         # Ctrl-C ends the process at once: an exception would wait for the thread that waits for stdin. Nothing is torn
         # by it, since every change is one transaction.
@@ -300,10 +296,16 @@ def _told() -> Iterator[None]:
 
 
 def _counted(lab: Lab, reflections: list[Reflection]) -> list[dict[str, Any]]:
-    counts = lab.database.recall_counts([reflection.id for reflection in reflections])
+    counts = lab.database.recalls.counts([reflection.id for reflection in reflections])
     seen = tallies(lab.database, reflections)
     return [fields(item, counts[item.id], told(item, seen[item.id])) for item in reflections]
 
 
 def _env(lab: Lab, given: str | None) -> str | None:
     return environment(given, lab.database)
+
+
+def _wanted(lab: Lab, *, env: str | None, kind: str | None, **others: Any) -> Filter:
+    """The reflections that a client means, of those that it may see."""
+    kinds = None if kind is None else [kind]
+    return Filter(env=_env(lab, env), kinds=kinds, namespace=lab.config.namespace, **others)

@@ -11,6 +11,7 @@ from benching import harmful
 
 from memory import Database, Episode, Recall, Reflection, ReflectionMemory, Weights
 from memory.credit import Credit, CreditConfig, assign, moments, sample, uniforms
+from memory.store import Filter
 
 ENV = "simulated/world"
 ITEMS, HARMFUL, JUNK = 40, 4, 20
@@ -179,8 +180,8 @@ def play(world: World, folder: Path, config: CreditConfig, *, credit: bool = Tru
             if credit and (number + 1) % REVIEW == 0:
                 for verdict in judge.review():
                     course.benched[int(verdict.reflection[-2:])] = True
-                course.base = database.success_rates([ENV])[ENV]
-        for row in database.recall_evidence():
+                course.base = database.episodes.success_rates([ENV])[ENV]
+        for row in database.recalls.evidence():
             course.counts[int(row.reflection[-2:])] = row[3:]
     return course
 
@@ -190,14 +191,14 @@ def _play_one(world: World, number: int, memory: ReflectionMemory, judge: Credit
     query = " ".join(
         f"w{one}" for place, one in enumerate(world.queries[number].tolist()) for _ in range(FOUND - place)
     )
-    hits = memory.recall(query, episode=episode, env=ENV, k=FOUND, record=False)
+    hits = memory.recall(query, wanted=Filter(env=ENV), episode=episode, k=FOUND, record=False)
     worth = {hit.reflection.id: RELEVANCE * round(hit.parts["cosine"], 4) for hit in hits if hit.parts["cosine"] > 1e-3}
     if credit:
         for id, use in judge.use(list(worth), ENV, episode).items():
             worth[id] += use
     best = sorted(worth, key=lambda id: -worth[id])[:CHOSEN]
     lots = judge.split(episode, best, env=ENV) if credit else assign(episode, best, [0.0] * len(best), 0.0, 1.0)
-    memory.database.put_recalls([
+    memory.database.recalls.put([
         Recall(
             episode=episode, reflection=lot.reflection, rank=rank, query=query, score=worth[lot.reflection], env=ENV,
             held_out=lot.held_out, propensity=lot.propensity,
@@ -206,7 +207,7 @@ def _play_one(world: World, number: int, memory: ReflectionMemory, judge: Credit
     ])  # fmt: skip
     served = [int(lot.reflection[-2:]) for lot in lots if not lot.held_out]
     won = bool(world.luck[number] < probability(world.effects[served]))
-    memory.database.put_episode(
+    memory.database.episodes.put(
         Episode(id=episode, run="simulated", env=ENV, split="train", seed=number, status="won" if won else "lost")
     )
     memory.outcome(episode, won)

@@ -30,6 +30,8 @@ from typing import Any, NamedTuple
 from machine import describe
 from tiny_models import FAMILIES, ODD, PLAIN, WINDOW, Tokens, make
 
+from memory.store import EpisodeFilter
+
 ENV = "toy/doors?colours=2,rooms=2,step_limit=6"
 COMMANDS = ["look", "open black door", "open blue door", "open blue", "read note", "take coin"]
 VARIANTS: dict[str, tuple[Tokens, bool]] = {
@@ -160,7 +162,7 @@ def tried(family: str, variant: str, place: Path) -> Row:
         sings = outcome.canary.tells_apart
         lab.adapters.promote(report.adapter, force=True)
         lab.run(ENV, split="test", seeds=range(2), trials=1, arm="adapter", name="serves")
-        played = [row for row in lab.database.episodes(run="serves") if row.status != "errored"]
+        played = [row for row in lab.database.episodes.find(EpisodeFilter(run="serves")) if row.status != "errored"]
         served = sum(row.adapter == report.adapter for row in played)
         pairs = report.gate["paired"]["n"]
     return row._replace(

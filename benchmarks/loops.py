@@ -43,6 +43,7 @@ from agentlab.engines.transformers import TransformersEngine
 from agentlab.experiments.evaluation import ALL
 from agentlab.rounds.graph import run_round
 from environments.base import Split
+from memory.store import EpisodeFilter
 from trainers.data import SelectionConfig
 from trainers.gate import p_text, paired, wilson
 from trainers.objectives import TokenTree
@@ -167,9 +168,9 @@ def played(place: Path, games: Sequence[str], run: str = RUN, split: Split = "te
     if not (place / "lab.toml").exists():
         return found
     with Lab.open(place, write=False) as lab:
-        for row in lab.database.episodes(run=run, split=split):
+        for row in lab.database.episodes.find(EpisodeFilter(run=run, split=split)):
             if row.status != "errored" and row.env in games:
-                tried = Counter((step.state, step.action) for step in lab.database.episode(row.id).steps)
+                tried = Counter((step.state, step.action) for step in lab.database.episodes.get(row.id).steps)
                 again = sum(count - 1 for count in tried.values())
                 found[row.task] = {"won": row.won, "score": row.score, "steps": row.steps, "again": again}
     return found

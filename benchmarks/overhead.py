@@ -131,7 +131,7 @@ class Bench:
         rollout.pool.factory = lambda _: self.env
         rollout.concurrency = 1
         result = rollout.play([task], arm)[0]
-        return self.lab.database.episode(result.trials[0].episode).actions
+        return self.lab.database.episodes.get(result.trials[0].episode).actions
 
 
 def measure(bench: Bench, env_id: str, episodes: int) -> dict[str, list[Pair]]:

@@ -37,6 +37,7 @@ from agentlab.rounds.sampling import sample
 from agentlab.search import Budget, search_tasks
 from agentlab.workspace.config import merged, parse, read_toml
 from environments import canonical
+from memory.store import EpisodeFilter
 from trainers.gate import Estimate, MonitorConfig, Monitors, holm, observe, p_text, paired
 
 HERE = Path(__file__).resolve().parent
@@ -221,7 +222,7 @@ def _evaluation(folder: Path, name: str) -> Table | None:
     if not (folder / "lab.toml").exists():
         return None
     with Lab.open(folder, write=False) as lab:
-        found = lab.database.get_evaluation(name)
+        found = lab.database.evaluations.get(name)
     return Table.model_validate(found) if found else None
 
 
@@ -313,7 +314,9 @@ def _base_monitors(compared: Comparison, folder: Path) -> Monitors | None:
     if not (folder / UNTRAINED / "lab.toml").exists():
         return None
     with Lab.open(folder / UNTRAINED, write=False) as lab:
-        episodes = lab.database.load_episodes([row.id for row in lab.database.episodes(run=SAMPLES)])
+        episodes = lab.database.episodes.load(
+            [row.id for row in lab.database.episodes.find(EpisodeFilter(run=SAMPLES))]
+        )
     return observe(episodes, MonitorConfig(k=compared.monitor.k, s=compared.monitor.s)) if episodes else None
 
 

@@ -109,7 +109,7 @@ def _measured(folder: Path) -> Table | None:
     if not (folder / "lab.toml").exists():
         return None
     with Lab.open(folder, write=False) as lab:
-        found = lab.database.get_evaluation(NAME)
+        found = lab.database.evaluations.get(NAME)
     return Table.model_validate(found) if found else None
 
 

@@ -116,7 +116,7 @@ def _measured(folder: Path) -> Table | None:
     if not (folder / "lab.toml").exists():
         return None
     with Lab.open(folder, write=False) as lab:
-        found = lab.database.get_evaluation(NAME)
+        found = lab.database.evaluations.get(NAME)
     return Table.model_validate(found) if found else None
 
 
@@ -146,7 +146,7 @@ def _credit(folder: Path) -> list[str]:
             "| game | strength of advice: episodes won of played at 0, 0.5, 1, 2, 4 | best |",
             "|---|---|---|",
         ]
-        for env in sorted({row.env for row in lab.database.episodes()}):
+        for env in sorted({row.env for row in lab.database.episodes.find()}):
             known = Strength.known(lab.database, env, None, before=now())
             tried = ", ".join(f"{row['won']:.0f}/{row['n']:.0f}" for row in known.rows())
             lines.append(f"| {env.removeprefix('twx/')} | {tried} | {known.best():g} |")

@@ -3,6 +3,7 @@
 from agentlab import Episode, Lab, LabConfig, Reflection, reflection_of
 from agentlab.engines.base import Engine
 from memory import Advice
+from memory.store import Filter
 
 
 class Idling:
@@ -28,7 +29,7 @@ class Idling:
 def main(folder: str = "labs/idling", config: LabConfig | None = None, engine: Engine | None = None) -> None:
     with Lab.open(folder, create=True, config=config, engine=engine) as lab:
         lab.run("toy/doors", seeds=range(5), trials=2, reflectors=[Idling()], name="idling")
-        for hit in lab.memory.search("does it help to look?", kind="idling", k=3):
+        for hit in lab.memory.search("does it help to look?", wanted=Filter(kinds=["idling"]), k=3):
             print(f"{hit.score:.2f}  {hit.reflection.text}  (seen in {hit.reflection.evidence[0].episode})")
 
 

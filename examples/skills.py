@@ -117,7 +117,9 @@ def table(skills: Skills, folder: Path, command: str) -> str:
     found: list[Any] = [None]
     if (folder / "lab.toml").exists():
         with Lab.open(folder, write=False) as lab:
-            found = [lab.database.get_evaluation(name) for name in (CHOICE, *(f"{NAME}: {env}" for env in skills.envs))]
+            found = [
+                lab.database.evaluations.get(name) for name in (CHOICE, *(f"{NAME}: {env}" for env in skills.envs))
+            ]
     if not all(found):
         return "# Two skills in one adapter\n\nNot measured yet.\n"
     choice, *measured = (Table.model_validate(one) for one in found)

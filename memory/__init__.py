@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from memory.records import Advice, Episode, Evidence, Recall, Reflection, Step
     from memory.reflection_memory import ReflectionMemory
     from memory.retrieval import Hit, Retriever, Weights
-    from memory.store import Database, Detail, EpisodeRow
+    from memory.store import Database, Detail, EpisodeFilter, EpisodeRow, Filter
 
 __all__ = [
     # the front of the package
     "ReflectionMemory",
     "Detail",
+    "Filter",
     "Hit",
     "Weights",
     # what is kept
@@ -33,6 +34,7 @@ __all__ = [
     "Recall",
     # where it is kept
     "Database",
+    "EpisodeFilter",
     "EpisodeRow",
     # how it is found again
     "Embedder",
@@ -57,6 +59,8 @@ _HOMES = {
         "Database",
         "Detail",
         "EpisodeRow",
+        "EpisodeFilter",
+        "Filter",
     ),
     "retrieval": (
         "Hit",

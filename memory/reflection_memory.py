@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
+from typing import Any, Literal, Self, TextIO
 
 from memory import errors
 from memory.credit.assignment import all_served
@@ -17,18 +17,15 @@ from memory.index.bm25 import BM25
 from memory.index.embedder import CachedEmbedder, Embedder
 from memory.index.indexes import Indexes, Progress
 from memory.interchange import quota
-from memory.records import Advice, Recall, Reflection, ReflectionStatus, Tier, now
+from memory.records import Advice, Recall, Reflection, now
 from memory.retrieval import block
 from memory.retrieval.advised import AdvisedStates
 from memory.retrieval.retriever import ANSWERS, SEARCH, Hit, Retriever, Show, Use, Weights, candidates, plain, together
 from memory.store import repeats
 from memory.store.database import Database
 from memory.store.detail import Detail
-from memory.store.filters import Filter
+from memory.store.filters import ACTIVE, EVERYTHING, Filter
 from memory.text.cleaning import clean, cleaned
-
-if TYPE_CHECKING:
-    pass
 
 Channel = Literal["text", "exemplar", "advice"]
 
@@ -105,14 +102,14 @@ class ReflectionMemory:
             wanted = [self._owned(reflection) for reflection in tidy]
             new = []
             for reflection in wanted:
-                if not self.database.has_reflection(reflection.id):
+                if not self.database.reflections.has(reflection.id):
                     new.append(self._put(reflection))
             quota.check(self.database, new, self.quota, now())
         return [reflection.id for reflection in wanted]
 
     def outcome(self, episode_id: str, won: bool) -> None:
         """Note how the episode ended that recalls have served. Not for errored ones: those say nothing."""
-        self.database.set_recall_outcome(episode_id, won)
+        self.database.recalls.set_outcome(episode_id, won)
 
     # Recalling
 
@@ -121,20 +118,9 @@ class ReflectionMemory:
         query: str,
         *,
         episode: str,
-        env: str | None = None,
-        task: str | None = None,
-        kinds: Sequence[str] | None = None,
-        tag: str | None = None,
+        wanted: Filter = ACTIVE,
         k: int = 3,
         channel: Channel = "text",
-        exclude_task: str | None = None,
-        before: str | None = None,
-        after: str | None = None,
-        exclude_run: str | None = None,
-        split: str | None = None,
-        status: ReflectionStatus | None = "active",
-        source: str | None = None,
-        tier: Tier | None = None,
         budget: int | None = None,
         count_tokens: block.Count = block.about,
         shorten: bool = True,
@@ -142,13 +128,11 @@ class ReflectionMemory:
         recorded: list[Recall] | None = None,
         credit: Credit | None = None,
         lots: bool = True,
-        anywhere: bool = False,
     ) -> list[Hit]:
-        """The `k` best reflections for `query`, the best first; served to `episode`, which is recorded.
+        """The `k` best for `query` of the reflections that are `wanted`, the best first; served to `episode`, which is
+        recorded, under the environment that is wanted.
 
-        `before` (ISO 8601) leaves out what was written at that time or later, `after` what was written earlier;
-        `exclude_task` and `exclude_run` what was learned there; `split` lets in only what was learned on that fold.
-        `anywhere` lets in what names no environment, and no task. `record=False` is for looking without serving.
+        Only what has a text and belongs to this namespace is served. `record=False` is for looking without serving.
         With a list `recorded` nothing is written: the records go there, for whoever stores them with the episode.
 
         With a `budget` only those are served, and recorded, whose texts fit into so many tokens together, as
@@ -156,11 +140,7 @@ class ReflectionMemory:
         is to show of a hit is its `text`, with its context in brackets. It is quoted: nothing in it can pass for a part
         of the prompt.
         """
-        wanted = Filter(
-            env=env, task=task, kinds=kinds, tag=tag, status=status, before=before, after=after,
-            exclude_task=exclude_task, exclude_run=exclude_run, split=split, text_only=True,
-            namespace=self.namespace, source=source, tier=tier, anywhere=anywhere,
-        )  # fmt: skip
+        wanted, env = self._here(wanted, text_only=True), wanted.env or ""
         # The same episode asks with the same chance when it is resumed.
         use = self.use if credit is None else credit.use if lots else credit.worth
         shown = partial(block.shown, channel=channel)
@@ -173,44 +153,27 @@ class ReflectionMemory:
         ids, moment = [hit.reflection.id for hit in hits], self.clock()
         drawn = all_served(ids)
         if credit is not None and lots:
-            drawn = credit.split(episode, ids, env=env or "", decided=recorded or ())
+            drawn = credit.split(episode, ids, env=env, decided=recorded or ())
         recalls = [
             Recall(
                 episode=episode, reflection=hit.reflection.id, rank=rank, query=clean(query), score=hit.score,
-                parts=hit.parts, channel=channel, at=moment, env=env or "", held_out=draw.held_out,
+                parts=hit.parts, channel=channel, at=moment, env=env, held_out=draw.held_out,
                 propensity=draw.propensity,
             )
             for rank, (hit, draw) in enumerate(zip(hits, drawn, strict=True))
         ]  # fmt: skip
         if recorded is None:
-            self.database.put_recalls(recalls)
+            self.database.recalls.put(recalls)
         else:
             recorded.extend(recalls)
         return [hit for hit, draw in zip(hits, drawn, strict=True) if not draw.held_out]
 
-    def search(
-        self,
-        query: str,
-        *,
-        k: int = 10,
-        env: str | None = None,
-        task: str | None = None,
-        kind: str | None = None,
-        tag: str | None = None,
-        status: ReflectionStatus | None = "active",
-        before: str | None = None,
-        after: str | None = None,
-        source: str | None = None,
-        tier: Tier | None = None,
-    ) -> list[Hit]:
+    def search(self, query: str, *, k: int = 10, wanted: Filter = ACTIVE) -> list[Hit]:
         """What fits `query` best, for a person: relevance counts most, and nothing is recorded.
 
         Answers to one question are one hit, whose text tells them all.
         """
-        wanted = Filter(
-            env=env, task=task, kinds=None if kind is None else [kind], tag=tag, status=status, before=before,
-            after=after, text_only=True, namespace=self.namespace, source=source, tier=tier,
-        )  # fmt: skip
+        wanted = self._here(wanted, text_only=True)
         looked = ANSWERS * k
         while True:
             hits = self._retrieve(query, looked, wanted, SEARCH)
@@ -219,43 +182,35 @@ class ReflectionMemory:
                 return found
             looked *= 4
 
-    def similar_states(
-        self, state: str, *, env: str, k: int = 5, before: str | None = None, split: str | None = None
-    ) -> list[tuple[Advice, float, str]]:
-        """Advice that gained something in the `k` states of `env` most like this one.
+    def similar_states(self, state: str, *, wanted: Filter = ACTIVE, k: int = 5) -> list[tuple[Advice, float, str]]:
+        """Advice, of the reflections that are `wanted`, that gained something in the `k` states most like this one.
 
-        `before` and `split` are those of `recall`. Returns (advice, cosine of the states, reflection id), the most
-        similar state first; several pieces of advice may speak of one state. The vectors of states are made at the
-        first call, not while remembering.
+        Returns (advice, cosine of the states, reflection id), the most similar state first; several pieces of advice
+        may speak of one state. The vectors of states are made at the first call, not while remembering.
         """
-        wanted = Filter(env=env, advising=True, before=before, split=split, namespace=self.namespace)
-        with self.database.held():  # the states that are compared are kept from one call to the next
+        wanted = self._here(wanted, advising=True)
+        with self.database.connection.held():  # the states that are compared are kept from one call to the next
             self._indexes.follow_states()
             near = dict(self.state_index.search(self.embedder.embed_query(state), k, only=self._advised.of(wanted)))
         place = {number: rank for rank, number in enumerate(near)}
-        advice = sorted(self.database.state_advice(list(near), wanted), key=lambda item: place[item[0]])
+        advice = sorted(self.database.reflections.state_advice(list(near), wanted), key=lambda item: place[item[0]])
         return [(item, near[number], reflection) for number, reflection, item in advice]
 
     def advice_for_task(
         self,
         task_id: str,
         *,
-        run: str | None = None,
-        before: str | None = None,
-        exclude_run: str | None = None,
+        wanted: Filter = ACTIVE,
         episodes: Collection[str] | None = None,
-        after: str | None = None,
         newest: int | None = None,
     ) -> list[tuple[str, Advice]]:
-        """All advice of the reflections of one task that are in use: (reflection id, advice), the oldest first.
+        """All advice of the reflections of one task that are `wanted`: (reflection id, advice), the oldest first.
 
-        `episodes` lets in only what rests on one of these, `newest` only so many reflections, the newest; `before` and
-        `after` are moments of their writing (ISO 8601, exclusive and inclusive).
+        `episodes` lets in only what rests on one of these, `newest` only so many reflections, the newest.
         """
-        found = self.database.reflections(
-            task=task_id, advising=True, run=run, before=before, after=after, exclude_run=exclude_run,
-            namespace=self.namespace, limit=newest, newest=newest is not None,
-        )  # fmt: skip
+        found = self.database.reflections.find(
+            self._here(wanted, task=task_id, advising=True), limit=newest, newest=newest is not None
+        )
         if newest is not None:
             found.reverse()
         return [
@@ -269,19 +224,19 @@ class ReflectionMemory:
 
     def show(self, id: str) -> Detail:
         """The reflection with its versions, its recalls and the steps it rests on. Raises `UnknownReflection`."""
-        return Detail.of(self.database, self.database.reflection(id, self.namespace))
+        return Detail.of(self.database, self.database.reflections.get(id, self.namespace))
 
     def pin(self, id: str) -> Reflection:
         """Count it as fully important, and keep it from being taken out of use by rule.
 
         Of one that only repeats another one it is that other one, which says it for both.
         """
-        saying = repeats.saying(self.database, self.database.reflection(id, self.namespace))
+        saying = repeats.saying(self.database, self.database.reflections.get(id, self.namespace))
         return self._change(saying.id, "pinned", pinned=True)
 
     def unpin(self, id: str) -> Reflection:
         """Undo `pin`."""
-        found = self.database.reflection(id, self.namespace)
+        found = self.database.reflections.get(id, self.namespace)
         pinned = found if found.pinned else repeats.saying(self.database, found)
         return self._change(pinned.id, "unpinned", pinned=False)
 
@@ -302,7 +257,7 @@ class ReflectionMemory:
         Raises:
             PinnedReflection: if a person has pinned it; `unpin` it first.
         """
-        found = self.database.reflection(id, self.namespace)
+        found = self.database.reflections.get(id, self.namespace)
         if found.pinned:
             raise errors.PinnedReflection(
                 f"{found.id} is pinned, so it is not forgotten; unpin it first (`agentlab memory unpin {found.id}`)."
@@ -313,15 +268,16 @@ class ReflectionMemory:
         """Bring a forgotten, benched or retired one back into use."""
         return self._change(id, "restored", status="active")
 
-    def export(self, target: Path | str | TextIO, *, status: ReflectionStatus | None = None) -> int:
-        """Write the reflections, the oldest first; return how many. See `interchange.export_reflections`."""
+    def export(self, target: Path | str | TextIO, *, wanted: Filter = EVERYTHING) -> int:
+        """Write the reflections that are `wanted`, the oldest first; return how many. See
+        `interchange.export_reflections`."""
         from memory.interchange.transfer import export_reflections
 
-        return export_reflections(self.database, target, wanted=Filter(status=status, namespace=self.namespace))
+        return export_reflections(self.database, target, wanted=self._here(wanted))
 
-    def count(self, status: ReflectionStatus | None = "active") -> int:
-        """How many reflections there are; with None, whatever their status."""
-        return self.database.count_reflections(status, self.namespace)
+    def count(self, wanted: Filter = ACTIVE) -> int:
+        """How many reflections are `wanted`."""
+        return self.database.reflections.count(self._here(wanted))
 
     def follow(self) -> None:
         """Bring the index of the texts up to date."""
@@ -346,6 +302,10 @@ class ReflectionMemory:
 
     # Within
 
+    def _here(self, wanted: Filter, **more: Any) -> Filter:
+        """What is wanted, of this namespace."""
+        return replace(wanted, namespace=self.namespace, **more)
+
     def _retrieve(
         self,
         query: str,
@@ -362,7 +322,7 @@ class ReflectionMemory:
         if not len(self.index):
             return []
         vector = self.embedder.embed_query(clean(query))
-        if self.database.in_transaction:
+        if self.database.connection.in_transaction:
             # The index has not followed what is not committed.
             held = {number for number, _ in self.index.search(vector, len(worded), only=[n for n, _ in worded])}
             worded = [item for item in worded if item[0] in held]
@@ -370,9 +330,9 @@ class ReflectionMemory:
 
     def _change(self, id: str, change: str, **values: Any) -> Reflection:
         with self.database.transaction():
-            old = self.database.reflection(id, self.namespace)
+            old = self.database.reflections.get(id, self.namespace)
             new = repeats.reworded(old, old.model_copy(update={**values, "updated_at": self.clock()}))
-            with self.database.operation(change, old.id):
+            with self.database.operations.record(change, old.id):
                 changed = repeats.put_changed(self.database, old, new, change)
         self.follow()
         return new if changed else old
@@ -380,7 +340,7 @@ class ReflectionMemory:
     def _put(self, new: Reflection) -> Reflection:
         """Keep what is not there yet, as what it says or as one more that says it."""
         kept = repeats.counted(self.database, new)
-        self.database.put_reflection(kept, change="remembered" if kept is new else "repeated")
+        self.database.reflections.put(kept, change="remembered" if kept is new else "repeated")
         return kept
 
     def _owned(self, reflection: Reflection) -> Reflection:
@@ -396,4 +356,4 @@ class ReflectionMemory:
 
     def _own(self, id: str) -> str:
         """`id`, or the one that stands for it here if another namespace has it."""
-        return self.database.own_id(id, self.namespace)
+        return self.database.reflections.own_id(id, self.namespace)

@@ -21,7 +21,7 @@ from agentlab.engines.base import Tokenizing
 from agentlab.reflectors.registry import TEXT_KINDS
 from agentlab.text import carried
 from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried
-from memory import Credit, CreditConfig, retrieval
+from memory import Credit, CreditConfig, Filter, retrieval
 from memory.credit import Assignment
 from memory.interchange import NOTE
 from memory.records import Advice, Recall, now
@@ -139,7 +139,7 @@ class Recalled:
             return {}
         if state not in self._similar:
             self._similar[state] = self.memory.similar_states(
-                state, env=self.env, k=8, before=self.frozen_at, split="train"
+                state, wanted=Filter(env=self.env, before=self.frozen_at, split="train"), k=8
             )
         known: dict[str, list[_Elsewhere]] = {}
         for advice, cosine, reflection in self._similar[state]:
@@ -226,13 +226,17 @@ class MemorySnapshot:
             hits = self.memory.recall(
                 f"{goal}\n{observation}",
                 episode=spec.id,
-                env=spec.task.env,
-                kinds=kinds,
+                wanted=Filter(
+                    env=spec.task.env,
+                    kinds=kinds,
+                    exclude_task=spec.task.id,
+                    before=self.frozen_at,
+                    split="train",
+                    # What names no environment has a text to read, and nothing to act by.
+                    anywhere=config.imported and channel == "text",
+                ),
                 k=count,
                 channel=channel,
-                exclude_task=spec.task.id,
-                before=self.frozen_at,
-                split="train",
                 budget=left,
                 count_tokens=tokens,
                 # What would be cut beside something whole is rather left out.
@@ -240,8 +244,6 @@ class MemorySnapshot:
                 credit=self.credit if config.credit else None,
                 recorded=recalls,
                 lots=spec.task.split == "train",
-                # What names no environment has a text to read, and nothing to act by.
-                anywhere=config.imported and channel == "text",
             )
             lines += [f"{mark}{hit.text}" for hit in hits]
             ids += [hit.reflection.id for hit in hits]
@@ -294,14 +296,13 @@ class MemorySnapshot:
             book, _, since = known
         else:
             if spec.task.split == "train":
-                found = self.memory.advice_for_task(
-                    task, before=self.frozen_at, exclude_run=self.run, newest=KNOWN_BEFORE
-                )
-                _fill(book, found)
+                wanted = Filter(before=self.frozen_at, exclude_run=self.run)
+                _fill(book, self.memory.advice_for_task(task, wanted=wanted, newest=KNOWN_BEFORE))
         before = before or now()
         if spec.trial:
             earlier = {replace(spec, trial=trial).id for trial in range(spec.trial)}
-            _fill(book, self.memory.advice_for_task(task, run=self.run, episodes=earlier, before=before, after=since))
+            wanted = Filter(run=self.run, before=before, after=since)
+            _fill(book, self.memory.advice_for_task(task, wanted=wanted, episodes=earlier))
         # A copy: other episodes may come and go meanwhile.
         for old in list(self._books)[: len(self._books) - BOOKS + 1]:
             self._books.pop(old, None)

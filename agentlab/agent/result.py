@@ -84,12 +84,12 @@ class DatabaseSink:
             before = self.known(episode.run, episode.id)
             if before is not None and before["status"] != "errored" and not ended:
                 return
-            self.database.put_episode(episode)
+            self.database.episodes.put(episode)
             if result.refined is not None:
-                self.database.put_episode(result.refined)
+                self.database.episodes.put(result.refined)
             if self.memory is not None:
                 self.memory.remember(result.reflections)
-                self.database.put_recalls(result.recalls)
+                self.database.recalls.put(result.recalls)
                 if ended and episode.recalled:
                     self.memory.outcome(episode.id, episode.won)
             if ended and result.strength_of is not None:
@@ -97,10 +97,10 @@ class DatabaseSink:
                     self.database, *result.strength_of, episode.id, episode.strength, episode.won, episode.started_at
                 )
             # In the same transaction: an episode that is stored is not played again, unless it errored.
-            self.database.journal_put(_scope(episode.run), episode.id, result.summary)
+            self.database.journal.put(_scope(episode.run), episode.id, result.summary)
 
     def known(self, run: str, id: str) -> dict[str, Any] | None:
-        return self.database.journal_get(_scope(run), id)
+        return self.database.journal.get(_scope(run), id)
 
 
 def _scope(run: str) -> str:

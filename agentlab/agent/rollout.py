@@ -287,6 +287,6 @@ def rollout_of(
 def begun(workspace: Workspace, run: str) -> str:
     """When a run began, which may be now."""
     with workspace.database.transaction():
-        known = workspace.database.journal_get("run", run) or {"at": now()}
-        workspace.database.journal_put("run", run, known)
+        known = workspace.database.journal.get("run", run) or {"at": now()}
+        workspace.database.journal.put("run", run, known)
     return str(known["at"])

@@ -110,7 +110,7 @@ def centroid(workspace: Workspace, adapter: str) -> np.ndarray:
     Raises AgentLabError if the lab has none of its episodes.
     """
     first = {task: id for id, _, task in reversed(trained_on(workspace, adapter))}
-    episodes = workspace.database.load_episodes(sorted(first.values()))
+    episodes = workspace.database.episodes.load(sorted(first.values()))
     texts = [situation(episode.goal, episode.steps[0].observation) for episode in episodes if episode.steps]
     if not texts:
         raise AgentLabError(

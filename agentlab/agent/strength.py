@@ -45,7 +45,7 @@ class Strength:
     def known(cls, database: Database, env: str, adapter: str | None, *, before: str) -> Strength:
         """What was found out before a moment (ISO 8601)."""
         found = cls()
-        for item in database.journal_items(scope(env, adapter)).values():
+        for item in database.journal.items(scope(env, adapter)).values():
             if item["at"] < before:
                 found.add(item["strength"], item["won"])
         return found
@@ -85,4 +85,4 @@ class Strength:
 
 def note(database: Database, env: str, adapter: str | None, episode: str, strength: float, won: bool, at: str) -> None:
     """Keep how an episode ended that was played with a strength. Told twice after a kill, it counts once."""
-    database.journal_put(scope(env, adapter), episode, {"strength": strength, "won": won, "at": at})
+    database.journal.put(scope(env, adapter), episode, {"strength": strength, "won": won, "at": at})

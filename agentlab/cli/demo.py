@@ -53,7 +53,7 @@ def demo(model: Model = None, lab: LabFolder = DEFAULT_LAB, json: Json = False) 
 
 def commands(lab: Lab, came: Demonstration, folder: Path) -> list[tuple[str, str]]:
     """The three commands to look further, on things that this lab really has, each with what it shows."""
-    episode = came.tried_again[-1:] or [row.id for row in lab.database.episodes(newest=True, limit=1)]
+    episode = came.tried_again[-1:] or [row.id for row in lab.database.episodes.find(newest=True, limit=1)]
     return [
         (
             command_line(folder, "memory", "search", "where are coins found", "--explain"),

@@ -78,12 +78,13 @@ def distill(
 def _settings(here: Lab, envs: list[str] | None, config: Path | None, gate_seeds: int | None) -> RoundConfig:
     """Those of the round that is unfinished, where there is one and nothing else was asked for."""
     from agentlab.errors import AgentLabError
+    from memory.store import EpisodeFilter
 
     changes = {"collect": "none", "gate_seeds": gate_seeds}
     waiting = [report for report in here.rounds() if not report.ended]
     if waiting and not (envs or config or gate_seeds):
         return waiting[0].config
-    won = {row.env for row in here.database.episodes(split="train", status="won")}
+    won = {row.env for row in here.database.episodes.find(EpisodeFilter(split="train", status="won"))}
     if not won:
         raise AgentLabError(
             f"The lab {here.folder} has no won games of the train split, so there is nothing to distil; play some with "

@@ -198,13 +198,12 @@ def health(lab: Path) -> Iterator[Finding]:
 
     with opened(lab) as here:
         database = here.database
-        damage = [str(row[0]) for row in database.execute("PRAGMA quick_check") if row[0] != "ok"]
-        if damage:
+        if damage := database.connection.damage():
             remedy = "restore it from a copy, or save what can be read with `sqlite3 FILE .recover`"
             yield Finding("database", "problem", damage[0], remedy)
         else:
-            played = database.execute("SELECT count(*) FROM episodes")[0][0]
-            yield Finding("database", "ok", f"{played} episodes, {database.count_reflections()} reflections")
+            counts = f"{database.episodes.count()} episodes, {database.reflections.count()} reflections"
+            yield Finding("database", "ok", counts)
         yield (base := _base(here))
         records, serving = here.adapters.list(), here.adapters.serving()
         for record in records:

@@ -51,19 +51,23 @@ def episodes(
     json: Json = False,
 ) -> None:
     """List episodes, the newest first."""
+    from memory.store import EpisodeFilter
+
     with opened(lab) as here:
-        found = here.database.episodes(
-            run=run,
-            env=environment(env, here.database),
-            split=split,
-            task=task,
-            arm=arm,
-            adapter=None if adapter is None else here.adapters.get(adapter).id,
-            status=status,
+        found = here.database.episodes.find(
+            EpisodeFilter(
+                run=run,
+                env=environment(env, here.database),
+                split=split,
+                task=task,
+                arm=arm,
+                adapter=None if adapter is None else here.adapters.get(adapter).id,
+                status=status,
+            ),
             limit=limit,
             newest=True,
         )
-        some = bool(here.database.episodes(limit=1))
+        some = bool(here.database.episodes.find(limit=1))
     rows = [output.row_of(row) for row in found]
     if not json:
         rows = [row | {"started_at": output.ago(row["started_at"])} for row in rows]
@@ -85,7 +89,7 @@ def replay(
     Ends with 1 if it does not.
     """
     with opened(lab) as here:
-        record = here.database.episode(episode)
+        record = here.database.episodes.get(episode)
     differences = [] if plain else list(compare(record))
     if json:
         output.as_json({"episode": record, "verified": None if plain else not differences, "differences": differences})

@@ -22,11 +22,10 @@ from agentlab.cli.options import (
     Limit,
     Namespace,
     Run,
-    moment,
     opened,
+    wanted,
 )
 from agentlab.cli.output import Column
-from agentlab.workspace.environments import environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,28 +86,15 @@ def list_(
     """List reflections, the newest first, with how often each was recalled and how many of those episodes were won."""
     from memory.store import tallies, told
 
-    since, until = moment(after), moment(before)
     with opened(lab, namespace=namespace) as here:
-        found = here.database.reflections(
-            env=environment(env, here.database),
-            task=task,
-            kind=kind,
-            tag=tag,
-            status=None if status == "all" else status,
-            tier=tier,
-            source=source,
-            after=since,
-            before=until,
-            run=run,
-            pinned=pinned or None,
-            repeats=status == "repeated",
-            namespace=here.config.namespace,
-            limit=limit,
-            newest=True,
-        )
-        counts = here.database.recall_counts([reflection.id for reflection in found])
+        chosen = wanted(
+            here, env=env, task=task, kind=kind, tag=tag, status=status, tier=tier, source=source, after=after,
+            before=before, run=run, pinned=pinned or None, repeats=status == "repeated",
+        )  # fmt: skip
+        found = here.database.reflections.find(chosen, limit=limit, newest=True)
+        counts = here.database.recalls.counts([reflection.id for reflection in found])
         seen = tallies(here.database, found)
-        some = here.database.count_reflections(namespace=here.config.namespace) > 0
+        some = here.database.reflections.count(wanted(here)) > 0
     rows = []
     for reflection in found:
         recalled, won, ended = counts.get(reflection.id, (0, 0, 0))
@@ -143,21 +129,12 @@ def search(
     """Search the reflections by meaning and by words. Nothing is recorded as recalled."""
     from memory.store import evidence
 
-    since, until = moment(after), moment(before)
     with opened(lab, namespace=namespace) as here:
-        hits = here.memory.search(
-            query,
-            k=k,
-            env=environment(env, here.database),
-            task=task,
-            kind=kind,
-            tag=tag,
-            status=None if status == "all" else status,
-            tier=tier,
-            source=source,
-            after=since,
-            before=until,
-        )
+        chosen = wanted(
+            here, env=env, task=task, kind=kind, tag=tag, status=status, tier=tier, source=source, after=after,
+            before=before,
+        )  # fmt: skip
+        hits = here.memory.search(query, k=k, wanted=chosen)
         sources = evidence(here.database, [hit.reflection for hit in hits])
     if json:
         output.as_json([_row(hit, sources[hit.reflection.id]) for hit in hits])
@@ -269,7 +246,7 @@ def edit(
 ) -> None:
     """Change a reflection's text. The earlier text is kept as a version."""
     with opened(lab, write=True, namespace=namespace) as here:
-        before = here.database.reflection(reflection, here.config.namespace)
+        before = here.database.reflections.get(reflection, here.config.namespace)
         if text == "-":
             text = _typed()
         elif text is None:

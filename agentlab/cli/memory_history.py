@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from agentlab.cli import output
-from agentlab.cli.options import DEFAULT_LAB, Env, Everywhere, Json, LabFolder, Limit, Namespace, Run, opened
+from agentlab.cli.options import DEFAULT_LAB, Env, Everywhere, Json, LabFolder, Limit, Namespace, Run, opened, wanted
 from agentlab.cli.output import Column
-from agentlab.workspace.environments import environment
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
@@ -194,23 +193,17 @@ def export(
 ) -> None:
     """Write reflections with their recalls and links as JSON lines, one a line, or as Parquet."""
     from memory.interchange import export_reflections
-    from memory.store import Filter
 
     with opened(lab, namespace=namespace) as here:
-        wanted = Filter(
-            env=environment(env, here.database),
-            kinds=None if kind is None else [kind],
-            tag=tag,
-            status=status,
-            source=source,
-            run=run,
-            namespace=None if all_namespaces else here.config.namespace,
-        )
+        chosen = wanted(
+            here, env=env, kind=kind, tag=tag, status=status or "all", source=source, run=run,
+            everywhere=all_namespaces,
+        )  # fmt: skip
         # A file, wherever it is sent: UTF-8, whatever the terminal shows.
         if target is None and isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")
         out = sys.stdout if target is None else target
-        count = export_reflections(here.database, out, format=format, wanted=wanted, history=with_history)
+        count = export_reflections(here.database, out, format=format, wanted=chosen, history=with_history)
     if target is not None:
         output.note(f"{count} reflections written to {target}")
 

@@ -44,7 +44,7 @@ def show(
     with opened(lab, namespace=namespace) as here:
         detail = here.memory.show(reflection)
         id = detail.reflection.id
-        links = here.database.links_of(id)
+        links = here.database.links.of(id)
         effect = uplift_line(here.memory, id)
         measured = here.memory.credit.uplift(id)
     if json:

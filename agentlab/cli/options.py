@@ -13,6 +13,7 @@ from agentlab.cli import output
 if TYPE_CHECKING:
     from agentlab.lab import Lab
     from agentlab.progress import Progress
+    from memory import Filter
 
 MOST = 1_000_000
 """What is counted on the command line ends here: a greater number is a slip, and SQLite would not take every one."""
@@ -95,6 +96,36 @@ def moment(given: str | None) -> str | None:
     from memory.text import typed
 
     return None if given is None else typed(given, now())
+
+
+def wanted(
+    lab: Lab,
+    *,
+    env: str | None = None,
+    kind: str | None = None,
+    status: str = "all",
+    after: str | None = None,
+    before: str | None = None,
+    everywhere: bool = False,
+    **others: Any,
+) -> Filter:
+    """The reflections that a person means by these options; `others` are properties of `Filter` as they are.
+
+    Raises:
+        BadMoment, UnknownEnvironment.
+    """
+    from agentlab.workspace.environments import environment
+    from memory.store import Filter
+
+    return Filter(
+        env=environment(env, lab.database),
+        kinds=None if kind is None else [kind],
+        status=None if status == "all" else status,  # type: ignore[arg-type]
+        after=moment(after),
+        before=moment(before),
+        namespace=None if everywhere else lab.config.namespace,
+        **others,
+    )
 
 
 def seeds(given: str) -> list[int]:

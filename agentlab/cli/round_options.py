@@ -49,7 +49,7 @@ def before_playing(lab: Lab, config: RoundConfig, *, given: bool) -> None:
     if waiting is not None:
         if not given or config.named() == waiting.config:
             return
-        sent = lab.database.journal_get(SENT, waiting.id) is not None and waiting.phase == "train"
+        sent = lab.database.journal.get(SENT, waiting.id) is not None and waiting.phase == "train"
         how = (
             "is exported and waits for its training; bring it back with `agentlab distill --import FOLDER`"
             if sent

@@ -60,7 +60,7 @@ def collect_random(workspace: Workspace, run: str, tasks: Sequence[Task], *, tri
                 except EnvironmentDied as error:
                     workspace.progress.say(f"{task.id} is left out: {error}")
                     known = {"won": False, "trials": 0, "error": str(error)}
-                    workspace.database.journal_put(scope, task.id, known)
+                    workspace.database.journal.put(scope, task.id, known)
             won += bool(known["won"])
             workspace.progress.advance(stage, 1, f"{won} won")
     finally:
@@ -75,7 +75,7 @@ def _scope(run: str) -> str:
 
 def explored(workspace: Workspace, run: str) -> dict[str, dict[str, Any]]:
     """By task, what random exploration came to: whether it was won, trials, and steps that refining took."""
-    return workspace.database.journal_items(_scope(run))
+    return workspace.database.journal.items(_scope(run))
 
 
 def _keep(
@@ -90,11 +90,11 @@ def _keep(
         "refining": refiner.cost.steps,
     }
     with workspace.database.transaction():
-        workspace.database.put_episode(found.episode)
+        workspace.database.episodes.put(found.episode)
         if shown is not found.episode:
-            workspace.database.put_episode(shown)
+            workspace.database.episodes.put(shown)
         workspace.memory.remember(reflections_on(found.episode, shown, found.book))
-        workspace.database.journal_put(scope, task.id, known)
+        workspace.database.journal.put(scope, task.id, known)
     return known
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from memory import EpisodeFilter
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,12 +30,12 @@ def consolidate_when_due(workspace: Workspace) -> None:
     The model writes here too if one of the lab's reflectors is written by it.
     """
     # A refined form is not played by itself.
-    played = workspace.database.execute("SELECT count(*) FROM episodes WHERE minimised_from IS NULL")[0][0]
+    played = workspace.database.episodes.count(EpisodeFilter(minimised=False))
     every, last = workspace.config.consolidate_every, f"{LAST}|{workspace.memory.namespace}"
-    if not every or played - workspace.database.get_setting(last, 0) < every:
+    if not every or played - workspace.database.settings.get(last, 0) < every:
         return
     done = consolidation(workspace, write=bool({*workspace.config.reflectors} - {"grounded", "exemplar"})).run()
-    workspace.database.put_setting(last, played)
+    workspace.database.settings.put(last, played)
     if done.actions:
         counts = ", ".join(f"{count} {method}" for method, count in done.counts.items())
         workspace.progress.say(f"The memory was consolidated: {counts}.")

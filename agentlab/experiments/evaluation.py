@@ -177,7 +177,7 @@ def evaluate(
     chosen = [arm_of(workspace, arm) if isinstance(arm, str) else arm for arm in asked]
     tasks = make_tasks(envs, split, seeds)
     named = naming(workspace, name, split, tasks, chosen, trials)
-    kept = workspace.database.get_evaluation(named.record) or {}
+    kept = workspace.database.evaluations.get(named.record) or {}
     before = Table.model_validate(kept) if kept.get("rows") else Table(envs=[], rows=[])
     about = {
         "name": named.record,
@@ -203,7 +203,7 @@ def evaluate(
         # Stored with its comparisons, and with what was measured before on these games; what of that a caller shows is
         # the caller's choice.
         stored = table.model_copy(update={"rows": _grown(before.rows, table.rows)}, deep=True).compare_with_base()
-        workspace.database.put_evaluation(named.record, stored.model_dump(mode="json"))
+        workspace.database.evaluations.put(named.record, stored.model_dump(mode="json"))
     if not errored:
         named.finish(workspace.database)
     return table
@@ -227,8 +227,8 @@ class Naming:
     def finish(self, database: Database) -> None:
         """Note that nothing of it is left to be played."""
         if self.measured:
-            entry = database.journal_get(SCOPE, self.measured) or {}
-            database.journal_put(SCOPE, self.measured, {**entry, "finished": True})
+            entry = database.journal.get(SCOPE, self.measured) or {}
+            database.journal.put(SCOPE, self.measured, {**entry, "finished": True})
 
 
 SCOPE = "evaluations"
@@ -248,10 +248,10 @@ def naming(
     played = sorted(f"{arm.name} {arm.identity}" for arm in arms)
     if name is not None:
         records = (name, content_id(name, *games), content_id(name, *games, *played))
-        record = next((one for one in records if _fits(database.get_evaluation(one), games, arms)), records[-1])
+        record = next((one for one in records if _fits(database.evaluations.get(one), games, arms)), records[-1])
         return Naming(record, name, name)
     measured = content_id(f"eval-{split}", workspace.config.model, workspace.config.seed, trials, *played, *games)
-    entry = database.journal_get(SCOPE, measured)
+    entry = database.journal.get(SCOPE, measured)
     number = entry["number"] if entry else 1
     if entry is None or (
         entry["finished"] and any(arm.recall for arm in arms) and entry["known"] != known_to(workspace, entry["name"])
@@ -259,7 +259,7 @@ def naming(
         number += entry is not None
         name = measured if number == 1 else f"{measured}-{number}"
         entry = {"name": name, "number": number, "known": known_to(workspace, name), "finished": False}
-        database.journal_put(SCOPE, measured, entry)
+        database.journal.put(SCOPE, measured, entry)
     return Naming(entry["name"], entry["name"], measured, measured)
 
 
@@ -286,7 +286,5 @@ def known_to(workspace: Workspace, run: str) -> int:
     """A number that grows with every change of what a run can recall that others wrote."""
     from memory.store import Filter
 
-    where, values = Filter(split="train", anywhere=True, exclude_run=run, namespace=workspace.config.namespace).sql()
-    return int(
-        workspace.database.execute(f"SELECT ifnull(max(changed), 0) FROM reflections WHERE {where}", values)[0][0]
-    )
+    wanted = Filter(split="train", anywhere=True, exclude_run=run, namespace=workspace.config.namespace, status=None)
+    return workspace.database.reflections.last_change(wanted)

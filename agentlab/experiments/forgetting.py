@@ -15,6 +15,7 @@ from agentlab.agent.tasks import make_tasks
 from agentlab.experiments.evaluation import Outcomes, Table, evaluate, known, row
 from agentlab.experiments.run import run
 from agentlab.workspace.lineage import families
+from memory.store import EpisodeFilter
 from trainers.gate import Paired, holm, paired
 
 if TYPE_CHECKING:
@@ -127,9 +128,13 @@ def played(workspace: Workspace, split: Split) -> Played:
     """The last finished play of each task by each adapter, or by `base`, at gates and in evaluations."""
     from environments import Task
 
-    runs = [*(f"{id}-gate" for id in workspace.database.list_rounds()), *workspace.database.list_evaluations(), RUN]
+    runs = [*(f"{id}-gate" for id in workspace.database.rounds.all()), *workspace.database.evaluations.all(), RUN]
     found: Played = {}
-    rows = [row for name in dict.fromkeys(runs) for row in workspace.database.episodes(run=name, split=split)]
+    rows = [
+        row
+        for name in dict.fromkeys(runs)
+        for row in workspace.database.episodes.find(EpisodeFilter(run=name, split=split))
+    ]
     for one in sorted(rows, key=lambda row: row.started_at):
         # Of later trials, chance and memory nothing can be said about the weights alone.
         if one.trial or one.engine == "random" or "memory" in one.arm or one.status == "errored":

@@ -11,6 +11,7 @@ from agentlab.agent.tasks import make_tasks
 from agentlab.experiments.consolidation import consolidate_when_due
 from agentlab.experiments.results import Results
 from memory.records import content_id
+from memory.store import Filter
 
 if TYPE_CHECKING:
     from agentlab.reflectors.base import Reflector
@@ -68,9 +69,9 @@ def run(
 
 def tell_what_is_known(workspace: Workspace, run: str) -> None:
     """Say it, if something was learned since a run began: it goes on without."""
-    begun = workspace.database.journal_get("run", run)
-    newest = workspace.database.reflections(
-        split="train", exclude_run=run, namespace=workspace.config.namespace, newest=True, limit=1
+    begun = workspace.database.journal.get("run", run)
+    newest = workspace.database.reflections.find(
+        Filter(split="train", exclude_run=run, namespace=workspace.config.namespace, status=None), newest=True, limit=1
     )
     if begun is not None and newest and newest[0].created_at > begun["at"]:
         workspace.progress.say(

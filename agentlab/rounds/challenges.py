@@ -16,7 +16,7 @@ from agentlab.errors import BadConfig
 from agentlab.experiments.forgetting import RUN
 from agentlab.rounds.report import reports
 from memory.records import task_parts
-from memory.store import marks
+from memory.store import EpisodeFilter
 
 if TYPE_CHECKING:
     from agentlab.workspace.workspace import Workspace
@@ -44,7 +44,7 @@ def merges(workspace: Workspace) -> list[tuple[str, Challenge]]:
     """The gates of merges as (adapter, challenge), the oldest first."""
     kept = [
         (key.split("|")[0], Challenge.model_validate(payload))
-        for key, payload in workspace.database.journal_items(MERGES).items()
+        for key, payload in workspace.database.journal.items(MERGES).items()
     ]
     return _unkept(workspace, {challenge.run for _, challenge in kept}) + kept
 
@@ -55,7 +55,7 @@ def _unkept(workspace: Workspace, kept: set[str]) -> list[tuple[str, Challenge]]
         f"gate-{record.id}": record.id for record in workspace.adapters.list() if record.lineage.merge is not None
     }
     found = []
-    for run, table in workspace.database.list_evaluations().items():
+    for run, table in workspace.database.evaluations.all().items():
         if run not in merged or run in kept or not table["rows"] or table["about"].get("split") != "dev":
             continue
         first = table["rows"][0]
@@ -70,8 +70,7 @@ def _unkept(workspace: Workspace, kept: set[str]) -> list[tuple[str, Challenge]]
 def challenges(workspace: Workspace) -> list[Challenge]:
     """All gates of the lab that have begun, or that an unfinished round is going to stand in."""
     found = [challenge for _, challenge in merges(workspace)]
-    played = workspace.database.execute("SELECT DISTINCT run FROM episodes WHERE split = 'dev'")
-    begun = {run for (run,) in played}
+    begun = workspace.database.episodes.runs(EpisodeFilter(split="dev"))
     for report in reports(workspace):
         if not report.ended or report.gate or f"{report.id}-gate" in begun:
             found.append(
@@ -115,8 +114,6 @@ def fresh_seeds(workspace: Workspace, envs: Sequence[str], count: int) -> list[i
 def _first(workspace: Workspace, env: str, known: Sequence[Challenge]) -> int:
     """The first dev game of an environment from which on none was looked at."""
     runs = [RUN, *(one.run for one in known), *(f"{report.id}-monitor" for report in reports(workspace))]
-    (last,) = workspace.database.execute(
-        f"SELECT max(seed) FROM episodes WHERE env = ? AND split = 'dev' AND run IN {marks(runs)}", [env, *runs]
-    )[0]
+    last = workspace.database.episodes.last_seed(EpisodeFilter(env=env, split="dev"), runs)
     reserved = [seed for one in known if env in one.envs for seed in one.seeds]
     return max([-1, *reserved, *([] if last is None else [last])]) + 1

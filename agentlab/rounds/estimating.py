@@ -77,10 +77,9 @@ def _step_limits(envs: list[str]) -> dict[str, int]:
 
 def _played(workspace: Workspace, name: str, games: int, steps: int, thinks: bool) -> Phase:
     """Games that a model (or chance) plays, with what a step has taken so far."""
-    which = "NOT IN ('', 'random')" if thinks else "= 'random'"
-    spent, done = workspace.database.execute(
-        f"SELECT sum(seconds), sum(steps) FROM episodes WHERE engine {which} AND status <> 'errored'"
-    )[0]
+    from memory import EpisodeFilter
+
+    spent, done = workspace.database.episodes.time_taken(EpisodeFilter(by_model=thinks))
     if not done or not spent:
         return Phase(phase=name, games=games, steps=steps)
     # Episodes are in flight side by side, and each counts all of the time.

@@ -15,6 +15,7 @@ from agentlab.experiments.evaluation import Outcomes, Table, evaluate, known
 from agentlab.rounds.challenges import MERGES, Challenge, fresh_seeds, merges, next_challenge
 from agentlab.rounds.checking import too_few
 from agentlab.workspace.lineage import families
+from memory.store import EpisodeFilter
 from trainers.adapters import Merge, MergeConfig
 from trainers.gate import GateConfig, GateResult, Paired, decide, paired, swayed
 
@@ -111,7 +112,7 @@ def gate_merge(
     if not passed and (problem := too_few(config, challenge.number, len(names), many, "games of each", remedy)):
         raise BadConfig(problem)
     check_tasks(make_tasks(names, "dev", challenge.seeds))
-    workspace.database.journal_put(MERGES, f"{record.id}|{challenge.run}", challenge.model_dump())
+    workspace.database.journal.put(MERGES, f"{record.id}|{challenge.run}", challenge.model_dump())
     arms = list(dict.fromkeys([incumbent, record.id, *homes]))
     table = evaluate(workspace, names, split="dev", seeds=challenge.seeds, arms=arms, name=challenge.run, again=True)
 
@@ -126,8 +127,8 @@ def gate_merge(
     if passed:
         pass  # it was promoted before; what it was compared with then was found again
     elif swayed(result.promote, ours, others, lambda ours, others: judge(ours, others)[0].promote):
-        failed = workspace.database.episodes(run=challenge.run, status="errored", limit=1)
-        why = workspace.database.load_episodes([row.id for row in failed])[0].error
+        failed = workspace.database.episodes.find(EpisodeFilter(run=challenge.run, status="errored"), limit=1)
+        why = workspace.database.episodes.load([row.id for row in failed])[0].error
         raise Undecided(
             f"The gate of {record.id} cannot decide: what errored at it, also when it was played again, could turn the "
             f"decision ({_errored(table)} of {len(others)} games). {why} The same command plays it once more."
@@ -182,7 +183,7 @@ def _untrained(workspace: Workspace, adapter: str, envs: Sequence[str], first: i
     from trainers.data import start_of, starts_of
 
     episodes = workspace.adapters.get(adapter).lineage.episodes
-    trained = {start_of(episode) for episode in workspace.database.load_episodes(episodes)}
+    trained = {start_of(episode) for episode in workspace.database.episodes.load(episodes)}
     found: list[int] = []
     with ExitStack() as stack:
         made = {name: stack.enter_context(looked_at(name)) for name in envs}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agentlab.agent.tasks import make_tasks
 from agentlab.rounds.report import RoundReport
 from agentlab.rounds.sampling import sample
+from memory.store import EpisodeFilter
 
 if TYPE_CHECKING:
     from agentlab.agent.arms import Arm
@@ -39,8 +40,8 @@ def at_gate(workspace: Workspace, report: RoundReport, arm: Arm) -> dict[str, An
     """The monitors of a round that sampled nothing, with success and entropy as `arm`, the candidate, played its gate:
     every game once, without memory, by the best command. That says nothing of what lies within reach of more trials.
     """
-    rows = workspace.database.episodes(run=f"{report.id}-gate", arm=arm.name)
-    found = _observed(report, workspace.database.load_episodes([row.id for row in rows]))
+    rows = workspace.database.episodes.find(EpisodeFilter(run=f"{report.id}-gate", arm=arm.name))
+    found = _observed(report, workspace.database.episodes.load([row.id for row in rows]))
     return {**found, "drift": report.monitors.get("drift")}
 
 

@@ -18,6 +18,7 @@ from agentlab.errors import BadConfig, ReplayMismatch
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.report import RoundReport, reports
 from memory.records import Episode
+from memory.store import EpisodeFilter
 from trainers.data import Context, Selected, SelectionConfig
 
 if TYPE_CHECKING:
@@ -92,16 +93,18 @@ def attempts(workspace: Workspace, config: RoundConfig) -> Iterator[Episode]:
     for row in _rows(workspace, config):
         if row.status != "errored":
             tasks.setdefault(row.task, []).append(row.id)
-    for episode in workspace.database.each_episode(id for ids in tasks.values() for id in ids):
+    for episode in workspace.database.episodes.each(id for ids in tasks.values() for id in ids):
         yield _lean(episode, config)
 
 
 def _rows(workspace: Workspace, config: RoundConfig) -> list[EpisodeRow]:
-    return [row for env in config.envs for row in workspace.database.episodes(env=env, split="train")]
+    return [
+        row for env in config.envs for row in workspace.database.episodes.find(EpisodeFilter(env=env, split="train"))
+    ]
 
 
 def _each(workspace: Workspace, rows: Sequence[EpisodeRow]) -> Iterator[Episode]:
-    return workspace.database.each_episode(row.id for row in rows)
+    return workspace.database.episodes.each(row.id for row in rows)
 
 
 def _fit(rows: Sequence[EpisodeRow], report: RoundReport) -> tuple[list[EpisodeRow], Counter[str]]:
@@ -152,7 +155,7 @@ def context(workspace: Workspace, report: RoundReport, here: Pool) -> Context:
 
     config = report.config
     kinds = {selector.kind for selector in config.selection.selectors or ()}
-    anchors = workspace.database.load_episodes(config.anchors)
+    anchors = workspace.database.episodes.load(config.anchors)
     return Context(
         seed=config.seed,
         round=report.number,
@@ -160,7 +163,7 @@ def context(workspace: Workspace, report: RoundReport, here: Pool) -> Context:
         history=history(workspace, report, here),
         loss=_loss(workspace, config.training.max_tokens) if "importance" in kinds else None,
         passes=_passes(workspace, config) if "uncertainty" in kinds else None,
-        validation=workspace.database.load_episodes(config.validation) or anchors,
+        validation=workspace.database.episodes.load(config.validation) or anchors,
         reaches=_reaches(workspace) if "step_values" in kinds else None,
         anchors=anchors,
         general=read_texts(Path(config.general)) if config.general else (),
@@ -175,13 +178,15 @@ def check_sources(workspace: Workspace, config: RoundConfig) -> None:
     """
     from trainers.data import read_texts
 
-    workspace.database.load_episodes([*config.anchors, *config.validation])
+    workspace.database.episodes.load([*config.anchors, *config.validation])
     if config.general:
         read_texts(Path(config.general))
     unplayed = [
         env
         for env in config.hold.envs
-        if all(row.status == "errored" for row in workspace.database.episodes(env=env, split="train"))
+        if all(
+            row.status == "errored" for row in workspace.database.episodes.find(EpisodeFilter(env=env, split="train"))
+        )
     ]
     if unplayed:
         raise BadConfig(

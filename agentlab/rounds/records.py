@@ -15,6 +15,7 @@ from agentlab.errors import BadConfig, ReplayMismatch
 from agentlab.rounds.pool import attempts, context, pool, prompted, rules
 from agentlab.rounds.report import RoundReport
 from memory.records import Episode
+from memory.store import EpisodeFilter
 from trainers.data import (
     Example,
     Held,
@@ -165,12 +166,16 @@ def _elsewhere(
     made: Records, env: str, workspace: Workspace, config: RoundConfig, forbidden: Set[Start]
 ) -> Iterator[Example]:
     """Train episodes of an environment, one a task and those that won first, since a skill of that game goes there."""
-    rows = [row for row in workspace.database.episodes(env=env, split="train") if row.status != "errored"]
+    rows = [
+        row
+        for row in workspace.database.episodes.find(EpisodeFilter(env=env, split="train"))
+        if row.status != "errored"
+    ]
     first: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: (row.status != "won", draw(config.seed, row.id, "hold|"))):
         first.setdefault(row.task, row.id)
     for id in first.values():
-        (episode,) = workspace.database.load_episodes([id])
+        (episode,) = workspace.database.episodes.load([id])
         if start_of(episode) in forbidden:
             continue
         try:

@@ -41,7 +41,7 @@ def export_round(workspace: Workspace, config: RoundConfig, folder: Path | str) 
             "run`, or give it up with `agentlab rounds abandon`."
         )
     sent = transport.export(place, folder)
-    workspace.database.journal_put(SENT, report.id, {"job": sent.id, "at": now()})
+    workspace.database.journal.put(SENT, report.id, {"job": sent.id, "at": now()})
     return report
 
 

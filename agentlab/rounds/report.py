@@ -94,13 +94,13 @@ class RoundReport(Grid, BaseModel):
 
 def reports(workspace: Workspace) -> list[RoundReport]:
     """All rounds of a lab, oldest first."""
-    found = [RoundReport.model_validate(payload) for payload in workspace.database.list_rounds().values()]
+    found = [RoundReport.model_validate(payload) for payload in workspace.database.rounds.all().values()]
     return sorted(found, key=lambda report: report.number)
 
 
 def load(workspace: Workspace, round_id: str) -> RoundReport:
     """The report of one round as it is stored."""
-    return RoundReport.model_validate(workspace.database.get_round(round_id))
+    return RoundReport.model_validate(workspace.database.rounds.get(round_id))
 
 
 def save(workspace: Workspace, report: RoundReport, phase: str | None = None) -> None:
@@ -109,4 +109,4 @@ def save(workspace: Workspace, report: RoundReport, phase: str | None = None) ->
         report.phase = phase
         if report.ended:
             report.ended_at = now()
-    workspace.database.put_round(report.id, report.model_dump(mode="json"))
+    workspace.database.rounds.put(report.id, report.model_dump(mode="json"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agentlab.failures import Streak
 from agentlab.rounds.report import RoundReport, reports
 from memory.records import Episode
+from memory.store import EpisodeFilter
 
 if TYPE_CHECKING:
     from agentlab.search.revision import Revision
@@ -27,7 +28,7 @@ def revise(workspace: Workspace, report: RoundReport) -> str:
     as far as that asks for are trained on in this round. A task where the environment or the engine fails is revised
     once more, and again when this is called again. Raises RunFailed where the engine fails in task after task."""
     alpha = report.config.revision.alphas.at(iteration(workspace, report))
-    entries = workspace.database.journal_items(_scope(report))
+    entries = workspace.database.journal.items(_scope(report))
     done = {id for id, entry in entries.items() if "error" not in entry}
     waiting = _tasks(workspace, report, alpha)
     stage, total, streak = "revising failures", sum(map(len, waiting.values())), Streak()
@@ -72,13 +73,13 @@ def _revise(
             entry: dict[str, Any] = {"revisions": [_written(one) for one in found if one.episode.task_id == task.id]}
             if task.id in failed:
                 entry["error"] = failed[task.id]
-            workspace.database.journal_put(_scope(report), task.id, entry)
+            workspace.database.journal.put(_scope(report), task.id, entry)
     return failed
 
 
 def revisions(workspace: Workspace, report: RoundReport) -> list[Revision]:
     """The revisions that this round has made."""
-    entries = workspace.database.journal_items(_scope(report))
+    entries = workspace.database.journal.items(_scope(report))
     found = [_read(written) for _, entry in sorted(entries.items()) for written in entry["revisions"]]
     # An entry by an older version holds several tasks under the first of them; what came twice is taken once.
     return list({revision.episode.id: revision for revision in found}.values())
@@ -101,7 +102,7 @@ def _tasks(workspace: Workspace, report: RoundReport, alpha: float) -> dict[str,
     found: dict[str, list[Task]] = {}
     for env in report.config.envs:
         ends: dict[int, list[EpisodeRow]] = defaultdict(list)
-        for row in workspace.database.episodes(env=env, split="train"):
+        for row in workspace.database.episodes.find(EpisodeFilter(env=env, split="train")):
             if row.status != "errored":
                 ends[row.seed].append(row)
         found[env] = [

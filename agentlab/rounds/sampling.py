@@ -38,4 +38,4 @@ def sample(
     finally:
         rollout.close()
         workspace.progress.finish(stage)
-    return workspace.database.load_episodes([trial.episode for result in results for trial in result.trials])
+    return workspace.database.episodes.load([trial.episode for result in results for trial in result.trials])

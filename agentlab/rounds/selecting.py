@@ -104,7 +104,7 @@ def _starts(
     from environments import EnvironmentDied, Task
 
     scope = f"starts|{env_id}|{split}"
-    kept = workspace.database.journal_items(scope)
+    kept = workspace.database.journal.items(scope)
     known = {int(seed): (start["goal"], start["observation"]) for seed, start in kept.items()}
     with pool.lent(env_id) as env:
         seeds = list(env.seeds(split))[:count]
@@ -127,8 +127,8 @@ def _starts(
         )
     with workspace.database.transaction():
         if changed:
-            workspace.database.journal_clear(scope)
+            workspace.database.journal.clear(scope)
         for seed, (goal, observation) in fresh.items():
-            workspace.database.journal_put(scope, str(seed), {"goal": goal, "observation": observation})
+            workspace.database.journal.put(scope, str(seed), {"goal": goal, "observation": observation})
     known |= fresh
     return [known[seed] for seed in seeds if seed in known]

@@ -18,7 +18,7 @@ def train(workspace: Workspace, report: RoundReport) -> str:
     from trainers import job
 
     folder, stage = workspace.folder / "jobs" / report.id, "training"
-    if workspace.database.journal_get(SENT, report.id) and not job.load(folder).done:
+    if workspace.database.journal.get(SENT, report.id) and not job.load(folder).done:
         workspace.progress.say(
             f"{report.id} was exported to be trained elsewhere; now it is trained here. Ctrl-C stops that, and "
             "`agentlab distill --import` brings in what was trained there."

@@ -26,6 +26,7 @@ from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.refinement import Refiner
 from environments import Task, TextEnv
 from memory.records import ErrorKind, content_id
+from memory.store import EpisodeFilter
 
 if TYPE_CHECKING:
     from agentlab.workspace.workspace import Workspace
@@ -80,7 +81,7 @@ def search_tasks(
         raise BadConfig("A search that chance guides takes no adapter; leave the adapter out, or let the model guide.")
     guide = workspace.model(adapter) if engine == "model" else None
     scope = f"search|{run}|{content_id('search', method, guide and guide.name, adapter, budget, seed, config)}"
-    stage, done = f"searching ({method})", workspace.database.journal_items(scope)
+    stage, done = f"searching ({method})", workspace.database.journal.items(scope)
     results: list[Searched] = []
     streak = Streak()
     workspace.progress.start(stage, len(tasks))
@@ -133,12 +134,12 @@ def _keep(workspace: Workspace, scope: str, pool: EnvironmentPool, found: Found)
     )
     with workspace.database.transaction():
         for episode in found.episodes:
-            workspace.database.put_episode(episode)
+            workspace.database.episodes.put(episode)
         if best is not None and shown is not None:
             if shown is not best:
-                workspace.database.put_episode(shown)
+                workspace.database.episodes.put(shown)
             workspace.memory.remember(reflections_on(best, shown, found.book))
-        workspace.database.journal_put(scope, found.task.id, result.model_dump(mode="json"))
+        workspace.database.journal.put(scope, found.task.id, result.model_dump(mode="json"))
     return result
 
 
@@ -150,8 +151,8 @@ def tree_of(workspace: Workspace, run: str | None, task: Task) -> Tree:
     other.
     """
     _only_train([task])
-    rows = workspace.database.episodes(run=run, task=task.id)
-    return Tree.of(workspace.database.load_episodes([row.id for row in rows]))
+    rows = workspace.database.episodes.find(EpisodeFilter(run=run, task=task.id))
+    return Tree.of(workspace.database.episodes.load([row.id for row in rows]))
 
 
 def revise_tasks(

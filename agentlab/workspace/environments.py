@@ -20,10 +20,11 @@ def environment(given: str | None, database: Database) -> str | None:
         return None
     from environments.errors import UnknownEnvironment
     from environments.registry import canonical
+    from memory.store import EpisodeFilter
 
     try:
         return canonical(given)
     except UnknownEnvironment:
-        if database.episodes(env=given, limit=1):
+        if database.episodes.find(EpisodeFilter(env=given), limit=1):
             return given
         raise

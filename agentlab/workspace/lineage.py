@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from memory.store import chunks, marks
-
 if TYPE_CHECKING:
     from agentlab.workspace.workspace import Workspace
 
@@ -20,13 +18,8 @@ class TrainedOn(NamedTuple):
 
 def trained_on(workspace: Workspace, adapter: str) -> list[TrainedOn]:
     """The episodes of the lab that an adapter was trained on; those of a merged one are those of its parents."""
-    found: list[TrainedOn] = []
-    for part in chunks(workspace.adapters.get(adapter).lineage.episodes):
-        rows = workspace.database.execute(
-            f"SELECT id, env, task FROM episodes WHERE id IN {marks(part)} ORDER BY number", part
-        )
-        found += [TrainedOn(*row) for row in rows]
-    return found
+    rows = workspace.database.episodes.rows(workspace.adapters.get(adapter).lineage.episodes)
+    return [TrainedOn(row.id, row.env, row.task) for row in rows]
 
 
 def families(workspace: Workspace, *adapters: str) -> list[str]:

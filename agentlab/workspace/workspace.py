@@ -267,7 +267,7 @@ class Workspace:
         Raises UnknownModel, ModelUnavailable, BadModel, UnsupportedModel; the lab then keeps its model.
         """
         self.must_write()
-        if self.database.episodes(limit=1) or self.adapters.list():
+        if self.database.episodes.find(limit=1) or self.adapters.list():
             return False
         before, self.config = self.config, self.config.model_copy(update={"model": hub.lasting_name(name)})
         played, self._engine = self._engine, None

@@ -131,5 +131,5 @@ class Consolidation:
         with job.database.transaction():
             for key, mark in plan.marks.items():
                 if job.mark(key) != mark:
-                    job.database.put_setting(key, mark)
+                    job.database.settings.put(key, mark)
         return Plan(tuple(done))

@@ -78,7 +78,7 @@ def keywords(job: Job, note: Reflection, near: Sequence[Reflection]) -> list[str
     shared = [word for word in words(note.text) if 2 * often[word] > len(near) and _fit(word)]
     bm25 = BM25(job.database)
     known = {word: bm25.texts_with(word) for word in shared}
-    all_texts = job.database.count_reflections()
+    all_texts = job.database.reflections.count()
     rare = [word for word, texts in known.items() if 2 * texts <= all_texts]
     return sorted(rare, key=lambda word: (known[word], word))[:NEW_TAGS]
 

@@ -21,6 +21,7 @@ from typing import ClassVar, NamedTuple
 from memory.advice import merged_advice
 from memory.consolidation.job import ROUNDING, Action, Job, Method, Note, Proposal
 from memory.records import Link, Reflection, ReflectionStatus, task_parts
+from memory.store.filters import Filter
 from memory.store.merges import MERGED
 from memory.store.reflections import stamp
 from memory.store.repeats import merged_evidence
@@ -41,7 +42,7 @@ class Merge(Action):
 
     def apply(self, job: Job) -> bool:
         database = job.database
-        with database.operation("merge", f"{len(self.items)} into {self.items[0]}"):
+        with database.operations.record("merge", f"{len(self.items)} into {self.items[0]}"):
             everyone = list(job.active(self.items).values())
             if tuple(stamp(item.text) for item in everyone) != self.stamps:
                 return False
@@ -62,7 +63,7 @@ class Merge(Action):
             for other in others:
                 how: ReflectionStatus = "repeated" if other.id in elsewhere else "merged"
                 job.change(other, how, status=how, merged_into=survivor.id)
-            database.put_links(
+            database.links.put(
                 [
                     Link(source=other.id, target=survivor.id, kind=MERGED, weight=_weight(cosine), at=job.now())
                     for other, cosine in zip(others, self.cosines, strict=True)
@@ -77,7 +78,8 @@ def plan(job: Job) -> Proposal:
     notes = {note.number: note for note in mergeable(job)}
     key = job.key("merge", config.duplicate, job.memory.embedder.model_id)
     seen = job.mark(key)
-    apart = _taken_apart(job)
+    # What was merged once and is in use again: somebody wanted it apart.
+    apart = {source for source, _ in job.database.links.ever(MERGED)}
     near: dict[int, dict[int, float]] = defaultdict(dict)
     groups: dict[tuple[str, ...], set[int]] = defaultdict(set)
     for note in notes.values():
@@ -93,7 +95,7 @@ def plan(job: Job) -> Proposal:
         for other, cosine in alike.items():
             if other != note.number:
                 near[note.number][other] = near[other][note.number] = cosine
-    loaded = job.database.load_reflections(sorted(near))
+    loaded = job.database.reflections.load(sorted(near))
     actions = []
     taken: set[int] = set()
     for leader in sorted(near, key=lambda number: _rank(notes[number])):
@@ -134,7 +136,8 @@ def repeats(job: Job, notes: Sequence[Note], most: int) -> Repeats:
     for note in notes:
         groups[_group(note)].append(note)
     step = max(1, math.ceil(sum(len(group) ** 2 for group in groups.values()) / most))
-    apart = _taken_apart(job)
+    # What was merged once and is in use again: somebody wanted it apart.
+    apart = {source for source, _ in job.database.links.ever(MERGED)}
     counts = [_repeats(job, sorted(group, key=_rank), step, apart) for group in groups.values()]
     return Repeats(sum(counts), sum(len(range(0, len(group), step)) for group in groups.values()), len(notes))
 
@@ -154,7 +157,7 @@ def _repeats(job: Job, group: Sequence[Note], step: int, apart: set[str]) -> int
             others = [examined[at] for at in near.tolist() if examined[at].number != leader.number]
             if leader.number in taken or not others:
                 continue
-            loaded = job.database.load_reflections([leader.number, *(other.number for other in others)])
+            loaded = job.database.reflections.load([leader.number, *(other.number for other in others)])
             gone = [note.number for note in _taken_over(leader, others, loaded, apart)]
             taken.update(gone)
             # Who takes over others is not taken over itself; its own row is among those near to it.
@@ -165,7 +168,7 @@ def _repeats(job: Job, group: Sequence[Note], step: int, apart: set[str]) -> int
 
 def mergeable(job: Job) -> list[Note]:
     """The notes of which some may be merged into others."""
-    return job.joinable(job.notes(tier="raw"))
+    return job.joinable(job.notes(Filter(tier="raw")))
 
 
 def _taken_over(leader: Note, others: Iterable[Note], loaded: Mapping[int, Reflection], apart: set[str]) -> list[Note]:
@@ -195,16 +198,6 @@ def _group(note: Note) -> tuple[str, ...]:
 
 def _rank(note: Note) -> tuple[object, ...]:
     return -note.pinned, -note.importance, note.created_at, note.number
-
-
-def _taken_apart(job: Job) -> set[str]:
-    """Items that were merged once and are in use again: somebody wanted them apart."""
-    rows = job.database.execute(
-        "SELECT id FROM reflections WHERE status = 'active' AND namespace = ? AND id IN (SELECT source FROM links "
-        "WHERE kind = 'merged' UNION SELECT source FROM link_versions WHERE kind = 'merged')",
-        (job.namespace,),
-    )
-    return {row[0] for row in rows}
 
 
 def _distinct(items: Iterable[str]) -> list[str]:

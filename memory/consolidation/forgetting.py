@@ -20,6 +20,7 @@ from typing import ClassVar
 
 from memory.consolidation.job import Action, Job, Method, Proposal
 from memory.records import Reflection
+from memory.store.filters import Filter
 from memory.store.recalls import RecallCount
 
 DAYS = 5.0
@@ -38,9 +39,9 @@ class Forget(Action):
     method: ClassVar[Method] = "forget"
 
     def apply(self, job: Job) -> bool:
-        with job.database.operation("forget", self.items[0]):
-            found = job.database.reflection(self.items[0])
-            recalls, last = job.database.recall_counts(self.items), job.database.last_recalled(self.items)
+        with job.database.operations.record("forget", self.items[0]):
+            found = job.database.reflections.get(self.items[0])
+            recalls, last = job.database.recalls.counts(self.items), job.database.recalls.last(self.items)
             if _helps(job, recalls)[found.id] or _kept(job, found, recalls[found.id].n, last.get(found.id)) is None:
                 return False
             job.change(found, FADED, status="forgotten")
@@ -54,12 +55,16 @@ def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
     # What is younger cannot have faded, however often it was recalled.
     youngest = timedelta(days=-DAYS * math.log(job.config.forget_below))
     before = (datetime.fromisoformat(job.now()) - youngest).isoformat(timespec="microseconds")
-    notes = [note for note in job.notes(tier="raw", pinned=0) if note.created_at <= before and note.id not in gone]
-    recalls = job.database.recall_counts([note.id for note in notes])
+    notes = [
+        note
+        for note in job.notes(Filter(tier="raw", pinned=False))
+        if note.created_at <= before and note.id not in gone
+    ]
+    recalls = job.database.recalls.counts([note.id for note in notes])
     helps = _helps(job, recalls)
     idle = [note for note in notes if not helps[note.id]]
-    last = job.database.last_recalled([note.id for note in idle])
-    found = job.database.load_reflections([note.number for note in idle])
+    last = job.database.recalls.last([note.id for note in idle])
+    found = job.database.reflections.load([note.number for note in idle])
     actions: list[Action] = []
     for note in idle:
         n, n_won, _ = recalls[note.id]
@@ -89,8 +94,4 @@ def _kept(job: Job, found: Reflection, recalls: int, last: str | None) -> float 
     kept = retention(days, recalls)
     if kept >= job.config.forget_below:
         return None
-    again = job.database.execute(
-        "SELECT 1 FROM reflection_versions JOIN reflections ON number = reflection WHERE id = ? AND change = ? LIMIT 1",
-        (found.id, FADED),
-    )
-    return None if again else kept
+    return None if job.database.versions.has(found.id, FADED) else kept

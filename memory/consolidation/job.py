@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from memory.records import Episode, Record, Reflection, task_parts
-from memory.store.episodes import conditions, marks
-from memory.store.filters import Filter
+from memory.store.filters import ACTIVE, Filter
 
 if TYPE_CHECKING:
     from memory.reflection_memory import ReflectionMemory
@@ -135,15 +134,9 @@ class Job:
 
     # What there is
 
-    def notes(self, **wanted: Any) -> list[Note]:
-        """The active reflections with text of this namespace whose columns have these values, the oldest first."""
-        where, values = conditions({"namespace": self.namespace, "status": "active", **wanted})
-        rows = self.database.execute(
-            f"SELECT {', '.join(Note._fields)} FROM reflections WHERE {' AND '.join(where)} AND text <> '' "
-            "ORDER BY number",
-            values,
-        )
-        return [Note(*row) for row in rows]
+    def notes(self, wanted: Filter = ACTIVE) -> list[Note]:
+        """The reflections with text of this namespace that are `wanted`, the oldest first."""
+        return self.database.reflections.select(Note, replace(wanted, namespace=self.namespace, text_only=True))
 
     def joinable(self, notes: Iterable[Note]) -> list[Note]:
         """Those that may be brought together with others: learned on one of the folds of the settings."""
@@ -151,7 +144,7 @@ class Job:
 
     def active(self, ids: Iterable[str]) -> dict[str, Reflection]:
         """Those of the reflections with these ids that are in use in this namespace, as they are now, in this order."""
-        found = {id: self.database.reflection(id) for id in ids if self.database.has_reflection(id)}
+        found = {id: self.database.reflections.get(id) for id in ids if self.database.reflections.has(id)}
         return {
             id: reflection
             for id, reflection in found.items()
@@ -164,19 +157,12 @@ class Job:
         An episode has no namespace: it belongs to those that have a reflection on its task and run. Errored and
         shortened ones were not lived to their end and are left out.
         """
-        rows = self.database.execute(
-            f"SELECT {', '.join(Lived._fields)} FROM episodes WHERE number > ? AND status <> 'errored' "
-            f"AND minimised_from IS NULL AND split IN {marks(self.config.folds)} AND EXISTS (SELECT 1 "
-            "FROM reflections WHERE reflections.task = episodes.task AND reflections.run = episodes.run "
-            "AND namespace = ?) ORDER BY number",
-            [after, *self.config.folds, self.namespace],
-        )
-        return [Lived(*row) for row in rows]
+        return self.database.episodes.learned_from(Lived, self.namespace, self.config.folds, after=after)
 
     def resting_on(self, episode: Episode) -> list[str]:
         """The ids of the active raw reflections that rest on `episode`."""
         wanted = Filter(task=episode.task_id, tier="raw", advising=True, namespace=self.namespace)
-        found = self.database.load_reflections(sorted(self.database.reflection_numbers(wanted)))
+        found = self.database.reflections.load(sorted(self.database.reflections.numbers(wanted)))
         resting = [
             (item.merged_into if item.status == "repeated" else None) or item.id
             for item in found.values()
@@ -208,14 +194,14 @@ class Job:
 
     def mark(self, key: str) -> int:
         """Up to where everything was seen by a method; 0 before the first time."""
-        return int(self.database.get_setting(key, 0))
+        return int(self.database.settings.get(key, 0))
 
     # Changing
 
     def change(self, old: Reflection, change: str, **values: Any) -> None:
         """Write a new version of a reflection."""
         new = old.model_copy(update={**values, "updated_at": self.now()})
-        self.database.put_reflection(new, change=change)
+        self.database.reflections.put(new, change=change)
 
 
 def general_task(env: str, fold: str) -> str:

@@ -16,7 +16,6 @@ from typing import ClassVar
 from memory.consolidation import contexts
 from memory.consolidation.job import Action, Job, Method, Note, Proposal
 from memory.records import Link, Reflection
-from memory.store.episodes import marks
 
 SIMILAR = "similar"
 LINKING = "links"
@@ -46,7 +45,7 @@ class Connect(Action):
         source, *targets = self.items
         # A model may write for long; the database is not held up meanwhile.
         renewals = self._renewals(job) if job.active([source]) else []
-        with database.operation(LINKING, source):
+        with database.operations.record(LINKING, source):
             active = job.active(self.items)
             if source not in active:
                 return False
@@ -55,10 +54,10 @@ class Connect(Action):
                 for target, weight in zip(targets, self.weights, strict=True)
                 if target in active
             ]
-            database.replace_links(source, SIMILAR, links)
+            database.links.replace(source, SIMILAR, links)
             for old, new in renewals:
                 if job.active([old.id]) == {old.id: old}:
-                    database.put_reflection(new, change=contexts.RENEWED)
+                    database.reflections.put(new, change=contexts.RENEWED)
         return True
 
     def _renewals(self, job: Job) -> list[tuple[Reflection, Reflection]]:
@@ -84,7 +83,7 @@ def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
             linked.setdefault(source, {})[target] = strength
             for end in (source, target):
                 strengths.setdefault(end, []).append(strength)
-    together, settled = _together(job), _settled(job)
+    together, settled = job.database.recalls.together_by_link(SIMILAR, job.namespace), _settled(job)
     actions: list[Action] = []
     earlier: set[int] = set()
     for note in notes.values():
@@ -94,7 +93,7 @@ def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
         if note.changed > seen:
             found = job.near(note.number, job.config.similar, earlier, job.config.neighbours)
             cosines = {notes[number].id: cosine for number, cosine in found}
-            common = _common(job, note.id, list(cosines))
+            common = job.database.recalls.together(note.id, list(cosines))
         elif any(common.values()):
             cosines = _cosines(job, note, [known[target] for target in have])
         earlier.add(note.number)
@@ -129,7 +128,7 @@ def _among(strength: float, others: list[float], most: int) -> bool:
 
 def _around(job: Job, id: str) -> dict[str, float]:
     """The notes that one is linked with, either way, and how strongly."""
-    links = job.database.links_of(id, kind=SIMILAR)
+    links = job.database.links.of(id, kind=SIMILAR)
     return {link.target if link.source == id else link.source: link.weight for link in links}
 
 
@@ -143,48 +142,13 @@ def _cosines(job: Job, note: Note, others: list[Note]) -> dict[str, float]:
 
 
 def _links(job: Job) -> list[tuple[str, str, float]]:
-    rows = job.database.execute(
-        "SELECT links.source, target, weight FROM links JOIN reflections ON reflections.id = links.source "
-        "WHERE links.kind = ? AND namespace = ? ORDER BY links.source, weight DESC, target",
-        (SIMILAR, job.namespace),
-    )
-    return [(source, target, strength) for source, target, strength in rows]
+    found = job.database.links.among(SIMILAR, job.namespace)
+    return [(link.source, link.target, link.weight) for link in found]
 
 
 def _settled(job: Job) -> dict[str, set[str]]:
     """The targets, by source, of the links that a person has taken back."""
-    rows = job.database.execute(
-        "SELECT DISTINCT links.source, target FROM link_versions AS links "
-        "JOIN operations ON operations.number IN (operation, ended) JOIN reflections ON reflections.id = links.source "
-        "WHERE links.kind = ? AND name = ? AND undone AND namespace = ?",
-        (SIMILAR, LINKING, job.namespace),
-    )
     found: dict[str, set[str]] = {}
-    for source, target in rows:
+    for source, target in job.database.links.undone(SIMILAR, LINKING, job.namespace):
         found.setdefault(source, set()).add(target)
     return found
-
-
-def _common(job: Job, one: str, others: list[str]) -> dict[str, int]:
-    """How many episodes a note served together with each of the others."""
-    rows = job.database.execute(
-        "SELECT other.reflection, count(DISTINCT one.episode) FROM recalls AS one "
-        "JOIN recalls AS other ON other.episode = one.episode AND NOT other.held_out "
-        f"WHERE one.reflection = ? AND NOT one.held_out AND other.reflection IN {marks(others)} "
-        "GROUP BY other.reflection",
-        [one, *others],
-    )
-    return {other: count for other, count in rows}
-
-
-def _together(job: Job) -> dict[tuple[str, str], int]:
-    """How many episodes both ends of a link served, of all links at once."""
-    rows = job.database.execute(
-        "SELECT links.source, target, count(DISTINCT one.episode) FROM links "
-        "JOIN reflections ON reflections.id = links.source "
-        "JOIN recalls AS one ON one.reflection = links.source AND NOT one.held_out "
-        "JOIN recalls AS other ON other.reflection = target AND other.episode = one.episode AND NOT other.held_out "
-        "WHERE links.kind = ? AND namespace = ? GROUP BY links.source, target",
-        (SIMILAR, job.namespace),
-    )
-    return {(source, target): count for source, target, count in rows}

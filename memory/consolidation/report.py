@@ -10,6 +10,7 @@ from memory.consolidation import duplicates
 from memory.consolidation.job import ConsolidationConfig, Job
 from memory.prompts.rendering import head, segments
 from memory.records import task_parts
+from memory.store.filters import EpisodeFilter
 
 if TYPE_CHECKING:
     from memory.index.vector_index import VectorIndex
@@ -142,11 +143,7 @@ def health(memory: ReflectionMemory, config: ConsolidationConfig | None = None) 
     database = memory.database
     statuses, tiers, kinds, sources, envs = (Counter[str]() for _ in range(5))
     pinned = 0
-    for *names, pins, count in database.execute(
-        "SELECT status, tier, kind, source, env, sum(pinned), count(*) FROM reflections WHERE namespace = ? "
-        "GROUP BY 1, 2, 3, 4, 5",
-        (memory.namespace,),
-    ):
+    for *names, pins, count in database.reflections.census(memory.namespace):
         for counter, name in zip((statuses, tiers, kinds, sources, envs), names, strict=True):
             counter[name] += count
         pinned += pins
@@ -163,29 +160,20 @@ def health(memory: ReflectionMemory, config: ConsolidationConfig | None = None) 
         sources=dict(sources.most_common()),
         envs=dict(envs.most_common()),
         pinned=pinned,
-        repeats=Repeats(_exact(database, memory.namespace), *near, job.config.duplicate),
-        never_recalled=database.execute(
-            "WITH RECURSIVE served (id) AS (SELECT reflection FROM recall_totals WHERE n AND NOT held_out "
-            "UNION SELECT merged_into FROM served JOIN reflections USING (id) WHERE merged_into IS NOT NULL) "
-            "SELECT count(*) FROM reflections WHERE status = 'active' AND id NOT IN served AND namespace = ?",
-            (memory.namespace,),
-        )[0][0],
+        repeats=Repeats(_exact(job), *near, job.config.duplicate),
+        never_recalled=database.recalls.never_served(memory.namespace),
         harmful=[id for id, _ in memory.credit.report(0).harmful],
         prompt=_prompt_share(database),
         holding_out=_holding_out(memory),
         index=_index(memory.index),
-        database_bytes=_pragma(database, "page_count") * _pragma(database, "page_size"),
+        database_bytes=database.connection.size(),
     )
 
 
-def _exact(database: Database, namespace: str) -> int:
+def _exact(job: Job) -> int:
     """How many active texts an older one of the same kind has too."""
-    rows = database.execute(
-        "SELECT stamp, env, kind, source, task FROM reflections WHERE status = 'active' AND text <> '' "
-        "AND namespace = ?",
-        (namespace,),
-    )
-    return len(rows) - len({(*row[:4], task_parts(row[4]).split) for row in rows})
+    notes = job.notes()
+    return len(notes) - len({(one.stamp, one.env, one.kind, one.source, task_parts(one.task).split) for one in notes})
 
 
 # What it did
@@ -203,22 +191,18 @@ def uplift_line(memory: ReflectionMemory, id: str) -> str:
 
 
 def _holding_out(memory: ReflectionMemory) -> HoldingOut:
-    recalls, held_out = memory.database.execute(
-        "SELECT count(*), ifnull(sum(held_out), 0) FROM recalls "
-        "JOIN reflections ON reflections.id = recalls.reflection WHERE namespace = ?",
-        (memory.namespace,),
-    )[0]
+    recalls, held_out = memory.database.recalls.count(memory.namespace)
     cost = memory.credit.cost()
     return HoldingOut(recalls, held_out, cost.episodes, cost.lost)
 
 
 def _prompt_share(database: Database) -> PromptShare:
-    by_model = "FROM episodes WHERE engine NOT IN ('', 'random')"
-    played = database.execute(f"SELECT count(*) {by_model}")[0][0]
-    ids = [row[0] for row in database.execute(f"SELECT id {by_model} ORDER BY number DESC LIMIT ?", (EPISODES,))]
+    by_model = EpisodeFilter(by_model=True)
+    played = database.episodes.count(by_model)
+    ids = [row.id for row in database.episodes.find(by_model, limit=EPISODES, newest=True)]
     tokens = block_tokens = with_block = 0
     for id in ids:
-        episode = database.load_episodes([id])[0]
+        episode = database.episodes.load([id])[0]
         written = sum(len(segment.text) for segment in segments(episode))
         block = len(head(episode.goal, episode.hints)) - len(head(episode.goal))
         tokens += len(episode.token_ids)
@@ -231,7 +215,3 @@ def _index(index: VectorIndex) -> IndexHealth:
     size = index.path.stat().st_size if index.path.exists() else 0
     known = index.stats()
     return IndexHealth(index.path.name, known.kind, known.items, size, known.threshold, known.recall)
-
-
-def _pragma(database: Database, name: str) -> int:
-    return int(database.execute(f"PRAGMA {name}")[0][0])

@@ -15,6 +15,7 @@ from memory.consolidation.comparing import Trace, compare, compare_successes, tr
 from memory.consolidation.job import Action, Job, Lived, Method, Proposal, general_task
 from memory.consolidation.voting import Operation, Rule, parse, vote
 from memory.records import Episode, Evidence, Reflection, content_id, task_parts
+from memory.store.filters import Filter
 from memory.store.repeats import merged_evidence
 from memory.text.cleaning import clean
 
@@ -57,17 +58,17 @@ class Vote(Action):
 
     def apply(self, job: Job) -> bool:
         database, key = job.database, self.key(job)
-        if database.journal_get(_scope(job), key) is not None:
+        if database.journal.get(_scope(job), key) is not None:
             return False
         kept = rules_of(job, self.env, self.fold)
         before = [_as_rule(reflection) for reflection in kept]
         # A model may write for long; the database is not held up meanwhile.
         operations = self.operations(job, before)
-        with database.operation("rules", f"{self.env}: {len(self.items)} episodes"):
+        with database.operations.record("rules", f"{self.env}: {len(self.items)} episodes"):
             after = vote(before, operations, job.config.rules)
             self._write(job, kept, after)
             payload: dict[str, Any] = {"episodes": list(self.items), "operations": [list(item) for item in operations]}
-            database.journal_put(_scope(job), key, payload)
+            database.journal.put(_scope(job), key, payload)
         return True
 
     def operations(self, job: Job, rules: Sequence[Rule]) -> list[Operation]:
@@ -82,7 +83,7 @@ class Vote(Action):
     def prompt(self, job: Job, rules: Sequence[Rule]) -> str:
         """What a model is asked. It sees what was played, never what a recall had put into the player's prompt."""
         listed = "\n".join(f"{number}. {rule.text}" for number, rule in enumerate(rules, 1)) or "(none)"
-        episodes = job.database.load_episodes(self.items)
+        episodes = job.database.episodes.load(self.items)
         paired = self.n_won < len(self.items)
         records = "\n\n".join(_record(episode, paired) for episode in episodes)
         room = FULL if len(rules) >= job.config.rules else ""
@@ -91,7 +92,7 @@ class Vote(Action):
     def _write(self, job: Job, kept: Sequence[Reflection], after: Sequence[Rule]) -> None:
         database = job.database
         stay = {rule.id: rule for rule in after if rule.id}
-        episodes = database.load_episodes(self.items)
+        episodes = database.episodes.load(self.items)
         sources = [id for episode in episodes for id in job.resting_on(episode)]
         for old in kept:
             rule = stay.get(old.id)
@@ -105,9 +106,9 @@ class Vote(Action):
             if rule.id:
                 continue
             made = self._reflection(job, rule, episodes, sources)
-            if not database.has_reflection(made.id):
-                database.put_reflection(made, change="added by vote")
-            elif database.reflection_versions(made.id)[-1].change == VOTED_OUT:
+            if not database.reflections.has(made.id):
+                database.reflections.put(made, change="added by vote")
+            elif database.versions.of(made.id)[-1].change == VOTED_OUT:
                 job.change(made, "added by vote again")
 
     def _origin(self, sources: Sequence[str], old: Reflection) -> dict[str, Any]:
@@ -140,7 +141,7 @@ class Vote(Action):
 
 def plan(job: Job) -> Proposal:
     """The pairs and batches that were not used yet, in the order in which their last episode was played."""
-    done = job.database.journal_items(_scope(job))
+    done = job.database.journal.items(_scope(job))
     groups: dict[tuple[str, str], dict[str, list[Lived]]] = {}
     for lived in job.episodes():
         groups.setdefault((lived.env, task_parts(lived.task).split), {}).setdefault(lived.task, []).append(lived)
@@ -169,8 +170,10 @@ def plan(job: Job) -> Proposal:
 
 def rules_of(job: Job, env: str, fold: str) -> list[Reflection]:
     """The rules of an environment that stand, those with the most votes first, then the oldest."""
-    notes = [note for note in job.notes(env=env, tier="rule", kind="rule") if note.task == general_task(env, fold)]
-    found = job.database.load_reflections([note.number for note in notes])
+    notes = [
+        note for note in job.notes(Filter(env=env, tier="rule", kinds=["rule"])) if note.task == general_task(env, fold)
+    ]
+    found = job.database.reflections.load([note.number for note in notes])
     return sorted((found[note.number] for note in notes), key=lambda reflection: -reflection.votes)
 
 
@@ -184,7 +187,7 @@ def _scope(job: Job) -> str:
 
 def _traced(job: Job, id: str) -> Trace:
     if id not in job.traces:
-        job.traces[id] = trace(job.database.load_episodes([id])[0])
+        job.traces[id] = trace(job.database.episodes.load([id])[0])
     return job.traces[id]
 
 

@@ -92,12 +92,12 @@ class Shorten(Action):
     method: ClassVar[Method] = "shortcuts"
 
     def apply(self, job: Job) -> bool:
-        episode = job.database.load_episodes(self.items)[0]
+        episode = job.database.episodes.load(self.items)[0]
         made = reflection_on(job, episode)
-        if made is None or job.database.has_reflection(made.id):
+        if made is None or job.database.reflections.has(made.id):
             return False
-        with job.database.operation("shortcuts", episode.id):
-            job.database.put_reflection(made, change="found a shorter way")
+        with job.database.operations.record("shortcuts", episode.id):
+            job.database.reflections.put(made, change="found a shorter way")
         return True
 
 
@@ -108,9 +108,9 @@ def plan(job: Job) -> Proposal:
     actions: list[Action] = []
     for lived in job.episodes(after=seen):
         seen = lived.number
-        if lived.status != "won" or job.database.has_reflection(_id(job, lived.id)):
+        if lived.status != "won" or job.database.reflections.has(_id(job, lived.id)):
             continue
-        episode = job.database.load_episodes([lived.id])[0]
+        episode = job.database.episodes.load([lived.id])[0]
         path, found = find_shortcuts(episode.steps, episode.score, job.config.shortcut_gain)
         if found:
             reason = f"won in {len(episode.steps)} steps where {len(path)} would do (greatest gain {found[0].gain:.2f})"

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from memory.consolidation.job import Action, Job, Method, Note, Proposal, general_task
 from memory.records import Link, Reflection, content_id, task_parts
+from memory.store.filters import Filter
 from memory.store.repeats import kin, merged_evidence
 from memory.text.cleaning import clean
 from memory.text.quoting import quoted
@@ -48,7 +49,7 @@ class Summarise(Action):
     def apply(self, job: Job) -> bool:
         members = list(job.active(self.items).values())
         id = content_id("r", job.namespace, "summary", *self.items)
-        if len(members) < len(self.items) or job.database.has_reflection(id):
+        if len(members) < len(self.items) or job.database.reflections.has(id):
             return False
         # Each with all that says the same: a sentence that many games showed counts for all of them.
         everyone = [item for items in kin(job.database, members).values() for item in items]
@@ -72,9 +73,9 @@ class Summarise(Action):
             created_at=job.now(),
             updated_at=job.now(),
         )
-        with job.database.operation("summary", f"{len(members)} of {first.env}"):
-            job.database.put_reflection(made, change="summarised")
-            job.database.put_links(
+        with job.database.operations.record("summary", f"{len(members)} of {first.env}"):
+            job.database.reflections.put(made, change="summarised")
+            job.database.links.put(
                 [Link(source=id, target=member.id, kind=DERIVED, at=job.now()) for member in members]
             )
         return True
@@ -82,16 +83,12 @@ class Summarise(Action):
 
 def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
     """Full groups of what was in no summary yet; `gone` are those that the plan takes out of use."""
-    rows = job.database.execute(
-        "SELECT target FROM links WHERE kind = ? UNION SELECT target FROM link_versions WHERE kind = ?",
-        (DERIVED, DERIVED),
-    )
-    used = {row[0] for row in rows}
+    used = {target for _, target in job.database.links.ever(DERIVED)}
     goals = {(lived.task, lived.run): lived.goal for lived in job.episodes()}
     kinds: list[frozenset[str]] = []
     groups: dict[tuple[str, str, int], list[Note]] = {}
-    notes = [note for note in job.joinable(job.notes(tier="raw", kind=SUMMARISED)) if note.id not in gone]
-    loaded = job.database.load_reflections([note.number for note in notes])
+    notes = [note for note in job.joinable(job.notes(Filter(tier="raw", kinds=[SUMMARISED]))) if note.id not in gone]
+    loaded = job.database.reflections.load([note.number for note in notes])
     for note in notes:
         # What answers a question is counted, which says more than a summary could.
         if not loaded[note.number].topic:

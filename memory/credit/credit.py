@@ -172,13 +172,13 @@ class Credit:
         single episode is expected to cost more than the bound (see `assign`).
         """
         stands = {one.reflection: (one.held_out, one.propensity) for one in reversed(list(decided))}
-        stands.update(self.database.recall_draws(episode))
+        stands.update(self.database.recalls.draws(episode))
         if stands:
-            for id, members in family(self.database, ids).items():
+            for id, members in family(self.database.connection, ids).items():
                 known = [stands.pop(member) for member in members if member in stands]
                 stands.update({id: known[0]} if known else {})
         draws = {id: Assignment(id, *what) for id, what in stands.items()}
-        pinned = self.database.pinned_among(ids)
+        pinned = self.database.reflections.pinned(ids)
         free = [id for id in dict.fromkeys(ids) if id not in draws and id not in pinned]
         if free and self.config.hold_out and not self._exhausted():
             # What other channels drew for this episode is part of what the episode may cost.
@@ -201,14 +201,14 @@ class Credit:
 
     def uplift(self, id: str) -> Uplift:
         """What is known of one item, over all environments. Raises `UnknownReflection`."""
-        return self._strata([self.database.reflection_id(id)]).estimate(0, self.config.level)
+        return self._strata([self.database.reflections.full_id(id)]).estimate(0, self.config.level)
 
     def helpful(self, ids: Sequence[str]) -> dict[str, bool]:
         """Whether the uplift of these items is credibly above 0: as sure as one below it must be for benching.
 
         Those over which no lot was ever drawn are left out: of them nothing is measured.
         """
-        drawn = self.database.randomised(ids)
+        drawn = self.database.recalls.randomised(ids)
         strata = self._strata([id for id in ids if id in drawn])
         if not strata.ids:
             return {}
@@ -219,8 +219,8 @@ class Credit:
         """What holding out has cost so far."""
         import numpy as np
 
-        rows = self.database.recall_evidence(before=self.before, among=self._items(), least=(0, 1))
-        episodes = self.database.recalled_episodes(before=self.before)
+        rows = self.database.recalls.evidence(before=self.before, among=self._items(), least=(0, 1))
+        episodes = self.database.recalls.episode_count(before=self.before)
         if not rows:
             return Cost(episodes, 0, 0.0)
         strata = self._arranged(rows)
@@ -262,25 +262,25 @@ class Credit:
         self._cost = None
         verdicts = self._verdicts()
         if verdicts and not dry_run:
-            with self.database.operation("bench", f"{len(verdicts)} with an uplift credibly below 0"):
+            with self.database.operations.record("bench", f"{len(verdicts)} with an uplift credibly below 0"):
                 for verdict in verdicts:
-                    old = self.database.reflection(verdict.reflection)
+                    old = self.database.reflections.get(verdict.reflection)
                     new = old.model_copy(update={"status": "benched", "updated_at": self.clock()})
-                    self.database.put_reflection(new, change=verdict.change)
+                    self.database.reflections.put(new, change=verdict.change)
         return verdicts
 
     def _verdicts(self) -> list[Verdict]:
         least = (self.config.min_n, self.config.min_n)
         items = self._items(status="active", pinned=False)
-        rows = self.database.recall_evidence(before=self.before, among=items, least=least)
+        rows = self.database.recalls.evidence(before=self.before, among=items, least=least)
         if not rows:
             return []
         found = self._harmful(self._arranged(rows))
-        overruled = self.database.last_changed([verdict.reflection for verdict in found], "benched")
+        overruled = self.database.versions.last([verdict.reflection for verdict in found], "benched")
         verdicts = []
         for verdict in found:
             if verdict.reflection in overruled:
-                since = self.database.recall_evidence(
+                since = self.database.recalls.evidence(
                     [verdict.reflection], after=overruled[verdict.reflection], before=self.before, least=least
                 )
                 verdicts += self._harmful(self._arranged(since)) if since else []
@@ -315,7 +315,7 @@ class Credit:
 
     def _measured(self, status: ReflectionStatus) -> Strata:
         return self._arranged(
-            self.database.recall_evidence(before=self.before, among=self._items(status=status), least=(1, 1))
+            self.database.recalls.evidence(before=self.before, among=self._items(status=status), least=(1, 1))
         )
 
     def _strata(self, ids: Sequence[str], env: str | None = None) -> Strata:
@@ -325,15 +325,15 @@ class Credit:
         """The evidence on `ids`. What lies before a fixed time is read once."""
         wanted = list(dict.fromkeys(ids))
         if self.before is None:
-            return self.database.recall_evidence(wanted, env=env)
+            return self.database.recalls.evidence(wanted, env=env)
         if self._drawn is None:
-            self._drawn = self.database.randomised()
+            self._drawn = self.database.recalls.randomised()
         # Of most no lot was ever drawn.
         drawn = [id for id in wanted if id in self._drawn]
         missing = [id for id in drawn if (env, id) not in self._kept]
         if missing:
             found: dict[str, list[RecallEvidence]] = {id: [] for id in missing}
-            for row in self.database.recall_evidence(missing, env=env, before=self.before):
+            for row in self.database.recalls.evidence(missing, env=env, before=self.before):
                 found[row.reflection].append(row)
             self._kept.update(((env, id), rows) for id, rows in found.items())
         return [row for id in drawn for row in self._kept[env, id]]
@@ -347,7 +347,7 @@ class Credit:
     def _base_rates(self, envs: set[str]) -> Mapping[str, float]:
         missing = envs - self._rates.keys()
         if missing:
-            self._rates.update(self.database.success_rates(missing, before=self.before))
+            self._rates.update(self.database.episodes.success_rates(missing, before=self.before))
         return self._rates
 
 

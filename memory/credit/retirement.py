@@ -93,36 +93,30 @@ class Retirement:
         """
         found = self._found()
         if found and not dry_run:
-            with self.database.operation("retire", f"{len(found)} whose uplift has gone under {self.adapter}"):
+            with self.database.operations.record("retire", f"{len(found)} whose uplift has gone under {self.adapter}"):
                 for verdict in found:
-                    old = self.database.reflection(verdict.reflection)
+                    old = self.database.reflections.get(verdict.reflection)
                     new = old.model_copy(update={"status": RETIRED, "updated_at": self.clock()})
-                    self.database.put_reflection(new, change=f"{RETIRED}: {verdict.reason}")
+                    self.database.reflections.put(new, change=f"{RETIRED}: {verdict.reason}")
         return found
 
     def undo(self) -> list[str]:
         """Bring back, in one operation, what was retired for this adapter and not changed since; their ids."""
-        where, values = Filter(namespace=self.namespace, status="retired").sql()
-        rows = self.database.execute(
-            "SELECT id FROM reflections JOIN reflection_versions AS versions ON versions.reflection = number "
-            f"WHERE {where} AND version = (SELECT max(version) FROM reflection_versions WHERE reflection = number) "
-            "AND change LIKE ? || '%' AND change LIKE '% under ' || ? ORDER BY number",
-            [*values, f"{RETIRED}: ", self.adapter],
-        )
-        found = [row[0] for row in rows]
+        retired = Filter(namespace=self.namespace, status="retired")
+        found = self.database.versions.left_by(f"{RETIRED}: ", f" under {self.adapter}", retired)
         if found:
-            with self.database.operation("restore", f"{len(found)} that were retired for {self.adapter}"):
+            with self.database.operations.record("restore", f"{len(found)} that were retired for {self.adapter}"):
                 for id in found:
-                    old = self.database.reflection(id)
+                    old = self.database.reflections.get(id)
                     new = old.model_copy(update={"status": "active", "updated_at": self.clock()})
-                    self.database.put_reflection(new, change=f"restored: {self.adapter} was rolled back")
+                    self.database.reflections.put(new, change=f"restored: {self.adapter} was rolled back")
         return found
 
     def _found(self) -> list[Faded]:
         under = self._evidence(Played(self.adapter))
         before = {id: rows for id, rows in self._evidence(Played(self.adapter, others=True)).items() if id in under}
         verdicts = [verdict for id, rows in before.items() if (verdict := self._judged(id, rows, under[id]))]
-        overruled = self.database.last_changed([verdict.reflection for verdict in verdicts], RETIRED)
+        overruled = self.database.versions.last([verdict.reflection for verdict in verdicts], RETIRED)
         for id, at in overruled.items():
             verdicts = [verdict for verdict in verdicts if verdict.reflection != id]
             since = self._evidence(Played(self.adapter), [id], after=at)
@@ -131,7 +125,7 @@ class Retirement:
         return sorted(verdicts, key=lambda verdict: verdict.under.high)
 
     def _judged(self, id: str, before: Sequence[RecallEvidence], under: Sequence[RecallEvidence]) -> Faded | None:
-        rates = self.database.success_rates({row.env for row in before})
+        rates = self.database.episodes.success_rates({row.env for row in before})
         past = Strata([id], before, rates, self.config.prior).estimate(0, self.config.level)
         if past.low <= 0:
             return None
@@ -149,7 +143,7 @@ class Retirement:
         among = Filter(namespace=self.namespace, status="active", pinned=False)
         least = (self.config.min_n, self.config.min_n)
         grouped: dict[str, list[RecallEvidence]] = {}
-        for row in self.database.recall_evidence(ids, after=after, among=among, least=least, played=played):
+        for row in self.database.recalls.evidence(ids, after=after, among=among, least=least, played=played):
             grouped.setdefault(row.reflection, []).append(row)
         return grouped
 

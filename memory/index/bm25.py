@@ -11,7 +11,7 @@ from typing import Any
 from memory import errors
 from memory.store import schema
 from memory.store.database import Database
-from memory.store.filters import Filter
+from memory.store.filters import EVERYTHING, Filter
 from memory.text.cleaning import clean
 from memory.text.segmentation import TOKENIZER, phrases, segmented
 
@@ -36,25 +36,24 @@ class BM25:
         self._lock = threading.Lock()
         self._snapshot: _Snapshot | None = None
         # A writer has seen to it when it opened the file.
-        self._sound = not database.readonly or schema.texts_indexed(database.execute)
+        self._sound = not database.connection.readonly or schema.texts_indexed(database.connection.execute)
 
-    def search(self, text: str, count: int, filter: Filter | None = None) -> list[tuple[int, float]]:
-        """The `count` best of those that fit `filter`: (number, BM25 > 0), the best first, of equals the older.
+    def search(self, text: str, count: int, wanted: Filter = EVERYTHING) -> list[tuple[int, float]]:
+        """The `count` best of those that are `wanted`: (number, BM25 > 0), the best first, of equals the older.
 
         Any `text` will do; one without words finds nothing.
         """
-        wanted = filter or Filter()
         words = phrases(clean(text))
-        newest = None if wanted.before is None else self.database.newest_reflection(wanted.before)
+        newest = None if wanted.before is None else self.database.reflections.newest(wanted.before)
         if not words or newest == 0 or count < 1:
             return []
         if not wanted.narrow:
             found = self._ranked(words, 2 * count, newest)
-            fitting = set(self.database.reflection_numbers(wanted, [number for number, _ in found]))
+            fitting = set(self.database.reflections.numbers(wanted, [number for number, _ in found]))
             first = [item for item in found if item[0] in fitting][:count]
             if len(first) == count or len(found) < 2 * count:
                 return first
-        return self._ranked(words, count, newest, self.database.reflection_numbers(wanted))
+        return self._ranked(words, count, newest, self.database.reflections.numbers(wanted))
 
     def texts_with(self, word: str) -> int:
         """In how many texts a word stands, in any form."""
@@ -69,7 +68,7 @@ class BM25:
 
     def _in(self, newest: int | None, ask: Callable[[Execute], Any]) -> Any:
         """What `ask` answers from the texts up to `newest`, or from all."""
-        latest = self.database.newest_reflection
+        latest = self.database.reflections.newest
         if self._sound and newest in (None, latest()):
             found = self._in_database(ask)
             # Unless something was written meanwhile.
@@ -77,7 +76,7 @@ class BM25:
                 return found
         if newest is None:
             newest = latest()
-        if self.database.in_transaction:
+        if self.database.connection.in_transaction:
             # What is not committed may be taken back, and who has it must not wait for others, who wait for it.
             return ask(_Snapshot(self.database, newest).followed())
         with self._lock:
@@ -87,12 +86,12 @@ class BM25:
 
     def _in_database(self, ask: Callable[[Execute], Any]) -> Any:
         try:
-            return ask(self.database.execute)
+            return ask(self.database.connection.execute)
         except errors.DamagedDatabase:
-            self._sound = not self.database.readonly
+            self._sound = not self.database.connection.readonly
             if self._sound:
-                self.database.index_texts()
-                return ask(self.database.execute)
+                self.database.connection.index_texts()
+                return ask(self.database.connection.execute)
 
 
 class _Snapshot:
@@ -108,11 +107,7 @@ class _Snapshot:
     def followed(self) -> Execute:
         """Take over what was changed, and run statements from then on."""
         while True:
-            rows = self.database.execute(
-                "SELECT changed, number, text FROM reflections WHERE changed > ? AND number <= ? "
-                "ORDER BY changed LIMIT ?",
-                (self._mark, self.newest, PAGE),
-            )
+            rows = self.database.reflections.texts_after(self._mark, self.newest, PAGE)
             if rows:
                 self._connection.execute("BEGIN")
                 self._connection.executemany(

@@ -169,13 +169,13 @@ class CachedEmbedder:
         """One row of length 1 for each text. `progress` is called with (done, total) of the texts to compute."""
         names = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
         vectors = _empty(self.dimensions, len(texts))
-        known = self.database.get_vectors(self.model_id, list(dict.fromkeys(names)))
+        known = self.database.vectors.get(self.model_id, list(dict.fromkeys(names)))
         missing = list({name: text for name, text in zip(names, texts, strict=True) if name not in known}.items())
         for start in range(0, len(missing), BATCH):
             part = missing[start : start + BATCH]
             made = dict(zip([name for name, _ in part], self._checked([text for _, text in part]), strict=True))
-            if not self.database.readonly:
-                self.database.put_vectors(self.model_id, made)
+            if not self.database.connection.readonly:
+                self.database.vectors.put(self.model_id, made)
             known.update(made)
             if progress:
                 progress(start + len(part), len(missing))
@@ -188,7 +188,7 @@ class CachedEmbedder:
         vector = self._queries.pop(text, None)
         if vector is None:
             name = hashlib.sha256(text.encode()).hexdigest()
-            vector = self.database.get_vectors(self.model_id, [name]).get(name)
+            vector = self.database.vectors.get(self.model_id, [name]).get(name)
         if vector is None:
             vector = self._checked([text])[0]
         self._queries[text] = vector

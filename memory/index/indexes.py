@@ -61,24 +61,24 @@ class Indexes:
 
     def _cache(self, path: Path) -> VectorIndex:
         """The index in this file, of which the database knows whether it was ever made."""
-        made = bool(self.database.get_setting(_made(path), False))
+        made = bool(self.database.settings.get(_made(path), False))
         if made:
             self._made.add(path)
         return VectorIndex(
             path, self.embedder.model_id, self.embedder.dimensions, notify=self._notify,
-            readonly=self.database.readonly, expected=made,
+            readonly=self.database.connection.readonly, expected=made,
         )  # fmt: skip
 
     def _follow(self, index: VectorIndex, source: Source) -> None:
         # What is not committed may be taken back; an index that had followed it would then hold what never was.
-        if self.database.in_transaction:
+        if self.database.connection.in_transaction:
             return
         # Whoever writes holds the database first and the index then; so does whoever follows.
-        with self.database.held():
+        with self.database.connection.held():
             index.follow(source, self._embed)
             # Not at the first look: that may have been into an empty database.
             if len(index) and not index.readonly and index.path not in self._made:
-                self.database.put_setting(_made(index.path), True)
+                self.database.settings.put(_made(index.path), True)
                 self._made.add(index.path)
 
     def _embed(self, texts: Sequence[str]) -> Any:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from memory.store.database import Database
-from memory.store.episodes import chunks, marks
+from memory.store.texts import Texts
 
 if TYPE_CHECKING:
     import numpy as np
-
-PAGE = 16384
-"""How many entries are fetched at once, so that a million of them are never held as Python objects."""
 
 
 class Entry(NamedTuple):
@@ -67,70 +63,34 @@ def summary(mark: int, numbers: np.ndarray, stamps: np.ndarray) -> Summary:
     return Summary(mark, len(numbers), low, int((stamps >> 24).sum()))
 
 
-class ReflectionTexts:
+class DatabaseTexts:
+    """Texts that the database numbers."""
+
+    def __init__(self, texts: Texts) -> None:
+        self._texts = texts
+
+    def entries(self, after: int = -1) -> np.ndarray:
+        """See `Source`."""
+        return self._texts.entries(after)
+
+    def summary(self, upto: int) -> Summary:
+        """See `Summed`."""
+        return Summary(*self._texts.sums(upto))
+
+    def texts(self, numbers: Sequence[int]) -> list[str]:
+        """See `Source`."""
+        return self._texts.texts(numbers)
+
+
+class ReflectionTexts(DatabaseTexts):
     """The texts of all reflections, whatever their status."""
 
-    def __init__(self, database: Database):
-        self.database = database
-
-    def entries(self, after: int = -1) -> np.ndarray:
-        """See `Source`. Answered from one index of the table: cheap enough to ask before every search."""
-        return _entries(self.database, "reflections", "changed", after)
-
-    def summary(self, upto: int) -> Summary:
-        """See `Summed`."""
-        return _summary(self.database, "reflections", "changed", upto)
-
-    def texts(self, numbers: Sequence[int]) -> list[str]:
-        """See `Source`."""
-        return _texts(self.database, "reflections", numbers)
+    def __init__(self, database: Database) -> None:
+        super().__init__(Texts(database.connection, "reflections", "changed"))
 
 
-class StateTexts:
+class StateTexts(DatabaseTexts):
     """The states in which some advised action gained something. A state never changes, so its number is its mark."""
 
-    def __init__(self, database: Database):
-        self.database = database
-
-    def entries(self, after: int = -1) -> np.ndarray:
-        """See `Source`."""
-        return _entries(self.database, "states", "number", after)
-
-    def summary(self, upto: int) -> Summary:
-        """See `Summed`."""
-        return _summary(self.database, "states", "number", upto)
-
-    def texts(self, numbers: Sequence[int]) -> list[str]:
-        """See `Source`."""
-        return _texts(self.database, "states", numbers)
-
-
-def _entries(database: Database, table: str, mark: str, after: int) -> np.ndarray:
-    import numpy as np
-
-    pages = [np.empty((0, 3), np.int64)]
-    while True:
-        rows = database.execute(
-            f"SELECT {mark}, number, stamp FROM {table} WHERE {mark} > ? ORDER BY {mark} LIMIT ?", (after, PAGE)
-        )
-        if rows:
-            pages.append(np.fromiter(chain.from_iterable(rows), np.int64, 3 * len(rows)).reshape(-1, 3))
-            after = rows[-1][0]
-        if len(rows) < PAGE:
-            return np.concatenate(pages) if len(pages) > 2 else pages[-1]
-
-
-def _summary(database: Database, table: str, mark: str, upto: int) -> Summary:
-    rows = database.execute(
-        f"SELECT ifnull(max({mark}), -1), count(*), ifnull(sum((stamp & 0xFFFFFF) * ((number & 0xFFFF) + 1)), 0), "
-        f"ifnull(sum(stamp >> 24), 0) FROM {table} WHERE {mark} <= ?",
-        (upto,),
-    )
-    return Summary(*rows[0])
-
-
-def _texts(database: Database, table: str, numbers: Sequence[int]) -> list[str]:
-    found: dict[int, str] = {}
-    for part in chunks(numbers):
-        found.update(database.execute(f"SELECT number, text FROM {table} WHERE number IN {marks(part)}", part))
-    return [found[number] for number in numbers]
+    def __init__(self, database: Database) -> None:
+        super().__init__(Texts(database.connection, "states", "number"))

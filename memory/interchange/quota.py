@@ -31,15 +31,7 @@ def check(
     since = (datetime.fromisoformat(present) - timedelta(hours=24)).isoformat(timespec="microseconds")
     written = {(item.namespace if apart else None, _counted(item.source)) for item in reflections if item.source}
     for namespace, source in sorted(written, key=str):
-        # CROSS JOIN keeps the order: the versions of a day are few, the reflections of a source may be many.
-        count = database.execute(
-            "SELECT count(DISTINCT number) FROM reflection_versions AS versions "
-            "CROSS JOIN reflections ON number = versions.reflection "
-            "WHERE at > ? AND (version = 1 OR change = 'imported') AND namespace = ifnull(?, namespace) "
-            f"AND CASE WHEN source GLOB '{CLIENTS}*' THEN '{CLIENTS}' ELSE source END = ? "
-            "AND status IN ('active', 'repeated')",
-            (since, namespace, source),
-        )[0][0]
+        count = database.versions.count_brought_in(since, source, namespace, prefix=source == CLIENTS)
         if count > limit:
             who = "All clients together" if source == CLIENTS else f"The source '{source}'"
             raise errors.QuotaExceeded(

@@ -18,10 +18,10 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, NamedTuple, TextIO
 
 from pydantic import ValidationError
 
@@ -32,9 +32,10 @@ from memory.interchange.foreign import Origin
 from memory.records import Reflection, content_id, now
 from memory.store import repeats
 from memory.store.database import Database
-from memory.store.episodes import chunks
-from memory.store.filters import Filter
-from memory.store.reflections import Version, same, stamp
+from memory.store.filters import EVERYTHING, Filter
+from memory.store.reflections import same
+from memory.store.sql import chunks
+from memory.store.versions import Version
 from memory.text.cleaning import clean, name
 
 Container = Literal["jsonl", "parquet"]
@@ -48,11 +49,10 @@ def export_reflections(
     target: Path | str | TextIO,
     *,
     format: Container | None = None,
-    wanted: Filter | None = None,
-    namespace: str | None = None,
+    wanted: Filter = EVERYTHING,
     history: bool = False,
 ) -> int:
-    """Write the reflections that are `wanted` (all, of one `namespace` or of all), the oldest first; return how many.
+    """Write the reflections that are `wanted`, the oldest first; return how many.
 
     `format` follows from the ending of the path: `.parquet` is Parquet, everything else JSON lines. A path is written
     whole or not at all. With `history` every earlier version comes along.
@@ -61,12 +61,9 @@ def export_reflections(
         MissingDependency: for Parquet without pyarrow.
         MemoryStoreError: if the file cannot be written.
     """
-    chosen = wanted or Filter()
-    if namespace is not None:
-        chosen = replace(chosen, namespace=namespace)
     counted = _Counted()
     with database.transaction():  # what another process writes meanwhile is not half in the file
-        rows = counted.each(_rows(database, chosen, history))
+        rows = counted.each(_rows(database, wanted, history))
         if isinstance(target, (str, Path)):
             path = Path(target)
             write = _writer(format or ("parquet" if path.suffix == ".parquet" else "jsonl"))
@@ -88,30 +85,29 @@ class _Counted:
             yield row
 
 
+class _Chosen(NamedTuple):
+    number: int
+    id: str
+
+
 def _rows(database: Database, wanted: Filter, history: bool) -> Iterator[dict[str, Any]]:
-    where, values = wanted.sql()
-    chosen = dict(database.execute(f"SELECT number, id FROM reflections WHERE {where} ORDER BY number", values))
-    ids = set(chosen.values())
-    for part in chunks(list(chosen)):
-        loaded = database.load_reflections(part)
+    chosen = database.reflections.select(_Chosen, wanted)
+    ids = {one.id for one in chosen}
+    for part in chunks([one.number for one in chosen]):
+        loaded = database.reflections.load(part)
         for number in part:
             yield _row(database, loaded[number], ids, history)
 
 
 def _row(database: Database, reflection: Reflection, exported: set[str], history: bool) -> dict[str, Any]:
     row = reflection.model_dump(mode="json")
-    # In the order in which they came: an episode counts by the first of its recalls.
-    came = database.execute(
-        "SELECT episode, channel FROM recalls WHERE reflection = ? ORDER BY rowid", (reflection.id,)
-    )
-    kept = {(recall.episode, recall.channel): recall for recall in database.recalls_of(reflection.id)}
-    recalls = [kept[episode, channel] for episode, channel in came]
-    links = [link for link in database.links_of(reflection.id) if link.source == reflection.id]
+    recalls = database.recalls.as_they_came(reflection.id)
+    links = [link for link in database.links.of(reflection.id) if link.source == reflection.id]
     links = sorted((link for link in links if link.target in exported), key=lambda item: (item.target, item.kind))
     attached: dict[str, list[Any]] = {
         "recalls": [recall.model_dump(mode="json", exclude={"reflection"}) for recall in recalls],
         "links": [link.model_dump(mode="json", exclude={"source"}) for link in links],
-        "versions": _versions(database.reflection_versions(reflection.id)) if history else [],
+        "versions": _versions(database.versions.of(reflection.id)) if history else [],
     }
     return row | {name: items for name, items in attached.items() if items}
 
@@ -226,7 +222,7 @@ def import_reflections(
     source = name(source or "", NAME_LIMIT) or f"import:{name(path.stem, NAME_LIMIT)}"
     work = _Import(database, format, None if keep_namespaces else namespace or "", source, replace, clock())
     report = work.report
-    with database.operation("import", clean(path.name)):
+    with database.operations.record("import", clean(path.name)):
         waiting: list[tuple[str, documents.Entry]] = []
         for where, entry in chain(documents.entries(path), waiting):
             try:
@@ -282,8 +278,8 @@ class _Import:
         if not self._read(offer):
             return False
         stated = {*STATED} & offer.fields.keys()
-        if self.database.has_reflection(key):
-            old = self.database.reflection(key)
+        if self.database.reflections.has(key):
+            old = self.database.reflections.get(key)
             if old.status == "forgotten":
                 raise ValueError(f"it is here as {old.id}, but was taken out of use; restore it if it is wanted")
             update = {part: getattr(new, part) for part in stated}
@@ -332,7 +328,7 @@ class _Import:
             self._refuse_unused(offer)
             if new.id != old.id:
                 gone = old.model_copy(update={"status": "forgotten", "updated_at": self.at})
-                self.database.put_reflection(gone, change=f"replaced by {new.id}")
+                self.database.reflections.put(gone, change=f"replaced by {new.id}")
             self._put(new, change, self.report.replaced, old if old.id == new.id else None)
 
     def _put(self, new: Reflection, change: str, among: list[str], old: Reflection | None = None) -> None:
@@ -345,20 +341,17 @@ class _Import:
         """The reflection of this memory that the entry is a copy of, by its id."""
         if self.format != "agentlab" or clean(offer.key, NAME_LIMIT) != offer.key:
             return None
-        if not self.database.has_reflection(offer.key):
+        if not self.database.reflections.has(offer.key):
             return None
-        found = self.database.reflection(offer.key)
+        found = self.database.reflections.get(offer.key)
         return found if found.namespace == namespace else None
 
     def _known(self, new: Reflection) -> str | None:
         """The id of what says the same about the same environment, if the entry has nothing more than its text."""
         if new.advice:
             return None
-        rows = self.database.execute(
-            "SELECT id FROM reflections WHERE stamp = ? AND text = ? AND env = ? AND namespace = ? ORDER BY number",
-            (stamp(new.text), new.text, new.env, new.namespace),
-        )
-        return str(rows[0][0]) if rows else None
+        known = self.database.reflections.with_text(new.text, new.env, new.namespace)
+        return known[0] if known else None
 
 
 def _said(reflection: Reflection, part: str) -> Any:

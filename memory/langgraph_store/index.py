@@ -60,13 +60,13 @@ class ItemIndex:
         self._mark = 0
         self._cached = CachedEmbedder(_Documents(self), database)
         self._setting = f"index made: {path.name}"
-        self._made = bool(database.get_setting(self._setting, False))
+        self._made = bool(database.settings.get(self._setting, False))
         self._index = VectorIndex(
             path,
             self.model_id,
             self.dimensions,
             notify=notify,
-            readonly=database.readonly or str(database.path) == ":memory:",
+            readonly=database.connection.readonly or str(database.connection.path) == ":memory:",
             expected=self._made,
         )
 
@@ -111,7 +111,7 @@ class ItemIndex:
 
     def _known(self, texts: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
         named = {text_name(text): text for text in texts}
-        known = self.database.get_vectors(self.model_id, list(named))
+        known = self.database.vectors.get(self.model_id, list(named))
         return known, [text for name, text in named.items() if name not in known]
 
     def _named(self, texts: list[str], vectors: Any) -> dict[str, np.ndarray]:
@@ -124,14 +124,14 @@ class ItemIndex:
 
         Nothing is taken over within a transaction: what is not committed may be undone.
         """
-        if not self.database.in_transaction:
-            with self.database.held():
+        if not self.database.connection.in_transaction:
+            with self.database.connection.held():
                 mark = self._texts.mark()
                 self._index.follow(self._texts, self._embed)
             self._mark = max(self._mark, mark)
             # Not at the first look: that may have been into an empty database.
             if len(self._index) and not self._made and not self._index.readonly:
-                self.database.put_setting(self._setting, True)
+                self.database.settings.put(self._setting, True)
                 self._made = True
         return self._mark
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from memory.index.sources import Entry
 from memory.store.database import Database
-from memory.store.episodes import chunks, marks
 from memory.store.reflections import stamp
+from memory.store.sql import chunks, marks
 
 FREE = "\x00"
 """What stands in a row of texts that no item uses. It is never embedded: its vector is nought."""
@@ -63,7 +63,7 @@ class Items:
 
     def get(self, namespace: Sequence[str], key: str, at: str) -> Row | None:
         """The item with this key in exactly this namespace."""
-        rows = self.database.execute(
+        rows = self.database.connection.execute(
             f"SELECT {_ROW} FROM items WHERE namespace = ? AND key = ? AND {_ALIVE}",
             (".".join(namespace), key, _seconds(at)),
         )
@@ -75,7 +75,7 @@ class Items:
         only = "AND NOT EXISTS (SELECT 1 FROM item_texts WHERE item = items.number)" if textless else ""
         last = _NEWEST
         while True:
-            rows = self.database.execute(
+            rows = self.database.connection.execute(
                 f"SELECT {_ROW}, changed FROM items WHERE {below} AND {_ALIVE} AND changed < ? {only} "
                 "ORDER BY changed DESC LIMIT ?",
                 [*values, _seconds(at), last, page],
@@ -94,7 +94,7 @@ class Items:
         below, values = _below(prefix)
         found: dict[int, Row] = {}
         for part in chunks(numbers):
-            rows = self.database.execute(
+            rows = self.database.connection.execute(
                 f"SELECT item_texts.number, {_ROW} FROM item_texts JOIN items ON items.number = item WHERE "
                 f"item_texts.number IN {marks(part)} AND item_texts.changed <= ? AND {below} AND {_ALIVE}",
                 [*part, mark, *values, _seconds(at)],
@@ -105,7 +105,7 @@ class Items:
     def numbers(self, prefix: Sequence[str], limit: int) -> list[int]:
         """The numbers of up to `limit` texts of the items in and below `prefix`, those that have expired included."""
         below, values = _below(prefix)
-        rows = self.database.execute(
+        rows = self.database.connection.execute(
             f"SELECT item_texts.number FROM items JOIN item_texts ON item = items.number WHERE {below} LIMIT ?",
             [*values, limit],
         )
@@ -115,7 +115,7 @@ class Items:
         """Every namespace in and below `prefix` that holds an item, in no particular order."""
         path = ".".join(prefix)
         # From one namespace to the next, without reading the items of each. SQLite puts a blob behind every text.
-        rows = self.database.execute(
+        rows = self.database.connection.execute(
             "WITH RECURSIVE place (name) AS ("
             "SELECT min(namespace) FROM items WHERE namespace >= :low AND namespace < :high UNION ALL "
             "SELECT (SELECT min(namespace) FROM items WHERE namespace > name AND namespace < :high) FROM place "
@@ -138,8 +138,8 @@ class Items:
             "namespace": ".".join(namespace), "key": key, "value": value, "at": at, "ttl": ttl, "now": now,
             "expires_at": None if ttl is None else now + 60 * ttl,
         }  # fmt: skip
-        self.database.execute(_PUT, row)
-        found = self.database.execute(
+        self.database.connection.execute(_PUT, row)
+        found = self.database.connection.execute(
             "SELECT items.number, item_texts.number, sha FROM items LEFT JOIN item_texts ON item = items.number "
             "WHERE namespace = :namespace AND key = :key",
             row,
@@ -160,24 +160,28 @@ class Items:
     def refresh(self, numbers: Sequence[int], at: str) -> None:
         """Let the time to live of these items begin anew."""
         for part in chunks(numbers):
-            self.database.execute(
+            self.database.connection.execute(
                 f"UPDATE items SET expires_at = ? + 60 * ttl WHERE ttl IS NOT NULL AND number IN {marks(part)}",
                 [_seconds(at), *part],
             )
 
     def _delete(self, condition: str, values: Sequence[Any]) -> int:
-        rows = self.database.execute(f"SELECT number FROM items WHERE {condition}", values)
+        rows = self.database.connection.execute(f"SELECT number FROM items WHERE {condition}", values)
         for part in chunks([row[0] for row in rows]):
-            texts = self.database.execute(f"SELECT number, sha FROM item_texts WHERE item IN {marks(part)}", part)
+            texts = self.database.connection.execute(
+                f"SELECT number, sha FROM item_texts WHERE item IN {marks(part)}", part
+            )
             self._free(dict(texts))
-            self.database.execute(f"DELETE FROM items WHERE number IN {marks(part)}", part)
+            self.database.connection.execute(f"DELETE FROM items WHERE number IN {marks(part)}", part)
         return len(rows)
 
     def _put_texts(self, item: int, texts: Mapping[str, str]) -> None:
         """Give `item` these texts, by their SHA-256: in rows that are free, then in new ones."""
         if not texts:
             return
-        free = self.database.execute("SELECT number FROM item_texts WHERE item IS NULL LIMIT ?", (len(texts),))
+        free = self.database.connection.execute(
+            "SELECT number FROM item_texts WHERE item IS NULL LIMIT ?", (len(texts),)
+        )
         places = [row[0] for row in free] + [None] * (len(texts) - len(free))
         for number, (sha, text) in zip(places, texts.items(), strict=True):
             self._write_text(number, item, text, sha)
@@ -187,14 +191,14 @@ class Items:
         for number in texts:
             self._write_text(number, None, FREE, "")
         for part in chunks(list(texts.values())):
-            self.database.execute(
+            self.database.connection.execute(
                 f"DELETE FROM vectors WHERE model = ? AND sha IN {marks(part)} "
                 "AND NOT EXISTS (SELECT 1 FROM item_texts WHERE item_texts.sha = vectors.sha)",
                 [self.model, *part],
             )
 
     def _write_text(self, number: int | None, item: int | None, text: str, sha: str) -> None:
-        self.database.execute(
+        self.database.connection.execute(
             "INSERT INTO item_texts (number, item, text, sha, stamp, changed) "
             "SELECT ?, ?, ?, ?, ?, ifnull(max(changed), 0) + 1 FROM item_texts WHERE true "
             "ON CONFLICT (number) DO UPDATE SET item = excluded.item, text = excluded.text, sha = excluded.sha, "
@@ -211,11 +215,11 @@ class ItemTexts:
 
     def mark(self) -> int:
         """Grows with every change to any text."""
-        return int(self.database.execute("SELECT ifnull(max(changed), 0) FROM item_texts")[0][0])
+        return int(self.database.connection.execute("SELECT ifnull(max(changed), 0) FROM item_texts")[0][0])
 
     def entries(self, after: int = -1) -> list[Entry]:
         """See `Source`."""
-        rows = self.database.execute(
+        rows = self.database.connection.execute(
             "SELECT changed, number, stamp FROM item_texts WHERE changed > ? ORDER BY changed", (after,)
         )
         return [Entry(*row) for row in rows]
@@ -224,7 +228,9 @@ class ItemTexts:
         """See `Source`."""
         found: dict[int, str] = {}
         for part in chunks(numbers):
-            rows = self.database.execute(f"SELECT number, text FROM item_texts WHERE number IN {marks(part)}", part)
+            rows = self.database.connection.execute(
+                f"SELECT number, text FROM item_texts WHERE number IN {marks(part)}", part
+            )
             found.update(rows)
         return [found[number] for number in numbers]
 

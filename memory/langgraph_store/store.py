@@ -86,7 +86,11 @@ class SqliteFaissStore(BaseStore):
         notify: Callable[[str], None] | None = None,
         clock: Callable[[], str] = now,
     ):
-        path = Path(index_path) if index_path else database.path.with_name(f"{database.path.stem}.items.faiss")
+        path = (
+            Path(index_path)
+            if index_path
+            else database.connection.path.with_name(f"{database.connection.path.stem}.items.faiss")
+        )
         self.database = database
         self.ttl_config = ttl
         self.clock = clock
@@ -223,7 +227,7 @@ class SqliteFaissStore(BaseStore):
             else:
                 results.append(None)
             read += [row for row in rows if row.ttl is not None and getattr(op, "refresh_ttl", False)]
-        if read and not self.database.readonly:
+        if read and not self.database.connection.readonly:
             with self.database.transaction():
                 self._items.refresh([row.number for row in read], at)
         if work.puts:
@@ -239,7 +243,7 @@ class SqliteFaissStore(BaseStore):
                     self._items.put(namespace, key, put.value, put.texts, put.ttl, at)
             # After the deletions, which may have dropped the vector of a text that is now written elsewhere.
             if self._index and work.documents:
-                self.database.put_vectors(self._index.model_id, work.documents)
+                self.database.vectors.put(self._index.model_id, work.documents)
         interval = (self.ttl_config or {}).get("sweep_interval_minutes")
         if interval and _minutes(self._swept, at) >= interval:
             self.sweep_ttl()

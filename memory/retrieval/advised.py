@@ -27,9 +27,9 @@ class AdvisedStates:
         import numpy as np
 
         condition, values = wanted.sql()
-        key = (self.database.last_change(), condition, *values)
-        if self._states is None or key != self._key or self.database.in_transaction:
-            self._states = np.asarray(self.database.advised_states(wanted), np.int64)
+        key = (self.database.reflections.last_change(), condition, *values)
+        if self._states is None or key != self._key or self.database.connection.in_transaction:
+            self._states = np.asarray(self.database.reflections.advised_states(wanted), np.int64)
             # What is not committed may be taken back, and its mark be given to something else.
-            self._key = None if self.database.in_transaction else key
+            self._key = None if self.database.connection.in_transaction else key
         return self._states

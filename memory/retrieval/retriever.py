@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from memory.index.vector_index import VectorIndex
 from memory.records import Reflection, now
 from memory.store.database import Database
-from memory.store.episodes import chunks
 from memory.store.filters import Filter
 from memory.store.recalls import Served
 from memory.store.reflections import ReflectionRow
 from memory.store.repeats import ONCE, Tally, answers, question, tallies, told
+from memory.store.sql import chunks
 from memory.text.moments import seconds
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Retriever:
         """What fits of the nearest `count` and of what words found, each with the cosine to the query and BM25."""
         import numpy as np
 
-        rows = self.database.reflection_rows(list(worded), filter)
+        rows = self.database.reflections.rows(list(worded), filter)
         # First among the nearest, then among more, then among those that fit.
         for looked in ((8 if filter.narrow else 2) * count, 32 * count):
             found = [number for number, _ in self.index.search(query, looked)]
@@ -180,7 +180,7 @@ class Retriever:
             if len(near) == count or len(found) == len(self.index):
                 break
         else:
-            only = self.database.reflection_numbers(filter)
+            only = self.database.reflections.numbers(filter)
             near = self._first([number for number, _ in self.index.search(query, count, only=only)], count, filter)
         rows |= near
         numbers = sorted(rows)
@@ -194,7 +194,7 @@ class Retriever:
         """The rows of the first `count` of `numbers` that fit `filter`."""
         found: dict[int, ReflectionRow] = {}
         for part in chunks(numbers, count):
-            fitting = self.database.reflection_rows(part, filter)
+            fitting = self.database.reflections.rows(part, filter)
             found |= {number: fitting[number] for number in part if number in fitting}
             if len(found) >= count:
                 break
@@ -206,7 +206,7 @@ class Retriever:
         rows = put_up.rows
         seen = [row.created for row in rows]
         if weights.recency:
-            put_up.served = served = self.database.served([row.id for row in rows])
+            put_up.served = served = self.database.recalls.served([row.id for row in rows])
             seen = [
                 max(at, seconds(served[row.id].last)) if row.id in served else at
                 for at, row in zip(seen, rows, strict=True)
@@ -220,8 +220,8 @@ class Retriever:
         import numpy as np
 
         rows = [put_up.rows[place] for place in places]
-        reflections = self.database.load_reflections([row.number for row in rows])
-        served = put_up.served if weights.recency else self.database.served([row.id for row in rows])
+        reflections = self.database.reflections.load([row.number for row in rows])
+        served = put_up.served if weights.recency else self.database.recalls.served([row.id for row in rows])
         seen = tallies(self.database, reflections.values(), wanted)
         values = np.stack(list(put_up.parts.values()), axis=1)[places].tolist()
         hits = []

@@ -5,19 +5,23 @@ from __future__ import annotations
 from memory.store.connection import Connection
 from memory.store.database import Database
 from memory.store.detail import Detail
-from memory.store.episodes import EpisodeRow, chunks, marks
-from memory.store.filters import Filter
+from memory.store.episodes import EpisodeRow
+from memory.store.filters import ACTIVE, EVERYTHING, EpisodeFilter, Filter
 from memory.store.history import Change, History
 from memory.store.links import LinkChange
 from memory.store.recalls import RecallCount, RecallEvidence
 from memory.store.reflections import stamp
 from memory.store.repeats import evidence, tallies, told
+from memory.store.sql import chunks, conditions, marks
 
 __all__ = [
+    "ACTIVE",
     "Change",
     "Connection",
     "Database",
     "Detail",
+    "EVERYTHING",
+    "EpisodeFilter",
     "EpisodeRow",
     "Filter",
     "History",
@@ -25,6 +29,7 @@ __all__ = [
     "RecallCount",
     "RecallEvidence",
     "chunks",
+    "conditions",
     "evidence",
     "marks",
     "stamp",

@@ -203,6 +203,14 @@ class Connection:
         with self.transaction():
             schema.index_texts(self.tables)
 
+    def damage(self) -> list[str]:
+        """What SQLite finds wrong with the file (`quick_check`); empty if nothing is."""
+        return [str(row[0]) for row in self.execute("PRAGMA quick_check") if row[0] != "ok"]
+
+    def size(self) -> int:
+        """The bytes of the database, without its log."""
+        return int(self.execute("PRAGMA page_count")[0][0]) * int(self.execute("PRAGMA page_size")[0][0])
+
     # Using
 
     def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:

@@ -2,22 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from memory.store.connection import BUSY_SECONDS, Connection
+from memory.store.documents import Documents
 from memory.store.episodes import Episodes
-from memory.store.lab_tables import LabTables
+from memory.store.journal import Journal
 from memory.store.links import Links
+from memory.store.operations import Operations
 from memory.store.recalls import Recalls
 from memory.store.reflections import Reflections
+from memory.store.settings import Settings
+from memory.store.vectors import Vectors
+from memory.store.versions import Versions
 
 
-class Database(Episodes, Reflections, Recalls, Links, LabTables):
-    """A lab's database: episodes, reflections, recalls, links, and the ledger of work, adapters and settings.
+class Database:
+    """A lab's database: one connection, and a repository for each noun over it.
 
     `Database(path)` makes the file if there is none and brings an older one up to date, after a copy; `readonly=True`
     does neither.
     Threads may share one object, processes open one each: many may read while one writes. Several writes that belong
-    together go into one `with database.transaction():`.
+    together go into one `with database.transaction():`, whichever repositories they are made through.
+
+    Attributes:
+        connection: where SQL is run.
+        episodes, reflections, versions, recalls, links, operations: the memory.
+        vectors: a cache of what an embedder gave for texts.
+        journal, settings: what a program notes of its own work.
+        rounds, evaluations: what it found out. They stand here since lower floors read what higher ones write.
 
     Raises:
         MemoryStoreError: `NotADatabase`, `DamagedDatabase`, `DatabaseMissing`, `NewerDatabase`, `CannotMigrate` on
             opening; `DatabaseBusy`, `DiskFull`, `ReadOnlyDatabase`, `DatabaseClosed` at any time.
     """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        readonly: bool = False,
+        busy_timeout: float = BUSY_SECONDS,
+        notify: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self.connection = Connection(path, readonly=readonly, busy_timeout=busy_timeout, notify=notify)
+        self.episodes = Episodes(self.connection)
+        self.operations = Operations(self.connection)
+        self.versions = Versions(self.connection, self.operations)
+        self.reflections = Reflections(self.connection, self.versions)
+        self.recalls = Recalls(self.connection)
+        self.links = Links(self.connection, self.operations)
+        self.vectors = Vectors(self.connection)
+        self.journal = Journal(self.connection)
+        self.settings = Settings(self.connection)
+        self.rounds = Documents(self.connection, "rounds")
+        self.evaluations = Documents(self.connection, "evaluations")
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """All or nothing: what is written inside is kept at its end, or undone if an exception leaves it.
+
+        Inside another transaction it is a part of that one, which can be undone by itself. Other threads wait.
+        """
+        return self.connection.transaction()
+
+    def close(self) -> None:
+        """Close the file. Closing twice is allowed."""
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -9,7 +9,7 @@ from memory.records import Episode, Recall, Reflection, Step
 from memory.store import repeats
 from memory.store.database import Database
 from memory.store.merges import family
-from memory.store.reflections import Version
+from memory.store.versions import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,15 @@ class Detail:
             episode = _kept(database, source.episode)
             steps = [step for step in episode.steps if step.index in source.steps] if episode else []
             evidence.append(Shown(source.episode, episode, steps, source.steps))
-        members = family(database, [reflection.id])[reflection.id]
-        recalls = [recall for member in members for recall in database.recalls_of(member)]
+        members = family(database.connection, [reflection.id])[reflection.id]
+        recalls = [recall for member in members for recall in database.recalls.of_reflection(member)]
         recalls.sort(key=lambda recall: (recall.at, recall.rank))
         tally = repeats.tallies(database, [reflection])[reflection.id]
-        return cls(reflection, database.reflection_versions(reflection.id), recalls, evidence, tally)
+        return cls(reflection, database.versions.of(reflection.id), recalls, evidence, tally)
 
 
 def _kept(database: Database, id: str) -> Episode | None:
     try:
-        return database.load_episodes([id])[0]
+        return database.episodes.load([id])[0]
     except errors.UnknownEpisode:
         return None

@@ -7,14 +7,13 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import NamedTuple
 
 from memory import errors
 from memory.records import Episode, Status
 from memory.store.connection import Connection
-
-CHUNK = 500
-"""How many ids go into one statement; SQLite's builds differ in how many parameters they take."""
+from memory.store.filters import ALL_EPISODES, EpisodeFilter
+from memory.store.sql import Row, chunks, full_ids, marks
 
 AT_ONCE = 20
 """How many whole episodes are read at once where they come one after the other."""
@@ -57,10 +56,23 @@ class EpisodeRow:
         return self.status == "won"
 
 
-class Episodes(Connection):
-    """What can be done with episodes."""
+class Results(NamedTuple):
+    """How `n` episodes of one run, arm and split ended."""
 
-    def put_episode(self, episode: Episode) -> None:
+    run: str
+    arm: str
+    split: str
+    won: int
+    n: int
+
+
+class Episodes:
+    """The repository of episodes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def put(self, episode: Episode) -> None:
         """Keep `episode`; one with the same id is replaced. When this returns, a kill can no longer lose it."""
         # Level 1: an episode shrinks about as far as at the default level, in a fraction of the time.
         payload = zlib.compress(episode.model_dump_json().encode(), 1)
@@ -69,53 +81,68 @@ class Episodes(Connection):
             episode.arm, episode.engine, episode.adapter, episode.status, episode.score, len(episode.steps),
             episode.goal, episode.error, episode.minimised_from, episode.started_at, episode.seconds, payload,
         )  # fmt: skip
-        self.execute(_PUT, row)
+        self.connection.execute(_PUT, row)
 
-    def episode(self, id: str) -> Episode:
+    def get(self, id: str) -> Episode:
         """The whole episode. A beginning of its id is enough if it fits no other.
 
         Raises:
             UnknownEpisode: with the nearest id, or with those that the beginning fits.
         """
-        found = full_ids(self, "episodes", id)
+        found = full_ids(self.connection, "episodes", id)
         if not found:
-            near = [row[0] for row in self.execute("SELECT id FROM episodes ORDER BY number DESC LIMIT 2000")]
+            near = [
+                row[0] for row in self.connection.execute("SELECT id FROM episodes ORDER BY number DESC LIMIT 2000")
+            ]
             listing = "`agentlab episodes`" if near else "there are no episodes yet: `agentlab run` plays some, and"
             raise errors.UnknownEpisode(errors.unknown("episode", id, near, listing))
         if len(found) > 1:
             raise errors.UnknownEpisode(errors.ambiguous("episode", id, found))
-        return _episode(self.execute("SELECT payload FROM episodes WHERE id = ?", found)[0][0])
+        return _episode(self.connection.execute("SELECT payload FROM episodes WHERE id = ?", found)[0][0])
 
-    def episodes(
-        self,
-        *,
-        run: str | None = None,
-        env: str | None = None,
-        split: str | None = None,
-        task: str | None = None,
-        arm: str | None = None,
-        adapter: str | None = None,
-        status: Status | None = None,
-        limit: int | None = None,
-        newest: bool = False,
+    def find(
+        self, wanted: EpisodeFilter = ALL_EPISODES, *, limit: int | None = None, newest: bool = False
     ) -> list[EpisodeRow]:
-        """Light rows of the episodes that fit every filter, oldest first, or the `newest` first.
-
-        `adapter=""` means those played without an adapter.
-        """
-        wanted = {"run": run, "env": env, "split": split, "task": task, "arm": arm, "status": status}
-        where, values = conditions(wanted)
-        if adapter is not None:
-            where.append("ifnull(adapter, '') = ?")
-            values.append(adapter)
-        rows = self.execute(
-            f"SELECT {', '.join(_COLUMNS)} FROM episodes WHERE {' AND '.join(where)} "
+        """Light rows of the episodes that are `wanted`, the oldest first, or the `newest` first."""
+        where, values = wanted.sql()
+        rows = self.connection.execute(
+            f"SELECT {', '.join(_COLUMNS)} FROM episodes WHERE {where} "
             f"ORDER BY number {'DESC' if newest else 'ASC'} LIMIT ?",
             [*values, -1 if limit is None else limit],
         )
         return [_row(EpisodeRow(*row)) for row in rows]
 
-    def load_episodes(self, ids: Sequence[str]) -> list[Episode]:
+    def rows(self, ids: Iterable[str]) -> list[EpisodeRow]:
+        """Light rows of the episodes with exactly these ids, the oldest first; ids that nothing has are left out."""
+        found: list[tuple[int, EpisodeRow]] = []
+        for part in chunks(sorted(set(ids))):
+            rows = self.connection.execute(
+                f"SELECT number, {', '.join(_COLUMNS)} FROM episodes WHERE id IN {marks(part)}", part
+            )
+            found += [(number, _row(EpisodeRow(*row))) for number, *row in rows]
+        return [row for _, row in sorted(found, key=lambda item: item[0])]
+
+    def learned_from(self, row: type[Row], namespace: str, splits: Sequence[str], *, after: int = 0) -> list[Row]:
+        """The episodes of these splits on whose task and run a namespace has a reflection, the oldest first.
+
+        Each is a named tuple `row` of some of its columns. `after` is the number of the last one that is known. Errored
+        and shortened ones were not lived to their end and are left out.
+        """
+        rows = self.connection.execute(
+            f"SELECT {', '.join(row._fields)} FROM episodes WHERE number > ? AND status <> 'errored' "
+            f"AND minimised_from IS NULL AND split IN {marks(splits)} AND EXISTS (SELECT 1 "
+            "FROM reflections WHERE reflections.task = episodes.task AND reflections.run = episodes.run "
+            "AND namespace = ?) ORDER BY number",
+            [after, *splits, namespace],
+        )
+        return [row._make(found) for found in rows]
+
+    def count(self, wanted: EpisodeFilter = ALL_EPISODES) -> int:
+        """How many episodes are `wanted`."""
+        where, values = wanted.sql()
+        return int(self.connection.execute(f"SELECT count(*) FROM episodes WHERE {where}", values)[0][0])
+
+    def load(self, ids: Sequence[str]) -> list[Episode]:
         """The whole episodes with exactly these ids, in this order.
 
         Raises:
@@ -123,13 +150,15 @@ class Episodes(Connection):
         """
         payloads: dict[str, bytes] = {}
         for part in chunks(ids):
-            payloads.update(self.execute(f"SELECT id, payload FROM episodes WHERE id IN {marks(part)}", part))
+            payloads.update(
+                self.connection.execute(f"SELECT id, payload FROM episodes WHERE id IN {marks(part)}", part)
+            )
         missing = [id for id in ids if id not in payloads]
         if missing:
             raise errors.UnknownEpisode(errors.unknown("episode", missing[0], list(payloads), "`agentlab episodes`"))
         return [_episode(payloads[id]) for id in ids]
 
-    def each_episode(self, ids: Iterable[str]) -> Iterator[Episode]:
+    def each(self, ids: Iterable[str]) -> Iterator[Episode]:
         """The whole episodes with these ids, in this order, of which only a few are held at once.
 
         Raises:
@@ -137,7 +166,52 @@ class Episodes(Connection):
         """
         waiting = iter(ids)
         while part := list(islice(waiting, AT_ONCE)):
-            yield from self.load_episodes(part)
+            yield from self.load(part)
+
+    def success_rates(self, envs: Iterable[str], *, before: str | None = None) -> dict[str, float]:
+        """The rate of success in each of these environments over all episodes played there: (won + 1) / (n + 2)."""
+        rates = {}
+        for env in envs:
+            won, n = self.connection.execute(
+                "SELECT ifnull(sum(status = 'won'), 0), count(*) FROM episodes WHERE env = ? AND status <> 'errored' "
+                "AND minimised_from IS NULL AND (? IS NULL OR started_at < ?)",
+                (env, before, before),
+            )[0]
+            rates[env] = (won + 1) / (n + 2)
+        return rates
+
+    def results_of(self, adapter: str) -> list[Results]:
+        """How the first trials that an adapter played went, by run, arm and split; what began first comes first."""
+        rows = self.connection.execute(
+            "SELECT run, arm, split, sum(status = 'won'), count(*) FROM episodes WHERE adapter = ? AND trial = 0 "
+            "AND status <> 'errored' AND minimised_from IS NULL GROUP BY run, arm, split ORDER BY min(started_at)",
+            (adapter,),
+        )
+        return [Results(*row) for row in rows]
+
+    def runs(self, wanted: EpisodeFilter = ALL_EPISODES) -> set[str]:
+        """The runs that have an episode that is `wanted`."""
+        where, values = wanted.sql()
+        return {run for (run,) in self.connection.execute(f"SELECT DISTINCT run FROM episodes WHERE {where}", values)}
+
+    def last_seed(self, wanted: EpisodeFilter, runs: Sequence[str]) -> int | None:
+        """The greatest seed that one of these runs played of what is `wanted`; None if none did."""
+        where, values = wanted.sql()
+        rows = self.connection.execute(
+            f"SELECT max(seed) FROM episodes WHERE {where} AND run IN {marks(runs)}", [*values, *runs]
+        )
+        seed: int | None = rows[0][0]
+        return seed
+
+    def time_taken(self, wanted: EpisodeFilter) -> tuple[float, int]:
+        """The seconds and the steps of all episodes that are `wanted`; errors left out."""
+        where, values = wanted.sql()
+        rows = self.connection.execute(
+            "SELECT ifnull(sum(seconds), 0), ifnull(sum(steps), 0) FROM episodes "
+            f"WHERE {where} AND status <> 'errored'",
+            values,
+        )
+        return rows[0][0], rows[0][1]
 
 
 def _row(row: EpisodeRow) -> EpisodeRow:
@@ -156,37 +230,3 @@ def _episode(payload: bytes) -> Episode:
         for step in episode.steps:
             step.bonus = step.bonus and [strength * extra for extra in step.bonus]
     return episode
-
-
-def full_ids(connection: Connection, table: str, beginning: str, wanted: dict[str, Any] | None = None) -> list[str]:
-    """The id itself if `table` has it, else up to four ids that begin so; only where the `wanted` columns fit."""
-    where, values = conditions(wanted or {})
-    fits = " AND ".join(where)
-    if connection.execute(f"SELECT 1 FROM {table} WHERE id = ? AND {fits}", [beginning, *values]):
-        return [beginning]
-    if not beginning:
-        return []
-    # A range rather than LIKE: it uses the index, and % and _ in what was typed mean nothing.
-    rows = connection.execute(
-        f"SELECT id FROM {table} WHERE id >= ? AND id < ? AND {fits} ORDER BY id LIMIT 4",
-        [beginning, beginning + "\U0010ffff", *values],
-    )
-    return [row[0] for row in rows]
-
-
-def conditions(wanted: dict[str, Any]) -> tuple[list[str], list[Any]]:
-    """SQL conditions for the columns whose wanted value is not None, and their values. Never empty."""
-    given = {name: value for name, value in wanted.items() if value is not None}
-    return [f"{name} = ?" for name in given] or ["1"], list(given.values())
-
-
-def chunks(items: Sequence[Any], most: int = CHUNK) -> Iterator[list[Any]]:
-    """`items` in lists of at most `most`."""
-    rest = iter(items)
-    while part := list(islice(rest, most)):
-        yield part
-
-
-def marks(items: Sequence[Any]) -> str:
-    """`(?, ?, …)`, one for each of `items`."""
-    return f"({', '.join('?' * len(items))})"

@@ -1,4 +1,4 @@
-"""Which reflections are meant, as a condition of SQL."""
+"""Which reflections, and which episodes, are meant, as a condition of SQL."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from memory.records import TASK_SPLIT, ReflectionStatus, Tier
-from memory.store.episodes import conditions, marks
+from memory.records import TASK_SPLIT, ReflectionStatus, Status, Tier
+from memory.store.sql import conditions, marks
 
 _ADVISING = (
     "(status = 'active' OR status = 'repeated' AND 'active' = (WITH RECURSIVE above (status, next) AS ("
@@ -19,7 +19,7 @@ _ADVISING = (
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which reflections are meant; None leaves a property open.
+    """Which reflections are meant: those in use, unless another `status` is given; None leaves a property open.
 
     `before` and `exclude_task`/`exclude_run` keep out what was learned too late or on the same ground, so that an
     evaluation does not recall its own answers; `split` lets in only what was learned on that fold. `text_only` keeps
@@ -33,7 +33,7 @@ class Filter:
     task: str | None = None
     kinds: Sequence[str] | None = None
     tag: str | None = None
-    status: ReflectionStatus | None = None
+    status: ReflectionStatus | None = "active"
     run: str | None = None
     pinned: bool | None = None
     before: str | None = None
@@ -108,3 +108,46 @@ class Filter:
         }
         given = {condition: value for condition, value in parts.items() if value is not None}
         return " AND ".join(given), list(given.values())
+
+
+ACTIVE = Filter()
+"""The reflections in use."""
+
+EVERYTHING = Filter(status=None)
+"""All reflections."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeFilter:
+    """Which episodes are meant; None leaves a property open.
+
+    `adapter=""` means those played without an adapter; `minimised` those that are a shortened form of another one,
+    `by_model` those in which a model
+    chose; without, those in which chance did.
+    """
+
+    run: str | None = None
+    env: str | None = None
+    split: str | None = None
+    task: str | None = None
+    arm: str | None = None
+    adapter: str | None = None
+    status: Status | None = None
+    minimised: bool | None = None
+    by_model: bool | None = None
+
+    def sql(self) -> tuple[str, list[Any]]:
+        """A WHERE condition and its values."""
+        where, values = conditions(
+            {
+                "run": self.run, "env": self.env, "split": self.split, "task": self.task, "arm": self.arm,
+                "status": self.status, "ifnull(adapter, '')": self.adapter,
+                "(minimised_from IS NOT NULL)": self.minimised,
+            }
+        )  # fmt: skip
+        if self.by_model is not None:
+            where.append("engine NOT IN ('', 'random')" if self.by_model else "engine = 'random'")
+        return " AND ".join(where), values
+
+
+ALL_EPISODES = EpisodeFilter()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,7 +13,8 @@ from memory.store import repeats
 from memory.store.database import Database
 from memory.store.links import LinkChange
 from memory.store.operations import Operation
-from memory.store.reflections import Version, same
+from memory.store.reflections import same
+from memory.store.versions import Version, stored
 from memory.text import moments
 
 ChangeKind = Literal["added", "removed", "returned", "changed"]
@@ -92,21 +92,23 @@ class History:
     def operations(self, *, limit: int | None = None) -> list[Operation]:
         """What was done, the newest first."""
         if self.namespace is None:
-            return self.database.operations(limit=limit)
-        rows = self.database.execute(f"SELECT operation FROM {_TOUCHED} WHERE namespace = ?", (self.namespace,))
+            return self.database.operations.recent(limit=limit)
+        rows = self.database.connection.execute(
+            f"SELECT operation FROM {_TOUCHED} WHERE namespace = ?", (self.namespace,)
+        )
         here = {row[0] for row in rows}
-        return [operation for operation in self.database.operations() if operation.number in here][:limit]
+        return [operation for operation in self.database.operations.recent() if operation.number in here][:limit]
 
     def operation(self, id: str) -> Operation:
         """One operation; a beginning of its id is enough. Raises `UnknownOperation`."""
-        found = self.database.get_operation(id)
+        found = self.database.operations.get(id)
         if self.namespace is not None and self.namespace not in self._namespaces(found):
             raise errors.UnknownOperation(errors.unknown("operation", id, [], "`agentlab memory history`"))
         return found
 
     def changes(self, id: str) -> list[Change]:
         """What an operation did to each reflection that it changed. Raises `UnknownOperation`."""
-        rows = self.database.execute(
+        rows = self.database.connection.execute(
             "SELECT before.payload, after.payload FROM ("
             "SELECT reflection, min(version) AS first, max(version) AS last FROM reflection_versions "
             "WHERE operation = ? GROUP BY reflection) AS touched "
@@ -122,11 +124,11 @@ class History:
 
     def links(self, id: str) -> list[LinkChange]:
         """What an operation did to links. Raises `UnknownOperation`."""
-        return self.database.link_changes(self.operation(id).number)
+        return self.database.links.changes(self.operation(id).number)
 
     def versions(self, id: str) -> list[tuple[Version, Change]]:
         """Every version of a reflection, the first one first, each with what it changed. Raises `UnknownReflection`."""
-        found = self.database.reflection_versions(self.database.reflection_id(id, self.namespace))
+        found = self.database.versions.of(self.database.reflections.full_id(id, self.namespace))
         before = [None, *(version.reflection for version in found)]
         return [(version, Change(old, version.reflection)) for old, version in zip(before, found, strict=False)]
 
@@ -137,7 +139,7 @@ class History:
         if first > last:
             raise errors.BadMoment(f"'{start}' is later than '{end}'; give the earlier time first.")
         state = "SELECT payload FROM reflection_versions WHERE reflection = number AND at <= ? ORDER BY version DESC"
-        rows = self.database.execute(
+        rows = self.database.connection.execute(
             f"SELECT ({state} LIMIT 1), ({state} LIMIT 1) FROM reflections WHERE number IN "
             "(SELECT reflection FROM reflection_versions WHERE at > ? AND at <= ?) "
             "AND (? IS NULL OR namespace = ?) ORDER BY number",
@@ -168,23 +170,23 @@ class History:
                 self._check_untouched(target, change)
             for link in links:
                 self._check_link(target, link)
-            with self.database.operation(UNDO, target.id) as number:
-                written = [self.database.put_reflection(self._taken_back(item), change="undone") for item in changes]
+            with self.database.operations.record(UNDO, target.id) as number:
+                written = [self.database.reflections.put(self._taken_back(item), change="undone") for item in changes]
                 gone = [change.id for change in changes if change.before is None]
-                written += [self.database.put_reflection(heir, change="said first") for heir in self._heirs(gone)]
+                written += [self.database.reflections.put(heir, change="said first") for heir in self._heirs(gone)]
                 for link in links:
-                    self.database.set_link(LinkChange(link.after, link.before))
+                    self.database.links.apply(LinkChange(link.after, link.before))
                 if not any(written) and not links:
                     raise errors.CannotUndo(
                         f"There is nothing to take back of {target.id}: what it made is out of use already."
                     )
                 self._mark(target, undone=True)
-            row = self.database.execute("SELECT id FROM operations WHERE number = ?", (number,))
-            return self.database.get_operation(row[0][0])
+            row = self.database.connection.execute("SELECT id FROM operations WHERE number = ?", (number,))
+            return self.database.operations.get(row[0][0])
 
     def _check(self, target: Operation) -> None:
         if target.undone:
-            rows = self.database.execute(
+            rows = self.database.connection.execute(
                 "SELECT id FROM operations WHERE name = ? AND detail = ? AND NOT undone ORDER BY number DESC LIMIT 1",
                 (UNDO, target.id),
             )
@@ -197,10 +199,10 @@ class History:
 
     def _check_untouched(self, target: Operation, change: Change) -> None:
         """What a later operation changed and an undo put back is as the target left it: only the outcome counts."""
-        if _stands(self.database.reflection(change.id), change.after):
+        if _stands(self.database.reflections.get(change.id), change.after):
             return
         number = "(SELECT number FROM reflections WHERE id = ?)"
-        later, name, what = self.database.execute(
+        later, name, what = self.database.connection.execute(
             "SELECT operations.id, name, change FROM reflection_versions LEFT JOIN operations ON number = operation "
             f"WHERE reflection = {number} AND NOT ifnull(undone, 0) AND version > "
             f"(SELECT max(version) FROM reflection_versions WHERE reflection = {number} AND operation = ?) "
@@ -212,10 +214,10 @@ class History:
 
     def _check_link(self, target: Operation, change: LinkChange) -> None:
         link = change.link
-        if self.database.link(link) == change.after:
+        if self.database.links.get(link) == change.after:
             return
         here = "source = :source AND target = :target AND kind = :kind"
-        rows = self.database.execute(
+        rows = self.database.connection.execute(
             "SELECT id, name FROM operations WHERE number > :number AND NOT undone AND number IN "
             f"(SELECT operation FROM links WHERE {here} UNION SELECT ended FROM link_versions WHERE {here}) "
             "ORDER BY number DESC LIMIT 1",
@@ -241,12 +243,14 @@ class History:
 
     def _mark(self, operation: Operation, *, undone: bool) -> None:
         """An undo that is undone means that what it had undone holds again, and so on down."""
-        self.database.mark_undone(operation.number, undone)
+        self.database.operations.mark_undone(operation.number, undone)
         if operation.name == UNDO:
-            self._mark(self.database.get_operation(operation.detail), undone=not undone)
+            self._mark(self.database.operations.get(operation.detail), undone=not undone)
 
     def _namespaces(self, operation: Operation) -> set[str]:
-        rows = self.database.execute(f"SELECT namespace FROM {_TOUCHED} WHERE operation = ?", (operation.number,))
+        rows = self.database.connection.execute(
+            f"SELECT namespace FROM {_TOUCHED} WHERE operation = ?", (operation.number,)
+        )
         return {row[0] for row in rows}
 
 
@@ -255,8 +259,4 @@ def _stands(before: Reflection | None, after: Reflection) -> bool:
 
 
 def _change(before: bytes | None, after: bytes) -> Change:
-    return Change(_reflection(before) if before else None, _reflection(after))
-
-
-def _reflection(payload: bytes) -> Reflection:
-    return Reflection.stored(zlib.decompress(payload))
+    return Change(stored(before) if before else None, stored(after))

@@ -21,7 +21,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from memory.store.connection import Connection
-from memory.store.episodes import chunks, marks
+from memory.store.sql import chunks, marks
 
 MERGED = "merged"
 

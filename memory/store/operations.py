@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from memory import errors
 from memory.records import now
 from memory.store.connection import Connection
-from memory.store.episodes import full_ids
+from memory.store.sql import full_ids
 
 
 class Operation(NamedTuple):
@@ -43,53 +43,55 @@ _CHANGES = (
 )
 
 
-class Operations(Connection):
-    """What can be done with operations."""
+class Operations:
+    """The repository of operations; `current` is the number of the one that is being done."""
 
-    _operation: int | None = None
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.current: int | None = None
 
     @contextmanager
-    def operation(self, name: str, detail: str = "") -> Iterator[int]:
+    def record(self, name: str, detail: str = "") -> Iterator[int]:
         """A transaction whose changes to reflections and links belong together; gives the operation's number.
 
         Inside another operation it is part of that one. An operation that changed nothing is not kept.
         """
-        with self.transaction():
-            if self._operation is not None:
-                yield self._operation
+        with self.connection.transaction():
+            if self.current is not None:
+                yield self.current
                 return
-            self.execute(
+            self.connection.execute(
                 "INSERT INTO operations (id, at, name, detail) VALUES (?, ?, ?, ?)",
                 (f"op-{uuid.uuid4().hex[:12]}", now(), name, detail),
             )
-            number = int(self.execute("SELECT last_insert_rowid()")[0][0])
-            self._operation = number
+            number = int(self.connection.execute("SELECT last_insert_rowid()")[0][0])
+            self.current = number
             try:
                 yield number
             finally:
-                self._operation = None
-            if not self.execute(_CHANGES, {"number": number}):
-                self.execute("DELETE FROM operations WHERE number = ?", (number,))
+                self.current = None
+            if not self.connection.execute(_CHANGES, {"number": number}):
+                self.connection.execute("DELETE FROM operations WHERE number = ?", (number,))
 
-    def operations(self, *, limit: int | None = None) -> list[Operation]:
+    def recent(self, *, limit: int | None = None) -> list[Operation]:
         """What was done, the newest first."""
-        rows = self.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (-1 if limit is None else limit,))
+        rows = self.connection.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (-1 if limit is None else limit,))
         return [_operation(row) for row in rows]
 
-    def get_operation(self, id: str) -> Operation:
+    def get(self, id: str) -> Operation:
         """One operation; a beginning of its id is enough. Raises `UnknownOperation`."""
-        found = full_ids(self, "operations", id)
+        found = full_ids(self.connection, "operations", id)
         if not found:
-            near = [operation.id for operation in self.operations(limit=200)]
+            near = [operation.id for operation in self.recent(limit=200)]
             raise errors.UnknownOperation(errors.unknown("operation", id, near, "`agentlab memory history`"))
         if len(found) > 1:
             raise errors.UnknownOperation(errors.ambiguous("operation", id, found))
-        row = self.execute(f"{_SELECT} WHERE id = ?", (found[0],))[0]
+        row = self.connection.execute(f"{_SELECT} WHERE id = ?", (found[0],))[0]
         return _operation(row)
 
     def mark_undone(self, number: int, undone: bool = True) -> None:
         """Note that an operation was taken back (or done again)."""
-        self.execute("UPDATE operations SET undone = ? WHERE number = ?", (undone, number))
+        self.connection.execute("UPDATE operations SET undone = ? WHERE number = ?", (undone, number))
 
 
 def _operation(row: tuple[Any, ...]) -> Operation:

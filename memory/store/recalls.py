@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from memory.records import Recall
 from memory.store.connection import Connection
-from memory.store.episodes import chunks, marks
 from memory.store.filters import Filter
-from memory.store.merges import families, family, first_assignments
+from memory.store.merges import families, first_assignments
+from memory.store.sql import chunks, marks
 
 _COLUMNS = "episode, reflection, channel, rank, query, score, parts, at, won, env, held_out, propensity"
 
@@ -61,16 +61,19 @@ class Played(NamedTuple):
         return f"SELECT id FROM episodes WHERE adapter {'IS NOT' if self.others else 'IS'} ?"
 
 
-class Recalls(Connection):
-    """What can be done with recalls."""
+class Recalls:
+    """The repository of recalls."""
 
-    def put_recalls(self, recalls: Sequence[Recall]) -> None:
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def put(self, recalls: Sequence[Recall]) -> None:
         """Keep `recalls`. One reflection served to one episode in one channel counts once, however often it was asked
         for.
 
         So an episode that is resumed after a kill does not count twice. The first query and score are kept.
         """
-        self.executemany(
+        self.connection.executemany(
             f"INSERT INTO recalls ({_COLUMNS}, counted) VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))}, "
             "NOT EXISTS (SELECT 1 FROM recalls WHERE episode = ? AND reflection = ?)) "
             "ON CONFLICT(episode, reflection, channel) DO NOTHING",
@@ -84,20 +87,24 @@ class Recalls(Connection):
             ],
         )  # fmt: skip
 
-    def set_recall_outcome(self, episode_id: str, won: bool) -> None:
+    def set_outcome(self, episode_id: str, won: bool) -> None:
         """Note on all recalls that served this episode whether it was won."""
-        self.execute("UPDATE recalls SET won = ? WHERE episode = ?", (won, episode_id))
+        self.connection.execute("UPDATE recalls SET won = ? WHERE episode = ?", (won, episode_id))
 
-    def recalls_of(self, reflection_id: str) -> list[Recall]:
+    def of_reflection(self, reflection_id: str) -> list[Recall]:
         """Every recall of one reflection, the oldest first."""
         return self._recalls("reflection = ?", reflection_id)
 
-    def recalls_for(self, episode_id: str) -> list[Recall]:
+    def as_they_came(self, reflection_id: str) -> list[Recall]:
+        """Every recall of one reflection, in the order in which they were kept: an episode counts by its first."""
+        return self._recalls("reflection = ?", reflection_id, order="rowid")
+
+    def of_episode(self, episode_id: str) -> list[Recall]:
         """Every recall that served one episode, the best ranked first."""
         return self._recalls("episode = ?", episode_id)
 
-    def _recalls(self, where: str, value: str) -> list[Recall]:
-        rows = self.execute(f"SELECT {_COLUMNS} FROM recalls WHERE {where} ORDER BY at, rank", (value,))
+    def _recalls(self, where: str, value: str, order: str = "at, rank") -> list[Recall]:
+        rows = self.connection.execute(f"SELECT {_COLUMNS} FROM recalls WHERE {where} ORDER BY {order}", (value,))
         names = _COLUMNS.split(", ")
         return [
             Recall.stored(
@@ -112,15 +119,15 @@ class Recalls(Connection):
         What was merged into it counts, each episode once.
         """
         found: dict[str, Served] = {}
-        merged = bool(self.execute("SELECT 1 FROM reflections WHERE merged_into IS NOT NULL LIMIT 1"))
+        merged = bool(self.connection.execute("SELECT 1 FROM reflections WHERE merged_into IS NOT NULL LIMIT 1"))
         for part in chunks(ids):
-            rows = self.execute(
+            rows = self.connection.execute(
                 "SELECT reflection, sum(n), sum(won), sum(ended), max(CASE WHEN n THEN last END) FROM recall_totals "
                 f"WHERE reflection IN {marks(part)} AND NOT held_out GROUP BY reflection",
                 part,
             )
             if merged:
-                rows += self.execute(
+                rows += self.connection.execute(
                     f"{families(part)} SELECT root, count(DISTINCT episode), "
                     "count(DISTINCT CASE WHEN won THEN episode END), "
                     "count(DISTINCT CASE WHEN won IS NOT NULL THEN episode END), max(at) "
@@ -130,14 +137,73 @@ class Recalls(Connection):
             found.update((row[0], Served(*row[1:])) for row in rows if row[1])
         return found
 
-    def recall_counts(self, ids: Sequence[str]) -> dict[str, RecallCount]:
+    def counts(self, ids: Sequence[str]) -> dict[str, RecallCount]:
         """For each of these reflections how often it was recalled and how that ended; never recalled is (0, 0, 0)."""
         found = self.served(ids)
         return {id: RecallCount(*found[id][:3]) if id in found else RecallCount(0, 0, 0) for id in ids}
 
-    def last_recalled(self, ids: Sequence[str]) -> dict[str, str]:
+    def last(self, ids: Sequence[str]) -> dict[str, str]:
         """When each of these reflections, or one merged into it, was recalled last; others are left out."""
         return {id: found.last for id, found in self.served(ids).items()}
+
+    def served_in(self, episodes: Iterable[str]) -> dict[str, int]:
+        """In how many of these episodes each reflection served; others are left out.
+
+        A shortened episode was never played: what served is known of the one that it was made from.
+        """
+        counts: dict[str, int] = {}
+        for part in chunks(sorted(set(episodes))):
+            rows = self.connection.execute(
+                "SELECT reflection, count(DISTINCT episodes.id) FROM episodes JOIN recalls "
+                "ON recalls.episode IN (episodes.id, episodes.minimised_from) "
+                f"WHERE episodes.id IN {marks(part)} AND NOT held_out GROUP BY reflection",
+                part,
+            )
+            for reflection, count in rows:
+                counts[reflection] = counts.get(reflection, 0) + count
+        return counts
+
+    def together(self, id: str, others: Sequence[str]) -> dict[str, int]:
+        """How many episodes a reflection served together with each of these others; those with none are left out."""
+        rows = self.connection.execute(
+            "SELECT other.reflection, count(DISTINCT one.episode) FROM recalls AS one "
+            "JOIN recalls AS other ON other.episode = one.episode AND NOT other.held_out "
+            f"WHERE one.reflection = ? AND NOT one.held_out AND other.reflection IN {marks(others)} "
+            "GROUP BY other.reflection",
+            [id, *others],
+        )
+        return {other: count for other, count in rows}
+
+    def together_by_link(self, kind: str, namespace: str) -> dict[tuple[str, str], int]:
+        """How many episodes both ends of each link of this kind served, by (source, target)."""
+        rows = self.connection.execute(
+            "SELECT links.source, target, count(DISTINCT one.episode) FROM links "
+            "JOIN reflections ON reflections.id = links.source "
+            "JOIN recalls AS one ON one.reflection = links.source AND NOT one.held_out "
+            "JOIN recalls AS other ON other.reflection = target AND other.episode = one.episode AND NOT other.held_out "
+            "WHERE links.kind = ? AND namespace = ? GROUP BY links.source, target",
+            (kind, namespace),
+        )
+        return {(source, target): count for source, target, count in rows}
+
+    def count(self, namespace: str) -> tuple[int, int]:
+        """How many recalls the reflections of a namespace have, and how many of these were held out."""
+        rows = self.connection.execute(
+            "SELECT count(*), ifnull(sum(held_out), 0) FROM recalls "
+            "JOIN reflections ON reflections.id = recalls.reflection WHERE namespace = ?",
+            (namespace,),
+        )
+        return rows[0][0], rows[0][1]
+
+    def never_served(self, namespace: str) -> int:
+        """How many active reflections of a namespace, with what was merged into them, have served nobody."""
+        rows = self.connection.execute(
+            "WITH RECURSIVE served (id) AS (SELECT reflection FROM recall_totals WHERE n AND NOT held_out "
+            "UNION SELECT merged_into FROM served JOIN reflections USING (id) WHERE merged_into IS NOT NULL) "
+            "SELECT count(*) FROM reflections WHERE status = 'active' AND id NOT IN served AND namespace = ?",
+            (namespace,),
+        )
+        return int(rows[0][0])
 
     # Evidence
 
@@ -146,10 +212,10 @@ class Recalls(Connection):
         found: set[str] = set()
         for part in [None] if ids is None else chunks(ids):
             among = f"reflection IN {marks(part)} AND " if part is not None else ""
-            rows = self.execute(
+            rows = self.connection.execute(
                 f"SELECT DISTINCT reflection FROM recall_totals WHERE {among}n AND propensity < 1", part or ()
             )
-            rows += self.execute(
+            rows += self.connection.execute(
                 f"{families(part)} SELECT DISTINCT root FROM family JOIN recall_totals ON reflection = member "
                 "WHERE n AND propensity < 1",
                 part or (),
@@ -157,7 +223,7 @@ class Recalls(Connection):
             found.update(row[0] for row in rows)
         return found
 
-    def recall_evidence(
+    def evidence(
         self,
         ids: Sequence[str] | None = None,
         *,
@@ -178,7 +244,7 @@ class Recalls(Connection):
         """
         found: list[RecallEvidence] = []
         for part in [None] if ids is None else chunks(ids):
-            kin = self.execute(f"{families(part)} SELECT root, member FROM family", part or ())
+            kin = self.connection.execute(f"{families(part)} SELECT root, member FROM family", part or ())
             joined = {root for root, _ in kin} | {member for _, member in kin if part is None}
             alone = self._evidence(part, env, after, before, among, least, played)
             found += [row for row in alone if row.reflection not in joined] if joined else alone
@@ -230,7 +296,7 @@ class Recalls(Connection):
                 "WINDOW each AS (PARTITION BY reflection)) WHERE a >= ? AND b >= ?"
             )
             values += least
-        rows = self.execute(grouped, values)
+        rows = self.connection.execute(grouped, values)
         return [RecallEvidence(*row[:7]) for row in rows if row[3] or row[5]]
 
     def _family_evidence(
@@ -249,7 +315,7 @@ class Recalls(Connection):
         if played is not None:
             meant += f" AND episode IN ({played.sql})"
             wanted = [*wanted, played.adapter]
-        rows = self.execute(
+        rows = self.connection.execute(
             f"{families(ids)} SELECT root, episode, at, env, propensity, held_out, won FROM family "
             f"JOIN recalls ON reflection = member WHERE counted {meant} ORDER BY root, episode, at",
             [*(ids or ()), *wanted],
@@ -267,54 +333,18 @@ class Recalls(Connection):
                 found += [RecallEvidence(root, *stratum, *count) for stratum, count in sorted(strata.items())]
         return found
 
-    def recalled_episodes(self, *, before: str | None = None) -> int:
+    def episode_count(self, *, before: str | None = None) -> int:
         """How many ended episodes there are for which something was recalled (before a time, ISO 8601)."""
         return int(
-            self.execute(
+            self.connection.execute(
                 "SELECT count(DISTINCT episode) FROM recalls WHERE won IS NOT NULL AND (? IS NULL OR at < ?)",
                 (before, before),
             )[0][0]
         )
 
-    def recall_draws(self, episode_id: str) -> dict[str, tuple[bool, float]]:
+    def draws(self, episode_id: str) -> dict[str, tuple[bool, float]]:
         """What was decided for this episode, by reflection: (held out, probability of being served)."""
-        rows = self.execute(
+        rows = self.connection.execute(
             "SELECT reflection, held_out, propensity FROM recalls WHERE episode = ? AND counted", (episode_id,)
         )
         return {reflection: (bool(held_out), propensity) for reflection, held_out, propensity in rows}
-
-    def success_rates(self, envs: Iterable[str], *, before: str | None = None) -> dict[str, float]:
-        """The rate of success in each of these environments over all episodes played there: (won + 1) / (n + 2)."""
-        rates = {}
-        for env in envs:
-            won, n = self.execute(
-                "SELECT ifnull(sum(status = 'won'), 0), count(*) FROM episodes WHERE env = ? AND status <> 'errored' "
-                "AND minimised_from IS NULL AND (? IS NULL OR started_at < ?)",
-                (env, before, before),
-            )[0]
-            rates[env] = (won + 1) / (n + 2)
-        return rates
-
-    # What a review asks
-
-    def pinned_among(self, ids: Sequence[str]) -> set[str]:
-        """Those of these reflections that are pinned."""
-        found: set[str] = set()
-        for part in chunks(ids):
-            rows = self.execute(f"SELECT id FROM reflections WHERE id IN {marks(part)} AND pinned", part)
-            found.update(row[0] for row in rows)
-        return found
-
-    def last_changed(self, ids: Sequence[str], change: str) -> dict[str, str]:
-        """When each of these reflections, or one merged into it, last had a change that begins so (`benched`,
-        `retired`); others are left out."""
-        found: dict[str, str] = {}
-        for root, members in family(self, ids).items():
-            rows = self.execute(
-                "SELECT max(at) FROM reflections JOIN reflection_versions AS versions "
-                f"ON versions.reflection = number WHERE id IN {marks(members)} AND change LIKE ? || '%'",
-                [*members, change],
-            )
-            if rows[0][0] is not None:
-                found[root] = rows[0][0]
-        return found

@@ -13,11 +13,10 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from memory.records import TASK_SPLIT, Evidence, Reflection, task_parts
-from memory.store.connection import Connection
-from memory.store.episodes import chunks, marks
 from memory.store.filters import Filter
 from memory.store.merges import families, family
 from memory.store.reflections import stamp
+from memory.store.sql import chunks, marks
 
 if TYPE_CHECKING:
     from memory.store.database import Database
@@ -48,7 +47,7 @@ def counted(database: Database, reflection: Reflection) -> Reflection:
 def saying(database: Database, reflection: Reflection) -> Reflection:
     """What says the text of this one in the end, and advises for it; itself, if nothing counts it."""
     while reflection.status in ("repeated", "merged") and reflection.merged_into:
-        reflection = database.reflection(reflection.merged_into, reflection.namespace)
+        reflection = database.reflections.get(reflection.merged_into, reflection.namespace)
     return reflection
 
 
@@ -63,12 +62,12 @@ def _said_by(database: Database, reflection: Reflection) -> str | None:
     """The id of the one that says what `reflection` says again; None if nothing does."""
     if not reflection.text or reflection.tier != "raw" or reflection.status != "active" or reflection.pinned:
         return None
-    rows = database.execute(
+    rows = database.connection.execute(
         "SELECT number FROM reflections WHERE stamp = ? AND env = ? AND kind = ? AND namespace = ? AND source = ? "
         f"AND merged_into IS NULL AND text <> '' AND status IN {marks(_STANDING)} AND tier = 'raw' ORDER BY number",
         (stamp(reflection.text), reflection.env, reflection.kind, reflection.namespace, reflection.source, *_STANDING),
     )
-    for known in database.load_reflections([number for (number,) in rows]).values():
+    for known in database.reflections.load([number for (number,) in rows]).values():
         if _same(known, reflection):
             return known.id
     return None
@@ -82,9 +81,7 @@ def _sort(item: Reflection) -> tuple[object, ...]:
     return item.text, item.topic, item.oracle, task_parts(item.task).split
 
 
-def tallies(
-    connection: Connection, reflections: Iterable[Reflection], wanted: Filter | None = None
-) -> dict[str, Tally]:
+def tallies(database: Database, reflections: Iterable[Reflection], wanted: Filter | None = None) -> dict[str, Tally]:
     """In how many games each of these was seen, by id; of `wanted` counts when and on what ground they were learned.
 
     Of games that somebody else played nothing is known here: what another source brought in was seen in one.
@@ -94,7 +91,7 @@ def tallies(
     items = {item.id: item for item in reflections}
     games = dict.fromkeys(items, 1)
     for part in chunks([item.id for item in items.values() if not item.source]):
-        rows = connection.execute(
+        rows = database.connection.execute(
             f"{families(part)} SELECT root, count(DISTINCT task) FROM family JOIN reflections ON id = member "
             f"WHERE 1{bounded} GROUP BY root",
             [*part, *bounds],
@@ -103,7 +100,7 @@ def tallies(
     asked = {question(item): 0 for item in items.values() if item.topic}
     for which in asked:
         *where, split = which
-        asked[which] = connection.execute(
+        asked[which] = database.connection.execute(
             "SELECT count(DISTINCT task) FROM reflections WHERE topic = ? AND topic <> '' AND env = ? "
             f"AND namespace = ? AND {TASK_SPLIT} AND status <> 'forgotten'{bounded}",
             (*where, split, split, *bounds),
@@ -131,13 +128,13 @@ def answers(database: Database, item: Reflection, wanted: Filter) -> str:
     if not item.topic:
         return ""
     topic, env, namespace, split = question(item)
-    numbers = database.execute(
+    numbers = database.connection.execute(
         f"SELECT number FROM reflections WHERE topic = ? AND env = ? AND namespace = ? AND {TASK_SPLIT} "
         "AND merged_into IS NULL",
         (topic, env, namespace, split, split),
     )
-    fitting = database.reflection_rows([number for (number,) in numbers], wanted)
-    known = list(database.load_reflections(list(fitting)).values())
+    fitting = database.reflections.rows([number for (number,) in numbers], wanted)
+    known = list(database.reflections.load(list(fitting)).values())
     if len(known) < 2:
         return ""
     seen = tallies(database, known, wanted)
@@ -156,13 +153,15 @@ def kin(database: Database, reflections: Iterable[Reflection]) -> dict[str, list
     """For each of these, by id, itself and all that is counted with it, the oldest first."""
     items = {item.id: item for item in reflections}
     found = {}
-    for root, members in family(database, list(items)).items():
+    for root, members in family(database.connection, list(items)).items():
         numbers = [
             number
             for part in chunks(members[1:])
-            for (number,) in database.execute(f"SELECT number FROM reflections WHERE id IN {marks(part)}", part)
+            for (number,) in database.connection.execute(
+                f"SELECT number FROM reflections WHERE id IN {marks(part)}", part
+            )
         ]
-        found[root] = [items[root], *database.load_reflections(sorted(numbers)).values()]
+        found[root] = [items[root], *database.reflections.load(sorted(numbers)).values()]
     return found
 
 
@@ -173,7 +172,7 @@ def evidence(database: Database, reflections: Iterable[Reflection]) -> dict[str,
 
 def put_changed(database: Database, old: Reflection, new: Reflection, change: str) -> bool:
     """Keep `new` in place of `old`. If it says something else, what repeated the old words goes on saying them."""
-    changed = database.put_reflection(new, change=change)
+    changed = database.reflections.put(new, change=change)
     if new.text != old.text:
         for heir in heirs(database, old.id):
             left = heir.model_copy(update={"updated_at": new.updated_at})
@@ -181,7 +180,7 @@ def put_changed(database: Database, old: Reflection, new: Reflection, change: st
             if not left.merged_into:
                 standing = "repeated" if old.merged_into else old.status
                 left = left.model_copy(update={"status": standing, "merged_into": old.merged_into})
-            database.put_reflection(left, change="said first")
+            database.reflections.put(left, change="said first")
     return changed
 
 
@@ -190,11 +189,11 @@ def heirs(database: Database, id: str) -> list[Reflection]:
 
     As they are to be kept, in the order in which they were written.
     """
-    rows = database.execute(
+    rows = database.connection.execute(
         "SELECT number FROM reflections WHERE merged_into = ? AND status = 'repeated' ORDER BY number", (id,)
     )
     numbers = [number for (number,) in rows]
-    loaded = database.load_reflections(numbers)
+    loaded = database.reflections.load(numbers)
     if not numbers:
         return []
     first, *others = (loaded[number] for number in numbers)

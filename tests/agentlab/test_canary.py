@@ -119,4 +119,4 @@ def test_a_round_does_not_go_on_with_an_incumbent_that_is_not_there(lab: Lab) ->
     shutil.copy(other / WEIGHTS, one / WEIGHTS)
     with pytest.raises(BadAdapter, match="swapped"):
         lab.run("toy/doors", seeds=[0], trials=1, arm="adapter")
-    assert lab.database.episodes() == []
+    assert lab.database.episodes.find() == []

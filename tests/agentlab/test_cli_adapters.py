@@ -41,7 +41,7 @@ def lab(tmp_path: Path) -> Path:
                 lineage=Lineage(round="round-1", episodes=[f"ep-{number}" for number in range(9)]),
                 gate=gate,
             )
-            opened.database.put_adapter(record.model_dump(mode="json"))
+            opened.adapters.records.put(record)
     return folder
 
 
@@ -85,17 +85,17 @@ def know_more(lab: Path) -> None:
         for number in range(9):
             env = "toy/doors" if number < 6 else "toy/other"
             episode = Episode(id=f"ep-{number}", run="r", env=env, split="train", seed=number, status="won")
-            opened.database.put_episode(episode)
+            opened.database.episodes.put(episode)
         for number in range(7):
             reflection = Reflection(id=f"rf-{number}", kind="k", env="toy/doors", task="t", run="r", text=f"{number}")
-            opened.database.put_reflection(reflection)
+            opened.database.reflections.put(reflection)
             recalled = Recall(episode="ep-0", reflection=f"rf-{number}", channel="advice", rank=0, query="q", score=1.0)
-            opened.database.put_recalls([recalled])
+            opened.database.recalls.put([recalled])
         for number, run in enumerate(["eval-test", *(f"run-{n}" for n in range(6))]):
             played = {"arm": "adapter", "split": "test", "seed": 1, "status": "won", "adapter": "adapter-aaa"}
             episode = Episode.model_validate({"id": f"p-{number}", "run": run, "env": "toy/doors", **played})
-            opened.database.put_episode(episode)
-        opened.database.put_evaluation("eval-test", {})
+            opened.database.episodes.put(episode)
+        opened.database.evaluations.put("eval-test", {})
         for id, rate in (("adapter-aaa", 1e-3), ("adapter-bbb", 5e-4)):
             folder = lab / "adapters" / id
             weigh(folder, 1.0 if id == "adapter-aaa" else -2.0)
@@ -110,7 +110,7 @@ def know_more(lab: Path) -> None:
             known = {"settings": {"objective": "sft", "rank": 16, "learning_rate": rate}, "training": training}
             if id == "adapter-bbb":
                 known["lineage"] = Lineage(round="round-2", episodes=["ep-7", "ep-8", "ep-9"])
-            opened.database.put_adapter(record.model_copy(update=known).model_dump(mode="json"))
+            opened.adapters.records.put(record.model_copy(update=known))
 
 
 def test_one_adapter_is_shown_on_a_screen(lab: Path) -> None:
@@ -201,7 +201,7 @@ def test_where_an_adapter_was_held_to_the_base_is_shown(lab: Path) -> None:
     with Lab.open(lab) as opened:
         record = opened.adapters.get("bbb")
         lineage = record.lineage.model_copy(update={"held": ["ep-0", "ep-6", "lost"]})
-        opened.database.put_adapter(record.model_copy(update={"lineage": lineage}).model_dump(mode="json"))
+        opened.adapters.records.put(record.model_copy(update={"lineage": lineage}))
     shown = " ".join(adapters(lab, "show", "bbb").stdout.split())
     assert "episodes 3: toy/other 2, no longer here 1" in shown
     assert "held to the base 3: toy/doors 1, toy/other 1, no longer here 1" in shown

@@ -29,7 +29,7 @@ def lab(tmp_path: Path, tiny_model: Path) -> Path:
     """A lab with one won game."""
     folder = tmp_path / "lab"
     with Lab.open(folder, create=True, config=LabConfig(embedder="hashing", model=str(tiny_model))) as opened:
-        opened.database.put_episode(Episode(id="e", run="r", env="toy/doors", split="train", seed=0, status="won"))
+        opened.database.episodes.put(Episode(id="e", run="r", env="toy/doors", split="train", seed=0, status="won"))
     return folder
 
 
@@ -82,7 +82,7 @@ def test_a_round_that_waits_is_sent_as_it_is(lab: Path, asked: list[tuple[str, A
     config = RoundConfig(envs=["toy/doors"], seeds=3, collect="both")
     with Lab.open(lab) as opened:
         waiting = RoundReport(id="round-1", number=1, config=config, phase="train")
-        opened.database.put_round(waiting.id, waiting.model_dump(mode="json"))
+        opened.database.rounds.put(waiting.id, waiting.model_dump(mode="json"))
     assert agentlab(lab, "distill", "--export", str(tmp_path / "out")).exit_code == 0
     assert asked == [("export", config)]
 

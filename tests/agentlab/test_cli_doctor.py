@@ -56,7 +56,7 @@ def test_the_table_ends_with_a_count_and_quick_plays_nothing(tmp_path: Path) -> 
 def test_a_lab_is_looked_at_whole(tmp_path: Path) -> None:
     folder = tmp_path / "lab"
     with Lab.open(folder, create=True, config=LabConfig(embedder="hashing")) as opened:
-        opened.database.put_episode(Episode(id="e", run="r", env="toy/doors", split="train", seed=0))
+        opened.database.episodes.put(Episode(id="e", run="r", env="toy/doors", split="train", seed=0))
     result, found = examined(folder, "--quick")
     assert result.exit_code == 0, result.output
     assert found["database"]["detail"] == "1 episodes, 0 reflections"

@@ -48,8 +48,8 @@ def played(id: str, seed: int, actions: list[str], *, run: str = "first") -> Epi
 def lab(tmp_path: Path) -> Path:
     folder = tmp_path / "lab"
     with Lab.open(folder, create=True, config=LabConfig(embedder="hashing")) as opened:
-        opened.database.put_episode(played("ep-aa1", 1, ["look", "read note"]))
-        opened.database.put_episode(played("ep-bb2", 2, ["read note"], run="second"))
+        opened.database.episodes.put(played("ep-aa1", 1, ["look", "read note"]))
+        opened.database.episodes.put(played("ep-bb2", 2, ["read note"], run="second"))
     return folder
 
 
@@ -102,9 +102,9 @@ def test_replay_plays_the_episode_again_and_verifies_it(lab: Path) -> None:
 
 def test_replay_says_where_the_environment_answers_otherwise(lab: Path) -> None:
     with Lab.open(lab) as opened:
-        episode = opened.database.episode("ep-aa1")
+        episode = opened.database.episodes.get("ep-aa1")
         episode.steps[1].result = "The note is \x1b[31mblank."
-        opened.database.put_episode(episode)
+        opened.database.episodes.put(episode)
     result = agentlab(lab, "replay", "ep-aa1")
     assert result.exit_code == 1
     assert "the observation after step 1 differs" in result.stdout
@@ -113,9 +113,9 @@ def test_replay_says_where_the_environment_answers_otherwise(lab: Path) -> None:
 
 def test_plain_replay_only_prints(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Lab.open(lab) as opened:
-        episode = opened.database.episode("ep-aa1")
+        episode = opened.database.episodes.get("ep-aa1")
         episode.env, episode.error, episode.status = "gone/game", "the JVM died", "errored"
-        opened.database.put_episode(episode)
+        opened.database.episodes.put(episode)
     result = agentlab(lab, "replay", "ep-aa1", "--plain")
     assert result.exit_code == 0
     assert "cause: the JVM died" in result.stdout

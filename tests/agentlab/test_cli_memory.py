@@ -24,7 +24,7 @@ TEXTS = {
 def lab(tmp_path: Path) -> Path:
     folder = tmp_path / "lab"
     with Lab.open(folder, create=True, config=LabConfig(embedder="hashing")) as opened:
-        opened.database.put_episode(
+        opened.database.episodes.put(
             Episode(id="ep-one", run="first", env="toy/doors", split="train", seed=1, status="won")
         )
         opened.memory.remember(
@@ -43,7 +43,7 @@ def lab(tmp_path: Path) -> Path:
                 for id, text in TEXTS.items()
             ]
         )
-        opened.database.put_recalls(
+        opened.database.recalls.put(
             [
                 Recall(episode="ep-one", reflection="r-coins", rank=0, query="coin", score=1.0, won=True),
                 Recall(episode="ep-two", reflection="r-coins", rank=0, query="coin", score=1.0),
@@ -112,7 +112,7 @@ def test_a_search_can_be_narrowed_and_so_can_a_listing(lab: Path, arguments: lis
             source="somebody", status="forgotten", created_at="2020-01-02T12:00:00+00:00",
         )  # fmt: skip
         opened.memory.remember([old])
-        opened.database.put_reflection(
+        opened.database.reflections.put(
             old.model_copy(update={"id": "r-other", "namespace": "other", "status": "active"})
         )
     found = json.loads(shown(lab, "search", "coins and doors", "--json", *arguments))
@@ -171,7 +171,7 @@ def test_a_plain_search_is_a_table_and_records_no_recall(lab: Path) -> None:
     assert "r-doors" in shown(lab, "search", "which door is safe")
     assert shown(lab, "search", "x", "--kind", "exemplar", "--explain") == "Nothing found.\n"
     with Lab.open(lab, write=False) as opened:
-        assert opened.database.recall_counts(["r-doors"])["r-doors"].n == 0
+        assert opened.database.recalls.counts(["r-doors"])["r-doors"].n == 0
 
 
 def test_one_reflection_is_shown_whole(lab: Path) -> None:
@@ -288,7 +288,7 @@ def test_bad_input_is_one_line_with_the_remedy(lab: Path, arguments: list[str], 
 
 def test_an_environment_of_ones_own_is_known_once_the_lab_has_episodes_of_it(lab: Path) -> None:
     with Lab.open(lab) as opened:
-        opened.database.put_episode(Episode(id="ep-own", run="r", env="my/game", split="train", seed=0))
+        opened.database.episodes.put(Episode(id="ep-own", run="r", env="my/game", split="train", seed=0))
     assert json.loads(shown(lab, "list", "--env", "my/game", "--json")) == []
 
 

@@ -22,7 +22,7 @@ def lab(tmp_path: Path) -> Path:
     with Lab.open(folder, create=True, config=LabConfig(embedder="hashing")) as opened:
         # As earlier versions of the tool left them: equal texts as several items.
         for number in range(3):
-            opened.database.put_reflection(
+            opened.database.reflections.put(
                 Reflection(
                     id=f"r-{number}", kind="written", env="toy/doors", task="toy/doors:train:1",
                     text="The \x1b[2Jsafe door is the one that the note names.",
@@ -57,7 +57,7 @@ def test_what_was_done_is_shown_and_is_done_once(lab: Path) -> None:
     result = consolidate(lab)
     assert result.exit_code == 0 and "2 actions done: 1 merge, 1 forget." in result.output
     with Lab.open(lab, write=False) as here:
-        statuses = {item.id: item.status for item in here.database.reflections()}
+        statuses = {item.id: item.status for item in here.database.reflections.find()}
     assert statuses == {"r-0": "active", "r-1": "merged", "r-2": "merged", "r-old": "forgotten"}
     again = consolidate(lab)
     assert again.exit_code == 0 and "There is nothing to consolidate." in again.output

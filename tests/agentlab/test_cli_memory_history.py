@@ -38,7 +38,7 @@ def lab(tmp_path: Path) -> Path:
                 for id, text in TEXTS.items()
             ]
         )
-        opened.database.put_recalls(
+        opened.database.recalls.put(
             [Recall(episode="ep-one", reflection="r-coins", rank=0, query="c", score=1, won=True)]
         )
     return folder
@@ -94,9 +94,9 @@ def test_links_of_an_operation_are_shown_and_undone_with_it(lab: Path) -> None:
         return Link(source="r-doors", target="r-coins", kind="similar", weight=weight)
 
     with Lab.open(lab) as opened:
-        opened.database.put_links([link(0.25)])
-        with opened.database.operation("links", "r-doors"):
-            opened.database.put_links([link(0.5), Link(source="r-coins", target="r-doors", kind="like")])
+        opened.database.links.put([link(0.25)])
+        with opened.database.operations.record("links", "r-doors"):
+            opened.database.links.put([link(0.5), Link(source="r-coins", target="r-doors", kind="like")])
     text = shown(lab, "history", newest(lab))
     assert "~ r-doors → r-coins  similar, weight 0.25 → 0.50" in text
     assert "+ r-coins → r-doors  like, weight none → 1.00" in text
@@ -125,7 +125,7 @@ def test_diff_shows_what_was_added_removed_and_changed(lab: Path) -> None:
     everything = shown(lab, "diff", "start")
     assert "2 added" in everything
     with Lab.open(lab) as opened:
-        opened.database.execute("UPDATE reflection_versions SET at = '2026-01-01' WHERE version = 1")
+        opened.database.connection.execute("UPDATE reflection_versions SET at = '2026-01-01' WHERE version = 1")
     text = shown(lab, "diff", "2026-02-01", "now")
     for part in ("1 removed, 1 changed", "- r-doors", "~ r-coins", "-Coins are found in the kitchen."):
         assert part in text
@@ -227,10 +227,10 @@ def test_the_quota_of_a_lab_is_in_its_settings(tmp_path: Path) -> None:
 
 
 def test_changes_of_lists_are_told_by_their_length(lab: Path) -> None:
-    with Lab.open(lab) as opened, opened.database.operation("voted", "r-coins"):
-        old = opened.database.reflection("r-coins")
+    with Lab.open(lab) as opened, opened.database.operations.record("voted", "r-coins"):
+        old = opened.database.reflections.get("r-coins")
         advice = [Advice(state="A door.", action="open door", visits=1)]
-        opened.database.put_reflection(old.model_copy(update={"advice": advice, "tags": ["place", "new"], "votes": 2}))
+        opened.database.reflections.put(old.model_copy(update={"advice": advice, "tags": ["place", "new"], "votes": 2}))
     text = shown(lab, "history", newest(lab))
     for line in ("advice: none → 1 record", "tags: place → place, new", "votes: 0 → 2"):
         assert line in text

@@ -29,7 +29,7 @@ def lab(tmp_path: Path) -> Path:
     folder = tmp_path / "lab"
     with Lab.open(folder, create=True, config=LabConfig(embedder="hashing")) as opened:
         steps = [step(0, "read note", "The red door is safe, and no other one. " * 3), step(1, "go", "You go.")]
-        opened.database.put_episode(
+        opened.database.episodes.put(
             Episode(id="ep-0123456789ab", run="one", env="toy/doors", split="train", seed=1, status="won", steps=steps)
         )
         opened.memory.remember(
@@ -61,8 +61,8 @@ def lab(tmp_path: Path) -> Path:
         )
         opened.memory.edit("r-0123456789ab", TEXT.replace("at once", "then and there"))
         opened.memory.pin("r-0123456789ab")
-        opened.database.put_links([Link(source="r-other", target="r-0123456789ab", kind="similar", weight=0.875)])
-        opened.database.put_recalls(
+        opened.database.links.put([Link(source="r-other", target="r-0123456789ab", kind="similar", weight=0.875)])
+        opened.database.recalls.put(
             [
                 Recall(
                     episode=f"ep-{n:012}",
@@ -112,11 +112,11 @@ def test_a_reflection_is_shown_with_its_sources_versions_links_recalls_and_effec
 
 def test_what_was_merged_into_one_is_shown_with_it(lab: Path) -> None:
     with Lab.open(lab) as opened:
-        merged = opened.database.reflection("r-other").model_copy(
+        merged = opened.database.reflections.get("r-other").model_copy(
             update={"status": "merged", "merged_into": "r-0123456789ab"}
         )
-        opened.database.put_reflection(merged)
-        opened.database.put_recalls(
+        opened.database.reflections.put(merged)
+        opened.database.recalls.put(
             [
                 Recall(episode=id, reflection="r-other", rank=0, query="q", score=0.5, won=True)
                 for id in ("ep-x", "ep-y")
@@ -187,7 +187,7 @@ def test_the_health_of_the_memory_is_shown(lab: Path) -> None:
 
 def test_the_share_of_the_prompt_and_harmful_items_are_named(lab: Path) -> None:
     with Lab.open(lab) as opened:
-        opened.database.put_episode(
+        opened.database.episodes.put(
             Episode(
                 id="ep-hints",
                 run="one",
@@ -199,7 +199,7 @@ def test_the_share_of_the_prompt_and_harmful_items_are_named(lab: Path) -> None:
                 token_ids=[1] * 40,
             )
         )
-        opened.database.put_recalls(
+        opened.database.recalls.put(
             [
                 Recall(
                     episode=f"ep-{n}", reflection="r-other", rank=0, query="q", score=1, held_out=n < 20, won=n < 20,

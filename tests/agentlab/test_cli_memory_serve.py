@@ -86,7 +86,7 @@ def test_a_client_that_may_adds_and_is_told_while_it_cannot(lab: Path) -> None:
 
     id = anyio.run(session)
     with Lab.open(lab, write=False) as opened:
-        assert opened.database.reflection(id).source == "mcp:a test"
+        assert opened.database.reflections.get(id).source == "mcp:a test"
 
 
 def test_stdout_carries_the_protocol_only_and_notes_go_to_stderr(lab: Path) -> None:

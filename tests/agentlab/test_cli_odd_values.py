@@ -143,7 +143,7 @@ def test_a_file_that_cannot_be_read_is_one_line(lab: Path, tmp_path: Path, words
     elif kind != "missing":
         file.write_bytes(b'envs = ["caf\xe9"]' if kind == "latin-1" else bytes(range(256)))
     with Lab.open(lab) as opened:
-        opened.database.put_setting("touched", 1)
+        opened.database.settings.put("touched", 1)
     result = RUNNER.invoke(app, [*words, str(file), "--lab", str(lab)])
     unharmed(result, 2)
     assert result.stderr.count("\n") == 1

@@ -44,7 +44,7 @@ def lab(tmp_path: Path) -> Path:
     folder = tmp_path / "lab"
     with Lab.open(folder, create=True, config=LabConfig(embedder="hashing")) as opened:
         for found in (report(1, promoted=True, seeds=7), report(2, promoted=False, seeds=7)):
-            opened.database.put_round(found.id, found.model_dump(mode="json"))
+            opened.database.rounds.put(found.id, found.model_dump(mode="json"))
     return folder
 
 
@@ -105,7 +105,7 @@ def test_a_round_after_a_distillation_collects_again(tmp_path: Path) -> None:
     with Lab.open(tmp_path / "lab", create=True) as opened:
         config = RoundConfig(envs=["toy/doors"], seeds=7, collect="none")
         report = RoundReport(id="round-1", number=1, config=config, phase="done")
-        opened.database.put_round(report.id, report.model_dump(mode="json"))
+        opened.database.rounds.put(report.id, report.model_dump(mode="json"))
         again = rounds.settings(opened, None, None, {"collect": None})
         assert (again.collect, again.seeds) == ("auto", 7)
         assert rounds.settings(opened, None, None, {"collect": "none"}).collect == "none"
@@ -161,7 +161,7 @@ def test_distil_takes_what_was_won_and_collects_nothing(lab: Path, asked: list[R
     assert result.exit_code == 2
     assert "nothing to distil" in result.stderr
     with Lab.open(lab) as opened:
-        opened.database.put_episode(Episode(id="e", run="r", env="toy/doors", split="train", seed=0, status="won"))
+        opened.database.episodes.put(Episode(id="e", run="r", env="toy/doors", split="train", seed=0, status="won"))
     result = agentlab(lab, "distill", "--gate-games", "24")
     assert result.exit_code == 0, result.output
     assert [(config.envs, config.collect, config.gate_seeds) for config in asked] == [(["toy/doors"], "none", 24)]
@@ -172,7 +172,7 @@ def test_a_round_tells_what_its_gate_spared_and_what_was_retired(lab: Path) -> N
         shown = report(3, promoted=True, retire="dry-run")
         shown.gate = {"reason": "better", "looks": [{}, {}], "planned": 60, "saved": 36, "config": {"looks": 5}}
         shown.retired = {"rf-1": "uplift +0.40 [+0.20, +0.60] before"}
-        opened.database.put_round(shown.id, shown.model_dump(mode="json"))
+        opened.database.rounds.put(shown.id, shown.model_dump(mode="json"))
     printed = agentlab(lab, "rounds", "show", "3").stdout
     assert "2 of at most 5; 24 pairs played, 36 saved" in printed
     assert "Would be retired" in printed and "rf-1" in printed and "uplift +0.40" in printed
@@ -225,7 +225,7 @@ def test_a_dry_run_tells_games_steps_training_and_gate_and_changes_nothing(lab: 
     with Lab.open(lab) as opened:
         steps = [Step(index=0, observation="o", state="s", admissible=["a"], action="a", result="r", next_state="t")]
         for engine in ("random", "tiny"):
-            opened.database.put_episode(
+            opened.database.episodes.put(
                 Episode(
                     id=engine, run="r", env="toy/doors", split="train", seed=0, engine=engine, steps=steps, seconds=2
                 )
@@ -253,10 +253,10 @@ def test_settings_are_not_ignored_for_a_round_that_is_unfinished(
 ) -> None:
     with Lab.open(lab) as opened:
         waiting = report(3, promoted=False, seeds=7).model_copy(update={"phase": "train", "promoted": None})
-        opened.database.put_round(waiting.id, waiting.model_dump(mode="json"))
-        opened.database.put_episode(Episode(id="e", run="r", env="toy/doors", split="train", seed=0, status="won"))
+        opened.database.rounds.put(waiting.id, waiting.model_dump(mode="json"))
+        opened.database.episodes.put(Episode(id="e", run="r", env="toy/doors", split="train", seed=0, status="won"))
         if exported:
-            opened.database.journal_put(SENT, waiting.id, {"job": "j"})
+            opened.database.journal.put(SENT, waiting.id, {"job": "j"})
     file = tmp_path / "other.toml"
     file.write_text('envs = ["toy/doors"]\nseeds = 9\n')
     for command in (["rounds", "run"], ["distill"]):
@@ -274,7 +274,7 @@ def test_settings_are_not_ignored_for_a_round_that_is_unfinished(
 def test_a_round_that_cannot_be_finished_is_abandoned(lab: Path) -> None:
     with Lab.open(lab) as opened:
         stuck = report(3, promoted=False).model_copy(update={"phase": "train", "promoted": None})
-        opened.database.put_round(stuck.id, stuck.model_dump(mode="json"))
+        opened.database.rounds.put(stuck.id, stuck.model_dump(mode="json"))
     result = agentlab(lab, "rounds", "abandon", "3", "--reason", "the card is gone")
     assert result.exit_code == 0 and "Abandoned at 'train': the card is gone" in result.stdout
     assert json.loads(agentlab(lab, "rounds", "show", "3", "--json").stdout)["phase"] == "abandoned"
@@ -298,7 +298,7 @@ def test_what_faded_is_retired_from_the_command_line(lab: Path, monkeypatch: pyt
     refused = agentlab(lab, "rounds", "retire")
     assert refused.exit_code == 2 and "The base model serves" in refused.stderr
     with Lab.open(lab) as opened:
-        opened.database.put_setting(SERVING, "ad-1")
+        opened.database.settings.put(SERVING, "ad-1")
     printed = agentlab(lab, "rounds", "retire", "--dry-run").stdout
     assert "would be retired" in printed and "uplift +0.50 [+0.40, +0.60] before" in printed
     (row,) = json.loads(agentlab(lab, "rounds", "retire", "--json").stdout)
@@ -322,7 +322,7 @@ def test_a_composed_round_is_shown_in_80_columns(tmp_path: Path, monkeypatch: py
                 "monitors": monitors,
             }
         )
-        opened.database.put_round(found.id, found.model_dump(mode="json"))
+        opened.database.rounds.put(found.id, found.model_dump(mode="json"))
     shown = agentlab(tmp_path / "lab", "rounds", "show", "1").stdout
     for part in (
         "temperature 0.700, threshold 0.500, score 0.312",
@@ -355,14 +355,14 @@ def test_monitors_without_samples_say_what_they_rest_on_and_a_lost_game_is_told(
         shown = report(3, promoted=False)
         shown.gate |= {"saved": 6, "looks": []}
         shown.monitors = {"k": 4, "s": 2, "drift": {"value": 0.12, "n": 20, "low": 0.1, "high": 0.14}}
-        opened.database.put_round(shown.id, shown.model_dump(mode="json"))
+        opened.database.rounds.put(shown.id, shown.model_dump(mode="json"))
     printed = agentlab(lab, "rounds", "show", "3").stdout
     assert "The new adapter, which played nothing yet:" in printed and "+0.120" in printed
     assert "successes" not in printed and "Pass@" not in printed
     with Lab.open(lab) as opened:
         shown.monitors |= {"pass_at_1": {"value": 0.25, "n": 20, "low": 0.11, "high": 0.47}, "successes": 5}
         shown.forgetting = kept.model_dump(mode="json")
-        opened.database.put_round(shown.id, shown.model_dump(mode="json"))
+        opened.database.rounds.put(shown.id, shown.model_dump(mode="json"))
     printed = " ".join(agentlab(lab, "rounds", "show", "3").stdout.split())
     assert "its games at the gate, which stopped early: once each, no memory, best command:" in printed
     assert "Pass@1 0.25 [0.11, 0.47] of 20 games" in printed and "Pass@4" not in printed
@@ -385,7 +385,7 @@ def test_rounds_stop_early_where_the_settings_say_so_and_name_the_best_however_t
         found = report(number, promoted=False, envs=[canonical(env)], early_stop={"patience": 2}).model_copy(
             update={"gate": {"paired": {"n": 20, "difference": next(gains)}}}
         )
-        self.database.put_round(found.id, found.model_dump(mode="json"))
+        self.database.rounds.put(found.id, found.model_dump(mode="json"))
         return found
 
     monkeypatch.setattr(Lab, "round", round)

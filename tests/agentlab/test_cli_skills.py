@@ -22,7 +22,7 @@ def lab(
 ) -> tuple[Path, list[str]]:
     """A lab with two adapters of the tiny model, trained on the toy game."""
     with open_at(tmp_path / "lab") as opened:
-        opened.database.put_episode(lived(step(0, "look"), id="one", env=ENV))
+        opened.database.episodes.put(lived(step(0, "look"), id="one", env=ENV))
         ids = [add_skill(opened, "one", seed=seed, round=f"round-{seed}") for seed in (1, 2)]
     return tmp_path / "lab", ids
 

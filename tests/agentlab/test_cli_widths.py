@@ -39,7 +39,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("widths") / "lab"
     with Lab.open(folder, create=True, config=LabConfig(embedder="hashing")) as opened:
         for number, status in enumerate(("won", "lost", "truncated", "errored")):
-            opened.database.put_episode(
+            opened.database.episodes.put(
                 Episode(
                     id=f"ep-{number}aaaabbbbccccdddd", run="first", env=ENV, split="train", seed=number, status=status,
                     arm="base + memory", engine="SmolLM2-135M-Instruct", adapter="adapter-aaaabbbbccccdddd",
@@ -54,7 +54,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 for number, text in enumerate(TEXTS)
             ]
         )  # fmt: skip
-        opened.database.put_recalls(
+        opened.database.recalls.put(
             [Recall(episode="ep-0aaaabbbbccccdddd", reflection="r-0aaaabbbbccccddd", rank=0, query="", score=1.0)]
         )
         opened.memory.pin("r-1aaaabbbbccccddd")

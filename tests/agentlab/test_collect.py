@@ -17,15 +17,16 @@ from agentlab.trajectories import refinement
 from agentlab.trajectories.advice import AdviceBook
 from environments import EnvironmentDied
 from memory.records import Advice
+from memory.store import EpisodeFilter, Filter
 
 TASKS = make_tasks("toy/doors", "train", range(4))
 
 
 def lived(lab: Lab) -> list[dict[str, Any]]:
     """Everything in the lab but what a clock says."""
-    rows = sorted(row.id for row in lab.database.episodes())
-    episodes = [found.model_dump(exclude={"started_at", "seconds"}) for found in lab.database.load_episodes(rows)]
-    kept = sorted(lab.database.reflections(), key=lambda found: found.id)
+    rows = sorted(row.id for row in lab.database.episodes.find())
+    episodes = [found.model_dump(exclude={"started_at", "seconds"}) for found in lab.database.episodes.load(rows)]
+    kept = sorted(lab.database.reflections.find(), key=lambda found: found.id)
     return episodes + [found.model_dump(exclude={"created_at", "updated_at"}) for found in kept]
 
 
@@ -35,22 +36,24 @@ def test_random_exploration_keeps_the_success_its_refined_form_and_what_both_tea
     lab = open_lab(progress=told)
     assert collect_random(lab, "r", TASKS, trials=200, seed=0) == 4
     assert told.stages["exploring at random"] == (4, 4)
-    won = [row for row in lab.database.episodes(status="won") if row.minimised_from is None]
-    refined = [row for row in lab.database.episodes() if row.minimised_from is not None]
+    won = [row for row in lab.database.episodes.find(EpisodeFilter(status="won")) if row.minimised_from is None]
+    refined = [row for row in lab.database.episodes.find() if row.minimised_from is not None]
     assert len(won) == 4
     assert {row.minimised_from for row in refined} <= {row.id for row in won}
-    kept = lab.database.reflections()
+    kept = lab.database.reflections.find()
     assert sum(found.kind == "exemplar" for found in kept) == 4
     assert len([found for found in kept if found.advice]) == 4, "what all trials showed is told once for each task"
     assert {found.kind for found in kept} == {"grounded", "exemplar"}
-    assert all("> take coin" in found.text for found in lab.database.reflections(kind="exemplar"))
+    assert all(
+        "> take coin" in found.text for found in lab.database.reflections.find(Filter(kinds=["exemplar"], status=None))
+    )
 
 
 def test_a_task_that_is_not_won_still_teaches(open_lab: Callable[..., Lab]) -> None:
     lab = open_lab()
     tasks = make_tasks("toy/doors?colours=6,rooms=6", "train", range(2))
     assert collect_random(lab, "r", tasks, trials=2, seed=0) == 0
-    assert [found.kind for found in lab.database.reflections()] == ["grounded", "grounded"]
+    assert [found.kind for found in lab.database.reflections.find()] == ["grounded", "grounded"]
 
 
 def test_what_lasts_are_gains_losses_and_penalties() -> None:
@@ -94,7 +97,7 @@ def test_an_environment_that_dies_costs_its_task_only(
 
     monkeypatch.setattr(collection, "random_exploration", dying)
     assert collect_random(lab, "r", TASKS, trials=200, seed=0) == 3
-    assert lab.database.journal_get("collect|r|random", TASKS[1].id)["error"] == "The JVM died."  # type: ignore[index]
+    assert lab.database.journal.get("collect|r|random", TASKS[1].id)["error"] == "The JVM died."  # type: ignore[index]
 
 
 def test_the_model_explores_and_its_successes_are_refined(
@@ -108,8 +111,8 @@ def test_the_model_explores_and_its_successes_are_refined(
     assert [result.task for result in results] == TASKS
     assert all(result.won_within(3) for result in results)
     assert told.finished == ["exploring with the model"]
-    assert {row.arm for row in lab.database.episodes()} == {"explorer"}
-    assert len(lab.database.reflections(kind="exemplar")) == 4
+    assert {row.arm for row in lab.database.episodes.find()} == {"explorer"}
+    assert len(lab.database.reflections.find(Filter(kinds=["exemplar"], status=None))) == 4
     before = lived(lab)
     assert collect_model(lab, "r", TASKS, adapter=None, trials=3, temperature=1.0, seed=0) == results
     assert lived(lab) == before
@@ -133,9 +136,9 @@ def test_a_success_that_cannot_be_replayed_is_kept_as_it_was_played(
     monkeypatch.setattr(refinement, "refine", dying)
     lab = open_lab()
     collect_model(lab, "r", TASKS[:1], adapter=None, trials=9, temperature=0.1, seed=0)
-    (exemplar,) = lab.database.reflections(kind="exemplar")
+    (exemplar,) = lab.database.reflections.find(Filter(kinds=["exemplar"], status=None))
     assert "> read note" in exemplar.text
-    assert all(row.minimised_from is None for row in lab.database.episodes())
+    assert all(row.minimised_from is None for row in lab.database.episodes.find())
 
 
 def test_an_explorer_samples_from_the_first_trial_on() -> None:
@@ -164,8 +167,8 @@ def test_a_lab_explores_and_goes_on_where_it_stopped(open_lab: Callable[..., Lab
     lab = open_lab()
     won = lab.explore("toy/doors", seeds=range(3))
     assert won == 3
-    episodes = lab.database.episodes(split="train")
+    episodes = lab.database.episodes.find(EpisodeFilter(split="train"))
     assert {row.task for row in episodes} == {f"toy/doors:train:{seed}" for seed in range(3)}
-    assert lab.database.reflections(kind="exemplar")
+    assert lab.database.reflections.find(Filter(kinds=["exemplar"], status=None))
     assert lab.explore("toy/doors", seeds=range(3)) == 3
-    assert len(lab.database.episodes(split="train")) == len(episodes)
+    assert len(lab.database.episodes.find(EpisodeFilter(split="train"))) == len(episodes)

@@ -9,6 +9,7 @@ from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.experiments.consolidation import consolidation
 from agentlab.lab import Lab
+from memory.store import Filter
 
 
 class Loser(ScriptedEngine):
@@ -24,12 +25,12 @@ def lose_and_win(lab: Lab, winner: ScriptedEngine) -> None:
     engine, lab._engine = lab._engine, winner
     lab.run("toy/doors", seeds=[1], trials=1, arm="base + memory", name="won")
     lab._engine = engine
-    played = [episode for episode in lab.database.episodes() if episode.minimised_from is None]
+    played = [episode for episode in lab.database.episodes.find() if episode.minimised_from is None]
     assert [episode.status for episode in played] == ["lost", "won"]
 
 
 def consolidated(lab: Lab) -> int:
-    return int(lab.database.get_setting("consolidated after episodes|", 0))
+    return int(lab.database.settings.get("consolidated after episodes|", 0))
 
 
 def test_a_run_consolidates_after_so_many_episodes(open_lab: Callable[..., Lab], told: Any) -> None:
@@ -38,7 +39,7 @@ def test_a_run_consolidates_after_so_many_episodes(open_lab: Callable[..., Lab],
     assert consolidated(lab) == 0
     lab.run("toy/doors", seeds=range(4, 8), trials=1, arm="base + memory")
     assert consolidated(lab) == 8
-    assert len(lab.database.reflections(kind="summary")) == 1
+    assert len(lab.database.reflections.find(Filter(kinds=["summary"], status=None))) == 1
     assert any("The memory was consolidated" in message for message in told.messages)
     lab.run("toy/doors", seeds=range(4, 8), trials=1, arm="base + memory")
     assert consolidated(lab) == 8
@@ -61,7 +62,7 @@ def test_the_lab_s_model_writes_if_it_is_asked_to(
     assert consolidation(lab).writer is None
     done = consolidation(lab, write=True).run(["rules"])
     assert done.counts == {"rules": 1}
-    assert [rule.text for rule in lab.database.reflections(kind="rule")] == [
+    assert [rule.text for rule in lab.database.reflections.find(Filter(kinds=["rule"], status=None))] == [
         "Read the note before you open a door.",
     ]
     monkeypatch.setattr(Model, "writes", False)
@@ -72,4 +73,6 @@ def test_a_lab_finds_rules_in_the_facts(open_lab: Callable[..., Lab], note_reade
     lab = open_lab(engine=Loser([]))
     lose_and_win(lab, note_reader)
     consolidation(lab).run(["rules"])
-    assert "Games were won with 'read …'." in {rule.text for rule in lab.database.reflections(kind="rule")}
+    assert "Games were won with 'read …'." in {
+        rule.text for rule in lab.database.reflections.find(Filter(kinds=["rule"], status=None))
+    }

@@ -41,7 +41,7 @@ def spec(seed: int, split: str = "train") -> EpisodeSpec:
 
 def measured(memory: ReflectionMemory, id: str, served: int, held_out: int, of: int = 60) -> None:
     """As if `id` had been served and held out in `of` episodes each, of which so many were won."""
-    memory.database.put_recalls(
+    memory.database.recalls.put(
         [
             Recall(
                 episode=f"{id}-{side}-{n}", reflection=id, rank=0, query="q", score=1.0, env="toy/doors",
@@ -97,11 +97,11 @@ def test_a_run_on_train_games_benches_what_credibly_harms_and_says_so(open_lab: 
     lab.memory.remember([example("bad")])
     measured(lab.memory, "bad", served=10, held_out=50)
     lab.run("toy/doors", split="train", seeds=[0], arm=ONE, trials=1)
-    assert lab.database.reflection("bad").status == "benched"
+    assert lab.database.reflections.get("bad").status == "benched"
     assert any("bad is benched" in line and "restore" in line for line in told.messages)
     lab.memory.restore("bad")
     lab.run("toy/doors", split="train", seeds=[1], arm=ONE, trials=1)
-    assert lab.database.reflection("bad").status == "active", "a person overruled it"
+    assert lab.database.reflections.get("bad").status == "active", "a person overruled it"
 
 
 def test_without_credit_nothing_is_held_out_and_nobody_is_judged(open_lab: Callable[..., Lab]) -> None:
@@ -109,6 +109,10 @@ def test_without_credit_nothing_is_held_out_and_nobody_is_judged(open_lab: Calla
     lab.memory.remember([example("bad")])
     measured(lab.memory, "bad", served=10, held_out=50)
     lab.run("toy/doors", split="train", seeds=range(30), arm=ONE, trials=1)
-    served = [one for one in lab.database.recalls_of("bad") if one.won is not None and one.episode.startswith("ep-")]
+    served = [
+        one
+        for one in lab.database.recalls.of_reflection("bad")
+        if one.won is not None and one.episode.startswith("ep-")
+    ]
     assert served and not any(recall.held_out for recall in served)
-    assert lab.database.reflection("bad").status == "active"
+    assert lab.database.reflections.get("bad").status == "active"

@@ -50,10 +50,10 @@ def test_the_demonstration_goes_round_the_whole_loop_and_can_be_repeated(
             ("adapter + memory, 2 trials", "adapter + retry, 2 trials"),
         ]
         assert shown.tried_again
-        assert all(lab.database.episode(id).run == "demo-play" for id in shown.tried_again)
-        count = len(lab.database.episodes())
+        assert all(lab.database.episodes.get(id).run == "demo-play" for id in shown.tried_again)
+        count = len(lab.database.episodes.find())
         assert demo.demonstrate(lab) == shown
-        assert len(lab.database.episodes()) == count
+        assert len(lab.database.episodes.find()) == count
 
 
 def test_its_own_settings_are_three_real_games_and_a_gate_that_can_be_passed() -> None:

@@ -31,6 +31,7 @@ from environments import BadTask, EnvironmentDied, Task, TextEnv, Turn, register
 from environments.errors import BadParameter
 from memory.errors import MemoryStoreError
 from memory.records import Episode, Reflection
+from memory.store import EpisodeFilter, Filter
 
 ENV = "own/rooms"
 BAD = 1
@@ -131,16 +132,18 @@ def test_what_is_odd_ends_its_episode_and_the_run_goes_on(
 ) -> None:
     rooms(**oddity)
     assert statuses(lab) == [["won"], ["errored", "errored"], ["won"], ["won"]]
-    for row in lab.database.episodes(status="errored"):
-        episode = lab.database.episode(row.id)
+    for row in lab.database.episodes.find(EpisodeFilter(status="errored")):
+        episode = lab.database.episodes.get(row.id)
         assert episode.error_kind == "environment" and row.error == episode.error
         assert ENV in str(row.error) and named in str(row.error) and "\n" not in str(row.error)
-    assert not lab.database.reflections(task=f"{ENV}:train:{BAD}"), "nothing is learned from it"
+    assert not lab.database.reflections.find(Filter(task=f"{ENV}:train:{BAD}", status=None)), (
+        "nothing is learned from it"
+    )
     unregister(ENV)
     register(ENV, Rooms)
     assert statuses(lab) == [["won"]] * 4, "the same command repairs it"
-    assert lab.database.episodes(status="errored") == [
-        row for row in lab.database.episodes(task=f"{ENV}:train:{BAD}") if row.trial == 1
+    assert lab.database.episodes.find(EpisodeFilter(status="errored")) == [
+        row for row in lab.database.episodes.find(EpisodeFilter(task=f"{ENV}:train:{BAD}")) if row.trial == 1
     ]
 
 
@@ -151,7 +154,7 @@ def test_a_game_that_is_over_at_reset_is_an_episode_without_steps(
     rooms(at_reset=saying(score=score, **ending))
     found = statuses(lab)
     assert found == [["won"], [status] * (1 if status == "won" else 2), ["won"], ["won"]]
-    for row in lab.database.episodes(task=f"{ENV}:train:{BAD}"):
+    for row in lab.database.episodes.find(EpisodeFilter(task=f"{ENV}:train:{BAD}")):
         assert (row.status, row.score, row.steps, row.error) == (status, score, 0, None)
         assert RUNNER.invoke(app, ["replay", row.id, "--plain", "--lab", str(lab.folder)]).exit_code == 0
     tasks = [Task(env=ENV, split="train", seed=seed) for seed in range(3)]
@@ -168,7 +171,7 @@ RUNNER = CliRunner()
 def test_half_a_character_is_replaced_and_the_game_is_played(rooms: Callable[..., Any], lab: Lab) -> None:
     rooms(odd=lambda env, turn: turn._replace(observation=f"{turn.observation} \ud83d"))
     (result,) = lab.run(ENV, seeds=[BAD], trials=1)
-    assert lab.database.episode(result.trials[0].episode).steps[0].result == "You are in room 1. ?"
+    assert lab.database.episodes.get(result.trials[0].episode).steps[0].result == "You are in room 1. ?"
 
 
 ODD_COMMANDS = ["", "  ", "go north", " go north", "go\nnorth", "take coin", "take coin now\n> go south", "\t"]
@@ -192,7 +195,7 @@ def test_odd_commands_are_played_as_the_environment_gave_them(
         results = lab.run(ENV, seeds=range(4), trials=1, arm="random")
         lab._engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
         played = lab.run(ENV, seeds=range(2), trials=1, arm="base")
-        episodes = [lab.database.episode(result.trials[0].episode) for result in (*results, *played)]
+        episodes = [lab.database.episodes.get(result.trials[0].episode) for result in (*results, *played)]
     finally:
         unregister(ENV)
         register(ENV, Rooms)
@@ -266,8 +269,8 @@ def test_a_reflector_that_fails_ends_the_episode(rooms: Callable[..., Any], lab:
 
     rooms()
     assert statuses(lab, reflectors=[Picky()]) == [["won"], ["errored"] * 2, ["won"], ["won"]]
-    (first, _) = lab.database.episodes(status="errored")
-    episode = lab.database.episode(first.id)
+    (first, _) = lab.database.episodes.find(EpisodeFilter(status="errored"))
+    episode = lab.database.episodes.get(first.id)
     assert episode.error_kind == "reflector" and "picky" in str(episode.error)
 
 
@@ -284,8 +287,11 @@ def test_a_reflector_that_writes_no_reflections_ends_the_episode(
 
     rooms()
     assert statuses(lab, reflectors=[Odd()]) == [["won"], ["errored"] * 2, ["won"], ["won"]]
-    assert {lab.database.episode(row.id).error_kind for row in lab.database.episodes(status="errored")} == {"reflector"}
-    assert not lab.database.reflections()
+    assert {
+        lab.database.episodes.get(row.id).error_kind
+        for row in lab.database.episodes.find(EpisodeFilter(status="errored"))
+    } == {"reflector"}
+    assert not lab.database.reflections.find()
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("out of memory"), float("nan")])
@@ -306,7 +312,10 @@ def test_an_engine_that_fails_while_it_guides_a_search_costs_its_task_only(
     tasks = [Task(env=ENV, split="train", seed=seed) for seed in range(3)]
     well, failed, too = search_tasks(lab, "search", tasks, engine="model")
     assert well.won and too.won and failed.won is None and "scripted" in str(failed.error)
-    kinds = {lab.database.episode(row.id).error_kind for row in lab.database.episodes(status="errored")}
+    kinds = {
+        lab.database.episodes.get(row.id).error_kind
+        for row in lab.database.episodes.find(EpisodeFilter(status="errored"))
+    }
     assert kinds == {"engine"}
     broken = False
     assert all(found.won for found in search_tasks(lab, "search", tasks, engine="model")), "tried again"
@@ -362,9 +371,9 @@ def null_rewards(lab: Lab, id: str, score: float | None) -> None:
     after = {"result": "You are in room 1.", "next_state": "t", "reward": None, "score": None, "scores": [None]}
     stored = {"id": id, "run": "old", "env": ENV, "split": "train", "seed": 0, "status": "won", "score": None}
     stored |= {"goal": "Find the coin.", "steps": [{"index": 0, **step, **after}]}
-    lab.database.put_episode(Episode(id=id, run="old", env=ENV, split="train", seed=0, status="won"))
+    lab.database.episodes.put(Episode(id=id, run="old", env=ENV, split="train", seed=0, status="won"))
     payload = zlib.compress(json.dumps(stored).encode())
-    lab.database.execute("UPDATE episodes SET score = ?, payload = ? WHERE id = ?", (score, payload, id))
+    lab.database.connection.execute("UPDATE episodes SET score = ?, payload = ? WHERE id = ?", (score, payload, id))
 
 
 def test_an_episode_that_was_stored_without_numbers_is_read_and_counts_as_errored(
@@ -374,9 +383,9 @@ def test_an_episode_that_was_stored_without_numbers_is_read_and_counts_as_errore
     null_rewards(lab, "ep-old", None)
     null_rewards(lab, "ep-inf", float("inf"))
     lab.run(ENV, seeds=[0], trials=1, arm="base")
-    old = lab.database.episode("ep-old")
+    old = lab.database.episodes.get("ep-old")
     assert (old.status, old.score, old.steps[0].reward, old.steps[0].scores) == ("errored", 0.0, 0.0, None)
-    rows = {row.id: row for row in lab.database.episodes()}
+    rows = {row.id: row for row in lab.database.episodes.find()}
     assert (rows["ep-old"].status, rows["ep-inf"].status) == ("errored", "errored")
     assert [one.won for one in attempts(lab, RoundConfig(envs=[ENV]))] == [True]
     for command in (["episodes", "--json"], ["replay", "ep-old", "--json"], ["replay", "ep-old"], ["episodes"]):
@@ -472,4 +481,7 @@ def test_a_time_limit_ends_the_episode_of_an_environment_that_hangs(rooms: Calla
     found = statuses(lab)
     never.set()
     assert found == [["won"], ["errored"] * 2, ["won"], ["won"]]
-    assert {lab.database.episode(row.id).error_kind for row in lab.database.episodes(status="errored")} == {"timeout"}
+    assert {
+        lab.database.episodes.get(row.id).error_kind
+        for row in lab.database.episodes.find(EpisodeFilter(status="errored"))
+    } == {"timeout"}

@@ -13,6 +13,7 @@ from agentlab.experiments.forgetting import RUN, forgetting, measure
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
 from memory.records import Episode
+from memory.store import EpisodeFilter
 
 ONE, TWO = "toy/doors?rooms=1,step_limit=6", "toy/doors?step_limit=6"
 
@@ -25,7 +26,7 @@ def first_room_only(transcript: str, command: str, plays: Any) -> float:
 def lab(open_lab: Callable[..., Lab], tiny_model: Path, lived: Callable[..., Episode], step: Any) -> Lab:
     made = open_lab(model=str(tiny_model))
     for id, env in (("one", ONE), ("two", TWO)):
-        made.database.put_episode(lived(step(0, "look"), id=id, env=env))
+        made.database.episodes.put(lived(step(0, "look"), id=id, env=env))
     return made
 
 
@@ -67,7 +68,7 @@ def test_a_family_that_the_present_adapter_lost_is_named(lab: Lab, two: tuple[st
 def test_the_gates_of_rounds_count_and_a_game_played_twice_counts_once(lab: Lab, two: tuple[str, str]) -> None:
     able, newer = two
     report = RoundReport(id="round-1", number=1, config=RoundConfig(envs=[TWO]), phase="done")
-    lab.database.put_round(report.id, report.model_dump(mode="json"))
+    lab.database.rounds.put(report.id, report.model_dump(mode="json"))
     lab.run(TWO, split="dev", seeds=range(4), trials=1, arm=able, name="round-1-gate")
     lab.evaluate(TWO, split="dev", seeds=range(6), arms=[able], name="mine")
     lab.run(TWO, split="dev", seeds=range(9), trials=1, arm=newer, name="a run that is no evaluation")
@@ -91,10 +92,10 @@ def test_measuring_plays_all_families_and_only_what_is_missing(lab: Lab, two: tu
     found = measure(lab, seeds=range(3))
     assert [row.arm for row in found.table.rows] == ["base", able]
     assert {env: cell.n for env, cell in found.table.row(able).cells.items()} == {ONE: 3, TWO: 3, "all": 6}
-    before = {row.id for row in lab.database.episodes(run=RUN)}
+    before = {row.id for row in lab.database.episodes.find(EpisodeFilter(run=RUN))}
     lab.adapters.promote(newer, force=True)
     again = measure(lab, seeds=range(3))
-    fresh = {row.adapter for row in lab.database.episodes(run=RUN) if row.id not in before}
+    fresh = {row.adapter for row in lab.database.episodes.find(EpisodeFilter(run=RUN)) if row.id not in before}
     assert fresh == {newer}
     assert again.adapter == newer and again.losses[0].env == TWO
     assert measure(lab, seeds=range(3), adapters=["base"]).table.rows == again.table.rows

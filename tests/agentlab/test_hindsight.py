@@ -148,4 +148,4 @@ def test_failures_become_training_data_only_when_asked_for_and_are_never_stored(
     assert {episode.relabelled_from for episode in made} == {result.trials[0].episode}
     assert any(episode.goal.startswith("Go to the ") for episode in made)
     assert refine(made[0], make("toy/doors")) is made[0]  # it does not win the game, so there is nothing to shorten
-    assert [row.status for row in lab.database.episodes()] == ["truncated"]
+    assert [row.status for row in lab.database.episodes.find()] == ["truncated"]

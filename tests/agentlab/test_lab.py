@@ -26,6 +26,7 @@ from environments import Task, Turn, UnknownEnvironment
 from environments.toy import Doors
 from memory.errors import NewerDatabase
 from memory.records import Episode, Reflection
+from memory.store import EpisodeFilter, Filter
 from trainers.adapters.record import AdapterRecord
 from trainers.adapters.registry import AdapterRegistry
 from trainers.errors import UnknownAdapter
@@ -72,7 +73,7 @@ def test_looking_changes_nothing_and_may_not_work(open_lab: Callable[..., Lab], 
     lab = open_lab()
     lab.run("toy/doors", seeds=[0], trials=1, arm="base")
     with Lab.open(lab.folder, write=False, engine=note_reader) as looking:
-        assert looking.database.episodes() == lab.database.episodes() != []
+        assert looking.database.episodes.find() == lab.database.episodes.find() != []
         with pytest.raises(AgentLabError, match="opened for looking only"):
             looking.run("toy/doors", seeds=[1])
         with pytest.raises(AgentLabError, match="opened for looking only"):
@@ -126,7 +127,7 @@ def test_tasks_that_make_no_sense_are_refused_before_anything_is_played(open_lab
             work("toy/doors", seeds=[])
         with pytest.raises(BadConfig, match="nothing to play"):
             work([])
-    assert lab.database.episodes() == []
+    assert lab.database.episodes.find() == []
 
 
 def test_a_run_stores_episodes_reflections_and_its_progress(open_lab: Callable[..., Lab], told: Any) -> None:
@@ -135,8 +136,8 @@ def test_a_run_stores_episodes_reflections_and_its_progress(open_lab: Callable[.
     assert all(result.won_within(1) for result in results)
     assert told.stages == {"base + memory, train": (3, 3)}
     assert told.finished == ["base + memory, train"]
-    assert {found.kind for found in lab.database.reflections()} == {"grounded", "exemplar"}
-    (run,) = {row.run for row in lab.database.episodes()}
+    assert {found.kind for found in lab.database.reflections.find()} == {"grounded", "exemplar"}
+    (run,) = {row.run for row in lab.database.episodes.find()}
     assert run.startswith("run-train-")
 
 
@@ -144,7 +145,7 @@ def test_reflectors_are_a_setting_and_may_be_ones_own(open_lab: Callable[..., La
     engine = ScriptedEngine({"look": 0.0}, answers=["Do something else."])
     lab = open_lab(engine=engine, reflectors=["written"])
     lab.run("toy/doors", seeds=[0], trials=1, arm=BASE_MEMORY.with_(recall=RecallConfig(advice=False)))
-    assert [found.text for found in lab.database.reflections()] == ["Do something else."]
+    assert [found.text for found in lab.database.reflections.find()] == ["Do something else."]
 
     class Mine:
         name = "mine"
@@ -153,7 +154,7 @@ def test_reflectors_are_a_setting_and_may_be_ones_own(open_lab: Callable[..., La
             return [reflection_of(episode, kind=self.name, text="Mine.", steps=[0])]
 
     lab.run("toy/doors", seeds=[1], trials=1, name="other", reflectors=[Mine()])
-    assert [found.text for found in lab.database.reflections(kind="mine")] == ["Mine."]
+    assert [found.text for found in lab.database.reflections.find(Filter(kinds=["mine"], status=None))] == ["Mine."]
 
 
 def test_what_a_run_wrote_serves_the_next_run(open_lab: Callable[..., Lab]) -> None:
@@ -161,7 +162,8 @@ def test_what_a_run_wrote_serves_the_next_run(open_lab: Callable[..., Lab]) -> N
     lab.run("toy/doors", seeds=range(3), trials=1, name="first")
     lab.run("toy/doors", split="test", seeds=range(2), trials=1, name="second")
     first, second = (
-        [lab.database.episode(row.id) for row in lab.database.episodes(run=run)] for run in ("first", "second")
+        [lab.database.episodes.get(row.id) for row in lab.database.episodes.find(EpisodeFilter(run=run))]
+        for run in ("first", "second")
     )
     assert not any(episode.hints for episode in first)
     assert all("Example. Task:" in episode.hints for episode in second)
@@ -171,11 +173,13 @@ def test_other_games_are_another_run_which_recalls_what_the_first_one_taught(ope
     lab = open_lab()
     first = lab.run("toy/doors", seeds=range(3), trials=1)
     second = lab.run("toy/doors", seeds=range(3, 5), trials=1)
-    known = [[lab.database.recalls_for(result.trials[0].episode) for result in found] for found in (first, second)]
+    known = [
+        [lab.database.recalls.of_episode(result.trials[0].episode) for result in found] for found in (first, second)
+    ]
     assert not any(known[0])
     assert all(known[1])
     for result, recalls in zip(second, known[1], strict=True):  # unless it was held out, it stood in the prompt
-        assert bool(lab.database.episode(result.trials[0].episode).hints) != recalls[0].held_out
+        assert bool(lab.database.episodes.get(result.trials[0].episode).hints) != recalls[0].held_out
 
 
 def test_a_run_that_goes_on_without_what_was_learned_since_says_so(open_lab: Callable[..., Lab], told: Any) -> None:
@@ -197,16 +201,17 @@ def test_an_evaluation_after_more_learning_is_another_one_with_what_is_known_by_
     first = lab.evaluate("toy/doors", seeds=[0], arms=arms)
     assert lab.evaluate("toy/doors", seeds=[0], arms=arms) == first
     lab.run("toy/doors", seeds=[1])
-    before = len(lab.database.episodes())
+    before = len(lab.database.episodes.find())
     second = lab.evaluate("toy/doors", seeds=[0], arms=arms)
     assert second.about["name"] != first.about["name"] and second.about["date"] > first.about["date"]
-    assert len(lab.database.episodes()) == before + 1, "what depends on no memory is not played again"
+    assert len(lab.database.episodes.find()) == before + 1, "what depends on no memory is not played again"
     hints = [
-        bool(lab.database.episode(row.id).hints) for row in lab.database.episodes(split="test", arm="base + memory")
+        bool(lab.database.episodes.get(row.id).hints)
+        for row in lab.database.episodes.find(EpisodeFilter(split="test", arm="base + memory"))
     ]
     assert hints == [False, True]
     assert lab.evaluate("toy/doors", seeds=[0], arms=arms) == second
-    assert set(lab.database.list_evaluations()) == {first.about["name"], second.about["name"]}
+    assert set(lab.database.evaluations.all()) == {first.about["name"], second.about["name"]}
     assert told.messages == [], "nothing old was shown, so there is nothing to say"
 
 
@@ -214,9 +219,9 @@ def test_what_no_memory_plays_in_is_told_again_whatever_was_learned(open_lab: Ca
     lab = open_lab()
     first = lab.evaluate("toy/doors", seeds=[0], arms=["base"])
     lab.run("toy/doors", seeds=[1])
-    count = len(lab.database.episodes())
+    count = len(lab.database.episodes.find())
     assert lab.evaluate("toy/doors", seeds=[0], arms=["base"]) == first
-    assert len(lab.database.episodes()) == count
+    assert len(lab.database.episodes.find()) == count
 
 
 def test_evaluations_of_other_games_have_records_of_their_own(open_lab: Callable[..., Lab]) -> None:
@@ -231,7 +236,7 @@ def test_evaluations_of_other_games_have_records_of_their_own(open_lab: Callable
         lab.evaluate("toy/doors", seeds=[0], arms=["base"], name="mine"),
         lab.evaluate("toy/doors", seeds=[2], arms=["base"], name="mine"),
     ]
-    kept = lab.database.list_evaluations()
+    kept = lab.database.evaluations.all()
     assert len(kept) == len(measured)
     for table in measured:
         found = kept[table.about["name"]]
@@ -245,7 +250,7 @@ def test_a_named_evaluation_grows_by_the_arms_and_trials_that_are_measured_on_it
     first = lab.evaluate("toy/doors", seeds=[0, 1], arms=["base"], trials=2, name="mine")
     second = lab.evaluate("toy/doors", seeds=[0, 1], arms=["random", "base"], name="mine")
     assert [row.arm for row in second.rows] == ["random", "base"], "told is what was asked for"
-    stored = lab.database.list_evaluations()
+    stored = lab.database.evaluations.all()
     assert stored.keys() == {"mine"} and stored["mine"]["about"] == second.about
     rows = {row["arm"]: row for row in stored["mine"]["rows"]}
     assert list(rows) == ["base", "base + retry, 2 trials", "random"]
@@ -258,7 +263,7 @@ def test_another_arm_under_the_name_of_one_that_was_measured_takes_no_place(open
     lab = open_lab()
     mild, hot = (BASE.with_(name="mine", policy=Policy(temperature=heat)) for heat in (0.1, 9.0))
     measured = [lab.evaluate("toy/doors", seeds=range(4), arms=arm, name="x") for arm in (mild, hot, mild, hot)]
-    kept = lab.database.list_evaluations()
+    kept = lab.database.evaluations.all()
     assert len(kept) == 2 and measured[:2] == measured[2:]
     for table in measured[:2]:
         assert kept[table.about["name"]]["rows"] == [row.model_dump(mode="json") for row in table.rows]
@@ -272,21 +277,21 @@ def test_a_record_of_an_earlier_version_takes_no_other_games_and_no_other_adapte
     lab = open_lab()
     for id in ("adapter-a", "adapter-b"):
         record = AdapterRecord(id=id, base="b", fingerprint="f", path=f"adapters/{id}")
-        lab.database.put_adapter(record.model_dump(mode="json"))
+        lab.adapters.records.put(record)
     note_reader.by_adapter = {"adapter-b": {"look": 0.0}}
     lab.adapters.promote("adapter-a", force=True)
     won = lab.evaluate("toy/doors", seeds=[0, 1], arms=["adapter"], name="mine").row("adapter")
-    record_of = lab.database.get_evaluation("mine")
+    record_of = lab.database.evaluations.get("mine")
     assert record_of is not None
-    lab.database.put_evaluation("mine", record_of | {"about": {"name": "mine"}})
+    lab.database.evaluations.put("mine", record_of | {"about": {"name": "mine"}})
     lab.evaluate("toy/doors", seeds=[2], arms=["base"], name="mine")
     lab.evaluate("toy/doors", seeds=[0, 1], arms=["base"], name="mine")
     lab.adapters.promote("adapter-b", force=True)
     lost = lab.evaluate("toy/doors", seeds=[0, 1], arms=["adapter"], name="mine").row("adapter")
     assert won.cells["all"].wins == 2 and lost.cells["all"].wins == 0
-    kept = Table.model_validate(lab.database.get_evaluation("mine"))
+    kept = Table.model_validate(lab.database.evaluations.get("mine"))
     assert [row.arm for row in kept.rows] == ["adapter", "base"] and kept.row("adapter") == won
-    assert len(lab.database.list_evaluations()) == 3
+    assert len(lab.database.evaluations.all()) == 3
 
 
 def test_an_evaluation_that_errored_goes_on_with_the_memory_that_it_began_with(open_lab: Callable[..., Lab]) -> None:
@@ -310,8 +315,8 @@ def test_an_evaluation_that_errored_goes_on_with_the_memory_that_it_began_with(o
         environments.unregister("own/doors")
     assert second.about == first.about
     assert (second.rows[0].cells["all"].n, second.rows[0].cells["all"].errored) == (3, 0)
-    rows = lab.database.episodes(split="test")
-    assert len(rows) == 3 and not any(lab.database.episode(row.id).hints for row in rows)
+    rows = lab.database.episodes.find(EpisodeFilter(split="test"))
+    assert len(rows) == 3 and not any(lab.database.episodes.get(row.id).hints for row in rows)
 
 
 def test_why_episodes_errored_is_said_once_for_each_cause(open_lab: Callable[..., Lab], told: Any) -> None:
@@ -339,7 +344,7 @@ def test_looking_into_a_lab_in_which_nothing_was_played_makes_nothing(open_lab: 
     lab.close()
     before = files(lab.folder)
     with Lab.open(lab.folder, write=False) as looking:
-        assert looking.database.episodes() == [] and looking.rounds() == [] and looking.serving() is None
+        assert looking.database.episodes.find() == [] and looking.rounds() == [] and looking.serving() is None
         assert looking.memory.search("coin") == []
         with pytest.raises(AgentLabError, match="for looking only"):
             _ = looking.checkpointer
@@ -353,7 +358,7 @@ def test_looking_into_a_lab_changes_nothing_even_while_somebody_writes(open_lab:
     before = {name: len(data) for name, data in files(lab.folder).items()}
     with Lab.open(lab.folder, write=False) as looking:
         assert looking.memory.search("coin")
-        assert looking.database.episodes() == lab.database.episodes() != []
+        assert looking.database.episodes.find() == lab.database.episodes.find() != []
         assert {name: len(data) for name, data in files(lab.folder).items()} == before
     lab.run("toy/doors", seeds=[7], trials=1)
 
@@ -367,7 +372,7 @@ def test_a_lab_is_not_made_by_looking(tmp_path: Path) -> None:
 def test_a_closed_lab_is_closed(open_lab: Callable[..., Lab]) -> None:
     lab = open_lab()
     lab.run("toy/doors", seeds=[0], trials=1)
-    before = lab.database.episodes()
+    before = lab.database.episodes.find()
     lab.close()
     asked: list[Callable[[], Any]] = [
         lambda: lab.run("toy/doors", seeds=[1]),
@@ -385,7 +390,7 @@ def test_a_closed_lab_is_closed(open_lab: Callable[..., Lab]) -> None:
             ask()
     lab.close()
     with Lab.open(lab.folder) as again:
-        assert again.database.episodes() == before
+        assert again.database.episodes.find() == before
 
 
 def test_an_evaluation_shows_every_arm_first_and_within_its_trials(open_lab: Callable[..., Lab]) -> None:
@@ -405,15 +410,15 @@ def test_an_evaluation_shows_every_arm_first_and_within_its_trials(open_lab: Cal
     assert table.row("base + retry, 6 trials").cells["all"].score > 0
     assert table.about["seeds"] == [0, 3] and table.about["split"] == "test"
     assert table.comparisons == [], "what is shown is the caller's choice; what is stored has them"
-    assert lab.database.get_evaluation(table.about["name"]) == json.loads(table.compare_with_base().model_dump_json())
+    assert lab.database.evaluations.get(table.about["name"]) == json.loads(table.compare_with_base().model_dump_json())
 
 
 def test_the_same_evaluation_again_plays_nothing_and_gives_the_same_table(open_lab: Callable[..., Lab]) -> None:
     lab = open_lab()
     first = lab.evaluate("toy/doors", seeds=range(3), trials=2)
-    count = len(lab.database.episodes())
+    count = len(lab.database.episodes.find())
     assert lab.evaluate("toy/doors", seeds=range(3), trials=2) == first
-    assert len(lab.database.episodes()) == count
+    assert len(lab.database.episodes.find()) == count
 
 
 def test_arms_are_paired_they_meet_the_same_games_and_the_same_luck(open_lab: Callable[..., Lab]) -> None:
@@ -431,7 +436,7 @@ def test_the_engine_is_the_model_of_the_settings_loaded_once(tmp_path: Path, tin
         assert lab.engine is engine
         assert lab.threads == 1
         (result,) = lab.run("toy/doors", seeds=[0], trials=1, arm="base")
-        assert lab.database.episode(result.trials[0].episode).token_ids
+        assert lab.database.episodes.get(result.trials[0].episode).token_ids
 
 
 def test_a_model_that_nobody_knows_makes_no_lab(tmp_path: Path) -> None:
@@ -507,7 +512,7 @@ def test_looking_leaves_a_lab_as_it_was(open_lab: Callable[..., Lab]) -> None:
     before = files(lab.folder)
     with Lab.open(lab.folder, write=False) as looking:
         assert (
-            {row.seed for row in looking.database.episodes()} == {0, 1}
+            {row.seed for row in looking.database.episodes.find()} == {0, 1}
             and looking.memory.search("coin")
             and looking.rounds() == []
         )

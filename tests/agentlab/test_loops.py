@@ -20,6 +20,7 @@ from agentlab.lab import Lab
 from agentlab.trajectories.advice import AdviceWeights
 from environments import Task, TextEnv, Turn
 from memory.records import Episode
+from memory.store import EpisodeFilter
 
 WITH_MEMORY = Arm("with memory", recall=RecallConfig())
 
@@ -98,8 +99,8 @@ def test_what_is_recorded_of_advice_is_what_was_added(open_lab: Callable[..., La
         rollout.play([Task(env="toy/doors", split="test", seed=0)], arm, trials=3, until_won=False)
     finally:
         rollout.close()
-    for row in lab.database.episodes(run="grows"):
-        for step in lab.database.episode(row.id).steps:
+    for row in lab.database.episodes.find(EpisodeFilter(run="grows")):
+        for step in lab.database.episodes.get(row.id).steps:
             totals = [score + extra for score, extra in zip(step.scores, step.bonus or [0.0] * 99, strict=False)]
             assert step.action == step.admissible[totals.index(max(totals))]
 
@@ -121,8 +122,8 @@ def test_many_plays_of_a_task_are_recalled_by_what_they_say_and_not_each_by_all(
         rollout.play([Task(env="toy/doors", split="train", seed=0)], arm, trials=40, until_won=False)
     finally:
         rollout.close()
-    episodes = lab.database.episodes(run="many")
-    rows = [one for row in episodes for one in lab.database.recalls_for(row.id)]
+    episodes = lab.database.episodes.find(EpisodeFilter(run="many"))
+    rows = [one for row in episodes for one in lab.database.recalls.of_episode(row.id)]
     assert len(episodes) == 40
     assert 0 < len(rows) < 40 * 6, "each of all the earlier plays would be 780"
     assert len(read) <= 2 * 40, "what earlier plays taught is not read again for each"

@@ -17,6 +17,7 @@ from agentlab.trajectories.advice import AdviceWeights, Tried
 from environments import Task
 from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory
 from memory.records import Advice, Evidence, Recall, Reflection, Step, now
+from memory.store import EpisodeFilter, Filter
 
 WEIGHTS = AdviceWeights()
 PLAIN = Arm("m", recall=RecallConfig())
@@ -146,7 +147,7 @@ def test_imported_notes_without_an_environment_serve_every_one_as_quoted_text(me
 
 def test_imported_notes_on_a_held_out_game_or_of_another_namespace_serve_nobody(memory: ReflectionMemory) -> None:
     memory.remember([imported("held", task="toy/doors:test:3")])
-    memory.database.put_reflection(imported("bob", namespace="bob"))
+    memory.database.reflections.put(imported("bob", namespace="bob"))
     assert recall(memory, RecallConfig(text=5)).ids == []
 
 
@@ -315,7 +316,7 @@ def elsewhere(memory: ReflectionMemory) -> float:
     """Files a gain in a similar state of a train task; returns the cosine."""
     gain = [Advice(state=LIKE_IT, action="read note", visits=1, value=0.9)]
     memory.remember([written("far", advice=gain, created_at="2020-01-01T00:00:00+00:00")])
-    ((_, cosine, _),) = memory.similar_states(STATE, env="toy/doors")
+    ((_, cosine, _),) = memory.similar_states(STATE, wanted=Filter(env="toy/doors"))
     return cosine
 
 
@@ -365,8 +366,8 @@ def test_an_episode_resumed_is_recorded_once_and_advised_as_before(memory: Refle
 
 
 def episodes_of(lab: Lab, run: str) -> dict[str, dict[str, Any]]:
-    rows = lab.database.episodes(run=run)
-    loaded = lab.database.load_episodes([row.id for row in rows])
+    rows = lab.database.episodes.find(EpisodeFilter(run=run))
+    loaded = lab.database.episodes.load([row.id for row in rows])
     return {episode.id: episode.model_dump(exclude={"started_at", "seconds"}) for episode in loaded}
 
 
@@ -385,7 +386,7 @@ def test_how_many_play_at_once_changes_nothing(open_lab: Callable[..., Lab]) -> 
         found.append({**episodes_of(lab, "first"), **episodes_of(lab, "second")})
     assert found[0] == found[1]
     assert any(episode["recalled"] and episode["hints"] for episode in found[0].values())
-    served = [recall for episode in found[0] for recall in lab.database.recalls_for(episode)]
+    served = [recall for episode in found[0] for recall in lab.database.recalls.of_episode(episode)]
     assert {recall.channel for recall in served} == {"text", "exemplar", "advice"}
 
 
@@ -399,14 +400,14 @@ def test_the_outcome_of_an_episode_is_noted_on_all_that_served_it(open_lab: Call
     lab = open_lab()
     lab.memory.remember([written("ex", created_at="2020-01-01T00:00:00+00:00")])
     lab.run("toy/doors", split="test", seeds=[0, 1], arm=Arm("m", recall=RecallConfig(exemplars=1)), trials=1)
-    assert [found.won for found in lab.database.recalls_of("ex")] == [True, True]
+    assert [found.won for found in lab.database.recalls.of_reflection("ex")] == [True, True]
 
 
 def test_playing_with_a_snapshot_writes_nothing(memory: ReflectionMemory) -> None:
     memory.remember([written("ex"), of_trial("t0", visits=1, lost=1)])
     memory.recall("Find the coin.", episode="ep-looking", record=False)  # what is new is embedded at the first look
-    before = list(memory.database._connection.iterdump())
+    before = list(memory.database.connection._connection.iterdump())
     recalled = recall(memory, RecallConfig(exemplars=1), trial=1)
     recalled.bonuses(STATE, ["look", "read note"], Tried(), WEIGHTS)
     assert recalled.recalls
-    assert list(memory.database._connection.iterdump()) == before
+    assert list(memory.database.connection._connection.iterdump()) == before

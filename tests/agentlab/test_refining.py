@@ -13,6 +13,7 @@ from agentlab.trajectories.refinement import refine
 from agentlab.trajectories.replay import replay
 from environments import Task, TextEnv, Turn
 from memory.records import Episode
+from memory.store import EpisodeFilter
 
 TASK = Task(env="own/walk", split="train", seed=0)
 OTHERS = [f"look at {thing}" for thing in "abcdefghijklmnopqrst"]
@@ -77,11 +78,11 @@ def test_what_a_run_wins_on_train_games_is_kept_refined(open_lab: Callable[..., 
     for arm in ("base", "base + memory"):
         results: Any = lab.run("toy/doors", seeds=range(6), arm=arm, trials=9)
         won = {trial.episode for result in results for trial in result.trials if trial.status == "won"}
-        rows = lab.database.episodes(split="train", status="won")
+        rows = lab.database.episodes.find(EpisodeFilter(split="train", status="won"))
         refined = {row.minimised_from: row.id for row in rows if row.minimised_from is not None}
         assert len(won) >= 4
         for id in won:
-            assert "look" not in lab.database.episode(refined.get(id, id)).actions
+            assert "look" not in lab.database.episodes.get(refined.get(id, id)).actions
         spent = {trial.episode: trial.refining for result in results for trial in result.trials}
         assert all((steps > 0) == (id in won) for id, steps in spent.items()), "counted where it was spent"
 
@@ -90,5 +91,5 @@ def test_what_is_won_on_held_out_games_is_not_refined(open_lab: Callable[..., La
     lab = open_lab()
     results: Any = lab.run("toy/doors", split="test", seeds=range(3), arm="base + memory", trials=3)
     assert any(result.won_within(3) for result in results)
-    assert all(row.minimised_from is None for row in lab.database.episodes())
+    assert all(row.minimised_from is None for row in lab.database.episodes.find())
     assert all(trial.refining == 0 for result in results for trial in result.trials)

@@ -69,8 +69,8 @@ def test_a_lab_takes_reflectors_by_name_and_another_choice_is_another_run(open_l
     lab = open_lab(engine=engine, recall_text=1, reflectors=["keywords"])
     for chosen in (None, ["advice", "written"]):
         lab.run("toy/doors", seeds=[0], trials=1, reflectors=chosen)
-    assert [found.kind for found in lab.database.reflections()] == ["keywords", "advice", "written"]
-    assert len({row.run for row in lab.database.episodes()}) == 2
+    assert [found.kind for found in lab.database.reflections.find()] == ["keywords", "advice", "written"]
+    assert len({row.run for row in lab.database.episodes.find()}) == 2
 
 
 def test_what_any_of_them_wrote_is_recalled_into_a_prompt_and_not_reflected_on(open_lab: Callable[..., Lab]) -> None:
@@ -79,7 +79,7 @@ def test_what_any_of_them_wrote_is_recalled_into_a_prompt_and_not_reflected_on(o
     arm = lab.arm("base + memory").with_(recall=RecallConfig(text=1, advice=False))
     for seed in (0, 1):
         lab.run("toy/doors", seeds=[seed], trials=1, arm=arm, reflectors=["confidence"])
-    first, second = (lab.database.episode(row.id) for row in lab.database.episodes())
+    first, second = (lab.database.episodes.get(row.id) for row in lab.database.episodes.find())
     assert (first.hints, second.hints) == ("", "- Open some door before time is up.")
     asked = [prompt for prompt in engine.prompts if second.steps[0].observation in prompt]
     assert asked and "Open some door" not in asked[0]

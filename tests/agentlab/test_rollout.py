@@ -20,6 +20,7 @@ from agentlab.trajectories.environment_pool import EnvironmentPool
 from environments import EnvironmentDied, Task, TextEnv, Turn, make, register, unregister
 from environments.worker import Worker
 from memory import Database
+from memory.store import EpisodeFilter
 
 SAMPLED = Arm("sampled", policy=Policy(temperature=1.0))
 
@@ -103,8 +104,8 @@ def test_a_task_is_tried_until_it_is_won(rollout: Callable[..., Rollout], databa
     statuses = [trial.status for trial in result.trials]
     assert statuses[-1] == "won" and "won" not in statuses[:-1]
     assert len(statuses) > 1
-    assert [row.trial for row in database.episodes()] == list(range(len(statuses)))
-    kept = {row.id: (row.status, row.score, row.steps) for row in database.episodes()}
+    assert [row.trial for row in database.episodes.find()] == list(range(len(statuses)))
+    kept = {row.id: (row.status, row.score, row.steps) for row in database.episodes.find()}
     assert kept == {trial.episode: (trial.status, trial.score, trial.steps) for trial in result.trials}
 
 
@@ -116,7 +117,7 @@ def test_all_trials_are_played_where_that_is_asked_for(rollout: Callable[..., Ro
 def test_one_broken_environment_stops_nobody_else(rollout: Callable[..., Rollout], database: Database) -> None:
     results = rollout(broken={2}, concurrency=2).play(tasks(5), BASE, trials=1)
     assert [result.won_within(1) for result in results] == [True, True, None, True, True]
-    (row,) = database.episodes(status="errored")
+    (row,) = database.episodes.find(EpisodeFilter(status="errored"))
     assert (row.seed, row.error) == (2, "The JVM died.")
 
 
@@ -132,8 +133,8 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_call_goes_on(
 
     with pytest.raises(Stopped, match=r"Stopped with 3 of 8 tasks finished.*same command goes on"):
         rollout(concurrency=1).play(tasks(8), BASE, progress=interrupt)
-    assert len(database.episodes(status="won")) >= 3
-    before = {row.task for row in database.episodes()}
+    assert len(database.episodes.find(EpisodeFilter(status="won"))) >= 3
+    before = {row.task for row in database.episodes.find()}
     started.clear()
     results = rollout(concurrency=1).play(tasks(8), BASE)
     assert not before & set(started)
@@ -155,18 +156,18 @@ def test_asked_to_stop_it_stops_after_the_steps_in_flight(
     note_reader.score = stop_in_the_middle  # type: ignore[method-assign]
     with pytest.raises(Stopped):
         player.play(tasks(4), BASE)
-    assert database.episodes() == []
+    assert database.episodes.find() == []
 
 
 def test_the_same_call_again_plays_nothing_and_tells_the_same(
     rollout: Callable[..., Rollout], database: Database, started: list[str]
 ) -> None:
     first = rollout(ScriptedEngine({})).play(tasks(4), SAMPLED, trials=3)
-    episodes = database.episodes()
+    episodes = database.episodes.find()
     started.clear()
     assert rollout(ScriptedEngine({})).play(tasks(4), SAMPLED, trials=3) == first
     assert started == []
-    assert database.episodes() == episodes
+    assert database.episodes.find() == episodes
 
 
 def test_a_trial_is_known_as_played_in_the_moment_in_which_it_is_stored(
@@ -181,8 +182,8 @@ def test_a_trial_is_known_as_played_in_the_moment_in_which_it_is_stored(
     monkeypatch.setattr(Rollout, "_episode", killed)
     with pytest.raises(SystemExit):
         rollout().play(tasks(1), BASE)
-    (row,) = database.episodes()
-    assert list(database.journal_items("trials|" + row.run)) == [row.id]
+    (row,) = database.episodes.find()
+    assert list(database.journal.items("trials|" + row.run)) == [row.id]
 
 
 def test_more_trials_go_on_behind_those_that_were_played(rollout: Callable[..., Rollout], started: list[str]) -> None:
@@ -209,8 +210,8 @@ def test_an_engine_that_fails_ends_the_episode_and_not_the_run(
     note_reader.score = sometimes  # type: ignore[method-assign]
     results = rollout(concurrency=1).play(tasks(3), BASE)
     assert [result.trials[0].status for result in results] == ["won", "errored", "won"]
-    (row,) = database.episodes(status="errored")
-    episode = database.episode(row.id)
+    (row,) = database.episodes.find(EpisodeFilter(status="errored"))
+    episode = database.episodes.get(row.id)
     assert episode.error_kind == "engine" and "no answer from the server" in str(episode.error)
 
 
@@ -232,8 +233,8 @@ def test_what_errored_is_played_again_by_the_same_call(
     again = rollout(broken={2}).play(tasks(4), BASE)
     assert [result.won_within(1) for result in again] == [True, True, None, True]
     assert sorted(started) == ["toy/doors:train:1", "toy/doors:train:2"]
-    assert len(database.episodes()) == 4
-    (row,) = database.episodes(status="errored")
+    assert len(database.episodes.find()) == 4
+    (row,) = database.episodes.find(EpisodeFilter(status="errored"))
     assert row.seed == 2
 
 
@@ -243,7 +244,7 @@ def test_an_engine_that_always_fails_alike_stops_the_run(rollout: Callable[..., 
 
     with pytest.raises(RunFailed, match=r"scripted.*ZeroDivisionError"):
         rollout(ScriptedEngine(broken), concurrency=1).play(tasks(50), BASE)
-    assert len(database.episodes(status="errored")) == len(database.episodes()) == 10
+    assert len(database.episodes.find(EpisodeFilter(status="errored"))) == len(database.episodes.find()) == 10
 
 
 def test_games_in_which_the_engine_fails_among_others_stop_no_run_that_plays_them_once_more(
@@ -328,7 +329,7 @@ def test_a_stop_does_not_wait_for_an_environment_that_hangs(database: Database, 
         with pytest.raises(Stopped, match="0 of 2 tasks finished"):
             player.play(tasks(2), BASE)
     never.set()
-    assert database.episodes() == []
+    assert database.episodes.find() == []
     player.pool = EnvironmentPool()
     assert all(result.won_within(1) for result in replace(player, stop=threading.Event()).play(tasks(2), BASE))
 
@@ -355,7 +356,7 @@ def test_a_stop_does_not_wait_for_an_environment_that_hangs_while_it_is_made(
             patch.setattr(rollouts, "wait", lambda flying, **given: ctrl_c() if given else wait(flying))
             with pytest.raises(Stopped, match="0 of 2 tasks finished"):
                 player.play([Task(env="own/hangs", split="train", seed=seed) for seed in range(2)], BASE)
-        assert waited == [] and database.episodes() == []
+        assert waited == [] and database.episodes.find() == []
         with pytest.raises(Stopped):
             player.pool.take("toy/doors")
     finally:

@@ -13,6 +13,7 @@ from agentlab.progress import Progress
 from agentlab.rounds import RoundConfig, RoundReport, TrainingConfig, abandon
 from agentlab.rounds.graph import run_round
 from environments import Task, TextEnv, Turn, register, registry
+from memory.store import EpisodeFilter
 from trainers.data.selection import SelectionConfig
 from trainers.errors import MissingDependency, UnknownReporter
 from trainers.gate.gate import GateConfig
@@ -59,7 +60,7 @@ def test_the_adapter_serves_and_knows_where_it_comes_from(promoted: Lab) -> None
     assert promoted.serving() == record.id
     assert record.status == "promoted"
     assert (record.lineage.round, record.lineage.parent, record.lineage.seeds) == ("round-1", None, [0])
-    trained_on = promoted.database.load_episodes(record.lineage.episodes)
+    trained_on = promoted.database.episodes.load(record.lineage.episodes)
     assert len(trained_on) == 12
     assert all(episode.won and episode.split == "train" for episode in trained_on)
     assert record.gate is not None and record.gate.promote
@@ -68,7 +69,9 @@ def test_the_adapter_serves_and_knows_where_it_comes_from(promoted: Lab) -> None
 def test_the_adapter_plays_better_than_the_base_where_nobody_has_played(promoted: Lab) -> None:
     table = promoted.evaluate(ENV, seeds=range(12), arms=["base", "adapter"])
     assert table.compare("adapter", "base").difference > 0.2
-    assert {row.adapter for row in promoted.database.episodes(arm="adapter")} == {promoted.serving()}
+    assert {row.adapter for row in promoted.database.episodes.find(EpisodeFilter(arm="adapter"))} == {
+        promoted.serving()
+    }
 
 
 def test_a_finished_round_leaves_no_checkpoint(promoted: Lab) -> None:
@@ -92,7 +95,7 @@ def test_the_next_round_takes_the_next_seeds_and_both_explore(promoted: Lab, mon
     report = promoted.rounds()[-1]
     assert (report.number, report.phase, report.incumbent) == (2, "train", before)
     assert set(report.collected) == {"random", "model"}
-    assert {row.seed for row in promoted.database.episodes(run="round-2")} == set(range(12, 24))
+    assert {row.seed for row in promoted.database.episodes.find(EpisodeFilter(run="round-2"))} == set(range(12, 24))
     lineage = job.load(promoted.folder / "jobs" / "round-2").lineage
     assert lineage.parent == before
     finished = promoted.round(QUICK)
@@ -172,7 +175,7 @@ def test_what_the_gate_did_not_compare_with_is_not_replaced(
             patch.setattr(lab.adapters, "promote", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 lab.round(QUICK)
-        lab.database.put_setting("serving adapter", "adapter-other")  # a person's doing, before the round goes on
+        lab.database.settings.put("serving adapter", "adapter-other")  # a person's doing, before the round goes on
         report = lab.round(QUICK)
         assert (report.phase, report.promoted) == ("done", False)
         assert "adapter-other was let serve meanwhile" in report.note
@@ -186,7 +189,7 @@ def test_a_round_without_a_success_says_so_and_the_next_call_is_a_new_round(open
         with pytest.raises(AgentLabError, match=f"round-{number} found no success to train on.*give it more seeds"):
             lab.round(hopeless)
     assert [report.phase for report in lab.rounds()] == ["failed", "failed"]
-    assert len(lab.database.episodes()) == 4
+    assert len(lab.database.episodes.find()) == 4
     assert list(lab.checkpointer.list(None)) == []
 
 
@@ -243,7 +246,7 @@ def test_a_round_that_needs_more_games_than_there_are_is_refused_and_does_not_bl
     with pytest.raises(BadConfig, match=r"own/door has no (train|dev) game 3: there are 3 of them"):
         gate = GateConfig(min_pairs=1, alpha=0.9)
         lab.round(RoundConfig(**{"envs": ["own/door"], "seeds": 2, "gate_seeds": 2, "gate": gate, **more}))
-    assert lab.rounds() == [] and lab.database.episodes() == []
+    assert lab.rounds() == [] and lab.database.episodes.find() == []
 
 
 @pytest.mark.parametrize(("name", "error"), [("wandbb", UnknownReporter), ("trackio", MissingDependency)])
@@ -255,7 +258,7 @@ def test_a_round_whose_curves_cannot_go_where_they_should_is_refused_before_anyt
     config = RoundConfig(envs=[ENV], seeds=2, training=TrainingConfig(report_to=[name]))
     with pytest.raises(error):
         lab.round(config)
-    assert lab.rounds() == [] and lab.database.episodes() == []
+    assert lab.rounds() == [] and lab.database.episodes.find() == []
     if error is MissingDependency:  # where it is sent to, it may be installed
         assert run_round(lab, config, until="balance").phase == "collect"
 
@@ -283,12 +286,12 @@ def test_a_round_that_fails_the_same_way_each_time_can_be_abandoned(
             with pytest.raises(TrainersError):
                 lab.round(QUICK)
         assert [report.phase for report in lab.rounds()] == ["train"]
-        episodes = lab.database.episodes()
+        episodes = lab.database.episodes.find()
         given_up = abandon(lab, "round-1", "no disk")
         assert (given_up.phase, given_up.promoted) == ("abandoned", None) and given_up.ended_at is not None
         assert "Abandoned at 'train': no disk." in given_up.note
         assert list(lab.checkpointer.list(None)) == []
-        assert lab.database.episodes() == episodes and (lab.folder / "jobs" / "round-1").exists()
+        assert lab.database.episodes.find() == episodes and (lab.folder / "jobs" / "round-1").exists()
         with pytest.raises(TrainersError):
             lab.round(QUICK)
         assert [report.phase for report in lab.rounds()] == ["abandoned", "train"], "the next call is a new round"

@@ -19,6 +19,7 @@ from agentlab.engines.scripted import ScriptedEngine
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.lab import Lab
+from memory.store import EpisodeFilter
 from trainers.adapters import deltas
 from trainers.errors import CanaryFailed, UnknownAdapter, WrongBase
 from trainers.training.canary import Canary
@@ -85,7 +86,7 @@ def lab(open_lab: Callable[..., Lab], tiny_model: Path, lived: Any, step: Any) -
     """A lab of the tiny model, scripted, with episodes of two kinds to be trained on."""
     made = open_lab(model=str(tiny_model))
     for id, goal, seed in (("d0", DOORS, 0), ("d1", DOORS, 1), ("s0", SOCKS, 2), ("s1", SOCKS, 2)):
-        made.database.put_episode(lived(step(0, "look", observation="You look."), id=id, goal=goal, seed=seed))
+        made.database.episodes.put(lived(step(0, "look", observation="You look."), id=id, goal=goal, seed=seed))
     return made
 
 
@@ -112,11 +113,11 @@ def test_each_task_is_played_by_the_skill_that_it_calls_for(
     note_reader.by_adapter = {doors: note_reader.preferences, socks: {"look": 0.0}, "": {"look": 0.0}}
     results = lab.run("toy/doors", seeds=range(3), trials=1, arm=f"skills({doors}, {socks})")
     assert all(result.won_within(1) for result in results)
-    rows = lab.database.episodes(arm=f"skills({doors},{socks})")
+    rows = lab.database.episodes.find(EpisodeFilter(arm=f"skills({doors},{socks})"))
     played = [row for row in rows if row.minimised_from is None]
     assert [row.adapter for row in played] == [doors] * 3
     lab.run("toy/doors", seeds=[0], trials=1, arm=f"skills({doors},{socks}) + memory")
-    rows = lab.database.episodes(arm=f"skills({doors},{socks}) + memory")
+    rows = lab.database.episodes.find(EpisodeFilter(arm=f"skills({doors},{socks}) + memory"))
     (row,) = [row for row in rows if row.minimised_from is None]
     assert row.adapter == doors and row.won
 
@@ -126,8 +127,8 @@ def test_what_a_run_of_skills_teaches_about_advice_is_not_said_of_the_base(lab: 
 
     arm = lab.arm(f"skills({two[0]},{two[1]}) + memory")
     lab.run("toy/doors", seeds=[7], trials=1, arm=arm)
-    assert len(lab.database.journal_items(scope("toy/doors", arm.weights))) == 1
-    assert lab.database.journal_items(scope("toy/doors", None)) == {}
+    assert len(lab.database.journal.items(scope("toy/doors", arm.weights))) == 1
+    assert lab.database.journal.items(scope("toy/doors", None)) == {}
 
 
 def test_arms_of_skills_are_known_by_their_skills_and_settings(lab: Lab, two: tuple[str, str]) -> None:
@@ -142,7 +143,7 @@ def test_arms_of_skills_are_known_by_their_skills_and_settings(lab: Lab, two: tu
 
 def test_skills_of_another_base_are_refused(lab: Lab, two: tuple[str, str]) -> None:
     strange = lab.adapters.get(two[1]).model_copy(update={"fingerprint": "0" * 64})
-    lab.database.put_adapter(strange.model_dump(mode="json"))
+    lab.adapters.records.put(strange)
     with pytest.raises(WrongBase):
         lab.run("toy/doors", seeds=[0], arm=f"skills({two[0]},{two[1]})")
 
@@ -162,9 +163,9 @@ def test_an_episode_is_played_with_the_weighted_sum_of_its_skills(real: Lab, two
 
     arm = real.arm(f"skills({two[0]},{two[1]},temperature=1000,steps=2)")
     real.run("toy/doors?rooms=1,step_limit=2", seeds=[0], trials=1, arm=arm, name="routed")
-    (row,) = real.database.episodes(run="routed")
+    (row,) = real.database.episodes.find(EpisodeFilter(run="routed"))
     assert row.adapter == f"0.5*{two[0]} + 0.5*{two[1]}"
-    played = real.database.episode(row.id)
+    played = real.database.episodes.get(row.id)
     model = load_model(real.model_folder)
     for id in two:
         for name, part in deltas.read(real.adapters.folder_of(id)).items():

@@ -19,6 +19,7 @@ from agentlab.workspace.lineage import families, trained_on
 from environments import Task, make
 from environments.toy import Doors
 from memory.records import Episode
+from memory.store import EpisodeFilter
 from trainers.adapters.merging import MergeConfig
 from trainers.gate.gate import GateConfig
 
@@ -42,7 +43,7 @@ def lab(open_lab: Callable[..., Lab], tiny_model: Path, lived: Callable[..., Epi
     """A scripted lab with an episode of either family."""
     made = open_lab(model=str(tiny_model))
     for id, env in (("one", ONE), ("two", TWO)):
-        made.database.put_episode(lived(step(0, "look"), id=id, env=env))
+        made.database.episodes.put(lived(step(0, "look"), id=id, env=env))
     return made
 
 
@@ -74,7 +75,7 @@ def test_a_merge_that_is_better_and_lost_nothing_serves(lab: Lab, three: tuple[s
     ]
     record = lab.adapters.get(both)
     assert record.status == "promoted" and record.gate == found.gate and not record.forced
-    assert {row.split for row in lab.database.episodes(run=f"gate-{both}")} == {"dev"}
+    assert {row.split for row in lab.database.episodes.find(EpisodeFilter(run=f"gate-{both}"))} == {"dev"}
 
 
 def test_a_merge_that_lost_a_skill_is_rejected_although_it_beats_what_serves(
@@ -105,9 +106,9 @@ def test_a_merge_is_compared_with_the_parent_that_serves(lab: Lab, three: tuple[
     assert found.incumbent == one and found.promoted
     assert (found.gate.incumbent.won, found.gate.paired.only_a) == (8, 8)
     assert [row.arm for row in found.table.rows] == [one, both, three[1]]
-    before = [row.id for row in lab.database.episodes()]
+    before = [row.id for row in lab.database.episodes.find()]
     assert gate_merge(lab, both, seeds=SEEDS, config=QUICK) == found, "as after a kill at the very end"
-    assert [row.id for row in lab.database.episodes()] == before
+    assert [row.id for row in lab.database.episodes.find()] == before
 
 
 def test_a_merge_that_serves_without_its_gate_cannot_be_compared(lab: Lab, three: tuple[str, str, str]) -> None:
@@ -146,10 +147,10 @@ def test_a_gate_that_was_stopped_goes_on_where_it_was(
     monkeypatch.setattr(lab, "progress", Stops())
     with pytest.raises(Stopped):
         gate_merge(lab, three[2], seeds=SEEDS, config=QUICK)
-    first = {row.id for row in lab.database.episodes()}
+    first = {row.id for row in lab.database.episodes.find()}
     assert lab.adapters.get(three[2]).status == "candidate" and 20 <= len(first) < 66
     assert gate_merge(lab, three[2], seeds=SEEDS, config=QUICK).promoted
-    rows = lab.database.episodes(run=f"gate-{three[2]}")
+    rows = lab.database.episodes.find(EpisodeFilter(run=f"gate-{three[2]}"))
     assert first - {"one", "two"} <= {row.id for row in rows} and len(rows) == 64
 
 
@@ -164,7 +165,7 @@ def test_a_second_merge_is_gated_on_other_games_and_must_show_more(
         gate_merge(lab, both, seeds=range(19, 22), config=QUICK)
     found = gate_merge(lab, both, config=QUICK)
     assert (found.promoted, found.gate.challenge) == (True, 2)
-    seeds = [{row.seed for row in lab.database.episodes(run=f"gate-{id}")} for id in (weak, both)]
+    seeds = [{row.seed for row in lab.database.episodes.find(EpisodeFilter(run=f"gate-{id}"))} for id in (weak, both)]
     assert seeds == [{*range(20)}, {*range(20, 40)}]
     assert gate_merge(lab, both, config=QUICK) == found, "asked again it tells the same"
 
@@ -175,10 +176,10 @@ def test_a_merge_is_not_gated_on_games_that_begin_like_those_it_was_trained_on(
     env = make(ONE)
     seen, info = env.start(Task(env=ONE, split="dev", seed=2))
     begun = step(0, "look").model_copy(update={"observation": seen})
-    lab.database.put_episode(lived(begun, id="one", env=ONE, goal=str(info["goal"])))
+    lab.database.episodes.put(lived(begun, id="one", env=ONE, goal=str(info["goal"])))
     alike = [seed for seed in range(40) if env.start(Task(env=ONE, split="dev", seed=seed))[0] == seen]
     gate_merge(lab, three[2], config=QUICK)
-    played = {row.seed for row in lab.database.episodes(run=f"gate-{three[2]}")}
+    played = {row.seed for row in lab.database.episodes.find(EpisodeFilter(run=f"gate-{three[2]}"))}
     assert 2 in alike and len(played) == 20 and played.isdisjoint(alike)
 
 
@@ -232,16 +233,19 @@ def test_a_gate_that_could_never_pass_is_refused_before_anything_is_played(
     with pytest.raises(BadConfig, match=r"\b10\b.*\b20\b"):
         gate_merge(lab, three[2], seeds=range(30, 35))
     assert next_challenge(lab) == 1 and fresh_seeds(lab, [ONE, TWO], 1) == [0]
-    assert not lab.database.episodes(run=f"gate-{three[2]}") and lab.adapters.get(three[2]).status == "candidate"
+    assert (
+        not lab.database.episodes.find(EpisodeFilter(run=f"gate-{three[2]}"))
+        and lab.adapters.get(three[2]).status == "candidate"
+    )
 
 
 def as_before(lab: Lab, merged: str) -> None:
     """The gate of a merge as an earlier version kept it: the evaluation and its episodes alone."""
-    lab.database.execute("DELETE FROM journal WHERE scope = ?", [MERGES])
-    table = lab.database.get_evaluation(f"gate-{merged}")
+    lab.database.connection.execute("DELETE FROM journal WHERE scope = ?", [MERGES])
+    table = lab.database.evaluations.get(f"gate-{merged}")
     assert table is not None
     del table["about"]["arms"]
-    lab.database.put_evaluation(f"gate-{merged}", table)
+    lab.database.evaluations.put(f"gate-{merged}", table)
 
 
 def test_a_gate_of_an_earlier_version_counts_and_its_games_have_been_seen(
@@ -260,9 +264,9 @@ def test_a_gate_of_an_earlier_version_counts_and_its_games_have_been_seen(
 def test_a_promotion_by_an_earlier_version_is_told_again(lab: Lab, three: tuple[str, str, str]) -> None:
     found = gate_merge(lab, three[2], seeds=SEEDS, config=QUICK)
     as_before(lab, three[2])
-    before = [row.id for row in lab.database.episodes()]
+    before = [row.id for row in lab.database.episodes.find()]
     assert gate_merge(lab, three[2], config=QUICK).gate == found.gate and found.promoted
-    assert [row.id for row in lab.database.episodes()] == before and next_challenge(lab) == 1
+    assert [row.id for row in lab.database.episodes.find()] == before and next_challenge(lab) == 1
 
 
 def test_further_environments_are_played_too(lab: Lab, three: tuple[str, str, str]) -> None:

@@ -17,6 +17,7 @@ from agentlab.trajectories.advice import AdviceWeights, Tried
 from environments import Task
 from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory
 from memory.records import Advice, Reflection
+from memory.store import Filter
 
 THERE = "You are in the kitchen. You see a fridge, a milk."
 HERE = "You are in the kitchen. You see a fridge, a cheese."
@@ -50,7 +51,7 @@ def bonuses(memory: ReflectionMemory, commands: list[str], **config: Any) -> lis
 
 
 def test_advice_on_a_thing_that_is_not_here_serves_the_command_worded_alike(memory: ReflectionMemory) -> None:
-    ((_, cosine, _),) = memory.similar_states(HERE, env="toy/doors")
+    ((_, cosine, _),) = memory.similar_states(HERE, wanted=Filter(env="toy/doors"))
     # likeness 0.75 (three of four words), gain 3 * (0.5 + 0.5)
     recalled = recalled_here(memory)
     found = recalled.bonuses(HERE, COMMANDS, Tried(), AdviceWeights())
@@ -95,7 +96,7 @@ def test_a_run_on_train_games_teaches_the_strength_and_a_held_out_one_does_not(
     lab.run("toy/doors", split="dev", seeds=range(3), arm=arm, trials=1)
     known = Strength.known(lab.database, "toy/doors", None, before="9999")
     assert sum(known.won.values()) + sum(known.lost.values()) == 12
-    played = [row.id for row in lab.database.episodes() if row.minimised_from is None]
-    episodes = lab.database.load_episodes(played)
+    played = [row.id for row in lab.database.episodes.find() if row.minimised_from is None]
+    episodes = lab.database.episodes.load(played)
     used = [episode.strength for episode in episodes if episode.split == "train" and episode.won]
     assert sorted(used) == sorted(known.won.elements())

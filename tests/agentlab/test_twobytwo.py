@@ -15,6 +15,7 @@ from agentlab.experiments.evaluation import Table, row
 from agentlab.experiments.two_by_two import TwoByTwo, analyse
 from agentlab.lab import Lab
 from environments import Task
+from memory.store import EpisodeFilter
 from trainers.adapters.record import AdapterRecord
 from trainers.adapters.registry import AdapterRegistry
 
@@ -99,7 +100,7 @@ def lab(open_lab: Callable[..., Lab], note_reader: ScriptedEngine, monkeypatch: 
     lab = open_lab(engine=engine)
     for id, parent in (("adapter-a", None), ("adapter-b", "adapter-a")):
         record = AdapterRecord(id=id, base="b", fingerprint="f", path=id, parent=parent)
-        lab.database.put_adapter(record.model_dump(mode="json"))
+        lab.adapters.records.put(record)
     lab.adapters.promote("adapter-b", force=True)
     return lab
 
@@ -109,24 +110,24 @@ def test_four_arms_are_played_on_the_same_games_and_the_same_call_plays_nothing_
     assert (found.old, found.new) == ("base", "adapter-b")
     assert [row.arm for row in found.table.rows] == ["base", "base + memory", "adapter-b", "adapter-b + memory"]
     assert found.cells["new, off"].cells["all"].wins == 6
-    played = {(episode.arm, episode.seed) for episode in lab.database.episodes(split="test")}
+    played = {(episode.arm, episode.seed) for episode in lab.database.episodes.find(EpisodeFilter(split="test"))}
     assert len({arm for arm, _ in played}) == 4 and len(played) == 4 * 6
-    before = [row.id for row in lab.database.episodes()]
+    before = [row.id for row in lab.database.episodes.find()]
     assert lab.two_by_two("toy/doors", seeds=range(6), old="base") == found
-    assert [row.id for row in lab.database.episodes()] == before
-    assert lab.database.list_evaluations().keys() == {"2x2-test-base-adapter-b"}
+    assert [row.id for row in lab.database.episodes.find()] == before
+    assert lab.database.evaluations.all().keys() == {"2x2-test-base-adapter-b"}
     assert not found.same_memory, "the base has examples in its prompt, the adapter none"
 
 
 def test_both_sides_can_have_all_that_the_base_has(lab: Lab) -> None:
     found = lab.two_by_two("toy/doors", seeds=[0], old="base", same_memory=True)
     assert found.same_memory
-    assert lab.database.list_evaluations().keys() == {"2x2-test-base-adapter-b-same"}, "a run of its own"
+    assert lab.database.evaluations.all().keys() == {"2x2-test-base-adapter-b-same"}, "a run of its own"
 
 
 def test_the_old_side_is_what_the_new_one_came_after(lab: Lab) -> None:
     found = lab.two_by_two("toy/doors", seeds=[0], recall=RecallConfig(exemplars=2))
     assert (found.old, found.new) == ("adapter-a", "adapter-b")
-    assert {row.adapter for row in lab.database.episodes()} == {"adapter-a", "adapter-b"}
+    assert {row.adapter for row in lab.database.episodes.find()} == {"adapter-a", "adapter-b"}
     with pytest.raises(AgentLabError, match="both adapter-b; a 2×2 needs two"):
         lab.two_by_two("toy/doors", old="adapter", new="adapter-b")

@@ -38,7 +38,7 @@ def test_a_rollout_plays_with_its_own_weights_whatever_was_made_after_it(
         rollout.close()
         won.append(result.won_within(1))
     assert won == [True, False, True]
-    played = {row.run: row.adapter for row in lab.database.episodes()}
+    played = {row.run: row.adapter for row in lab.database.episodes.find()}
     assert played == {"run-0": None, "run-1": skill, "run-2": None}
 
 
@@ -65,7 +65,7 @@ def test_an_arm_is_not_played_by_a_rollout_of_other_weights(
     with pytest.raises(AgentLabError, match=skill):
         rollout.play(make_tasks("toy/doors", "train", [0]), Arm("mine", adapter=skill))
     rollout.close()
-    assert lab.database.episodes() == []
+    assert lab.database.episodes.find() == []
 
 
 def test_engines_with_different_weights_are_asked_in_turn_and_each_answers_for_itself(

@@ -70,9 +70,9 @@ def outcome(folder: Path, model: Path) -> Outcome:
     with Lab.open(folder, write=False) as lab:
         database = lab.database
         record = lab.adapters.get(report.adapter)
-        episodes = database.load_episodes(sorted(row.id for row in database.episodes()))
-        reflections = sorted(database.reflections(), key=lambda found: found.id)
-        recalls = [recall for found in reflections for recall in database.recalls_of(found.id)]
+        episodes = database.episodes.load(sorted(row.id for row in database.episodes.find()))
+        reflections = sorted(database.reflections.find(), key=lambda found: found.id)
+        recalls = [recall for found in reflections for recall in database.recalls.of_reflection(found.id)]
         return Outcome(
             timeless(RoundReport.model_validate(report).model_dump(mode="json")),
             table.model_copy(update={"about": timeless(table.about)}),

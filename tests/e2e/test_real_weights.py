@@ -7,6 +7,7 @@ import pytest
 
 from agentlab import Lab, LabConfig
 from agentlab.engines.base import Model
+from memory.store import Filter
 
 ENV = "twx/coin?step_limit=4"
 
@@ -19,11 +20,11 @@ def test_the_real_model_plays_a_real_game_and_every_score_is_that_of_a_plain_for
     with Lab.open(tmp_path / "lab", create=True, config=config) as lab:
         engine: Any = lab.model()
         (result,) = lab.run(ENV, split="dev", seeds=[1], arm="base + memory", trials=1)
-        episode = lab.database.episode(result.trials[0].episode)
+        episode = lab.database.episodes.get(result.trials[0].episode)
         assert len(episode.steps) == 4
         assert all(step.action in step.admissible and step.observation for step in episode.steps)
         assert "coin" in episode.goal
-        assert len(lab.database.reflections(kind="grounded")) == 1
+        assert len(lab.database.reflections.find(Filter(kinds=["grounded"], status=None))) == 1
 
         def plain(ids: list[int], command: str) -> float:
             tail = engine.command_tokens(command)

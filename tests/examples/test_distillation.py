@@ -12,6 +12,7 @@ from agentlab.errors import BadConfig
 from agentlab.progress import Progress
 from agentlab.rounds.checking import hopeless
 from environments.errors import UnknownEnvironment
+from memory.store import EpisodeFilter
 
 FOLDER = Path(__file__).parents[2] / "examples"
 CONFIG = """
@@ -81,7 +82,7 @@ def test_all_arms_learn_from_the_same_exploration_and_end_in_one_table(
     explored: set[str] = set()
     for name in ("explored", "base", "rest-em", "context", "step-dpo"):
         with Lab.open(labs / name, write=False) as lab:
-            ids = {row.id for row in lab.database.episodes(run="explored")}
+            ids = {row.id for row in lab.database.episodes.find(EpisodeFilter(run="explored"))}
             explored = explored or ids
             assert ids == explored and ids
     rows = [line for line in text.splitlines() if line.startswith("| ")]

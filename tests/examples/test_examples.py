@@ -10,6 +10,7 @@ from agentlab import Lab, LabConfig, RoundConfig
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.rounds.checking import hopeless
 from environments import unregister
+from memory.store import EpisodeFilter
 
 Example = Callable[[str], ModuleType]
 FOLDER = Path(__file__).parents[2] / "examples"
@@ -135,7 +136,7 @@ def test_a_learning_curve_goes_through_all_rounds_and_ends_with_a_table(
         assert [report.config.training.learning_rate for report in lab.rounds()] == [1e-3, 1e-4]
         assert {report.config.training.epochs for report in lab.rounds()} == {1}
         assert lab.rounds()[1].config.seed == 1
-        arms = {row.arm for row in lab.database.episodes(run="learning-curve")}
+        arms = {row.arm for row in lab.database.episodes.find(EpisodeFilter(run="learning-curve"))}
         assert not arms & {"random", "base"}, "the arms that no training seed changes are played elsewhere"
     header = next(line for line in text.splitlines() if line.startswith("| game"))
     assert header.startswith("| game | random | base | base + memory")

@@ -68,7 +68,7 @@ def test_a_round_that_only_finishes_the_first_skill_is_not_taken_for_the_second(
         number = len(self.rounds()) + 1
         made = {"config": next(begun), "phase": "done", "adapter": f"ad-{number}"}
         report = RoundReport(id=f"round-{number}", number=number, **made)
-        self.database.put_round(report.id, report.model_dump(mode="json"))
+        self.database.rounds.put(report.id, report.model_dump(mode="json"))
         return report
 
     monkeypatch.setattr(Lab, "round", round)

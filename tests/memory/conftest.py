@@ -54,7 +54,7 @@ def keep() -> Callable[[Database, list[Reflection]], None]:
 
     def kept(database: Database, reflections: list[Reflection]) -> None:
         for item in reflections:
-            database.put_reflection(item)
+            database.reflections.put(item)
 
     return kept
 
@@ -109,13 +109,13 @@ def older(path: Path) -> Callable[..., Any]:
             patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:version])
             patch.setattr(schema, "VERSION", version)
             with Database(path) as database:
-                columns = {row[1] for row in database.execute("PRAGMA table_info(reflections)")}
+                columns = {row[1] for row in database.connection.execute("PRAGMA table_info(reflections)")}
                 for item in reflections:
                     row = {
                         name: value for name, value in item.model_dump().items() if name in columns - {"merged_into"}
                     }
                     rest = {"changed": 1, "stamp": 1, "payload": zlib.compress(item.model_dump_json().encode())}
-                    database.tables.table("reflections").insert(row | rest | {"tags": json.dumps(item.tags)})
+                    database.connection.tables.table("reflections").insert(row | rest | {"tags": json.dumps(item.tags)})
                 yield database
 
     return opened

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from memory import Database, HashingEmbedder, Reflection, ReflectionMemory
 from memory.index.bm25 import BM25
-from memory.store import schema
-from memory.store.filters import Filter
+from memory.store import Filter, schema
 from memory.store.reflections import stamp
 from memory.text.cleaning import clean
 from memory.text.segmentation import phrases
@@ -32,9 +31,9 @@ def keep(database: Database, reflection: Maker) -> Callable[..., None]:
 
     def kept(*texts: str, **values: object) -> None:
         with database.transaction():
-            first = database.newest_reflection() + 1
+            first = database.reflections.newest() + 1
             for number, text in enumerate(texts, first):
-                database.put_reflection(reflection(f"rf-{number}", text, **values))
+                database.reflections.put(reflection(f"rf-{number}", text, **values))
 
     return kept
 
@@ -82,7 +81,7 @@ def zipf(chance: Random, count: int) -> list[str]:
 
 def exhaustive(database: Database, text: str, count: int) -> list[float]:
     """The scores of the `count` best by FTS5 alone."""
-    rows = database.execute(
+    rows = database.connection.execute(
         "SELECT -bm25(reflections_fts) AS score FROM reflections_fts WHERE reflections_fts MATCH ? "
         "ORDER BY score DESC LIMIT ?",
         (" OR ".join(phrases(text)), count),
@@ -140,8 +139,8 @@ def test_what_looks_like_a_query_is_words(text: str, database: Database, keep: C
 def test_any_text_finds_itself_if_it_has_words(text: str) -> None:
     with Database(":memory:") as database:
         for number, kept in enumerate([clean(text), "silver key", "a coin"]):
-            database.put_reflection(Reflection(id=f"{number}", kind="note", env="e", task="t", text=kept))
-        sizes = database.execute("SELECT sz FROM reflections_fts_docsize WHERE id = 1")
+            database.reflections.put(Reflection(id=f"{number}", kind="note", env="e", task="t", text=kept))
+        sizes = database.connection.execute("SELECT sz FROM reflections_fts_docsize WHERE id = 1")
         assert (1 in numbers(BM25(database).search(text, 9))) == (sizes not in ([], [(b"\x00",)]))
 
 
@@ -154,11 +153,11 @@ def test_what_has_no_text_changes_nothing_of_how_rare_words_and_how_long_texts_a
     keep(*["the key is here"] * 20, created_at=OLD, status="repeated", merged_into="rf-1")
     assert BM25(database).search("the key door", 9) == alone
     keep("later", created_at=NEW)
-    assert BM25(database).search("the key door", 9, Filter(before=NEW)) == alone
-    database.put_reflection(reflection("rf-44", "", created_at=NEW))
+    assert BM25(database).search("the key door", 9, Filter(before=NEW, status=None)) == alone
+    database.reflections.put(reflection("rf-44", "", created_at=NEW))
     assert BM25(database).search("the key door", 9) == alone
     with Database(path, readonly=True) as reader:
-        assert schema.texts_indexed(reader.execute)
+        assert schema.texts_indexed(reader.connection.execute)
     assert stamp("") == schema.EMPTY_STAMP
 
 
@@ -168,7 +167,7 @@ def test_an_edit_is_found_by_its_new_words_only(
     keep("silver key", "coin", "door")
     bm25_ = BM25(database)
     assert numbers(bm25_.search("silver", 9)) == [1]
-    database.put_reflection(reflection("rf-1", "golden key"))
+    database.reflections.put(reflection("rf-1", "golden key"))
     assert bm25_.search("silver", 9) == []
     assert numbers(bm25_.search("golden", 9)) == [1]
 
@@ -185,16 +184,16 @@ def test_only_what_fits_the_filter_is_found_however_far_down(database: Database,
     keep(*["door"] * 60)
     bm25_ = BM25(database)
     assert numbers(bm25_.search("coin", 3)) == [1, 2, 3]
-    assert numbers(bm25_.search("coin", 3, Filter(env="twx/twc"))) == [41]
-    assert numbers(bm25_.search("coin", 3, Filter(namespace="other"))) == [41]
-    assert bm25_.search("coin", 3, Filter(env="twx/none")) == []
+    assert numbers(bm25_.search("coin", 3, Filter(env="twx/twc", status=None))) == [41]
+    assert numbers(bm25_.search("coin", 3, Filter(namespace="other", status=None))) == [41]
+    assert bm25_.search("coin", 3, Filter(env="twx/none", status=None)) == []
 
 
 def test_what_is_written_later_changes_nothing_of_what_was_found_before(
     database: Database, keep: Callable[..., None]
 ) -> None:
     keep("red key", "red red door and a long hall", "blue key", "coin", "wall", created_at=OLD)
-    then, bm25_ = Filter(before=NEW), BM25(database)
+    then, bm25_ = Filter(before=NEW, status=None), BM25(database)
     found = bm25_.search("red key door", 9, then)
     keep(*["red"] * 700, *["key"] * 9, "door", created_at=NEW)
     bm25_.search("red key door", 9)
@@ -227,22 +226,22 @@ def test_a_search_does_not_mind_another_thread_that_writes_and_searches_meanwhil
     database: Database, keep: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep("a red door", "a blue door")
-    bm25_, newest, found = BM25(database), type(database).newest_reflection, []
+    bm25_, newest, found = BM25(database), database.reflections.newest, []
 
     def meanwhile() -> None:
         monkeypatch.undo()
         keep("a green door")
         found.append(numbers(bm25_.search("door", 5)))
 
-    def interrupted(self: Database, before: str | None = None) -> int:
-        number = newest(self, before)
+    def interrupted(before: str | None = None) -> int:
+        number = newest(before)
         other = threading.Thread(target=meanwhile)
         other.start()
         other.join()
         return number
 
-    monkeypatch.setattr(type(database), "newest_reflection", interrupted)
-    assert (numbers(bm25_.search("door", 5, Filter(before="2999"))), found) == ([1, 2], [[1, 2, 3]])
+    monkeypatch.setattr(database.reflections, "newest", interrupted)
+    assert (numbers(bm25_.search("door", 5, Filter(before="2999", status=None))), found) == ([1, 2], [[1, 2, 3]])
 
 
 @pytest.mark.parametrize(
@@ -278,7 +277,9 @@ def test_a_lab_of_the_version_before_is_searched_by_a_reader_without_writing_and
     for _ in range(2):
         with Database(path) as database:
             assert numbers(BM25(database).search("水壶", 9)) == [2]
-            assert database.execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'reflection_words%'") == [(0,)]
+            assert database.connection.execute(
+                "SELECT count(*) FROM sqlite_master WHERE name LIKE 'reflection_words%'"
+            ) == [(0,)]
 
 
 def test_a_reader_recalls_lists_and_shows_what_a_lab_of_an_older_version_holds(
@@ -288,10 +289,12 @@ def test_a_reader_recalls_lists_and_shows_what_a_lab_of_an_older_version_holds(
         pass
     with Database(path, readonly=True) as reader:
         memory = ReflectionMemory(reader, HashingEmbedder(64), tmp_path / "texts.faiss")
-        (hit,) = memory.recall("key", episode="ep-9", env="twx/coin", exclude_task="t", k=1, record=False)
+        (hit,) = memory.recall(
+            "key", wanted=Filter(env="twx/coin", exclude_task="t"), episode="ep-9", k=1, record=False
+        )
         assert hit.text == "The silver key."
         assert memory.show("rf-2").tally.games == 1
-        assert [item.id for item in reader.reflections(advising=True)] == ["rf-1", "rf-2"]
+        assert [item.id for item in reader.reflections.find(Filter(advising=True))] == ["rf-1", "rf-2"]
         assert (memory.credit.review(), memory.credit.worth(["rf-1"], None)) == ([], {"rf-1": 0.0})
 
 
@@ -307,16 +310,16 @@ TORN = {
 def test_a_torn_index_of_words_is_made_again_and_never_trusted(statement: str, path: Path, reflection: Maker) -> None:
     with Database(path) as database:
         for number, text in enumerate(["silver key", "golden coin", "a door"], 1):
-            database.put_reflection(reflection(f"rf-{number}", text))
-        database.execute(statement)
+            database.reflections.put(reflection(f"rf-{number}", text))
+        database.connection.execute(statement)
     with Database(path, readonly=True) as reader:
         assert numbers(BM25(reader).search("golden", 9)) == [2]
         assert numbers(BM25(reader).search("silver", 9)) == [1]
     with Database(path) as database:
-        database.put_reflection(reflection("rf-4", "a golden lamp"))
+        database.reflections.put(reflection("rf-4", "a golden lamp"))
         assert numbers(BM25(database).search("golden", 9)) == [2, 4]
         assert numbers(BM25(database).search("silver door", 9)) == [1, 3]
-        database.execute("INSERT INTO reflections_fts (reflections_fts) VALUES ('integrity-check')")
+        database.connection.execute("INSERT INTO reflections_fts (reflections_fts) VALUES ('integrity-check')")
 
 
 def test_a_recall_in_a_transaction_sees_what_is_not_committed_and_another_thread_is_not_kept(
@@ -327,4 +330,4 @@ def test_a_recall_in_a_transaction_sees_what_is_not_committed_and_another_thread
     with database.transaction():
         keep("a blue door", created_at=NEW)
         assert numbers(bm25_.search("blue door", 9)) == [2, 1]
-        assert numbers(bm25_.search("blue door", 9, Filter(before=NEW))) == [1]
+        assert numbers(bm25_.search("blue door", 9, Filter(before=NEW, status=None))) == [1]

@@ -20,15 +20,15 @@ def one_line(error: BaseException) -> str:
 def test_a_new_database_makes_its_folder_and_knows_its_version(tmp_path: Path) -> None:
     path = tmp_path / "labs" / "first" / "lab.db"
     with Database(path) as database:
-        assert database.execute("PRAGMA user_version") == [(schema.VERSION,)]
-        assert database.execute("PRAGMA journal_mode") == [("wal",)]
+        assert database.connection.execute("PRAGMA user_version") == [(schema.VERSION,)]
+        assert database.connection.execute("PRAGMA journal_mode") == [("wal",)]
     assert path.exists()
 
 
 def test_a_database_can_live_in_memory_alone() -> None:
     with Database(":memory:") as database:
-        database.put_setting("serving", "ad-1")
-        assert database.get_setting("serving") == "ad-1"
+        database.settings.put("serving", "ad-1")
+        assert database.settings.get("serving") == "ad-1"
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_another_programs_database_is_refused_and_left_as_it_is(path: Path) -> N
 
 def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
     with Database(path) as database:
-        database.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+        database.connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     before = path.read_bytes()
     with pytest.raises(errors.NewerDatabase, match="update the program"):
         Database(path)
@@ -66,7 +66,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) 
 @pytest.mark.parametrize("kept", [40, 3000, 20_000])
 def test_a_truncated_database_is_damaged(path: Path, kept: int) -> None:
     with Database(path) as database:
-        database.put_setting("long", "x" * 50_000)
+        database.settings.put("long", "x" * 50_000)
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(errors.DamagedDatabase, match="restore it from a copy"):
         Database(path)
@@ -84,18 +84,18 @@ def test_an_emptied_database_keeps_its_write_ahead_log(path: Path) -> None:
 def test_pages_overwritten_with_rubbish_are_named_as_damage(path: Path) -> None:
     with Database(path) as database:
         for number in range(50):
-            database.journal_put("scope", f"key {number}", {"value": "x" * 2000})
+            database.journal.put("scope", f"key {number}", {"value": "x" * 2000})
     content = bytearray(path.read_bytes())
     content[8192:] = b"\xa5" * (len(content) - 8192)
     path.write_bytes(content)
     with pytest.raises(errors.DamagedDatabase, match="is damaged"), Database(path) as database:
-        database.journal_items("scope")
+        database.journal.items("scope")
 
 
 def test_a_leftover_empty_file_becomes_a_database(path: Path) -> None:
     path.touch()
     with Database(path) as database:
-        assert database.episodes() == []
+        assert database.episodes.find() == []
 
 
 def test_reading_only_needs_a_database(path: Path) -> None:
@@ -105,12 +105,12 @@ def test_reading_only_needs_a_database(path: Path) -> None:
 
 
 def test_reading_only_never_writes(database: Database, path: Path) -> None:
-    database.put_setting("serving", "ad-1")
+    database.settings.put("serving", "ad-1")
     with Database(path, readonly=True) as reader:
-        assert reader.get_setting("serving") == "ad-1"
+        assert reader.settings.get("serving") == "ad-1"
         with pytest.raises(errors.ReadOnlyDatabase, match="reading only"):
-            reader.put_setting("serving", "ad-2")
-    assert database.get_setting("serving") == "ad-1"
+            reader.settings.put("serving", "ad-2")
+    assert database.settings.get("serving") == "ad-1"
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,28 +126,28 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(path: Path, monkey
         with pytest.raises(RuntimeError):
             Database(path)
     with Database(path) as database:
-        assert "half" not in database.tables.table_names()
-        assert database.execute("PRAGMA user_version") == [(schema.VERSION,)]
+        assert "half" not in database.connection.tables.table_names()
+        assert database.connection.execute("PRAGMA user_version") == [(schema.VERSION,)]
 
 
 def test_a_writer_that_waits_in_vain_says_so(database: Database, path: Path) -> None:
     with Database(path, busy_timeout=0) as second, database.transaction():
         with pytest.raises(errors.DatabaseBusy, match="another process"):
-            second.put_setting("serving", "ad-1")
-        assert second.get_setting("serving") is None
+            second.settings.put("serving", "ad-1")
+        assert second.settings.get("serving") is None
 
 
 def test_a_full_disk_is_named_and_costs_nothing_that_was_saved(database: Database) -> None:
-    database.put_setting("first", 1)
-    pages = database.execute("PRAGMA page_count")[0][0]
-    database.execute(f"PRAGMA max_page_count = {pages}")
+    database.settings.put("first", 1)
+    pages = database.connection.execute("PRAGMA page_count")[0][0]
+    database.connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(errors.DiskFull, match="make room"), database.transaction():
-        database.put_setting("second", 2)
-        database.put_setting("long", "x" * 1_000_000)
-    assert (database.get_setting("first"), database.get_setting("second")) == (1, None)
-    database.execute("PRAGMA max_page_count = 1000000")
-    database.put_setting("long", "x" * 1_000_000)
-    assert database.execute("PRAGMA integrity_check") == [("ok",)]
+        database.settings.put("second", 2)
+        database.settings.put("long", "x" * 1_000_000)
+    assert (database.settings.get("first"), database.settings.get("second")) == (1, None)
+    database.connection.execute("PRAGMA max_page_count = 1000000")
+    database.settings.put("long", "x" * 1_000_000)
+    assert database.connection.execute("PRAGMA integrity_check") == [("ok",)]
 
 
 def test_a_closed_database_says_so(path: Path) -> None:
@@ -155,50 +155,50 @@ def test_a_closed_database_says_so(path: Path) -> None:
     database.close()
     database.close()
     with pytest.raises(errors.DatabaseClosed, match="open it again"):
-        database.get_setting("serving")
+        database.settings.get("serving")
 
 
 def test_a_mistake_in_a_statement_is_an_error_of_the_memory(database: Database) -> None:
     with pytest.raises(errors.MemoryStoreError, match="no such table"):
-        database.execute("SELECT * FROM songs")
+        database.connection.execute("SELECT * FROM songs")
 
 
 def test_a_transaction_is_all_or_nothing(database: Database) -> None:
     with pytest.raises(KeyError), database.transaction():
-        database.put_setting("a", 1)
+        database.settings.put("a", 1)
         raise KeyError
-    assert database.get_setting("a") is None
+    assert database.settings.get("a") is None
 
 
 def test_an_inner_transaction_can_fail_alone(database: Database) -> None:
     with database.transaction():
-        database.put_setting("outer", 1)
+        database.settings.put("outer", 1)
         with pytest.raises(KeyError), database.transaction():
-            database.put_setting("inner", 2)
+            database.settings.put("inner", 2)
             raise KeyError
-        database.put_setting("after", 3)
-    assert [database.get_setting(key) for key in ("outer", "inner", "after")] == [1, None, 3]
+        database.settings.put("after", 3)
+    assert [database.settings.get(key) for key in ("outer", "inner", "after")] == [1, None, 3]
 
 
 def test_a_reader_in_a_transaction_sees_one_moment(database: Database, path: Path) -> None:
-    database.put_setting("n", 1)
+    database.settings.put("n", 1)
     with Database(path, readonly=True) as reader, reader.transaction():
-        assert reader.get_setting("n") == 1
-        database.put_setting("n", 2)
-        assert reader.get_setting("n") == 1
+        assert reader.settings.get("n") == 1
+        database.settings.put("n", 2)
+        assert reader.settings.get("n") == 1
 
 
 def test_threads_share_one_database(database: Database) -> None:
     def work(name: str) -> None:
         for number in range(50):
             with database.transaction():
-                count = database.get_setting("count", 0)
-                database.put_setting("count", count + 1)
-                database.journal_put(name, str(number), {})
+                count = database.settings.get("count", 0)
+                database.settings.put("count", count + 1)
+                database.journal.put(name, str(number), {})
 
     threads = [threading.Thread(target=work, args=(f"thread {number}",)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert database.get_setting("count") == 200
+    assert database.settings.get("count") == 200

@@ -48,7 +48,7 @@ def fill(memory):
             id = f"ep-{seed}-{trial}"
             states = "SASABE" if won else "SAS"
             actions = ["go a", "go back", "go a", "look at b", "take coin"] if won else ["go a", "jump in pit"]
-            database.put_episode(Episode(
+            database.episodes.put(Episode(
                 id=id, run="r", env="e", split="train", seed=seed, trial=trial, goal="Take the coin.",
                 status="won" if won else "lost", score=float(won), steps=walk(states, actions, won)))
             memory.remember([Reflection(
@@ -58,7 +58,7 @@ def fill(memory):
                 evidence=[Evidence(episode=id, steps=[0])])])
     for number in range(4):
         for copy in range(3):
-            database.put_reflection(Reflection(
+            database.reflections.put(Reflection(
                 id=f"w-{number}-{copy}", kind="written", env="e", task=f"e:train:{copy}", run="r", created_at=NOW,
                 updated_at=NOW, text=f"Lesson {number}: try door {number} before all the others, it is open.",
                 pinned=(number, copy) == (3, 2)))
@@ -66,10 +66,10 @@ def fill(memory):
         memory.remember([Reflection(
             id=f"old-{number}", kind="written", env="e", task="e:train:0", run="r", created_at=OLD, updated_at=OLD,
             text=f"An old story number {number} that nobody ever asked for again {number}.", pinned=number == 2)])
-    database.put_reflection(Reflection(
+    database.reflections.put(Reflection(
         id="bob", kind="written", env="e", task="e:train:0", run="r", namespace="bob", created_at=OLD, updated_at=OLD,
         text="Lesson 0: try door 0 before all the others, it is open."))
-    database.put_recalls([
+    database.recalls.put([
         Recall(episode=f"ep-{seed}-0", reflection=id, rank=0, query="q", score=1.0, at=OLD, won=False)
         for seed in range(2) for id in ("g-0-0", "g-1-0")])
 """
@@ -88,8 +88,10 @@ def counted(write):
         return result
     return wrapper
 
-for name in ("put_reflection", "set_link", "journal_put", "put_setting"):
-    setattr(database, name, counted(getattr(database, name)))
+for repository, name in (
+    (database.reflections, "put"), (database.links, "apply"), (database.journal, "put"), (database.settings, "put")
+):
+    setattr(repository, name, counted(getattr(repository, name)))
 Consolidation(memory, CONFIG).run()
 print(int(sys.argv[2]) - left)
 """
@@ -111,17 +113,19 @@ def state(memory: ReflectionMemory) -> dict[str, Any]:
     database = memory.database
     versions = "SELECT reflection, count(*) FROM reflection_versions GROUP BY reflection"
     return {
-        "reflections": {item.id: item.model_dump() for item in database.reflections()},
-        "versions": sorted(count for _, count in database.execute(versions)),
-        "links": database.execute("SELECT source, target, kind, round(weight, 5) FROM links ORDER BY 1, 2, 3"),
-        "journal": database.execute("SELECT scope, key, payload FROM journal ORDER BY 1, 2"),
-        "operations": sorted((item.name, item.detail) for item in database.operations()),
+        "reflections": {item.id: item.model_dump() for item in database.reflections.find()},
+        "versions": sorted(count for _, count in database.connection.execute(versions)),
+        "links": database.connection.execute(
+            "SELECT source, target, kind, round(weight, 5) FROM links ORDER BY 1, 2, 3"
+        ),
+        "journal": database.connection.execute("SELECT scope, key, payload FROM journal ORDER BY 1, 2"),
+        "operations": sorted((item.name, item.detail) for item in database.operations.recent()),
     }
 
 
 def tables(database: Database) -> dict[str, list[tuple[Any, ...]]]:
-    names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    return {name: database.execute(f"SELECT * FROM {name}") for (name,) in names}
+    names = database.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    return {name: database.connection.execute(f"SELECT * FROM {name}") for (name,) in names}
 
 
 def test_a_plan_says_what_and_why_and_changes_nothing(filled: ReflectionMemory) -> None:
@@ -171,34 +175,34 @@ def test_only_the_methods_that_are_wanted_are_applied(filled: ReflectionMemory) 
     job = Consolidation(filled, CONFIG)
     assert job.plan(["forget"]).counts == {"forget": 2}
     assert job.run(["forget", "merge"]).counts == {"merge": 4, "forget": 2}
-    assert filled.database.execute("SELECT DISTINCT kind FROM links") == [("merged",)]
+    assert filled.database.connection.execute("SELECT DISTINCT kind FROM links") == [("merged",)]
 
 
 def test_each_action_is_an_operation_of_its_own(filled: ReflectionMemory) -> None:
     done = Consolidation(filled, CONFIG).run(["merge", "shortcuts", "summaries", "forget"])
-    assert len(filled.database.operations()) == len(done)
-    assert {operation.name for operation in filled.database.operations()} == {
+    assert len(filled.database.operations.recent()) == len(done)
+    assert {operation.name for operation in filled.database.operations.recent()} == {
         "merge", "shortcuts", "summary", "forget",
     }  # fmt: skip
 
 
 def test_pinned_items_and_other_namespaces_stay_as_they_are(filled: ReflectionMemory) -> None:
-    before = {id: filled.database.reflection(id) for id in ("old-2", "bob", "w-3-2")}
+    before = {id: filled.database.reflections.get(id) for id in ("old-2", "bob", "w-3-2")}
     Consolidation(filled, CONFIG).run()
-    after = {id: filled.database.reflection(id) for id in before}
+    after = {id: filled.database.reflections.get(id) for id in before}
     assert after["old-2"] == before["old-2"] and after["bob"] == before["bob"]
     assert after["w-3-2"].status == "active" and after["w-3-2"].text == before["w-3-2"].text
-    others = [id for link in filled.database.links_of("bob") for id in (link.source, link.target)]
-    assert others == [] and filled.database.reflection("old-0").status == "forgotten"
+    others = [id for link in filled.database.links.of("bob") for id in (link.source, link.target)]
+    assert others == [] and filled.database.reflections.get("old-0").status == "forgotten"
 
 
 def test_another_namespace_is_consolidated_by_its_own_memory(
     filled: ReflectionMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {item.id: item for item in filled.database.reflections()}
+    before = {item.id: item for item in filled.database.reflections.find()}
     monkeypatch.setattr(filled, "namespace", "bob", raising=False)
     Consolidation(filled, CONFIG).run()
-    changed = [item for item in filled.database.reflections() if before.get(item.id) != item]
+    changed = [item for item in filled.database.reflections.find() if before.get(item.id) != item]
     assert changed and {item.namespace for item in changed} == {"bob"}
 
 
@@ -234,7 +238,7 @@ def test_a_killed_consolidation_goes_on_to_the_same_end(tmp_path: Path) -> None:
         if writes == 9:
             assert killed(folder, 4) == -signal.SIGKILL  # Again, soon after it went on.
         memory = opened(folder)
-        assert memory.database.execute("PRAGMA integrity_check") == [("ok",)]
+        assert memory.database.connection.execute("PRAGMA integrity_check") == [("ok",)]
         Consolidation(memory, CONFIG).run()
         assert state(memory) == expected
         memory.database.close()
@@ -247,32 +251,34 @@ def test_an_error_in_the_middle_of_an_action_leaves_nothing_of_it(
         raise RuntimeError("no more")
 
     before = state(filled)
-    monkeypatch.setattr(filled.database, "put_links", fails)
+    monkeypatch.setattr(filled.database.links, "put", fails)
     with pytest.raises(RuntimeError, match="no more"):
         Consolidation(filled, CONFIG).run(["merge"])
     assert state(filled) == before
 
 
 def test_each_action_can_be_undone_and_is_then_not_done_again(filled: ReflectionMemory) -> None:
-    before = {item.id: item.status for item in filled.database.reflections()}
+    before = {item.id: item.status for item in filled.database.reflections.find()}
     job, history = Consolidation(filled, CONFIG), History(filled.database)
     job.run()
-    operations = filled.database.operations()
+    operations = filled.database.operations.recent()
     assert {operation.name for operation in operations} >= {"merge", "links", "summary"}
-    links = filled.database.execute("SELECT source, target, kind, weight FROM links ORDER BY 1, 2, 3")
+    links = filled.database.connection.execute("SELECT source, target, kind, weight FROM links ORDER BY 1, 2, 3")
     for operation in operations:
         history.undo(operation.id)
-    after = {item.id: item.status for item in filled.database.reflections()}
+    after = {item.id: item.status for item in filled.database.reflections.find()}
     assert {id: after[id] for id in before} == before
     assert {status for id, status in after.items() if id not in before} == {"forgotten"}
-    assert filled.database.execute("SELECT count(*) FROM links") == [(0,)]
+    assert filled.database.connection.execute("SELECT count(*) FROM links") == [(0,)]
     again = job.plan()
     assert set(again.counts) <= {"links"}, "what was merged when links were made is near to others too"
     planned = {(action.items[0], target) for action in again for target in action.items[1:]}
     assert not planned & {(source, target) for source, target, kind, _ in links if kind == "similar"}
-    for operation in filled.database.operations()[: len(operations)]:
+    for operation in filled.database.operations.recent()[: len(operations)]:
         history.undo(operation.id)
-    assert filled.database.execute("SELECT source, target, kind, weight FROM links ORDER BY 1, 2, 3") == links
+    assert (
+        filled.database.connection.execute("SELECT source, target, kind, weight FROM links ORDER BY 1, 2, 3") == links
+    )
 
 
 def test_notes_that_learn_from_their_links_come_to_rest_in_one_run(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from memory import Credit, CreditConfig, Database, Recall, Reflection, Reflectio
 from memory.credit.assignment import Assignment
 from memory.credit.credit import Cost
 from memory.credit.uplift import Strata
+from memory.store import Filter
 from memory.store.recalls import RecallEvidence
 
 ENV = "toy/doors"
@@ -20,7 +21,7 @@ EVERY = CreditConfig(hold_out=0.5, max_cost=1.0)
 @pytest.fixture
 def put(database: Database, reflection: Callable[..., Reflection]) -> Callable[..., None]:
     """Keeps a reflection."""
-    return lambda id, **values: database.put_reflection(reflection(id, env=ENV, **values)) and None
+    return lambda id, **values: database.reflections.put(reflection(id, env=ENV, **values)) and None
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def seen(database: Database) -> Callable[..., None]:
     def put(
         id: str, served: tuple[int, int], held_out: tuple[int, int], env: str = ENV, at: str = "2025-01-01"
     ) -> None:
-        database.put_recalls(
+        database.recalls.put(
             [
                 Recall(
                     episode=f"past-{next(numbers)}", reflection=id, rank=0, query="q", score=1.0, env=env, at=at,
@@ -125,7 +126,7 @@ def test_what_changes_next_to_nothing_does_not_outrank_what_fits(
     seen("fits", (900, 450), (100, 50))
     assert memory.credit.uplift("other").p > 0.9 and 0 < memory.credit.uplift("other").mean < 0.01
     for number in range(50):
-        asked = {"env": ENV, "episode": f"ep-{number}", "record": False, "credit": memory.credit}
+        asked = {"wanted": Filter(env=ENV), "episode": f"ep-{number}", "record": False, "credit": memory.credit}
         for lots in (True, False):
             hits = memory.recall("The coin is in the kitchen.", lots=lots, **asked)  # type: ignore[arg-type]
             assert [hit.reflection.id for hit in hits] == ["fits", "other"]
@@ -139,7 +140,9 @@ def test_the_use_that_is_recalled_by_is_a_sample_of_the_uplift_on_its_own_scale(
     seen("a", (80, 60), (20, 5))
     uplift, samples = memory.credit.uplift("a"), list[float]()
     for number in range(400):
-        hits = memory.recall("coins", env=ENV, episode=f"ep-{number}", record=False, credit=memory.credit)
+        hits = memory.recall(
+            "coins", wanted=Filter(env=ENV), episode=f"ep-{number}", record=False, credit=memory.credit
+        )
         samples += [hit.parts["use"] for hit in hits if hit.reflection.id == "a"]
     deviation = (uplift.high - uplift.low) / (2 * 1.96)
     mean = sum(samples) / 400
@@ -158,8 +161,8 @@ def test_what_a_lot_held_out_is_recorded_and_never_returned_in_any_channel(
     credit, held_out = Credit(memory.database, EVERY), 0
     for number in range(40):
         for channel in ("text", "exemplar"):
-            hits = memory.recall("coin", env=ENV, episode=f"ep-{number}", channel=channel, credit=credit)
-            lots = {row.reflection: row.held_out for row in memory.database.recalls_for(f"ep-{number}")}
+            hits = memory.recall("coin", wanted=Filter(env=ENV), episode=f"ep-{number}", channel=channel, credit=credit)
+            lots = {row.reflection: row.held_out for row in memory.database.recalls.of_episode(f"ep-{number}")}
             assert {hit.reflection.id for hit in hits} == {id for id, held in lots.items() if not held}
             assert len(lots) == 3, "what was held out is on record"
             held_out += sum(lots.values())
@@ -173,18 +176,18 @@ def test_a_run_reads_only_of_what_lots_were_drawn_over(
         put(id)
     seen("drawn", (30, 20), (10, 2))
     seen("taken over", (30, 20), (10, 2))
-    old = database.reflection("taken over")
-    database.put_reflection(
+    old = database.reflections.get("taken over")
+    database.reflections.put(
         old.model_copy(update={"status": "merged", "merged_into": "survivor"}), change="merged into survivor"
     )
     asked: list[list[str]] = []
-    evidence = type(database).recall_evidence
+    evidence = database.recalls.evidence
 
-    def spy(self: Database, ids: list[str] | None = None, **more: Any) -> list[Any]:
+    def spy(ids: list[str] | None = None, **more: Any) -> list[Any]:
         asked.append(list(ids or ()))
-        return evidence(self, ids, **more)
+        return evidence(ids, **more)
 
-    monkeypatch.setattr(type(database), "recall_evidence", spy)
+    monkeypatch.setattr(database.recalls, "evidence", spy)
     ids = ["drawn", "survivor", "new"]
     run = Credit(database, before="2026-01-01")
     assert run.worth(ids, ENV) == Credit(database).worth(ids, ENV)
@@ -202,16 +205,16 @@ def test_a_run_reads_only_of_what_lots_were_drawn_over(
 def test_another_thread_that_asks_meanwhile_is_told_the_same(
     database: Database, harmful: str, monkeypatch: pytest.MonkeyPatch, asks: Any
 ) -> None:
-    evidence, meanwhile = type(database).recall_evidence, list[dict[str, float]]()
+    evidence, meanwhile = database.recalls.evidence, list[dict[str, float]]()
     run = Credit(database, before="2026-01-01")
 
-    def interrupted(self: Database, *given: Any, **more: Any) -> list[Any]:
-        found = evidence(self, *given, **more)
+    def interrupted(*given: Any, **more: Any) -> list[Any]:
+        found = evidence(*given, **more)
         monkeypatch.undo()
         meanwhile.append(asks(run, [harmful], ENV))
         return found
 
-    monkeypatch.setattr(type(database), "recall_evidence", interrupted)
+    monkeypatch.setattr(database.recalls, "evidence", interrupted)
     assert [asks(run, [harmful], ENV)] == meanwhile == [asks(Credit(database), [harmful], ENV)]
 
 
@@ -235,7 +238,7 @@ def test_what_is_held_out_is_the_same_in_a_resumed_episode_and_for_every_channel
 def _record(
     database: Database, episode: str, draws: list[Assignment], channel: Any = "text", won: bool | None = None
 ) -> None:
-    database.put_recalls(
+    database.recalls.put(
         [
             Recall(
                 episode=episode, reflection=draw.reflection, rank=rank, query="q", score=1.0, env=ENV, channel=channel,
@@ -324,14 +327,14 @@ def test_an_item_that_is_credibly_harmful_is_benched_with_its_evidence(database:
     credit = Credit(database)
     planned = credit.review(dry_run=True)
     assert [verdict.reflection for verdict in planned] == [harmful]
-    assert database.reflection(harmful).status == "active", "a dry run changes nothing"
+    assert database.reflections.get(harmful).status == "active", "a dry run changes nothing"
     assert credit.review() == planned
-    assert database.reflection(harmful).status == "benched"
-    version = database.reflection_versions(harmful)[-1]
+    assert database.reflections.get(harmful).status == "benched"
+    version = database.versions.of(harmful)[-1]
     assert version.change == planned[0].change
     assert str(planned[0].uplift) in version.change and planned[0].error < 0.05
     assert "won 20 of 100 served, 14 of 20 held out" in version.change
-    (operation,) = database.operations()
+    (operation,) = database.operations.recent()
     assert (operation.name, operation.number, operation.changed) == ("bench", version.operation, 1)
     assert credit.review() == [], "once is enough"
 
@@ -395,15 +398,15 @@ def test_a_person_s_word_stands_until_new_evidence_speaks(
 ) -> None:
     credit = Credit(database)
     assert len(credit.review()) == 1
-    restored = database.reflection(harmful).model_copy(update={"status": "active"})
-    database.put_reflection(restored, change="restored")
+    restored = database.reflections.get(harmful).model_copy(update={"status": "active"})
+    database.reflections.put(restored, change="restored")
     assert credit.review() == []
     seen(harmful, (100, 50), (20, 10), at="2999-01-01")
     assert credit.review() == [], "what came since shows no harm"
     seen(harmful, (200, 20), (40, 36), at="2999-01-01")
     (verdict,) = credit.review()
     assert (verdict.uplift.served, verdict.uplift.held_out) == (300, 60), "only what came since"
-    assert database.reflection(harmful).status == "benched"
+    assert database.reflections.get(harmful).status == "benched"
 
 
 def test_harm_in_one_environment_is_weighed_against_help_in_others(
@@ -480,8 +483,8 @@ def test_thousands_of_items_are_reviewed_and_reported_at_once(
     ids = [f"rf-{number:05d}" for number in range(3000)]
     with database.transaction():
         for id in ids:
-            database.put_reflection(reflection(id, env=ENV))
-        database.executemany(
+            database.reflections.put(reflection(id, env=ENV))
+        database.connection.executemany(
             "INSERT INTO recalls (episode, reflection, channel, rank, query, score, parts, at, won, env, held_out, "
             "propensity, counted) VALUES (?, ?, 'text', 0, '', 0, '{}', '2025-01-01', ?, ?, ?, 0.9, 1)",
             [

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from memory import Database, HashingEmbedder, ReflectionMemory
+from memory.store import Filter
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("AGENTLAB_KILLS", "8"))
@@ -29,7 +30,7 @@ LIVES = 20
 COMMON = """
 import os, signal, sys
 from pathlib import Path
-from memory import Advice, Database, Episode, HashingEmbedder, Reflection, ReflectionMemory, Recall
+from memory import Advice, Database, Episode, Filter, HashingEmbedder, Reflection, ReflectionMemory, Recall
 
 folder = Path(sys.argv[1])
 database = Database(folder / "lab.db")
@@ -52,14 +53,16 @@ def die(*_):
 """
 
 WRITE = """
-number = len(database.reflections()) // 5
+number = len(database.reflections.find()) // 5
 while True:
-    database.put_episode(Episode(id=f"ep-{number}", run="r", env="e", split="train", seed=number, token_ids=[1] * 5000))
+    database.episodes.put(
+        Episode(id=f"ep-{number}", run="r", env="e", split="train", seed=number, token_ids=[1] * 5000)
+    )
     memory.remember(batch(number))
-    database.put_recalls(
+    database.recalls.put(
         [Recall(episode=f"ep-{number}", reflection=f"rf-{number}-0", rank=0, query="q", score=1.0)]
     )
-    memory.similar_states("state", env="e")
+    memory.similar_states("state", wanted=Filter(env="e"))
     memory.save()
     done(number)
     number += 1
@@ -70,7 +73,7 @@ from memory import Evidence, Step
 from memory.consolidation.consolidation import Consolidation, ConsolidationConfig
 
 config = ConsolidationConfig(summary=4, similar=0.2, duplicate=0.95, batch=2)
-number = database.execute("SELECT count(*) FROM episodes")[0][0]
+number = database.connection.execute("SELECT count(*) FROM episodes")[0][0]
 
 def lived(number, won):
     steps = [
@@ -84,7 +87,7 @@ def lived(number, won):
 while True:
     with database.transaction():
         episode = lived(number, number % 2)
-        database.put_episode(episode)
+        database.episodes.put(episode)
         memory.remember([
             Reflection(
                 id=f"rf-{number}-{item}", kind="grounded", env="e", task=episode.task_id, run="r",
@@ -94,7 +97,7 @@ while True:
             )
             for item in range(5)
         ])
-        database.put_recalls([Recall(episode=episode.id, reflection=f"rf-{number}-0", rank=0, query="q", score=1.0)])
+        database.recalls.put([Recall(episode=episode.id, reflection=f"rf-{number}-0", rank=0, query="q", score=1.0)])
     done(number)
     memory.search("the way out", k=1)
     if number % 2:
@@ -108,7 +111,7 @@ memory.remember(batch(0))
 done(0)
 with database.transaction():
     for reflection in batch(1):
-        database.put_reflection(reflection)
+        database.reflections.put(reflection)
     die()
 """
 
@@ -165,18 +168,18 @@ def check(folder: Path, acknowledged: int) -> list[str]:
     """All that was acknowledged is there, whole, and the indexes agree; returns what the memory said."""
     notes: list[str] = []
     with Database(folder / "lab.db") as database:
-        assert database.execute("PRAGMA integrity_check") == [("ok",)]
-        assert database.execute("PRAGMA foreign_key_check") == []
-        ids = [reflection.id for reflection in database.reflections()]
+        assert database.connection.execute("PRAGMA integrity_check") == [("ok",)]
+        assert database.connection.execute("PRAGMA foreign_key_check") == []
+        ids = [reflection.id for reflection in database.reflections.find()]
         assert len(ids) % 5 == 0 and len(set(ids)) == len(ids) >= 5 * (acknowledged + 1)
         for number in range(acknowledged + 1):
-            if database.recalls_of(f"rf-{number}-0"):
-                assert len(database.episode(f"ep-{number}").token_ids) == 5000
-        assert len(database.execute("SELECT * FROM advice")) == len(ids)
+            if database.recalls.of_reflection(f"rf-{number}-0"):
+                assert len(database.episodes.get(f"ep-{number}").token_ids) == 5000
+        assert len(database.connection.execute("SELECT * FROM advice")) == len(ids)
         with ReflectionMemory(database, HashingEmbedder(32), folder / "texts.faiss", notify=notes.append) as memory:
             number = len(ids) // 5 - 1
             assert memory.search(f"note {number} of 3", k=1)[0].parts["cosine"] == pytest.approx(1)
-            assert memory.similar_states(f"state {number} 3", env="e", k=1)[0][1] == pytest.approx(1)
+            assert memory.similar_states(f"state {number} 3", wanted=Filter(env="e"), k=1)[0][1] == pytest.approx(1)
             assert len(memory.index) == len(memory.state_index) == len(ids)
     assert list(folder.glob("*.new")) == []
     return notes
@@ -186,7 +189,7 @@ def test_a_writer_killed_again_and_again_loses_nothing(tmp_path: Path) -> None:
     for lines in (1, 4, 9, 2):
         last = killed_after(lines, tmp_path)
         with Database(tmp_path / "lab.db", readonly=True) as database:
-            assert len(database.recalls_for(f"ep-{last}")) == 1
+            assert len(database.recalls.of_episode(f"ep-{last}")) == 1
         # The file of the index was whole at every moment, so that nothing had to be made again.
         assert check(tmp_path, last) == []
 
@@ -208,28 +211,30 @@ def test_kills_at_random_moments_of_writing_and_consolidating_lose_nothing_and_d
 
 def check_consolidated(folder: Path, acknowledged: int) -> None:
     with Database(folder / "lab.db") as database:
-        assert database.execute("PRAGMA integrity_check") == [("ok",)]
-        assert database.execute("PRAGMA foreign_key_check") == []
-        database.execute("INSERT INTO reflections_fts (reflections_fts) VALUES ('integrity-check')")
-        kept = {item.id: item for item in database.reflections()}
-        assert len(kept) == database.execute("SELECT count(*) FROM reflections")[0][0]
+        assert database.connection.execute("PRAGMA integrity_check") == [("ok",)]
+        assert database.connection.execute("PRAGMA foreign_key_check") == []
+        database.connection.execute("INSERT INTO reflections_fts (reflections_fts) VALUES ('integrity-check')")
+        kept = {item.id: item for item in database.reflections.find()}
+        assert len(kept) == database.connection.execute("SELECT count(*) FROM reflections")[0][0]
         raw = {id for id, item in kept.items() if item.tier == "raw"}
         # Batches of five, whole, and none lost; the last may not have been acknowledged any more.
         batches = len(raw) // 5
         assert batches in (acknowledged + 1, acknowledged + 2)
         assert raw == {f"rf-{number}-{item}" for number in range(batches) for item in range(5)}
-        assert database.execute("SELECT count(*), count(DISTINCT episode) FROM recalls") == [(batches, batches)]
+        assert database.connection.execute("SELECT count(*), count(DISTINCT episode) FROM recalls") == [
+            (batches, batches)
+        ]
         # What a consolidation did, it did wholly.
         for item in kept.values():
-            into = [link.target for link in database.links_of(item.id, kind="merged") if link.source == item.id]
+            into = [link.target for link in database.links.of(item.id, kind="merged") if link.source == item.id]
             assert item.status != "merged" or into == [item.merged_into]
             assert set(item.derived_from) <= kept.keys()
-        assert [operation for operation in database.operations() if not operation.changed] == []
+        assert [operation for operation in database.operations.recent() if not operation.changed] == []
         summed_up = [tuple(sorted(item.derived_from)) for item in kept.values() if item.tier == "summary"]
         assert len(set(summed_up)) == len(summed_up)
         with ReflectionMemory(database, HashingEmbedder(32), folder / "texts.faiss") as memory:
             memory.search("the way out", k=1)
-            rows = database.execute("SELECT number, text FROM reflections ORDER BY number")
+            rows = database.connection.execute("SELECT number, text FROM reflections ORDER BY number")
             assert len(memory.index) == len(rows)
             held = memory.index.vectors([number for number, _ in rows])
             np.testing.assert_array_equal(held, memory.embedder.embed([text for _, text in rows]))
@@ -244,7 +249,7 @@ def killed_itself(code: str, folder: Path) -> None:
 def test_a_kill_within_a_transaction_leaves_nothing_of_it(tmp_path: Path) -> None:
     killed_itself(DIE_IN_A_TRANSACTION, tmp_path)
     with Database(tmp_path / "lab.db") as database:
-        assert [reflection.id for reflection in database.reflections()] == [f"rf-0-{item}" for item in range(5)]
+        assert [reflection.id for reflection in database.reflections.find()] == [f"rf-0-{item}" for item in range(5)]
     check(tmp_path, 0)
 
 
@@ -271,7 +276,7 @@ def test_readers_see_whole_batches_while_one_process_writes(tmp_path: Path) -> N
         for _ in range(15):
             acknowledged = int(writer.stdout.readline())
             for reader, memory in zip(readers, memories, strict=True):
-                count = reader.count_reflections()
+                count = reader.reflections.count()
                 assert count % 5 == 0 and count >= max(seen, 5 * (acknowledged + 1))
                 assert memory.search(f"note {acknowledged} of 2", k=1)[0].parts["cosine"] == pytest.approx(1)
                 seen = count
@@ -284,7 +289,7 @@ def test_two_processes_that_open_a_new_lab_at_once_both_write(tmp_path: Path) ->
     code = "input()\ndatabase.close()\n"  # Waits until both were started, so that neither has closed the file yet.
     both = [
         subprocess.Popen(
-            [sys.executable, "-c", COMMON + f"database.put_setting('{name}', 1)\ndone('ok')\n" + code, str(tmp_path)],
+            [sys.executable, "-c", COMMON + f"database.settings.put('{name}', 1)\ndone('ok')\n" + code, str(tmp_path)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )
         for name in ("a", "b")
@@ -293,5 +298,7 @@ def test_two_processes_that_open_a_new_lab_at_once_both_write(tmp_path: Path) ->
         assert process.stdout and process.stdout.readline() == "ok\n"
     assert [process.communicate("\n")[0] for process in both] == ["", ""]
     with Database(tmp_path / "lab.db") as database:
-        settings = {key: json.loads(value) for key, value in database.execute("SELECT key, value FROM settings")}
+        settings = {
+            key: json.loads(value) for key, value in database.connection.execute("SELECT key, value FROM settings")
+        }
     assert settings == {"a": 1, "b": 1}

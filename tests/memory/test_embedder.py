@@ -71,7 +71,7 @@ def test_a_query_is_remembered_for_a_while_but_not_kept(database: Database) -> N
     for query in ("one", "two", "one", "three", "one", "two"):
         cached.embed_query(query)
     assert inner.asked == ["one", "two", "three", "two"]
-    assert database.execute("SELECT count(*) FROM vectors") == [(0,)]
+    assert database.connection.execute("SELECT count(*) FROM vectors") == [(0,)]
 
 
 def test_a_query_that_is_a_kept_text_is_not_computed(database: Database) -> None:
@@ -102,7 +102,7 @@ def test_long_work_reports_its_progress_and_survives_a_failure_half_way(database
 def test_a_reader_computes_without_keeping(database: Database, path: Path) -> None:
     with Database(path, readonly=True) as reader:
         assert CachedEmbedder(Counting(), reader).embed(["a coin"]).shape == (1, 32)
-    assert database.execute("SELECT count(*) FROM vectors") == [(0,)]
+    assert database.connection.execute("SELECT count(*) FROM vectors") == [(0,)]
 
 
 def test_vectors_of_a_wrong_shape_are_refused(database: Database) -> None:

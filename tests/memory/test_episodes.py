@@ -8,64 +8,65 @@ from collections.abc import Callable
 import pytest
 
 from memory import Database, Episode, errors
+from memory.store import EpisodeFilter
 
 Maker = Callable[..., Episode]
 
 
 def test_an_episode_comes_back_as_it_was(database: Database, episode: Maker) -> None:
     lived = episode(token_ids=[1, 2, 3], action_spans=[(1, 2)], recalled=["rf-1"], status="won", score=1.0, hints="ü\n")
-    database.put_episode(lived)
-    assert database.episode("ep-1") == lived
+    database.episodes.put(lived)
+    assert database.episodes.get("ep-1") == lived
 
 
 def test_an_episode_of_an_earlier_version_has_the_bonus_that_was_added(database: Database, episode: Maker) -> None:
     lived = episode(strength=4.0, trial=2)
     lived.steps[0].bonus = [0.5] * len(lived.steps[0].admissible)
-    database.put_episode(lived)
-    assert database.episode("ep-1") == lived
+    database.episodes.put(lived)
+    assert database.episodes.get("ep-1") == lived
     earlier = lived.model_dump_json(exclude={"steps": {"__all__": {"cut"}}})
-    database.execute("UPDATE episodes SET payload = ?", (zlib.compress(earlier.encode()),))
-    assert database.episode("ep-1").steps[0].bonus == [4.0] * len(lived.steps[0].admissible)
+    database.connection.execute("UPDATE episodes SET payload = ?", (zlib.compress(earlier.encode()),))
+    assert database.episodes.get("ep-1").steps[0].bonus == [4.0] * len(lived.steps[0].admissible)
 
 
 def test_putting_an_episode_again_replaces_it(database: Database, episode: Maker) -> None:
-    database.put_episode(episode())
-    database.put_episode(episode(status="won"))
-    assert [row.status for row in database.episodes()] == ["won"]
-    assert database.episode("ep-1").won
+    database.episodes.put(episode())
+    database.episodes.put(episode(status="won"))
+    assert [row.status for row in database.episodes.find()] == ["won"]
+    assert database.episodes.get("ep-1").won
 
 
 def test_a_beginning_of_the_id_is_enough(database: Database, episode: Maker) -> None:
     for id in ("ep-aa1", "ep-ab2", "ep-ab"):
-        database.put_episode(episode(id))
-    assert database.episode("ep-aa").id == "ep-aa1"
-    assert database.episode("ep-ab").id == "ep-ab"
+        database.episodes.put(episode(id))
+    assert database.episodes.get("ep-aa").id == "ep-aa1"
+    assert database.episodes.get("ep-ab").id == "ep-ab"
     with pytest.raises(errors.UnknownEpisode, match="more than one episode \\(ep-aa1, ep-ab, ep-ab2\\)"):
-        database.episode("ep-a")
+        database.episodes.get("ep-a")
 
 
 def test_an_unknown_episode_is_answered_with_the_nearest(database: Database, episode: Maker) -> None:
     with pytest.raises(errors.UnknownEpisode, match="no episodes yet"):
-        database.episode("ep-12345")
-    database.put_episode(episode("ep-12345"))
+        database.episodes.get("ep-12345")
+    database.episodes.put(episode("ep-12345"))
     with pytest.raises(errors.UnknownEpisode, match="did you mean 'ep-12345'"):
-        database.episode("ep-12354")
+        database.episodes.get("ep-12354")
     with pytest.raises(errors.UnknownEpisode, match="`agentlab episodes` shows"):
-        database.episode("")
+        database.episodes.get("")
     with pytest.raises(errors.UnknownEpisode):
-        database.episode("%")
+        database.episodes.get("%")
 
 
 def test_episodes_are_listed_by_what_they_are(database: Database, episode: Maker) -> None:
-    database.put_episode(episode("a", status="won", arm="retry"))
-    database.put_episode(episode("b", env="twx/twc", adapter="ad-1", run="run-2"))
-    database.put_episode(episode("c", split="dev", seed=4, status="won"))
+    database.episodes.put(episode("a", status="won", arm="retry"))
+    database.episodes.put(episode("b", env="twx/twc", adapter="ad-1", run="run-2"))
+    database.episodes.put(episode("c", split="dev", seed=4, status="won"))
 
     def ids(**wanted: object) -> list[str]:
-        return [row.id for row in database.episodes(**wanted)]  # type: ignore[arg-type]
+        return [row.id for row in database.episodes.find(EpisodeFilter(**wanted))]  # type: ignore[arg-type]
 
     assert ids() == ["a", "b", "c"]
-    assert ids(newest=True, limit=2) == ["c", "b"]
+    assert [row.id for row in database.episodes.find(newest=True, limit=2)] == ["c", "b"]
     assert ids(run="run-2") == ids(env="twx/twc") == ids(adapter="ad-1") == ["b"]
     assert ids(adapter="") == ids(status="won") == ["a", "c"]
     assert ids(arm="retry") == ["a"]
@@ -74,8 +75,8 @@ def test_episodes_are_listed_by_what_they_are(database: Database, episode: Maker
 
 
 def test_a_row_says_what_a_listing_shows(database: Database, episode: Maker) -> None:
-    database.put_episode(episode(status="errored", error="the game died", score=0.25))
-    (row,) = database.episodes()
+    database.episodes.put(episode(status="errored", error="the game died", score=0.25))
+    (row,) = database.episodes.find()
     assert (row.task, row.steps, row.goal, row.error, row.score) == (
         "twx/coin:train:3", 2, "Find it.", "the game died", 0.25,
     )  # fmt: skip
@@ -84,9 +85,9 @@ def test_a_row_says_what_a_listing_shows(database: Database, episode: Maker) -> 
 
 def test_many_episodes_are_loaded_in_the_order_asked_for(database: Database, episode: Maker) -> None:
     for number in range(1203):
-        database.put_episode(episode(f"ep-{number}", steps=[]))
+        database.episodes.put(episode(f"ep-{number}", steps=[]))
     wanted = [f"ep-{number}" for number in (1202, 7, *range(100, 1200), 7)]
-    assert [episode.id for episode in database.load_episodes(wanted)] == wanted
-    assert database.load_episodes([]) == []
+    assert [episode.id for episode in database.episodes.load(wanted)] == wanted
+    assert database.episodes.load([]) == []
     with pytest.raises(errors.UnknownEpisode, match="ep-9999"):
-        database.load_episodes(["ep-7", "ep-9999"])
+        database.episodes.load(["ep-7", "ep-9999"])

@@ -44,7 +44,7 @@ MEM0 = [
 
 def imported(database: Database, path: Path, data: Any, **options: Any) -> list[Any]:
     path.write_text(data if isinstance(data, str) else json.dumps(data))
-    return [database.reflection(id) for id in import_reflections(database, path, **options).added]
+    return [database.reflections.get(id) for id in import_reflections(database, path, **options).added]
 
 
 def test_items_of_a_langgraph_store_become_notes(database: Database, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_the_same_export_in_any_form_and_name_adds_nothing_more(
     changed = [entries[0] | ({"memory": "New."} if "memory" in entries[0] else {"value": {"content": "New."}})]
     assert imported(database, tmp_path / "three.json", changed) == []
     report = import_reflections(database, tmp_path / "three.json", replace=True)
-    assert [database.reflection(id).text for id in report.replaced] == ["New."]
+    assert [database.reflections.get(id).text for id in report.replaced] == ["New."]
 
 
 def test_namespaces_are_kept_only_if_asked_for(database: Database, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_memories_of_openmemory_are_read_and_those_out_of_use_left_out(database:
     path = tmp_path / "memories.json"
     path.write_text(json.dumps({"user": {"id": "1"}, "apps": [], "memories": [active, deleted]}, indent=2))
     report = import_reflections(database, path)
-    assert [database.reflection(id).text for id in report.added] == ["Prefers short answers."]
+    assert [database.reflections.get(id).text for id in report.added] == ["Prefers short answers."]
     assert report.left_out == ["item 2: it is deleted there"]
     lined = tmp_path / "memories.jsonl.gz"
     app = {"app": "client", "categories": ["work"]}
@@ -127,7 +127,7 @@ def test_memories_of_openmemory_are_read_and_those_out_of_use_left_out(database:
         gzip.compress("".join(json.dumps(item | app) + "\n" for item in (active, deleted)).encode(), mtime=0)
     )
     (id,) = import_reflections(database, lined, namespace="carol").added
-    assert database.reflection(id).tags == ["work", "user:1", "app:client", "written:2025-03-01"]
+    assert database.reflections.get(id).tags == ["work", "user:1", "app:client", "written:2025-03-01"]
 
 
 def test_points_of_a_vector_store_of_mem0_are_its_memories(database: Database, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_one_memory_without_a_text_leaves_the_others(database: Database, tmp_pat
     entries = [{"id": "a", "memory": bad}, {"id": "b", "memory": "Fact."}, {"id": "c", "memory": bad}]
     (tmp_path / "mem0.json").write_text(json.dumps({"success": True, "data": {"results": entries, "total": 3}}))
     report = import_reflections(database, tmp_path / "mem0.json")
-    assert [database.reflection(id).text for id in report.added] == ["Fact."]
+    assert [database.reflections.get(id).text for id in report.added] == ["Fact."]
     assert report.left_out == ["line 1, item 1: it has no text", "line 1, item 3: it has no text"]
 
 

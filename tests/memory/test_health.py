@@ -9,6 +9,7 @@ import memory.consolidation.report as health_module
 from memory import Database, Episode, HashingEmbedder, Recall, Reflection, ReflectionMemory, Step
 from memory.consolidation.consolidation import Consolidation, ConsolidationConfig
 from memory.consolidation.report import health, uplift_line
+from memory.store import Filter
 
 LONG = "the safe door is the one that the note in the first room names so read the note before you open any door at all"
 
@@ -80,7 +81,7 @@ def test_repeats_are_what_is_the_same_to_the_letter_and_what_would_be_merged(kep
             item("r-9", LONG, tier="rule"),
         ],
     )
-    kept.database.put_reflection(item("r-0", "Coins lie in the kitchen.", namespace="another"))
+    kept.database.reflections.put(item("r-0", "Coins lie in the kitchen.", namespace="another"))
     kept.forget("r-7")
     repeats = health(kept).repeats
     assert repeats.exact == 2, "the same text of another kind, environment, fold or namespace, or out of use, is none"
@@ -91,7 +92,7 @@ def test_repeats_are_what_is_the_same_to_the_letter_and_what_would_be_merged(kep
     looser = ConsolidationConfig(duplicate=0.8)
     assert health(kept, looser).repeats.near == 2
     Consolidation(kept).run(["merge"])
-    assert kept.count("merged") == repeats.near and health(kept).repeats.near == 0
+    assert kept.count(Filter(status="merged")) == repeats.near and health(kept).repeats.near == 0
 
 
 def test_in_a_large_memory_a_sample_is_examined(
@@ -106,13 +107,13 @@ def test_in_a_large_memory_a_sample_is_examined(
 def test_what_was_only_held_out_was_never_recalled(kept: ReflectionMemory) -> None:
     kept.remember([item("r-1", "one"), item("r-2", "two"), item("r-3", "three"), item("r-4", "four")])
     kept.forget("r-4")
-    kept.database.put_recalls([served("r-1", "ep-1", None), served("r-2", "ep-1", None, held_out=True)])
+    kept.database.recalls.put([served("r-1", "ep-1", None), served("r-2", "ep-1", None, held_out=True)])
     assert health(kept).never_recalled == 2
 
 
 def test_the_uplift_of_an_item_is_told_with_what_it_rests_on(kept: ReflectionMemory) -> None:
     kept.remember([item("r-1", "one"), item("r-2", "two")])
-    kept.database.put_recalls(
+    kept.database.recalls.put(
         [
             *(served("r-1", f"ep-{n}", n < 8) for n in range(10)),
             *(served("r-1", f"ep-w{n}", n < 3, held_out=True) for n in range(10)),
@@ -121,27 +122,27 @@ def test_the_uplift_of_an_item_is_told_with_what_it_rests_on(kept: ReflectionMem
         ]
     )
     assert uplift_line(kept, "r-1") == str(kept.credit.uplift("r-1"))
-    assert "served 10 (won 8), held out 10 (won 3)" in uplift_line(kept, "r-1")
+    assert "won 8 of 10 served, 3 of 10 held out" in uplift_line(kept, "r-1")
     assert "not measured" in uplift_line(kept, "r-2")
 
 
 def test_an_active_item_that_credibly_does_harm_is_named(kept: ReflectionMemory) -> None:
     kept.remember([item(id, id) for id in ("r-bad", "r-unclear", "r-gone")])
     for id in ("r-bad", "r-gone"):
-        kept.database.put_recalls(
+        kept.database.recalls.put(
             [
                 *(served(id, f"ep-{n}", False) for n in range(12)),
                 *(served(id, f"ep-w{n}", True, held_out=True) for n in range(12)),
             ]
         )
-    kept.database.put_recalls([served("r-unclear", "ep-0", False), served("r-unclear", "ep-w0", True, held_out=True)])
+    kept.database.recalls.put([served("r-unclear", "ep-0", False), served("r-unclear", "ep-w0", True, held_out=True)])
     kept.forget("r-gone")
     assert health(kept).harmful == ["r-bad"]
 
 
 def test_what_holding_out_cost_is_shown(kept: ReflectionMemory) -> None:
     kept.remember([item("r-1", "one")])
-    kept.database.put_recalls(
+    kept.database.recalls.put(
         [
             *(served("r-1", f"ep-{n}", n < 30) for n in range(40)),
             *(served("r-1", f"ep-w{n}", n < 10, held_out=True) for n in range(40)),
@@ -157,12 +158,12 @@ def test_another_namespace_has_no_part_in_it(kept: ReflectionMemory, tmp_path: P
     kept.remember([item("r-1", LONG)])
     other = ReflectionMemory(kept.database, HashingEmbedder(), tmp_path / "memory.faiss", namespace="other")
     for id in ("r-2", "r-3"):
-        kept.database.put_reflection(item(id, LONG, namespace="other"))
-    kept.database.put_recalls([served("r-2", "ep-0", True)])
+        kept.database.reflections.put(item(id, LONG, namespace="other"))
+    kept.database.recalls.put([served("r-2", "ep-0", True)])
     assert (health(kept).items, health(other).items) == (1, 2)
     assert (health(kept).repeats.exact, health(other).repeats.exact) == (0, 1)
     assert (health(kept).holding_out.recalls, health(other).holding_out.recalls) == (0, 1)
-    assert health(other).never_recalled == 2 - len(other.database.recalls_of("r-2"))
+    assert health(other).never_recalled == 2 - len(other.database.recalls.of_reflection("r-2"))
 
 
 def test_the_share_of_the_prompt_is_that_of_the_block_in_what_a_model_read(
@@ -177,10 +178,10 @@ def test_the_share_of_the_prompt_is_that_of_the_block_in_what_a_model_read(
         )
 
     # "Task: g\n" (8) + 85 + "\n>" (2) + " go" (3) + "\n" (1) are 99 characters; a block adds "Hints:\n" and "\n\n" (9).
-    kept.database.put_episode(episode("ep-old", "x" * 999))
-    kept.database.put_episode(episode("ep-with", "x" * 90))
-    kept.database.put_episode(episode("ep-without", ""))
-    kept.database.put_episode(episode("ep-random", "", engine="random", token_ids=[]))
+    kept.database.episodes.put(episode("ep-old", "x" * 999))
+    kept.database.episodes.put(episode("ep-with", "x" * 90))
+    kept.database.episodes.put(episode("ep-without", ""))
+    kept.database.episodes.put(episode("ep-random", "", engine="random", token_ids=[]))
     monkeypatch.setattr(health_module, "EPISODES", 2)
     prompt = health(kept).prompt
     assert (prompt.episodes, prompt.played, prompt.with_block, prompt.tokens) == (2, 3, 1, 100)

@@ -30,7 +30,7 @@ def newest(past: History) -> Operation:
 
 
 def at(database: Database, id: str, version: int, moment: str) -> None:
-    database.execute(
+    database.connection.execute(
         "UPDATE reflection_versions SET at = ? WHERE version = ? "
         "AND reflection = (SELECT number FROM reflections WHERE id = ?)",
         (f"{moment}T00:00:00.000000+00:00", version, id),
@@ -44,13 +44,13 @@ def test_undoing_an_edit_puts_the_text_back_and_undoing_that_does_it_again(
     edit = newest(past)
     undo = past.undo(edit.id[:9])
     assert (undo.name, undo.detail, undo.changed) == ("undo", edit.id, 1)
-    assert kept.database.reflection("a").text == "Text of a."
+    assert kept.database.reflections.get("a").text == "Text of a."
     assert past.operation(edit.id).undone
     again = past.undo(undo.id)
-    assert kept.database.reflection("a").text == "Better."
+    assert kept.database.reflections.get("a").text == "Better."
     assert [past.operation(id).undone for id in (edit.id, undo.id, again.id)] == [False, True, False]
     past.undo(again.id)
-    assert kept.database.reflection("a").text == "Text of a."
+    assert kept.database.reflections.get("a").text == "Text of a."
     assert past.operation(edit.id).undone
 
 
@@ -58,22 +58,22 @@ def test_a_whole_operation_is_taken_back_and_what_it_made_is_forgotten(
     kept: ReflectionMemory, past: History, reflection: Callable[..., Reflection]
 ) -> None:
     database = kept.database
-    with database.operation("merge", "a and b into c"):
+    with database.operations.record("merge", "a and b into c"):
         for id in "ab":
-            merged = database.reflection(id).model_copy(update={"status": "merged", "merged_into": "c"})
-            database.put_reflection(merged)
-        database.put_reflection(reflection("c", "Text of both."))
-        database.put_reflection(reflection("c", "Text of both, mended."))
+            merged = database.reflections.get(id).model_copy(update={"status": "merged", "merged_into": "c"})
+            database.reflections.put(merged)
+        database.reflections.put(reflection("c", "Text of both."))
+        database.reflections.put(reflection("c", "Text of both, mended."))
     merge = newest(past)
     assert [(change.id, change.kind) for change in past.changes(merge.id)] == [
         ("a", "removed"), ("b", "removed"), ("c", "added"),
     ]  # fmt: skip
     undo = past.undo(merge.id)
-    assert [database.reflection(id).status for id in "abc"] == ["active", "active", "forgotten"]
-    assert database.reflection("a").merged_into is None
+    assert [database.reflections.get(id).status for id in "abc"] == ["active", "active", "forgotten"]
+    assert database.reflections.get("a").merged_into is None
     past.undo(undo.id)
-    assert [database.reflection(id).status for id in "abc"] == ["merged", "merged", "active"]
-    assert database.reflection("c").text == "Text of both, mended."
+    assert [database.reflections.get(id).status for id in "abc"] == ["merged", "merged", "active"]
+    assert database.reflections.get("c").text == "Text of both, mended."
 
 
 def test_what_was_undone_is_found_again_by_a_search(kept: ReflectionMemory, past: History) -> None:
@@ -94,7 +94,7 @@ def test_an_operation_whose_work_was_changed_since_is_refused_with_the_later_one
         past.undo(edit.id)
     past.undo(pin.id)
     past.undo(edit.id)  # the later one is undone now
-    assert (kept.database.reflection("a").text, kept.database.reflection("a").pinned) == ("Text of a.", False)
+    assert (kept.database.reflections.get("a").text, kept.database.reflections.get("a").pinned) == ("Text of a.", False)
 
 
 def test_an_undo_cannot_be_taken_back_across_an_older_undo(kept: ReflectionMemory, past: History) -> None:
@@ -107,12 +107,12 @@ def test_an_undo_cannot_be_taken_back_across_an_older_undo(kept: ReflectionMemor
         past.undo(first.id)  # it would bring the pin back with the text
     past.undo(second.id)
     past.undo(first.id)
-    assert (kept.database.reflection("a").text, kept.database.reflection("a").pinned) == ("Better.", True)
+    assert (kept.database.reflections.get("a").text, kept.database.reflections.get("a").pinned) == ("Better.", True)
 
 
 def test_a_change_outside_any_operation_also_stands_in_the_way(kept: ReflectionMemory, past: History) -> None:
     kept.pin("a")
-    kept.database.put_reflection(kept.database.reflection("a").model_copy(update={"votes": 2}), change="voted")
+    kept.database.reflections.put(kept.database.reflections.get("a").model_copy(update={"votes": 2}), change="voted")
     with pytest.raises(CannotUndo, match=r"a was changed later \(voted\)"):
         past.undo(newest(past).id)
 
@@ -128,8 +128,8 @@ def test_what_is_undone_already_names_what_does_it_again(kept: ReflectionMemory,
 def test_an_operation_that_left_nothing_in_use_has_nothing_to_take_back(
     kept: ReflectionMemory, past: History, reflection: Callable[..., Reflection]
 ) -> None:
-    with kept.database.operation("import"):
-        kept.database.put_reflection(reflection("c", status="forgotten"))
+    with kept.database.operations.record("import"):
+        kept.database.reflections.put(reflection("c", status="forgotten"))
     target = newest(past)
     with pytest.raises(CannotUndo, match="nothing to take back"):
         past.undo(target.id)
@@ -138,7 +138,7 @@ def test_an_operation_that_left_nothing_in_use_has_nothing_to_take_back(
 
 def test_undoing_everything_backwards_gives_back_the_beginning(kept: ReflectionMemory, past: History) -> None:
     database, chance = kept.database, random.Random(7)
-    beginning = {id: database.reflection(id).model_dump(exclude={"updated_at"}) for id in "ab"}
+    beginning = {id: database.reflections.get(id).model_dump(exclude={"updated_at"}) for id in "ab"}
     verbs = [kept.pin, kept.unpin, kept.forget, kept.restore, lambda id: kept.edit(id, f"Text {chance.random()}")]
     for _ in range(30):
         with suppress(PinnedReflection):
@@ -149,7 +149,7 @@ def test_undoing_everything_backwards_gives_back_the_beginning(kept: ReflectionM
     for operation in past.operations():
         if operation.name != "undo" and not past.operation(operation.id).undone:
             past.undo(operation.id)
-    assert {id: database.reflection(id).model_dump(exclude={"updated_at"}) for id in "ab"} == beginning
+    assert {id: database.reflections.get(id).model_dump(exclude={"updated_at"}) for id in "ab"} == beginning
 
 
 def test_versions_come_with_what_each_one_changed(kept: ReflectionMemory, past: History) -> None:
@@ -196,7 +196,7 @@ def test_a_diff_tells_what_was_added_removed_brought_back_and_changed(
 
 
 def test_a_diff_looks_only_at_what_changed_in_between(kept: ReflectionMemory, past: History) -> None:
-    plan = kept.database.execute(
+    plan = kept.database.connection.execute(
         "EXPLAIN QUERY PLAN SELECT number FROM reflections WHERE number IN "
         "(SELECT reflection FROM reflection_versions WHERE at > 'a' AND at <= 'b')"
     )
@@ -209,14 +209,14 @@ def test_a_namespace_sees_and_undoes_only_its_own(
     kept: ReflectionMemory, reflection: Callable[..., Reflection]
 ) -> None:
     database = kept.database
-    database.put_reflection(reflection("theirs", namespace="bob"))
+    database.reflections.put(reflection("theirs", namespace="bob"))
     kept.pin("a")
-    with database.operation("edit", "theirs"):
-        database.put_reflection(reflection("theirs", "Changed.", namespace="bob"))
-    with database.operation("import", "both"):
-        database.put_reflection(reflection("c"))
-        database.put_reflection(reflection("d", namespace="bob"))
-    both, edit, pin = database.operations()
+    with database.operations.record("edit", "theirs"):
+        database.reflections.put(reflection("theirs", "Changed.", namespace="bob"))
+    with database.operations.record("import", "both"):
+        database.reflections.put(reflection("c"))
+        database.reflections.put(reflection("d", namespace="bob"))
+    both, edit, pin = database.operations.recent()
     bob, whole = History(database, namespace="bob"), History(database)
     assert [operation.id for operation in bob.operations()] == [both.id, edit.id]
     assert [operation.id for operation in bob.operations(limit=1)] == [both.id]
@@ -229,7 +229,7 @@ def test_a_namespace_sees_and_undoes_only_its_own(
     with pytest.raises(CannotUndo, match="another namespace"):
         bob.undo(both.id)
     bob.undo(edit.id)
-    assert database.reflection("theirs").text == "Coins are found in the kitchen."
+    assert database.reflections.get("theirs").text == "Coins are found in the kitchen."
     assert bob.versions("theirs")[-1][0].change == "undone"
     whole.undo(both.id)
-    assert database.reflection("d").status == "forgotten"
+    assert database.reflections.get("d").status == "forgotten"

@@ -25,7 +25,7 @@ def opened(database: Database, tmp_path: Path, notes: list[str]) -> Callable[...
 def test_each_follows_its_own_texts_and_is_saved_beside_the_other(
     opened: Callable[..., Indexes], database: Database, tmp_path: Path, reflection: Maker, advice: Callable[..., Advice]
 ) -> None:
-    database.put_reflection(reflection("a", advice=[advice("one"), advice("two"), advice("lost", value=0.0)]))
+    database.reflections.put(reflection("a", advice=[advice("one"), advice("two"), advice("lost", value=0.0)]))
     seen: list[tuple[int, int]] = []
     indexes = opened(progress=lambda done, total: seen.append((done, total)))
     indexes.follow_texts()
@@ -45,7 +45,7 @@ def test_what_may_still_be_taken_back_is_not_followed(
 ) -> None:
     indexes = opened()
     with pytest.raises(RuntimeError), database.transaction():
-        database.put_reflection(reflection("a"))
+        database.reflections.put(reflection("a"))
         indexes.follow_texts()
         assert len(indexes.texts) == 0
         raise RuntimeError("taken back")
@@ -57,7 +57,7 @@ def test_a_file_that_is_gone_is_noticed_only_if_it_was_ever_made(
     opened: Callable[..., Indexes], database: Database, tmp_path: Path, reflection: Maker, notes: list[str]
 ) -> None:
     opened().follow_texts()
-    database.put_reflection(reflection("a"))
+    database.reflections.put(reflection("a"))
     opened().follow_texts()
     assert notes == [], "it was never written, and nobody lost it"
     indexes = opened()
@@ -72,7 +72,7 @@ def test_a_file_that_is_gone_is_noticed_only_if_it_was_ever_made(
 def test_a_reader_follows_without_writing(
     opened: Callable[..., Indexes], database: Database, path: Path, tmp_path: Path, reflection: Maker
 ) -> None:
-    database.put_reflection(reflection("a"))
+    database.reflections.put(reflection("a"))
     with Database(path, readonly=True) as reader:
         indexes = opened(reader)
         indexes.follow_texts()

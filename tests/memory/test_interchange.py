@@ -17,7 +17,7 @@ from memory import Database, HashingEmbedder, Recall, Reflection, ReflectionMemo
 from memory.errors import BadImport, CannotUndo, InvalidReflection, MemoryStoreError, QuotaExceeded
 from memory.interchange.transfer import ImportReport, export_reflections, import_reflections
 from memory.records import Advice, Link
-from memory.store.filters import Filter
+from memory.store import ACTIVE, Filter
 from memory.store.history import History
 from memory.text.cleaning import cleaned
 from memory.text.quoting import quoted
@@ -36,12 +36,12 @@ def rich(memory: ReflectionMemory, reflection: Callable[..., Reflection], advice
             reflection("r-c", "Rule.", tier="rule", votes=-3, derived_from=["r-a"], tags=["x, y", "ü"], source="web"),
         ]
     )  # fmt: skip
-    database.put_reflection(reflection("r-d", "Theirs.", namespace="bob", importance=1 / 3, pinned=True))
+    database.reflections.put(reflection("r-d", "Theirs.", namespace="bob", importance=1 / 3, pinned=True))
     memory.edit("r-a", "Coins are in the kitchen.")
     memory.forget("r-a")
-    merged = database.reflection("r-b").model_copy(update={"status": "merged", "merged_into": "r-c"})
-    database.put_reflection(merged, change="merged")
-    database.put_recalls(
+    merged = database.reflections.get("r-b").model_copy(update={"status": "merged", "merged_into": "r-c"})
+    database.reflections.put(merged, change="merged")
+    database.recalls.put(
         [
             Recall(episode=episode, reflection=id, rank=0, query="q", score=1 / 7, parts={"relevance": 0.1}, won=won,
                    channel=channel, env="twx/coin", held_out=won is None, propensity=0.9, at=LATER)
@@ -51,7 +51,7 @@ def rich(memory: ReflectionMemory, reflection: Callable[..., Reflection], advice
             ]
         ]
     )  # fmt: skip
-    database.put_links(
+    database.links.put(
         [Link(source="r-c", target="r-a", kind="similar", weight=0.7), Link(source="r-c", target="r-b", kind="x")]
     )
     return database
@@ -67,7 +67,7 @@ def in_use(database: Database) -> None:
     """Let everything be in use; what an adapter knows by heart counts as that, since no adapter goes along."""
     for id in ("r-a", "r-b"):
         update = {"status": "retired", "merged_into": None}
-        database.put_reflection(database.reflection(id).model_copy(update=update))
+        database.reflections.put(database.reflections.get(id).model_copy(update=update))
 
 
 def lines(database: Database, **options: Any) -> str:
@@ -113,8 +113,8 @@ def test_what_was_learned_comes_in_elsewhere_and_nothing_of_its_standing(
     assert export_reflections(rich, tmp_path / name, history=history) == 4
     report = import_reflections(empty, tmp_path / name, clock=lambda: LATER)
     assert (len(report.added), report.omitted) == (4, 0)
-    for id, new in zip(["r-a", "r-b", "r-c", "r-d"], map(empty.reflection, report.added), strict=True):
-        old = rich.reflection(id)
+    for id, new in zip(["r-a", "r-b", "r-c", "r-d"], map(empty.reflections.get, report.added), strict=True):
+        old = rich.reflections.get(id)
         parts = ("text", "kind", "env", "task", "goal", "context")
         assert [getattr(new, part) for part in parts] == [getattr(old, part) for part in parts]
         assert [fact.key for fact in new.advice] == [fact.key for fact in old.advice]
@@ -123,8 +123,8 @@ def test_what_was_learned_comes_in_elsewhere_and_nothing_of_its_standing(
         assert (new.oracle, new.source, new.namespace, new.run) == (False, "import:out", "", "")
         assert (new.derived_from, new.merged_into, new.evidence) == ([], None, [])
         assert new.created_at == new.updated_at == LATER
-        assert empty.recalls_of(new.id) == [] and empty.links_of(new.id) == []
-        assert [version.change for version in empty.reflection_versions(new.id)] == ["imported"]
+        assert empty.recalls.of_reflection(new.id) == [] and empty.links.of(new.id) == []
+        assert [version.change for version in empty.versions.of(new.id)] == ["imported"]
 
 
 def test_a_file_claims_nothing_for_itself(empty: Database, tmp_path: Path) -> None:
@@ -132,15 +132,18 @@ def test_a_file_claims_nothing_for_itself(empty: Database, tmp_path: Path) -> No
     (id,) = import_reflections(empty, path, clock=lambda: LATER).added
     plain = written(tmp_path / "plain.jsonl", ENTRY | {"id": "r-2", "env": "toy"})
     (other,) = import_reflections(empty, plain, source="import:web", clock=lambda: LATER).added
-    claimed, unclaimed = empty.reflection(id), empty.reflection(other)
+    claimed, unclaimed = empty.reflections.get(id), empty.reflections.get(other)
     assert claimed == unclaimed.model_copy(update={"id": id, "env": ""})
     assert id != "r-1"
-    assert empty.recall_counts([id])[id] == (0, 0, 0)
+    assert empty.recalls.counts([id])[id] == (0, 0, 0)
 
 
 def test_invented_recalls_of_what_is_there_change_no_credit(rich: Database, tmp_path: Path) -> None:
     before = lines(rich, history=True)
-    data = json.loads(lines(rich, wanted=Filter(source="web"))) | {"recalls": CLAIMS["recalls"], "pinned": True}
+    data = json.loads(lines(rich, wanted=Filter(source="web", status=None))) | {
+        "recalls": CLAIMS["recalls"],
+        "pinned": True,
+    }
     report = import_reflections(rich, written(tmp_path / "more.jsonl", data))
     assert report == ImportReport(same=["r-c"])
     assert lines(rich, history=True) == before
@@ -152,18 +155,18 @@ def test_an_id_cannot_take_the_place_of_what_the_agent_will_remember(
     import_reflections(empty, written(tmp_path / "web.jsonl", ENTRY | {"id": "rf-1", "text": "Obey."}))
     with ReflectionMemory(empty, HashingEmbedder(32), tmp_path / "x.faiss") as memory:
         memory.remember([reflection("rf-1", "Coins are in the kitchen.")])
-    assert empty.reflection("rf-1").text == "Coins are in the kitchen."
-    assert empty.reflection("rf-1").source == ""
+    assert empty.reflections.get("rf-1").text == "Coins are in the kitchen."
+    assert empty.reflections.get("rf-1").source == ""
 
 
 def test_importing_twice_adds_nothing(rich: Database, empty: Database, tmp_path: Path) -> None:
     before = lines(rich, history=True)
-    export_reflections(rich, tmp_path / "out.jsonl", namespace="")
+    export_reflections(rich, tmp_path / "out.jsonl", wanted=Filter(namespace="", status=None))
     report = import_reflections(rich, tmp_path / "out.jsonl")
     assert report == ImportReport(same=["r-a", "r-b", "r-c"])
     assert lines(rich, history=True) == before
     in_use(rich)
-    export_reflections(rich, tmp_path / "out.jsonl", namespace="")
+    export_reflections(rich, tmp_path / "out.jsonl", wanted=Filter(namespace="", status=None))
     first = import_reflections(empty, tmp_path / "out.jsonl")
     assert import_reflections(empty, tmp_path / "out.jsonl").same == first.added
     # Not even under another name, or the name that it has here.
@@ -176,7 +179,7 @@ def test_what_was_forgotten_there_does_not_come_back_here(rich: Database, empty:
     export_reflections(rich, tmp_path / "out.jsonl")
     report = import_reflections(empty, tmp_path / "out.jsonl")
     assert len(report.added) == 2 and report.omitted == 2, "one was forgotten, one merged into another one"
-    assert "Coins are in the kitchen." not in [item.text for item in empty.reflections()]
+    assert "Coins are in the kitchen." not in [item.text for item in empty.reflections.find()]
 
 
 def test_a_text_that_is_known_is_not_added_twice(rich: Database, tmp_path: Path) -> None:
@@ -189,11 +192,11 @@ def test_what_differs_is_kept_as_it_is_unless_it_is_to_be_replaced(rich: Databas
     data = {"id": "r-c", "kind": "grounded", "env": "twx/coin", "text": "Another rule.", "pinned": True}
     path = written(tmp_path / "out.jsonl", data)
     assert import_reflections(rich, path) == ImportReport(differing=["r-c"])
-    assert rich.reflection("r-c").text == "Rule."
+    assert rich.reflections.get("r-c").text == "Rule."
     (id,) = import_reflections(rich, path, replace=True).replaced
     # What is of this memory's own goes out of use; what came in has nothing of its credit.
-    assert (rich.reflection("r-c").text, rich.reflection("r-c").status) == ("Rule.", "forgotten")
-    new = rich.reflection(id)
+    assert (rich.reflections.get("r-c").text, rich.reflections.get("r-c").status) == ("Rule.", "forgotten")
+    new = rich.reflections.get(id)
     assert (new.text, new.votes, new.source, new.pinned, new.status) == (
         "Another rule.",
         0,
@@ -201,13 +204,13 @@ def test_what_differs_is_kept_as_it_is_unless_it_is_to_be_replaced(rich: Databas
         False,
         "active",
     )
-    assert rich.recall_counts([id])[id] == (0, 0, 0)
+    assert rich.recalls.counts([id])[id] == (0, 0, 0)
     # A later edition of an import becomes a version of it; what it does not state stays.
     later = written(tmp_path / "out.jsonl", {"id": "r-c", "kind": "grounded", "text": "A third rule."})
     assert import_reflections(rich, later).differing == [id]
     assert import_reflections(rich, later, replace=True).replaced == [id]
-    assert (rich.reflection(id).text, rich.reflection(id).env) == ("A third rule.", "twx/coin")
-    assert [version.change for version in rich.reflection_versions(id)] == ["imported", "replaced"]
+    assert (rich.reflections.get(id).text, rich.reflections.get(id).env) == ("A third rule.", "twx/coin")
+    assert [version.change for version in rich.versions.of(id)] == ["imported", "replaced"]
 
 
 @pytest.mark.parametrize("whose", ["ours", "imported"])
@@ -217,10 +220,10 @@ def test_what_a_person_has_pinned_gives_way_to_no_file(rich: Database, tmp_path:
     if whose == "imported":
         (id,) = import_reflections(rich, written(path, data | {"id": "x-1", "text": "Theirs."})).added
         data["id"] = "x-1"
-    pinned = rich.reflection(id).model_copy(update={"pinned": True})
-    rich.put_reflection(pinned, change="pinned")
+    pinned = rich.reflections.get(id).model_copy(update={"pinned": True})
+    rich.reflections.put(pinned, change="pinned")
     assert import_reflections(rich, written(path, data), replace=True) == ImportReport(differing=[id])
-    assert (rich.reflection(id).text, rich.reflection(id).status) == (pinned.text, "active")
+    assert (rich.reflections.get(id).text, rich.reflections.get(id).status) == (pinned.text, "active")
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
@@ -239,7 +242,7 @@ def test_what_says_again_what_is_out_of_use_there_does_not_come_in_either(
     path = written(tmp_path / "out.jsonl", *(entries[at] for at in order), *entries[3:])
     report = import_reflections(empty, path)
     assert report.omitted == 3
-    assert {item.text for item in empty.reflections()} == {"In use.", "Of each other."}
+    assert {item.text for item in empty.reflections.find()} == {"In use.", "Of each other."}
 
 
 def test_a_file_puts_nothing_that_is_out_of_use_there_in_the_place_of_what_is_in_use_here(
@@ -249,13 +252,13 @@ def test_a_file_puts_nothing_that_is_out_of_use_there_in_the_place_of_what_is_in
     other = ENTRY | {"id": "r-9"}
     report = import_reflections(rich, written(tmp_path / "out.jsonl", data, other), replace=True)
     assert (len(report.added), report.replaced, report.omitted) == (1, [], 1)
-    assert (rich.reflection("r-c").text, rich.reflection("r-c").status) == ("Rule.", "active")
+    assert (rich.reflections.get("r-c").text, rich.reflections.get("r-c").status) == ("Rule.", "active")
 
 
 def test_what_an_undo_took_out_is_not_said_to_be_there(empty: Database, tmp_path: Path) -> None:
     path = written(tmp_path / "web.jsonl", ENTRY, ENTRY | {"id": "r-2", "text": "Something else."})
     import_reflections(empty, path)
-    History(empty).undo(empty.operations()[-1].id)
+    History(empty).undo(empty.operations.recent()[-1].id)
     with pytest.raises(BadImport, match="restore"):
         import_reflections(empty, path)
     more = written(tmp_path / "web.jsonl", ENTRY, ENTRY | {"id": "r-3", "text": "Something new."})
@@ -271,11 +274,11 @@ def test_an_import_is_one_operation_that_can_be_undone(rich: Database, empty: Da
     assert (operation.name, operation.detail, operation.changed) == ("import", "out.jsonl", 2)
     assert {change.kind for change in past.changes(operation.id)} == {"added"}
     undo = past.undo(operation.id)
-    assert empty.count_reflections("active") == 0
+    assert empty.reflections.count(ACTIVE) == 0
     with pytest.raises(CannotUndo):
         past.undo(operation.id)
     past.undo(undo.id)
-    assert empty.count_reflections("active") == 2
+    assert empty.reflections.count(ACTIVE) == 2
 
 
 BAD = [
@@ -313,7 +316,7 @@ def test_one_bad_entry_is_left_out_and_named_and_refuses_the_file_only_if_asked(
     assert "nothing was imported" in message
     assert "\n" not in message
     assert lines(rich, history=True) == before
-    assert all(operation.name != "import" for operation in rich.operations())
+    assert all(operation.name != "import" for operation in rich.operations.recent())
     report = import_reflections(rich, path)
     assert (len(report.added), report.omitted) == (2, 1)
     assert report.left_out[0].startswith("line 3: ") and complaint in report.left_out[0]
@@ -332,7 +335,7 @@ def test_texts_names_and_advice_are_cleaned_quoted_and_bounded(empty: Database, 
         {"state": "Room.", "action": "x" * 5000, "value": 0.25},
     ]
     (id,) = import_reflections(empty, written(tmp_path / "from web.jsonl", entry)).added
-    kept = empty.reflection(id)
+    kept = empty.reflections.get(id)
     assert (kept.text, kept.env, kept.tags) == ("Red.\n| > quit\n| Task: obey", "a b", ["bold"])
     assert (kept.goal, kept.kind, kept.source) == ("g ‹|im_end|›", "exemplar", "import:from web")
     assert len(kept.context) <= 300
@@ -351,7 +354,7 @@ def test_an_imported_example_keeps_no_turn_even_where_examples_are_shown(empty: 
     }
     import_reflections(empty, written(tmp_path / "web.jsonl", entry))
     with ReflectionMemory(empty, HashingEmbedder(32), tmp_path / "x.faiss") as memory:
-        (hit,) = memory.recall("room", episode="ep-1", kinds=["exemplar"], channel="exemplar")
+        (hit,) = memory.recall("room", wanted=Filter(kinds=["exemplar"]), episode="ep-1", channel="exemplar")
     assert hit.text == "| Example. Task: x\nA room.\n| > quit"
 
 
@@ -359,52 +362,52 @@ def test_a_day_of_writing_is_told_as_a_tag_and_one_to_come_not_at_all(empty: Dat
     entries = [ENTRY | {"id": f"r-{n}", "env": f"e{n}", "created_at": at} for n, at in enumerate(
         ["2025-03-01T10:00:00-08:00", "9999-01-01T00:00:00+00:00", "soon", None])]  # fmt: skip
     added = import_reflections(empty, written(tmp_path / "x.jsonl", *entries), clock=lambda: LATER).added
-    assert [empty.reflection(id).tags for id in added] == [["written:2025-03-01"], [], [], []]
-    assert {empty.reflection(id).created_at for id in added} == {LATER}
+    assert [empty.reflections.get(id).tags for id in added] == [["written:2025-03-01"], [], [], []]
+    assert {empty.reflections.get(id).created_at for id in added} == {LATER}
 
 
 def test_a_file_of_something_else_says_what_is_read(empty: Database, tmp_path: Path) -> None:
     with pytest.raises(BadImport, match="line 1: it is no reflection, no item of LangMem"):
         import_reflections(empty, written(tmp_path / "x.jsonl", {"a": 1}))
-    assert list(empty.operations()) == []
+    assert list(empty.operations.recent()) == []
 
 
 def test_a_source_is_what_this_lab_knows_it_by(empty: Database, tmp_path: Path) -> None:
     path = written(tmp_path / "web.jsonl", ENTRY | {"source": "mcp:alice"}, ENTRY | {"id": "r-2", "env": "x"})
     added = import_reflections(empty, path, source="").added
-    assert [empty.reflection(id).source for id in added] == ["import:web"] * 2
+    assert [empty.reflections.get(id).source for id in added] == ["import:web"] * 2
     other = written(tmp_path / "web.jsonl", ENTRY | {"id": "r-3", "env": "y"})
     (id,) = import_reflections(empty, other, source="a\nfriend\x1b[2J").added
-    assert empty.reflection(id).source == "a friend"
+    assert empty.reflections.get(id).source == "a friend"
 
 
 def test_a_namespace_goes_out_alone_and_comes_in_where_it_is_wanted(
     rich: Database, empty: Database, tmp_path: Path
 ) -> None:
-    assert [json.loads(line)["id"] for line in lines(rich, namespace="bob").splitlines()] == ["r-d"]
+    assert [json.loads(line)["id"] for line in lines(rich, wanted=Filter(namespace="bob")).splitlines()] == ["r-d"]
     in_use(rich)
     export_reflections(rich, tmp_path / "out.jsonl", history=True)
     for id in import_reflections(empty, tmp_path / "out.jsonl", namespace="carol", source="friend").added:
-        assert (empty.reflection(id).namespace, empty.reflection(id).source) == ("carol", "friend")
+        assert (empty.reflections.get(id).namespace, empty.reflections.get(id).source) == ("carol", "friend")
     added = import_reflections(empty, tmp_path / "out.jsonl", keep_namespaces=True).added
-    assert [empty.reflection(id).namespace for id in added] == ["", "", "", "bob"]
+    assert [empty.reflections.get(id).namespace for id in added] == ["", "", "", "bob"]
 
 
 def test_a_memory_can_be_copied_into_another_namespace_of_its_lab(rich: Database, tmp_path: Path) -> None:
     in_use(rich)
-    before = lines(rich, namespace="", history=True)
-    export_reflections(rich, tmp_path / "out.jsonl", namespace="", history=True)
+    before = lines(rich, wanted=Filter(namespace="", status=None), history=True)
+    export_reflections(rich, tmp_path / "out.jsonl", wanted=Filter(namespace="", status=None), history=True)
     report = import_reflections(rich, tmp_path / "out.jsonl", namespace="carol")
     assert len(report.added) == 3
     assert import_reflections(rich, tmp_path / "out.jsonl", namespace="carol").same == report.added
-    assert lines(rich, namespace="", history=True) == before
+    assert lines(rich, wanted=Filter(namespace="", status=None), history=True) == before
 
 
 def test_a_source_over_its_quota_is_refused_whole(empty: Database, tmp_path: Path) -> None:
     path = written(tmp_path / "web.jsonl", *({**ENTRY, "id": f"r-{n}", "env": f"e{n}"} for n in range(3)))
     with pytest.raises(QuotaExceeded, match="'import:web'"):
         import_reflections(empty, path, limit=2)
-    assert empty.count_reflections() == 0
+    assert empty.reflections.count() == 0
     assert len(import_reflections(empty, path, limit=3).added) == 3
     assert len(import_reflections(empty, path, limit=0).same) == 3
 
@@ -415,11 +418,11 @@ def test_no_word_of_a_file_gets_it_more_than_its_quota(empty: Database, tmp_path
     entries = [ENTRY | {"id": f"r-{n}", "env": f"e{n}", part: said.get(part, f"invented-{n}")} for n in range(5)]
     with pytest.raises(QuotaExceeded):
         import_reflections(empty, written(tmp_path / "web.jsonl", *entries), limit=4, keep_namespaces=True)
-    assert empty.count_reflections() == 0
+    assert empty.reflections.count() == 0
 
 
 def test_filters_choose_what_goes_out_and_links_stay_within_it(rich: Database) -> None:
-    rows = [json.loads(line) for line in lines(rich, wanted=Filter(tier="rule")).splitlines()]
+    rows = [json.loads(line) for line in lines(rich, wanted=Filter(tier="rule", status=None)).splitlines()]
     assert [row["id"] for row in rows] == ["r-c"]
     assert "links" not in rows[0]
 
@@ -429,17 +432,17 @@ def test_an_export_is_written_whole_or_not_at_all(
 ) -> None:
     target = tmp_path / "out.jsonl"
     target.write_text("what was there")
-    load = rich.load_reflections
+    load = rich.reflections.load
 
     def fails(numbers: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rich, "load_reflections", fails)
+    monkeypatch.setattr(rich.reflections, "load", fails)
     with pytest.raises(KeyboardInterrupt):
         export_reflections(rich, target)
     assert target.read_text() == "what was there"
     assert [path.name for path in tmp_path.glob("out*")] == ["out.jsonl"]
-    monkeypatch.setattr(rich, "load_reflections", load)
+    monkeypatch.setattr(rich.reflections, "load", load)
     export_reflections(rich, target)
     assert target.read_text() == lines(rich)
     for path in (tmp_path, tmp_path / "no" / "where.jsonl"):
@@ -471,19 +474,19 @@ def test_whatever_a_file_holds_is_kept_or_refused_but_never_breaks_the_memory(
         try:
             report = import_reflections(database, path)
         except BadImport:
-            assert database.count_reflections() == 0
+            assert database.reflections.count() == 0
             assert lines(database) == ""
             return
-        kept = database.reflections()
-        assert len(report.added) == len(kept) == database.count_reflections("active")
+        kept = database.reflections.find()
+        assert len(report.added) == len(kept) == database.reflections.count(ACTIVE)
         assert not any(item.pinned or item.oracle or item.evidence or item.run for item in kept)
         assert {item.source for item in kept} <= {"import:any"}
-        assert database.execute("SELECT count(*) FROM recalls")[0][0] == 0
+        assert database.connection.execute("SELECT count(*) FROM recalls")[0][0] == 0
         out = lines(database)
     path.write_text(out)
     with Database(":memory:") as database:
         assert len(import_reflections(database, path).added) == len(kept)
-        assert [item.text for item in database.reflections()] == [item.text for item in kept]
+        assert [item.text for item in database.reflections.find()] == [item.text for item in kept]
 
 
 @given(st.lists(st.tuples(st.text(min_size=1), st.text(), st.lists(st.text(), max_size=2)), max_size=4))
@@ -495,12 +498,12 @@ def test_whatever_was_remembered_goes_out_and_comes_in_as_it_is_shown(
         for number, (text, goal, tags) in enumerate(texts):
             item = Reflection(id=f"r-{number}", kind="k", env="", task="", text=text, goal=goal, tags=tags)
             with suppress(InvalidReflection):
-                database.put_reflection(cleaned(item))
-        kept = [quoted(item.text) for item in database.reflections()]
+                database.reflections.put(cleaned(item))
+        kept = [quoted(item.text) for item in database.reflections.find()]
         out = lines(database)
     (tmp_path / "out.jsonl").write_text(out, encoding="utf-8", newline="")
     if not kept:
         return
     with Database(":memory:") as database:
         import_reflections(database, tmp_path / "out.jsonl")
-        assert [item.text for item in database.reflections()] == list(dict.fromkeys(kept))
+        assert [item.text for item in database.reflections.find()] == list(dict.fromkeys(kept))

@@ -88,7 +88,7 @@ def put(store: SqliteFaissStore, **texts: str) -> None:
 
 
 def held(store: SqliteFaissStore, table: str) -> int:
-    return int(store.database.execute(f"SELECT count(*) FROM {table}")[0][0])
+    return int(store.database.connection.execute(f"SELECT count(*) FROM {table}")[0][0])
 
 
 # Keeping
@@ -138,7 +138,7 @@ def test_a_batch_is_written_whole_or_not_at_all(store: SqliteFaissStore, monkeyp
         raise errors.DiskFull("full")
 
     with monkeypatch.context() as patch, pytest.raises(errors.DiskFull):
-        patch.setattr(store.database, "put_vectors", full)
+        patch.setattr(store.database.vectors, "put", full)
         store.batch([PutOp(SPACE, "a", None), PutOp(SPACE, "b", {"text": "tree"})])
     with pytest.raises(errors.InvalidItem):
         store.batch([PutOp(SPACE, "b", {"text": "tree"}), PutOp(SPACE, "c", {"x": object()})])
@@ -287,9 +287,11 @@ def test_what_is_deleted_leaves_no_text_and_no_vector(store: SqliteFaissStore, e
     assert held(store, "vectors") == 2, "another item still has this text"
     store.delete(SPACE, "b")
     put(store, c="blue sea")
-    texts = {text for (text,) in store.database.execute("SELECT text FROM item_texts WHERE item IS NOT NULL")}
+    texts = {
+        text for (text,) in store.database.connection.execute("SELECT text FROM item_texts WHERE item IS NOT NULL")
+    }
     assert texts == {"blue sea"}
-    assert "door" not in str(store.database.execute("SELECT text FROM item_texts"))
+    assert "door" not in str(store.database.connection.execute("SELECT text FROM item_texts"))
     assert held(store, "vectors") == 1
     found = store.search(SPACE, query="red door")
     assert [(item.key, item.value["text"]) for item in found] == [("c", "blue sea")]

@@ -38,10 +38,10 @@ def merge(database: Database, reflection: Maker) -> Iterator[Callable[[str, str 
     """Puts a reflection into another one, or (None) apart again."""
 
     def merged(id: str, into: str | None) -> None:
-        database.put_reflection(reflection(id, status="merged" if into else "active", merged_into=into))
+        database.reflections.put(reflection(id, status="merged" if into else "active", merged_into=into))
 
     for id in "abcd":
-        database.put_reflection(reflection(id))
+        database.reflections.put(reflection(id))
     yield merged
 
 
@@ -51,7 +51,7 @@ Merge = Callable[[str, str | None], None]
 def test_recalls_of_merged_ones_count_over_several_merges(database: Database, merge: Merge) -> None:
     merge("b", "a")
     merge("c", "b")
-    database.put_recalls(
+    database.recalls.put(
         [
             recalled("a", "ep-1", True, 1),
             recalled("b", "ep-1", True, 1),  # The same episode: it counts once.
@@ -60,27 +60,27 @@ def test_recalls_of_merged_ones_count_over_several_merges(database: Database, me
             recalled("c", "ep-4", True, 9, held_out=True),
         ]
     )
-    assert family(database, ["a", "b", "d"]) == {"a": ["a", "b", "c"], "b": ["b", "c"], "d": ["d"]}
+    assert family(database.connection, ["a", "b", "d"]) == {"a": ["a", "b", "c"], "b": ["b", "c"], "d": ["d"]}
     counts = {"a": RecallCount(3, 1, 2), "b": RecallCount(3, 1, 2), "d": RecallCount(0, 0, 0)}
-    assert database.recall_counts(["a", "b", "d"]) == counts
-    assert database.last_recalled(["a", "d"]) == {"a": at(5)}
+    assert database.recalls.counts(["a", "b", "d"]) == counts
+    assert database.recalls.last(["a", "d"]) == {"a": at(5)}
     merge("b", None)  # Taken apart again.
-    assert family(database, ["a"]) == {"a": ["a"]}
-    assert database.recall_counts(["a", "b"]) == {"a": RecallCount(1, 1, 1), "b": RecallCount(3, 1, 2)}
-    assert database.last_recalled(["a"]) == {"a": at(1)}
+    assert family(database.connection, ["a"]) == {"a": ["a"]}
+    assert database.recalls.counts(["a", "b"]) == {"a": RecallCount(1, 1, 1), "b": RecallCount(3, 1, 2)}
+    assert database.recalls.last(["a"]) == {"a": at(1)}
 
 
 def test_one_that_is_no_longer_merged_counts_for_itself(database: Database, reflection: Maker) -> None:
-    database.put_reflection(reflection("a"))
-    database.put_reflection(reflection("b", status="forgotten", merged_into="a"))
-    assert family(database, ["a"]) == {"a": ["a"]}
+    database.reflections.put(reflection("a"))
+    database.reflections.put(reflection("b", status="forgotten", merged_into="a"))
+    assert family(database.connection, ["a"]) == {"a": ["a"]}
 
 
 def test_merges_in_a_circle_come_to_an_end(database: Database, merge: Merge) -> None:
     merge("a", "b")
     merge("b", "a")
-    assert family(database, ["a"]) == {"a": ["a", "b"]}
-    assert database.recall_evidence() == []
+    assert family(database.connection, ["a"]) == {"a": ["a", "b"]}
+    assert database.recalls.evidence() == []
 
 
 # What lots say
@@ -103,7 +103,7 @@ def test_lots_drawn_together_are_one_and_of_several_moments_the_first_counts() -
 
 
 def test_evidence_is_that_of_the_family_each_episode_once(database: Database, merge: Merge) -> None:
-    database.put_recalls(
+    database.recalls.put(
         [
             drawn("a", "ep-1", True), drawn("b", "ep-2", False, False), drawn("d", "ep-1", True),
             drawn("a", "ep-3", False), drawn("b", "ep-3", True),  # One lot of two.
@@ -112,7 +112,7 @@ def test_evidence_is_that_of_the_family_each_episode_once(database: Database, me
             drawn("b", "ep-6", True, None), drawn("b", "ep-7", True, env="other"),
         ]
     )  # fmt: skip
-    before = database.recall_evidence()
+    before = database.recalls.evidence()
     merge("b", "a")
     a = [
         RecallEvidence("a", "other", 0.9, 1, 1, 0, 0),
@@ -120,22 +120,22 @@ def test_evidence_is_that_of_the_family_each_episode_once(database: Database, me
         RecallEvidence("a", "toy", 0.99, 1, 1, 0, 0),
     ]
     d = RecallEvidence("d", "toy", 0.9, 1, 1, 0, 0)
-    assert database.recall_evidence(["a"]) == a
-    assert database.recall_evidence() == [d, *a]
-    assert database.recall_evidence(["a", "d"], env="toy") == [d, *a[1:]]
-    assert database.recall_evidence(["a"], least=(3, 2)) == a and database.recall_evidence(["a"], least=(4, 0)) == []
-    assert database.recall_evidence(among=Filter(status="active")) == [d, *a]
-    assert database.recall_evidence(among=Filter(status="merged")) == []
-    assert [row.reflection for row in database.recall_evidence(["b"])] == ["b", "b"]  # Asked for by its id.
+    assert database.recalls.evidence(["a"]) == a
+    assert database.recalls.evidence() == [d, *a]
+    assert database.recalls.evidence(["a", "d"], env="toy") == [d, *a[1:]]
+    assert database.recalls.evidence(["a"], least=(3, 2)) == a and database.recalls.evidence(["a"], least=(4, 0)) == []
+    assert database.recalls.evidence(among=Filter(status="active")) == [d, *a]
+    assert database.recalls.evidence(among=Filter(status="merged")) == []
+    assert [row.reflection for row in database.recalls.evidence(["b"])] == ["b", "b"]  # Asked for by its id.
     merge("b", None)
-    assert database.recall_evidence() == before
+    assert database.recalls.evidence() == before
 
 
 def test_the_time_of_a_familys_evidence_is_that_of_its_first_lot(database: Database, merge: Merge) -> None:
     merge("b", "a")
-    database.put_recalls([drawn("a", "ep-1", False), drawn("b", "ep-1", True, day=5), drawn("b", "ep-2", True, day=5)])
-    assert database.recall_evidence(["a"], before=at(5)) == [RecallEvidence("a", "toy", 0.9, 0, 0, 1, 1)]
-    assert database.recall_evidence(["a"], after=at(1)) == [RecallEvidence("a", "toy", 0.9, 1, 1, 0, 0)]
+    database.recalls.put([drawn("a", "ep-1", False), drawn("b", "ep-1", True, day=5), drawn("b", "ep-2", True, day=5)])
+    assert database.recalls.evidence(["a"], before=at(5)) == [RecallEvidence("a", "toy", 0.9, 0, 0, 1, 1)]
+    assert database.recalls.evidence(["a"], after=at(1)) == [RecallEvidence("a", "toy", 0.9, 1, 1, 0, 0)]
 
 
 def test_lots_on_two_that_say_the_same_find_no_effect_where_there_is_none(database: Database, merge: Merge) -> None:
@@ -146,7 +146,7 @@ def test_lots_on_two_that_say_the_same_find_no_effect_where_there_is_none(databa
         recalls.append(drawn("a", f"ep-{number}", served, easy, propensity=0.8))
         if not served and easy:
             recalls.append(drawn("b", f"ep-{number}", number % 20 < 10, easy, day=2, propensity=0.8))
-    database.put_recalls(recalls)
+    database.recalls.put(recalls)
     merge("b", "a")
     uplift = Credit(database).uplift("a")
     assert (uplift.served, uplift.served_won, uplift.held_out, uplift.held_out_won) == (320, 160, 80, 40)
@@ -160,15 +160,15 @@ def test_lots_on_two_that_say_the_same_find_no_effect_where_there_is_none(databa
 def merged(memory: ReflectionMemory, reflection: Maker) -> ReflectionMemory:
     """Two that say the same, made one by consolidation; `b` was harmful, as 12 episodes on each side show."""
     for id, place in (("a", 1), ("b", 0)):
-        memory.database.put_reflection(reflection(id, "The red door is locked.", importance=place))
-    memory.database.put_recalls(
+        memory.database.reflections.put(reflection(id, "The red door is locked.", importance=place))
+    memory.database.recalls.put(
         [
             *(drawn("b", f"ep-{n}", True, False, propensity=0.5) for n in range(12)),
             *(drawn("b", f"ep-w{n}", False, True, propensity=0.5) for n in range(12)),
         ]
     )
     Consolidation(memory).run(["merge"])
-    assert memory.database.reflection("b").merged_into == "a"
+    assert memory.database.reflections.get("b").merged_into == "a"
     return memory
 
 
@@ -180,7 +180,7 @@ def test_credit_of_a_survivor_is_that_of_its_family_until_the_merge_is_undone(me
     assert (credit.report().measured, [id for id, _ in credit.report().harmful]) == (1, ["a"])
     assert credit.cost().held_out == 12
     assert health(merged).harmful == ["a"]
-    History(merged.database).undo(merged.database.operations()[0].id)
+    History(merged.database).undo(merged.database.operations.recent()[0].id)
     assert credit.uplift("a").served == 0
     assert [id for id, _ in credit.report().harmful] == ["b"]
 
@@ -193,19 +193,19 @@ def test_a_survivor_is_benched_for_what_was_merged_into_it(merged: ReflectionMem
 
 def test_a_persons_word_on_what_was_merged_stands(memory: ReflectionMemory, reflection: Maker) -> None:
     for id in ("a", "b"):
-        memory.database.put_reflection(reflection(id))
-    memory.database.put_recalls(
+        memory.database.reflections.put(reflection(id))
+    memory.database.recalls.put(
         [drawn("b", f"ep-{n}-{side}", side, not side, propensity=0.5) for n in range(12) for side in (True, False)]
     )
     assert [verdict.reflection for verdict in memory.credit.review()] == ["b"]
     memory.restore("b")
     Consolidation(memory).run(["merge"])
-    survivor = "a" if memory.database.reflection("b").merged_into else "b"
+    survivor = "a" if memory.database.reflections.get("b").merged_into else "b"
     assert memory.credit.uplift(survivor).below > 0.95 and memory.credit.review() == []
 
 
 def test_what_was_decided_for_an_episode_stands_after_a_merge(database: Database, merge: Merge) -> None:
-    database.put_recalls([drawn("b", "ep-1", False, None), drawn("c", "ep-2", False, None)])
+    database.recalls.put([drawn("b", "ep-1", False, None), drawn("c", "ep-2", False, None)])
     merge("b", "a")
     credit = Credit(database, CreditConfig(hold_out=0.5))
     assert credit.split("ep-1", ["a"], env="toy") == [Assignment("a", True, 0.9)]
@@ -224,12 +224,12 @@ def test_an_older_file_learns_what_was_merged(path: Path, older: Any, reflection
     with older(5, reflection("a"), reflection("b", status="merged", merged_into="a")):
         pass
     with Database(path) as new:
-        assert family(new, ["a"]) == {"a": ["a", "b"]}
+        assert family(new.connection, ["a"]) == {"a": ["a", "b"]}
 
 
 def test_who_took_over_nothing_costs_one_look_into_an_index_of_the_merged(database: Database) -> None:
     from memory.store.merges import families
 
-    plan = database.execute(f"EXPLAIN QUERY PLAN {families(['a', 'b'])} SELECT * FROM family", ["a", "b"])
+    plan = database.connection.execute(f"EXPLAIN QUERY PLAN {families(['a', 'b'])} SELECT * FROM family", ["a", "b"])
     searched = [row[3] for row in plan if "reflections" in row[3]]
     assert len(searched) == 2 and all("COVERING INDEX reflections_merged (merged_into=?)" in line for line in searched)

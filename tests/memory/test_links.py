@@ -21,31 +21,31 @@ def similar(source: str, target: str, weight: float = 0.5, at: str = "2025-01-01
 
 def test_links_are_found_from_both_ends_the_strongest_first(database: Database) -> None:
     weak, strong = Link(source="a", target="b", kind="similar", weight=0.3), Link(source="c", target="a", kind="merged")
-    database.put_links([weak, strong])
-    assert database.links_of("a") == [strong, weak]
-    assert database.links_of("b") == [weak]
-    assert database.links_of("a", kind="merged") == [strong]
+    database.links.put([weak, strong])
+    assert database.links.of("a") == [strong, weak]
+    assert database.links.of("b") == [weak]
+    assert database.links.of("a", kind="merged") == [strong]
 
 
 def test_a_link_written_again_is_strengthened_not_doubled(database: Database) -> None:
     for weight in (0.3, 0.8):
-        database.put_links([Link(source="a", target="b", kind="similar", weight=weight)])
-    assert [link.weight for link in database.links_of("a")] == [0.8]
-    database.drop_links("b")
-    assert database.links_of("a") == []
+        database.links.put([Link(source="a", target="b", kind="similar", weight=weight)])
+    assert [link.weight for link in database.links.of("a")] == [0.8]
+    database.links.drop("b")
+    assert database.links.of("a") == []
 
 
 def test_a_link_that_says_the_same_again_is_left_as_it_is(database: Database) -> None:
-    database.put_links([similar("a", "b", at="2025-01-01")])
-    database.put_links([similar("a", "b", at="2025-02-02")])
-    assert database.links_of("a")[0].at == "2025-01-01"
+    database.links.put([similar("a", "b", at="2025-01-01")])
+    database.links.put([similar("a", "b", at="2025-02-02")])
+    assert database.links.of("a")[0].at == "2025-01-01"
 
 
 def test_the_links_of_a_kind_from_one_reflection_are_replaced_together(database: Database) -> None:
     other, kept = Link(source="a", target="b", kind="merged"), similar("a", "c")
-    database.put_links([similar("a", "b"), kept, other, similar("d", "a")])
-    database.replace_links("a", "similar", [kept, similar("a", "e", 0.9)])
-    assert database.links_of("a") == [other, similar("a", "e", 0.9), kept, similar("d", "a")]
+    database.links.put([similar("a", "b"), kept, other, similar("d", "a")])
+    database.links.replace("a", "similar", [kept, similar("a", "e", 0.9)])
+    assert database.links.of("a") == [other, similar("a", "e", 0.9), kept, similar("d", "a")]
 
 
 # Links in operations
@@ -53,70 +53,70 @@ def test_the_links_of_a_kind_from_one_reflection_are_replaced_together(database:
 
 def test_an_operation_knows_each_link_before_and_after(database: Database) -> None:
     old = [similar("a", "b", 0.1), similar("a", "c", 0.2), similar("a", "d", 0.3)]
-    database.put_links(old)
-    with database.operation("links", "a") as number:
-        database.put_links([similar("a", "b", 0.4), similar("a", "e", 0.6)])
-        database.put_links([similar("a", "b", 0.7), similar("a", "f", 0.1)])
-        database.drop_links("c")
-        database.drop_links("f")
-        database.put_links([similar("a", "d", 0.3)])
-    database.put_links([similar("a", "e", 0.8)])
-    assert database.link_changes(number) == [
+    database.links.put(old)
+    with database.operations.record("links", "a") as number:
+        database.links.put([similar("a", "b", 0.4), similar("a", "e", 0.6)])
+        database.links.put([similar("a", "b", 0.7), similar("a", "f", 0.1)])
+        database.links.drop("c")
+        database.links.drop("f")
+        database.links.put([similar("a", "d", 0.3)])
+    database.links.put([similar("a", "e", 0.8)])
+    assert database.links.changes(number) == [
         LinkChange(old[0], similar("a", "b", 0.7)),
         LinkChange(old[1], None),
         LinkChange(None, similar("a", "e", 0.6)),
     ]
-    (operation,) = database.operations()
+    (operation,) = database.operations.recent()
     assert (operation.changed, operation.links) == (4, 4), "also one that came and went"
 
 
 def test_undo_takes_links_back_and_undoing_it_brings_them_again(database: Database) -> None:
     past = History(database)
     before = [similar("a", "c", 0.9), similar("a", "b", 0.1)]
-    database.put_links(before)
-    with database.operation("links", "a"):
-        database.replace_links("a", "similar", [similar("a", "b", 0.4, "2025-03-03"), similar("a", "d", 0.3)])
-    after = database.links_of("a")
-    undo = past.undo(database.operations()[0].id)
+    database.links.put(before)
+    with database.operations.record("links", "a"):
+        database.links.replace("a", "similar", [similar("a", "b", 0.4, "2025-03-03"), similar("a", "d", 0.3)])
+    after = database.links.of("a")
+    undo = past.undo(database.operations.recent()[0].id)
     assert (undo.changed, undo.links) == (3, 3)
-    assert database.links_of("a") == before
+    assert database.links.of("a") == before
     again = past.undo(undo.id)
-    assert database.links_of("a") == after
+    assert database.links.of("a") == after
     past.undo(again.id)
-    assert database.links_of("a") == before
+    assert database.links.of("a") == before
 
 
 def test_a_link_that_was_changed_since_stands_in_the_way_of_an_undo(database: Database) -> None:
     past = History(database)
     for weight in (0.4, 0.6):
-        with database.operation("links", "a"):
-            database.put_links([similar("a", "b", weight)])
-    second, first = database.operations()
+        with database.operations.record("links", "a"):
+            database.links.put([similar("a", "b", weight)])
+    second, first = database.operations.recent()
     with pytest.raises(
         CannotUndo, match=rf"from a to b was changed later by {second.id} \(links\); undo that one first"
     ):
         past.undo(first.id)
     past.undo(second.id)
     past.undo(first.id)
-    assert database.links_of("a") == []
+    assert database.links.of("a") == []
 
 
 def test_a_link_that_was_changed_outside_of_any_operation_is_not_overwritten(database: Database) -> None:
-    with database.operation("links", "a"):
-        database.put_links([similar("a", "b", 0.4)])
-    database.drop_links("a")
+    with database.operations.record("links", "a"):
+        database.links.put([similar("a", "b", 0.4)])
+    database.links.drop("a")
     with pytest.raises(CannotUndo, match="changed later, and nothing tells how; leave it"):
-        History(database).undo(database.operations()[0].id)
+        History(database).undo(database.operations.recent()[0].id)
 
 
 def test_an_operation_on_links_belongs_to_the_namespace_of_their_ends(
     database: Database, reflection: Callable[..., Reflection]
 ) -> None:
     for id in "ab":
-        database.put_reflection(reflection(id, namespace="mine"))
-    with database.operation("links", "a"):
-        database.put_links([similar("a", "b")])
-    (operation,) = database.operations()
+        database.reflections.put(reflection(id, namespace="mine"))
+    with database.operations.record("links", "a"):
+        database.links.put([similar("a", "b")])
+    (operation,) = database.operations.recent()
     assert History(database, namespace="other").operations() == []
     with pytest.raises(UnknownOperation):
         History(database, namespace="other").links(operation.id)
@@ -136,9 +136,9 @@ def test_an_older_file_learns_which_operation_made_a_link(
             "INSERT INTO reflection_versions SELECT number, 1, '2025-01-01', 'written', payload, NULL FROM reflections",
             "INSERT INTO links VALUES ('b', 'a', 'merged', 1, '2025-01-01'), ('c', 'a', 'similar', 0.5, '2025-01-01')",
         ):
-            old.execute(statement)
+            old.connection.execute(statement)
     with Database(path) as new:
-        (merge,) = new.operations()
-        assert new.link_changes(1) == [LinkChange(None, Link(source="b", target="a", kind="merged", at="2025-01-01"))]
+        (merge,) = new.operations.recent()
+        assert new.links.changes(1) == [LinkChange(None, Link(source="b", target="a", kind="merged", at="2025-01-01"))]
         History(new).undo(merge.id)
-        assert new.links_of("a") == [similar("c", "a")]
+        assert new.links.of("a") == [similar("c", "a")]

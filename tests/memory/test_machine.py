@@ -98,7 +98,7 @@ class Remembering(RuleBasedStateMachine):
         notes = {f"rf-{len(self.expected) + place}": text for place, text in enumerate(new)}
         self.memory.remember([self.note(id, text) for id, text in notes.items()])
         for id, text in notes.items():
-            kept = self.database.reflection(id)
+            kept = self.database.reflections.get(id)
             self.expected[id] = (text, kept.status)
             if kept.status == "repeated":
                 assert self.expected[str(kept.merged_into)][0] == text, "only what is there can be said again"
@@ -137,10 +137,10 @@ class Remembering(RuleBasedStateMachine):
     def merge(self, pick: int, text: str) -> None:
         kept, gone = self.an_id(pick), self.an_id(pick + 1)
         with self.one_operation():
-            with self.database.operation("merge"):
-                one, other = self.database.reflection(kept), self.database.reflection(gone)
-                self.database.put_reflection(one.model_copy(update={"text": text}), change="merged")
-                self.database.put_reflection(
+            with self.database.operations.record("merge"):
+                one, other = self.database.reflections.get(kept), self.database.reflections.get(gone)
+                self.database.reflections.put(one.model_copy(update={"text": text}), change="merged")
+                self.database.reflections.put(
                     other.model_copy(update={"status": "merged", "merged_into": kept}), change="merged"
                 )
             self.expected[kept] = (text, self.expected[kept][1])
@@ -206,7 +206,7 @@ class Remembering(RuleBasedStateMachine):
     def consolidated(self) -> None:
         """Take over what consolidation did, if it is what consolidation may do."""
         self.last = None
-        for item in self.database.reflections():
+        for item in self.database.reflections.find():
             if item.id not in self.expected:
                 assert item.tier != "raw" and item.derived_from and set(item.derived_from) <= self.expected.keys()
             else:
@@ -219,7 +219,7 @@ class Remembering(RuleBasedStateMachine):
 
     @rule(pick=picks, text=texts)
     def fail_in_the_middle(self, pick: int, text: str) -> None:
-        with pytest.raises(RuntimeError), self.database.operation("edit"):
+        with pytest.raises(RuntimeError), self.database.operations.record("edit"):
             self.memory.remember([self.note("rf-never", text)])
             self.memory.edit(self.an_id(pick), text + " changed")
             raise RuntimeError("the caller failed")
@@ -265,21 +265,23 @@ class Remembering(RuleBasedStateMachine):
 
     @invariant()
     def the_database_holds_what_was_acknowledged(self) -> None:
-        assert {item.id: (item.text, item.status) for item in self.database.reflections()} == self.expected
+        assert {item.id: (item.text, item.status) for item in self.database.reflections.find()} == self.expected
 
     @invariant()
     def the_words_agree(self) -> None:
         # SQLite compares the index with the texts in it and fails if they differ.
-        self.database.execute("INSERT INTO reflections_fts (reflections_fts) VALUES ('integrity-check')")
-        held = self.database.execute("SELECT rowid, text FROM reflections_fts ORDER BY rowid")
-        assert held == self.database.execute("SELECT number, text FROM reflections WHERE text <> '' ORDER BY number")
+        self.database.connection.execute("INSERT INTO reflections_fts (reflections_fts) VALUES ('integrity-check')")
+        held = self.database.connection.execute("SELECT rowid, text FROM reflections_fts ORDER BY rowid")
+        assert held == self.database.connection.execute(
+            "SELECT number, text FROM reflections WHERE text <> '' ORDER BY number"
+        )
 
     @invariant()
     def the_vectors_agree(self) -> None:
         if not self.expected:
             return
         self.memory.search("anything", k=1)  # whoever looks has the index follow the database first
-        rows = self.database.execute("SELECT number, text FROM reflections ORDER BY number")
+        rows = self.database.connection.execute("SELECT number, text FROM reflections ORDER BY number")
         assert len(self.memory.index) == len(rows)
         held = self.memory.index.vectors([number for number, _ in rows])
         np.testing.assert_array_equal(held, self.memory.embedder.embed([text for _, text in rows]))

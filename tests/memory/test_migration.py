@@ -38,7 +38,7 @@ Database(path)
 def old(older: Callable[..., Any], path: Path, reflection: Maker) -> Path:
     """A database of version 9 with one recall that was held out."""
     with older(9, reflection("rf-1", "The silver key.")) as database:
-        database.execute(
+        database.connection.execute(
             "INSERT INTO recalls (episode, reflection, face, rank, query, score, parts, at, withheld, propensity, "
             "counted) VALUES ('ep-1', 'rf-1', 'exemplar', 0, 'q', 1.0, '{}', '2026-01-01', 1, 0.5, 1)"
         )
@@ -47,9 +47,9 @@ def old(older: Callable[..., Any], path: Path, reflection: Maker) -> Path:
 
 def held_out(path: Path) -> list[tuple[str, bool]]:
     with Database(path) as database:
-        (total,) = database.execute("SELECT n, held_out FROM recall_totals")
+        (total,) = database.connection.execute("SELECT n, held_out FROM recall_totals")
         assert total == (1, 1)
-        return [(recall.channel, recall.held_out) for recall in database.recalls_of("rf-1")]
+        return [(recall.channel, recall.held_out) for recall in database.recalls.of_reflection("rf-1")]
 
 
 def version(path: Path) -> int:
@@ -73,9 +73,9 @@ def test_a_copy_is_made_before_a_database_is_migrated_and_only_once(old: Path) -
 def test_a_reader_sees_a_database_of_any_version_migrated_and_changes_nothing(old: Path) -> None:
     before, said = old.read_bytes(), list[str]()
     with Database(old, readonly=True, notify=said.append) as reader:
-        assert [recall.channel for recall in reader.recalls_of("rf-1")] == ["exemplar"]
+        assert [recall.channel for recall in reader.recalls.of_reflection("rf-1")] == ["exemplar"]
         with pytest.raises(errors.ReadOnlyDatabase):
-            reader.put_setting("serving", "ad-1")
+            reader.settings.put("serving", "ad-1")
     assert len(said) == 1 and "version 9" in said[0]
     assert [file.name for file in old.parent.iterdir()] == [old.name] and old.read_bytes() == before
 

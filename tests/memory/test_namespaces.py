@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from memory import Advice, Reflection, ReflectionMemory, errors
+from memory.store import EVERYTHING, Filter
 
 Maker = Callable[..., Reflection]
 Opener = Callable[..., ReflectionMemory]
@@ -35,14 +36,14 @@ def test_what_is_remembered_belongs_to_the_namespace_whatever_it_says(ann: Refle
 
 
 def test_nothing_of_another_is_found(ann: ReflectionMemory, bob: ReflectionMemory) -> None:
-    assert bob.search("silver key", status=None) == []
+    assert bob.search("silver key", wanted=EVERYTHING) == []
     assert bob.recall("silver key", episode="ep-1") == []
-    assert bob.similar_states("Ann's room.", env="twx/coin") == []
+    assert bob.similar_states("Ann's room.", wanted=Filter(env="twx/coin")) == []
     assert bob.advice_for_task("twx/coin:train:3") == []
-    assert bob.count(None) == 0
+    assert bob.count(EVERYTHING) == 0
     assert bob.export(io.StringIO()) == 0
     assert ids(ann.search("silver key")) == ["rf-secret"]
-    assert ann.similar_states("Ann's room.", env="twx/coin")[0][2] == "rf-secret"
+    assert ann.similar_states("Ann's room.", wanted=Filter(env="twx/coin"))[0][2] == "rf-secret"
     assert len(ann.advice_for_task("twx/coin:train:3")) == ann.count() == ann.export(io.StringIO()) == 1
 
 
@@ -61,8 +62,8 @@ def test_the_id_of_another_is_answered_as_one_that_nothing_has(
     assert said[0] == said[1]
     with pytest.raises(errors.UnknownReflection):
         bob.edit("rf-secret", "Mine now.")
-    assert bob.database.reflection("rf-secret").status == "active"
-    assert len(bob.database.reflection_versions("rf-secret")) == 1
+    assert bob.database.reflections.get("rf-secret").status == "active"
+    assert len(bob.database.versions.of("rf-secret")) == 1
 
 
 def test_a_beginning_that_fits_one_of_each_is_not_ambiguous(

@@ -22,7 +22,7 @@ from memory.interchange.transfer import export_reflections, import_reflections
 def test_plain_fields_are_typed_columns_and_nested_ones_json(
     database: Database, reflection: Callable[..., Reflection], advice: Callable[..., Advice], tmp_path: Path
 ) -> None:
-    database.put_reflection(reflection("a", tags=["x", "y"], votes=3, pinned=True, advice=[advice()]))
+    database.reflections.put(reflection("a", tags=["x", "y"], votes=3, pinned=True, advice=[advice()]))
     export_reflections(database, tmp_path / "out.parquet")
     table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
     types = {name: str(table.schema.field(name).type) for name in ("text", "votes", "importance", "pinned", "tags")}
@@ -44,7 +44,7 @@ def test_a_large_memory_goes_in_batches(
 ) -> None:
     monkeypatch.setattr("memory.interchange.parquet.BATCH", 2)
     for number in range(5):
-        database.put_reflection(reflection(f"r-{number}", env=f"env-{number}"))
+        database.reflections.put(reflection(f"r-{number}", env=f"env-{number}"))
     assert export_reflections(database, tmp_path / "out.dat", format="parquet") == 5
     assert pyarrow.parquet.ParquetFile(tmp_path / "out.dat").num_row_groups == 3
     assert len(import_reflections(database, tmp_path / "out.dat").same) == 5
@@ -68,7 +68,7 @@ def test_a_damaged_file_and_a_bad_row_are_one_line(database: Database, tmp_path:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "bad.parquet")
     with pytest.raises(BadImport, match="row 2: advice"):
         import_reflections(database, tmp_path / "bad.parquet", strict=True)
-    assert database.count_reflections() == 0
+    assert database.reflections.count() == 0
     rows[1]["advice"] = "["
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "bad.parquet")
     report = import_reflections(database, tmp_path / "bad.parquet")
@@ -138,7 +138,7 @@ def test_a_file_that_lies_about_its_sizes_gets_no_more_memory_than_any_other(
     assert (tmp_path / "lying.parquet").stat().st_size < 100_000
     with pytest.raises(BadImport, match=r"^lying.parquet holds what cannot be decoded in .* memory"):
         import_reflections(database, tmp_path / "lying.parquet")
-    assert database.count_reflections() == 0
+    assert database.reflections.count() == 0
     lying(tmp_path / "honest.parquet", "x" * 5_000_000)  # what fits is read, whatever the footer says
     assert len(import_reflections(database, tmp_path / "honest.parquet").added) == 1
 
@@ -146,7 +146,7 @@ def test_a_file_that_lies_about_its_sizes_gets_no_more_memory_than_any_other(
 def test_a_file_is_decoded_where_the_system_has_no_limits(
     database: Database, reflection: Callable[..., Reflection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database.put_reflection(reflection("a"))
+    database.reflections.put(reflection("a"))
     export_reflections(database, tmp_path / "out.parquet")
     monkeypatch.setitem(sys.modules, "resource", None)
     parquet.limit_memory(1)
@@ -183,7 +183,7 @@ def test_times_of_any_kind_are_read_and_a_data_frames_row_numbers_are_not(databa
         }
         pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / f"{number}.parquet")
         report = import_reflections(database, tmp_path / f"{number}.parquet", namespace=f"n{number}")
-        assert [database.reflection(id).tags for id in report.added] == [
+        assert [database.reflections.get(id).tags for id in report.added] == [
             ["user:u1", "topic:a", "written:2025-03-01"], []
         ]  # fmt: skip
 

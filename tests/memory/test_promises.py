@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from memory import Credit, CreditConfig, Database, Recall, Reflection, ReflectionMemory
+from memory.store import Filter
 
 
 @pytest.mark.parametrize("channel", ["text", "exemplar", "advice"])
@@ -18,8 +19,10 @@ def test_recall_gives_what_is_served_and_never_what_is_held_out(
     held_out = 0
     for number in range(20):
         episode = f"ep-{number}"
-        hits = memory.recall("coin", episode=episode, env="twx/coin", k=4, credit=credit, channel=channel)  # type: ignore[arg-type]
-        rows = database.execute("SELECT reflection, held_out FROM recalls WHERE episode = ?", (episode,))
+        hits = memory.recall(
+            "coin", wanted=Filter(env="twx/coin"), episode=episode, k=4, credit=credit, channel=channel
+        )  # type: ignore[arg-type]
+        rows = database.connection.execute("SELECT reflection, held_out FROM recalls WHERE episode = ?", (episode,))
         assert {id for id, _ in rows} == {f"r-{n}" for n in range(4)}
         assert {hit.reflection.id for hit in hits} == {id for id, held_out in rows if not held_out}
         held_out += sum(held_out for _, held_out in rows)
@@ -29,8 +32,8 @@ def test_recall_gives_what_is_served_and_never_what_is_held_out(
 def test_nothing_counts_as_harmful_on_less_evidence_than_was_asked_for(
     database: Database, reflection: Callable[..., Reflection]
 ) -> None:
-    database.put_reflection(reflection("r-bad"))
-    database.put_recalls(
+    database.reflections.put(reflection("r-bad"))
+    database.recalls.put(
         [
             Recall(episode=f"ep-{held_out}-{n}", reflection="r-bad", rank=0, query="", score=1.0, env="twx/coin",
                    won=held_out, held_out=held_out, propensity=0.5)

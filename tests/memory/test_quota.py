@@ -27,7 +27,7 @@ def test_a_source_over_its_quota_is_refused_in_one_line_and_nothing_of_it_is_kep
     with pytest.raises(QuotaExceeded, match=r"'import:web' would have brought in 3 .* of 2 .*source_quota") as refusal:
         memory.remember(notes_from("import:web", "c"))
     assert "\n" not in str(refusal.value)
-    assert not database.has_reflection("c")
+    assert not database.reflections.has("c")
     memory.remember(notes_from("import:web", "a", "b"))  # nothing new, so nothing to refuse
     memory.remember(notes_from("import:notes", "d", "e"))  # another source
     open_memory(quota=2, namespace="other").remember(notes_from("import:web", "f"))  # another memory
@@ -40,7 +40,7 @@ def test_who_names_itself_has_no_quota_of_its_own(
     memory.remember([*notes_from("mcp:alice", "a"), *notes_from("mcp:bob", "b"), *notes_from("mcpx", "c", "d")])
     with pytest.raises(QuotaExceeded, match=r"3 .* of 2 .*source_quota"):
         memory.remember(notes_from("mcp:carol", "e"))
-    assert not database.has_reflection("e")
+    assert not database.reflections.has("e")
     memory.remember(notes_from("import:web", "f"))
 
 
@@ -61,5 +61,5 @@ def test_what_is_out_of_use_or_came_a_day_ago_does_not_count_but_an_old_date_doe
     with pytest.raises(QuotaExceeded):
         memory.remember(notes_from("web", "c", created_at="2020-01-01T00:00:00.000000+00:00"))
     yesterday = (datetime.now(UTC) - timedelta(hours=25)).isoformat(timespec="microseconds")
-    database.execute("UPDATE reflection_versions SET at = ?", (yesterday,))
+    database.connection.execute("UPDATE reflection_versions SET at = ?", (yesterday,))
     assert memory.remember(notes_from("web", "c")) == ["c"]

@@ -123,8 +123,8 @@ def test_what_was_stored_before_numbers_had_bounds_is_read_at_the_nearest(
     kept.advice[0].value, kept.advice[0].blame, kept.advice[0].visits = 1e308, -3.0, -2
     kept.advice[1].value = NAN
     kept.importance = 7.0
-    database.put_reflection(kept)
-    (read,) = database.load_reflections([1]).values()
+    database.reflections.put(kept)
+    (read,) = database.reflections.load([1]).values()
     assert (read.advice[0].value, read.advice[0].blame, read.advice[0].visits) == (1, 0, 0)
     assert (read.advice[1].value, read.importance) == (0, 1)
     assert AdviceWeights().bonus(read.advice[0]) == AdviceWeights().bonus(Advice(**HERE, value=1.0))
@@ -135,8 +135,8 @@ def test_numbers_that_json_cannot_hold_do_not_hide_an_episode(
 ) -> None:
     lived = episode(score=0.5)
     lived.steps[0].reward, lived.steps[0].scores, lived.steps[1].logprob = NAN, [-INFINITY, -1.0], INFINITY
-    database.put_episode(lived)
-    (read,) = database.load_episodes([lived.id])
+    database.episodes.put(lived)
+    (read,) = database.episodes.load([lived.id])
     assert (read.steps[0].reward, read.steps[0].scores, read.steps[1].logprob) == (0, None, None)
     assert read.actions == lived.actions and read.steps[1].scores == [-0.5, -1.25]
 

@@ -13,6 +13,7 @@ import pytest
 from memory import Advice, Database, Episode, HashingEmbedder, Reflection, ReflectionMemory, SqliteFaissStore, errors
 from memory.index.embedder import CachedEmbedder
 from memory.index.vectors import Vectors
+from memory.store import EVERYTHING, Filter
 
 Maker = Callable[..., Reflection]
 
@@ -36,7 +37,7 @@ def filled(memory: ReflectionMemory, reflection: Maker) -> ReflectionMemory:
 def test_what_fits_is_recalled_first_and_its_service_recorded(filled: ReflectionMemory) -> None:
     hits = filled.recall("where are coins found", episode="ep-7", k=2, channel="exemplar")
     assert hits[0].reflection.id == "kitchen"
-    (served,) = filled.database.recalls_of("kitchen")
+    (served,) = filled.database.recalls.of_reflection("kitchen")
     assert (served.episode, served.rank, served.channel, served.query) == (
         "ep-7",
         0,
@@ -45,18 +46,18 @@ def test_what_fits_is_recalled_first_and_its_service_recorded(filled: Reflection
     )
     assert (served.score, served.parts) == (hits[0].score, hits[0].parts)
     filled.outcome("ep-7", True)
-    assert filled.database.recalls_of("kitchen")[0].won is True
+    assert filled.database.recalls.of_reflection("kitchen")[0].won is True
 
 
 def test_looking_is_not_serving(filled: ReflectionMemory) -> None:
     filled.search("coins")
     filled.recall("coins", episode="ep-7", record=False)
-    assert filled.database.recalls_of("kitchen") == []
+    assert filled.database.recalls.of_reflection("kitchen") == []
 
 
 def test_recall_keeps_to_its_filters(filled: ReflectionMemory) -> None:
     def found(**wanted: object) -> set[str]:
-        return set(ids(filled.recall("coins", episode="ep-1", record=False, k=9, **wanted)))  # type: ignore[arg-type]
+        return set(ids(filled.recall("coins", episode="ep-1", record=False, k=9, wanted=Filter(**wanted))))  # type: ignore[arg-type]
 
     assert found() == {"kitchen", "door", "book"}
     assert found(env="twx/coin") == found(exclude_run="run-2") == {"kitchen", "door"}
@@ -74,14 +75,21 @@ def test_recall_keeps_to_its_filters(filled: ReflectionMemory) -> None:
 def test_a_search_keeps_to_its_filters(filled: ReflectionMemory) -> None:
     filled.forget("book")
     assert set(ids(filled.search("coins"))) == {"kitchen", "door"}
-    assert ids(filled.search("coins", tag="coin")) == ["kitchen"]
-    assert ids(filled.search("coins", kind="written")) == ["door"]
-    assert ids(filled.search("coins", status="forgotten")) == ["book"]
-    assert set(ids(filled.search("coins", status=None, env="twx/twc"))) == {"book"}
+    assert ids(filled.search("coins", wanted=Filter(tag="coin"))) == ["kitchen"]
+    assert ids(filled.search("coins", wanted=Filter(kinds=["written"]))) == ["door"]
+    assert ids(filled.search("coins", wanted=Filter(status="forgotten"))) == ["book"]
+    assert set(ids(filled.search("coins", wanted=Filter(status=None, env="twx/twc")))) == {"book"}
     assert len(filled.search("coins", k=1)) == 1
-    assert ids(filled.search("coins", task="twx/coin:train:4")) == ["door"]
-    assert set(ids(filled.search("coins", after="2001-01-01", source="", tier="raw"))) == {"kitchen", "door"}
-    assert filled.search("coins", before="2001-01-01") == filled.search("coins", tier="summary") == []
+    assert ids(filled.search("coins", wanted=Filter(task="twx/coin:train:4"))) == ["door"]
+    assert set(ids(filled.search("coins", wanted=Filter(after="2001-01-01", source="", tier="raw")))) == {
+        "kitchen",
+        "door",
+    }
+    assert (
+        filled.search("coins", wanted=Filter(before="2001-01-01"))
+        == filled.search("coins", wanted=Filter(tier="summary"))
+        == []
+    )
 
 
 def test_a_budget_serves_and_records_only_what_fits(filled: ReflectionMemory) -> None:
@@ -92,12 +100,12 @@ def test_a_budget_serves_and_records_only_what_fits(filled: ReflectionMemory) ->
     hits = filled.recall("coins in the kitchen", episode="ep-7", k=3, budget=11, count_tokens=count)
     assert ids(hits)[0] == "kitchen" and set(ids(hits)) == {"kitchen", "book"}
     assert [hit.text for hit in hits] == [hit.reflection.text for hit in hits]
-    assert {recall.reflection: recall.rank for recall in filled.database.recalls_for("ep-7")} == {
+    assert {recall.reflection: recall.rank for recall in filled.database.recalls.of_episode("ep-7")} == {
         "kitchen": 0,
         "book": 1,
     }
     assert filled.recall("coins", episode="ep-8", budget=3, count_tokens=count, shorten=False) == []
-    assert filled.database.recalls_for("ep-8") == []
+    assert filled.database.recalls.of_episode("ep-8") == []
 
 
 def test_what_is_too_long_for_the_whole_budget_is_shortened(memory: ReflectionMemory, reflection: Maker) -> None:
@@ -105,7 +113,7 @@ def test_what_is_too_long_for_the_whole_budget_is_shortened(memory: ReflectionMe
     (hit,) = memory.recall("coin", episode="ep-1", channel="exemplar", budget=12)
     assert hit.text == "Example. Task: win\n> look around\n> take coin"
     assert len(hit.reflection.text) > 400
-    assert len(memory.database.recalls_for("ep-1")) == 1
+    assert len(memory.database.recalls.of_episode("ep-1")) == 1
 
 
 def test_inside_a_transaction_recall_knows_what_is_committed(memory: ReflectionMemory, reflection: Maker) -> None:
@@ -119,7 +127,7 @@ def test_inside_a_transaction_recall_knows_what_is_committed(memory: ReflectionM
 
 def test_an_empty_memory_recalls_nothing(memory: ReflectionMemory) -> None:
     assert memory.recall("anything", episode="ep-1") == []
-    assert memory.similar_states("anything", env="twx/coin") == []
+    assert memory.similar_states("anything", wanted=Filter(env="twx/coin")) == []
     assert memory.remember([]) == []
 
 
@@ -139,7 +147,7 @@ def test_of_two_with_one_id_the_first_is_remembered(memory: ReflectionMemory, re
 def test_remembering_is_all_or_nothing(memory: ReflectionMemory, reflection: Maker) -> None:
     with pytest.raises(errors.InvalidReflection, match="neither text nor advice"):
         memory.remember([reflection("good"), reflection("bad", "\x1b[0m")])
-    assert memory.count(None) == 0
+    assert memory.count(EVERYTHING) == 0
 
 
 def test_text_from_outside_is_cleaned_and_cut(memory: ReflectionMemory, reflection: Maker) -> None:
@@ -160,7 +168,7 @@ def test_an_edit_is_found_by_its_new_words(filled: ReflectionMemory) -> None:
 def test_what_is_forgotten_is_not_recalled_until_restored(filled: ReflectionMemory) -> None:
     assert filled.forget("kit").status == "forgotten"
     assert "kitchen" not in ids(filled.recall("coins", episode="ep-1", k=9))
-    assert (filled.count(), filled.count("forgotten"), filled.count(None)) == (2, 1, 3)
+    assert (filled.count(), filled.count(Filter(status="forgotten")), filled.count(EVERYTHING)) == (2, 1, 3)
     assert filled.restore("kit").status == "active"
     assert "kitchen" in ids(filled.recall("coins", episode="ep-1", k=9))
 
@@ -187,7 +195,7 @@ def test_showing_gives_the_steps_it_rests_on(
     filled: ReflectionMemory, database: Database, episode: Callable[..., Episode]
 ) -> None:
     assert filled.show("kitchen").evidence[0].episode is None
-    database.put_episode(episode())
+    database.episodes.put(episode())
     (source,) = filled.show("kitchen").evidence
     assert source.id == "ep-1"
     assert [step.action for step in source.steps] == ["go south"]
@@ -199,9 +207,9 @@ def test_advice_of_a_task_is_that_of_its_active_reflections(
     one, two = advice("Here.", "wait", value=0), advice("Here.", "take coin")
     memory.remember([reflection("a", "", advice=[one, two]), reflection("b", "", advice=[one], task="other")])
     assert memory.advice_for_task("twx/coin:train:3") == [("a", one), ("a", two)]
-    assert memory.advice_for_task("twx/coin:train:3", run="run-2") == []
+    assert memory.advice_for_task("twx/coin:train:3", wanted=Filter(run="run-2")) == []
     assert memory.advice_for_task("twx/coin:train:3", episodes={"ep-other"}) == []
-    assert len(memory.advice_for_task("twx/coin:train:3", run="run-1")) == 2
+    assert len(memory.advice_for_task("twx/coin:train:3", wanted=Filter(run="run-1"))) == 2
     memory.forget("a")
     assert memory.advice_for_task("twx/coin:train:3") == []
 
@@ -215,14 +223,14 @@ def test_advice_comes_from_the_most_similar_states_of_the_same_environment(
     memory.remember(
         [reflection("a", advice=[kitchen, useless, hall]), reflection("b", advice=[kitchen], env="twx/twc")]
     )
-    first, second = memory.similar_states("You are in the kitchen. A fork is here.", env="twx/coin", k=2)
+    first, second = memory.similar_states("You are in the kitchen. A fork is here.", wanted=Filter(env="twx/coin"), k=2)
     assert (first[0], first[2], second[0]) == (kitchen, "a", hall)
     assert 1 > first[1] > second[1]
-    assert memory.similar_states(kitchen.state, env="twx/twc", k=1)[0][1:] == (pytest.approx(1), "b")
-    assert memory.similar_states(kitchen.state, env="twx/coin", split="dev") == []
-    assert memory.similar_states(kitchen.state, env="twx/coin", before="2001-01-01") == []
+    assert memory.similar_states(kitchen.state, wanted=Filter(env="twx/twc"), k=1)[0][1:] == (pytest.approx(1), "b")
+    assert memory.similar_states(kitchen.state, wanted=Filter(env="twx/coin", split="dev")) == []
+    assert memory.similar_states(kitchen.state, wanted=Filter(env="twx/coin", before="2001-01-01")) == []
     memory.forget("a")
-    assert memory.similar_states("You are in the kitchen.", env="twx/coin") == []
+    assert memory.similar_states("You are in the kitchen.", wanted=Filter(env="twx/coin")) == []
 
 
 def test_similar_states_are_found_behind_many_of_other_environments(
@@ -230,7 +238,9 @@ def test_similar_states_are_found_behind_many_of_other_environments(
 ) -> None:
     near = [advice(f"You are in the kitchen. Coin {number}.", "take coin") for number in range(60)]
     memory.remember([reflection("a", advice=near, env="twx/twc"), reflection("b", advice=[advice("A cellar.")])])
-    assert [id for _, _, id in memory.similar_states("You are in the kitchen.", env="twx/coin", k=2)] == ["b"]
+    assert [
+        id for _, _, id in memory.similar_states("You are in the kitchen.", wanted=Filter(env="twx/coin"), k=2)
+    ] == ["b"]
 
 
 def test_similar_states_compare_those_of_their_own_environment_alone(
@@ -241,7 +251,7 @@ def test_similar_states_compare_those_of_their_own_environment_alone(
         for part in range(10)
     ]
     memory.remember([*others, reflection("b", advice=[advice("A cellar."), advice("A hall.")])])
-    memory.similar_states("Kitchen 0 1.", env="twx/coin")
+    memory.similar_states("Kitchen 0 1.", wanted=Filter(env="twx/coin"))
     compared: list[int] = []
     of_rows, of_all = Vectors.cosines_of, Vectors.cosines
     monkeypatch.setattr(
@@ -252,7 +262,7 @@ def test_similar_states_compare_those_of_their_own_environment_alone(
         "cosines",
         lambda self, query, **start: (compared.append(len(self)), of_all(self, query, **start))[1],
     )
-    assert len(memory.similar_states("Kitchen 0 1.", env="twx/coin")) == 2
+    assert len(memory.similar_states("Kitchen 0 1.", wanted=Filter(env="twx/coin"))) == 2
     assert sum(compared) == 2
 
 
@@ -260,7 +270,7 @@ def test_similar_states_follow_what_is_written_and_forgotten(
     memory: ReflectionMemory, reflection: Maker, advice: Callable[..., Advice]
 ) -> None:
     def found() -> list[str]:
-        return [id for _, _, id in memory.similar_states("A cellar.", env="twx/coin", k=2)]
+        return [id for _, _, id in memory.similar_states("A cellar.", wanted=Filter(env="twx/coin"), k=2)]
 
     memory.remember([reflection("a", advice=[advice("A cellar.")])])
     assert found() == ["a"]
@@ -281,9 +291,9 @@ def test_an_export_holds_every_reflection_as_it_is(filled: ReflectionMemory, tmp
     target = tmp_path / "out.jsonl"
     assert filled.export(target) == 3
     found = [Reflection.model_validate_json(line) for line in target.read_text().splitlines()]
-    assert found == filled.database.reflections()
+    assert found == filled.database.reflections.find()
     stream = io.StringIO()
-    assert filled.export(stream, status="active") == 2
+    assert filled.export(stream, wanted=Filter(status="active")) == 2
     assert stream.getvalue().count("\n") == 2
     assert [path.name for path in tmp_path.glob("out*")] == ["out.jsonl"]
 
@@ -312,13 +322,13 @@ def test_a_deleted_index_is_made_again_and_said_once(
     notes: list[str],
 ) -> None:
     filled.remember([reflection("cellar", advice=[advice()])])
-    filled.similar_states("Room", env="twx/coin")
+    filled.similar_states("Room", wanted=Filter(env="twx/coin"))
     filled.save()
     for file in tmp_path.glob("*.faiss"):
         file.unlink()
     with open_memory() as memory:
         assert ids(memory.search("coins found kitchen"))[0] in ("kitchen", "cellar")
-        assert memory.similar_states("Room", env="twx/coin")
+        assert memory.similar_states("Room", wanted=Filter(env="twx/coin"))
     assert notes == [
         "The index texts.faiss was missing; making it again from the database (4 items).",
         "The index texts.states.faiss was missing; making it again from the database (1 items).",
@@ -393,7 +403,7 @@ def test_a_thread_in_a_transaction_and_one_without_search_at_the_same_time(
     embed = CachedEmbedder.embed
 
     def slowly(embedder: CachedEmbedder, *texts: Any, **more: Any) -> Any:
-        if not inside.is_set() and not memory.database.in_transaction:
+        if not inside.is_set() and not memory.database.connection.in_transaction:
             inside.set()
             waiting.wait(0.3)  # holds what a search holds that takes over what is new, while the other one comes
         return embed(embedder, *texts, **more)

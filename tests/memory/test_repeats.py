@@ -13,6 +13,7 @@ from memory.consolidation.consolidation import Consolidation, ConsolidationConfi
 from memory.consolidation.report import health
 from memory.errors import PinnedReflection
 from memory.interchange.transfer import import_reflections
+from memory.store import ACTIVE, EVERYTHING, Filter
 from memory.store.history import History
 from memory.store.repeats import ONCE, tallies
 
@@ -40,7 +41,10 @@ def say(reflection: Maker) -> Say:
 
 def shown(memory: ReflectionMemory, **wanted: Any) -> list[str]:
     """The texts of what a recall would show."""
-    return sorted(hit.text for hit in memory.recall("Where is the coin?", episode="ep-x", record=False, k=9, **wanted))
+    return sorted(
+        hit.text
+        for hit in memory.recall("Where is the coin?", episode="ep-x", record=False, k=9, wanted=Filter(**wanted))
+    )
 
 
 def test_equal_sentences_are_one_item_with_its_count_and_evidence(
@@ -52,7 +56,7 @@ def test_equal_sentences_are_one_item_with_its_count_and_evidence(
         "The coin was in the hall in 18 of 30 games.",
         "The coin was in the kitchen in 12 of 30 games.",
     ]
-    assert (memory.count(), memory.count("repeated")) == (2, 28)
+    assert (memory.count(), memory.count(Filter(status="repeated"))) == (2, 28)
     detail = memory.show("r-train-0")
     assert [(source.id, source.indices) for source in detail.evidence] == [(f"ep-{n}", [n]) for n in range(12)]
     assert detail.tally == (12, 30)
@@ -111,9 +115,9 @@ def test_each_game_keeps_its_own_advice(memory: ReflectionMemory, say: Say, advi
     for seed in range(3):
         found = memory.advice_for_task(f"twx/coin:train:{seed}")
         assert [(id, one.state) for id, one in found] == [(f"r-train-{seed}", f"State of {seed}.")]
-    near = memory.similar_states("State of 2.", env="twx/coin", k=3)
+    near = memory.similar_states("State of 2.", wanted=Filter(env="twx/coin"), k=3)
     assert {one.state for one, _, _ in near} == {"State of 0.", "State of 1.", "State of 2."}
-    assert memory.advice_for_task("twx/coin:train:2", exclude_run="run-2") == []
+    assert memory.advice_for_task("twx/coin:train:2", wanted=Filter(exclude_run="run-2")) == []
     assert memory.advice_for_task("twx/coin:train:2", episodes=["ep-2"])
     assert memory.advice_for_task("twx/coin:train:2", episodes=["ep-0"]) == []
 
@@ -148,8 +152,8 @@ def test_a_search_among_some_tells_the_answers_of_those(memory: ReflectionMemory
     memory.remember([say(1), say(2, HALL), say(3, "The coin was in the attic.", created_at=BEGINNING)])
     memory.forget("r-train-2")
     assert [hit.text for hit in memory.search("coin")] == ["The coin was in the attic (1), kitchen (1), of 2 games."]
-    assert [hit.text for hit in memory.search("coin", before=BEGINNING)] == [KITCHEN]
-    assert len(memory.search("coin", status=None)) == 3, "what was forgotten is looked at one by one"
+    assert [hit.text for hit in memory.search("coin", wanted=Filter(before=BEGINNING))] == [KITCHEN]
+    assert len(memory.search("coin", wanted=EVERYTHING)) == 3, "what was forgotten is looked at one by one"
 
 
 def test_a_run_sees_the_count_as_of_its_beginning(memory: ReflectionMemory, say: Say) -> None:
@@ -181,9 +185,9 @@ def test_to_take_back_a_writing_takes_back_its_part_of_the_count(
     memory: ReflectionMemory, database: Database, say: Say
 ) -> None:
     for seed in range(3):
-        with database.operation("remembered", str(seed)):
+        with database.operations.record("remembered", str(seed)):
             memory.remember([say(seed)])
-    third, _, first = [operation.id for operation in database.operations()]
+    third, _, first = [operation.id for operation in database.operations.recent()]
     history = History(database)
     undone = history.undo(third)
     assert shown(memory) == ["The coin was in the kitchen in 2 of 2 games."]
@@ -191,8 +195,8 @@ def test_to_take_back_a_writing_takes_back_its_part_of_the_count(
     assert shown(memory) == ["The coin was in the kitchen in 3 of 3 games."]
     undone = history.undo(first)
     assert shown(memory) == ["The coin was in the kitchen in 2 of 2 games."], "those that are left go on saying it"
-    assert database.reflection("r-train-0").status == "forgotten"
-    assert (database.reflection("r-train-1").status, database.reflection("r-train-2").merged_into) == (
+    assert database.reflections.get("r-train-0").status == "forgotten"
+    assert (database.reflections.get("r-train-1").status, database.reflections.get("r-train-2").merged_into) == (
         "active",
         "r-train-1",
     )
@@ -203,7 +207,7 @@ def test_to_take_back_a_writing_takes_back_its_part_of_the_count(
 
 def test_a_judgement_holds_for_what_is_written_again(memory: ReflectionMemory, database: Database, say: Say) -> None:
     memory.remember([say(1)])
-    database.put_reflection(memory.show("r-train-1").reflection.model_copy(update={"status": "benched"}))
+    database.reflections.put(memory.show("r-train-1").reflection.model_copy(update={"status": "benched"}))
     memory.remember([say(2)])
     assert memory.count() == 0, "what harmed does not come back by being written again"
     memory.forget("r-train-1")
@@ -215,7 +219,7 @@ def test_an_episode_counts_once_for_the_credit_of_a_sentence(memory: ReflectionM
     memory.remember([say(1, topic=""), say(2, topic="")])
     memory.recall("Where is the coin?", episode="ep-9", k=5)
     memory.outcome("ep-9", won=True)
-    counts = memory.database.recall_counts(["r-train-1", "r-train-2"])
+    counts = memory.database.recalls.counts(["r-train-1", "r-train-2"])
     assert [tuple(counts[id]) for id in ("r-train-1", "r-train-2")] == [(1, 1, 1), (0, 0, 0)]
 
 
@@ -230,14 +234,14 @@ def test_old_duplicates_are_counted_by_consolidation_and_their_advice_goes_on(
     memory: ReflectionMemory, database: Database, say: Say, advice: Callable[..., Advice]
 ) -> None:
     for seed in range(4):
-        database.put_reflection(say(seed, importance=0.5, advice=[advice(f"State of {seed}.")]))
+        database.reflections.put(say(seed, importance=0.5, advice=[advice(f"State of {seed}.")]))
     assert health(memory).repeats.exact == 3
     settings = ConsolidationConfig(forget_below=0)
     assert Consolidation(memory, settings).run(["merge"]).counts == {"merge": 1}
     assert health(memory).repeats.exact == 0
     assert shown(memory) == ["The coin was in the kitchen in 4 of 4 games."]
     assert [one.state for _, one in memory.advice_for_task("twx/coin:train:3")] == ["State of 3."]
-    History(database).undo(database.operations()[0].id)
+    History(database).undo(database.operations.recent()[0].id)
     assert memory.count() == 4
     assert Consolidation(memory, settings).run(["merge"]).counts == {}, "what was taken apart stays apart"
 
@@ -269,8 +273,8 @@ def test_advice_goes_on_as_long_as_what_counts_it_in_the_end_is_in_use(
 ) -> None:
     memory.remember([say(seed, advice=[advice()]) for seed in (1, 2)])
     memory.remember([say(3, "In the kitchen the coin was.", advice=[advice()])])
-    first = database.reflection("r-train-1")
-    database.put_reflection(first.model_copy(update={"status": "repeated", "merged_into": "r-train-3"}))
+    first = database.reflections.get("r-train-1")
+    database.reflections.put(first.model_copy(update={"status": "repeated", "merged_into": "r-train-3"}))
     assert all(memory.advice_for_task(f"twx/coin:train:{seed}") for seed in (1, 2, 3))
     memory.forget("r-train-3")
     assert not any(memory.advice_for_task(f"twx/coin:train:{seed}") for seed in (1, 2, 3))
@@ -284,20 +288,20 @@ def test_what_somebody_else_says_again_comes_in_once_and_claims_no_games(
     with Database(tmp_path / "other.db") as other:
         report = import_reflections(other, tmp_path / "out.jsonl")
         assert len(report.added) == 4
-        assert (other.count_reflections("active"), other.count_reflections("repeated")) == (1, 3)
-        assert tallies(other, other.reflections(status="active")) == {report.added[0]: ONCE}
+        assert (other.reflections.count(ACTIVE), other.reflections.count(Filter(status="repeated"))) == (1, 3)
+        assert tallies(other, other.reflections.find(ACTIVE)) == {report.added[0]: ONCE}
         assert import_reflections(other, tmp_path / "out.jsonl").same == report.added
-        assert len(other.reflections(advising=True)) == 4
+        assert len(other.reflections.find(Filter(advising=True))) == 4
 
 
 def test_a_pin_on_one_that_repeats_holds_what_says_it(memory: ReflectionMemory, say: Say) -> None:
     memory.remember([say(1), say(2)])
     assert memory.pin("r-train-2").id == "r-train-1"
-    assert memory.database.reflection("r-train-1").pinned
+    assert memory.database.reflections.get("r-train-1").pinned
     with pytest.raises(PinnedReflection):
         memory.forget("r-train-1")
     memory.unpin("r-train-2")
-    assert not memory.database.reflection("r-train-1").pinned
+    assert not memory.database.reflections.get("r-train-1").pinned
 
 
 @pytest.mark.parametrize("status", ["repeated", "merged"])
@@ -306,12 +310,12 @@ def test_what_counts_with_another_by_way_of_one_that_is_edited_still_counts_with
 ) -> None:
     memory.remember([say(seed, advice=[advice()]) for seed in range(3)])
     memory.remember([say(3, "In the kitchen the coin was.", topic="", advice=[advice()])])
-    first = database.reflection("r-train-0").model_copy(update={"status": status, "merged_into": "r-train-3"})
-    database.put_reflection(first)
+    first = database.reflections.get("r-train-0").model_copy(update={"status": status, "merged_into": "r-train-3"})
+    database.reflections.put(first)
     memory.edit("r-train-0", "Never open the door.")
-    heir = database.reflection("r-train-1")
+    heir = database.reflections.get("r-train-1")
     assert (heir.text, heir.status, heir.merged_into) == (KITCHEN, "repeated", "r-train-3")
-    assert database.reflection("r-train-2").merged_into == "r-train-1"
+    assert database.reflections.get("r-train-2").merged_into == "r-train-1"
     assert all(memory.advice_for_task(f"twx/coin:train:{seed}") for seed in (1, 2, 3))
 
 
@@ -320,13 +324,13 @@ def test_a_pin_holds_what_says_it_in_the_end(
     memory: ReflectionMemory, database: Database, say: Say, status: str
 ) -> None:
     memory.remember([say(1), say(2), say(3, HALL)])
-    first = database.reflection("r-train-1").model_copy(update={"status": status, "merged_into": "r-train-3"})
-    database.put_reflection(first)
+    first = database.reflections.get("r-train-1").model_copy(update={"status": status, "merged_into": "r-train-3"})
+    database.reflections.put(first)
     assert memory.pin("r-train-2").id == "r-train-3"
     memory.unpin("r-train-2")
-    assert not database.reflection("r-train-3").pinned
+    assert not database.reflections.get("r-train-3").pinned
     # What an earlier version pinned on the way can be unpinned by its own name.
-    database.put_reflection(first.model_copy(update={"pinned": True}))
+    database.reflections.put(first.model_copy(update={"pinned": True}))
     assert memory.unpin("r-train-1").id == "r-train-1"
     assert memory.forget("r-train-1").status == "forgotten"
 
@@ -343,12 +347,12 @@ def test_the_old_words_of_one_that_was_edited_stay_with_those_that_repeated_it(
     memory: ReflectionMemory, say: Say, status: str
 ) -> None:
     memory.remember([say(seed) for seed in range(3)])
-    old = memory.database.reflection("r-train-0")
-    memory.database.put_reflection(old.model_copy(update={"status": status}), change=status)
+    old = memory.database.reflections.get("r-train-0")
+    memory.database.reflections.put(old.model_copy(update={"status": status}), change=status)
     memory.edit("r-train-0", "Never open the door.")
-    with_status = {item.id: item.status for item in memory.database.reflections()}
+    with_status = {item.id: item.status for item in memory.database.reflections.find()}
     assert with_status == {"r-train-0": status, "r-train-1": status, "r-train-2": "repeated"}
     assert memory.show("r-train-0").tally.games == 1
     assert memory.show("r-train-1").tally == (2, 3)
-    History(memory.database).undo(memory.database.operations()[-1].id)
+    History(memory.database).undo(memory.database.operations.recent()[-1].id)
     assert memory.show("r-train-0").tally == (3, 3)

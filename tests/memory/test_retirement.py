@@ -25,20 +25,20 @@ def lived(database: Database, reflection: Callable[..., Reflection]) -> Callable
         adapter: str | None, served: int, held_out: int, of: int = 60, times: int = 1, id: str = "rf-1",
         batch: str = "", **more: Any
     ) -> None:  # fmt: skip
-        if not database.has_reflection(id):
-            database.put_reflection(reflection(id, **more))
+        if not database.reflections.has(id):
+            database.reflections.put(reflection(id, **more))
         for side, won in (("s", served), ("w", held_out)):
             for n in range(of * times):
                 episode = f"{id}-{adapter}-{side}-{n}{batch}"
                 status: Any = "won" if n % of < won else "lost"
-                database.put_episode(
+                database.episodes.put(
                     Episode(id=episode, run="r", env="e", split="train", seed=n, adapter=adapter, status=status)
                 )
                 recall = Recall(
                     episode=episode, reflection=id, rank=0, query="q", score=1.0, env="e", won=n % of < won,
                     held_out=side == "w", propensity=0.5,
                 )  # fmt: skip
-                database.put_recalls([recall])
+                database.recalls.put([recall])
 
     return made
 
@@ -61,11 +61,11 @@ def test_what_helped_and_no_longer_does_is_retired_in_one_operation(database: Da
     assert (second.under.served, second.under.served_won, second.under.held_out, second.under.p) == (180, 174, 180, 1.0)
     assert second.reason.startswith("uplift +0.38") and " before, " in second.reason
     assert second.reason.endswith("under new")
-    (operation,) = database.operations()
+    (operation,) = database.operations.recent()
     assert (operation.name, operation.changed) == ("retire", 2)
-    assert database.reflection_versions("rf-1")[-1].change == f"retired: {second.reason}"
+    assert database.versions.of("rf-1")[-1].change == f"retired: {second.reason}"
     History(database).undo(operation.id)
-    assert {database.reflection(id).status for id in ("rf-1", "rf-2")} == {"active"}
+    assert {database.reflections.get(id).status for id in ("rf-1", "rf-2")} == {"active"}
 
 
 @pytest.mark.parametrize(
@@ -107,16 +107,16 @@ def test_pinned_and_foreign_ones_are_left_alone_and_a_dry_run_changes_nothing(da
     lived("new", 59, 59, times=3, id="rf-2")
     assert Retirement(database, "new", namespace="").run() == []
     (found,) = Retirement(database, "new").run(dry_run=True)
-    assert found.reflection == "rf-2" and database.reflection("rf-2").status == "active"
-    assert database.operations() == []
+    assert found.reflection == "rf-2" and database.reflections.get("rf-2").status == "active"
+    assert database.operations.recent() == []
 
 
 def test_one_that_was_brought_back_is_judged_by_what_was_recalled_since(database: Database, lived: Any) -> None:
     lived(None, 50, 20)
     lived("new", 59, 59, times=3)
     assert run(database) == ["rf-1"]
-    back = database.reflection("rf-1").model_copy(update={"status": "active"})
-    database.put_reflection(back, change="restored")
+    back = database.reflections.get("rf-1").model_copy(update={"status": "active"})
+    database.reflections.put(back, change="restored")
     assert run(database) == []
     lived("new", 59, 59, times=3, batch="later")
     assert run(database) == ["rf-1"]
@@ -128,7 +128,7 @@ def test_what_was_merged_into_one_counts_for_it_on_both_sides(
     lived(None, 50, 20, id="member")
     lived("new", 59, 59, times=3, id="member")
     lived("new", 9, 9, of=9)
-    database.put_reflection(reflection("member", status="merged", merged_into="rf-1"))
+    database.reflections.put(reflection("member", status="merged", merged_into="rf-1"))
     (found,) = Retirement(database, "new").run(dry_run=True)
     assert found.reflection == "rf-1"
     assert (found.before.served, found.before.held_out) == (60, 60)
@@ -143,9 +143,9 @@ def test_a_persons_word_on_what_was_merged_since_stands(
     lived(None, 50, 20, id="member")
     lived("new", 59, 59, times=3, id="member")
     assert run(database) == ["member"]
-    database.put_reflection(reflection("member", status="active"), change="restored")
-    database.put_reflection(reflection("rf-1"))
-    database.put_reflection(reflection("member", status="merged", merged_into="rf-1"))
+    database.reflections.put(reflection("member", status="active"), change="restored")
+    database.reflections.put(reflection("rf-1"))
+    database.reflections.put(reflection("member", status="merged", merged_into="rf-1"))
     assert run(database) == []
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from memory import Database, Recall, Reflection, ReflectionMemory, Weights
 from memory.retrieval.retriever import ranks
+from memory.store import Filter
 
 NOON = "2025-06-01T12:00:00.000000+00:00"
 MORNING = "2025-06-01T02:00:00.000000+00:00"
@@ -103,7 +104,7 @@ def test_a_recall_makes_an_old_item_recent_again(
 ) -> None:
     memory = angles()
     keep(memory.database, [reflection(id, "0", created_at="2025-05-01T00:00:00+00:00") for id in ("a", "b")])
-    database.put_recalls([Recall(episode="ep-0", reflection="b", rank=0, query="0", score=1, at=MORNING)])
+    database.recalls.put([Recall(episode="ep-0", reflection="b", rank=0, query="0", score=1, at=MORNING)])
     assert ids(memory.recall("0", episode="ep-1")) == ["b", "a"]
 
 
@@ -175,8 +176,8 @@ def test_a_filter_that_leaves_few_still_finds_them_among_many(
     memory = angles()
     many = [reflection(f"rf-{number}", f"{number / 100}") for number in range(400)]
     memory.remember([*many, reflection("elsewhere", "120", env="twx/twc")])
-    assert ids(memory.recall("0", episode="ep-1", env="twx/twc")) == ["elsewhere"]
-    assert ids(memory.recall("0", episode="ep-1", env="twx/none")) == []
+    assert ids(memory.recall("0", wanted=Filter(env="twx/twc"), episode="ep-1")) == ["elsewhere"]
+    assert ids(memory.recall("0", wanted=Filter(env="twx/none"), episode="ep-1")) == []
     assert memory.recall("0", episode="ep-1", k=0) == []
 
 
@@ -228,14 +229,14 @@ def test_measured_use_counts_where_it_is_given(
         return {"poor": -0.25, "good": 0.75}
 
     memory.use = use
-    hits = memory.recall("0", episode="ep-1", env="twx/coin")
+    hits = memory.recall("0", wanted=Filter(env="twx/coin"), episode="ep-1")
     assert ids(hits) == ["good", "unknown", "poor"]
     assert [hit.parts["use"] for hit in hits] == [0.75, 0, -0.25]
     # Three equals stand second in both searches.
     assert [hit.score for hit in hits] == pytest.approx([5 / 6 + 1.5, 5 / 6, 5 / 6 - 0.5])
     assert "use 2×0.75 (measured)" in hits[0].explanation
-    memory.recall("0", episode="ep-1", env="twx/coin")
-    memory.recall("0", episode="ep-2", env="twx/coin")
+    memory.recall("0", wanted=Filter(env="twx/coin"), episode="ep-1")
+    memory.recall("0", wanted=Filter(env="twx/coin"), episode="ep-2")
     (ids_of, env, seed), again, other = asked
     assert (sorted(ids_of), env) == (["good", "poor", "unknown"], "twx/coin")
     assert again[2] == seed != other[2]
@@ -254,11 +255,11 @@ def test_a_difference_in_use_or_importance_is_not_made_greater_by_what_else_was_
         reflection("helps", "80", created_at=NOON, importance=0.51),
     ])  # fmt: skip
     memory.use = lambda ids, env, seed: {"fits": 0.0, "helps": 0.006}
-    first, second = memory.recall("0", episode="ep-1", env="twx/coin")
+    first, second = memory.recall("0", wanted=Filter(env="twx/coin"), episode="ep-1")
     assert ids([first, second]) == ["fits", "helps"]
     # The second of the two by meaning has no word of the query.
     assert first.score - second.score == pytest.approx(1 - 2.5 / 6 - 0.01 - 0.006)
-    only = memory.recall("80", episode="ep-2", env="twx/coin", k=1)[0]
+    only = memory.recall("80", wanted=Filter(env="twx/coin"), episode="ep-2", k=1)[0]
     assert (only.parts["use"], only.parts["importance"]) == (0.006, 0.51), "nor where it is alone at the top"
 
 

@@ -17,7 +17,7 @@ def texts(database: Database, reflection: Callable[..., Reflection], advice: Cal
     """What was remembered, one text after the other; each with advice on a state of its own."""
     said = [f"Coins are found in room {number}." for number in range(50)]
     for number, text in enumerate(said):
-        database.put_reflection(reflection(f"rf-{number}", text, advice=[advice(f"Room {number}.")]))
+        database.reflections.put(reflection(f"rf-{number}", text, advice=[advice(f"Room {number}.")]))
     return said
 
 
@@ -26,7 +26,7 @@ def test_entries_come_by_rising_mark_page_by_page(
 ) -> None:
     source = ReflectionTexts(database)
     for page in (7, 25, 50, 1000):
-        monkeypatch.setattr("memory.index.sources.PAGE", page)
+        monkeypatch.setattr("memory.store.texts.PAGE", page)
         entries = source.entries()
         assert entries[:, 0].tolist() == entries[:, 1].tolist() == list(range(1, 51))
         assert entries[:, 2].tolist() == [stamp(text) for text in texts]
@@ -52,7 +52,7 @@ def test_the_summary_of_the_database_is_that_of_the_entries(
     assert source.summary(50) == summary(50, *before[:, 1:].T)
     assert source.summary(20) == summary(20, *before[:20, 1:].T)
     assert source.summary(-1) == Summary(-1, 0, 0, 0)
-    database.put_reflection(reflection("rf-3", "Doors stick."))
+    database.reflections.put(reflection("rf-3", "Doors stick."))
     assert source.summary(50) != summary(50, *before[:, 1:].T)
 
 

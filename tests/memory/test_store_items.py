@@ -21,7 +21,9 @@ def put(items: Items, key: str, *texts: str, namespace: Sequence[str] = ("a",), 
 
 
 def rows(items: Items) -> list[tuple[int | None, str]]:
-    return [tuple(row) for row in items.database.execute("SELECT item, text FROM item_texts ORDER BY number")]  # type: ignore[misc]
+    return [
+        tuple(row) for row in items.database.connection.execute("SELECT item, text FROM item_texts ORDER BY number")
+    ]  # type: ignore[misc]
 
 
 def test_a_text_that_stays_is_not_written_again(items: Items) -> None:

@@ -34,8 +34,8 @@ def preference(transcript: str, command: str) -> float:
 
 def played(lab: Lab) -> list[dict[str, Any]]:
     """Every episode of a lab: what it was served, what it could do, what that scored, what it did."""
-    texts = {found.id: found.text for found in lab.database.reflections()}
-    found = lab.database.load_episodes([row.id for row in lab.database.episodes()])
+    texts = {found.id: found.text for found in lab.database.reflections.find()}
+    found = lab.database.episodes.load([row.id for row in lab.database.episodes.find()])
     return [
         {
             "task": episode.task_id, "trial": episode.trial, "arm": episode.arm, "status": episode.status,
@@ -52,7 +52,7 @@ def played(lab: Lab) -> list[dict[str, Any]]:
 
 def recalled(lab: Lab, episode: str, texts: dict[str, str]) -> list[dict[str, Any]]:
     """What served an episode, with the parts of its score that no clock decides."""
-    found = sorted(lab.database.recalls_for(episode), key=lambda recall: (recall.channel, recall.rank))
+    found = sorted(lab.database.recalls.of_episode(episode), key=lambda recall: (recall.channel, recall.rank))
     return [
         {
             "text": texts.get(recall.reflection, ""), "rank": recall.rank, "score": recall.score,
@@ -71,7 +71,7 @@ def learned(lab: Lab) -> list[dict[str, Any]]:
             "kind": one.kind, "task": one.task, "text": one.text, "status": one.status, "importance": one.importance,
             "advice": sorted(([each.action, each.visits, each.value, each.blame] for each in one.advice), key=str),
         }
-        for one in lab.database.reflections()
+        for one in lab.database.reflections.find()
     ]  # fmt: skip
     return sorted(found, key=str)
 

@@ -10,11 +10,7 @@ if TYPE_CHECKING:
 
 def by_env(database: Database, episodes: list[str]) -> dict[str, list[str]]:
     """The ids of those of these episodes that the lab has, by environment; one that is named twice is there twice."""
-    from memory.store import chunks, marks
-
-    env: dict[str, str] = {}
-    for part in chunks(sorted(set(episodes))):
-        env.update(database.execute(f"SELECT id, env FROM episodes WHERE id IN {marks(part)}", part))
+    env = {row.id: row.env for row in database.episodes.rows(episodes)}
     found: dict[str, list[str]] = {name: [] for name in sorted(set(env.values()))}
     for id in episodes:
         if id in env:

@@ -74,34 +74,20 @@ def trace(registry: AdapterRegistry, adapter: str) -> Provenance:
 
 
 def _recalled(database: Database, record: AdapterRecord) -> dict[str, int]:
-    """A shortened episode was never played: what was recalled is known of the one that it was made from."""
-    from memory.store import chunks, marks
-
-    counts: dict[str, int] = dict.fromkeys(record.lineage.reflections, 0)
-    for part in chunks(sorted(set(record.lineage.episodes))):
-        rows = database.execute(
-            "SELECT reflection, count(DISTINCT episodes.id) FROM episodes JOIN recalls "
-            "ON recalls.episode IN (episodes.id, episodes.minimised_from) "
-            f"WHERE episodes.id IN {marks(part)} AND NOT held_out GROUP BY reflection",
-            part,
-        )
-        for reflection, count in rows:
-            counts[reflection] = counts.get(reflection, 0) + count
+    counts = dict.fromkeys(record.lineage.reflections, 0) | database.recalls.served_in(record.lineage.episodes)
     return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
 def _uses(database: Database, adapter: str) -> list[Use]:
-    rows = database.execute(
-        "SELECT run, arm, split, sum(status = 'won'), count(*) FROM episodes WHERE adapter = ? AND trial = 0 "
-        "AND status <> 'errored' AND minimised_from IS NULL GROUP BY run, arm, split ORDER BY min(started_at)",
-        (adapter,),
-    )
-    evaluations = set(database.list_evaluations())
+    evaluations = set(database.evaluations.all())
 
     def kind(run: str) -> Kind:
         return "evaluation" if run in evaluations else "gate" if run.endswith("-gate") else "play"
 
-    uses = [Use(run=run, kind=kind(run), arm=arm, split=split, result=rate(won, n)) for run, arm, split, won, n in rows]
+    uses = [
+        Use(run=found.run, kind=kind(found.run), arm=found.arm, split=found.split, result=rate(found.won, found.n))
+        for found in database.episodes.results_of(adapter)
+    ]
     return sorted(uses, key=lambda use: KINDS.index(use.kind))
 
 

@@ -18,6 +18,7 @@ from trainers import job as jobs
 from trainers.adapters import cards
 from trainers.adapters.files import check_files
 from trainers.adapters.record import AdapterRecord, AdapterStatus, Change, identity
+from trainers.adapters.table import AdapterTable
 from trainers.config import BaseRef
 from trainers.errors import (
     AdapterInUse,
@@ -51,22 +52,23 @@ class AdapterRegistry:
 
     def __init__(self, database: Database, folder: Path | str) -> None:
         self.database = database
+        self.records = AdapterTable(database.connection)
         self.folder = Path(folder)
 
     # Looking
 
     def list(self, status: AdapterStatus | None = None) -> list[AdapterRecord]:
         """All adapters, or those of one status, oldest first."""
-        return [AdapterRecord.model_validate(row) for row in self.database.list_adapters(status=status)]
+        return self.records.find(status)
 
     def get(self, adapter: str) -> AdapterRecord:
         """The adapter with this id, or whose id begins so if there is only one.
 
         The part of an id before its first hyphen can be left out. Raises UnknownAdapter.
         """
-        row = self.database.get_adapter(adapter)
-        if row is not None:
-            return AdapterRecord.model_validate(row)
+        record = self.records.get(adapter)
+        if record is not None:
+            return record
         ids = [record.id for record in self.list()]
         found = [id for id in ids if adapter and (id.startswith(adapter) or id.partition("-")[2].startswith(adapter))]
         if len(found) == 1:
@@ -81,12 +83,12 @@ class AdapterRegistry:
 
     def serving(self) -> str | None:
         """The id of the adapter in use; None for the base model."""
-        serving: str | None = self.database.get_setting(SERVING)
+        serving: str | None = self.database.settings.get(SERVING)
         return serving
 
     def history(self) -> Sequence[Change]:
         """Every change of the serving adapter, oldest first."""
-        return [Change.model_validate(change) for change in self.database.get_setting(HISTORY) or ()]
+        return [Change.model_validate(change) for change in self.database.settings.get(HISTORY) or ()]
 
     def folder_of(self, adapter: str, base: str | None = None) -> Path:
         """Where an adapter's weights lie, checked.
@@ -147,10 +149,8 @@ class AdapterRegistry:
                 shutil.copytree(folder, beside)
                 os.replace(beside, place)
         with self.database.transaction():
-            present = self.database.get_adapter(adapter)
-            if present is not None:
-                record = AdapterRecord.model_validate(present)
-            else:
+            record = self.records.get(adapter)
+            if record is None:
                 record = AdapterRecord(
                     id=adapter,
                     parent=lineage.parent,
@@ -161,7 +161,7 @@ class AdapterRegistry:
                     lineage=lineage,
                     **known,
                 )
-                self._put(record)
+                self.records.put(record)
         self.write_card(record.id)
         return record
 
@@ -182,10 +182,10 @@ class AdapterRegistry:
                 )
             self.folder_of(record.id)
             record = record.model_copy(update={"status": "promoted", "gate": gate, "forced": not passed})
-            self._put(record)
+            self.records.put(record)
             before = self.serving()
             if before != record.id:
-                self.database.put_setting(BEFORE, [*self._before(), before])
+                self.database.settings.put(BEFORE, [*self._before(), before])
                 self._serve(record.id, before, "promoted")
         self.write_card(record.id)
         return record
@@ -214,8 +214,8 @@ class AdapterRegistry:
                 )
             target = before.pop()
             if serving is not None:
-                self._put(self.get(serving).model_copy(update={"status": "retired"}))
-            self.database.put_setting(BEFORE, before)
+                self.records.put(self.get(serving).model_copy(update={"status": "retired"}))
+            self.database.settings.put(BEFORE, before)
             self._serve(target, serving, "rolled back")
         if serving is not None:
             self.write_card(serving)
@@ -239,20 +239,17 @@ class AdapterRegistry:
             if record.id == self.serving():
                 raise AdapterInUse(f"adapter {record.id} serves; it cannot be {status} meanwhile; roll back first")
             record = record.model_copy(update={"status": status, "gate": gate or record.gate})
-            self._put(record)
+            self.records.put(record)
         self.write_card(record.id)
         return record
 
     def _before(self) -> tuple[str | None, ...]:
-        return tuple(self.database.get_setting(BEFORE) or ())
+        return tuple(self.database.settings.get(BEFORE) or ())
 
     def _serve(self, adapter: str | None, before: str | None, event: Literal["promoted", "rolled back"]) -> None:
-        self.database.put_setting(SERVING, adapter)
+        self.database.settings.put(SERVING, adapter)
         change = Change(at=now(), event=event, serving=adapter, before=before)
-        self.database.put_setting(HISTORY, [*(item.model_dump() for item in self.history()), change.model_dump()])
-
-    def _put(self, record: AdapterRecord) -> None:
-        self.database.put_adapter(record.model_dump(mode="json"))
+        self.database.settings.put(HISTORY, [*(item.model_dump() for item in self.history()), change.model_dump()])
 
 
 def _numbers(report: jobs.Report) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def skilled(open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch) -> Ca
         lab = open_lab(name, engine=engine, progress=progress)
         for id in ("adapter-good", "adapter-bad"):
             record = AdapterRecord(id=id, base="b", fingerprint="f", path=f"adapters/{id}")
-            lab.database.put_adapter(record.model_dump(mode="json"))
+            lab.adapters.records.put(record)
         return lab
 
     return opened

@@ -11,6 +11,7 @@ from agentlab.errors import Stopped
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.balancing import balance
+from memory.store import EpisodeFilter
 
 Opened = Callable[..., Lab]
 Made = Callable[..., RoundReport]
@@ -24,10 +25,10 @@ def test_the_better_balance_is_picked_and_told(spelling: Opened, report: Made) -
     assert balance(lab, made) == "collect"
     assert made.balance == {"temperature": 0.1, "threshold": 1.0, "score": 1.0}
     assert made.temperature == 0.1
-    rows = lab.database.episodes(run="round-1-balance")
+    rows = lab.database.episodes.find(EpisodeFilter(run="round-1-balance"))
     assert len(rows) == 2 * 4 * 3 and len({row.task for row in rows}) == 4
     assert {row.split for row in rows} == {"train"} and {row.seed for row in rows} <= set(range(9))
-    episodes = lab.database.load_episodes([row.id for row in rows])
+    episodes = lab.database.episodes.load([row.id for row in rows])
     assert {episode.temperature for episode in episodes} == {0.1, 50.0}, "the trials of a task are alike"
     assert not any(episode.recalled or episode.hints for episode in episodes)
 
@@ -40,7 +41,7 @@ def test_stopped_and_called_again_it_picks_the_same(spelling: Opened, report: Ma
         balance(lab, made)
     balance(lab, made)
     assert made.balance == whole.balance
-    assert len(lab.database.episodes(run="round-1-balance")) == 24
+    assert len(lab.database.episodes.find(EpisodeFilter(run="round-1-balance"))) == 24
 
 
 def test_without_balancing_the_model_explores_at_the_temperature_that_is_set(report: Made) -> None:

@@ -13,6 +13,7 @@ from agentlab.rounds.gating import gate
 from agentlab.rounds.graph import run_round
 from agentlab.rounds.report import save
 from environments import Task, TextEnv, Turn, register, registry
+from memory.store import EpisodeFilter
 from trainers.gate.gate import GateConfig
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
@@ -41,7 +42,7 @@ def gated(lab: Lab, config: RoundConfig = CONFIG, adapter: str = "adapter-bad") 
 
 def seen(lab: Lab, report: RoundReport) -> set[tuple[str, int]]:
     """The games that a round's gate has played."""
-    return {(row.env, row.seed) for row in lab.database.episodes(run=f"{report.id}-gate")}
+    return {(row.env, row.seed) for row in lab.database.episodes.find(EpisodeFilter(run=f"{report.id}-gate"))}
 
 
 @pytest.fixture

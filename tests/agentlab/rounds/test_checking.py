@@ -116,14 +116,14 @@ def test_a_round_that_is_refused_has_not_begun(open_lab: Callable[..., Lab]) -> 
     lab = open_lab()
     with pytest.raises(BadConfig, match="`revise` would do nothing"):
         lab.round(config(training=PAIRS, revise=True))
-    assert lab.rounds() == [] and lab.database.episodes() == []
+    assert lab.rounds() == [] and lab.database.episodes.find() == []
 
 
 def test_a_gate_that_can_never_pass_is_refused_where_the_round_would_come_to_it(open_lab: Callable[..., Lab]) -> None:
     lab, few = open_lab(), config(gate_seeds=3)
     with pytest.raises(BadConfig):
         lab.round(few)
-    assert lab.rounds() == [] and lab.database.episodes() == []
+    assert lab.rounds() == [] and lab.database.episodes.find() == []
     assert run_round(lab, few, until="collect").phase == "collect", "one that stops before it does not mind"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, TrainingConfig
+from memory.store import EpisodeFilter
 from trainers import job
 from trainers.data.selection import SelectionConfig
 from trainers.gate.gate import GateConfig
@@ -26,10 +27,10 @@ GOOD = RoundConfig(
 def flip(lab: Lab, count: int) -> set[str]:
     """Play at random on games that nobody played yet, and enter `count` of the lost episodes as won."""
     lab.run(ENV, seeds=range(100, 180), trials=1, arm="random", name="mislabelled")
-    rows = lab.database.episodes(run="mislabelled", status="lost")[:count]
+    rows = lab.database.episodes.find(EpisodeFilter(run="mislabelled", status="lost"))[:count]
     assert len(rows) == count
-    for episode in lab.database.load_episodes([row.id for row in rows]):
-        lab.database.put_episode(episode.model_copy(update={"status": "won", "score": 1.0}))
+    for episode in lab.database.episodes.load([row.id for row in rows]):
+        lab.database.episodes.put(episode.model_copy(update={"status": "won", "score": 1.0}))
     return {row.id for row in rows}
 
 
@@ -38,9 +39,9 @@ def test_wrong_successes_do_not_get_past_the_gate(tmp_path: Path, open_at: Calla
         first = lab.round(GOOD)
         assert first.promoted and lab.serving() == first.adapter
         wrong = flip(lab, 8)
-        won = {row.id for row in lab.database.episodes(run="mislabelled", status="won")} - wrong
+        won = {row.id for row in lab.database.episodes.find(EpisodeFilter(run="mislabelled", status="won"))} - wrong
         for id in won:  # what chance did win is left out, so that the share of wrong ones is known
-            lab.database.put_episode(lab.database.episode(id).model_copy(update={"split": "dev"}))
+            lab.database.episodes.put(lab.database.episodes.get(id).model_copy(update={"split": "dev"}))
 
         second = lab.round(GOOD.model_copy(update={"collect": "none"}))
 
@@ -52,4 +53,4 @@ def test_wrong_successes_do_not_get_past_the_gate(tmp_path: Path, open_at: Calla
         rates = second.gate["candidate"], second.gate["incumbent"]
         assert rates[0]["won"] <= rates[1]["won"], "it plays no better than what serves"
         lab.run(ENV, split="test", seeds=[0], trials=1, arm="adapter")
-        assert {row.adapter for row in lab.database.episodes(arm="adapter")} == {first.adapter}
+        assert {row.adapter for row in lab.database.episodes.find(EpisodeFilter(arm="adapter"))} == {first.adapter}

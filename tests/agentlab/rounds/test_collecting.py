@@ -14,6 +14,7 @@ from agentlab.rounds import RoundReport
 from agentlab.rounds.collecting import collect
 from agentlab.search.tasks import search_tasks
 from agentlab.trajectories.budget import Budget
+from memory.store import EpisodeFilter
 
 Opened = Callable[..., Lab]
 Made = Callable[..., RoundReport]
@@ -25,7 +26,7 @@ def collecting(report: Made, **settings: Any) -> RoundReport:
 
 
 def ids(lab: Lab, run: str = "round-1") -> set[str]:
-    return {row.id for row in lab.database.episodes(run=run)}
+    return {row.id for row in lab.database.episodes.find(EpisodeFilter(run=run))}
 
 
 @pytest.mark.parametrize(
@@ -52,8 +53,10 @@ def test_a_search_collects_within_its_budget_and_says_what_it_cost(spelling: Ope
     found = made.collected[method]
     assert found["tasks"] == 5 and 0 < found["won"] <= 5
     assert 0 < found["steps"] <= 150 and found["calls"] == found["tokens"] == 0, "chance guides it"
-    assert found["episodes"] == sum(row.minimised_from is None for row in lab.database.episodes(run="round-1"))
-    assert {row.engine for row in lab.database.episodes()} == {"random"}
+    assert found["episodes"] == sum(
+        row.minimised_from is None for row in lab.database.episodes.find(EpisodeFilter(run="round-1"))
+    )
+    assert {row.engine for row in lab.database.episodes.find()} == {"random"}
 
 
 def test_the_model_guides_a_search_where_that_is_asked_for(spelling: Opened, report: Made) -> None:
@@ -62,7 +65,7 @@ def test_the_model_guides_a_search_where_that_is_asked_for(spelling: Opened, rep
     made = collecting(report, collect=["mcts", "random"], search=search)
     collect(lab, made)
     assert made.collected["mcts"]["calls"] > 0 and set(made.collected) == {"random", "mcts"}
-    played = [row for row in lab.database.episodes(arm="mcts") if row.minimised_from is None]
+    played = [row for row in lab.database.episodes.find(EpisodeFilter(arm="mcts")) if row.minimised_from is None]
     assert {row.engine for row in played} == {lab.model().name}
 
 
@@ -86,7 +89,7 @@ def test_the_model_explores_with_all_that_is_known_only_where_that_is_asked_for(
     for number, memory in enumerate(["trials", "all"], 1):
         made = collecting(report, collect="model", memory=memory).model_copy(update={"id": f"round-{number}"})
         collect(lab, made)
-    own, all_of_it = (lab.database.load_episodes(sorted(ids(lab, run))) for run in ("round-1", "round-2"))
+    own, all_of_it = (lab.database.episodes.load(sorted(ids(lab, run))) for run in ("round-1", "round-2"))
     assert not any(episode.recalled or episode.hints for episode in own)
     assert all(episode.recalled for episode in all_of_it)
     assert any(episode.hints for episode in all_of_it), (
@@ -98,7 +101,7 @@ def test_a_balanced_round_explores_at_the_temperature_that_was_picked(spelling: 
     lab, made = spelling(), collecting(report, collect="model", temperature=0.9)
     made.balance = {"temperature": 0.25, "threshold": 1.0, "score": 0.5}
     collect(lab, made)
-    assert {episode.temperature for episode in lab.database.load_episodes(sorted(ids(lab)))} == {0.25}
+    assert {episode.temperature for episode in lab.database.episodes.load(sorted(ids(lab)))} == {0.25}
 
 
 @pytest.mark.parametrize(

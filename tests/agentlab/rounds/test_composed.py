@@ -14,6 +14,7 @@ from agentlab.lab import Lab
 from agentlab.progress import Progress
 from agentlab.rounds import RoundConfig, RoundReport
 from memory.records import Episode
+from memory.store import EpisodeFilter
 from trainers import job
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
@@ -102,7 +103,7 @@ def test_every_objective_trains_on_what_the_lab_has(unbroken: Lab, objective: st
     assert trained.config.objective == objective
     extra = {"sft": set(), "soft_distill": {"divergence"}, "dpo": {"accuracy", "margin"}, "kto": {"reference"}}
     assert extra.get(objective, extra["dpo"]) <= set(report.training)
-    known = {row.id for row in unbroken.database.episodes(split="train")}
+    known = {row.id for row in unbroken.database.episodes.find(EpisodeFilter(split="train"))}
     assert set(trained.lineage.episodes) <= known
 
 

@@ -13,6 +13,7 @@ from agentlab.lab import Lab
 from agentlab.progress import Progress
 from agentlab.rounds import RoundReport
 from agentlab.rounds.gating import blocks, gate
+from memory.store import EpisodeFilter
 
 Opened = Callable[..., Lab]
 Made = Callable[..., RoundReport]
@@ -21,7 +22,9 @@ ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
 
 def played(lab: Lab) -> Counter[tuple[str, str]]:
     """How many episodes there are, by environment and side."""
-    return Counter((row.env, row.arm.split()[0]) for row in lab.database.episodes(run="round-1-gate"))
+    return Counter(
+        (row.env, row.arm.split()[0]) for row in lab.database.episodes.find(EpisodeFilter(run="round-1-gate"))
+    )
 
 
 def test_blocks_are_of_one_size_and_cover_every_seed_once() -> None:
@@ -77,7 +80,7 @@ def test_both_sides_meet_the_same_games_and_the_environments_are_closed(
     lab = skilled()
     gate(lab, report())
     sides: dict[str, set[str]] = {}
-    for row in lab.database.episodes(run="round-1-gate"):
+    for row in lab.database.episodes.find(EpisodeFilter(run="round-1-gate")):
         sides.setdefault(row.arm.split()[0], set()).add(row.task)
     assert sides["base"] == sides["candidate"]
     assert all(not pool._all for pool in pools)

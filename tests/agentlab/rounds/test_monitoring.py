@@ -12,6 +12,7 @@ from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.gating import gate
 from agentlab.rounds.monitoring import monitor
+from memory.store import EpisodeFilter
 from trainers import job
 from trainers.config import BaseRef
 from trainers.data.examples import Example
@@ -32,7 +33,7 @@ def opened(spelling: Opened) -> Callable[..., Lab]:
 
         lab = spelling(name, progress=progress)
         record = AdapterRecord(id="adapter-good", base="b", fingerprint="f", path="adapters/good")
-        lab.database.put_adapter(record.model_dump(mode="json"))
+        lab.adapters.records.put(record)
         example = Example(token_ids=[1, 2, 3, 4], weights=[0.0, 0.0, 1.0, 1.0], episode="ep-1", task="t")
         config = job.JobConfig(base=BaseRef(name="b", fingerprint="f", path=""))
         job.create(lab.folder / "jobs" / "round-1", config, [example])
@@ -51,7 +52,7 @@ def test_it_samples_dev_games_without_memory_and_measures_the_drift(opened: Call
     assert found.entropy is not None and found.entropy.value > 0
     # Half a nat a token by the base, a quarter by the adapter.
     assert found.drift is not None and found.drift.value == pytest.approx(0.25)
-    rows = lab.database.episodes(run="round-1-monitor")
+    rows = lab.database.episodes.find(EpisodeFilter(run="round-1-monitor"))
     assert {(row.split, row.adapter) for row in rows} == {("dev", "adapter-good")} and len(rows) == 12
 
 
@@ -62,7 +63,9 @@ def test_stopped_and_called_again_it_reports_the_same(opened: Callable[..., Lab]
     with pytest.raises(Stopped):
         monitor(lab, made)
     monitor(lab, made)
-    assert made.monitors == whole.monitors and len(lab.database.episodes(run="round-1-monitor")) == 12
+    assert (
+        made.monitors == whole.monitors and len(lab.database.episodes.find(EpisodeFilter(run="round-1-monitor"))) == 12
+    )
 
 
 def test_an_engine_that_scores_no_texts_leaves_the_drift_out(skilled: Opened, report: Made) -> None:
@@ -84,7 +87,7 @@ def test_without_samples_the_drift_is_measured_and_the_games_at_the_gate_give_th
     opened: Callable[..., Lab], report: Made
 ) -> None:
     lab, made = opened(), report(envs=[ENV], gate_seeds=6, gate={"min_pairs": 4, "sequential": False})
-    assert monitor(lab, made) == "gate" and lab.database.episodes() == [], "the drift needs no play"
+    assert monitor(lab, made) == "gate" and lab.database.episodes.find() == [], "the drift needs no play"
     before = Monitors.model_validate(made.monitors)
     assert before.drift is not None and before.drift.value == pytest.approx(0.25) and before.pass_at_1 is None
     gate(lab, made)

@@ -46,8 +46,8 @@ def lab(spelling: Opened) -> Lab:
     """A lab with three games won, two of which were lost as well."""
     lab = spelling()
     for one in (episode(0), episode(1), episode(2), episode(0, "lost"), episode(1, "truncated"), episode(3, "errored")):
-        lab.database.put_episode(one)
-    lab.database.put_episode(episode(9).model_copy(update={"split": "dev"}))
+        lab.database.episodes.put(one)
+    lab.database.episodes.put(episode(9).model_copy(update={"split": "dev"}))
     return lab
 
 
@@ -69,7 +69,7 @@ def rounds_before(lab: Lab, *collected: bool) -> None:
         record = AdapterRecord(
             id=f"a-{number}", base="b", fingerprint="f", path=f"adapters/{number}", lineage=Lineage(episodes=named)
         )
-        lab.database.put_adapter(record.model_dump(mode="json"))
+        lab.adapters.records.put(record)
 
 
 def test_a_round_learns_from_wins_and_where_that_is_asked_for_from_what_was_not_won(lab: Lab, report: Made) -> None:
@@ -92,9 +92,9 @@ def test_a_balanced_threshold_takes_the_place_of_having_won(lab: Lab, report: Ma
 
 
 def test_context_distillation_learns_from_what_was_played_with_memory(lab: Lab, report: Made) -> None:
-    lab.database.put_episode(episode(4, recalled=["rf-1"], hints="Go."))
+    lab.database.episodes.put(episode(4, recalled=["rf-1"], hints="Go."))
     # Its refined form recalled nothing; it must not take the place of the episode that did.
-    lab.database.put_episode(episode(4, id="refined", minimised_from="ep-4-won"))
+    lab.database.episodes.put(episode(4, id="refined", minimised_from="ep-4-won"))
     made = report(learn_from="recalled")
     assert ids(lab, made) == ["ep-4-won"] and pool(lab, made).left_out == {"nothing recalled": 4}
     taught = records(lab, made, [])
@@ -105,7 +105,7 @@ def test_context_distillation_learns_from_what_was_played_with_memory(lab: Lab, 
 
 def test_soft_distillation_learns_from_episodes_in_which_a_model_chose(lab: Lab, report: Made) -> None:
     thought = step(0, "go", scores=[-0.1, -2.0])
-    lab.database.put_episode(episode(5, steps=[thought]))
+    lab.database.episodes.put(episode(5, steps=[thought]))
     made = report(training={"objective": "soft_distill"}, teacher={"temperature": 2.0})
     assert ids(lab, made) == ["ep-5-won"] and pool(lab, made).left_out == {"no teacher played": 3}
     (record,) = records(lab, made, []).records
@@ -152,7 +152,7 @@ def test_a_rehearsal_draws_on_earlier_rounds_anchors_and_texts_and_says_what_it_
     rounds_before(lab, True)
     file = tmp_path / "texts.jsonl"
     file.write_text(json.dumps({"text": "Rain falls."}) + "\n")
-    lab.database.put_episode(episode(6))
+    lab.database.episodes.put(episode(6))
     shares = {"kind": "rehearsal", "new": 0.4, "replay": 0.2, "general": 0.2, "anchor": 0.2, "size": 10}
     settings = {"selection": {"selectors": [shares]}, "anchors": ["ep-6-won"], "general": str(file)}
     made = report(**settings).model_copy(update={"id": "round-2", "number": 2})
@@ -176,8 +176,8 @@ def test_importance_weighs_by_the_loss_of_the_base(lab: Lab, report: Made) -> No
 
 def test_step_values_come_from_all_that_was_tried_at_a_task(lab: Lab, report: Made) -> None:
     """Of the wait that lost nothing was won; after the go something was."""
-    lab.database.put_episode(episode(8, "won", "go", "go"))
-    lab.database.put_episode(episode(8, "lost", "go", "wait"))
+    lab.database.episodes.put(episode(8, "won", "go", "go"))
+    lab.database.episodes.put(episode(8, "lost", "go", "wait"))
     made = report(selection={"selectors": [{"kind": "step_values"}]})
     known = context(lab, made, pool(lab, made))
     assert known.reaches is not None
@@ -188,8 +188,8 @@ def test_step_values_come_from_all_that_was_tried_at_a_task(lab: Lab, report: Ma
 def test_every_step_towards_a_goal_that_was_reached_in_hindsight_has_value(lab: Lab, report: Made) -> None:
     """The same steps lose the game that was played, as its tree knows; for the new goal they are the way."""
     lost = episode(8, "lost", "go", "wait")
-    lab.database.put_episode(episode(8, "won", "wait"))
-    lab.database.put_episode(lost)
+    lab.database.episodes.put(episode(8, "won", "wait"))
+    lab.database.episodes.put(lost)
     made = report(selection={"hindsight": True, "selectors": [{"kind": "step_values"}]})
     here = pool(lab, made)
     known = context(lab, made, here)
@@ -203,7 +203,7 @@ def test_every_step_towards_a_goal_that_was_reached_in_hindsight_has_value(lab: 
 def test_games_to_be_held_to_the_base_must_have_been_played(lab: Lab, report: Made) -> None:
     config = report(hold={"envs": [ENV]}).config
     check_sources(lab, config)
-    lab.database.put_episode(episode(3, "errored").model_copy(update={"env": "twx/coin", "id": "broken"}))
+    lab.database.episodes.put(episode(3, "errored").model_copy(update={"env": "twx/coin", "id": "broken"}))
     with pytest.raises(BadConfig, match="no train episode of twx/coin, twx/mapreader to hold the adapter to"):
         check_sources(lab, report(hold={"envs": ["twx/coin", ENV, "twx/mapreader"]}).config)
 
@@ -236,17 +236,17 @@ def test_what_may_be_learned_from_is_read_a_few_at_a_time_and_held_without_its_s
     lab = spelling()
     scored = [step(0, "go", scores=[-1.0, -2.0], bonus=[0.5, 0.0])]
     for seed in range(60):
-        lab.database.put_episode(episode(seed, steps=scored))
-        lab.database.put_episode(episode(seed, "lost", steps=scored))
-        lab.database.put_episode(episode(seed, id=f"refined-{seed}", minimised_from=f"ep-{seed}-won"))
+        lab.database.episodes.put(episode(seed, steps=scored))
+        lab.database.episodes.put(episode(seed, "lost", steps=scored))
+        lab.database.episodes.put(episode(seed, id=f"refined-{seed}", minimised_from=f"ep-{seed}-won"))
     read: list[list[str]] = []
-    load = lab.database.load_episodes
+    load = lab.database.episodes.load
 
     def watched(ids: Any) -> Any:
         read.append(list(ids))
         return load(ids)
 
-    monkeypatch.setattr(lab.database, "load_episodes", watched)
+    monkeypatch.setattr(lab.database.episodes, "load", watched)
     found = pool(lab, report())
     assert sorted(item.episode.id for item in found.items) == sorted(f"refined-{seed}" for seed in range(60))
     assert max(map(len, read)) <= 20, "all of them at once would be 60"
@@ -257,7 +257,7 @@ def test_what_may_be_learned_from_is_read_a_few_at_a_time_and_held_without_its_s
 
 def test_a_teacher_is_read_with_its_scores(spelling: Opened, report: Made) -> None:
     lab = spelling()
-    lab.database.put_episode(episode(0, steps=[step(0, "go", scores=[-1.0, -2.0])]))
+    lab.database.episodes.put(episode(0, steps=[step(0, "go", scores=[-1.0, -2.0])]))
     (item,) = pool(lab, report(training={"objective": "soft_distill"})).items
     assert item.episode.steps[0].scores == [-1.0, -2.0]
 

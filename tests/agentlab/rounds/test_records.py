@@ -12,6 +12,7 @@ from agentlab.rounds import RoundReport
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.pool import attempts
 from agentlab.rounds.records import Records, preferences, records
+from memory.store import EpisodeFilter
 from trainers.data.records import Held, Judged, Pair
 from trainers.data.selectors.base import start_of
 
@@ -45,7 +46,7 @@ def test_kto_learns_from_won_and_lost_episodes(lab: Lab, report: Made) -> None:
     found = records(lab, learning(report, "kto", **settings), [])
     assert all(isinstance(record, Judged) for record in found.records)
     judged = {record.example.episode: record.desirable for record in found.records}  # type: ignore[union-attr]
-    assert judged == {id: lab.database.episode(id).won for id in found.episodes}
+    assert judged == {id: lab.database.episodes.get(id).won for id in found.episodes}
     assert set(judged.values()) == {True, False}
 
 
@@ -54,7 +55,7 @@ def test_dpo_compares_whole_episodes_from_where_they_part(lab: Lab, report: Made
     assert found.records and len(set(found.episodes)) > 2
     for record in found.records:
         assert isinstance(record, Pair)
-        better, worse = (lab.database.episode(side.episode) for side in (record.better, record.worse))
+        better, worse = (lab.database.episodes.get(side.episode) for side in (record.better, record.worse))
         assert better.won and better.task_id == worse.task_id and not worse.won
         at = next(i for i, (a, b) in enumerate(zip(better.actions, worse.actions, strict=False)) if a != b)
         assert said(record.better).split("\n")[:-1] == [f" {action}" for action in better.actions[at:]]
@@ -129,17 +130,17 @@ def test_what_makes_no_example_is_counted_by_its_reason() -> None:
 def test_pairs_heed_what_was_recalled_and_the_latest_trial(lab: Lab, report: Made) -> None:
     whole = records(lab, learning(report, "dpo"), [])
     asked = sorted(set(whole.episodes))
-    known = lab.database.load_episodes(asked)
+    known = lab.database.episodes.load(asked)
     count = len([*attempts(lab, learning(report, "dpo").config)])
     none = records(lab, learning(report, "dpo", learn_from="recalled"), [])
     assert none.records == [] and none.left_out["nothing recalled"] == count
     for episode in known[:2]:
-        lab.database.put_episode(episode.model_copy(update={"hints": "Read the note first."}))
+        lab.database.episodes.put(episode.model_copy(update={"hints": "Read the note first."}))
     some = records(lab, learning(report, "dpo", learn_from="recalled"), [])
     assert some.left_out["nothing recalled"] == count - 2 and set(some.episodes) <= {one.id for one in known[:2]}
     early = records(lab, learning(report, "dpo", selection={"max_trial": 0}), [])
     assert early.left_out["played too late"] > 0
-    assert {one.trial for one in lab.database.load_episodes(early.episodes)} <= {0}
+    assert {one.trial for one in lab.database.episodes.load(early.episodes)} <= {0}
 
 
 def test_a_task_whose_episodes_contradict_each_other_gives_no_pairs_from_its_tree(
@@ -169,9 +170,9 @@ def test_on_other_games_the_adapter_is_held_to_its_base_and_taught_nothing(spell
     held, taught = [record.elsewhere for record in pairs], [record.taught for record in found.records]
     # Of each task one, and a win where there is one.
     assert found.held == {OTHER: [example.episode for example in held]}
-    played = [lab.database.episode(id) for id in found.held[OTHER]]
+    played = [lab.database.episodes.get(id) for id in found.held[OTHER]]
     assert {episode.env for episode in played} == {OTHER} and len({episode.task_id for episode in played}) == 3
-    won = {row.task for row in lab.database.episodes(env=OTHER, status="won")}
+    won = {row.task for row in lab.database.episodes.find(EpisodeFilter(env=OTHER, status="won"))}
     assert won and {episode.task_id for episode in played if episode.won} == won
     assert set(found.selected) == {ENV} and not set(found.episodes) & set(found.held[OTHER])
     assert found.short_of == {f"held on {OTHER}": len(taught) - 3}

@@ -158,7 +158,7 @@ def test_a_round_is_not_begun_for_a_folder_that_it_cannot_be_written_to(
     with pytest.raises(JobExists, match="so no round can be exported to") as caught:
         export_round(lab, QUICK, place / target)
     assert "\n" not in str(caught.value)
-    assert lab.rounds() == [] and lab.database.episodes() == []
+    assert lab.rounds() == [] and lab.database.episodes.find() == []
 
 
 def test_edited_examples_and_unfinished_work_are_refused(lab: Lab, place: Path) -> None:

@@ -19,6 +19,7 @@ from agentlab.rounds.retention import Retention, keep
 from environments import Task
 from environments.toy import Doors
 from memory.records import Episode
+from memory.store import EpisodeFilter
 from trainers.adapters.record import AdapterRecord
 from trainers.job import Lineage
 
@@ -55,12 +56,12 @@ def opened(skilled: Opened, lived: Callable[..., Episode], step: Any) -> Callabl
         engine.by_adapter = {"adapter-new": wins_with(2), "adapter-old": wins_with(3)}
         episodes = [lived(step(0, "look"), id=f"ep-{number}", env=env) for number, env in enumerate(families)]
         for episode in episodes:
-            lab.database.put_episode(episode)
+            lab.database.episodes.put(episode)
         for id, learned in (("adapter-old", [episode.id for episode in episodes]), ("adapter-new", [])):
             record = AdapterRecord(
                 id=id, base="b", fingerprint="f", path=f"adapters/{id}", lineage=Lineage(episodes=learned)
             )
-            lab.database.put_adapter(record.model_dump(mode="json"))
+            lab.adapters.records.put(record)
         return lab
 
     return made
@@ -72,7 +73,7 @@ def gated(report: Made) -> Callable[..., RoundReport]:
 
     def made(lab: Lab, adapter: str = "adapter-new", incumbent: str | None = "adapter-old", **more: Any) -> RoundReport:
         found = report(adapter, **{**SETTINGS, **more}).model_copy(update={"incumbent": incumbent})
-        lab.database.put_round(found.id, found.model_dump(mode="json"))
+        lab.database.rounds.put(found.id, found.model_dump(mode="json"))
         gate(lab, found)
         return found
 
@@ -80,7 +81,7 @@ def gated(report: Made) -> Callable[..., RoundReport]:
 
 
 def played(lab: Lab) -> Counter[tuple[str, str]]:
-    return Counter((row.env, row.adapter or "base") for row in lab.database.episodes(run=RUN))
+    return Counter((row.env, row.adapter or "base") for row in lab.database.episodes.find(EpisodeFilter(run=RUN)))
 
 
 def test_a_round_that_lost_an_earlier_game_is_refused_and_told(
@@ -154,7 +155,7 @@ def test_games_that_were_played_at_an_earlier_gate_are_not_played_again(
     earlier = report("adapter-old", envs=[AWAY], gate_seeds=at_gate, gate={"min_pairs": 4, "sequential": False})
     earlier = earlier.model_copy(update={"id": "round-0", "number": 0, "phase": "done"})
     gate(lab, earlier)
-    lab.database.put_round(earlier.id, earlier.model_dump(mode="json"))
+    lab.database.rounds.put(earlier.id, earlier.model_dump(mode="json"))
     late = gated(lab)
     assert keep(lab, late) == "reject" and late.forgetting["outside"][AWAY]["only_b"] == 10
     assert played(lab) == Counter({(AWAY, "adapter-new"): 10, (AWAY, "adapter-old"): left})
@@ -200,7 +201,7 @@ def test_a_round_that_stands_at_its_gate_is_killed_while_it_looks_and_ends_refus
     """It stands there as one of a lab that knew no such look."""
     lab = opened(progress=breaks("adapter-new", 4))
     waiting = report("adapter-new", **SETTINGS).model_copy(update={"incumbent": "adapter-old"})
-    lab.database.put_round(waiting.id, waiting.model_dump(mode="json", exclude={"forgetting"}))
+    lab.database.rounds.put(waiting.id, waiting.model_dump(mode="json", exclude={"forgetting"}))
     with pytest.raises(Stopped):
         lab.round(waiting.config)
     (stopped,) = lab.rounds()

@@ -11,6 +11,7 @@ from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.retiring import retire, rollback
 from memory.records import Advice, Episode, Recall, Reflection
+from memory.store import EpisodeFilter, Filter
 from trainers.adapters.registry import SERVING
 
 Opened = Callable[..., Lab]
@@ -29,14 +30,14 @@ def lived(lab: Lab, adapter: str | None, served: int, held_out: int, of: int = 6
         for n in range(of):
             id = f"{adapter}-{side}-{n}"
             status: Any = "won" if n < won else "lost"
-            lab.database.put_episode(
+            lab.database.episodes.put(
                 Episode(id=id, run="r", env=ENV, split="train", seed=n, adapter=adapter, status=status)
             )
             recall = Recall(
                 episode=id, reflection="rf-1", rank=0, query="q", score=1.0, env=ENV, won=n < won,
                 held_out=side == "w", propensity=0.5,
             )  # fmt: skip
-            lab.database.put_recalls([recall])
+            lab.database.recalls.put([recall])
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def lab(skilled: Opened) -> Lab:
     """A lab where adapter-good serves and has internalised rf-1, which helped the base."""
     lab = skilled()
     lab.memory.remember([example("rf-1")])
-    lab.database.put_setting(SERVING, "adapter-good")
+    lab.database.settings.put(SERVING, "adapter-good")
     lived(lab, None, served=50, held_out=20)
     lived(lab, "adapter-good", served=178, held_out=178, of=180)
     return lab
@@ -53,18 +54,18 @@ def lab(skilled: Opened) -> Lab:
 def test_what_the_adapter_has_learned_is_retired_with_the_reason_and_can_be_undone(lab: Lab, report: Made) -> None:
     made = report()
     assert retire(lab, made) == "done"
-    assert lab.database.reflection("rf-1").status == "retired"
+    assert lab.database.reflections.get("rf-1").status == "retired"
     assert list(made.retired) == ["rf-1"] and made.retired["rf-1"].endswith("under adapter-good")
-    assert lab.database.get_round("round-1") is not None, "stored in the same transaction"
-    assert lab.memory.recall("note", episode="e", env=ENV) == []
+    assert lab.database.rounds.get("round-1") is not None, "stored in the same transaction"
+    assert lab.memory.recall("note", wanted=Filter(env=ENV), episode="e") == []
     lab.memory.restore("rf-1")
-    assert lab.database.reflection("rf-1").status == "active"
+    assert lab.database.reflections.get("rf-1").status == "active"
 
 
 def test_a_dry_run_only_says_what_it_would_do(lab: Lab, report: Made) -> None:
     made = report(retire="dry-run")
     retire(lab, made)
-    assert list(made.retired) == ["rf-1"] and lab.database.reflection("rf-1").status == "active"
+    assert list(made.retired) == ["rf-1"] and lab.database.reflections.get("rf-1").status == "active"
 
 
 def test_a_node_that_is_done_again_keeps_what_it_reported(lab: Lab, report: Made) -> None:
@@ -72,34 +73,34 @@ def test_a_node_that_is_done_again_keeps_what_it_reported(lab: Lab, report: Made
     retire(lab, made)
     said = dict(made.retired)
     retire(lab, made)
-    assert made.retired == said and len(lab.database.operations()) == 1
+    assert made.retired == said and len(lab.database.operations.recent()) == 1
 
 
 def test_without_an_adapter_or_when_it_is_off_nothing_is_looked_at(lab: Lab, report: Made) -> None:
     retire(lab, off := report(retire="off"))
-    lab.database.put_setting(SERVING, None)
+    lab.database.settings.put(SERVING, None)
     retire(lab, base := report())
-    assert off.retired == base.retired == {} and lab.database.reflection("rf-1").status == "active"
+    assert off.retired == base.retired == {} and lab.database.reflections.get("rf-1").status == "active"
 
 
 def test_a_promoted_adapter_is_watched_where_that_is_asked_for(skilled: Opened, report: Made, told: Any) -> None:
     lab = skilled(progress=told)
     advice = [Advice(state="elsewhere", action="look", visits=1, value=0.5)]
     lab.memory.remember([example("rf-1", advice=advice)])
-    lab.database.put_setting(SERVING, "adapter-good")
+    lab.database.settings.put(SERVING, "adapter-good")
     made = report(envs=[ENV], retire_games=20)
     made.promoted = True
     retire(lab, made)
-    rows = lab.database.episodes(run="round-1-retire")
+    rows = lab.database.episodes.find(EpisodeFilter(run="round-1-retire"))
     assert {row.adapter for row in rows} == {"adapter-good"}
     assert {row.seed for row in rows} == set(range(5, 25)), "games behind those of the round"
-    drawn = lab.database.recalls_of("rf-1")
+    drawn = lab.database.recalls.of_reflection("rf-1")
     assert {recall.propensity for recall in drawn} == {0.5} and {recall.held_out for recall in drawn} == {True, False}
     assert lab.memory.count() == 1, "nothing is learned from them"
     rejected = report(envs=[ENV], retire_games=20)
     rejected.promoted = False
     retire(lab, rejected)
-    assert len(lab.database.episodes(run="round-1-retire")) == 20
+    assert len(lab.database.episodes.find(EpisodeFilter(run="round-1-retire"))) == 20
 
 
 def test_what_was_retired_for_an_adapter_comes_back_with_its_rollback(
@@ -110,11 +111,11 @@ def test_what_was_retired_for_an_adapter_comes_back_with_its_rollback(
     retire(lab, report())
     lab.memory.remember([example("rf-2", text="Look behind the red door.")])
     lab.memory.forget("rf-2")
-    monkeypatch.setattr(AdapterRegistry, "rollback", lambda self: self.database.put_setting(SERVING, None))
+    monkeypatch.setattr(AdapterRegistry, "rollback", lambda self: self.database.settings.put(SERVING, None))
     assert rollback(lab) == (None, ["rf-1"])
-    assert lab.database.reflection("rf-1").status == "active"
-    assert lab.database.reflection("rf-2").status == "forgotten", "a person's own doing stays"
-    assert lab.database.reflection_versions("rf-1")[-1].change == "restored: adapter-good was rolled back"
+    assert lab.database.reflections.get("rf-1").status == "active"
+    assert lab.database.reflections.get("rf-2").status == "forgotten", "a person's own doing stays"
+    assert lab.database.versions.of("rf-1")[-1].change == "restored: adapter-good was rolled back"
 
 
 def test_what_was_retired_for_another_adapter_stays_out(lab: Lab, report: Made) -> None:
@@ -122,4 +123,4 @@ def test_what_was_retired_for_another_adapter_stays_out(lab: Lab, report: Made) 
 
     retire(lab, report())
     assert Retirement(lab.database, "adapter-goo").undo() == Retirement(lab.database, "good").undo() == []
-    assert lab.database.reflection("rf-1").status == "retired"
+    assert lab.database.reflections.get("rf-1").status == "retired"

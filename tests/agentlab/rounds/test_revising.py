@@ -48,7 +48,7 @@ def live(lab: Lab, seed: int, status: Any, actions: list[str]) -> None:
     played = replay(Corridor(), Task(env=ENV, split="train", seed=seed), actions)
     assert played is not None
     lived: Any = {"run": "r", "goal": "Go to the east end.", "score": played.score, "steps": played.steps}
-    lab.database.put_episode(
+    lab.database.episodes.put(
         Episode(id=f"ep-{seed}-{status}", env=ENV, split="train", seed=seed, status=status, **lived)
     )
 
@@ -77,7 +77,7 @@ def test_revisions_begin_badly_win_and_teach_only_from_where_they_recover(
     lab: Callable[..., Lab], report: Made
 ) -> None:
     here, made = lab(), revising(report)
-    before = {row.id for row in here.database.episodes()}
+    before = {row.id for row in here.database.episodes.find()}
     assert revise(here, made) == "select"
     found = revisions(here, made)
     assert made.revised == {"alpha": 0.5, "tasks": 5, "revisions": 5}
@@ -85,7 +85,7 @@ def test_revisions_begin_badly_win_and_teach_only_from_where_they_recover(
         assert revision.episode.actions == [*BAD[:2], *GOOD] and revision.episode.won
         assert revision.step_weights == [0.0, 0.0, 1.0, 1.0, 1.0]
         assert (revision.good, revision.bad) == (f"ep-{seed}-won", f"ep-{seed}-lost")
-    assert {row.id for row in here.database.episodes()} == before, "nothing is stored as an episode"
+    assert {row.id for row in here.database.episodes.find()} == before, "nothing is stored as an episode"
 
 
 def test_they_are_trained_on_and_lead_back_to_what_they_were_made_of(lab: Callable[..., Lab], report: Made) -> None:
@@ -95,7 +95,7 @@ def test_they_are_trained_on_and_lead_back_to_what_they_were_made_of(lab: Callab
     revised = [item for item in known.items if item.step_weights is not None]
     assert len(revised) == 5 and len(known.items) == 11
     taught = records(here, made, [])
-    assert set(taught.episodes) == {row.id for row in here.database.episodes()}
+    assert set(taught.episodes) == {row.id for row in here.database.episodes.find()}
     record: Any = next(one for one in taught.records if one.episode == revised[0].episode.id)  # type: ignore[union-attr]
     chosen = bytes(token for token, weight in zip(record.token_ids, record.weights, strict=True) if weight)
     assert chosen.decode() == " east\n east\n east\n", "the way back is played and not learned"
@@ -215,11 +215,11 @@ def test_an_entry_of_several_tasks_by_an_older_version_is_read_and_gone_on_with(
 ) -> None:
     whole, made = lab("whole"), revising(report)
     revise(whole, made)
-    entries = whole.database.journal_items("revise|round-1")
+    entries = whole.database.journal.items("revise|round-1")
     together = [written for _, entry in sorted(entries.items()) for written in entry["revisions"]]
     assert len(entries) == len(together) == 5
     old = lab("old")
-    old.database.journal_put("revise|round-1", min(entries), {"revisions": together})
+    old.database.journal.put("revise|round-1", min(entries), {"revisions": together})
     assert len(revisions(old, made)) == 5
     revise(old, made)
     assert [one.episode.seed for one in revisions(old, made)] == [1, 2, 3, 4, 5]
@@ -265,10 +265,10 @@ def test_an_actor_that_always_fails_stops_the_round_which_goes_on_when_it_is_who
         patch.setattr(type(here.engine), "score", broken)
         with pytest.raises(RunFailed):
             revise(here, made)
-    entries = here.database.journal_items("revise|round-1").values()
+    entries = here.database.journal.items("revise|round-1").values()
     assert [bool(entry.get("error")) for entry in entries] == [True, True]
     assert revise(here, made) == "select"
-    entries = here.database.journal_items("revise|round-1").values()
+    entries = here.database.journal.items("revise|round-1").values()
     assert [entry.get("error") for entry in entries] == [None] * 5
 
 
@@ -296,5 +296,5 @@ def test_an_actor_that_fails_in_some_tasks_stops_no_round_that_was_killed_meanwh
     monkeypatch.setattr(engine, "score", sometimes)
     for _ in range(2):
         assert revise(here, made) == "select"
-        entries = here.database.journal_items("revise|round-1").values()
+        entries = here.database.journal.items("revise|round-1").values()
         assert sum("error" in entry for entry in entries) == 3

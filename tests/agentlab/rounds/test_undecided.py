@@ -15,6 +15,7 @@ from agentlab.rounds import RoundReport
 from agentlab.rounds.gating import gate
 from agentlab.rounds.retiring import watch
 from environments import TextEnv, Turn, register, registry
+from memory.store import EpisodeFilter
 
 Opened = Callable[..., Lab]
 Made = Callable[..., RoundReport]
@@ -146,4 +147,4 @@ def test_a_game_that_errors_while_a_promoted_adapter_is_watched_is_played_again(
     lab = opened()
     Hiccup.fails = {1: 1}
     watch(lab, usual(), "adapter-good", make_tasks(ENV, "train", range(3)))
-    assert [row.status for row in lab.database.episodes(run="round-1-retire")] == ["won"] * 3
+    assert [row.status for row in lab.database.episodes.find(EpisodeFilter(run="round-1-retire"))] == ["won"] * 3

@@ -17,6 +17,7 @@ from agentlab.search.tasks import revise_tasks, search_tasks, tree_of
 from agentlab.trajectories import refinement
 from agentlab.trajectories.budget import Budget
 from environments import Task, TextEnv
+from memory.store import EpisodeFilter
 from trainers.data.selection import SelectionConfig, survey
 
 OpenLab = Callable[..., Lab]
@@ -25,9 +26,9 @@ TASKS = make_tasks("toy/doors", "train", range(4))
 
 def lived(lab: Lab) -> list[dict[str, Any]]:
     """Everything in the lab but what a clock says."""
-    rows = sorted(row.id for row in lab.database.episodes())
-    episodes = [found.model_dump(exclude={"started_at", "seconds"}) for found in lab.database.load_episodes(rows)]
-    kept = sorted(lab.database.reflections(), key=lambda found: found.id)
+    rows = sorted(row.id for row in lab.database.episodes.find())
+    episodes = [found.model_dump(exclude={"started_at", "seconds"}) for found in lab.database.episodes.load(rows)]
+    kept = sorted(lab.database.reflections.find(), key=lambda found: found.id)
     return episodes + [found.model_dump(exclude={"created_at", "updated_at"}) for found in kept]
 
 
@@ -37,13 +38,13 @@ def test_successes_are_kept_with_their_refined_forms_and_what_they_teach(open_la
     assert told.stages["searching (mcts)"] == (4, 4)
     assert [result.task for result in results] == [task.id for task in TASKS]
     for result, task in zip(results, TASKS, strict=True):
-        rows = lab.database.episodes(run="r", task=task.id)
+        rows = lab.database.episodes.find(EpisodeFilter(run="r", task=task.id))
         played = [row for row in rows if row.minimised_from is None]
         assert len(played) == result.episodes and all(row.split == "train" for row in rows)
         assert result.won in {row.id for row in played if row.won}
         assert {row.minimised_from for row in rows} <= {None, result.won}
         assert result.cost.steps >= sum(row.steps for row in played)
-    kept = lab.database.reflections()
+    kept = lab.database.reflections.find()
     assert sum(found.kind == "exemplar" for found in kept) == 4
     assert len([found for found in kept if found.advice]) == 4, "what all trials showed is told once for each task"
     assert {found.kind for found in kept} == {"grounded", "exemplar"}
@@ -52,7 +53,7 @@ def test_successes_are_kept_with_their_refined_forms_and_what_they_teach(open_la
 def test_what_is_found_can_be_selected_for_training(open_lab: OpenLab) -> None:
     lab = open_lab()
     search_tasks(lab, "r", TASKS)
-    episodes = lab.database.load_episodes([row.id for row in lab.database.episodes()])
+    episodes = lab.database.episodes.load([row.id for row in lab.database.episodes.find()])
     chosen = survey(episodes, SelectionConfig(cap_per_task=1), 0).selected
     assert len(chosen) == 4 and all(item.episode.won for item in chosen)
 
@@ -105,14 +106,14 @@ def test_nothing_is_learned_from_held_out_games(open_lab: OpenLab) -> None:
             work(lab, "r", [*TASKS, *held_out])  # type: ignore[operator]
     with pytest.raises(BadConfig):
         tree_of(lab, "r", held_out[0])
-    assert lab.database.episodes() == []
+    assert lab.database.episodes.find() == []
 
 
 def test_the_model_guides_where_it_is_asked_to(open_lab: OpenLab, note_reader: ScriptedEngine) -> None:
     lab = open_lab()
     results = search_tasks(lab, "r", TASKS, engine="model", config=SearchConfig(temperature=0.1))
     assert all(result.won and result.episodes == 1 and result.cost.calls == 5 for result in results)
-    assert {row.engine for row in lab.database.episodes()} == {"scripted"}
+    assert {row.engine for row in lab.database.episodes.find()} == {"scripted"}
     with pytest.raises(BadConfig, match="takes no adapter"):
         search_tasks(lab, "r", TASKS, adapter="ad-1")
 
@@ -148,7 +149,7 @@ def test_a_success_that_cannot_be_refined_is_kept_as_it_was_found(
     monkeypatch.setattr(refinement, "refine", dying)
     lab = open_lab()
     (result,) = search_tasks(lab, "r", TASKS[:1])
-    assert result.won and all(row.minimised_from is None for row in lab.database.episodes())
+    assert result.won and all(row.minimised_from is None for row in lab.database.episodes.find())
 
 
 def test_trees_are_built_again_from_what_is_stored(open_lab: OpenLab) -> None:
@@ -157,7 +158,7 @@ def test_trees_are_built_again_from_what_is_stored(open_lab: OpenLab) -> None:
     for task in TASKS:
         tree = tree_of(lab, "r", task)
         assert {episode.id for episode in tree.episodes} == {
-            row.id for row in lab.database.episodes(run="r", task=task.id)
+            row.id for row in lab.database.episodes.find(EpisodeFilter(run="r", task=task.id))
         }
         assert tree.root is not None and tree.root.to_win is not None
     assert any(preferences(tree_of(lab, "r", task)) for task in TASKS)

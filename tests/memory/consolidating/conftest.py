@@ -48,7 +48,7 @@ def live(database: Database, memory: ReflectionMemory, reflection: Any) -> Calla
         seed = values.pop("seed", 3)
         values = {"goal": "Reach the end.", "run": "run-1", "env": "twx/coin", "split": "train", **values}
         episode = Episode(id=id, seed=seed, status=status, score=score, steps=steps, **values)  # type: ignore[arg-type]
-        database.put_episode(episode)
+        database.episodes.put(episode)
         memory.remember(
             [
                 reflection(

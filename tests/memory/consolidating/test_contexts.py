@@ -12,7 +12,7 @@ from memory.consolidation import contexts, linking
 from memory.consolidation.consolidation import Consolidation, ConsolidationConfig
 from memory.consolidation.contexts import keywords, read_off, renewed, written
 from memory.consolidation.job import Job
-from memory.store.filters import Filter
+from memory.store import Filter
 from memory.store.history import History, same
 from memory.text.cleaning import CONTEXT_LIMIT
 
@@ -31,7 +31,7 @@ TEXTS = {
 def parrots(memory: ReflectionMemory, reflection: Maker) -> dict[str, Reflection]:
     tags = {"a": ["won"], "b": ["won", "key"], "c": ["lost"]}
     memory.remember([reflection(id, text, tags=tags.get(id, [])) for id, text in TEXTS.items()])
-    return {item.id: item for item in memory.database.reflections()}
+    return {item.id: item for item in memory.database.reflections.find()}
 
 
 def link(job: Job) -> list[linking.Connect]:
@@ -59,7 +59,7 @@ def test_without_a_model_facts_are_read_off(parrots: dict[str, Reflection], job:
 def test_words_that_most_texts_hold_are_no_tags(memory: ReflectionMemory, reflection: Maker, job: Any) -> None:
     memory.remember([reflection(f"n{number}", f"The parrot saw room {number}.") for number in range(4)])
     memory.remember([reflection("m", "A parrot likes biscuits."), reflection("n", "Biscuits please the parrot.")])
-    found = {item.id: item for item in memory.database.reflections()}
+    found = {item.id: item for item in memory.database.reflections.find()}
     assert keywords(job(), found["m"], [found["n"]]) == ["biscuits"]
 
 
@@ -113,7 +113,7 @@ def test_a_note_learns_from_its_own_source_and_the_agent_and_never_from_examples
     memory.remember([reflection("theirs", "Their words.", source="mcp:x"), reflection("old", "Old words.")])
     memory.forget("old")
     weights = dict.fromkeys(("own", "example", "old"), 1.0)
-    of = memory.database.reflection
+    of = memory.database.reflections.get
     assert renewed(job(), of("own"), {"theirs": 1.0, "example": 1.0, "old": 1.0}) == of("own")
     assert renewed(job(), of("example"), weights) == of("example")
     assert renewed(job(), of("theirs"), weights).context == "Like 1 other note. The nearest adds: Own words."
@@ -131,23 +131,23 @@ def test_linking_a_note_renews_its_neighbours_and_is_undone_with_the_links(
     assert (first.items, second.items[0], set(second.items[1:])) == (("b", "a"), "c", {"a", "b"})
     assert first.reason.endswith("; renews the context of a")
     assert second.reason.endswith("; renews the context of a"), "b is pinned"
-    assert database.reflection("a") == parrots["a"], "a plan changes nothing"
+    assert database.reflections.get("a") == parrots["a"], "a plan changes nothing"
     assert first.apply(here) and second.apply(here)
-    assert database.reflection("b").context == database.reflection("c").context == ""
-    a = database.reflection("a")
+    assert database.reflections.get("b").context == database.reflections.get("c").context == ""
+    a = database.reflections.get("a")
     assert a.context == "Like 2 other notes (1 won, 1 lost). 2 of them: It wants a biscuit."
     assert a.tags == ["won", "brass", "keeps", "parrot"]
-    assert database.reflection_numbers(Filter(tag="parrot")) == [1]
+    assert database.reflections.numbers(Filter(tag="parrot", status=None)) == [1]
     assert (a.text, a.updated_at) == (parrots["a"].text, parrots["a"].updated_at)
-    versions = database.reflection_versions("a")
+    versions = database.versions.of("a")
     assert [version.change for version in versions] == ["remembered", contexts.RENEWED, contexts.RENEWED]
-    newest = database.operations()[0]
+    newest = database.operations.recent()[0]
     assert (newest.name, newest.changed, newest.links) == ("links", 3, 2)
     past = History(database)
     undo = past.undo(newest.id)
-    assert database.reflection("a").context == "Like 1 other note (1 won). The nearest adds: It wants a biscuit."
+    assert database.reflections.get("a").context == "Like 1 other note (1 won). The nearest adds: It wants a biscuit."
     past.undo(undo.id)
-    assert same(database.reflection("a"), a)
+    assert same(database.reflections.get("a"), a)
 
 
 def test_doing_it_again_finds_nothing_to_link(parrots: dict[str, Reflection], memory: ReflectionMemory) -> None:
@@ -170,7 +170,7 @@ def test_it_can_be_turned_off(
     parrots: dict[str, Reflection], memory: ReflectionMemory, job: Callable[..., Job]
 ) -> None:
     assert link(job(similar=0.5, context=False))
-    assert {item.context for item in memory.database.reflections()} == {""}
+    assert {item.context for item in memory.database.reflections.find()} == {""}
 
 
 def test_what_was_changed_while_a_model_wrote_is_left_alone(
@@ -182,8 +182,8 @@ def test_what_was_changed_while_a_model_wrote_is_left_alone(
 
     action = linking.plan(job(similar=0.5)).actions[0]
     assert action.apply(job(writer=write))
-    assert memory.database.reflection("a").context == ""
-    assert memory.database.links_of("b")
+    assert memory.database.reflections.get("a").context == ""
+    assert memory.database.links.of("b")
 
 
 # Where it is read
@@ -195,8 +195,8 @@ def test_a_recall_shows_the_context_in_brackets_but_not_of_an_example(
     context = "Like 2 other notes. <|im_end|>"
     memory.remember([reflection("a", "Ask the parrot.", context=context)])
     memory.remember([reflection("b", "> ask parrot", kind="exemplar", context=context)])
-    (hit,) = memory.recall("parrot", episode="ep-1", kinds=["grounded"])
+    (hit,) = memory.recall("parrot", wanted=Filter(kinds=["grounded"]), episode="ep-1")
     assert hit.text == "Ask the parrot. (Like 2 other notes. ‹|im_end|›)"
-    (example,) = memory.recall("parrot", episode="ep-1", kinds=["exemplar"], channel="exemplar")
+    (example,) = memory.recall("parrot", wanted=Filter(kinds=["exemplar"]), episode="ep-1", channel="exemplar")
     assert example.text == "> ask parrot"
     assert memory.search("parrot", k=1)[0].text in ("Ask the parrot.", "> ask parrot")

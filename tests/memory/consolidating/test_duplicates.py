@@ -40,14 +40,14 @@ def test_the_survivor_keeps_all_that_was_known(
         ]
     )  # fmt: skip
     assert merge(job()) == [("best", "old")]
-    best, old = database.reflection("best"), database.reflection("old")
+    best, old = database.reflections.get("best"), database.reflections.get("old")
     assert best.evidence == [Evidence(episode="ep-1", steps=[1, 2]), Evidence(episode="ep-2", steps=[0])]
     assert best.advice == [Advice(state="kitchen", action="open door", visits=3, value=0.2)]
     assert (best.tags, best.derived_from, best.importance, best.status) == (["b", "a"], ["y", "x"], 0.6, "active")
     assert (old.status, old.merged_into, old.text) == ("merged", "best", TEXT)
-    (link,) = database.links_of("best", kind="merged")
+    (link,) = database.links.of("best", kind="merged")
     assert (link.source, link.target, link.weight) == ("old", "best", pytest.approx(1))
-    done = database.operations()[0]
+    done = database.operations.recent()[0]
     assert (done.name, done.changed, done.links) == ("merge", 3, 1), "two items, and the link between them"
     assert merge(job()) == []
 
@@ -70,8 +70,8 @@ def test_the_survivor_keeps_all_that_was_known(
 def test_what_differs_in_more_than_words_is_not_merged(
     database: Database, reflection: Maker, job: Callable[..., Job], difference: dict[str, object]
 ) -> None:
-    database.put_reflection(reflection("a", TEXT))
-    database.put_reflection(reflection("b", TEXT, **difference))
+    database.reflections.put(reflection("a", TEXT))
+    database.reflections.put(reflection("b", TEXT, **difference))
     assert merge(job()) == []
 
 
@@ -100,7 +100,7 @@ def test_a_pinned_item_takes_over_but_is_not_taken_over(
     keep(memory.database, [reflection(id, TEXT, importance=0.9) for id in ("a", "b")])
     keep(memory.database, [reflection(id, TEXT, importance=0.1, pinned=True) for id in ("p", "q")])
     assert merge(job()) == [("p", "a", "b")]
-    assert database.reflection("q").status == "active"
+    assert database.reflections.get("q").status == "active"
 
 
 def test_an_item_pinned_or_edited_since_the_plan_is_left_alone(
@@ -114,7 +114,7 @@ def test_an_item_pinned_or_edited_since_the_plan_is_left_alone(
     memory.unpin("b")
     memory.edit("b", "Something else.")
     assert not action.apply(here)
-    assert database.links_of("a") == [] and database.reflection("b").status == "active"
+    assert database.links.of("a") == [] and database.reflections.get("b").status == "active"
 
 
 def test_small_differences_do_not_chain(memory: ReflectionMemory, reflection: Maker, job: Callable[..., Job]) -> None:
@@ -126,7 +126,7 @@ def test_small_differences_do_not_chain(memory: ReflectionMemory, reflection: Ma
     step, far = sorted([float(vectors[0] @ vectors[1]), float(vectors[1] @ vectors[2])])[0], vectors[0] @ vectors[2]
     assert step > far
     assert merge(job(duplicate=step)) == [("r-0", "r-1")]
-    assert here.database.reflection("r-2").status == "active"
+    assert here.database.reflections.get("r-2").status == "active"
 
 
 def test_what_a_person_took_apart_is_not_joined_again(
@@ -147,7 +147,7 @@ def test_only_what_changed_is_looked_up_again(
     keep(memory.database, [reflection(f"r-{word}", f"all about {word}") for word in ("cats", "dogs", "birds")])
     here = job()
     (mark,) = duplicates.plan(here).marks.items()
-    database.put_setting(*mark)
+    database.settings.put(*mark)
     keep(memory.database, [reflection("r-again", "all about dogs")])
     here = job()
     asked: list[int] = []
@@ -183,7 +183,7 @@ def test_a_count_of_repeats_is_that_of_what_a_merge_takes_out_of_use(
     )  # fmt: skip
     here = job(duplicate=0.9)
     assert duplicates.plan(here).actions[0].apply(here)
-    History(memory.database).undo(memory.database.operations()[0].id)
+    History(memory.database).undo(memory.database.operations.recent()[0].id)
     for least in (0.99, 0.9, 0.7):
         here = job(duplicate=least)
         planned = sum(len(action.items) - 1 for action in duplicates.plan(here).actions)

@@ -41,8 +41,8 @@ def test_what_lies_below_the_threshold_is_forgotten_and_can_be_restored(
     (action,) = forgetting.plan(here).actions
     assert (action.items, action.reason) == (("d15",), "never recalled, retention 0.0498")
     assert action.apply(here) and not action.apply(here)
-    assert database.reflection("d15").status == "forgotten"
-    assert database.reflection_versions("d15")[-1].change == "faded"
+    assert database.reflections.get("d15").status == "forgotten"
+    assert database.versions.of("d15")[-1].change == "faded"
     memory.restore("d15")
     assert faded(job(forget_below=0.05)) == []
     assert faded(job(forget_below=0)) == []
@@ -57,7 +57,7 @@ def test_recalls_strengthen_and_a_win_keeps(
     memory.remember([reflection(id, f"note {id}", **{**old, **special.get(id, {})}) for id in names])
     recalls = [("lately", "ep-1", 29, False), ("twice", "ep-1", 1, False), ("twice", "ep-2", 2, None)]
     recalls.append(("won", "ep-3", 1, True))
-    database.put_recalls(
+    database.recalls.put(
         [
             Recall(episode=episode, reflection=id, rank=0, query="q", score=1.0, at=day(at), won=won)
             for id, episode, at, won in recalls
@@ -80,7 +80,7 @@ def test_where_lots_were_drawn_only_a_measured_use_keeps(
     memory.remember([reflection(id, f"note {id}", **old) for id in (*sides, "family")])
     memory.remember([reflection("twin", "note twin", status="merged", merged_into="family", **old)])
     for id, (served, held_out) in {**sides, "twin": sides["helps"]}.items():
-        database.put_recalls(
+        database.recalls.put(
             [
                 Recall(
                     episode=f"{id}-{side}-{number}", reflection=id, rank=0, query="q", score=1.0, env="e",
@@ -95,7 +95,7 @@ def test_where_lots_were_drawn_only_a_measured_use_keeps(
     certain = Recall(
         episode="ep", reflection="open", rank=0, query="q", score=1.0, env="e", won=True, at=old["created_at"]
     )
-    database.put_recalls([certain])
+    database.recalls.put([certain])
     here = job(forget_below=0.5)
     plan = forgetting.plan(here).actions
     assert [action.items[0] for action in plan] == ["idle", "harms", "unsure", "open"]
@@ -103,7 +103,7 @@ def test_where_lots_were_drawn_only_a_measured_use_keeps(
     assert memory.credit.helpful(["helps", "harms", "family", "absent"]) == {
         "helps": True, "harms": False, "family": True,
     }  # fmt: skip
-    database.put_recalls(
+    database.recalls.put(
         [
             Recall(episode=f"later-{n}-{side}", reflection="idle", rank=0, query="q", score=1.0, env="e", held_out=side,
                    at="2010-01-02T00:00:00+00:00", propensity=0.5, won=not side)
@@ -114,7 +114,7 @@ def test_where_lots_were_drawn_only_a_measured_use_keeps(
 
 
 def test_another_namespace_is_not_forgotten(database: Database, reflection: Maker, job: Callable[..., Job]) -> None:
-    database.put_reflection(reflection("a", namespace="bob", created_at=day(1), updated_at=day(1)))
+    database.reflections.put(reflection("a", namespace="bob", created_at=day(1), updated_at=day(1)))
     assert faded(job(forget_below=0.5)) == []
 
 
@@ -125,4 +125,4 @@ def test_what_was_pinned_since_the_plan_stays(
     here = job(forget_below=0.5)
     (action,) = forgetting.plan(here).actions
     memory.pin("a")
-    assert not action.apply(here) and database.reflection("a").status == "active"
+    assert not action.apply(here) and database.reflections.get("a").status == "active"

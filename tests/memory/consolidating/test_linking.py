@@ -18,7 +18,7 @@ def link(job: Job) -> list[tuple[str, ...]]:
     plan = linking.plan(job)
     assert all(action.apply(job) for action in plan.actions)
     for mark in plan.marks.items():
-        job.database.put_setting(*mark)
+        job.database.settings.put(*mark)
     return [action.items for action in plan.actions]
 
 
@@ -34,13 +34,13 @@ def test_each_note_is_linked_to_its_nearest_earlier_ones(
 ) -> None:
     texts = {"a": "red door key", "b": "red door lock", "c": "red door handle", "d": "blue sky over hills"}
     memory.remember([reflection(id, text) for id, text in texts.items()])
-    database.put_reflection(reflection("x", "red door key", namespace="bob"))
+    database.reflections.put(reflection("x", "red door key", namespace="bob"))
     memory.remember([reflection("t", "red door", task="e:test:1")])
     link(job(neighbours=1, similar=0.3))
-    found = database.execute("SELECT source, target FROM links ORDER BY source")
+    found = database.connection.execute("SELECT source, target FROM links ORDER BY source")
     assert found == [("b", "a"), ("c", "a")] or found == [("b", "a"), ("c", "b")]
     vectors = memory.embedder.embed([texts["a"], texts["b"]])
-    (first,) = database.links_of("a", kind="similar")[-1:] if found[1][1] == "b" else database.links_of("b")
+    (first,) = database.links.of("a", kind="similar")[-1:] if found[1][1] == "b" else database.links.of("b")
     assert first.weight == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-6)
     assert link(job(neighbours=1, similar=0.3)) == []
 
@@ -50,22 +50,22 @@ def test_notes_that_serve_together_are_linked_more_strongly_once(
 ) -> None:
     memory.remember([reflection("a", "red door key"), reflection("b", "red door lock")])
     link(job(similar=0.1))
-    cosine = database.links_of("a")[0].weight
+    cosine = database.links.of("a")[0].weight
     for episode, held_out in (("ep-1", False), ("ep-2", False), ("ep-3", True)):
-        database.put_recalls(
+        database.recalls.put(
             [
                 Recall(episode=episode, reflection=id, rank=0, query="q", score=1.0, channel=channel, held_out=held_out)
                 for id, channel in (("a", "text"), ("a", "advice"), ("b", "text"))  # type: ignore[misc]
             ]
         )
     assert link(job(similar=0.1)) == [("b", "a")]
-    assert database.links_of("a")[0].weight == pytest.approx(1 - (1 - cosine) * 0.81, abs=1e-6)
+    assert database.links.of("a")[0].weight == pytest.approx(1 - (1 - cosine) * 0.81, abs=1e-6)
     assert link(job(similar=0.1)) == []
     memory.edit("b", "red door key, the spare")
     assert link(job(similar=0.1)) == [("b", "a")]
     expected = memory.embedder.embed(["red door key", "red door key, the spare"])
     cosine = float(expected[0] @ expected[1])
-    assert database.links_of("a")[0].weight == pytest.approx(1 - (1 - cosine) * 0.81, abs=1e-6)
+    assert database.links.of("a")[0].weight == pytest.approx(1 - (1 - cosine) * 0.81, abs=1e-6)
 
 
 def test_what_was_forgotten_since_the_plan_is_not_linked(
@@ -75,7 +75,7 @@ def test_what_was_forgotten_since_the_plan_is_not_linked(
     here = job(similar=0.1)
     (action,) = linking.plan(here).actions
     memory.forget("a")
-    assert action.apply(here) and database.links_of("b") == []
+    assert action.apply(here) and database.links.of("b") == []
     memory.forget("b")
     assert not action.apply(here)
     assert linking.plan(job(similar=0.1), frozenset({"a"})).actions == []

@@ -10,6 +10,7 @@ import pytest
 from memory import Database, Episode, Reflection, ReflectionMemory
 from memory.consolidation import rules
 from memory.consolidation.job import Job
+from memory.store import Filter
 
 Live = Callable[..., Episode]
 
@@ -22,7 +23,7 @@ def consult(job: Job) -> list[tuple[str, ...]]:
 
 
 def standing(database: Database) -> dict[str, int]:
-    return {rule.text: rule.votes for rule in database.reflections(kind="rule", status="active")}
+    return {rule.text: rule.votes for rule in database.reflections.find(Filter(kinds=["rule"], status="active"))}
 
 
 def test_each_failure_is_paired_with_the_first_success_and_each_batch_is_full(
@@ -53,7 +54,7 @@ def test_facts_of_a_pair_become_rules_with_votes_and_provenance(
     live("f1", "hall pit", "lost", actions="jump in pit")
     consult(job())
     assert standing(database) == {"Games were won with 'take …'.": 2, "Games were lost with 'jump in …'.": 2}
-    rule = database.reflections(kind="rule")[0]
+    rule = database.reflections.find(Filter(kinds=["rule"], status=None))[0]
     assert (rule.tier, rule.task, rule.env) == ("rule", "twx/coin:train:*", "twx/coin")
     assert [evidence.episode for evidence in rule.evidence] == ["s1", "f1"]
     assert rule.derived_from == ["r-s1", "r-f1"]
@@ -61,8 +62,8 @@ def test_facts_of_a_pair_become_rules_with_votes_and_provenance(
     consult(job())
     assert standing(database) == {"Games were won with 'take …'.": 3, "Games were lost with 'jump in …'.": 2, **
                                   {"Games were lost with 'wait'.": 2}}  # fmt: skip
-    assert [evidence.episode for evidence in database.reflection(rule.id).evidence] == ["s1", "f1", "f2"]
-    (operation, *_) = database.operations()
+    assert [evidence.episode for evidence in database.reflections.get(rule.id).evidence] == ["s1", "f1", "f2"]
+    (operation, *_) = database.operations.recent()
     assert (operation.name, operation.detail) == ("rules", "twx/coin: 2 episodes")
 
 
@@ -75,18 +76,18 @@ def test_a_rule_that_is_voted_out_can_come_back_unless_a_person_took_it_out(
         consult(job())
 
     win_and_fail(1, "sing", "wait")
-    (rule,) = database.reflections(kind="rule")
+    (rule,) = database.reflections.find(Filter(kinds=["rule"], status=None))
     for seed in (2, 3):
         win_and_fail(seed, "wait", "sing")
-    out = database.reflection(rule.id)
+    out = database.reflections.get(rule.id)
     assert (out.status, out.votes) == ("forgotten", 0)
-    assert database.reflection_versions(rule.id)[-1].change == "voted out"
+    assert database.versions.of(rule.id)[-1].change == "voted out"
     win_and_fail(4, "sing", "look")
-    again = database.reflection(rule.id)
+    again = database.reflections.get(rule.id)
     assert (again.status, again.votes) == ("active", 2)
     memory.forget(rule.id)
     win_and_fail(5, "sing", "look")
-    assert database.reflection(rule.id).status == "forgotten"
+    assert database.reflections.get(rule.id).status == "forgotten"
 
 
 def test_a_model_writes_the_operations_and_sees_no_recalled_text(
@@ -102,7 +103,7 @@ def test_a_model_writes_the_operations_and_sees_no_recalled_text(
 
     consult(job(write))
     assert standing(database) == {"Take what you came for at once.": 2}
-    assert database.reflections(kind="rule")[0].tags == ["written"]
+    assert database.reflections.find(Filter(kinds=["rule"], status=None))[0].tags == ["written"]
     ((prompt, tokens),) = prompts
     assert "(none)" in prompt and "SUCCESS. Goal: Find the coin\n> take coin" in prompt and "FAILURE" in prompt
     assert "sing" not in prompt and tokens == 200
@@ -117,9 +118,9 @@ def test_an_edit_keeps_the_rule_and_its_history(live: Live, database: Database, 
     consult(job(lambda *_: "ADD: Take the coin quickly."))
     live("f2", status="lost")
     consult(job(lambda *_: "EDIT 1: Take the coin before anything else."))
-    (rule,) = database.reflections(kind="rule")
+    (rule,) = database.reflections.find(Filter(kinds=["rule"], status=None))
     assert (rule.text, rule.votes) == ("Take the coin before anything else.", 3)
-    assert database.reflection_versions(rule.id)[0].reflection.text == "Take the coin quickly."
+    assert database.versions.of(rule.id)[0].reflection.text == "Take the coin quickly."
 
 
 def test_rules_of_environments_and_namespaces_do_not_mix(
@@ -134,7 +135,7 @@ def test_rules_of_environments_and_namespaces_do_not_mix(
     live("s3", actions="fly", **elsewhere)
     live("f3", status="lost", actions="wait", **elsewhere)
     for id in ("r-s3", "r-f3"):
-        database.put_reflection(database.reflection(id).model_copy(update={"namespace": "bob"}))
+        database.reflections.put(database.reflections.get(id).model_copy(update={"namespace": "bob"}))
     assert consult(job()) == [("s1", "f1"), ("s2", "f2")]
     assert [rule.text for rule in rules.rules_of(job(), "twx/twc", "train")] == [
         "Games were won with 'dance'.",
@@ -142,7 +143,10 @@ def test_rules_of_environments_and_namespaces_do_not_mix(
     ]
     monkeypatch.setattr(memory, "namespace", "bob", raising=False)
     assert consult(job()) == [("s3", "f3")]
-    assert {(rule.namespace, rule.text) for rule in database.reflections(kind="rule", env="twx/coin")} == {
+    assert {
+        (rule.namespace, rule.text)
+        for rule in database.reflections.find(Filter(kinds=["rule"], env="twx/coin", status=None))
+    } == {
         ("", "Games were won with 'sing'."),
         ("", "Games were lost with 'wait'."),
         ("bob", "Games were won with 'fly'."),

@@ -10,6 +10,7 @@ from memory import Database, Episode
 from memory.consolidation import shortcuts
 from memory.consolidation.job import Job
 from memory.consolidation.shortcuts import Shortcut, find_shortcuts, shortest_path
+from memory.store import Filter
 
 Live = Callable[..., Episode]
 WANDERING = "S A S A C A B E"  # S–A–B–E would do.
@@ -59,7 +60,7 @@ def test_a_shortcut_advises_the_way_with_its_provenance(
     (action,) = plan.actions
     assert (action.items, action.reason) == (("ep-1",), "won in 7 steps where 3 would do (greatest gain 0.14)")
     assert action.apply(here) and not action.apply(here)
-    (made,) = database.reflections(kind="shortcut")
+    (made,) = database.reflections.find(Filter(kinds=["shortcut"], status=None))
     assert [(fact.state, fact.action, fact.visits) for fact in made.advice] == [
         ("S", "go A", 1), ("A", "go B", 1), ("B", "go E", 1),
     ]  # fmt: skip
@@ -80,6 +81,6 @@ def test_only_won_train_episodes_are_looked_at_and_each_once(
     plan = shortcuts.plan(here)
     assert plan.actions == []
     for mark in plan.marks.items():
-        database.put_setting(*mark)
+        database.settings.put(*mark)
     live("ep-new", WANDERING)
     assert [action.items for action in shortcuts.plan(job()).actions] == [("ep-new",)]

@@ -10,6 +10,7 @@ from memory import Database, Episode, Reflection
 from memory.consolidation import summaries
 from memory.consolidation.job import Job
 from memory.consolidation.summaries import extracted, goal_kind
+from memory.store import Filter
 
 Live = Callable[..., Episode]
 
@@ -43,12 +44,12 @@ def test_full_groups_are_summed_up_once_in_the_order_of_their_making(
     assert summarise(job(summary=2)) == []
     live("e5", goal="Take the coin in the kitchen.", seed=5)
     assert summarise(job(summary=2)) == [("r-e4", "r-e5")]
-    made = database.reflections(kind="summary")[0]
+    made = database.reflections.find(Filter(kinds=["summary"], status=None))[0]
     assert (made.tier, made.task, made.tags) == ("summary", "twx/coin:train:*", ["extracted"])
     assert made.derived_from == ["r-e0", "r-e1"]
     assert [evidence.episode for evidence in made.evidence] == ["e0", "e1"]
-    assert {link.target for link in database.links_of(made.id, kind="derived")} == {"r-e0", "r-e1"}
-    assert database.operations()[0].name == "summary"
+    assert {link.target for link in database.links.of(made.id, kind="derived")} == {"r-e0", "r-e1"}
+    assert database.operations.recent()[0].name == "summary"
 
 
 def test_without_a_model_the_texts_speak_for_themselves(reflection: Callable[..., Reflection]) -> None:
@@ -84,7 +85,7 @@ def test_what_a_model_writes_counts_only_if_it_keeps_to_the_notes(
         return answer
 
     summarise(job(write, summary=2))
-    (made,) = database.reflections(kind="summary")
+    (made,) = database.reflections.find(Filter(kinds=["summary"], status=None))
     assert made.tags == [tag] and (made.text == answer) == (tag == "written")
     assert "- Account of e0.\n- Account of e1." in prompts[0]
 

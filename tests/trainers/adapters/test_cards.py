@@ -26,7 +26,7 @@ FAILED = decide(dict.fromkeys(TASKS, False), dict.fromkeys(TASKS, False))
 def registry(tmp_path: Path, make_episode: Callable[..., Episode]) -> Iterator[AdapterRegistry]:
     database = Database(tmp_path / "lab.db")
     for number in range(15):
-        database.put_episode(make_episode(f"e{number}", env="x/one" if number < 10 else "x/two"))
+        database.episodes.put(make_episode(f"e{number}", env="x/one" if number < 10 else "x/two"))
     yield AdapterRegistry(database, tmp_path)
     database.close()
 

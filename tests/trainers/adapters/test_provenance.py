@@ -25,11 +25,12 @@ def registry(tmp_path: Path, make_episode: Callable[..., Episode]) -> Iterator[A
     """Two adapters of five episodes in two environments; the second shares two with the first. No weights."""
     database = Database(tmp_path / "lab.db")
     for id, env in (("e1", "x/one"), ("e2", "x/one"), ("e3", "x/two"), ("e4", "x/two"), ("e5", "x/one")):
-        database.put_episode(make_episode(id, env=env))
+        database.episodes.put(make_episode(id, env=env))
     rows = {
         "adapter-a": (["e1", "e3", "e2"], {"rank": 16, "seed": 0}),
         "adapter-b": (["e3", "e4", "e2", "gone"], {"rank": 16, "seed": 1, "beta": 0.1}),
     }
+    registry = AdapterRegistry(database, tmp_path)
     for id, (episodes, settings) in rows.items():
         record = AdapterRecord(
             id=id,
@@ -40,14 +41,14 @@ def registry(tmp_path: Path, make_episode: Callable[..., Episode]) -> Iterator[A
             settings=settings,
             training={"device": "cpu", "dtype": "float32"},
         )
-        database.put_adapter(record.model_dump(mode="json"))
-    yield AdapterRegistry(database, tmp_path)
+        registry.records.put(record)
+    yield registry
     database.close()
 
 
 def recall(database: Database, episode: str, reflection: str, **values: object) -> None:
     usual = {"channel": "advice", "rank": 0, "query": "q", "score": 1.0, "env": "x/one"}
-    database.put_recalls([Recall.model_validate({"episode": episode, "reflection": reflection, **usual, **values})])
+    database.recalls.put([Recall.model_validate({"episode": episode, "reflection": reflection, **usual, **values})])
 
 
 def test_episodes_are_told_by_environment_and_lost_ones_by_name(registry: AdapterRegistry) -> None:
@@ -63,7 +64,7 @@ def hold(registry: AdapterRegistry, adapter: str, episodes: list[str]) -> None:
     """Write down that an adapter was held to its base on these."""
     record = registry.get(adapter)
     held = record.model_copy(update={"lineage": record.lineage.model_copy(update={"held": episodes})})
-    registry.database.put_adapter(held.model_dump(mode="json"))
+    registry.records.put(held)
 
 
 def test_where_it_was_held_to_its_base_is_told_and_which_of_these_are_lost(registry: AdapterRegistry) -> None:
@@ -87,7 +88,7 @@ def test_reflections_are_those_recalled_in_these_episodes(
 ) -> None:
     database = registry.database
     for id in ("rf-1", "rf-2", "rf-3", "rf-4"):
-        database.put_reflection(Reflection(id=id, kind="k", env="x/one", task="t", run="r", text=id))
+        database.reflections.put(Reflection(id=id, kind="k", env="x/one", task="t", run="r", text=id))
     recall(database, "e1", "rf-1")
     recall(database, "e1", "rf-1", channel="text")
     recall(database, "e1", "rf-2")
@@ -96,8 +97,8 @@ def test_reflections_are_those_recalled_in_these_episodes(
     recall(database, "e5", "rf-4")
     assert trace(registry, "adapter-a").reflections == {"rf-2": 2, "rf-1": 1}
     # e2 was made from a longer episode, which was the one that was played.
-    database.put_episode(make_episode("played", env="x/one"))
-    database.put_episode(make_episode("e2", env="x/one", minimised_from="played"))
+    database.episodes.put(make_episode("played", env="x/one"))
+    database.episodes.put(make_episode("e2", env="x/one", minimised_from="played"))
     recall(database, "played", "rf-3")
     assert trace(registry, "adapter-a").reflections == {"rf-2": 2, "rf-1": 1, "rf-3": 1}
 
@@ -105,7 +106,7 @@ def test_reflections_are_those_recalled_in_these_episodes(
 def test_reflections_that_the_job_named_itself_are_told_too(registry: AdapterRegistry) -> None:
     record = registry.get("adapter-a")
     named = record.lineage.model_copy(update={"reflections": ["rf-9"]})
-    registry.database.put_adapter(record.model_copy(update={"lineage": named}).model_dump(mode="json"))
+    registry.records.put(record.model_copy(update={"lineage": named}))
     assert trace(registry, "adapter-a").reflections == {"rf-9": 0}
 
 
@@ -137,7 +138,7 @@ def test_its_uses_are_told_with_rates_evaluations_first(
         ("mine", "adapter", "train", "truncated", 0),
     ]
     for number, (run, arm, split, status, trial) in enumerate(played):
-        registry.database.put_episode(
+        registry.database.episodes.put(
             make_episode(
                 f"p{number}",
                 run=run,
@@ -149,7 +150,7 @@ def test_its_uses_are_told_with_rates_evaluations_first(
                 started_at=f"2026-01-01T00:00:0{number}",
             )
         )
-    registry.database.put_evaluation("eval-test", {})
+    registry.database.evaluations.put("eval-test", {})
     uses = trace(registry, "adapter-a").uses
     assert [(use.run, use.kind, use.arm, use.split, use.result.won, use.result.n) for use in uses] == [
         ("eval-test", "evaluation", "adapter", "test", 1, 2),
@@ -174,7 +175,7 @@ def test_two_adapters_are_compared_by_what_they_were_made_from(registry: Adapter
 def test_what_they_ran_on_counts_as_a_setting(registry: AdapterRegistry) -> None:
     record = registry.get("adapter-b")
     elsewhere = {"training": {"device": "cuda", "dtype": "bfloat16"}, "base": "other"}
-    registry.database.put_adapter(record.model_copy(update=elsewhere).model_dump(mode="json"))
+    registry.records.put(record.model_copy(update=elsewhere))
     settings = difference(registry, "adapter-a", "adapter-b").settings
     assert settings["ran with device"] == ("cpu", "cuda") and settings["ran with dtype"] == ("float32", "bfloat16")
     assert settings["base"] == ("tiny", "other")

@@ -66,7 +66,7 @@ def test_a_merge_knows_where_its_parents_were_held_to_the_base(
     for id, held in zip(two, (["h1", "h2"], ["h2", "h3"]), strict=True):
         record = registry.get(id)
         known = record.model_copy(update={"lineage": record.lineage.model_copy(update={"held": held})})
-        registry.database.put_adapter(known.model_dump(mode="json"))
+        registry.records.put(known)
     merged = skills.merge(registry, two, tiny_model)
     assert merged.lineage.held == ["h1", "h2", "h3"]
 
@@ -123,7 +123,7 @@ def test_adapters_of_different_bases_are_refused(
     registry: AdapterRegistry, two: list[str], tiny_model: Path, tmp_path: Path
 ) -> None:
     stranger = registry.get(two[1]).model_copy(update={"id": "adapter-strange", "fingerprint": "0" * 64})
-    registry.database.put_adapter(stranger.model_dump(mode="json"))
+    registry.records.put(stranger)
     with pytest.raises(WrongBase, match="merge adapters of one base"):
         skills.merge(registry, [two[0], "adapter-strange"], tiny_model)
     elsewhere = Path(shutil.copytree(tiny_model, tmp_path / "elsewhere"))
