@@ -105,7 +105,7 @@ def test_an_error_of_a_package_that_is_not_loaded_is_not_ours() -> None:
 def test_help_and_listings_import_nothing_heavy(tmp_path: Path) -> None:
     lab = tmp_path / "lab"
     with Lab.open(lab, create=True, config=LabConfig(embedder="hashing")) as made:
-        made.database.execute("SELECT 1")  # makes its tables, which listing does not
+        made.database.connection.execute("SELECT 1")  # makes its tables, which listing does not
     code = (
         "import sys\n"
         "from agentlab.cli import app\n"
