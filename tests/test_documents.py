@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from itertools import product
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from agentlab import LabConfig, RoundConfig
 from agentlab.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -116,6 +118,14 @@ def test_every_public_name_is_described(door: str) -> None:
         described = f"::: {homes[name]}\n" in page
         assert described or f"#{homes[name]})" in page
         assert described or f"::: {homes[name]}\n" in reference.door_page(homes[name].rpartition(".")[0])
+
+
+def test_settings_that_a_page_shows_are_settings() -> None:
+    shown = [block for path in PAGES for block in re.findall(r"```toml\n(.*?)```", text(path), re.S)]
+    assert len(shown) >= 2
+    for block in shown:
+        given = tomllib.loads(block)
+        (RoundConfig if "envs" in given else LabConfig).model_validate(given)
 
 
 def anchors(said: str) -> set[str]:

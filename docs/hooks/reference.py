@@ -109,6 +109,7 @@ def settings_page() -> str:
     )
 
 
+@cache
 def pages() -> dict[str, str]:
     """All pages of the reference, by their place in the documents."""
     made = {"reference/commands.md": commands_page(), "reference/settings.md": settings_page()}
