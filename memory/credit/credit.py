@@ -12,6 +12,7 @@ from memory.records import Recall, ReflectionStatus, now
 from memory.store.database import Database
 from memory.store.filters import Filter
 from memory.store.merges import family
+from memory.store.recalls import RecallFilter
 
 if TYPE_CHECKING:
     from memory.store.recalls import RecallEvidence
@@ -219,7 +220,7 @@ class Credit:
         """What holding out has cost so far."""
         import numpy as np
 
-        rows = self.database.recalls.evidence(before=self.before, among=self._items(), least=(0, 1))
+        rows = self.database.recalls.evidence(RecallFilter(before=self.before, among=self._items(), least=(0, 1)))
         episodes = self.database.recalls.episode_count(before=self.before)
         if not rows:
             return Cost(episodes, 0, 0.0)
@@ -272,7 +273,7 @@ class Credit:
     def _verdicts(self) -> list[Verdict]:
         least = (self.config.min_n, self.config.min_n)
         items = self._items(status="active", pinned=False)
-        rows = self.database.recalls.evidence(before=self.before, among=items, least=least)
+        rows = self.database.recalls.evidence(RecallFilter(before=self.before, among=items, least=least))
         if not rows:
             return []
         found = self._harmful(self._arranged(rows))
@@ -281,7 +282,9 @@ class Credit:
         for verdict in found:
             if verdict.reflection in overruled:
                 since = self.database.recalls.evidence(
-                    [verdict.reflection], after=overruled[verdict.reflection], before=self.before, least=least
+                    RecallFilter(
+                        ids=[verdict.reflection], after=overruled[verdict.reflection], before=self.before, least=least
+                    )
                 )
                 verdicts += self._harmful(self._arranged(since)) if since else []
             else:
@@ -315,7 +318,9 @@ class Credit:
 
     def _measured(self, status: ReflectionStatus) -> Strata:
         return self._arranged(
-            self.database.recalls.evidence(before=self.before, among=self._items(status=status), least=(1, 1))
+            self.database.recalls.evidence(
+                RecallFilter(before=self.before, among=self._items(status=status), least=(1, 1))
+            )
         )
 
     def _strata(self, ids: Sequence[str], env: str | None = None) -> Strata:
@@ -325,7 +330,7 @@ class Credit:
         """The evidence on `ids`. What lies before a fixed time is read once."""
         wanted = list(dict.fromkeys(ids))
         if self.before is None:
-            return self.database.recalls.evidence(wanted, env=env)
+            return self.database.recalls.evidence(RecallFilter(ids=wanted, env=env))
         if self._drawn is None:
             self._drawn = self.database.recalls.randomised()
         # Of most no lot was ever drawn.
@@ -333,7 +338,7 @@ class Credit:
         missing = [id for id in drawn if (env, id) not in self._kept]
         if missing:
             found: dict[str, list[RecallEvidence]] = {id: [] for id in missing}
-            for row in self.database.recalls.evidence(missing, env=env, before=self.before):
+            for row in self.database.recalls.evidence(RecallFilter(ids=missing, env=env, before=self.before)):
                 found[row.reflection].append(row)
             self._kept.update(((env, id), rows) for id, rows in found.items())
         return [row for id in drawn for row in self._kept[env, id]]

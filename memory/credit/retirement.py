@@ -19,7 +19,7 @@ from memory.credit.uplift import Strata, Uplift, estimate, exact_test
 from memory.records import now
 from memory.store.database import Database
 from memory.store.filters import Filter
-from memory.store.recalls import Played, RecallEvidence
+from memory.store.recalls import Played, RecallEvidence, RecallFilter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,7 +143,9 @@ class Retirement:
         among = Filter(namespace=self.namespace, status="active", pinned=False)
         least = (self.config.min_n, self.config.min_n)
         grouped: dict[str, list[RecallEvidence]] = {}
-        for row in self.database.recalls.evidence(ids, after=after, among=among, least=least, played=played):
+        for row in self.database.recalls.evidence(
+            RecallFilter(ids=ids, after=after, among=among, least=least, played=played)
+        ):
             grouped.setdefault(row.reflection, []).append(row)
         return grouped
 

@@ -9,7 +9,7 @@ from memory.store.episodes import EpisodeRow
 from memory.store.filters import ACTIVE, EVERYTHING, EpisodeFilter, Filter
 from memory.store.history import Change, History
 from memory.store.links import LinkChange
-from memory.store.recalls import RecallCount, RecallEvidence
+from memory.store.recalls import RecallCount, RecallEvidence, RecallFilter
 from memory.store.reflections import stamp
 from memory.store.repeats import evidence, tallies, told
 from memory.store.sql import chunks, conditions, marks
@@ -28,6 +28,7 @@ __all__ = [
     "LinkChange",
     "RecallCount",
     "RecallEvidence",
+    "RecallFilter",
     "chunks",
     "conditions",
     "evidence",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from memory.records import Recall
@@ -59,6 +60,27 @@ class Played(NamedTuple):
     def sql(self) -> str:
         """A query for their ids; it takes the adapter."""
         return f"SELECT id FROM episodes WHERE adapter {'IS NOT' if self.others else 'IS'} ?"
+
+
+@dataclass(frozen=True, slots=True)
+class RecallFilter:
+    """Which recalls are evidence, and of which reflections; None leaves a property open.
+
+    `ids` names reflections, `among` says which are meant. `after` and `before` (ISO 8601, exclusive) bound the time of
+    the recall, `played` says which adapter played. `least` is how many episodes served and held out a reflection must
+    have in all.
+    """
+
+    ids: Sequence[str] | None = None
+    env: str | None = None
+    after: str | None = None
+    before: str | None = None
+    among: Filter | None = None
+    least: tuple[int, int] = (0, 0)
+    played: Played | None = None
+
+
+ALL_RECALLS = RecallFilter()
 
 
 class Recalls:
@@ -223,64 +245,43 @@ class Recalls:
             found.update(row[0] for row in rows)
         return found
 
-    def evidence(
-        self,
-        ids: Sequence[str] | None = None,
-        *,
-        env: str | None = None,
-        after: str | None = None,
-        before: str | None = None,
-        among: Filter | None = None,
-        least: tuple[int, int] = (0, 0),
-        played: Played | None = None,
-    ) -> list[RecallEvidence]:
-        """What episodes that drew lots say of these reflections, or of all, by reflection, environment and odds.
+    def evidence(self, wanted: RecallFilter = ALL_RECALLS) -> list[RecallEvidence]:
+        """What episodes that drew lots say of the reflections that are `wanted`, by reflection, environment and odds.
 
-        Episodes that have not ended, or ended in an error, are left out, and so are recalls that no lot decided.
-        `after` and `before` (ISO 8601, exclusive) bound the time of the recall; `among` which reflections are meant;
-        `least` is how many episodes served and held out a reflection must have in all; `played` which adapter played
-        them. What was merged into another speaks for that one (see `merges`), and for itself only where it is
-        asked for by its id.
+        Episodes that have not ended, or ended in an error, are left out, and so are recalls that no lot decided. What
+        was merged into another speaks for that one (see `merges`), and for itself only where it is asked for by its id.
         """
         found: list[RecallEvidence] = []
-        for part in [None] if ids is None else chunks(ids):
+        for part in [None] if wanted.ids is None else chunks(wanted.ids):
             kin = self.connection.execute(f"{families(part)} SELECT root, member FROM family", part or ())
             joined = {root for root, _ in kin} | {member for _, member in kin if part is None}
-            alone = self._evidence(part, env, after, before, among, least, played)
+            here = replace(wanted, ids=part)
+            alone = self._evidence(here)
             found += [row for row in alone if row.reflection not in joined] if joined else alone
-            found += self._family_evidence(part, env, after, before, among, least, played) if joined else []
+            found += self._family_evidence(here) if joined else []
         return found
 
-    def _evidence(
-        self,
-        ids: list[str] | None,
-        env: str | None,
-        after: str | None,
-        before: str | None,
-        among: Filter | None,
-        least: tuple[int, int],
-        played: Played | None,
-    ) -> list[RecallEvidence]:
+    def _evidence(self, wanted: RecallFilter) -> list[RecallEvidence]:
         """Of each reflection by itself, from the totals."""
         where, values = ["propensity < 1"], list[Any]()
-        if ids is not None:
-            where.append(f"reflection IN {marks(ids)}")
-            values += ids
-        if env is not None:
+        if wanted.ids is not None:
+            where.append(f"reflection IN {marks(wanted.ids)}")
+            values += wanted.ids
+        if wanted.env is not None:
             where.append("env = ?")
-            values.append(env)
-        if among is not None:
-            condition, wanted = among.sql()
+            values.append(wanted.env)
+        if wanted.among is not None:
+            condition, bounds = wanted.among.sql()
             where.append(f"reflection IN (SELECT id FROM reflections WHERE {condition})")
-            values += wanted
+            values += bounds
         table = "recall_totals"
-        if after is not None or before is not None or played is not None:
+        if wanted.after is not None or wanted.before is not None or wanted.played is not None:
             # The totals know no times; this reads the recalls themselves, in an index that covers them.
             table = "(SELECT *, 1 AS ended FROM recalls WHERE counted AND propensity < 1 AND won IS NOT NULL)"
-            if played is not None:
-                where.append(f"episode IN ({played.sql})")
-                values.append(played.adapter)
-            for operator, bound in ((">", after), ("<", before)):
+            if wanted.played is not None:
+                where.append(f"episode IN ({wanted.played.sql})")
+                values.append(wanted.played.adapter)
+            for operator, bound in ((">", wanted.after), ("<", wanted.before)):
                 if bound is not None:
                     where.append(f"at {operator} ?")
                     values.append(bound)
@@ -289,37 +290,31 @@ class Recalls:
             f"sum(ended * held_out) AS held_out, sum(won * held_out) FROM {table} WHERE {' AND '.join(where)} "
             "GROUP BY reflection, env, propensity"
         )
-        if max(least):
+        if max(wanted.least):
             # A window over the strata of each reflection.
             grouped = (
                 f"SELECT * FROM (SELECT *, sum(served) OVER each AS a, sum(held_out) OVER each AS b FROM ({grouped}) "
                 "WINDOW each AS (PARTITION BY reflection)) WHERE a >= ? AND b >= ?"
             )
-            values += least
+            values += wanted.least
         rows = self.connection.execute(grouped, values)
         return [RecallEvidence(*row[:7]) for row in rows if row[3] or row[5]]
 
-    def _family_evidence(
-        self,
-        ids: list[str] | None,
-        env: str | None,
-        after: str | None,
-        before: str | None,
-        among: Filter | None,
-        least: tuple[int, int],
-        played: Played | None,
-    ) -> list[RecallEvidence]:
+    def _family_evidence(self, wanted: RecallFilter) -> list[RecallEvidence]:
         """Of those that took over others, from the recalls of the whole family."""
-        condition, wanted = among.sql() if among is not None else ("1", [])
-        meant = f"AND root IN (SELECT id FROM reflections WHERE {condition})" if among is not None else ""
-        if played is not None:
-            meant += f" AND episode IN ({played.sql})"
-            wanted = [*wanted, played.adapter]
+        meant, values = "", list[Any]()
+        if wanted.among is not None:
+            condition, values = wanted.among.sql()
+            meant = f"AND root IN (SELECT id FROM reflections WHERE {condition})"
+        if wanted.played is not None:
+            meant += f" AND episode IN ({wanted.played.sql})"
+            values.append(wanted.played.adapter)
         rows = self.connection.execute(
-            f"{families(ids)} SELECT root, episode, at, env, propensity, held_out, won FROM family "
+            f"{families(wanted.ids)} SELECT root, episode, at, env, propensity, held_out, won FROM family "
             f"JOIN recalls ON reflection = member WHERE counted {meant} ORDER BY root, episode, at",
-            [*(ids or ()), *wanted],
+            [*(wanted.ids or ()), *values],
         )
+        env, after, before = wanted.env, wanted.after, wanted.before
         counts: dict[str, dict[tuple[str, float], list[int]]] = {}
         for lot in first_assignments(rows):
             apart = env not in (None, lot.env) or (after and lot.at <= after) or (before and lot.at >= before)
@@ -329,7 +324,7 @@ class Recalls:
                 count[2 * lot.held_out + 1] += lot.won
         found: list[RecallEvidence] = []
         for root, strata in counts.items():
-            if all(sum(count[2 * side] for count in strata.values()) >= least[side] for side in (0, 1)):
+            if all(sum(count[2 * side] for count in strata.values()) >= wanted.least[side] for side in (0, 1)):
                 found += [RecallEvidence(root, *stratum, *count) for stratum, count in sorted(strata.items())]
         return found
 

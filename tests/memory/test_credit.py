@@ -11,7 +11,7 @@ from memory import Credit, CreditConfig, Database, Recall, Reflection, Reflectio
 from memory.credit.assignment import Assignment
 from memory.credit.credit import Cost
 from memory.credit.uplift import Strata
-from memory.store import Filter
+from memory.store import Filter, RecallFilter
 from memory.store.recalls import RecallEvidence
 
 ENV = "toy/doors"
@@ -183,9 +183,9 @@ def test_a_run_reads_only_of_what_lots_were_drawn_over(
     asked: list[list[str]] = []
     evidence = database.recalls.evidence
 
-    def spy(ids: list[str] | None = None, **more: Any) -> list[Any]:
-        asked.append(list(ids or ()))
-        return evidence(ids, **more)
+    def spy(wanted: RecallFilter) -> list[Any]:
+        asked.append(list(wanted.ids or ()))
+        return evidence(wanted)
 
     monkeypatch.setattr(database.recalls, "evidence", spy)
     ids = ["drawn", "survivor", "new"]

@@ -12,6 +12,7 @@ from memory import Credit, CreditConfig, Database, Recall, Reflection, Reflectio
 from memory.consolidation.consolidation import Consolidation
 from memory.consolidation.report import health
 from memory.credit.assignment import Assignment
+from memory.store import RecallFilter
 from memory.store.filters import Filter
 from memory.store.history import History
 from memory.store.merges import FamilyAssignment, family, first_assignments
@@ -120,13 +121,19 @@ def test_evidence_is_that_of_the_family_each_episode_once(database: Database, me
         RecallEvidence("a", "toy", 0.99, 1, 1, 0, 0),
     ]
     d = RecallEvidence("d", "toy", 0.9, 1, 1, 0, 0)
-    assert database.recalls.evidence(["a"]) == a
+    assert database.recalls.evidence(RecallFilter(ids=["a"])) == a
     assert database.recalls.evidence() == [d, *a]
-    assert database.recalls.evidence(["a", "d"], env="toy") == [d, *a[1:]]
-    assert database.recalls.evidence(["a"], least=(3, 2)) == a and database.recalls.evidence(["a"], least=(4, 0)) == []
-    assert database.recalls.evidence(among=Filter(status="active")) == [d, *a]
-    assert database.recalls.evidence(among=Filter(status="merged")) == []
-    assert [row.reflection for row in database.recalls.evidence(["b"])] == ["b", "b"]  # Asked for by its id.
+    assert database.recalls.evidence(RecallFilter(ids=["a", "d"], env="toy")) == [d, *a[1:]]
+    assert (
+        database.recalls.evidence(RecallFilter(ids=["a"], least=(3, 2))) == a
+        and database.recalls.evidence(RecallFilter(ids=["a"], least=(4, 0))) == []
+    )
+    assert database.recalls.evidence(RecallFilter(among=Filter(status="active"))) == [d, *a]
+    assert database.recalls.evidence(RecallFilter(among=Filter(status="merged"))) == []
+    assert [row.reflection for row in database.recalls.evidence(RecallFilter(ids=["b"]))] == [
+        "b",
+        "b",
+    ]  # Asked for by its id.
     merge("b", None)
     assert database.recalls.evidence() == before
 
@@ -134,8 +141,12 @@ def test_evidence_is_that_of_the_family_each_episode_once(database: Database, me
 def test_the_time_of_a_familys_evidence_is_that_of_its_first_lot(database: Database, merge: Merge) -> None:
     merge("b", "a")
     database.recalls.put([drawn("a", "ep-1", False), drawn("b", "ep-1", True, day=5), drawn("b", "ep-2", True, day=5)])
-    assert database.recalls.evidence(["a"], before=at(5)) == [RecallEvidence("a", "toy", 0.9, 0, 0, 1, 1)]
-    assert database.recalls.evidence(["a"], after=at(1)) == [RecallEvidence("a", "toy", 0.9, 1, 1, 0, 0)]
+    assert database.recalls.evidence(RecallFilter(ids=["a"], before=at(5))) == [
+        RecallEvidence("a", "toy", 0.9, 0, 0, 1, 1)
+    ]
+    assert database.recalls.evidence(RecallFilter(ids=["a"], after=at(1))) == [
+        RecallEvidence("a", "toy", 0.9, 1, 1, 0, 0)
+    ]
 
 
 def test_lots_on_two_that_say_the_same_find_no_effect_where_there_is_none(database: Database, merge: Merge) -> None:

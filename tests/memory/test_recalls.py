@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from memory import Database, Episode, Recall, Reflection, errors
+from memory.store import RecallFilter
 from memory.store.filters import Filter
 from memory.store.recalls import RecallCount, RecallEvidence
 
@@ -95,9 +96,9 @@ def test_evidence_is_what_ended_after_a_lot(database: Database) -> None:
     database.recalls.put([recall("ep-6", env="toy", won=True)])  # served for certain
     one, other = (RecallEvidence("rf-1", "toy", 0.9, 2, 1, 1, 1), RecallEvidence("rf-2", "toy", 0.9, 0, 0, 1, 0))
     assert database.recalls.evidence() == [one, other]
-    assert database.recalls.evidence(["rf-2"]) == [other]
-    assert database.recalls.evidence(least=(1, 1)) == [one]
-    assert database.recalls.evidence(env="twx/coin") == []
+    assert database.recalls.evidence(RecallFilter(ids=["rf-2"])) == [other]
+    assert database.recalls.evidence(RecallFilter(least=(1, 1))) == [one]
+    assert database.recalls.evidence(RecallFilter(env="twx/coin")) == []
     assert database.recalls.episode_count() == 5
 
 
@@ -106,13 +107,17 @@ def test_evidence_can_be_bounded_in_time_and_by_what_is_meant(
 ) -> None:
     lots(database, ("ep-1", "rf-1", False, True), at="2025-01-01")
     lots(database, ("ep-2", "rf-1", True, False), at="2025-01-02")
-    assert database.recalls.evidence(before="2025-01-02") == [RecallEvidence("rf-1", "toy", 0.9, 1, 1, 0, 0)]
-    assert database.recalls.evidence(after="2025-01-01") == [RecallEvidence("rf-1", "toy", 0.9, 0, 0, 1, 0)]
+    assert database.recalls.evidence(RecallFilter(before="2025-01-02")) == [
+        RecallEvidence("rf-1", "toy", 0.9, 1, 1, 0, 0)
+    ]
+    assert database.recalls.evidence(RecallFilter(after="2025-01-01")) == [
+        RecallEvidence("rf-1", "toy", 0.9, 0, 0, 1, 0)
+    ]
     assert database.recalls.episode_count(before="2025-01-02") == 1
     database.reflections.put(reflection("rf-1", pinned=True))
-    assert database.recalls.evidence(among=Filter(pinned=False, status=None)) == []
+    assert database.recalls.evidence(RecallFilter(among=Filter(pinned=False, status=None))) == []
     assert database.reflections.pinned(["rf-1", "rf-2"]) == {"rf-1"}
-    assert len(database.recalls.evidence(among=Filter(pinned=True, status=None))) == 1
+    assert len(database.recalls.evidence(RecallFilter(among=Filter(pinned=True, status=None)))) == 1
 
 
 def test_environments_and_odds_are_strata(database: Database) -> None:
