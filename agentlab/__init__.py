@@ -9,13 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agentlab.agent.actors import Actor, View
     from agentlab.agent.arms import Arm, RecallConfig
     from agentlab.agent.policy import Policy
+    from agentlab.engines.base import Adapter, Model, ScoreRequest, Scores, WriteRequest, Writing
     from agentlab.errors import AgentLabError
     from agentlab.experiments.evaluation import Table
     from agentlab.lab import Lab
     from agentlab.reflectors.base import Reflector, reflection_of
     from agentlab.rounds import RoundConfig, RoundReport
+    from agentlab.trajectories.transition import Decision
     from agentlab.workspace.config import LabConfig
     from environments import Task, TextEnv, make, register
     from memory import Episode, Reflection, ReflectionMemory
@@ -31,6 +34,16 @@ __all__ = [
     "Arm",
     "Policy",
     "RecallConfig",
+    # Actors and engines of one's own
+    "Actor",
+    "Adapter",
+    "Decision",
+    "Model",
+    "ScoreRequest",
+    "Scores",
+    "View",
+    "WriteRequest",
+    "Writing",
     # What can be acted in
     "Task",
     "TextEnv",
@@ -53,6 +66,9 @@ _HOMES = {
     "agentlab.experiments.evaluation": ("Table",),
     "agentlab.agent.arms": ("Arm", "RecallConfig"),
     "agentlab.agent.policy": ("Policy",),
+    "agentlab.agent.actors": ("Actor", "View"),
+    "agentlab.engines.base": ("Adapter", "Model", "ScoreRequest", "Scores", "WriteRequest", "Writing"),
+    "agentlab.trajectories.transition": ("Decision",),
     "agentlab.reflectors.base": ("Reflector", "reflection_of"),
     "agentlab.errors": ("AgentLabError",),
     "environments": ("Task", "TextEnv", "make", "register"),

@@ -91,5 +91,9 @@ class UnknownReflector(AgentLabError):
     """No reflector has this name."""
 
 
+class NotConforming(AgentLabError):
+    """An engine, an actor, a reflector, an environment or a sink does not keep what the others rely on."""
+
+
 class OutOfBudget(AgentLabError):
     """The next step or scoring of a search would exceed its budget."""

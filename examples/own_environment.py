@@ -4,7 +4,8 @@ import random
 
 from agentlab import Lab, LabConfig, Task, TextEnv, register
 from agentlab.engines.base import Engine
-from environments import Turn, check_or_raise
+from agentlab.testing import check_environment
+from environments import Turn
 
 CURES = ["move it into the shade", "prune it", "water it"]
 NEEDS = {"cactus": 0, "fern": 2, "ivy": 1, "lily": 2, "orchid": 0, "rose": 1}
@@ -31,7 +32,7 @@ class Greenhouse(TextEnv):
 
 def main(folder: str = "labs/own", config: LabConfig | None = None, engine: Engine | None = None) -> None:
     register("own/greenhouse", lambda: Greenhouse("own/greenhouse", step_limit=3))
-    check_or_raise("own/greenhouse")
+    print(check_environment("own/greenhouse"))
     with Lab.open(folder, create=True, config=config, engine=engine) as lab:
         lab.explore("own/greenhouse", seeds=range(20))  # at random, until each is won
         print(lab.evaluate("own/greenhouse", arms=["random", "base", "base + memory"]))

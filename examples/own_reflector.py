@@ -2,6 +2,7 @@
 
 from agentlab import Episode, Lab, LabConfig, Reflection, reflection_of
 from agentlab.engines.base import Engine
+from agentlab.testing import check_reflector
 from memory import Advice
 from memory.store import Filter
 
@@ -13,7 +14,7 @@ class Idling:
 
     def reflect(self, episode: Episode) -> list[Reflection]:
         idle = [step for step in episode.steps if step.state == step.next_state and step.reward == 0]
-        if not idle:
+        if not idle or episode.status == "errored":
             return []
         return [
             reflection_of(
@@ -27,6 +28,7 @@ class Idling:
 
 
 def main(folder: str = "labs/idling", config: LabConfig | None = None, engine: Engine | None = None) -> None:
+    print(check_reflector(Idling()))
     with Lab.open(folder, create=True, config=config, engine=engine) as lab:
         lab.run("toy/doors", seeds=range(5), trials=2, reflectors=[Idling()], name="idling")
         for hit in lab.memory.search("does it help to look?", wanted=Filter(kinds=["idling"]), k=3):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,7 @@ class Arm:
     def identity(self) -> str:
         """Depends on everything that makes it play as it does, and not on its name."""
         routed = () if self.router is None else (self.router,)
-        mine = () if self.actor is None else (self.actor.name, self.actor if is_dataclass(self.actor) else "")
+        mine = () if self.actor is None else (self.actor.name, described(self.actor))
         return content_id("arm", self.engine, self.adapter, self.recall, self.policy, *routed, *mine)
 
     @property
@@ -90,6 +90,16 @@ class Arm:
     def with_(self, **changes: Any) -> Arm:
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+
+def described(part: object) -> object:
+    """What an actor is set to, as plain values: the fields of dataclasses, and the names of what has none."""
+    if is_dataclass(part):
+        return {one.name: described(getattr(part, one.name)) for one in fields(part)}
+    if isinstance(part, list | tuple):
+        return [described(one) for one in part]
+    plain = part is None or isinstance(part, str | int | float)
+    return part if plain else str(getattr(part, "name", type(part).__name__))
 
 
 RANDOM = Arm("random", engine="random", policy=Policy(temperature=1.0, advice=False))

@@ -56,9 +56,9 @@ class EpisodeSink(Protocol):
     """Keeps results."""
 
     def put(self, result: EpisodeResult) -> None:
-        """Store a result, all of it or nothing. Idempotent: the same result twice is stored once.
+        """Store a result, all of it or nothing. Idempotent by id: the same result twice is stored once.
 
-        One that errored never takes the place of one that came to its end.
+        One that errored gives way to one that came to its end, which stays.
         """
         ...
 
@@ -82,14 +82,16 @@ class DatabaseSink:
         ended = episode.status != "errored"
         with self.database.transaction():
             before = self.known(episode.run, episode.id)
-            if before is not None and before["status"] != "errored" and not ended:
+            if before is not None and before["status"] != "errored":
                 return
             self.database.episodes.put(episode)
             if result.refined is not None:
                 self.database.episodes.put(result.refined)
             if self.memory is not None:
                 self.memory.remember(result.reflections)
-                self.database.recalls.put(result.recalls)
+                # What a person has deleted meanwhile is no longer there to be credited.
+                served = [one for one in result.recalls if self.database.reflections.has(one.reflection)]
+                self.database.recalls.put(served)
                 if ended and episode.recalled:
                     self.memory.outcome(episode.id, episode.won)
             if ended and result.strength_of is not None:

@@ -334,6 +334,7 @@ class TransformersEngine:
             ids = self.tokenize(prompt)
         max_tokens = min(request.max_tokens, self.context // 2)
         ids = [*opening, *ids[-(self.context - max_tokens - len(opening)) :]]
+        ids = ids or [self.tokenizer.eos_token_id or 0]  # an empty prompt has no token to go on from
         given = torch.tensor([ids], device=self.device)
         with self._lock, torch.inference_mode(), torch.random.fork_rng(enabled=temperature > 0):
             if temperature > 0:
