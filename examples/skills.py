@@ -2,9 +2,9 @@
 
     python examples/skills.py [--config FILE] [--folder DIR] [--table]
 
-Each game is explored at random and distilled into an adapter of its own, which on the other game is held to what the
-base does there. The adapters are merged at several weights, dev games choose one, and the test games are played by both
-parents and the chosen merge. Stopped and called again, it goes on where it was.
+Each game is explored at random and distilled into an adapter of its own, which on the other game is regularised (KL) to
+what the base does there. The adapters are merged at several weights, dev games choose one, and the test games are
+played by both parents and the chosen merge. Stopped and called again, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Skills(BaseModel):
 
     def config(self, game: str) -> RoundConfig:
         others = [env for env in self.envs if env != canonical(game)]
-        settings = {**self.round, "envs": [game], "hold": {**self.round.get("hold", {}), "envs": others}}
+        settings = {**self.round, "envs": [game], "kl": {**self.round.get("kl", {}), "envs": others}}
         return parse(RoundConfig, settings, Path(f"the round on {game}"))
 
 
@@ -127,7 +127,7 @@ def table(skills: Skills, folder: Path, command: str) -> str:
         "# Two skills in one adapter",
         "",
         f"{skills.lab.model}; {skills.explored_seeds} train games of each were explored at random and distilled into "
-        "an adapter for each game, which on the other game is held to the base; merged by "
+        "an adapter for each game, which on the other game is regularised (KL) to the base; merged by "
         f"`{skills.method}` at equal weights, of which "
         f"{skills.dev_seeds} dev games of each chose {_chosen(skills, choice):g}; measured on test seeds "
         f"0–{skills.test_seeds - 1} of each, without memory. Made on {date.today()} with Python "

@@ -41,9 +41,9 @@ class JobConfig(BaseModel):
     spike: a loss of more than this many times the median of all before stops the job; 0 lets it go on.
     report_to: of "tensorboard", "wandb", "mlflow" and "trackio", those that get the curves while it trains.
     objective: what is learned from which kind of record: "sft" (weighted supervised fine-tuning) and "minor_sft" from
-        Example, the first also from Held, "soft_distill" from Distilled, "dpo" and "step_dpo" from Pair, "kto" from
-        Judged. Those that compare with the base want a tenth of the learning rate of "sft", or less.
-    beta: how strongly "minor_sft", "dpo", "step_dpo" and "kto" hold to the base; 0.1 is that of DPO and KTO.
+        Example, the first also from Regularised, "soft_distill" from Distilled, "dpo" and "step_dpo" from Pair, "kto"
+        from Judged. Those that compare with the base want a tenth of the learning rate of "sft", or less.
+    beta: how strongly "minor_sft", "dpo", "step_dpo" and "kto" are regularised to the base; 0.1 is that of DPO and KTO.
     nll_weight: of the likelihood of the better side beside "dpo" and "step_dpo"; 0 is DPO itself, 1 is as in ScPO.
     desirable_weight, undesirable_weight: λ of the two kinds in "kto"; their ratio makes up for unequal numbers.
     """

@@ -5,9 +5,9 @@ A job carries it from the lab to wherever it is trained, and the adapter's recor
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 Method = Literal["cat", "linear", "svd", "ties", "dare"]
 
@@ -37,8 +37,8 @@ class Merge(BaseModel):
 class Lineage(BaseModel):
     """Where an adapter's data came from, by id.
 
-    `held` are the episodes on which it was held to its base, and nothing was taught. `merge` is how it was made of
-    others, if it was not trained.
+    `kl_episodes` are those of its KL regularisation to the base, on which nothing was taught. `merge` is how it was
+    made of others, if it was not trained.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -47,7 +47,15 @@ class Lineage(BaseModel):
     parent: str | None = None
     episodes: list[str] = []
     reflections: list[str] = []
-    held: list[str] = []
+    kl_episodes: list[str] = []
     seeds: list[int] = []
     code_version: str = ""
     merge: Merge | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, fields: Any) -> Any:
+        """What earlier versions wrote, under the names of this one."""
+        if isinstance(fields, dict) and "held" in fields:
+            return {"kl_episodes": fields["held"], **{name: one for name, one in fields.items() if name != "held"}}
+        return fields

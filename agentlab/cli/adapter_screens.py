@@ -65,7 +65,7 @@ def _facts(found: Provenance, canary: Canary | None) -> list[tuple[str, object]]
         ("replaced", _replaced(found.changes, record)),
         ("forced", "let serve without a passed gate" if record.forced else None),
         ("episodes", _episodes(record.lineage.episodes, found.episodes) or "none are recorded"),
-        ("held to the base", _episodes(record.lineage.held, found.held)),
+        ("KL to the base", _episodes(record.lineage.kl_episodes, found.kl_episodes)),
         ("reflections", _reflections(found.reflections)),
         ("code", ", ".join(part for part in code if part)),
         ("seeds", record.lineage.seeds),
@@ -182,7 +182,7 @@ def diff(
     for side, record in (("A", found.a), ("B", found.b)):
         output.say(f"{side}  {record.id}  {record.status}, {record.lineage.round or 'no round'}", "bold")
     _settings(found)
-    for title, sides in (("episodes", found), ("held to the base", found.held)):
+    for title, sides in (("episodes", found), ("KL to the base", found.kl_episodes)):
         parts = (("only in A", sides.only_a), ("only in B", sides.only_b), ("in both", sides.both))
         rows = [(name, str(sum(map(len, part.values()))), ", ".join(_counts(part))) for name, part in parts]
         if sides is found or any(part for _, part in parts):

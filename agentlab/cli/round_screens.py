@@ -35,7 +35,7 @@ def told(report: RoundReport) -> None:
             ("steps to refine", str(sum(part.get("refining", 0) for part in report.collected.values()))),
             ("revised", _counts(report.revised)),
             ("selected", _counts(report.selected)),
-            ("held", _counts(report.held)),
+            ("KL to the base", _counts(report.kl_episodes)),
             ("left out", _counts(report.left_out)),
             ("short of", _counts(report.short_of)),
             ("objective", report.config.training.objective if report.training else None),

@@ -22,7 +22,7 @@ def check_settings(config: RoundConfig) -> None:
     _check_idle(config)
     if config.training.in_pairs:
         _check_pairs(config)
-    if config.hold.envs:
+    if config.kl.envs:
         _check_hold(config)
     if config.revise and config.learn_from == "recalled":
         raise BadConfig(
@@ -119,16 +119,16 @@ def _check_pairs(config: RoundConfig) -> None:
 
 
 def _check_hold(config: RoundConfig) -> None:
-    both = sorted({*config.envs} & {*config.hold.envs})
+    both = sorted({*config.envs} & {*config.kl.envs})
     if both:
         raise BadConfig(
-            f"`hold` names {', '.join(both)}, which the round is to learn; the adapter cannot change there and stay "
+            f"`kl` names {', '.join(both)}, which the round is to learn; the adapter cannot change there and stay "
             "what its base is; name other environments."
         )
     if config.training.objective != "sft":
         raise BadConfig(
-            f"The objective {config.training.objective} cannot hold an adapter to its base on other games; only sft "
-            "can; drop `hold` or set that objective."
+            f"The objective {config.training.objective} has no KL regularisation to the base on other games; only sft "
+            "has; drop `kl` or set that objective."
         )
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agentlab.agent.tasks import make_tasks
 from agentlab.rounds.parts import (
     BalanceConfig,
     EachOnce,
     ForgettingConfig,
-    HoldConfig,
+    KLConfig,
     MonitoringConfig,
     PreferenceConfig,
     RevisionConfig,
@@ -65,7 +65,8 @@ class RoundConfig(BaseModel):
         general: a file of general texts to rehearse, in the usual forms of training texts (`trainers.data.read_texts`).
         preferences: which pairs the objectives `dpo` and `step_dpo` learn from.
         teacher: what the objective `soft_distill` takes for the policy that played with memory.
-        hold: on which other games the adapter is to change nothing; only the objective `sft` can.
+        kl: on which other games the adapter is regularised to its base (KL), so that it changes nothing there; only the
+            objective `sft` can.
         training: how, and for which objective.
         monitor: what is watched of the new adapter: drift always, variety and what lies within reach by samples, of
             which it takes none by default.
@@ -106,7 +107,7 @@ class RoundConfig(BaseModel):
     general: str = ""
     preferences: PreferenceConfig = PreferenceConfig()
     teacher: TeacherConfig = TeacherConfig()
-    hold: HoldConfig = HoldConfig()
+    kl: KLConfig = KLConfig()
     training: TrainingConfig = TrainingConfig()
     monitor: MonitoringConfig = MonitoringConfig()
     gate: GateConfig = GateConfig()
@@ -118,6 +119,14 @@ class RoundConfig(BaseModel):
     retire_games: int = Field(0, ge=0, le=MOST_GAMES)
     retirement: RetirementConfig = RetirementConfig()
     seed: int = Field(0, ge=0, lt=2**32)  # what numpy takes
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, fields: Any) -> Any:
+        """What earlier versions stored and exported, under the names of this one."""
+        if isinstance(fields, dict) and "hold" in fields:
+            return {"kl" if name == "hold" else name: value for name, value in fields.items()}
+        return fields
 
     def ways(self, incumbent: str | None) -> list[Way]:
         """Who explores while `incumbent` serves, each once."""
@@ -136,8 +145,8 @@ class RoundConfig(BaseModel):
         """
         from environments import canonical
 
-        hold = self.hold.model_copy(update={"envs": each_once(map(canonical, self.hold.envs))})
-        return self.model_copy(update={"envs": each_once(map(canonical, self.envs)), "hold": hold})
+        kl = self.kl.model_copy(update={"envs": each_once(map(canonical, self.kl.envs))})
+        return self.model_copy(update={"envs": each_once(map(canonical, self.envs)), "kl": kl})
 
     @property
     def dev_seeds(self) -> int:

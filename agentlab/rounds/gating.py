@@ -79,7 +79,7 @@ def gate(workspace: Workspace, report: RoundReport) -> str:
     report.gate = result.model_dump(mode="json")
     if not config.monitor.tasks:
         report.monitors = at_gate(workspace, report, candidate)
-    return "keep"
+    return "retention"
 
 
 def _looking(report: RoundReport, planned: int) -> Look:

@@ -17,7 +17,7 @@ from agentlab.rounds.gating import gate, promote, reject
 from agentlab.rounds.monitoring import monitor
 from agentlab.rounds.pool import check_sources
 from agentlab.rounds.report import RoundReport, load, reports, save
-from agentlab.rounds.retention import keep
+from agentlab.rounds.retention import check_retention
 from agentlab.rounds.retiring import retire
 from agentlab.rounds.revising import revise
 from agentlab.rounds.selecting import select
@@ -38,7 +38,7 @@ NODES: dict[str, Node] = {
     "train": train,
     "monitor": monitor,
     "gate": gate,
-    "keep": keep,
+    "retention": check_retention,
     "promote": promote,
     "reject": reject,
     "retire": retire,
@@ -94,7 +94,8 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
         return report
     graph = _builder().compile(checkpointer=workspace.checkpointer)
     state = graph.get_state(_thread(report))
-    begin = None if state.next else {"round": report.id, "phase": report.phase}
+    # The checkpoint of a round that an earlier version left may name nodes otherwise; where it stands, the report says.
+    begin = None if report.phase in state.next else {"round": report.id, "phase": report.phase}
     try:
         graph.invoke(
             begin, _thread(report), context=workspace, durability="sync", interrupt_before=[until] if until else None

@@ -162,11 +162,12 @@ class TrainingConfig(Part):
         return self.objective in ("dpo", "step_dpo")
 
 
-class HoldConfig(Part):
-    """On which other games the adapter is held to the base, so that a skill acts on its own games alone.
+class KLConfig(Part):
+    """KL regularisation to the base: on which other games the adapter is to change nothing, so that a skill acts on its
+    own games alone.
 
     A merge adds up what its adapters change; what each changes on the games of the others disturbs them (see
-    `trainers.objectives.dispatch.HoldingSft`).
+    `trainers.objectives.dispatch.KLRegularisedSft`).
 
     envs: environments outside those of the round; whatever the lab has of their train fold serves, won or not.
     share: how many episodes of them all there are for one that is learned from.

@@ -174,7 +174,7 @@ def check_sources(workspace: Workspace, config: RoundConfig) -> None:
     """Look whether what the settings name is there, before anything is played.
 
     Raises BadTexts, UnknownEpisode (memory.errors), and BadConfig for a selector that a round cannot serve, and for
-    games to hold to the base of which the lab has no episode.
+    games for KL regularisation of which the lab has no episode.
     """
     from trainers.data import read_texts
 
@@ -183,15 +183,15 @@ def check_sources(workspace: Workspace, config: RoundConfig) -> None:
         read_texts(Path(config.general))
     unplayed = [
         env
-        for env in config.hold.envs
+        for env in config.kl.envs
         if all(
             row.status == "errored" for row in workspace.database.episodes.find(EpisodeFilter(env=env, split="train"))
         )
     ]
     if unplayed:
         raise BadConfig(
-            f"The lab has no train episode of {', '.join(unplayed)} to hold the adapter to its base on; play some "
-            "(`agentlab search` or `agentlab run`), or take it out of `hold`."
+            f"The lab has no train episode of {', '.join(unplayed)} to regularise the adapter to its base on; play some "
+            "(`agentlab search` or `agentlab run`), or take it out of `kl`."
         )
     kinds = {selector.kind for selector in config.selection.selectors or ()}
     if "uncertainty" in kinds and not hasattr(workspace.engine, DROPOUT):

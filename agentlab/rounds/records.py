@@ -18,9 +18,9 @@ from memory.records import Episode
 from memory.store import EpisodeFilter
 from trainers.data import (
     Example,
-    Held,
     Preference,
     Record,
+    Regularised,
     Selected,
     Start,
     Text,
@@ -49,7 +49,7 @@ class Records:
     """The records of a round, with what its report and its lineage say of them.
 
     `selected` counts them by environment, `episodes` are the stored episodes that they were made of, `reflections` what
-    served those. `held` are, by environment, the episodes on which nothing is taught: there the base is held to.
+    served those. `kl_episodes` are, by environment, the episodes on which nothing is taught, for the KL regularisation.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Records:
     short_of: dict[str, int] = field(default_factory=dict)
     episodes: list[str] = field(default_factory=list)
     reflections: list[str] = field(default_factory=list)
-    held: dict[str, list[str]] = field(default_factory=dict)
+    kl_episodes: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, make: Callable[[], Record], env: str, sources: Iterable[str], served: Iterable[str] = ()) -> None:
         """Add what `make` makes; what makes no example is left out, and counted by the reason."""
@@ -94,7 +94,7 @@ def _singles(workspace: Workspace, report: RoundReport, forbidden: Set[Start]) -
             made.left_out["without weight"] += 1
             continue
         made.add(_maker(item, config, tokenizer(workspace)), episode.env, here.origin(episode), episode.recalled)
-    _hold(made, workspace, config, forbidden)
+    _regularise(made, workspace, config, forbidden)
     _rehearse(made, chosen.texts, workspace, config)
     return made
 
@@ -142,27 +142,27 @@ def _rehearse(made: Records, texts: Sequence[Text], workspace: Workspace, config
         made.add(partial(from_text, text, tokenizer(workspace), max_tokens=config.training.max_tokens), TEXTS, ())
 
 
-def _hold(made: Records, workspace: Workspace, config: RoundConfig, forbidden: Set[Start]) -> None:
+def _regularise(made: Records, workspace: Workspace, config: RoundConfig, forbidden: Set[Start]) -> None:
     """Lay episodes of other environments, on which nothing is taught, beside some of the examples."""
     from trainers.data import apportion
 
-    hold, taught = config.hold, [record for record in made.records if isinstance(record, Example)]
-    quotas = apportion(round(hold.share * len(taught)), dict.fromkeys(hold.envs, 1.0))
-    elsewhere: list[Example] = []
+    kl, taught = config.kl, [record for record in made.records if isinstance(record, Example)]
+    quotas = apportion(round(kl.share * len(taught)), dict.fromkeys(kl.envs, 1.0))
+    references: list[Example] = []
     for env, quota in quotas.items():
-        examples = list(islice(_elsewhere(made, env, workspace, config, forbidden), quota))
-        made.held[env] = [example.episode for example in examples]
-        elsewhere += examples
+        examples = list(islice(_other_games(made, env, workspace, config, forbidden), quota))
+        made.kl_episodes[env] = [example.episode for example in examples]
+        references += examples
         if len(examples) < quota:
-            made.short_of[f"held on {env}"] = quota - len(examples)
+            made.short_of[f"KL on {env}"] = quota - len(examples)
     mass = math.fsum(weight for example in taught for weight in example.weights) / max(len(taught), 1)
-    for at, example in enumerate(elsewhere):
-        factor = hold.weight * mass / sum(example.weights)
+    for at, example in enumerate(references):
+        factor = kl.weight * mass / sum(example.weights)
         weights = [factor * weight for weight in example.weights]
-        made.records[at] = Held(example=taught[at], elsewhere=example.model_copy(update={"weights": weights}))
+        made.records[at] = Regularised(example=taught[at], reference=example.model_copy(update={"weights": weights}))
 
 
-def _elsewhere(
+def _other_games(
     made: Records, env: str, workspace: Workspace, config: RoundConfig, forbidden: Set[Start]
 ) -> Iterator[Example]:
     """Train episodes of an environment, one a task and those that won first, since a skill of that game goes there."""

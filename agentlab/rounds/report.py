@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from agentlab.grid import Grid
 from agentlab.rounds.config import RoundConfig
@@ -28,7 +28,7 @@ class RoundReport(Grid, BaseModel):
         collected: what each way to collect won, and what a search cost.
         revised: how many tasks had failures to revise, by which alpha, and how many revisions ran that far.
         selected: records to train on, by environment.
-        held: episodes on which the adapter is held to the base, by environment.
+        kl_episodes: episodes of the KL regularisation to the base, by environment.
         left_out: how many were left out for which reason.
         short_of: how many were missing of a share of a rehearsal.
         monitors: see `trainers.gate.Monitors`.
@@ -49,7 +49,7 @@ class RoundReport(Grid, BaseModel):
     collected: dict[str, dict[str, int]] = {}
     revised: dict[str, int | float] = {}
     selected: dict[str, int] = {}
-    held: dict[str, int] = {}
+    kl_episodes: dict[str, int] = {}
     left_out: dict[str, int] = {}
     short_of: dict[str, int] = {}
     adapter: str | None = None
@@ -76,6 +76,15 @@ class RoundReport(Grid, BaseModel):
             "note": self.note,
         }
         return [["round", self.id], *([name, what] for name, what in lines.items() if what)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, fields: Any) -> Any:
+        """What earlier versions stored, under the names of this one."""
+        if not isinstance(fields, dict):
+            return fields
+        found = {"kl_episodes" if name == "held" else name: value for name, value in fields.items()}
+        return {**found, "phase": "retention"} if found.get("phase") == "keep" else found
 
     @property
     def ended(self) -> bool:

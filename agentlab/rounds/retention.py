@@ -48,7 +48,7 @@ class Retention(BaseModel):
         return ", ".join(f"{env} ({100 * self.outside[env].difference:+.0f} points)" for env in self.lost)
 
 
-def keep(workspace: Workspace, report: RoundReport) -> str:
+def check_retention(workspace: Workspace, report: RoundReport) -> str:
     """Play what is missing of the families outside the gate, and refuse what lost one where the gate is to refuse
     that. A candidate that the gate rejected is not looked at; what serves on is."""
     from trainers.gate import GateResult

@@ -32,7 +32,7 @@ def select(workspace: Workspace, report: RoundReport) -> str:
         _fail(workspace, report, f"{report.id} cannot select: {error}.")
     report.left_out = dict(made.left_out)
     report.short_of = made.short_of
-    report.held = {env: len(ids) for env, ids in made.held.items()}
+    report.kl_episodes = {env: len(ids) for env, ids in made.kl_episodes.items()}
     report.selected = {env: made.selected[env] for env in dict.fromkeys([*config.envs, *made.selected])}
     if not made.episodes:
         why = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items()) or "none was collected"
@@ -54,7 +54,7 @@ def select(workspace: Workspace, report: RoundReport) -> str:
         parent=report.incumbent,
         episodes=list(dict.fromkeys(made.episodes)),
         reflections=list(dict.fromkeys(made.reflections)),
-        held=[id for ids in made.held.values() for id in ids],
+        kl_episodes=[id for ids in made.kl_episodes.values() for id in ids],
         seeds=[config.seed],
         code_version=code_version(),
     )
@@ -77,7 +77,7 @@ def held_out(workspace: Workspace, report: RoundReport) -> list[tuple[str, str]]
     from agentlab.trajectories.environment_pool import EnvironmentPool
 
     config, stage = report.config, "looking at held-out starts"
-    envs = [*config.envs, *config.hold.envs]
+    envs = [*config.envs, *config.kl.envs]
     workspace.progress.start(stage, len(envs))
     # A later round may look at these dev games for what it forgot.
     dev = max(report.dev_from + config.dev_seeds, config.forgetting.seeds)

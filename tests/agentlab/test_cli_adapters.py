@@ -197,16 +197,16 @@ def test_two_adapters_are_shown_beside_each_other(lab: Path) -> None:
 def test_where_an_adapter_was_held_to_the_base_is_shown(lab: Path) -> None:
     know_more(lab)
     for command in (("show", "bbb"), ("diff", "aaa", "bbb")):
-        assert "held to the base" not in adapters(lab, *command).stdout
+        assert "KL to the base" not in adapters(lab, *command).stdout
     with Lab.open(lab) as opened:
         record = opened.adapters.get("bbb")
-        lineage = record.lineage.model_copy(update={"held": ["ep-0", "ep-6", "lost"]})
+        lineage = record.lineage.model_copy(update={"kl_episodes": ["ep-0", "ep-6", "lost"]})
         opened.adapters.records.put(record.model_copy(update={"lineage": lineage}))
     shown = " ".join(adapters(lab, "show", "bbb").stdout.split())
     assert "episodes 3: toy/other 2, no longer here 1" in shown
-    assert "held to the base 3: toy/doors 1, toy/other 1, no longer here 1" in shown
+    assert "KL to the base 3: toy/doors 1, toy/other 1, no longer here 1" in shown
     shown = " ".join(adapters(lab, "diff", "aaa", "bbb").stdout.split())
-    assert "only in B 3 toy/doors 1, toy/other 1, unknown 1" in shown[shown.index("held to the base") :]
+    assert "only in B 3 toy/doors 1, toy/other 1, unknown 1" in shown[shown.index("KL to the base") :]
 
 
 def test_an_adapter_differs_from_itself_in_nothing(lab: Path) -> None:

@@ -82,5 +82,5 @@ def test_the_shipped_settings_merge_exactly_and_measure_a_hundred_games(script: 
     skills = script.parse(script.Skills, script.read_toml(path), path)
     assert skills.method == "cat" and skills.test_seeds == 100 and len(set(skills.envs)) == 2
     assert all(skills.config(env).envs == [env] for env in skills.envs)
-    assert [skills.config(env).hold.envs for env in skills.envs] == [[skills.envs[1]], [skills.envs[0]]]
+    assert [skills.config(env).kl.envs for env in skills.envs] == [[skills.envs[1]], [skills.envs[0]]]
     assert not any(hopeless(skills.config(env), number) for number, env in enumerate(skills.envs, 1))

@@ -150,12 +150,12 @@ def _data(record: AdapterRecord, episodes: dict[str, int]) -> str:
 
 
 def _held(lineage: Lineage) -> str:
-    if not lineage.held:
+    if not lineage.kl_episodes:
         return ""
-    episodes = "1 episode" if len(lineage.held) == 1 else f"{len(lineage.held)} episodes"
-    # What one skill of a merge was held on may be what another one learned.
+    episodes = "1 episode" if len(lineage.kl_episodes) == 1 else f"{len(lineage.kl_episodes)} episodes"
+    # What one skill of a merge was regularised on may be what another one learned.
     which = "at least one of the adapters that it was merged from" if lineage.merge else "it"
-    return f"\n\nOn {episodes} of other games {which} was held to what the base does there."
+    return f"\n\nOn {episodes} of other games {which} was kept to what the base does there (KL regularisation)."
 
 
 def _training(record: AdapterRecord) -> str:

@@ -39,7 +39,7 @@ class Provenance(BaseModel):
         record: its own record: base, settings, training, gate.
         serving: whether it is in use.
         episodes: what it was trained on, ids by environment.
-        held: where it was held to its base, ids by environment.
+        kl_episodes: where it was regularised to its base (KL), ids by environment.
         missing: ids of those of either kind that the lab no longer has.
         reflections: what was recalled while these were played, each with the number of these episodes; the most first.
         changes: when it was let serve, or taken back, and what served before or after.
@@ -49,7 +49,7 @@ class Provenance(BaseModel):
     record: AdapterRecord
     serving: bool
     episodes: dict[str, list[str]]
-    held: dict[str, list[str]] = {}
+    kl_episodes: dict[str, list[str]] = {}
     missing: list[str]
     reflections: dict[str, int]
     changes: list[Change]
@@ -59,13 +59,13 @@ class Provenance(BaseModel):
 def trace(registry: AdapterRegistry, adapter: str) -> Provenance:
     """Find out all about an adapter. Raises UnknownAdapter."""
     record, database = registry.get(adapter), registry.database
-    used = [*record.lineage.episodes, *record.lineage.held]
+    used = [*record.lineage.episodes, *record.lineage.kl_episodes]
     found = {id for ids in by_env(database, used).values() for id in ids}
     return Provenance(
         record=record,
         serving=registry.serving() == record.id,
         episodes=by_env(database, record.lineage.episodes),
-        held=by_env(database, record.lineage.held),
+        kl_episodes=by_env(database, record.lineage.kl_episodes),
         missing=[id for id in dict.fromkeys(used) if id not in found],
         reflections=_recalled(database, record),
         changes=[change for change in registry.history() if record.id in (change.serving, change.before)],
@@ -101,12 +101,12 @@ class Sides(BaseModel):
 
 class Difference(Sides):
     """Two adapters beside each other: `settings` that differ, as (a, b), the episodes that they were trained on, and
-    those on which they were held to their base."""
+    those of their KL regularisation to the base."""
 
     a: AdapterRecord
     b: AdapterRecord
     settings: dict[str, tuple[object, object]]
-    held: Sides
+    kl_episodes: Sides
 
 
 def difference(registry: AdapterRegistry, a: str, b: str) -> Difference:
@@ -120,7 +120,7 @@ def difference(registry: AdapterRegistry, a: str, b: str) -> Difference:
         settings={
             name: (settings.get(name), others.get(name)) for name in names if settings.get(name) != others.get(name)
         },
-        held=_sides(registry.database, one.lineage.held, other.lineage.held),
+        kl_episodes=_sides(registry.database, one.lineage.kl_episodes, other.lineage.kl_episodes),
         **dict(_sides(registry.database, one.lineage.episodes, other.lineage.episodes)),
     )
 

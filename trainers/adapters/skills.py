@@ -32,7 +32,7 @@ def merge(
     """Merge adapters of one base into a new one, a candidate; `base` is the folder of that base.
 
     Doing it again changes nothing. Its lineage names the adapters with their weights, the method and the seed, and the
-    episodes of all of them, also those on which they were held to the base. It has stood at no gate.
+    episodes of all of them, also those of their KL regularisation to the base. It has stood at no gate.
 
     Raises UnknownAdapter, CannotMerge if there are not two or more different adapters or they cannot be merged so,
     WrongBase if they are not all made for `base`, BadAdapter if files of one are missing or damaged.
@@ -59,7 +59,7 @@ def merge(
         lineage = Lineage(
             episodes=list(dict.fromkeys(id for parent in parents for id in parent.episodes)),
             reflections=list(dict.fromkeys(id for parent in parents for id in parent.reflections)),
-            held=list(dict.fromkeys(id for parent in parents for id in parent.held)),
+            kl_episodes=list(dict.fromkeys(id for parent in parents for id in parent.kl_episodes)),
             seeds=[] if done.seed is None else [done.seed],
             code_version=code.code_version(),
             merge=done,

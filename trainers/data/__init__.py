@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trainers.data.distillation import from_teacher
     from trainers.data.examples import Example, Tokenize, Tokenizer, drop_oldest, from_episode
     from trainers.data.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
-    from trainers.data.records import Choice, Distilled, Held, Judged, Pair, Record
+    from trainers.data.records import Choice, Distilled, Judged, Pair, Record, Regularised
     from trainers.data.selection import SelectionConfig, select, survey
     from trainers.data.selectors.base import (
         Context,
@@ -49,7 +49,7 @@ __all__ = [
     "Choice",
     "Distilled",
     "Example",
-    "Held",
+    "Regularised",
     "Judged",
     "Pair",
     "Preference",
@@ -84,7 +84,7 @@ __getattr__, __dir__ = lazy(
         ),
         "trainers.data.selection": ("SelectionConfig", "select", "survey"),
         "trainers.data.examples": ("Example", "Tokenize", "Tokenizer", "drop_oldest", "from_episode"),
-        "trainers.data.records": ("Choice", "Distilled", "Held", "Judged", "Pair", "Record"),
+        "trainers.data.records": ("Choice", "Distilled", "Regularised", "Judged", "Pair", "Record"),
         "trainers.data.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
         "trainers.data.distillation": ("from_teacher",),
         "trainers.data.texts": ("from_text", "read_texts"),

@@ -136,24 +136,24 @@ class Distilled(OfExample):
         return len(self.example) + sum(len(ids) - 1 for choice in self.choices for ids in choice.candidates)
 
 
-class Held(OfExample):
+class Regularised(OfExample):
     """One sequence to learn, and one from elsewhere on which the policy is to stay what its base is.
 
-    Nothing in `elsewhere` is taught, whatever was played there: what the base expects is held to at each place whose
-    token has a weight, and that weight is the place's. Both go through the model together, so that the loss of every
-    batch has a part of each.
+    Nothing in `reference` is taught, whatever was played there: the loss there is the KL divergence from the base at
+    each place whose token has a weight, and that weight is the place's. Both go through the model together, so that the
+    loss of every batch has a part of each.
     """
 
-    elsewhere: Example
+    reference: Example
 
     def __len__(self) -> int:
-        return len(self.example) + len(self.elsewhere)
+        return len(self.example) + len(self.reference)
 
 
-Record = Example | Pair | Judged | Distilled | Held
+Record = Example | Pair | Judged | Distilled | Regularised
 
 RECORDS: dict[ObjectiveName, tuple[type[Record], ...]] = {
-    "sft": (Example, Held),
+    "sft": (Example, Regularised),
     "minor_sft": (Example,),
     "soft_distill": (Distilled,),
     "dpo": (Pair,),
@@ -166,8 +166,14 @@ RECORDS: dict[ObjectiveName, tuple[type[Record], ...]] = {
 def read(objective: ObjectiveName, line: str) -> Record:
     """The record of an objective in a line of JSON. Raises ValueError, of which pydantic's ValidationError is one."""
     fields = json.loads(line)
+    if isinstance(fields, dict) and "elsewhere" in fields:
+        # Jobs of earlier versions.
+        fields["reference"] = fields.pop("elsewhere")
+    if isinstance(fields, dict) and "elsewhere" in fields:
+        # Jobs of earlier versions.
+        fields["reference"] = fields.pop("elsewhere")
     kinds = RECORDS[objective]
-    kind = Held if Held in kinds and isinstance(fields, dict) and "elsewhere" in fields else kinds[0]
+    kind = Regularised if Regularised in kinds and isinstance(fields, dict) and "reference" in fields else kinds[0]
     return kind.model_validate(fields)
 
 
@@ -182,6 +188,9 @@ def check(objective: ObjectiveName, records: Sequence[Record]) -> None:
             f"no token of the {len(records)} examples carries loss; there is nothing to learn; "
             "collect won episodes first"
         )
+    if isinstance(fields, dict) and "elsewhere" in fields:
+        # Jobs of earlier versions.
+        fields["reference"] = fields.pop("elsewhere")
     kinds = RECORDS[objective]
     for number, record in enumerate(records, 1):
         if not isinstance(record, kinds):

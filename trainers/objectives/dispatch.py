@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from trainers.config import JobConfig
-from trainers.data.records import Held, Pair, Record
+from trainers.data.records import Pair, Record, Regularised
 from trainers.objectives import branching, losses
 from trainers.objectives.base import Comparing, Cost, Inputs, Item, Objective, base_logprobs
 from trainers.objectives.branching import Branched
@@ -32,33 +32,33 @@ class Sft(Objective):
         return Cost(losses.weighted_sft(model, Batch(**inputs["batch"]), bare=bare), {})
 
 
-class HoldingSft(Sft):
-    """Weighted supervised fine-tuning, while elsewhere the policy is held to its base.
+class KLRegularisedSft(Sft):
+    """Weighted supervised fine-tuning with KL regularisation to the base on other games.
 
     Both are parts of one mean. What the base expects is asked anew at every step, and of no more places at once than
     fit (`losses.LOGITS`): to keep a distribution over the vocabulary for each place would take a hundred times the
     room of the adapter.
     """
 
-    measures = ("held",)
+    measures = ("kl",)
 
     def collate(self, items: Sequence[Item]) -> Inputs:
-        elsewhere = [item.record.elsewhere for item in items if isinstance(item.record, Held)]
+        reference = [item.record.reference for item in items if isinstance(item.record, Regularised)]
         examples = [item.record.taught for item in items]
         return {
-            "batch": collate([*examples, *elsewhere])._asdict(),
-            "held": torch.tensor([False] * len(examples) + [True] * len(elsewhere)),
+            "batch": collate([*examples, *reference])._asdict(),
+            "kl": torch.tensor([False] * len(examples) + [True] * len(reference)),
         }
 
     def mass(self, items: Sequence[Item]) -> float:
-        elsewhere = (item.record.elsewhere for item in items if isinstance(item.record, Held))
-        examples = [*(item.record.taught for item in items), *elsewhere]
+        reference = (item.record.reference for item in items if isinstance(item.record, Regularised))
+        examples = [*(item.record.taught for item in items), *reference]
         return float(sum(sum(example.weights) for example in examples))
 
     def cost(self, model: Any, inputs: Inputs, bare: Any) -> Cost:
-        batch, held = Batch(**inputs["batch"]), inputs["held"]
+        batch, other = Batch(**inputs["batch"]), inputs["kl"]
         own, places = losses.hidden_states(model, batch, bare=bare)
-        tokens, weights, elsewhere = batch.token_ids[places], batch.weights[places], held[places[0]]
+        tokens, weights, reference = batch.token_ids[places], batch.weights[places], other[places[0]]
 
         def unlikely(own: torch.Tensor, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
             logprobs = losses.head_logprobs(bare, own)
@@ -69,15 +69,15 @@ class HoldingSft(Sft):
             ours, theirs = losses.head_logprobs(bare, torch.cat([own, base])).split([len(own), len(base)])
             return (weights * losses.divergence(ours, theirs.detach())).sum()
 
-        taught = losses.in_parts(bare, unlikely, own[~elsewhere], tokens[~elsewhere], weights[~elsewhere])
+        taught = losses.in_parts(bare, unlikely, own[~reference], tokens[~reference], weights[~reference])
         apart = torch.zeros_like(taught)
-        if held.any():
+        if other.any():
             # After the pass with a gradient, and past a data-parallel wrapper, as for KTO.
             with torch.no_grad(), bare.disable_adapter():
-                base, _ = losses.hidden_states(bare, Batch(*(tensor[held] for tensor in batch)))
-            apart = losses.in_parts(bare, apart_from, own[elsewhere], base, weights[elsewhere])
+                base, _ = losses.hidden_states(bare, Batch(*(tensor[other] for tensor in batch)))
+            apart = losses.in_parts(bare, apart_from, own[reference], base, weights[reference])
         mass = weights.sum()
-        return Cost((taught + apart) / mass, {"held": apart.detach() / mass})
+        return Cost((taught + apart) / mass, {"kl": apart.detach() / mass})
 
 
 class Dpo(Comparing):
@@ -119,6 +119,6 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 def objective_of(config: JobConfig, records: Sequence[Record] = ()) -> Objective:
     """The objective of a job with these records."""
-    if any(isinstance(record, Held) for record in records):
-        return HoldingSft(config)
+    if any(isinstance(record, Regularised) for record in records):
+        return KLRegularisedSft(config)
     return OBJECTIVES[config.objective](config)

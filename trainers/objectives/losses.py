@@ -174,8 +174,8 @@ def weighted_sft(model: Any, batch: Batch, *, bare: Any = None) -> torch.Tensor:
 
 
 def divergence(own: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
-    """KL(base || policy) at each place, in nats; shape (places,). By it a policy is held to its base on tasks other
-    than the one to be learned (Li & Hoiem 2016, Learning without Forgetting).
+    """KL(base || policy) at each place, in nats; shape (places,). By it a policy is regularised to its base on tasks
+    other than the one to be learned (Li & Hoiem 2016, Learning without Forgetting).
 
     `own` and `base` are log-probabilities of shape (places, vocabulary).
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,7 +27,7 @@ class Report(BaseModel):
     """What a finished job did. `seconds` is time spent training, over all runs that led to the result.
 
     `losses` has one value a step, and so has what the objective measures beside it in `measures`: "drift" (nats a token
-    above the base, MinorSFT), "held" (what divergence from the base on Held adds to the loss,
+    above the base, MinorSFT), "kl" (what divergence from the base on Regularised adds to the loss,
     "sft"), "accuracy" (share of pairs in which the better side gained on the worse, DPO) and
     "margin" (by how many nats), "reference" (KTO's z), "divergence" (KL in nats, soft distillation). `tokens` counts
     every token that went through the model. `examples_at_once` is what memory allowed of a process's share of a batch.
@@ -76,19 +77,30 @@ class Job(BaseModel):
     @property
     def id(self) -> str:
         """Depends on examples and settings only, so that the same work has the same name on every machine."""
-        # Where the base lies and what machine trains say nothing about what is learned.
-        settings = self.config.model_dump(
-            mode="json", exclude_defaults=True, exclude={"base": {"path"}, **dict.fromkeys(MACHINE, True)}
-        )
-        return content_id("job", settings, *self.examples)
+        return content_id("job", self._settings, *self.examples)
 
     @property
-    def ids(self) -> tuple[str, str]:
-        """Its id, and the one that earlier versions gave it: an exported job is sealed by the version that made it."""
+    def _settings(self) -> dict[str, Any]:
+        # Where the base lies and what machine trains say nothing about what is learned.
+        return self.config.model_dump(
+            mode="json", exclude_defaults=True, exclude={"base": {"path"}, **dict.fromkeys(MACHINE, True)}
+        )
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Its id, and those that earlier versions gave it: an exported job is sealed by the version that made it."""
         usual = {name: JobConfig.model_fields[name].default for name in MACHINE}
         settings = self.config.model_copy(update=usual).model_dump_json(exclude={"base": {"path"}})
         text = "\x1f".join([settings, *(example.model_dump_json() for example in self.examples)])
-        return self.id, f"job-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:12]}"
+        named = [example.model_dump(mode="json", exclude_defaults=True) for example in self.examples]
+        for fields in named:
+            if "reference" in fields:
+                fields["elsewhere"] = fields.pop("reference")
+        return (
+            self.id,
+            content_id("job", self._settings, *named),
+            f"job-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:12]}",
+        )
 
     @property
     def done(self) -> bool:

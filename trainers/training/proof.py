@@ -193,7 +193,7 @@ def _asked(ids: list[int], begun: int) -> Example:
 
 def _sequences(record: Record) -> list[list[int]]:
     """The token sequences of a record, each as long as the model will see one."""
-    names = ("better", "worse", "example", "elsewhere")
+    names = ("better", "worse", "example", "reference")
     found = [getattr(record, name) for name in names if hasattr(record, name)] or [record]
     sequences = [example.token_ids for example in found]
     if isinstance(record, Distilled):

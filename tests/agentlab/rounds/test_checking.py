@@ -57,14 +57,14 @@ def test_what_the_objective_does_not_read_is_named(settings: dict[str, Any], nam
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"hold": {"envs": ["toy/doors"]}}, "^`hold` names toy/doors, which the round is to learn;"),
-        ({"hold": {"envs": ["twx/coin"]}, "training": PAIRS}, "^The objective dpo cannot hold an adapter to its base"),
+        ({"kl": {"envs": ["toy/doors"]}}, "^`kl` names toy/doors, which the round is to learn;"),
+        ({"kl": {"envs": ["twx/coin"]}, "training": PAIRS}, "^The objective dpo has no KL regularisation"),
     ],
 )
 def test_what_cannot_be_held_is_refused(settings: dict[str, Any], why: str) -> None:
     with pytest.raises(BadConfig, match=why):
         check_settings(config(**settings))
-    check_settings(config(hold={"envs": ["twx/coin"]}))
+    check_settings(config(kl={"envs": ["twx/coin"]}))
 
 
 def test_revisions_in_which_nothing_can_be_recalled_are_refused_where_only_what_was_recalled_teaches() -> None:

@@ -35,7 +35,7 @@ def test_blocks_are_of_one_size_and_cover_every_seed_once() -> None:
 
 def test_a_clear_answer_comes_early_from_as_many_games_of_each_environment(skilled: Opened, report: Made) -> None:
     lab, made = skilled(), report()
-    assert gate(lab, made) == "keep" and made.gate["promote"]
+    assert gate(lab, made) == "retention" and made.gate["promote"]
     assert (made.gate["planned"], made.gate["saved"], len(made.gate["looks"])) == (50, 30, 2)
     assert set(played(lab).values()) == {10} and len(played(lab)) == 4
     assert made.gate["paired"]["only_a"] == made.gate["paired"]["n"] == 20
@@ -43,13 +43,13 @@ def test_a_clear_answer_comes_early_from_as_many_games_of_each_environment(skill
 
 def test_what_plays_as_the_incumbent_does_is_given_up_early(skilled: Opened, report: Made) -> None:
     lab, made = skilled(), report("adapter-bad")
-    assert gate(lab, made) == "keep" and not made.gate["promote"]
+    assert gate(lab, made) == "retention" and not made.gate["promote"]
     assert made.gate["saved"] > 0 and "unlikely" in made.gate["reason"]
 
 
 def test_a_fixed_gate_plays_every_game(skilled: Opened, report: Made) -> None:
     lab, made = skilled(), report(gate={"sequential": False})
-    assert gate(lab, made) == "keep" and made.gate["promote"]
+    assert gate(lab, made) == "retention" and made.gate["promote"]
     assert set(played(lab).values()) == {25}
     assert (made.gate["saved"], made.gate["looks"], made.gate["paired"]["n"]) == (0, [], 50)
 
@@ -60,7 +60,7 @@ def test_an_environment_that_is_named_twice_counts_once_at_the_gate(skilled: Ope
     stored["config"]["envs"] = [ENV, ENV]  # as by an earlier version
     twice = RoundReport.model_validate(stored)
     gate(skilled("once"), once)
-    assert gate(skilled("twice"), twice) == "keep"
+    assert gate(skilled("twice"), twice) == "retention"
     assert twice.gate == once.gate and once.gate["planned"] == 25
 
 
@@ -105,6 +105,6 @@ def test_a_gate_that_was_stopped_decides_as_an_unbroken_one(skilled: Opened, rep
     lab = skilled("broken", Breaks(after))
     with pytest.raises(Stopped):
         gate(lab, broken)
-    assert gate(lab, broken) == "keep" and broken.gate["promote"]
+    assert gate(lab, broken) == "retention" and broken.gate["promote"]
     assert broken.gate == unbroken.gate
     assert set(played(lab).values()) == {10}

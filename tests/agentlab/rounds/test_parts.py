@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentlab.rounds import RoundConfig, TrainingConfig
-from agentlab.rounds.parts import HoldConfig
+from agentlab.rounds.parts import KLConfig
 from trainers.job import JobConfig
 
 
@@ -18,8 +18,8 @@ def test_a_round_reaches_every_setting_of_its_training_with_the_same_defaults_an
 
 def test_an_environment_that_is_named_again_is_one_environment() -> None:
     twice = ["toy/doors", "toy/doors?step_limit=9", "toy/doors"]
-    read = RoundConfig.model_validate({"envs": twice, "hold": {"envs": ["toy/doors?rooms=1"] * 2}})
-    assert (read.envs, read.hold.envs) == (["toy/doors", "toy/doors?step_limit=9"], ["toy/doors?rooms=1"])
+    read = RoundConfig.model_validate({"envs": twice, "kl": {"envs": ["toy/doors?rooms=1"] * 2}})
+    assert (read.envs, read.kl.envs) == (["toy/doors", "toy/doors?step_limit=9"], ["toy/doors?rooms=1"])
     spelt = ["toy/doors", "toy/doors?rooms=2", "toy/doors?colours=3,rooms=2"]
-    named = RoundConfig(envs=spelt, hold=HoldConfig(envs=[f"{env},step_limit=9" for env in spelt[1:]])).named()
-    assert (named.envs, named.hold.envs) == (["toy/doors"], ["toy/doors?step_limit=9"])
+    named = RoundConfig(envs=spelt, kl=KLConfig(envs=[f"{env},step_limit=9" for env in spelt[1:]])).named()
+    assert (named.envs, named.kl.envs) == (["toy/doors"], ["toy/doors?step_limit=9"])

@@ -201,11 +201,11 @@ def test_every_step_towards_a_goal_that_was_reached_in_hindsight_has_value(lab: 
 
 
 def test_games_to_be_held_to_the_base_must_have_been_played(lab: Lab, report: Made) -> None:
-    config = report(hold={"envs": [ENV]}).config
+    config = report(kl={"envs": [ENV]}).config
     check_sources(lab, config)
     lab.database.episodes.put(episode(3, "errored").model_copy(update={"env": "twx/coin", "id": "broken"}))
-    with pytest.raises(BadConfig, match="no train episode of twx/coin, twx/mapreader to hold the adapter to"):
-        check_sources(lab, report(hold={"envs": ["twx/coin", ENV, "twx/mapreader"]}).config)
+    with pytest.raises(BadConfig, match="no train episode of twx/coin, twx/mapreader to regularise the adapter to"):
+        check_sources(lab, report(kl={"envs": ["twx/coin", ENV, "twx/mapreader"]}).config)
 
 
 def test_what_the_settings_name_must_be_there_before_anything_is_played(lab: Lab, report: Made, tmp_path: Path) -> None:

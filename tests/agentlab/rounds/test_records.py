@@ -13,7 +13,7 @@ from agentlab.rounds.collecting import collect
 from agentlab.rounds.pool import attempts
 from agentlab.rounds.records import Records, preferences, records
 from memory.store import EpisodeFilter
-from trainers.data.records import Held, Judged, Pair
+from trainers.data.records import Regularised, Judged, Pair
 from trainers.data.selectors.base import start_of
 
 Opened = Callable[..., Lab]
@@ -162,20 +162,20 @@ def test_on_other_games_the_adapter_is_held_to_its_base_and_taught_nothing(spell
     search = {"budget": {"steps": 60}, "settings": {"wins": 3}}
     for env, seeds in ((ENV, 8), (OTHER, 3)):
         collect(lab, report(adapter=None, envs=[env], seeds=seeds, collect="mcts", search=search))
-    settings = {"selection": {"cap_per_task": 2}, "hold": {"envs": [OTHER], "share": 1.0, "weight": 2.0}}
+    settings = {"selection": {"cap_per_task": 2}, "kl": {"envs": [OTHER], "share": 1.0, "weight": 2.0}}
     found = records(lab, learning(report, "sft", **settings), [])
 
-    pairs = [record for record in found.records if isinstance(record, Held)]
+    pairs = [record for record in found.records if isinstance(record, Regularised)]
     assert len(found.records) > len(pairs) == 3, "there are more wins to learn from than other tasks"
-    held, taught = [record.elsewhere for record in pairs], [record.taught for record in found.records]
+    held, taught = [record.reference for record in pairs], [record.taught for record in found.records]
     # Of each task one, and a win where there is one.
-    assert found.held == {OTHER: [example.episode for example in held]}
-    played = [lab.database.episodes.get(id) for id in found.held[OTHER]]
+    assert found.kl_episodes == {OTHER: [example.episode for example in held]}
+    played = [lab.database.episodes.get(id) for id in found.kl_episodes[OTHER]]
     assert {episode.env for episode in played} == {OTHER} and len({episode.task_id for episode in played}) == 3
     won = {row.task for row in lab.database.episodes.find(EpisodeFilter(env=OTHER, status="won"))}
     assert won and {episode.task_id for episode in played if episode.won} == won
-    assert set(found.selected) == {ENV} and not set(found.episodes) & set(found.held[OTHER])
-    assert found.short_of == {f"held on {OTHER}": len(taught) - 3}
+    assert set(found.selected) == {ENV} and not set(found.episodes) & set(found.kl_episodes[OTHER])
+    assert found.short_of == {f"KL on {OTHER}": len(taught) - 3}
     # Each weighs twice what one that is learned from weighs on average, however long it is.
     mean = sum(sum(example.weights) for example in taught if example) / len(taught)
     assert [sum(example.weights) for example in held] == pytest.approx([2 * mean] * 3)
@@ -184,6 +184,6 @@ def test_on_other_games_the_adapter_is_held_to_its_base_and_taught_nothing(spell
     begins = start_of(played[0])
     others = [episode.id for episode in played if start_of(episode) != begins]
     held_out = [(f" {begins[0]}", f"{begins[1]}\n")]
-    assert records(lab, learning(report, "sft", **settings), held_out).held == {OTHER: others}
-    settings["hold"] = {"envs": [OTHER], "share": 1 / len(taught)}
-    assert records(lab, learning(report, "sft", **settings), []).held == {OTHER: [played[0].id]}
+    assert records(lab, learning(report, "sft", **settings), held_out).kl_episodes == {OTHER: others}
+    settings["kl"] = {"envs": [OTHER], "share": 1 / len(taught)}
+    assert records(lab, learning(report, "sft", **settings), []).kl_episodes == {OTHER: [played[0].id]}

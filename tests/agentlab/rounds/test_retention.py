@@ -15,7 +15,7 @@ from agentlab.experiments.forgetting import RUN
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.gating import gate
-from agentlab.rounds.retention import Retention, keep
+from agentlab.rounds.retention import Retention, check_retention
 from environments import Task
 from environments.toy import Doors
 from memory.records import Episode
@@ -90,7 +90,7 @@ def test_a_round_that_lost_an_earlier_game_is_refused_and_told(
     lab = opened(progress=told)
     report = gated(lab)
     assert report.gate["promote"], "the gate saw nothing of that game"
-    assert keep(lab, report) == "reject"
+    assert check_retention(lab, report) == "reject"
     kept = Retention.model_validate(report.forgetting)
     assert (kept.adapter, kept.against, kept.lost) == ("adapter-new", "adapter-old", [AWAY])
     assert (kept.outside[AWAY].only_a, kept.outside[AWAY].only_b, kept.outside[AWAY].n) == (0, 10, 10)
@@ -107,7 +107,7 @@ def test_where_regressions_are_not_refused_it_is_told_and_serves(
 ) -> None:
     lab = opened(progress=told)
     report = gated(lab, gate={"min_pairs": 6, "refuse_regressions": False})
-    assert keep(lab, report) == "promote"
+    assert check_retention(lab, report) == "promote"
     assert report.gate["promote"] is True and report.forgetting["lost"] == [AWAY]
     assert any(message.endswith("it serves all the same.") for message in told.messages)
 
@@ -118,7 +118,7 @@ def test_what_keeps_the_other_game_is_promoted(opened: Callable[..., Lab], gated
     assert isinstance(engine, ScriptedEngine)
     engine.by_adapter["adapter-new"] = wins_with(2, 3)
     report = gated(lab)
-    assert keep(lab, report) == "promote" and report.forgetting["lost"] == []
+    assert check_retention(lab, report) == "promote" and report.forgetting["lost"] == []
     assert report.forgetting["outside"][AWAY]["n"] == 10
 
 
@@ -129,9 +129,9 @@ def test_stopped_and_called_again_it_decides_as_an_unbroken_one(
     whole_lab, lab = opened("unbroken"), opened("broken", progress=breaks("adapter-", after))
     whole, report = gated(whole_lab), gated(lab)
     with pytest.raises(Stopped):
-        keep(lab, report)
+        check_retention(lab, report)
     assert report.forgetting == {}
-    assert keep(lab, report) == keep(whole_lab, whole) == "reject"
+    assert check_retention(lab, report) == check_retention(whole_lab, whole) == "reject"
     assert (report.forgetting, report.gate) == (whole.forgetting, whole.gate)
     assert played(lab) == played(whole_lab)
 
@@ -141,9 +141,9 @@ def test_a_decision_that_was_written_before_a_kill_stands(
 ) -> None:
     lab = opened()
     report = gated(lab)
-    keep(lab, report)
+    check_retention(lab, report)
     again = RoundReport.model_validate(report.model_dump(mode="json"))
-    assert keep(lab, again) == "reject" and again == report
+    assert check_retention(lab, again) == "reject" and again == report
 
 
 @pytest.mark.parametrize(("at_gate", "left"), [(10, 0), (4, 6)])
@@ -157,7 +157,7 @@ def test_games_that_were_played_at_an_earlier_gate_are_not_played_again(
     gate(lab, earlier)
     lab.database.rounds.put(earlier.id, earlier.model_dump(mode="json"))
     late = gated(lab)
-    assert keep(lab, late) == "reject" and late.forgetting["outside"][AWAY]["only_b"] == 10
+    assert check_retention(lab, late) == "reject" and late.forgetting["outside"][AWAY]["only_b"] == 10
     assert played(lab) == Counter({(AWAY, "adapter-new"): 10, (AWAY, "adapter-old"): left})
 
 
@@ -166,11 +166,11 @@ def test_nothing_is_played_where_the_gate_covered_all_families_or_it_is_turned_o
 ) -> None:
     lab = opened("covered", families=[HERE])
     report = gated(lab)
-    assert keep(lab, report) == "promote" and played(lab) == {}
+    assert check_retention(lab, report) == "promote" and played(lab) == {}
     assert [(loss["env"], loss["best"]) for loss in report.forgetting["losses"]] == [(HERE, "adapter-old")]
     lab = opened("off")
     report = gated(lab, forgetting={"seeds": 0})
-    assert keep(lab, report) == "promote" and played(lab) == {} and report.forgetting == {}
+    assert check_retention(lab, report) == "promote" and played(lab) == {} and report.forgetting == {}
 
 
 def test_of_a_rejected_candidate_nothing_is_played_but_what_serves_on_is_measured(
@@ -178,11 +178,11 @@ def test_of_a_rejected_candidate_nothing_is_played_but_what_serves_on_is_measure
 ) -> None:
     lab = opened()
     report = gated(lab, "adapter-old", "adapter-new")
-    assert keep(lab, report) == "reject"
+    assert check_retention(lab, report) == "reject"
     assert report.forgetting["adapter"] == "adapter-new" and report.forgetting["outside"] == {}
     assert played(lab) == {(AWAY, "adapter-new"): 10}
     base = gated(opened("base"), "adapter-old", None)
-    assert keep(lab, base) == "reject" and base.forgetting == {}, "the base has forgotten nothing"
+    assert check_retention(lab, base) == "reject" and base.forgetting == {}, "the base has forgotten nothing"
 
 
 def test_a_family_that_can_no_longer_be_made_is_told_and_stands_in_nobodys_way(
@@ -190,7 +190,7 @@ def test_a_family_that_can_no_longer_be_made_is_told_and_stands_in_nobodys_way(
 ) -> None:
     lab = opened(families=["gone/game"], progress=told)
     report = gated(lab)
-    assert keep(lab, report) == "promote"
+    assert check_retention(lab, report) == "promote"
     assert "gone/game" in report.forgetting["unplayable"]
     assert any("adapter-new" in message and "gone/game" in message for message in told.messages)
 
@@ -205,7 +205,7 @@ def test_a_round_that_stands_at_its_gate_is_killed_while_it_looks_and_ends_refus
     with pytest.raises(Stopped):
         lab.round(waiting.config)
     (stopped,) = lab.rounds()
-    assert (stopped.phase, stopped.gate["promote"]) == ("keep", True)
+    assert (stopped.phase, stopped.gate["promote"]) == ("retention", True)
     ended = lab.round(waiting.config)
     assert (ended.phase, ended.promoted, ended.forgetting["lost"]) == ("done", False, [AWAY])
     record = lab.adapters.get("adapter-new")
@@ -234,7 +234,7 @@ def test_a_game_that_errors_once_hides_no_loss(
     lab = opened()
     report = gated(lab)
     fails[0] = 6
-    assert keep(lab, report) == "reject"
+    assert check_retention(lab, report) == "reject"
     assert (report.forgetting["lost"], report.forgetting["outside"][AWAY]["n"]) == ([AWAY], 10)
 
 
@@ -244,6 +244,6 @@ def test_where_errors_could_hide_a_loss_that_is_told_and_stands_in_nobodys_way(
     lab = opened(progress=told)
     report = gated(lab)
     fails[0] = 999
-    assert keep(lab, report) == "promote" and report.forgetting["lost"] == []
+    assert check_retention(lab, report) == "promote" and report.forgetting["lost"] == []
     assert AWAY in report.forgetting["unplayable"]
     assert any("adapter-new" in message and AWAY in message for message in told.messages)

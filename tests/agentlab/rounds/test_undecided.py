@@ -87,7 +87,7 @@ def test_a_game_that_errors_once_at_the_gate_changes_nothing(
     smooth, made = usual(**settings), usual(**settings)
     gate(opened("smooth"), smooth)
     Hiccup.fails = {2: 1, 3: 1}
-    assert gate(opened("hiccup"), made) == "keep"
+    assert gate(opened("hiccup"), made) == "retention"
     assert made.gate == smooth.gate and made.gate["promote"]
 
 
@@ -103,17 +103,17 @@ def test_where_what_errored_could_turn_the_decision_the_same_command_decides_as_
         gate(lab, made)
     assert "\n" not in str(told.value) and made.gate == {} and lab.adapters.get("adapter-good").gate is None
     Hiccup.fails = {}
-    assert gate(lab, made) == "keep" and made.gate["promote"]
+    assert gate(lab, made) == "retention" and made.gate["promote"]
     assert made.gate == smooth.gate
 
 
 def test_what_errored_and_could_turn_nothing_does_not_keep_the_gate_from_deciding(opened: Opened, usual: Made) -> None:
     Hiccup.fails = {2: 99}
     lost = usual("adapter-bad", gate_seeds=40)
-    assert gate(opened("lost"), lost) == "keep" and not lost.gate["promote"]
+    assert gate(opened("lost"), lost) == "retention" and not lost.gate["promote"]
     Hiccup.fails = {2: 99}
     won = usual("adapter-good", gate_seeds=40)
-    assert gate(opened("won"), won) == "keep" and won.gate["promote"] and won.gate["errored"] == 1
+    assert gate(opened("won"), won) == "retention" and won.gate["promote"] and won.gate["errored"] == 1
 
 
 def test_a_round_whose_gate_cannot_decide_stays_at_its_gate(
@@ -122,7 +122,7 @@ def test_a_round_whose_gate_cannot_decide_stays_at_its_gate(
     from agentlab.rounds import graph
     from agentlab.rounds.report import save
 
-    for node, following in (("collect", "select"), ("select", "train"), ("keep", "retire"), ("retire", "done")):
+    for node, following in (("collect", "select"), ("select", "train"), ("retention", "retire"), ("retire", "done")):
         monkeypatch.setitem(graph.NODES, node, lambda lab, report, following=following: following)
     graph._builder.cache_clear()
     try:

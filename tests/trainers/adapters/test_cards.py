@@ -157,18 +157,18 @@ def test_a_merged_adapter_says_what_it_was_merged_from(registry: AdapterRegistry
 @pytest.mark.parametrize(
     ("held", "merged", "sentence"),
     [
-        (["h1"], False, "On 1 episode of other games it was held to what the base does there."),
-        (["h1", "h2"], False, "On 2 episodes of other games it was held to"),
-        (["h1", "h2"], True, "games at least one of the adapters that it was merged from was held to what the base"),
+        (["h1"], False, "On 1 episode of other games it was kept to what the base does there."),
+        (["h1", "h2"], False, "On 2 episodes of other games it was kept to"),
+        (["h1", "h2"], True, "games at least one of the adapters that it was merged from was kept to what the base"),
     ],
 )
 def test_it_says_on_how_many_episodes_it_was_held_to_its_base(
     registry: AdapterRegistry, record: AdapterRecord, held: list[str], merged: bool, sentence: str
 ) -> None:
     folder = registry.folder / record.path
-    assert "held to" not in cards.card(registry.database, record, folder)
+    assert "was kept to" not in cards.card(registry.database, record, folder)
     merge = Merge(method="cat", weights={"adapter-a": 1.0, "adapter-b": 0.5}, rank=32, error=0.0, truncation=0.0)
-    lineage = record.lineage.model_copy(update={"held": held, "merge": merge if merged else None})
+    lineage = record.lineage.model_copy(update={"kl_episodes": held, "merge": merge if merged else None})
     assert sentence in cards.card(registry.database, record.model_copy(update={"lineage": lineage}), folder)
 
 

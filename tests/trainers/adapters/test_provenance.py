@@ -63,23 +63,23 @@ def test_episodes_are_told_by_environment_and_lost_ones_by_name(registry: Adapte
 def hold(registry: AdapterRegistry, adapter: str, episodes: list[str]) -> None:
     """Write down that an adapter was held to its base on these."""
     record = registry.get(adapter)
-    held = record.model_copy(update={"lineage": record.lineage.model_copy(update={"held": episodes})})
+    held = record.model_copy(update={"lineage": record.lineage.model_copy(update={"kl_episodes": episodes})})
     registry.records.put(held)
 
 
 def test_where_it_was_held_to_its_base_is_told_and_which_of_these_are_lost(registry: AdapterRegistry) -> None:
     hold(registry, "adapter-b", ["e5", "lost", "gone"])
     found = trace(registry, "adapter-b")
-    assert found.held == {"x/one": ["e5"]} and found.missing == ["gone", "lost"]
+    assert found.kl_episodes == {"x/one": ["e5"]} and found.missing == ["gone", "lost"]
     assert found.episodes == {"x/one": ["e2"], "x/two": ["e3", "e4"]}
 
 
 def test_adapters_that_differ_only_in_where_they_were_held_are_told_apart(registry: AdapterRegistry) -> None:
     same = difference(registry, "adapter-a", "adapter-a")
-    assert not same.held.only_a and not same.held.only_b and not same.held.both
+    assert not same.kl_episodes.only_a and not same.kl_episodes.only_b and not same.kl_episodes.both
     hold(registry, "adapter-a", ["e4", "e5"])
     hold(registry, "adapter-b", ["e5", "lost"])
-    held = difference(registry, "adapter-a", "adapter-b").held
+    held = difference(registry, "adapter-a", "adapter-b").kl_episodes
     assert (held.only_a, held.only_b, held.both) == ({"x/two": ["e4"]}, {"unknown": ["lost"]}, {"x/one": ["e5"]})
 
 

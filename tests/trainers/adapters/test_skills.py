@@ -65,10 +65,10 @@ def test_a_merge_knows_where_its_parents_were_held_to_the_base(
 ) -> None:
     for id, held in zip(two, (["h1", "h2"], ["h2", "h3"]), strict=True):
         record = registry.get(id)
-        known = record.model_copy(update={"lineage": record.lineage.model_copy(update={"held": held})})
+        known = record.model_copy(update={"lineage": record.lineage.model_copy(update={"kl_episodes": held})})
         registry.records.put(known)
     merged = skills.merge(registry, two, tiny_model)
-    assert merged.lineage.held == ["h1", "h2", "h3"]
+    assert merged.lineage.kl_episodes == ["h1", "h2", "h3"]
 
 
 def test_the_canary_of_a_merge_is_what_peft_scores_with_its_files(

@@ -12,7 +12,7 @@ import torch
 
 from trainers import job
 from trainers.data.examples import Example
-from trainers.data.records import Choice, Distilled, Held, Judged, Pair, Record
+from trainers.data.records import Choice, Distilled, Judged, Pair, Record, Regularised
 from trainers.errors import BadExample, NotAJob, OutOfMemory
 from trainers.objectives import dispatch, losses
 from trainers.objectives.base import Item
@@ -49,7 +49,8 @@ def choices(count: int = 4) -> list[Record]:
 
 def held(count: int = 4) -> list[Record]:
     return [
-        Held(example=single(number, [7, 8, 9]), elsewhere=single(10 + number, [4, 5, 6])) for number in range(count)
+        Regularised(example=single(number, [7, 8, 9]), reference=single(10 + number, [4, 5, 6]))
+        for number in range(count)
     ]
 
 
@@ -133,13 +134,13 @@ def test_an_adapter_that_is_held_learns_as_much_and_changes_less_elsewhere(
     from transformers import AutoModelForCausalLM
 
     settings = quick.model_copy(update={"batch_size": 4, "epochs": 30, "learning_rate": 5e-3})
-    both = [record for record in held() if isinstance(record, Held)]
+    both = [record for record in held() if isinstance(record, Regularised)]
     learned, moved = [], []
     for name, records in (("free", [record.example for record in both]), ("held", both)):
         job.create(tmp_path / name, settings, records)
         outcome = job.run(tmp_path / name)
         model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), outcome.adapter).eval()
-        elsewhere = collate([record.elsewhere for record in both])
+        elsewhere = collate([record.reference for record in both])
         with torch.no_grad():
             learned.append(float(example_logprobs(model, collate([both[0].example]))))
             own, _ = vocabulary_logprobs(model, elsewhere)
@@ -209,13 +210,13 @@ def test_holding_asks_for_few_distributions_at_once_and_comes_to_the_same(
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
-    records = [record for record in held() if isinstance(record, Held)]
+    records = [record for record in held() if isinstance(record, Regularised)]
     made = dispatch.objective_of(settings, records)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     own, at = vocabulary_logprobs(model, collate([record.example for record in records]))
     taught = collate([record.example for record in records])
-    elsewhere = collate([record.elsewhere for record in records])
+    elsewhere = collate([record.reference for record in records])
     policy, there = vocabulary_logprobs(model, elsewhere)
     with torch.no_grad(), model.disable_adapter():
         base, _ = vocabulary_logprobs(model, elsewhere)
@@ -232,7 +233,7 @@ def test_holding_asks_for_few_distributions_at_once_and_comes_to_the_same(
     cost = made.cost(model, made.collate(made.prepare(records)), model)
     found = torch.autograd.grad(cost.loss, trained)
     assert cost.loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert cost.measures["held"].item() == pytest.approx((apart / mass).item(), rel=1e-4) and apart > 0.01
+    assert cost.measures["kl"].item() == pytest.approx((apart / mass).item(), rel=1e-4) and apart > 0.01
     for ours, theirs in zip(found, gradients, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
     # The policy's and the base's are laid beside each other.
@@ -369,7 +370,9 @@ def test_a_single_record_that_is_too_much_for_the_base_ends_the_job_in_one_line(
 
 def test_only_sft_can_hold_an_adapter_to_its_base(tmp_path: Path, config: job.JobConfig) -> None:
     settings = config.model_copy(update={"objective": "minor_sft"})
-    with pytest.raises(BadExample, match="example 2 is of the kind Held; the objective minor_sft learns from Example;"):
+    with pytest.raises(
+        BadExample, match="example 2 is of the kind Regularised; the objective minor_sft learns from Example;"
+    ):
         job.create(tmp_path / "job", settings, [single(0, [1]), *held(1)])
 
 
