@@ -85,11 +85,16 @@ def settings(lab: Lab | None, envs: list[str] | None, file: Path | None, changes
     from agentlab.errors import BadConfig
     from agentlab.rounds import RoundConfig
     from agentlab.rounds.checking import taken_over
+    from agentlab.rounds.config import EXPERT, flat
     from agentlab.workspace.config import merged, parse, read_toml
 
     last = lab.rounds()[-1:] if lab is not None else []
     if file is not None:
-        given = read_toml(file)
+        written = read_toml(file)
+        given = flat(written)
+        if moved := [name for name in written if name in EXPERT or name == "hold"]:
+            where = "now in the table `expert`, and in the next version only there"
+            typer.echo(f"{file}: {', '.join(moved)}: {where}.", err=True)
         if unknown := next((key for key in given if key not in RoundConfig.model_fields), None):
             raise BadConfig(f"{file}: '{unknown}' is no setting of a round; `agentlab rounds config` prints them all.")
     elif last and not envs:

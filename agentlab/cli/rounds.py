@@ -114,6 +114,7 @@ def config(
     """
     from agentlab.errors import BadConfig
     from agentlab.rounds import PRESETS
+    from agentlab.rounds.config import EXPERT
     from agentlab.workspace.commented import commented
     from environments.errors import did_you_mean
 
@@ -126,7 +127,8 @@ def config(
             asked = settings(here, envs, file, changes)
     else:
         asked = settings(None, envs or ["twx/coin"], file, changes)
-    typer.echo(commented(asked, about="Settings of a round: `agentlab rounds run --config FILE` takes them."), nl=False)
+    about = "Settings of a round: `agentlab rounds run --config FILE` takes them."
+    typer.echo(commented(asked, about=about, expert=EXPERT), nl=False)
 
 
 @app.command("run")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -32,6 +32,21 @@ if TYPE_CHECKING:
 
 MOST_GAMES = 100_000
 """More games of one environment in a round are surely a slip, and would fill the memory before the first is played."""
+
+EXPERT = (
+    "first_seed", "search", "balance", "revision", "anchors", "validation", "general", "preferences", "teacher", "kl",
+    "monitor", "forgetting", "held_out_seeds", "early_stop", "retire", "retire_games", "retirement",
+)  # fmt: skip
+"""Settings that are rarely changed: they stand in the table `expert` of a file."""
+
+
+def flat(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a file, those of its table `expert` beside the others, under the names of this version."""
+    expert = fields.get("expert")
+    found = {name: value for name, value in fields.items() if name != "expert" or not isinstance(expert, Mapping)}
+    found |= expert if isinstance(expert, Mapping) else {}
+    return {"kl" if name == "hold" else name: value for name, value in found.items()}
+
 
 Collect = Way | Literal["auto", "both", "none"]
 
@@ -122,11 +137,8 @@ class RoundConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _renamed(cls, fields: Any) -> Any:
-        """What earlier versions stored and exported, under the names of this one."""
-        if isinstance(fields, dict) and "hold" in fields:
-            return {"kl" if name == "hold" else name: value for name, value in fields.items()}
-        return fields
+    def _flat(cls, fields: Any) -> Any:
+        return flat(fields) if isinstance(fields, dict) else fields
 
     def ways(self, incumbent: str | None) -> list[Way]:
         """Who explores while `incumbent` serves, each once."""

@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -15,13 +15,17 @@ WIDTH = 120
 _NAMED = re.compile(r"(?:^|(?<=[.;:)] ))((?:[a-z_]+, )*[a-z_]+): ")
 
 
-def commented(settings: BaseModel, *, about: str = "") -> str:
+def commented(settings: BaseModel, *, about: str = "", expert: Collection[str] = ()) -> str:
     """The TOML of `settings`, a comment before each. What is None stands as a comment, with what it could be.
 
-    Reading it back gives the same settings.
+    Reading it back gives the same settings; those of the names in `expert` stand in a table of that name at the end.
     """
     lines = [f"# {line}".rstrip() for line in textwrap.wrap(about, WIDTH - 2)]
-    return "\n".join([*lines, *([""] if lines else []), *_table(settings, "", said=True)]).strip() + "\n"
+    lines += [*([""] if lines else []), *_table(settings, "", said=True, but=expert)]
+    if expert:
+        usual = [name for name in type(settings).model_fields if name not in expert]
+        lines += ["", "# What is rarely changed.", *_table(settings, "expert", said=True, but=usual)]
+    return "\n".join(lines).strip() + "\n"
 
 
 def explained(model: type[BaseModel]) -> dict[str, str]:
@@ -45,13 +49,14 @@ def explained(model: type[BaseModel]) -> dict[str, str]:
     return {name: said for name, said in found.items() if name in model.model_fields}
 
 
-def _table(settings: BaseModel, name: str, *, said: bool) -> Iterator[str]:
-    """The lines of a table, single values first; with `said` false all of them as comments."""
+def _table(settings: BaseModel, name: str, *, said: bool, but: Collection[str] = ()) -> Iterator[str]:
+    """The lines of a table without the fields in `but`, single values first; with `said` false all as comments."""
     mark, told = ("" if said else "# "), explained(type(settings))
     if name:
         yield f"{mark}[{name}]"
+    fields = {key: field for key, field in type(settings).model_fields.items() if key not in but}
     before = ""
-    for key, field in type(settings).model_fields.items():
+    for key, field in fields.items():
         value = getattr(settings, key)
         if isinstance(value, BaseModel) or (value is None and _part(field.annotation)):
             continue
@@ -59,7 +64,7 @@ def _table(settings: BaseModel, name: str, *, said: bool) -> Iterator[str]:
         yield from (f"# {line}" for line in textwrap.wrap(told.get(key, ""), WIDTH - 2) if told.get(key) != before)
         before = told.get(key, "")
         yield f"# {key} = …" if value is None else f"{mark}{key} = {_toml(value)}"
-    for key, field in type(settings).model_fields.items():
+    for key, field in fields.items():
         value, part = getattr(settings, key), _part(field.annotation)
         if part is None and not isinstance(value, BaseModel):
             continue

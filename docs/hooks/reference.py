@@ -97,11 +97,12 @@ def commands_page() -> str:
 def settings_page() -> str:
     """The settings of a lab and of a round, each explained."""
     from agentlab.rounds import PRESETS, RoundConfig
+    from agentlab.rounds.config import EXPERT
     from agentlab.workspace.commented import commented
     from agentlab.workspace.config import LabConfig
 
     presets = ", ".join(f"`{name}`" for name in PRESETS)
-    lab, round = commented(LabConfig()), commented(RoundConfig(envs=["twx/coin"]))
+    lab, round = commented(LabConfig()), commented(RoundConfig(envs=["twx/coin"]), expert=EXPERT)
     return (
         f"# Settings\n\n## A lab\n\n`lab.toml` in its folder, with the defaults:\n\n```toml\n{lab}```\n\n"
         "## A round\n\nAs `agentlab rounds config` prints them, for `agentlab rounds run --config FILE`. Presets: "

@@ -124,6 +124,17 @@ def test_settings_can_come_from_a_file(tmp_path: Path, asked: list[RoundConfig])
     assert (asked[0].seeds, asked[0].training.epochs) == (6, 3)
 
 
+def test_what_is_rarely_changed_is_also_taken_from_where_it_stood_before_and_that_is_said(
+    tmp_path: Path, asked: list[RoundConfig]
+) -> None:
+    before, now = tmp_path / "before.toml", tmp_path / "now.toml"
+    before.write_text('envs = ["toy/doors"]\nretire = "off"\n[hold]\nenvs = ["twx/coin"]\n')
+    now.write_text('envs = ["toy/doors"]\n[expert]\nretire = "off"\n[expert.kl]\nenvs = ["twx/coin"]\n')
+    said = [agentlab(tmp_path / "new", "rounds", "run", "--config", str(file)).stderr for file in (before, now)]
+    assert asked[0] == asked[1] and asked[0].kl.envs == ["twx/coin"]
+    assert "retire" in said[0] and "expert" in said[0] and "expert" not in said[1]
+
+
 @pytest.mark.parametrize(
     ("content", "part"),
     [

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from agentlab.cli import app
 from agentlab.rounds import PRESETS, RoundConfig
+from agentlab.rounds.config import EXPERT
 from agentlab.workspace.commented import commented, explained
 from agentlab.workspace.config import LabConfig, read_config, write_config
 
@@ -89,9 +90,11 @@ def test_the_command_prints_a_file_that_a_round_takes(preset: str | None, tmp_pa
     file = tmp_path / "round.toml"
     file.write_text(said.stdout, encoding="utf-8")
     wanted = RoundConfig.model_validate({"envs": ["twx/coin"], **(PRESETS[preset] if preset else {})})
-    assert RoundConfig.model_validate(tomllib.loads(said.stdout)) == wanted
+    written = tomllib.loads(said.stdout)
+    assert RoundConfig.model_validate(written) == wanted
+    assert not set(EXPERT) & written.keys() and {"kl", "monitor", "retire"} <= written["expert"].keys()
     again = RUNNER.invoke(app, ["rounds", "config", "--config", str(file), "--lab", str(tmp_path / "none")])
-    assert again.stdout == said.stdout
+    assert (again.stdout, again.stderr) == (said.stdout, "")
 
 
 def test_a_preset_that_does_not_exist_is_refused_with_the_nearest(tmp_path: Path) -> None:
