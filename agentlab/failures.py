@@ -22,7 +22,7 @@ from environments.errors import (
     NotPlaying,
     UnknownEnvironment,
 )
-from environments.worker import said
+from environments.worker import format_error
 from memory.errors import MemoryStoreError
 from memory.records import ErrorKind
 from trainers.errors import TrainersError
@@ -99,7 +99,7 @@ def environment(env_id: str) -> Iterator[None]:
     except (EnvironmentDied, *_OF_THE_RUN):
         raise
     except EnvironmentsError as error:
-        raise EnvironmentDied(f"The environment `{env_id}` failed: {said(error)}") from error
+        raise EnvironmentDied(f"The environment `{env_id}` failed: {format_error(error)}") from error
     except Exception as error:
         raise EnvironmentDied(
             f"The environment `{env_id}` failed with {_words(error)}; `agentlab doctor` checks the environment."
@@ -142,4 +142,4 @@ def reflector(name: str) -> Iterator[None]:
 
 
 def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {said(error)}" if said(error) else type(error).__name__
+    return f"{type(error).__name__}: {format_error(error)}" if format_error(error) else type(error).__name__

@@ -111,11 +111,11 @@ class Lab(Workspace):
 
         return explore(self, envs, seeds=seeds, trials=trials, name=name)
 
-    def tell_what_is_known(self, run: str) -> None:
+    def say_what_is_known(self, run: str) -> None:
         """Say it, if something was learned since a run began: it goes on without."""
-        from agentlab.experiments.run import tell_what_is_known
+        from agentlab.experiments.run import say_what_is_known
 
-        tell_what_is_known(self, run)
+        say_what_is_known(self, run)
 
     def evaluate(
         self,

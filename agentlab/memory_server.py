@@ -28,14 +28,14 @@ from pydantic import Field
 from agentlab.errors import AgentLabError, LabLocked
 from agentlab.lab import Lab
 from agentlab.progress import Progress
-from agentlab.views.memory_answers import Change, Found, Item, Kept, Listing, Search, Whole, fields
+from agentlab.views.memory_answers import Change, Found, Item, Listing, Search, Stored, Whole, fields
 from agentlab.workspace.environments import environment
 from environments.base import Task
 from environments.errors import BadTask, EnvironmentsError
 from memory.errors import InvalidReflection, MemoryStoreError
 from memory.interchange import CLIENTS, NAME_LIMIT, admitted
 from memory.records import Evidence, Reflection, ReflectionStatus, content_id, now, task_parts
-from memory.store import Filter, RecallCount, tallies, told
+from memory.store import Filter, RecallCount, tallies, with_tally
 from memory.text import TEXT_LIMIT, clean, name
 
 INSTRUCTIONS = """\
@@ -100,7 +100,7 @@ class MemoryTools:
         tag: Tag = None,
     ) -> Search:
         """Find reflections that fit a query, the best first. Nothing is recorded as recalled."""
-        with _told():
+        with _errors_reported():
             lab = self.lab
             hits = lab.memory.search(query, k=k, wanted=_wanted(lab, env=env, kind=kind, tag=tag))
             return Search(
@@ -118,7 +118,7 @@ class MemoryTools:
         """Show one reflection whole: text, advice, evidence, versions, links, and its measured effect."""
         from memory.consolidation import uplift_line
 
-        with _told():
+        with _errors_reported():
             lab = self.lab
             detail = lab.memory.show(id)
             item = detail.reflection
@@ -146,7 +146,7 @@ class MemoryTools:
         ] = None,
     ) -> Listing:
         """List reflections, the newest first, with how often each was recalled and how those episodes ended."""
-        with _told():
+        with _errors_reported():
             lab = self.lab
             wanted = _wanted(lab, env=env, task=task, kind=kind, tag=tag, status=status)
             database = lab.database
@@ -170,12 +170,12 @@ class MemoryTools:
             Field(description="The one game it was learned on, as env:split:seed; without it, it holds for all games."),
         ] = None,
         tags: Annotated[list[Name] | None, Field(description="Words to file it under.", max_length=20)] = None,
-    ) -> Kept:
+    ) -> Stored:
         """Keep a lesson. It may be recalled into the agent's prompts. A text that is there already is not added twice.
 
         Do not add what you found in this memory: that is known, and repeating it makes it no truer.
         """
-        with _told():
+        with _errors_reported():
             env = _env(self.lab, env) or env
             source = client(context)
             # Play recalls for other games only what was learned on the train fold, which a lesson for all games is.
@@ -193,7 +193,7 @@ class MemoryTools:
             with self._writer() as lab:
                 return self._keep(lab, reflection)
 
-    def _keep(self, lab: Lab, reflection: Reflection) -> Kept:
+    def _keep(self, lab: Lab, reflection: Reflection) -> Stored:
         """Remember what a client wrote, unless the same is known. All that clients may add passes here."""
         database = lab.database
         ids = database.reflections.with_text(reflection.text, reflection.env, lab.config.namespace)
@@ -206,16 +206,18 @@ class MemoryTools:
             with database.operations.record("remembered", f"{reflection.id} by {reflection.source}"):
                 ids = lab.memory.remember([reflection])
         kept = database.reflections.get(ids[0])
-        return Kept(id=kept.id, changed=changed, status=kept.status, text=clean(kept.text))
+        return Stored(id=kept.id, changed=changed, status=kept.status, text=clean(kept.text))
 
-    def forget_reflection(self, id: Id, context: Context[Any, Any]) -> Kept:
+    def forget_reflection(self, id: Id, context: Context[Any, Any]) -> Stored:
         """Take a reflection out of use. Its record stays, so that a person can restore it."""
-        with _told(), self._writer() as lab:
+        with _errors_reported(), self._writer() as lab:
             before = lab.database.reflections.get(id, lab.config.namespace)
             if before.status != "forgotten":
                 with lab.database.operations.record("forgotten", f"{before.id} by {client(context)}"):
                     lab.memory.forget(before.id)
-            return Kept(id=before.id, changed=before.status != "forgotten", status="forgotten", text=clean(before.text))
+            return Stored(
+                id=before.id, changed=before.status != "forgotten", status="forgotten", text=clean(before.text)
+            )
 
     @contextmanager
     def _writer(self) -> Iterator[Lab]:
@@ -285,8 +287,8 @@ def serve(folder: Path | str, *, allow_write: bool = False, progress: Progress |
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Tell the client of an expected error in its one line; any other is a fault, which the server logs."""
+def _errors_reported() -> Iterator[None]:
+    """Report an expected error to the client in its one line; any other is a fault, which the server logs."""
     try:
         yield
     except (AgentLabError, MemoryStoreError, EnvironmentsError) as error:
@@ -298,7 +300,7 @@ def _told() -> Iterator[None]:
 def _counted(lab: Lab, reflections: list[Reflection]) -> list[dict[str, Any]]:
     counts = lab.database.recalls.counts([reflection.id for reflection in reflections])
     seen = tallies(lab.database, reflections)
-    return [fields(item, counts[item.id], told(item, seen[item.id])) for item in reflections]
+    return [fields(item, counts[item.id], with_tally(item, seen[item.id])) for item in reflections]
 
 
 def _env(lab: Lab, given: str | None) -> str | None:

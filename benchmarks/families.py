@@ -159,7 +159,7 @@ def tried(family: str, variant: str, place: Path) -> Row:
         longest = max(job.examples, key=len)
         # Loading it for play checks its canary.
         loaded = lab.model(report.adapter).adapter_id == report.adapter
-        sings = outcome.canary.tells_apart
+        sings = outcome.canary.discriminates
         lab.adapters.promote(report.adapter, force=True)
         lab.run(ENV, split="test", seeds=range(2), trials=1, arm="adapter", name="serves")
         played = [row for row in lab.database.episodes.find(EpisodeFilter(run="serves")) if row.status != "errored"]

@@ -19,19 +19,19 @@ SLACK = 1e-6
 """By how much a score may miss [0, 1], as sums of rounded numbers do; it is cut."""
 
 
-def told_text(env_id: str, field: str, value: Any) -> str:
+def validate_text(env_id: str, field: str, value: Any) -> str:
     """A text; a lone surrogate in it, which nothing can store or read, becomes `?`."""
     if not isinstance(value, str):
-        raise BadAnswer(env_id, field, f"= {shown(value)}, which is no text")
+        raise BadAnswer(env_id, field, f"= {format_value(value)}, which is no text")
     text = str(value)  # of NumPy's kind, too
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-def told_number(env_id: str, field: str, value: Any) -> float:
+def validate_number(env_id: str, field: str, value: Any) -> float:
     """A finite number."""
     value = _plain(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadAnswer(env_id, field, f"= {shown(value)}, which is no number")
+        raise BadAnswer(env_id, field, f"= {format_value(value)}, which is no number")
     try:
         number = float(value)
     except OverflowError:
@@ -41,34 +41,34 @@ def told_number(env_id: str, field: str, value: Any) -> float:
     return number
 
 
-def told_score(env_id: str, field: str, value: Any) -> float:
+def validate_score(env_id: str, field: str, value: Any) -> float:
     """A number in [0, 1]."""
-    score = told_number(env_id, field, value)
+    score = validate_number(env_id, field, value)
     if not -SLACK <= score <= 1 + SLACK:
         raise BadAnswer(env_id, field, f"= {score:g}, which is not between 0 and 1 (other numbers go into `value`)")
     return min(1.0, max(0.0, score))
 
 
-def told_truth(env_id: str, field: str, value: Any) -> bool:
+def validate_flag(env_id: str, field: str, value: Any) -> bool:
     """True or False, also as 1 or 0."""
     value = _plain(value)
     if isinstance(value, int | float) and value in (0, 1):
         return bool(value)
-    raise BadAnswer(env_id, field, f"= {shown(value)}, which is neither true nor false")
+    raise BadAnswer(env_id, field, f"= {format_value(value)}, which is neither true nor false")
 
 
-def told_commands(env_id: str, field: str, value: Any) -> list[str]:
+def validate_commands(env_id: str, field: str, value: Any) -> list[str]:
     """Texts, sorted, each once and otherwise as the environment gave them."""
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise BadAnswer(env_id, field, f"= {shown(value)}, which is no list of texts")
+        raise BadAnswer(env_id, field, f"= {format_value(value)}, which is no list of texts")
     commands = list(value)
     for command in commands:
         if not isinstance(command, str):
-            raise BadAnswer(env_id, field, f"with {shown(command)} in it, which is no text")
+            raise BadAnswer(env_id, field, f"with {format_value(command)} in it, which is no text")
     return sorted({str(command) for command in commands})
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as an error names it, short and on one line."""
     try:
         text = " ".join(ascii(value).split())

@@ -14,9 +14,16 @@ import gymnasium
 import gymnasium.spaces
 from pydantic import BaseModel, ConfigDict
 
-from environments.answers import shown, told_commands, told_number, told_score, told_text, told_truth
+from environments.answers import (
+    format_value,
+    validate_commands,
+    validate_flag,
+    validate_number,
+    validate_score,
+    validate_text,
+)
 from environments.errors import BadAnswer, BadTask, EnvironmentDied, NotPlaying, did_you_mean
-from environments.worker import Worker, said
+from environments.worker import Worker, format_error
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -68,7 +75,7 @@ class Turn(NamedTuple):
     `state` and `goal` may stay empty: then the state is the observation with the score, and the goal the one before.
     `value` is the number whose change is the reward; without it, the score. It may leave [0, 1] (a loss may cost).
     `admissible` is None where any text is taken as an action and none can be listed. In the other fields but the
-    observation None is "not told": it is as if the field were left out.
+    observation None is "not name": it is as if the field were left out.
     """
 
     observation: str
@@ -116,7 +123,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         self.action_space = AnyText()
         self.task: Task | None = None
         self.worker = Worker(env_id)
-        self._given: dict[str, str] = {}  # commands as the environment gave them, where they are told otherwise
+        self._given: dict[str, str] = {}  # commands as the environment gave them, where they are name otherwise
         self._steps = 0
         self._value = 0.0
         self._goal = ""
@@ -155,7 +162,9 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         try:
             turn = self._ask(lambda: self.begin(task))
         except BadTask as error:  # not of the caller's making: the fold has this seed
-            raise EnvironmentDied(f"The environment `{self.env_id}` cannot begin {task.id}: {said(error)}") from error
+            raise EnvironmentDied(
+                f"The environment `{self.env_id}` cannot begin {task.id}: {format_error(error)}"
+            ) from error
         self.task = task
         self._steps = 0
         self._value = 0.0
@@ -207,30 +216,30 @@ class TextEnv(gymnasium.Env[str, str], ABC):
     def _checked(self, turn: Turn) -> Turn:
         env = self.env_id
         if not isinstance(turn, Turn):
-            raise BadAnswer(env, "turn", f"= {shown(turn)}, which is no `Turn`")
+            raise BadAnswer(env, "turn", f"= {format_value(turn)}, which is no `Turn`")
         commands = None if turn.admissible is None else self._listed(turn.admissible)
-        won = turn.won is not None and told_truth(env, "won", turn.won)
+        won = turn.won is not None and validate_flag(env, "won", turn.won)
         return Turn(
-            told_text(env, "observation", turn.observation),
+            validate_text(env, "observation", turn.observation),
             commands,
-            float(won) if turn.score is None else told_score(env, "score", turn.score),
+            float(won) if turn.score is None else validate_score(env, "score", turn.score),
             won,
-            turn.lost is not None and told_truth(env, "lost", turn.lost),
-            "" if turn.state is None else told_text(env, "state", turn.state),
-            "" if turn.goal is None else told_text(env, "goal", turn.goal),
-            None if turn.value is None else told_number(env, "value", turn.value),
+            turn.lost is not None and validate_flag(env, "lost", turn.lost),
+            "" if turn.state is None else validate_text(env, "state", turn.state),
+            "" if turn.goal is None else validate_text(env, "goal", turn.goal),
+            None if turn.value is None else validate_number(env, "value", turn.value),
         )
 
     def _listed(self, admissible: Iterable[str]) -> list[str]:
-        """The commands as they are told: sorted, each once."""
-        given = told_commands(self.env_id, "admissible", admissible)
-        commands = [told_text(self.env_id, "admissible", command) for command in given]
-        self._given = {told: own for told, own in zip(commands, given, strict=True) if told != own}
+        """The commands as they are reported: sorted, each once."""
+        given = validate_commands(self.env_id, "admissible", admissible)
+        commands = [validate_text(self.env_id, "admissible", command) for command in given]
+        self._given = {name: own for name, own in zip(commands, given, strict=True) if name != own}
         return sorted(set(commands))
 
     def _reward(self, turn: Turn) -> float:
         value = turn.score if turn.value is None else turn.value
-        reward = told_number(self.env_id, "value", value - self._value)
+        reward = validate_number(self.env_id, "value", value - self._value)
         self._value = value
         return reward
 

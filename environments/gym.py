@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import gymnasium
 import gymnasium.spaces
 
-from environments.answers import shown, told_commands, told_number, told_text, told_truth
+from environments.answers import format_value, validate_commands, validate_flag, validate_number, validate_text
 from environments.base import ANSWER_LIMIT, Split, Task, TextEnv, Turn
 from environments.errors import BadAnswer, BadParameter, EnvironmentsError, UnknownEnvironment, did_you_mean
 from environments.parameters import Game, Value, join
@@ -115,10 +115,10 @@ class GymTextEnv(TextEnv):
                 return self._last._replace(observation=f"There is no action `{action}`; there are {names}.")
             sent = self._numbers[action]
         observation, reward, terminated, truncated, info = self.env.step(sent)
-        self._return += told_number(self.env_id, "reward", reward)
-        turn = self._turn(observation, info, ended=told_truth(self.env_id, "terminated", terminated))
+        self._return += validate_number(self.env_id, "reward", reward)
+        turn = self._turn(observation, info, ended=validate_flag(self.env_id, "terminated", terminated))
         # An environment that cuts episodes short by itself has ended the game without a win.
-        cut = told_truth(self.env_id, "truncated", truncated) and not (turn.won or turn.lost)
+        cut = validate_flag(self.env_id, "truncated", truncated) and not (turn.won or turn.lost)
         return turn._replace(lost=True) if cut else turn
 
     def close(self) -> None:
@@ -126,24 +126,24 @@ class GymTextEnv(TextEnv):
 
     def _turn(self, observation: Any, info: Any, *, ended: bool, goal: str = "") -> Turn:
         if not isinstance(info, Mapping):
-            raise BadAnswer(self.env_id, "info", f"= {shown(info)}, which is no dictionary")
-        text = told_text(self.env_id, "observation", observation if self._key is None else observation[self._key])
-        won, lost = self._told(info, "won", told_truth), self._told(info, "lost", told_truth)
+            raise BadAnswer(self.env_id, "info", f"= {format_value(info)}, which is no dictionary")
+        text = validate_text(self.env_id, "observation", observation if self._key is None else observation[self._key])
+        won, lost = self._validated(info, "won", validate_flag), self._validated(info, "lost", validate_flag)
         if won is None:
             won = ended and self._return > 0
         if lost is None or (ended and not won):
             lost = ended and not won
-        score = self._told(info, "score", told_number)
+        score = self._validated(info, "score", validate_number)
         if score is None:
             score = 1.0 if won else self._return
         score = min(1.0, max(0.0, score))
         # The state is told in any case: an action that does not exist leaves it as it was.
-        state = self._told(info, "state", told_text) or f"{text}\nScore: {score:.2f}"
-        goal = self._told(info, "goal", told_text) or goal
+        state = self._validated(info, "state", validate_text) or f"{text}\nScore: {score:.2f}"
+        goal = self._validated(info, "goal", validate_text) or goal
         self._last = Turn(text, self._offered(info), score, won, lost, state, goal, self._return)
         return self._last
 
-    def _told(self, info: Mapping[str, Any], key: str, as_type: Callable[[str, str, Any], Told]) -> Told | None:
+    def _validated(self, info: Mapping[str, Any], key: str, as_type: Callable[[str, str, Any], Told]) -> Told | None:
         return None if info.get(key) is None else as_type(self.env_id, key, info[key])
 
     def _offered(self, info: Mapping[str, Any]) -> list[str] | None:
@@ -159,7 +159,7 @@ class GymTextEnv(TextEnv):
         if numbers and not isinstance(offered, str | bytes | Mapping) and isinstance(offered, Iterable):
             names = {number: name for name, number in numbers.items()}
             offered = [names.get(command, command) if isinstance(command, Integral) else command for command in offered]
-        return told_commands(self.env_id, key, offered)
+        return validate_commands(self.env_id, key, offered)
 
 
 def _make(gymnasium_id: str, settings: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:

@@ -193,7 +193,7 @@ def make_for_gymnasium(*, env_id: str, **parameters: Value) -> TextEnv:
     return make(env_id, **parameters)
 
 
-def _tell_gymnasium(modules: Mapping[str, str]) -> None:
+def _register_with_gymnasium(modules: Mapping[str, str]) -> None:
     for path in modules.values():
         for name in importlib.import_module(path).GAMES:
             gymnasium_id = f"agentlab/{name.replace('/', '-')}-v0"
@@ -201,4 +201,4 @@ def _tell_gymnasium(modules: Mapping[str, str]) -> None:
                 gymnasium.register(gymnasium_id, entry_point=f"{__name__}:make_for_gymnasium", kwargs={"env_id": name})
 
 
-_tell_gymnasium(_MODULES)
+_register_with_gymnasium(_MODULES)

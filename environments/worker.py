@@ -76,7 +76,7 @@ class Worker:
             raise error
         raise EnvironmentDied(
             f"The environment `{self.name}` wanted to end the program ({type(error).__name__}"
-            f"{f': {said(error)}' if said(error) else ''}); raise another exception there."
+            f"{f': {format_error(error)}' if format_error(error) else ''}); raise another exception there."
         ) from error
 
     def _answer(self, limit: float) -> _Answer:
@@ -128,7 +128,7 @@ def dispose(env: Any) -> None:
         close(env)
 
 
-def said(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """What an exception says, on one line of at most 200 characters, in text that can be stored."""
     try:
         text = " ".join(str(error).split())

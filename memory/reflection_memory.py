@@ -143,7 +143,7 @@ class ReflectionMemory:
         wanted, env = self._here(wanted, text_only=True), wanted.env or ""
         # The same episode asks with the same chance when it is resumed.
         use = self.use if credit is None else credit.use if lots else credit.worth
-        shown = partial(block.shown, channel=channel)
+        shown = partial(block.render, channel=channel)
         hits = self._retrieve(query, k, wanted, self.weights, use, zlib.crc32(episode.encode()), shown)
         if budget is not None:
             texts = block.fill([hit.text for hit in hits], budget, count_tokens, shorten=shorten)

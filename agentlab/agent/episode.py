@@ -18,7 +18,7 @@ from agentlab.trajectories.advice import Tried
 from agentlab.trajectories.refinement import Refiner
 from agentlab.trajectories.transition import Decision, Game
 from environments import TextEnv
-from environments.answers import shown
+from environments.answers import format_value
 from memory.records import Episode, ErrorKind, Recall, Reflection
 from memory.text import clean
 
@@ -132,7 +132,7 @@ class Play:
         with failures.actor(actor.name):
             decision = actor.act(self.view())
             if not isinstance(decision, Decision):
-                raise ValueError(f"it gave {shown(decision)}, which is no Decision")
+                raise ValueError(f"it gave {format_value(decision)}, which is no Decision")
         if forced is None or forced == decision.command:
             return decision
         if decision.candidates and forced not in decision.candidates:
@@ -185,7 +185,7 @@ class Play:
             with failures.reflector(reflector.name):
                 for one in reflector.reflect(self.episode):
                     if not isinstance(one, Reflection) or not (clean(one.text) or one.advice):
-                        raise ValueError(f"it wrote {shown(one)}, which is no reflection, or an empty one")
+                        raise ValueError(f"it wrote {format_value(one)}, which is no reflection, or an empty one")
                     drawn.append(one)
         return drawn
 

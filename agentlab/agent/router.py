@@ -33,7 +33,7 @@ def situation(goal: str, observation: str) -> str:
     return f"{goal}\n{observation}"
 
 
-def written(weights: Mapping[str, float]) -> str:
+def format_weights(weights: Mapping[str, float]) -> str:
     """Weights in words, as an episode records what played it: `0.7*adapter-a + 0.3*adapter-b`; one alone is its id."""
     if len(weights) == 1:
         return next(iter(weights))
@@ -80,7 +80,7 @@ class Router:
         centroids = np.stack([centroid(workspace, skill) for skill in config.skills])
 
         def serve(weights: Mapping[str, float]) -> SERVED:
-            name = written(weights)
+            name = format_weights(weights)
             if name in folders:  # one alone
                 return name, folders[name]
             return name, composed(workspace, {skill: folders[skill] for skill in weights}, weights)
@@ -127,7 +127,7 @@ def composed(workspace: Workspace, folders: Mapping[str, Path], weights: Mapping
     from trainers.adapters import MergeConfig, check_files, compose
     from trainers.errors import BadAdapter
 
-    target = workspace.folder / "composed" / content_id("composed", written(weights))
+    target = workspace.folder / "composed" / content_id("composed", format_weights(weights))
     try:
         check_files(target)
     except BadAdapter:  # not there yet, or damaged: a cache is never trusted

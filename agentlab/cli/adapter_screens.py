@@ -63,7 +63,7 @@ def _facts(found: Provenance, canary: Canary | None) -> list[tuple[str, object]]
         ("merged from", str(record.lineage.merge) if record.lineage.merge else None),
         ("parent", record.parent or (None if record.lineage.merge else "none; the base served")),
         ("replaced", _replaced(found.changes, record)),
-        ("forced", "let serve without a passed gate" if record.forced else None),
+        ("forced", "promoted without a passed gate" if record.forced else None),
         ("episodes", _episodes(record.lineage.episodes, found.episodes) or "none are recorded"),
         ("KL to the base", _episodes(record.lineage.kl_episodes, found.kl_episodes)),
         ("reflections", _reflections(found.reflections)),
@@ -78,15 +78,15 @@ def _facts(found: Provenance, canary: Canary | None) -> list[tuple[str, object]]
 
 
 def _replaced(changes: Sequence[Change], record: AdapterRecord) -> str:
-    """What served before it was let serve, and what came after it was taken back."""
-    told = []
+    """What served before it was promoted, and what came after it was taken back."""
+    changed = []
     for change in changes:
         if change.serving == record.id and change.event == "promoted":
-            told.append(f"{change.before or 'the base'} on {output.ago(change.at)}")
+            changed.append(f"{change.before or 'the base'} on {output.ago(change.at)}")
         elif change.before == record.id:
             how = "replaced by" if change.event == "promoted" else "rolled back to"
-            told.append(f"{how} {change.serving or 'the base'} on {output.ago(change.at)}")
-    return "; ".join(told)
+            changed.append(f"{how} {change.serving or 'the base'} on {output.ago(change.at)}")
+    return "; ".join(changed)
 
 
 def _episodes(ids: Sequence[str], here: Mapping[str, Sequence[str]]) -> str:
@@ -128,7 +128,7 @@ def _sung(canary: Canary | None) -> str:
     if canary is None:
         return "missing; this adapter cannot be loaded"
     tokens = sum(end - start for start, end in canary.spans)
-    telling = "" if canary.tells_apart else "; cannot tell the adapter from the base"
+    telling = "" if canary.discriminates else "; cannot tell the adapter from the base"
     return (
         f"{canary.adapter_logprob:.1f} ± {canary.tolerance:.1f} nats over {tokens} tokens, the base "
         f"{canary.base_logprob:.1f}{telling}"
@@ -144,7 +144,7 @@ def _gate(title: str, gate: GateResult | None) -> None:
     output.say("")
     output.say(title, "bold")
     if gate is None:
-        output.say("  has not stood at a gate")
+        output.say("  was not evaluated at a gate")
         return
     output.console(width=WIDTH).print(output.text(f"{'passed' if gate.promote else 'not passed'}: {gate.reason}"))
     names = short_names(list(gate.envs))

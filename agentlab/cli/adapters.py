@@ -46,7 +46,7 @@ def _row(record: AdapterRecord, serving: str | None) -> dict[str, Any]:
 
 
 def _reason(gate: dict[str, Any] | None) -> str:
-    return gate["reason"] if gate else "has not stood at a gate"
+    return gate["reason"] if gate else "was not evaluated at a gate"
 
 
 @app.command()

@@ -12,7 +12,7 @@ from agentlab.bars import progress
 from agentlab.cli import output
 from agentlab.cli.options import DEFAULT_LAB, FormerGateSeeds, GateGames, Json, LabFolder, command_line, opened
 from agentlab.cli.round_options import ConfigFile, Export, before_playing, checked, settings
-from agentlab.cli.round_screens import tell
+from agentlab.cli.round_screens import print_reports
 
 if TYPE_CHECKING:
     from agentlab.lab import Lab
@@ -70,9 +70,9 @@ def distill(
             else:
                 report = here.round(chosen)
     if export is None:
-        tell([report], json)
+        print_reports([report], json)
     else:
-        tell_sent(sent, lab, json)
+        print_sent(sent, lab, json)
 
 
 def _settings(here: Lab, envs: list[str] | None, config: Path | None, gate_seeds: int | None) -> RoundConfig:
@@ -110,7 +110,7 @@ def send(here: Lab, config: RoundConfig, folder: Path) -> dict[str, object]:
     }
 
 
-def tell_sent(sent: dict[str, object], lab: Path, json: bool) -> None:
+def print_sent(sent: dict[str, object], lab: Path, json: bool) -> None:
     """Print what `send` gave for the lab in `lab`, for a person or as JSON."""
     if json:
         output.as_json(sent)

@@ -84,7 +84,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """List reflections, the newest first, with how often each was recalled and how many of those episodes were won."""
-    from memory.store import tallies, told
+    from memory.store import tallies, with_tally
 
     with opened(lab, namespace=namespace) as here:
         chosen = wanted(
@@ -100,7 +100,7 @@ def list_(
         recalled, won, ended = counts.get(reflection.id, (0, 0, 0))
         tally = seen[reflection.id]
         row = reflection.model_dump() | {"recalled": recalled, "won": won, "ended": ended, **tally._asdict()}
-        rows.append(row if json else row | {"text": output.one_line(told(reflection, tally))})
+        rows.append(row if json else row | {"text": output.one_line(with_tally(reflection, tally))})
     output.listing(
         rows, _COLUMNS, as_data=json, empty=NO_FIT if some else "No reflections here yet. `agentlab run` writes some."
     )

@@ -57,8 +57,8 @@ def history(
         facts = [("operation", operation.id), ("at", output.ago(operation.at)), ("name", operation.name)]
         output.facts([*facts, ("detail", operation.detail), ("undone", undone)])
         output.say("")
-        _tell(changes, limit)
-        _tell_links(links, limit)
+        _print_changes(changes, limit)
+        _print_links(links, limit)
     else:
         if json:
             output.as_json(
@@ -110,7 +110,7 @@ def diff(
         return
     counts = ", ".join(f"{len(found.of(kind))} {kind}" for kind in kinds if found.of(kind)) or "nothing changed"
     output.say(f"{output.ago(found.start)} – {output.ago(found.end)}: {counts}", "bold")
-    _tell([change for kind in kinds for change in found.of(kind)], limit)
+    _print_changes([change for kind in kinds for change in found.of(kind)], limit)
 
 
 def _past(lab: Lab, everywhere: bool) -> History:
@@ -120,7 +120,7 @@ def _past(lab: Lab, everywhere: bool) -> History:
     return History(lab.database, namespace=None if everywhere else lab.config.namespace)
 
 
-def _tell(changes: list[Change], limit: int) -> None:
+def _print_changes(changes: list[Change], limit: int) -> None:
     """Changes one below the other, at most `limit`."""
     for change in changes[:limit]:
         mark, style = _KINDS[change.kind]
@@ -131,7 +131,7 @@ def _tell(changes: list[Change], limit: int) -> None:
         output.say(f"… and {len(changes) - limit} more (--limit shows more, --json all)", "dim")
 
 
-def _tell_links(links: list[LinkChange], limit: int) -> None:
+def _print_links(links: list[LinkChange], limit: int) -> None:
     """Changes of links one below the other, at most `limit`."""
     for change in links[:limit]:
         before, after = (f"{link.weight:.2f}" if link else "none" for link in change)

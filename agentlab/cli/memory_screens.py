@@ -60,12 +60,12 @@ def show(
 
 
 def _head(detail: Detail, effect: str) -> None:
-    from memory.store import told
+    from memory.store import with_tally
 
     item = detail.reflection
     output.say(f"{item.id}  {item.kind}, {item.env}", "bold")
     output.say("")
-    _paragraph(told(item, detail.tally))
+    _paragraph(with_tally(item, detail.tally))
     output.say("")
     served = {recall.episode: recall.won for recall in detail.recalls if not recall.held_out}
     ended = [won for won in served.values() if won is not None]

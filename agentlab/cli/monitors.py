@@ -28,7 +28,7 @@ def show(report: RoundReport) -> None:
             [*found, ("good and bad", "; ".join(GOOD[name] for name, value in found if value and name in GOOD))]
         )
     if report.forgetting:
-        _kept(report)
+        _print_retention(report)
 
 
 def _basis(report: RoundReport) -> str:
@@ -74,7 +74,7 @@ def monitored(monitors: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _kept(report: RoundReport) -> None:
+def _print_retention(report: RoundReport) -> None:
     from agentlab.rounds.retention import Retention
 
     kept = Retention.model_validate(report.forgetting)

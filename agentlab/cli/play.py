@@ -133,7 +133,7 @@ class Adviser:
         self._load = load
         self._model: Model | None = None
         self._conversation: Conversation | None = None
-        self._told = 0
+        self._printed = 0
 
     def ranking(self, game: Game) -> list[tuple[str, float, float]]:
         """Commands with their log-probabilities and their shares among the admissible ones, the best first."""
@@ -145,11 +145,11 @@ class Adviser:
         with failures.engine(self._model.name):
             if self._conversation is None:
                 self._conversation = self._model.conversation(game.goal)
-            for index in range(self._told, len(game.observations)):
+            for index in range(self._printed, len(game.observations)):
                 if index:
                     self._conversation.act(game.actions[index - 1])
                 self._conversation.observe(game.observations[index])
-            self._told = len(game.observations)
+            self._printed = len(game.observations)
             scores = scored(self._model, self._conversation, game.commands).logprobs
         ranked = sorted(zip(game.commands, scores, shares(scores), strict=True), key=lambda entry: -entry[1])
         return ranked

@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from agentlab.rounds import RoundReport
 
 
-def tell(reports: list[RoundReport], json: bool) -> None:
+def print_reports(reports: list[RoundReport], json: bool) -> None:
     """Print rounds for a person, or as JSON."""
     if json:
         output.as_json(reports)
         return
     for report in reports:
-        told(report)
+        print_report(report)
 
 
-def told(report: RoundReport) -> None:
+def print_report(report: RoundReport) -> None:
     """Print a round for a person; its verdict last."""
     collected = (f"{way}: {part['won']} of {part['tasks']} games won" for way, part in report.collected.items())
     output.say(f"{report.id}  {', '.join(report.config.envs)}", "bold")

@@ -23,7 +23,7 @@ from agentlab.cli.options import (
 from agentlab.cli.options import seeds as parsed
 from agentlab.cli.output import Column
 from agentlab.cli.round_options import ConfigFile, Export, before_playing, checked, passable, settings
-from agentlab.cli.round_screens import tell, told
+from agentlab.cli.round_screens import print_report, print_reports
 from agentlab.cli.runs import Model, Name, Seeds, Split, workplace
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def show(
     if json:
         output.as_json(report)
     else:
-        told(report)
+        print_report(report)
 
 
 def find(lab: Lab, id: str) -> RoundReport:
@@ -167,7 +167,7 @@ def run_(
     stop: str | None = None
     if dry_run:
         with opened(lab) as here:
-            _tell_estimate(here, settings(here, envs, config, changes), json)
+            _print_estimate(here, settings(here, envs, config, changes), json)
         return
     if not lab.expanduser().exists():  # for a round that is refused no lab is made
         passable(settings(None, envs, config, changes))
@@ -184,9 +184,9 @@ def run_(
             if stop is not None:
                 break
     if export is not None:
-        distill.tell_sent(sent, lab, json)
+        distill.print_sent(sent, lab, json)
     else:
-        tell(reports, json)
+        print_reports(reports, json)
     if stop is not None:
         output.note(stop)
 
@@ -281,7 +281,7 @@ def two_by_two(
         two_by_two.show(found)
 
 
-def _tell_estimate(lab: Lab, config: RoundConfig, json: bool) -> None:
+def _print_estimate(lab: Lab, config: RoundConfig, json: bool) -> None:
     """Print what a round with these settings comes to, for a person or as JSON; a gate that cannot pass is an error."""
     from agentlab.agent.tasks import check_tasks
     from agentlab.bars import span

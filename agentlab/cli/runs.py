@@ -62,10 +62,10 @@ def run(
     """
     from agentlab.agent.tasks import make_tasks
     from agentlab.experiments.evaluation import Table, row
-    from agentlab.reflectors.registry import known
+    from agentlab.reflectors.registry import validate
 
     tasks = make_tasks(envs, split, parsed(seeds))
-    who = None if reflectors is None else [known(one.strip()) for one in reflectors.split(",")]
+    who = None if reflectors is None else [validate(one.strip()) for one in reflectors.split(",")]
     with progress() as bars, workplace(lab, model, bars) as here:
         results = here.run(envs, split=split, seeds=parsed(seeds), trials=trials, arm=arm, name=name, reflectors=who)
     if json:

@@ -27,7 +27,7 @@ def show(table: Table, title: str = "") -> None:
     for env in columns:
         grid.add_column(names.get(env, env), justify="right", no_wrap=True)
     for row in table.rows:
-        cells = [output.text(written(row.cells[env]) if env in row.cells else "–") for env in columns]
+        cells = [output.text(format_cell(row.cells[env]) if env in row.cells else "–") for env in columns]
         grid.add_row(output.text(row.arm), *([str(row.trials)] if several else []), *cells)
     output.console().print(grid)
     output.say("Rate of success (successes of n tasks) [Wilson 95 % interval].", "dim")
@@ -38,7 +38,7 @@ def show(table: Table, title: str = "") -> None:
         output.say(sentence(comparison))
 
 
-def written(cell: Cell) -> str:
+def format_cell(cell: Cell) -> str:
     """A rate in two lines, so that many fit beside each other."""
     if not cell.n:
         return f"–\n{cell.errored} errored" if cell.errored else "–"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agentlab.cli import output
-from agentlab.cli.scoreboard import short_names, written
+from agentlab.cli.scoreboard import format_cell, short_names
 from agentlab.experiments.evaluation import ALL
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def show(found: TwoByTwo) -> None:
     """Print the four cells with their margins, the internalised share, and every game under the new adapter."""
     from rich.console import Group
 
-    cells = {name: written(row.cells[ALL]) for name, row in found.cells.items()}
+    cells = {name: format_cell(row.cells[ALL]) for name, row in found.cells.items()}
     grid = output.grid(["", "memory off", "memory on", "memory's gain"])
     for side, label in (("old", found.old), ("new", found.new)):
         gain = _effect(found.effect("memory", side))

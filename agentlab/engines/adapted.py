@@ -46,14 +46,14 @@ class AdaptedModels:
 
         try:
             with quiet():
-                model, told = AutoModelForCausalLM.from_pretrained(
+                model, loading = AutoModelForCausalLM.from_pretrained(
                     self.folder,
                     dtype=dtype,
                     local_files_only=True,
                     use_safetensors=True,
                     trust_remote_code=False,
                     output_loading_info=True,
-                    ignore_mismatched_sizes=True,  # they are told below, in one line
+                    ignore_mismatched_sizes=True,  # they are reported below, in one line
                 )
         except Exception as error:  # transformers raises what it likes
             if ran_out(error):
@@ -61,10 +61,10 @@ class AdaptedModels:
             reason = " ".join(str(error).split())[:160]
             raise BadModel(f"{self.folder} cannot be loaded ({reason}); copy the model again.") from error
         for found, wrong in (("missing_keys", "lack"), ("mismatched_keys", "have in another shape")):
-            if told[found]:  # they would be drawn at random
+            if loading[found]:  # they would be drawn at random
                 raise BadModel(
-                    f"The weights in {self.folder} {wrong} {len(told[found])} of what its config.json asks for, such "
-                    f"as {min(map(str, told[found]))}; they do not belong together; copy the model again."
+                    f"The weights in {self.folder} {wrong} {len(loading[found])} of what its config.json asks for, "
+                    f"such as {min(map(str, loading[found]))}; they do not belong together; copy the model again."
                 )
         return model.eval().requires_grad_(False)
 

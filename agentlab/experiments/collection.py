@@ -56,7 +56,7 @@ def collect_random(workspace: Workspace, run: str, tasks: Sequence[Task], *, tri
                 try:
                     with pool.lent(task.env) as env:
                         found = random_exploration(env, task, run=run, trials=trials, seed=seed)
-                    known = _keep(workspace, pool, scope, task, found)
+                    known = _store(workspace, pool, scope, task, found)
                 except EnvironmentDied as error:
                     workspace.progress.say(f"{task.id} is left out: {error}")
                     known = {"won": False, "trials": 0, "error": str(error)}
@@ -78,7 +78,7 @@ def explored(workspace: Workspace, run: str) -> dict[str, dict[str, Any]]:
     return workspace.database.journal.items(_scope(run))
 
 
-def _keep(
+def _store(
     workspace: Workspace, pool: EnvironmentPool, scope: str, task: Task, found: RandomExploration
 ) -> dict[str, Any]:
     refiner = Refiner(pool.lent)
@@ -140,13 +140,13 @@ def collect_model(
     stage, won = "exploring with the model", 0
     workspace.progress.start(stage, len(tasks))
 
-    def told(result: TaskResult) -> None:
+    def on_result(result: TaskResult) -> None:
         nonlocal won
         won += bool(result.won_within(trials))
         workspace.progress.advance(stage, 1, f"{won} won")
 
     try:
-        results = rollout.play(tasks, arm, trials=trials, progress=told)
+        results = rollout.play(tasks, arm, trials=trials, progress=on_result)
     finally:
         rollout.close()
         workspace.progress.finish(stage)

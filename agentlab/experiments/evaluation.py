@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from agentlab.agent.arms import Arm, arm_of
 from agentlab.agent.rollout import TaskResult, begun
 from agentlab.agent.tasks import make_tasks
-from agentlab.experiments.run import run, tell_what_is_known
+from agentlab.experiments.run import run, say_what_is_known
 from agentlab.grid import Grid
 from memory.records import content_id, task_parts
 from trainers.gate import Paired, paired, wilson
@@ -188,7 +188,7 @@ def evaluate(
         "trials": trials,
         "arms": {**before.about.get("arms", {}), **{arm.name: arm.identity for arm in chosen}},
     }
-    tell_what_is_known(workspace, named.run)
+    say_what_is_known(workspace, named.run)
     table = Table(envs=list(dict.fromkeys(task.env for task in tasks)), rows=[], about=about)
     errored = False
     for arm in chosen:

@@ -38,7 +38,7 @@ def run(
         who = [one if isinstance(one, str) else one.name for one in reflectors or ()]
         who += ["none"] if reflectors is not None and not who else []
         name = content_id(f"run-{split}", chosen.identity, *(task.id for task in tasks), *who)
-        tell_what_is_known(workspace, name)
+        say_what_is_known(workspace, name)
     rollout = rollout_of(workspace, name, chosen, reflectors=reflectors, refining=True)
     stage = f"{chosen.name}, {split}"
     workspace.progress.start(stage, len(tasks))
@@ -46,7 +46,7 @@ def run(
 
     causes = set[str]()
 
-    def told(result: TaskResult) -> None:
+    def on_result(result: TaskResult) -> None:
         nonlocal won
         won += bool(result.won_within(trials))
         for error in {trial.error for trial in result.trials if trial.error} - causes:
@@ -55,7 +55,7 @@ def run(
         workspace.progress.advance(stage, 1, f"{won} won")
 
     try:
-        results = rollout.play(tasks, chosen, trials=trials, again=again, progress=told)
+        results = rollout.play(tasks, chosen, trials=trials, again=again, progress=on_result)
     finally:
         rollout.close()
         workspace.progress.finish(stage)
@@ -67,7 +67,7 @@ def run(
     return Results(results)
 
 
-def tell_what_is_known(workspace: Workspace, run: str) -> None:
+def say_what_is_known(workspace: Workspace, run: str) -> None:
     """Say it, if something was learned since a run began: it goes on without."""
     begun = workspace.database.journal.get("run", run)
     newest = workspace.database.reflections.find(

@@ -55,7 +55,7 @@ TEXT_KINDS = [name for name in REFLECTORS if name not in ("exemplar", "retry")]
 """The kinds of reflection whose text is advice to read; exemplars are recalled by themselves, and retry has none."""
 
 
-def known(name: str) -> str:
+def validate(name: str) -> str:
     """`name`, if a reflector is called so.
 
     Raises:
@@ -75,4 +75,4 @@ def build(asked: Sequence[str | Reflector], model: Model | None, other: Second =
     Raises:
         UnknownReflector: for a name that none has.
     """
-    return [REFLECTORS[known(one)].make(model, other) if isinstance(one, str) else one for one in asked]
+    return [REFLECTORS[validate(one)].make(model, other) if isinstance(one, str) else one for one in asked]

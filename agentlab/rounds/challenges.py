@@ -83,7 +83,7 @@ def challenges(workspace: Workspace) -> list[Challenge]:
 
 
 def next_challenge(workspace: Workspace) -> int:
-    """The number of the next challenge of what serves; one that a person let serve again goes on with its count."""
+    """The number of the next challenge of what serves; one that a person promoted again goes on with its count."""
     incumbent = workspace.serving()
     against = [one.number for one in challenges(workspace) if one.incumbent == incumbent]
     return 1 + max([len(against), *against])

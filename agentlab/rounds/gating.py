@@ -126,7 +126,7 @@ def _play(
     games errored."""
     won = sum(map(bool, outcomes.values()))
 
-    def told(result: Any) -> None:
+    def on_result(result: Any) -> None:
         nonlocal won
         won += bool(result.won_within(1))
         workspace.progress.advance(_stage(arm), 1, f"{won} won")
@@ -134,13 +134,13 @@ def _play(
     # A new rollout has the engine turn to this side's adapter.
     rollout = rollout_of(workspace, f"{report.id}-gate", arm)
     rollout.pool = pool
-    results = rollout.play(tasks, arm, again=True, progress=told)
+    results = rollout.play(tasks, arm, again=True, progress=on_result)
     outcomes.update({result.task.id: result.won_within(1) for result in results})
     return [trial.error for result in results for trial in result.trials if trial.error is not None]
 
 
 def promote(workspace: Workspace, report: RoundReport) -> str:
-    """Let the candidate serve, unless something else was let serve since the round began."""
+    """Let the candidate serve, unless something else was promoted since the round began."""
     from trainers.gate import GateResult
 
     assert report.adapter is not None
@@ -148,9 +148,7 @@ def promote(workspace: Workspace, report: RoundReport) -> str:
     if report.promoted:
         workspace.adapters.promote(report.adapter, GateResult.model_validate(report.gate))
     else:
-        report.note = (
-            f"{workspace.serving() or 'The base'} was let serve meanwhile; the gate did not compare with that."
-        )
+        report.note = f"{workspace.serving() or 'The base'} was promoted meanwhile; the gate did not compare with that."
     return "retire"
 
 

@@ -113,7 +113,7 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
 
 def abandon(workspace: Workspace, round_id: str, reason: str = "") -> RoundReport:
     """Give up an unfinished round, so that the next call begins a new one. What it made stays: episodes, reflections,
-    its job folder, and its adapter as a candidate that has stood at no gate.
+    its job folder, and its adapter as a candidate that was not evaluated.
 
     Raises AgentLabError if it has ended already.
     """

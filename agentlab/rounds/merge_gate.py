@@ -35,7 +35,7 @@ def merge(workspace: Workspace, adapters: Sequence[str], config: MergeConfig | N
     return merge_adapters(workspace.adapters, adapters, workspace.model_folder, config)
 
 
-class Kept(BaseModel):
+class ParentComparison(BaseModel):
     """A merged adapter against one of its parents, on a family of that parent; `only_a` was won by the merged one."""
 
     parent: str
@@ -59,7 +59,7 @@ class MergeGate(BaseModel):
     adapter: str
     incumbent: str
     gate: GateResult
-    kept: list[Kept]
+    kept: list[ParentComparison]
     table: Table
     promoted: bool
 
@@ -82,7 +82,7 @@ def gate_merge(
     Raises BadConfig if the adapter is no merge, the gate could never pass with so few games, there are fewer dev games,
     or an earlier gate has seen one of them,
     Undecided where games errored, also when they were played again, and could turn the decision, AgentLabError if it
-    serves already without this gate, or if something else was let serve meanwhile.
+    serves already without this gate, or if something else was promoted meanwhile.
     """
     config = config or GateConfig()
     record = workspace.adapters.get(merged)
@@ -116,9 +116,13 @@ def gate_merge(
     arms = list(dict.fromkeys([incumbent, record.id, *homes]))
     table = evaluate(workspace, names, split="dev", seeds=challenge.seeds, arms=arms, name=challenge.run, again=True)
 
-    def judge(ours: Any, others: Any) -> tuple[GateResult, list[Kept]]:
+    def judge(ours: Any, others: Any) -> tuple[GateResult, list[ParentComparison]]:
         of = {arm: {task: won for (who, task), won in others.items() if who == arm} for arm in arms}
-        kept = [_kept(parent, env, ours, of[parent], config) for parent, home in homes.items() for env in home]
+        kept = [
+            _compare_with_parent(parent, env, ours, of[parent], config)
+            for parent, home in homes.items()
+            for env in home
+        ]
         return _judged(decide(ours, of[incumbent], config, challenge=challenge.number), kept, config), kept
 
     ours: Any = table.row(record.id).outcomes
@@ -135,7 +139,7 @@ def gate_merge(
         )
     elif workspace.serving() != served:
         raise AgentLabError(
-            f"{workspace.serving() or 'The base'} was let serve meanwhile, and {record.id} was compared with "
+            f"{workspace.serving() or 'The base'} was promoted meanwhile, and {record.id} was compared with "
             f"{incumbent}; gate it again."
         )
     elif result.promote:
@@ -208,12 +212,14 @@ def _merge_of(record: AdapterRecord) -> Merge:
     return record.lineage.merge
 
 
-def _kept(parent: str, env: str, ours: Outcomes, theirs: Outcomes, config: GateConfig) -> Kept:
+def _compare_with_parent(
+    parent: str, env: str, ours: Outcomes, theirs: Outcomes, config: GateConfig
+) -> ParentComparison:
     found = paired(known(ours, env), known(theirs, env))
-    return Kept(parent=parent, env=env, paired=found, lost=found.lost(config.alpha))
+    return ParentComparison(parent=parent, env=env, paired=found, lost=found.lost(config.alpha))
 
 
-def _judged(result: GateResult, kept: Sequence[Kept], config: GateConfig) -> GateResult:
+def _judged(result: GateResult, kept: Sequence[ParentComparison], config: GateConfig) -> GateResult:
     """The decision with the losses against parents taken into account."""
     lost = [one for one in kept if one.lost]
     if not (result.promote and lost and config.refuse_regressions):

@@ -190,8 +190,8 @@ def check_sources(workspace: Workspace, config: RoundConfig) -> None:
     ]
     if unplayed:
         raise BadConfig(
-            f"The lab has no train episode of {', '.join(unplayed)} to regularise the adapter to its base on; play some "
-            "(`agentlab search` or `agentlab run`), or take it out of `kl`."
+            f"The lab has no train episode of {', '.join(unplayed)} to regularise the adapter to its base on; play "
+            "some (`agentlab search` or `agentlab run`), or take it out of `kl`."
         )
     kinds = {selector.kind for selector in config.selection.selectors or ()}
     if "uncertainty" in kinds and not hasattr(workspace.engine, DROPOUT):

@@ -251,13 +251,13 @@ def preferences(workspace: Workspace, config: RoundConfig, played: Sequence[Epis
 
 def _clearest(found: Sequence[Preference], config: RoundConfig, left_out: Counter[str]) -> list[Preference]:
     """The clearest pairs of one task."""
-    ranked = sorted(found, key=lambda pair: (-pair.weight, -pair.shared, _lot(pair, config)))
+    ranked = sorted(found, key=lambda pair: (-pair.weight, -pair.shared, _random_order(pair, config)))
     if len(ranked) > config.preferences.per_task:
         left_out["task is full"] += len(ranked) - config.preferences.per_task
     return ranked[: config.preferences.per_task]
 
 
-def _lot(pair: Preference, config: RoundConfig) -> str:
+def _random_order(pair: Preference, config: RoundConfig) -> str:
     return draw(config.seed, f"{pair.better.id}|{pair.worse.id}|{pair.shared}", "pair|")
 
 
@@ -266,7 +266,7 @@ def _limited(clearest: Sequence[Preference], config: RoundConfig, left_out: Coun
     settings = config.preferences
     envs: Counter[str] = Counter()
     kept = []
-    for pair in sorted(clearest, key=lambda pair: _lot(pair, config)):
+    for pair in sorted(clearest, key=lambda pair: _random_order(pair, config)):
         envs[pair.better.env] += 1
         if settings.per_env is None or envs[pair.better.env] <= settings.per_env:
             kept.append(pair)

@@ -119,7 +119,7 @@ def _hear(workspace: Workspace, here: Job, outcome: JobResult) -> None:
     locate(here.config.base, workspace.model_folder)
     name = identity(here.config.base.fingerprint, sha256(outcome.adapter / "adapter_model.safetensors"))
     workspace.model().with_adapter(Adapter(name, outcome.adapter))
-    if outcome.canary.tells_apart:
+    if outcome.canary.discriminates:
         workspace.progress.say("The adapter scores here as it did where it was trained.")
     else:
         workspace.progress.say("The adapter changed next to nothing: its canary cannot tell it from the base.")

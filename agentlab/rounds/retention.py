@@ -57,7 +57,7 @@ def check_retention(workspace: Workspace, report: RoundReport) -> str:
     adapter = report.adapter if result.promote else report.incumbent
     # A report that has it was written together with the decision, before a kill.
     if adapter is not None and report.config.forgetting.seeds and not report.forgetting:
-        kept = _kept(workspace, report, adapter)
+        kept = _checked(workspace, report, adapter)
         report.forgetting = kept.model_dump(mode="json")
         if kept.lost:
             result = _judged(result, kept)
@@ -69,7 +69,7 @@ def check_retention(workspace: Workspace, report: RoundReport) -> str:
     return "promote" if result.promote else "reject"
 
 
-def _kept(workspace: Workspace, report: RoundReport, adapter: str) -> Retention:
+def _checked(workspace: Workspace, report: RoundReport, adapter: str) -> Retention:
     alpha = report.config.gate.alpha
     kept = Retention(adapter=adapter, against=report.incumbent or BASE)
     plays = played(workspace, "dev")

@@ -70,7 +70,7 @@ def _revise(
     )
     with workspace.database.transaction():
         for task in tasks:
-            entry: dict[str, Any] = {"revisions": [_written(one) for one in found if one.episode.task_id == task.id]}
+            entry: dict[str, Any] = {"revisions": [_as_stored(one) for one in found if one.episode.task_id == task.id]}
             if task.id in failed:
                 entry["error"] = failed[task.id]
             workspace.database.journal.put(_scope(report), task.id, entry)
@@ -118,7 +118,7 @@ def _scope(report: RoundReport) -> str:
     return f"revise|{report.id}"
 
 
-def _written(revision: Revision) -> dict[str, Any]:
+def _as_stored(revision: Revision) -> dict[str, Any]:
     return {
         "episode": revision.episode.model_dump(mode="json"),
         "step_weights": revision.step_weights,

@@ -20,7 +20,7 @@ def course(reports: Iterable[RoundReport], settings: StopConfig) -> EarlyStop:
     for report in reports:
         if report.phase != "done":
             continue
-        # What no round of these let serve, such as a merge, stands where the last that served does.
+        # What no round of these promoted, such as a merge, stands where the last that served does.
         before = gained.setdefault(report.incumbent, top)
         gain = difference(report)
         known = known.after(report.number, None if gain is None else before + gain)

@@ -25,7 +25,7 @@ def train(workspace: Workspace, report: RoundReport) -> str:
         )
     started = False
 
-    def told(done: int, total: int, metrics: dict[str, float]) -> None:
+    def on_result(done: int, total: int, metrics: dict[str, float]) -> None:
         nonlocal started
         if not started:
             workspace.progress.start(stage, total)
@@ -33,7 +33,7 @@ def train(workspace: Workspace, report: RoundReport) -> str:
             started = True
         workspace.progress.advance(stage, 1, f"loss {metrics['loss']:.3f}")
 
-    outcome = job.run(folder, base=workspace.model_folder, progress=told)
+    outcome = job.run(folder, base=workspace.model_folder, progress=on_result)
     if started:
         workspace.progress.finish(stage)
     losses = outcome.report.losses

@@ -95,7 +95,7 @@ def search_tasks(
                     env, task, method=method, model=guide, budget=budget, seed=seed, config=config, run=run
                 )
                 _put_back(pool, task, env, found.error)
-                results.append(_keep(workspace, scope, pool, found))
+                results.append(_store(workspace, scope, pool, found))
                 if known is None:
                     streak.count(*results[-1].end)
             else:
@@ -116,7 +116,7 @@ def _put_back(pool: EnvironmentPool, task: Task, env: TextEnv, error: str | None
         pool.throw_away(env)
 
 
-def _keep(workspace: Workspace, scope: str, pool: EnvironmentPool, found: Found) -> Searched:
+def _store(workspace: Workspace, scope: str, pool: EnvironmentPool, found: Found) -> Searched:
     best, successes = found.best, found.successes
     if found.error is not None:
         workspace.progress.say(f"{found.task.id}: the search ended early. {found.error}")

@@ -264,11 +264,11 @@ def insert_lookups(search: Search, goal: str = "") -> None:
 
 def singles_out(text: str, action: str, alternatives: Sequence[str]) -> bool:
     """Whether `text` names `action` more fully than any of its alternatives does."""
-    told = words(text)
+    content = words(text)
 
     def named(command: str) -> float:
         said = words(command)
-        return len(said & told) / len(said) if said else 0.0
+        return len(said & content) / len(said) if said else 0.0
 
     return named(action) >= 0.99 and all(named(other) < named(action) for other in alternatives if other != action)
 

@@ -71,7 +71,7 @@ class Whole(Item):
     links: list[Link]
 
 
-class Kept(BaseModel):
+class Stored(BaseModel):
     """A reflection after a change; `changed` is false if it was so before."""
 
     id: str

@@ -51,7 +51,7 @@ def explained(model: type[BaseModel]) -> dict[str, str]:
 
 def _table(settings: BaseModel, name: str, *, said: bool, but: Collection[str] = ()) -> Iterator[str]:
     """The lines of a table without the fields in `but`, single values first; with `said` false all as comments."""
-    mark, told = ("" if said else "# "), explained(type(settings))
+    mark, about = ("" if said else "# "), explained(type(settings))
     if name:
         yield f"{mark}[{name}]"
     fields = {key: field for key, field in type(settings).model_fields.items() if key not in but}
@@ -61,15 +61,15 @@ def _table(settings: BaseModel, name: str, *, said: bool, but: Collection[str] =
         if isinstance(value, BaseModel) or (value is None and _part(field.annotation)):
             continue
         # What is said of several stands before the first.
-        yield from (f"# {line}" for line in textwrap.wrap(told.get(key, ""), WIDTH - 2) if told.get(key) != before)
-        before = told.get(key, "")
+        yield from (f"# {line}" for line in textwrap.wrap(about.get(key, ""), WIDTH - 2) if about.get(key) != before)
+        before = about.get(key, "")
         yield f"# {key} = …" if value is None else f"{mark}{key} = {_toml(value)}"
     for key, field in fields.items():
         value, part = getattr(settings, key), _part(field.annotation)
         if part is None and not isinstance(value, BaseModel):
             continue
         yield ""
-        yield from (f"# {line}" for line in textwrap.wrap(told.get(key, ""), WIDTH - 2))
+        yield from (f"# {line}" for line in textwrap.wrap(about.get(key, ""), WIDTH - 2))
         inner = f"{name}.{key}" if name else key
         if isinstance(value, BaseModel):
             yield from _table(value, inner, said=said)

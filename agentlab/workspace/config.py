@@ -20,10 +20,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def _reflector(name: str) -> str:
-    from agentlab.reflectors.registry import known
+    from agentlab.reflectors.registry import validate
 
     try:
-        return known(name)
+        return validate(name)
     except UnknownReflector as error:
         raise ValueError(str(error)) from None
 

@@ -53,7 +53,7 @@ def renewed(job: Job, note: Reflection, weights: Mapping[str, float]) -> Reflect
     near = _near(job, note, weights)
     if not near or note.kind == EXAMPLE:
         return note
-    context, tags = written(job, note, near) or (read_off(note, near), keywords(job, note, near))
+    context, tags = write_context(job, note, near) or (read_off(note, near), keywords(job, note, near))
     added = [tag for tag in dict.fromkeys(tags) if tag not in note.tags][: max(0, MOST_TAGS - len(note.tags))]
     # The moment of its last change stays: what is merely written about a note does not keep it from being forgotten.
     return note.model_copy(update={"context": quoted_line(context, CONTEXT_LIMIT), "tags": [*note.tags, *added]})
@@ -83,7 +83,7 @@ def keywords(job: Job, note: Reflection, near: Sequence[Reflection]) -> list[str
     return sorted(rare, key=lambda word: (known[word], word))[:NEW_TAGS]
 
 
-def written(job: Job, note: Reflection, near: Sequence[Reflection]) -> tuple[str, list[str]] | None:
+def write_context(job: Job, note: Reflection, near: Sequence[Reflection]) -> tuple[str, list[str]] | None:
     """What the model writes: context and tags. None without one, or if it does not keep to what the notes say."""
     if job.writer is None:
         return None

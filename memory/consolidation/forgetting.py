@@ -42,7 +42,10 @@ class Forget(Action):
         with job.database.operations.record("forget", self.items[0]):
             found = job.database.reflections.get(self.items[0])
             recalls, last = job.database.recalls.counts(self.items), job.database.recalls.last(self.items)
-            if _helps(job, recalls)[found.id] or _kept(job, found, recalls[found.id].n, last.get(found.id)) is None:
+            if (
+                _helps(job, recalls)[found.id]
+                or _retention(job, found, recalls[found.id].n, last.get(found.id)) is None
+            ):
                 return False
             job.change(found, FADED, status="forgotten")
         return True
@@ -68,7 +71,7 @@ def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
     actions: list[Action] = []
     for note in idle:
         n, n_won, _ = recalls[note.id]
-        kept = _kept(job, found[note.number], n, last.get(note.id))
+        kept = _retention(job, found[note.number], n, last.get(note.id))
         if kept is not None:
             used = (
                 f"recalled {n} times {'without a measured use' if n_won else 'without a win'}"
@@ -85,7 +88,7 @@ def _helps(job: Job, recalls: Mapping[str, RecallCount]) -> dict[str, bool]:
     return {id: measured.get(id, count.n_won > 0) for id, count in recalls.items()}
 
 
-def _kept(job: Job, found: Reflection, recalls: int, last: str | None) -> float | None:
+def _retention(job: Job, found: Reflection, recalls: int, last: str | None) -> float | None:
     """The retention of what may be forgotten, and should be; None for the rest."""
     if found.status != "active" or found.pinned or found.tier != "raw":
         return None

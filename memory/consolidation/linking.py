@@ -66,7 +66,8 @@ class Connect(Action):
         weights = dict(zip(targets, self.weights, strict=True))
         notes = [note for note in job.active(self.renewed).values() if not note.pinned]
         return [
-            (note, contexts.renewed(job, note, _around(job, note.id) | {source: weights[note.id]})) for note in notes
+            (note, contexts.renewed(job, note, _neighbours(job, note.id) | {source: weights[note.id]}))
+            for note in notes
         ]
 
 
@@ -126,7 +127,7 @@ def _among(strength: float, others: list[float], most: int) -> bool:
     return sum(other > strength for other in others) < most
 
 
-def _around(job: Job, id: str) -> dict[str, float]:
+def _neighbours(job: Job, id: str) -> dict[str, float]:
     """The notes that one is linked with, either way, and how strongly."""
     links = job.database.links.of(id, kind=SIMILAR)
     return {link.target if link.source == id else link.source: link.weight for link in links}

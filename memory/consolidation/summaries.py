@@ -53,7 +53,7 @@ class Summarise(Action):
             return False
         # Each with all that says the same: a sentence that many games showed counts for all of them.
         everyone = [item for items in kin(job.database, members).values() for item in items]
-        text = written(job, members)
+        text = write_summary(job, members)
         by = "written" if text else "extracted"
         first = members[0]
         made = Reflection(
@@ -131,7 +131,7 @@ def ended(notes: Iterable[Reflection]) -> str:
     return f" ({', '.join(f'{ends[end]} {end}' for end in ENDS if ends[end])})" if ends else ""
 
 
-def written(job: Job, members: Sequence[Reflection]) -> str:
+def write_summary(job: Job, members: Sequence[Reflection]) -> str:
     """What the model writes of them; empty without one, or if it does not keep to what they say."""
     if job.writer is None:
         return ""

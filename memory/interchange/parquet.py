@@ -78,12 +78,12 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 def _received(child: subprocess.Popen[bytes], path: Path) -> dict[str, Any] | None:
     """The next row; None behind the last one."""
     try:
-        told: dict[str, Any] | errors.MemoryStoreError | None = pickle.load(child.stdout)  # type: ignore[arg-type]
+        row: dict[str, Any] | errors.MemoryStoreError | None = pickle.load(child.stdout)  # type: ignore[arg-type]
     except (EOFError, pickle.UnpicklingError):
         raise _beyond_memory(path) from None
-    if isinstance(told, errors.MemoryStoreError):
-        raise told
-    return told
+    if isinstance(row, errors.MemoryStoreError):
+        raise row
+    return row
 
 
 def send(path: str, memory: str) -> None:

@@ -320,7 +320,7 @@ class _Import:
 
     def _settle(self, offer: foreign.Offer, old: Reflection, new: Reflection, stated: set[str], change: str) -> None:
         """What there is and what the file says: the same, or one of them."""
-        if all(_said(old, part) == _said(new, part) for part in stated):
+        if all(_content(old, part) == _content(new, part) for part in stated):
             self.report.same.append(old.id)
         elif not self.replace or old.pinned:
             self.report.differing.append(old.id)
@@ -354,7 +354,7 @@ class _Import:
         return known[0] if known else None
 
 
-def _said(reflection: Reflection, part: str) -> Any:
+def _content(reflection: Reflection, part: str) -> Any:
     """A part of what a reflection says, as it would be admitted: cleaned and quoted, without the day of its writing."""
     clear = admitted(reflection.model_dump(), id=reflection.id, source="", at=reflection.updated_at)
     value = getattr(clear, part)

@@ -141,13 +141,13 @@ class ItemIndex:
         `only` these, or all; `wanted` is how many are probably needed.
         """
         count = len(only) if only is not None else max(FIRST, 4 * wanted)
-        told: set[int] = set()
+        yielded: set[int] = set()
         while True:
             hits = self._index.search(vector, count, only=only)
-            yield [hit for hit in hits if hit[0] not in told]
+            yield [hit for hit in hits if hit[0] not in yielded]
             if only is not None or len(hits) < count:
                 return
-            told.update(number for number, _ in hits)
+            yielded.update(number for number, _ in hits)
             count *= 4
 
     def save(self) -> None:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from memory.records import Reflection
-from memory.store.repeats import Tally, told
+from memory.store.repeats import Tally, with_tally
 from memory.text.quoting import quoted
 
 Count = Callable[[str], int]
@@ -47,12 +47,12 @@ def shortened(text: str, budget: int, count: Count = about) -> str:
     return first[: bisect_left(range(len(first)), True, key=lambda length: count(first[: length + 1]) > budget)]
 
 
-def shown(reflection: Reflection, tally: Tally, channel: str) -> str:
+def render(reflection: Reflection, tally: Tally, channel: str) -> str:
     """What a prompt shows of it: the text with its count, and in brackets what the notes near it say.
 
     Whoever wrote it, in a prompt a recalled text is data. Only an example may hold actions, and has no context.
     """
     if channel == "exemplar":
         return quoted(reflection.text, turns=True)
-    text = told(reflection, tally)
+    text = with_tally(reflection, tally)
     return quoted(f"{text} ({reflection.context})" if reflection.context else text)

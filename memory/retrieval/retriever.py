@@ -14,7 +14,7 @@ from memory.store.database import Database
 from memory.store.filters import Filter
 from memory.store.recalls import Served
 from memory.store.reflections import ReflectionRow
-from memory.store.repeats import ONCE, Tally, answers, question, tallies, told
+from memory.store.repeats import ONCE, Tally, answers, question, tallies, with_tally
 from memory.store.sql import chunks
 from memory.text.moments import seconds
 
@@ -49,7 +49,7 @@ Show = Callable[[Reflection, Tally], str]
 
 def plain(reflection: Reflection, tally: Tally) -> str:
     """Its text with its count, as it is."""
-    return told(reflection, tally)
+    return with_tally(reflection, tally)
 
 
 @dataclass(frozen=True, slots=True)

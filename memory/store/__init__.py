@@ -11,7 +11,7 @@ from memory.store.history import Change, History
 from memory.store.links import LinkChange
 from memory.store.recalls import RecallCount, RecallEvidence, RecallFilter
 from memory.store.reflections import stamp
-from memory.store.repeats import evidence, tallies, told
+from memory.store.repeats import evidence, tallies, with_tally
 from memory.store.sql import chunks, conditions, marks
 
 __all__ = [
@@ -35,5 +35,5 @@ __all__ = [
     "marks",
     "stamp",
     "tallies",
-    "told",
+    "with_tally",
 ]

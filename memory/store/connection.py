@@ -54,10 +54,10 @@ class Connection:
         in_memory = str(path) == ":memory:"
         if not in_memory:
             self._check_file()
-        with self._worded():
+        with self._errors_translated():
             self._connection = self._connect(in_memory)
         try:
-            with self._worded():
+            with self._errors_translated():
                 self._prepare()
         except BaseException:
             self._connection.close()
@@ -224,7 +224,7 @@ class Connection:
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one writing statement for each of `rows`, in one transaction."""
-        with self.transaction(), self._worded():
+        with self.transaction(), self._errors_translated():
             self._connection.executemany(sql, rows)
 
     @property
@@ -238,7 +238,7 @@ class Connection:
 
         Inside another transaction it is a part of that one, which can be undone by itself. Other threads wait.
         """
-        with self._lock, self._worded():
+        with self._lock, self._errors_translated():
             level = self._depth
             name = f"level_{level}"
             # IMMEDIATE takes the write lock at once: a transaction that begins by reading cannot then fail as stale.
@@ -294,7 +294,7 @@ class Connection:
         self.close()
 
     @contextlib.contextmanager
-    def _worded(self) -> Iterator[None]:
+    def _errors_translated(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:

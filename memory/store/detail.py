@@ -44,7 +44,7 @@ class Detail:
         """What `database` knows of it."""
         evidence = []
         for source in repeats.evidence(database, [reflection])[reflection.id]:
-            episode = _kept(database, source.episode)
+            episode = _stored_episode(database, source.episode)
             steps = [step for step in episode.steps if step.index in source.steps] if episode else []
             evidence.append(Shown(source.episode, episode, steps, source.steps))
         members = family(database.connection, [reflection.id])[reflection.id]
@@ -54,7 +54,7 @@ class Detail:
         return cls(reflection, database.versions.of(reflection.id), recalls, evidence, tally)
 
 
-def _kept(database: Database, id: str) -> Episode | None:
+def _stored_episode(database: Database, id: str) -> Episode | None:
     try:
         return database.episodes.load([id])[0]
     except errors.UnknownEpisode:

@@ -113,7 +113,7 @@ def question(item: Reflection) -> tuple[str, str, str, str]:
     return item.topic, item.env, item.namespace, task_parts(item.task).split
 
 
-def told(reflection: Reflection, tally: Tally) -> str:
+def with_tally(reflection: Reflection, tally: Tally) -> str:
     """The text of a reflection with its count: *The coin was in the kitchen in 12 of 30 games.*"""
     if tally.of > 1:
         return f"{reflection.text.removesuffix('.')} in {tally.games} of {tally.of} games."
@@ -144,9 +144,9 @@ def answers(database: Database, item: Reflection, wanted: Filter) -> str:
     alike = sum(
         1 for _ in takewhile(lambda them: len(set(them)) == 1, zip(*(said[:-1] for said in words), strict=False))
     )
-    told = [f"{' '.join(said[alike:])} ({seen[one.id].games})" for one, said in zip(known, words, strict=True)]
-    more = [f"and {len(told) - MOST_ANSWERS} more"] if len(told) > MOST_ANSWERS else []
-    return f"{' '.join([*words[0][:alike], ', '.join([*told[:MOST_ANSWERS], *more])])}, of {seen[item.id].of} games."
+    lines = [f"{' '.join(said[alike:])} ({seen[one.id].games})" for one, said in zip(known, words, strict=True)]
+    more = [f"and {len(lines) - MOST_ANSWERS} more"] if len(lines) > MOST_ANSWERS else []
+    return f"{' '.join([*words[0][:alike], ', '.join([*lines[:MOST_ANSWERS], *more])])}, of {seen[item.id].of} games."
 
 
 def kin(database: Database, reflections: Iterable[Reflection]) -> dict[str, list[Reflection]]:

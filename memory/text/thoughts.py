@@ -1,4 +1,4 @@
-"""What a reasoning model thinks before it answers, told from its answer: a thought is never kept."""
+"""What a reasoning model thinks before it answers, split from its answer: a thought is never stored."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _OPEN = re.compile(_OPENING, re.IGNORECASE)
 _TAG = re.compile(f"(?P<close>{_CLOSING})|{_OPENING}", re.IGNORECASE)
 
 
-class Told(NamedTuple):
+class Answer(NamedTuple):
     """An answer without its thoughts. `cut` says that the text ended within a thought, so that nothing was answered."""
 
     answer: str
     cut: bool
 
 
-def told(text: str) -> Told:
+def split_thought(text: str) -> Answer:
     """The answer in what a model wrote, whether its thought is closed, empty, cut off, or opened in the template only.
 
     What stands before a closing tag is thought even where no tag opens it. Several thoughts are all left out.
@@ -46,7 +46,7 @@ def told(text: str) -> Told:
     if not thinking:
         answer.append(text[at:])
     said = "".join(answer).strip()
-    return Told(said, thinking and not said)
+    return Answer(said, thinking and not said)
 
 
 def is_tag(token: str) -> bool:
@@ -67,8 +67,8 @@ def answered(write: Write, prompt: str, tokens: int) -> str:
     `ROOM` for the thought beside that for the answer.
     """
     first = write(prompt, tokens)
-    answer, cut = told(first)
+    answer, cut = split_thought(first)
     thought = len(first.strip()) - len(answer)  # characters: some four a token
     if cut or thought > 2 * tokens or (thought and not answer):
-        answer = told(write(prompt, tokens + ROOM)).answer or answer
+        answer = split_thought(write(prompt, tokens + ROOM)).answer or answer
     return answer

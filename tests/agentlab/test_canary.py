@@ -61,7 +61,7 @@ def folders(lab: Lab) -> tuple[Path, Path]:
 
 def test_the_right_adapters_pass_and_their_canaries_can_tell_them_from_the_base(lab: Lab) -> None:
     for record, folder in zip(lab.adapters.list(), folders(lab), strict=True):
-        assert Canary.load(folder / "canary.json").tells_apart
+        assert Canary.load(folder / "canary.json").discriminates
         assert lab.model(record.id).adapter_id == record.id
 
 

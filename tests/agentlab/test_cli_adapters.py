@@ -23,7 +23,7 @@ WON, LOST = dict.fromkeys(TASKS, True), dict.fromkeys(TASKS, False)
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Path:
-    """A lab with an adapter that passed its gate, one that did not, and one that has not stood at one."""
+    """A lab with an adapter that passed its gate, one that did not, and one that was not evaluated."""
     folder = tmp_path / "lab"
     gates = {"adapter-aaa": decide(WON, LOST), "adapter-bbb": decide(LOST, LOST), "adapter-ccc": None}
     with Lab.open(folder, create=True, config=LabConfig(embedder="hashing")) as opened:
@@ -58,7 +58,7 @@ def test_adapters_are_listed_with_their_gates(lab: Path) -> None:
     assert listed(lab) == {f"adapter-{name}": ("candidate", False) for name in ("aaa", "bbb", "ccc")}
     shown = adapters(lab, "list").stdout
     assert "won 30 of 30 against 0" in shown
-    assert "has not stood at a gate" in shown
+    assert "was not evaluated at a gate" in shown
 
 
 def test_a_lab_without_adapters_says_how_to_make_one(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_one_adapter_is_shown_on_a_screen(lab: Path) -> None:
 
 def test_an_adapter_of_which_little_is_known_is_shown_too(lab: Path) -> None:
     shown = adapters(lab, "show", "ccc").stdout
-    assert "has not stood at a gate" in shown and "no longer here 9" in shown
+    assert "was not evaluated at a gate" in shown and "no longer here 9" in shown
     assert "canary" in shown and "missing" in shown
 
 
@@ -167,7 +167,7 @@ def test_what_an_adapter_replaced_and_what_came_after_it(lab: Path) -> None:
     adapters(lab, "rollback")
     shown = " ".join(adapters(lab, "show", "bbb").stdout.split())
     assert "adapter-aaa on" in shown and "rolled back to adapter-aaa on" in shown
-    assert "let serve without a passed gate" in shown
+    assert "promoted without a passed gate" in shown
 
 
 def test_two_adapters_are_shown_beside_each_other(lab: Path) -> None:

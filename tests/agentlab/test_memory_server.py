@@ -403,7 +403,7 @@ def test_what_a_client_writes_comes_in_quoted(server: MCPServer[Any], reader: La
 
 
 def test_a_refusal_of_the_system_is_one_line_too() -> None:
-    with pytest.raises(ToolError, match="No space left on device"), module._told():
+    with pytest.raises(ToolError, match="No space left on device"), module._errors_reported():
         raise OSError(28, "No space left on device")
 
 

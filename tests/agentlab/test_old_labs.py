@@ -22,7 +22,14 @@ CLOCKS = {"seconds", "hours", "tokens_per_second", "ended_at", "updated_at", "cr
 # What is worked out in another way since version 7.
 SINCE_7 = {"uplift", "bonus", "prompt", "harmful", "repeats", "lost", "database_bytes", "bytes"}
 # What has another name now.
-RENAMED = {"face": "channel", "withheld": "held_out", "withheld_won": "held_out_won", "withholding": "holding_out"}
+RENAMED = {
+    "face": "channel",
+    "withheld": "held_out",
+    "withheld_won": "held_out_won",
+    "withholding": "holding_out",
+    "held": "kl_episodes",
+    "hold": "kl",
+}
 
 
 @pytest.fixture(scope="module")

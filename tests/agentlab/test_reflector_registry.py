@@ -19,7 +19,7 @@ from agentlab.reflectors.base import Reflector
 from agentlab.reflectors.experimental.critique import CritiqueReflector
 from agentlab.reflectors.experimental.debate import DebateReflector
 from agentlab.reflectors.grounded import GroundedReflector
-from agentlab.reflectors.registry import REFLECTORS, TEXT_KINDS, build, known
+from agentlab.reflectors.registry import REFLECTORS, TEXT_KINDS, build, validate
 
 
 def test_every_name_makes_a_reflector_of_that_name_which_says_whether_an_oracle_speaks() -> None:
@@ -36,7 +36,7 @@ def test_every_name_makes_a_reflector_of_that_name_which_says_whether_an_oracle_
 
 
 def test_a_wrong_name_is_answered_with_the_nearest() -> None:
-    assert known("debate") == "debate"
+    assert validate("debate") == "debate"
     with pytest.raises(UnknownReflector, match="No reflector is called `debat`; did you mean `debate`"):
         build(["grounded", "debat"], None)
 

@@ -178,7 +178,7 @@ def test_what_the_gate_did_not_compare_with_is_not_replaced(
         lab.database.settings.put("serving adapter", "adapter-other")  # a person's doing, before the round goes on
         report = lab.round(QUICK)
         assert (report.phase, report.promoted) == ("done", False)
-        assert "adapter-other was let serve meanwhile" in report.note
+        assert "adapter-other was promoted meanwhile" in report.note
         assert lab.serving() == "adapter-other"
 
 

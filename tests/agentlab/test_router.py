@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from agentlab.agent.arms import Arm, RecallConfig
-from agentlab.agent.router import Router, centroid, written
+from agentlab.agent.router import Router, centroid, format_weights
 from agentlab.agent.router_config import RouterConfig, parse
 from agentlab.engines.base import Model
 from agentlab.engines.scripted import ScriptedEngine
@@ -49,8 +49,8 @@ def test_weights_are_a_softmax_over_cosines_without_what_is_small(
 
 
 def test_weights_in_words_are_what_a_record_says() -> None:
-    assert written({"a": 0.7, "b": 0.3}) == "0.7*a + 0.3*b"
-    assert written({"b": 1.0}) == "b"
+    assert format_weights({"a": 0.7, "b": 0.3}) == "0.7*a + 0.3*b"
+    assert format_weights({"b": 1.0}) == "b"
 
 
 def test_a_router_is_named_by_its_skills_and_settings() -> None:
@@ -227,7 +227,7 @@ def test_the_base_never_stands_in_for_a_composition(real: Lab, two: tuple[str, s
     from safetensors.torch import save_file
 
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    assert canary.tells_apart
+    assert canary.discriminates
     fresh = TransformersEngine(real.model_folder, dtype="float32", device="cpu")
     router = Router.of(real, RouterConfig(two, temperature=1000.0), Model(fresh))
     with pytest.raises(CanaryFailed, match="the base model answers"):

@@ -128,7 +128,7 @@ def test_a_merge_is_not_promoted_over_what_it_was_not_compared_with(
         return table
 
     monkeypatch.setattr(merge_gate, "evaluate", meanwhile)
-    with pytest.raises(AgentLabError, match="was let serve meanwhile"):
+    with pytest.raises(AgentLabError, match="was promoted meanwhile"):
         gate_merge(lab, three[2], seeds=SEEDS, config=QUICK)
     assert lab.serving() == three[0]
 

@@ -102,5 +102,5 @@ def test_an_export_trains_with_four_packages_comes_back_is_gated_and_serves(
         record = lab.adapters.get(str(lab.serving()))
         assert record.lineage.round == "round-1" and record.gate is not None and record.gate.promote
         folder = lab.adapters.folder_of(record.id, record.fingerprint)
-        assert Canary.load(folder / "canary.json").tells_apart
+        assert Canary.load(folder / "canary.json").discriminates
         assert "**promoted**" in (folder / "README.md").read_text()

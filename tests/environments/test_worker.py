@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from environments import EnvironmentDied, EnvironmentHung, Task, TextEnv, Turn, dispose, make, register, unregister
-from environments.worker import Worker, said
+from environments.worker import Worker, format_error
 
 
 class Does(TextEnv):
@@ -163,9 +163,9 @@ def test_an_errors_words_fit_into_one_line_that_can_be_stored() -> None:
         def __str__(self) -> str:
             raise ValueError
 
-    assert said(RuntimeError("a\nb \ud83d")) == "a b ?"
-    assert len(said(RuntimeError("x" * 1000))) == 200
-    assert said(Mute()) == ""
+    assert format_error(RuntimeError("a\nb \ud83d")) == "a b ?"
+    assert len(format_error(RuntimeError("x" * 1000))) == 200
+    assert format_error(Mute()) == ""
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory.text.thoughts import answered, is_tag, left_open, told
+from memory.text.thoughts import answered, is_tag, left_open, split_thought
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from memory.text.thoughts import answered, is_tag, left_open, told
     ],
 )
 def test_the_answer_is_what_stands_outside_of_thoughts(text: str, answer: str, cut: bool) -> None:
-    assert told(text) == (answer, cut)
+    assert split_thought(text) == (answer, cut)
 
 
 PIECES = st.sampled_from(["<think>", "</think>", "[THINK]", "[/THINK]", "dark", "note", "\n", " "])
@@ -37,7 +37,7 @@ PIECES = st.sampled_from(["<think>", "</think>", "[THINK]", "[/THINK]", "dark", 
 
 @given(st.lists(PIECES).map("".join))
 def test_no_tag_is_ever_left_in_an_answer(text: str) -> None:
-    answer = told(text).answer
+    answer = split_thought(text).answer
     assert "think" not in answer.lower()
 
 
@@ -65,4 +65,4 @@ def test_a_writer_without_an_answer_is_asked_once_and_one_that_still_thinks_twic
 def test_an_answer_of_any_length_is_read_at_once(tag: str) -> None:
     """In time that grows with its length: with the square of that, it would be minutes."""
     text = tag * (100_000 // len(tag))
-    assert told(f"{text}</think>Read.") == ("Read.", False)
+    assert split_thought(f"{text}</think>Read.") == ("Read.", False)

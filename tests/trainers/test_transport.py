@@ -275,7 +275,7 @@ def test_a_job_gets_one_adapter(here: job.Job, came: Path) -> None:
 
 def test_a_seal_names_the_job_as_the_version_before_did_too(here: job.Job, came: Path) -> None:
     """A job that was exported before an upgrade is sealed by the code that went with it."""
-    sealed, (_, former) = json.loads((came / "done").read_text()), here.ids
+    sealed, (*_, former) = json.loads((came / "done").read_text()), here.ids
     (came / "done").write_text(json.dumps(sealed | {"job": former}))
     transport.take_over(came, here)
     assert seal.check(here.folder, here.id).files == sealed["files"], "sealed anew, as this version does"
@@ -292,7 +292,7 @@ def test_the_former_id_of_a_job_is_the_one_that_the_version_before_gave_it() -> 
     taught = job.JobConfig(base=base, threads=4, device="cpu", learning_rate=3e-4, targets=["q_proj"], nll_weight=1.0)
     preferred = job.JobConfig(base=base, objective="dpo", nll_weight=1.0)
     ids = [
-        job.Job(folder=Path("x"), config=config, examples=[record], lineage=job.Lineage()).ids[1]
+        job.Job(folder=Path("x"), config=config, examples=[record], lineage=job.Lineage()).ids[-1]
         for config, record in ((taught, example), (preferred, Pair(better=example, worse=worse)))
     ]
     assert ids == ["job-9da313f11127", "job-f25d6b8ff0df"]

@@ -39,8 +39,8 @@ PUBLISHED = {"SmolLM2-135M-Instruct": Published("HuggingFaceTB/SmolLM2-135M-Inst
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 STATUS = {
-    "candidate": "It has not stood at its gate yet.",
-    "promoted": "It passed its gate, and was let serve.",
+    "candidate": "It was not evaluated at its gate yet.",
+    "promoted": "It passed its gate, and was promoted.",
     "rejected": "It did not pass its gate, and never served.",
     "retired": "It never served, and was put away.",
 }
@@ -125,7 +125,7 @@ def _head(record: AdapterRecord) -> str:
 
 
 def _summary(record: AdapterRecord, served: bool) -> str:
-    forced = "It was let serve without having passed its gate, by a person's decision." if record.forced else ""
+    forced = "It was promoted without having passed its gate, by a person's decision." if record.forced else ""
     merged = record.lineage.merge
     made = f"merged it ({merged.method}) from adapters trained" if merged else "trained it"
     return (
@@ -146,10 +146,10 @@ def _data(record: AdapterRecord, episodes: dict[str, int]) -> str:
     if missing := total - sum(episodes.values()):
         rows.append(["no longer in the lab", missing])
     table = _table(["environment", "episodes"], [*rows, ["all", total]]) if total else "No episodes are recorded."
-    return f"## Training data\n\n{table}{_held(record.lineage)}"
+    return f"## Training data\n\n{table}{_regularised(record.lineage)}"
 
 
-def _held(lineage: Lineage) -> str:
+def _regularised(lineage: Lineage) -> str:
     if not lineage.kl_episodes:
         return ""
     episodes = "1 episode" if len(lineage.kl_episodes) == 1 else f"{len(lineage.kl_episodes)} episodes"

@@ -42,7 +42,7 @@ class Provenance(BaseModel):
         kl_episodes: where it was regularised to its base (KL), ids by environment.
         missing: ids of those of either kind that the lab no longer has.
         reflections: what was recalled while these were played, each with the number of these episodes; the most first.
-        changes: when it was let serve, or taken back, and what served before or after.
+        changes: when it was promoted, or taken back, and what served before or after.
         uses: where it played.
     """
 

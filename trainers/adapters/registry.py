@@ -176,7 +176,7 @@ class AdapterRegistry:
             gate = gate or record.gate
             passed = gate is not None and gate.promote
             if not passed and not force:
-                reason = gate.reason if gate is not None else "it has not stood at a gate"
+                reason = gate.reason if gate is not None else "it was not evaluated at a gate"
                 raise PromotionRefused(
                     f"adapter {record.id} may not serve; {reason}; run a round to gate it, or force the promotion"
                 )

@@ -32,7 +32,7 @@ def merge(
     """Merge adapters of one base into a new one, a candidate; `base` is the folder of that base.
 
     Doing it again changes nothing. Its lineage names the adapters with their weights, the method and the seed, and the
-    episodes of all of them, also those of their KL regularisation to the base. It has stood at no gate.
+    episodes of all of them, also those of their KL regularisation to the base. It was not evaluated at a gate.
 
     Raises UnknownAdapter, CannotMerge if there are not two or more different adapters or they cannot be merged so,
     WrongBase if they are not all made for `base`, BadAdapter if files of one are missing or damaged.
@@ -131,7 +131,7 @@ def measure(base: Path, delta: Delta, texts: Sequence[Canary]) -> Canary:
         texts[0].base,
         tried=len(examples),
     )
-    if not found.tells_apart:
+    if not found.discriminates:
         raise CannotMerge(
             f"the merged adapter moves the adapters' own texts by {found.adapter_logprob - found.base_logprob:+.2f} "
             "nats only; nothing could tell it from the base; give larger weights, another method or more rank"

@@ -169,9 +169,6 @@ def read(objective: ObjectiveName, line: str) -> Record:
     if isinstance(fields, dict) and "elsewhere" in fields:
         # Jobs of earlier versions.
         fields["reference"] = fields.pop("elsewhere")
-    if isinstance(fields, dict) and "elsewhere" in fields:
-        # Jobs of earlier versions.
-        fields["reference"] = fields.pop("elsewhere")
     kinds = RECORDS[objective]
     kind = Regularised if Regularised in kinds and isinstance(fields, dict) and "reference" in fields else kinds[0]
     return kind.model_validate(fields)
@@ -188,9 +185,6 @@ def check(objective: ObjectiveName, records: Sequence[Record]) -> None:
             f"no token of the {len(records)} examples carries loss; there is nothing to learn; "
             "collect won episodes first"
         )
-    if isinstance(fields, dict) and "elsewhere" in fields:
-        # Jobs of earlier versions.
-        fields["reference"] = fields.pop("elsewhere")
     kinds = RECORDS[objective]
     for number, record in enumerate(records, 1):
         if not isinstance(record, kinds):

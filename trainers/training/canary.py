@@ -42,7 +42,7 @@ class Canary(BaseModel):
         return SHARE_OF_GAP * abs(self.adapter_logprob - self.base_logprob) + ROUNDING
 
     @property
-    def tells_apart(self) -> bool:
+    def discriminates(self) -> bool:
         """True if the base itself would fail the check; false only where the adapter changed next to nothing."""
         return abs(self.adapter_logprob - self.base_logprob) > self.tolerance
 

@@ -313,6 +313,6 @@ def _of_first(answer: bool, args: Any) -> bool:
     """What the first process answers, in every process: their clocks differ, and all have to do the same."""
     if args.world_size == 1:
         return answer
-    told = torch.tensor([float(answer)], device=args.device)
-    torch.distributed.broadcast(told, 0)
-    return bool(told.item())
+    decision = torch.tensor([float(answer)], device=args.device)
+    torch.distributed.broadcast(decision, 0)
+    return bool(decision.item())

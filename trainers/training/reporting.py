@@ -41,7 +41,7 @@ def check_reporters(names: Sequence[str], *, installed: bool = True) -> None:
 
 
 @contextmanager
-def kept_in(folder: Path) -> Iterator[None]:
+def logging_into(folder: Path) -> Iterator[None]:
     """While open, TensorBoard's files go to `folder`/runs, unless the user said otherwise.
 
     Without it they would lie among the checkpoints, which go when the job is done.

@@ -67,7 +67,7 @@ def train(job: Job, base: Path, progress: Progress | None = None) -> Trained:
         items = objective.prepare(examples)
         if isinstance(objective, dispatch.Comparing):
             items = _with_base(job, objective, items, model, setup)
-        stack.enter_context(reporting.kept_in(job.folder))
+        stack.enter_context(reporting.logging_into(job.folder))
         trainer = JobTrainer.of(job, examples, items, objective, model, setup, progress if main else None)
         trainer.go()
         _refuse_broken(model)

@@ -50,8 +50,8 @@ class Goal:
         if self.kind == "place":
             return self.things <= words(place(step.next_state)) and not self.things <= words(place(step.state))
         if self.kind == "sight":
-            told = words(f"{step.result}\n{step.next_state}")
-            return self.things <= told and not self.things <= words(f"{step.observation}\n{step.state}")
+            seen = words(f"{step.result}\n{step.next_state}")
+            return self.things <= seen and not self.things <= words(f"{step.observation}\n{step.state}")
         said = words(f"{step.action}\n{step.result}")
         return _opens(step.action) == self.verb and self.things <= said and step.state != step.next_state
 

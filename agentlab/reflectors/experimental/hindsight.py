@@ -90,14 +90,14 @@ def relabelled(episode: Episode, reached: Reached) -> Episode:
     """
     old, new = episode.goal.strip(), reached.goal.text
 
-    def told(text: str) -> str:
+    def with_new_goal(text: str) -> str:
         return text.replace(old, new) if old else text
 
     steps = [
         step.model_copy(
             update={
-                "observation": told(step.observation),
-                "result": told(step.result),
+                "observation": with_new_goal(step.observation),
+                "result": with_new_goal(step.result),
                 "logprob": None,
                 "scores": None,
                 "bonus": None,

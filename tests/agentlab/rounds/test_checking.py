@@ -61,7 +61,7 @@ def test_what_the_objective_does_not_read_is_named(settings: dict[str, Any], nam
         ({"kl": {"envs": ["twx/coin"]}, "training": PAIRS}, "^The objective dpo has no KL regularisation"),
     ],
 )
-def test_what_cannot_be_held_is_refused(settings: dict[str, Any], why: str) -> None:
+def test_a_regularisation_that_cannot_be_is_refused(settings: dict[str, Any], why: str) -> None:
     with pytest.raises(BadConfig, match=why):
         check_settings(config(**settings))
     check_settings(config(kl={"envs": ["twx/coin"]}))

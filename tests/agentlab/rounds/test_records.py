@@ -13,7 +13,7 @@ from agentlab.rounds.collecting import collect
 from agentlab.rounds.pool import attempts
 from agentlab.rounds.records import Records, preferences, records
 from memory.store import EpisodeFilter
-from trainers.data.records import Regularised, Judged, Pair
+from trainers.data.records import Judged, Pair, Regularised
 from trainers.data.selectors.base import start_of
 
 Opened = Callable[..., Lab]

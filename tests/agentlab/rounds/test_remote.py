@@ -279,6 +279,6 @@ def test_an_adapter_trained_in_another_number_format_is_recognised_here(
     config = here.config.model_copy(update={"dtype": "bfloat16"})
     job.create(tmp_path / "job", config, here.examples, here.lineage)
     outcome = job.run(tmp_path / "job")
-    assert outcome.report.dtype == "bfloat16" and outcome.canary.tells_apart
+    assert outcome.report.dtype == "bfloat16" and outcome.canary.discriminates
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=512, threads=1)
     assert Model(engine, Adapter("from a GPU", outcome.adapter)).adapter_id == "from a GPU"

@@ -157,12 +157,12 @@ def test_a_merged_adapter_says_what_it_was_merged_from(registry: AdapterRegistry
 @pytest.mark.parametrize(
     ("held", "merged", "sentence"),
     [
-        (["h1"], False, "On 1 episode of other games it was kept to what the base does there."),
+        (["h1"], False, "On 1 episode of other games it was kept to what the base does there (KL regularisation)."),
         (["h1", "h2"], False, "On 2 episodes of other games it was kept to"),
         (["h1", "h2"], True, "games at least one of the adapters that it was merged from was kept to what the base"),
     ],
 )
-def test_it_says_on_how_many_episodes_it_was_held_to_its_base(
+def test_it_says_on_how_many_episodes_it_was_regularised_to_its_base(
     registry: AdapterRegistry, record: AdapterRecord, held: list[str], merged: bool, sentence: str
 ) -> None:
     folder = registry.folder / record.path

@@ -106,7 +106,7 @@ def test_an_unknown_adapter_is_answered_with_a_suggestion(registry: AdapterRegis
 
 
 def test_nothing_serves_without_a_passed_gate(registry: AdapterRegistry, three: list[str]) -> None:
-    with pytest.raises(PromotionRefused, match="has not stood at a gate"):
+    with pytest.raises(PromotionRefused, match="was not evaluated at a gate"):
         registry.promote(three[0])
     with pytest.raises(PromotionRefused, match="not better"):
         registry.promote(three[0], FAILED)

@@ -56,7 +56,7 @@ def test_a_merge_is_a_candidate_that_knows_its_parents(
     first, second, both = (deltas.read(registry.folder_of(id)) for id in (*two, record.id))
     for name, part in both.items():
         assert torch.allclose(part.product(), first[name].product() + 0.5 * second[name].product(), atol=1e-7)
-    with pytest.raises(PromotionRefused, match="has not stood at a gate"):
+    with pytest.raises(PromotionRefused, match="was not evaluated at a gate"):
         registry.promote(record.id)
 
 
@@ -80,7 +80,7 @@ def test_the_canary_of_a_merge_is_what_peft_scores_with_its_files(
 
     folder = registry.folder_of(skills.merge(registry, two, tiny_model).id)
     canary = Canary.load(folder / "canary.json")
-    assert canary.tells_apart and canary.base == registry.get(two[0]).fingerprint
+    assert canary.discriminates and canary.base == registry.get(two[0]).fingerprint
 
     def scored(model: torch.nn.Module) -> float:
         with torch.no_grad():

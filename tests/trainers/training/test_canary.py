@@ -22,7 +22,7 @@ def test_the_recorded_score_passes_and_so_does_one_with_rounding() -> None:
 
 
 def test_the_score_of_the_base_says_that_the_adapter_is_off() -> None:
-    assert RECORDED.tells_apart
+    assert RECORDED.discriminates
     with pytest.raises(CanaryFailed, match="the adapter is off"):
         RECORDED.check(-40.5)
 
@@ -34,7 +34,7 @@ def test_any_other_score_says_that_something_else_is_loaded(measured: float) -> 
 
 
 def test_an_adapter_that_changed_nothing_cannot_be_told_from_the_base() -> None:
-    assert not RECORDED.model_copy(update={"base_logprob": -10.5}).tells_apart
+    assert not RECORDED.model_copy(update={"base_logprob": -10.5}).discriminates
 
 
 def test_the_example_with_the_widest_gap_becomes_the_canary() -> None:

@@ -48,11 +48,11 @@ def test_a_job_does_not_start_before_its_reporters_are_there(
 def test_curves_outlive_the_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "TENSORBOARD_LOGGING_DIR"
     monkeypatch.delenv(name, raising=False)
-    with reporting.kept_in(tmp_path):
+    with reporting.logging_into(tmp_path):
         assert os.environ[name] == str(tmp_path / "runs")
     assert name not in os.environ
     monkeypatch.setenv(name, "elsewhere")
-    with reporting.kept_in(tmp_path):
+    with reporting.logging_into(tmp_path):
         assert os.environ[name] == "elsewhere"
     assert os.environ[name] == "elsewhere"
 

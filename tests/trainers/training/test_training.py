@@ -80,7 +80,7 @@ def test_the_canary_passes_with_the_adapter_and_fails_without(trained: Path, tin
     model = loaded(trained, tiny_model)
     with torch.no_grad():
         recorded.check(float(chosen_logprobs(model, batch)[0].sum()))
-        assert recorded.tells_apart
+        assert recorded.discriminates
         with model.disable_adapter(), pytest.raises(CanaryFailed, match="the adapter is off"):
             recorded.check(float(chosen_logprobs(model, batch)[0].sum()))
         recorded.check(float(chosen_logprobs(model.merge_and_unload(), batch)[0].sum()))
