@@ -20,7 +20,7 @@ from agentlab.lab import Lab
 from agentlab.workspace.config import LabConfig
 from memory.records import Reflection
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 START = "from agentlab.cli import main; main()"
 
 

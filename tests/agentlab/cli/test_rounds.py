@@ -425,7 +425,7 @@ def test_counts_by_their_former_names_work_for_one_release_with_a_line(tmp_path:
 
 @pytest.mark.parametrize("name", ["distillation", "learning_curve", "memory_worth", "skills"])
 def test_the_settings_of_an_example_are_refused_as_those_of_a_round(name: str, lab: Path) -> None:
-    file = Path(__file__).parents[2] / "examples" / f"{name}.toml"
+    file = Path(__file__).parents[3] / "examples" / f"{name}.toml"
     refused = agentlab(lab, "rounds", "run", "--config", str(file))
     assert refused.exit_code == 2 and "agentlab rounds config" in refused.stderr
     assert f"examples/{name}.py" in file.read_text(encoding="utf-8").splitlines()[0]

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from agentlab.cli import app
 from memory.reflection_memory import ReflectionMemory
 
-DATA = Path(__file__).parents[1] / "data" / "labs"
+DATA = Path(__file__).parents[2] / "data" / "labs"
 # What a clock measures.
 CLOCKS = {"seconds", "hours", "tokens_per_second", "ended_at", "updated_at", "created_at"}
 # What is worked out in another way since version 7.

@@ -16,7 +16,7 @@ from memory import Database, HashingEmbedder, Reflection, ReflectionMemory
 from memory.consolidation.consolidation import METHODS, Consolidation, ConsolidationConfig
 from memory.store.history import History
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CONFIG = ConsolidationConfig(summary=3, batch=2, similar=0.2, duplicate=0.95)
 
 FILL = """

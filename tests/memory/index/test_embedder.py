@@ -36,7 +36,7 @@ def test_hashed_vectors_have_length_one_and_liken_texts_that_share_words() -> No
 
 def test_hashed_vectors_are_the_same_in_every_process() -> None:
     code = "from memory import HashingEmbedder; print(HashingEmbedder(16).embed(['the coin']).tobytes().hex())"
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     made = {
         subprocess.run(
             [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, cwd=root, check=True,

@@ -74,7 +74,7 @@ def test_a_name_within_a_sentence_is_one_line() -> None:
     assert quoted_line("> chest") == "| > chest"
 
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 HOSTILE = [json.loads(line) for line in (DATA / "hostile.jsonl").read_text(encoding="utf-8").split("\n") if line]
 TOKENS = [
     (family, token)
