@@ -14,7 +14,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agentlab.cli import app
+from agentlab.lab import Lab
+from agentlab.rounds import RoundReport
+from agentlab.workspace.config import LabConfig
 from memory.reflection_memory import ReflectionMemory
+from trainers.data.records import Regularised, read
+from trainers.lineage import Lineage
 
 DATA = Path(__file__).parents[2] / "data" / "labs"
 # What a clock measures.
@@ -63,7 +68,7 @@ def answers(packed: dict[int, Path], version: int) -> list[tuple[list[str], Any]
     return [(entry["command"], entry["answer"]) for entry in stored]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def then(answers: list[tuple[list[str], Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory's clock shows when the answers were given: a search scores how long ago things were, too."""
     moment = max(row["at"] for command, rows in answers if command == ["memory", "history"] for row in rows)
@@ -101,6 +106,7 @@ def same(then: Any, now: Any, where: str, but: set[str]) -> None:
         assert now == then, where
 
 
+@pytest.mark.usefixtures("then")
 def test_what_reads_answers_as_before_and_leaves_an_old_lab_as_it_is(
     lab: Path, version: int, answers: list[tuple[list[str], Any]]
 ) -> None:
@@ -150,3 +156,29 @@ def test_rounds_run_goes_on_with_the_round_that_an_earlier_version_left(
     at = next(at for at, (command, _) in enumerate(answers) if command == ["rounds", "run"])
     same(answers[at][1], answer(lab, "rounds", "run"), "rounds run", set())
     same(answers[at + 1][1], answer(lab, "adapters", "list"), "adapters list", set())
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_a_file_that_an_earlier_version_exported_is_imported(
+    packed: dict[int, Path], tmp_path: Path, form: str
+) -> None:
+    with Lab.open(tmp_path / "new", create=True, config=LabConfig(embedder="hashing")):
+        pass
+    for folder in packed.values():
+        result = agentlab(tmp_path / "new", "memory", "import", str(folder / f"export.{form}"))
+        assert result.exit_code == 0, result.output
+        assert len(answer(tmp_path / "new", "memory", "list")) > 30
+    texts = {row["text"] for row in answer(tmp_path / "new", "memory", "list")}
+    assert texts >= {"Take the coin as soon as you see it.", "Read the note before you open a door."}
+
+
+def test_what_earlier_versions_stored_is_read_under_its_old_names() -> None:
+    config = {"envs": ["toy/doors"], "hold": {"envs": ["twx/coin"]}}
+    stored = {"id": "round-1", "number": 1, "config": config, "phase": "keep", "held": {"twx/coin": 3}}
+    report = RoundReport.model_validate(stored)
+    assert (report.phase, report.kl_episodes, report.config.kl.envs) == ("retention", {"twx/coin": 3}, ["twx/coin"])
+    assert RoundReport.model_validate(report.model_dump(mode="json")) == report
+    assert Lineage.model_validate({"held": ["ep-1"]}).kl_episodes == ["ep-1"]
+    example = {"token_ids": [1, 2], "weights": [0.0, 1.0], "episode": "ep-1", "task": "toy/doors:train:0"}
+    record = read("sft", json.dumps({"example": example, "elsewhere": example}))
+    assert isinstance(record, Regularised) and record.reference.episode == "ep-1"
