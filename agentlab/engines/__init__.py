@@ -1,5 +1,5 @@
 """Engines: where log-probabilities and sentences come from.
 
 `base` says what an engine is, `transformers` is the local one (with its `conversation`, `adapted` models and
-`dropout`), `random` and `scripted` need no weights. `hub` finds models, `model_folder` checks their files.
+`dropout`), `scripted` needs no weights. `hub` finds models, `model_folder` checks their files.
 """
