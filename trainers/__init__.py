@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from trainers.data.selection import Selected, Selection, SelectionConfig, select, survey
     from trainers.data.selectors import Context, Selector
     from trainers.errors import TrainersError
-    from trainers.gate.controller import AlphaSchedule, Balancer, EarlyStop
+    from trainers.gate.controller import AlphaSchedule, EarlyStop
+    from trainers.gate.experimental import Balancer
     from trainers.gate.gate import GateConfig, GateResult, SequentialGate, decide
     from trainers.gate.monitors import MonitorConfig, Monitors, observe
     from trainers.gate.statistics import Paired, Ratio, bootstrap_ratio, holm, mcnemar, paired, wilson
@@ -110,7 +111,8 @@ __getattr__, __dir__ = lazy(
         "trainers.data.selection": ("Selected", "Selection", "SelectionConfig", "select", "survey"),
         "trainers.data.selectors": ("Context", "Selector"),
         "trainers.errors": ("TrainersError",),
-        "trainers.gate.controller": ("AlphaSchedule", "Balancer", "EarlyStop"),
+        "trainers.gate.controller": ("AlphaSchedule", "EarlyStop"),
+        "trainers.gate.experimental": ("Balancer",),
         "trainers.gate.gate": ("GateConfig", "GateResult", "SequentialGate", "decide"),
         "trainers.gate.monitors": ("MonitorConfig", "Monitors", "observe"),
         "trainers.gate.statistics": ("Paired", "Ratio", "bootstrap_ratio", "holm", "mcnemar", "paired", "wilson"),

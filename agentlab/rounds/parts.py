@@ -47,7 +47,7 @@ class SearchingConfig(Part):
 
 
 class BalanceConfig(Part):
-    """B-STaR's choice of temperature and threshold (Zeng et al. 2025), made on a subset of the round's tasks.
+    """B-STaR's choice of temperature and threshold (Zeng et al. 2025), on some of its tasks; experimental.
 
     Every task of the subset is played `trials` times at each temperature, without memory. What is trained on then has
     at least the score of the threshold, won or not.

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from trainers.doors import lazy
 
 if TYPE_CHECKING:
-    from trainers.gate.controller import AlphaSchedule, Balancer, EarlyStop, subset
+    from trainers.gate.controller import AlphaSchedule, EarlyStop
+    from trainers.gate.experimental import Balancer, subset
     from trainers.gate.gate import GateConfig, GateResult, Results, SequentialGate, decide, swayed
     from trainers.gate.monitors import Estimate, MonitorConfig, Monitors, Scored, observe
     from trainers.gate.statistics import Paired, Ratio, bootstrap_ratio, holm, mcnemar, p_text, paired, wilson
@@ -60,6 +61,7 @@ __getattr__, __dir__ = lazy(
         ),
         "trainers.gate.gate": ("GateConfig", "GateResult", "Results", "SequentialGate", "decide", "swayed"),
         "trainers.gate.monitors": ("Estimate", "MonitorConfig", "Monitors", "Scored", "observe"),
-        "trainers.gate.controller": ("AlphaSchedule", "Balancer", "EarlyStop", "subset"),
+        "trainers.gate.controller": ("AlphaSchedule", "EarlyStop"),
+        "trainers.gate.experimental": ("Balancer", "subset"),
     },
 )

@@ -9,7 +9,8 @@ import pytest
 
 from memory.records import Episode
 from trainers.errors import CannotSelect
-from trainers.gate.controller import AlphaSchedule, Balancer, EarlyStop, balance, balance_score, subset
+from trainers.gate.controller import AlphaSchedule, EarlyStop
+from trainers.gate.experimental import Balancer, balance, balance_score, subset
 
 MakeEpisode = Callable[..., Episode]
 
