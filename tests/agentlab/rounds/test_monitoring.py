@@ -79,7 +79,7 @@ def test_where_no_drift_is_asked_for_neither_adapter_nor_job_is_loaded(
 ) -> None:
     lab, made = opened(), report(envs=[ENV], monitor={"examples": 0})
     monkeypatch.setattr(job, "load", lambda folder: pytest.fail("the job was read"))
-    monkeypatch.setattr(lab, "engine", lambda adapter=None: pytest.fail("the adapter was loaded"))
+    monkeypatch.setattr(lab, "model", lambda adapter=None: pytest.fail("the adapter was loaded"))
     assert monitor(lab, made) == "gate" and made.monitors["drift"] is None
 
 

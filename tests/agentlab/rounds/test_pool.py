@@ -225,7 +225,7 @@ def test_what_the_settings_name_must_be_there_before_anything_is_played(lab: Lab
 
 def test_an_episode_too_long_to_train_on_has_no_finite_loss() -> None:
     engine = SimpleNamespace(tokenize=lambda text: list(text.encode()), logprob=lambda ids, spans: -6.0)
-    lab: Any = SimpleNamespace(engine=lambda: engine)
+    lab: Any = SimpleNamespace(engine=engine)
     assert 0 < _loss(lab, 4096)(episode(1)) < 6.0
     assert _loss(lab, 8)(episode(1)) == math.inf
 
