@@ -91,3 +91,26 @@ def test_many_episodes_are_loaded_in_the_order_asked_for(database: Database, epi
     assert database.episodes.load([]) == []
     with pytest.raises(errors.UnknownEpisode, match="ep-9999"):
         database.episodes.load(["ep-7", "ep-9999"])
+
+
+def test_episodes_are_chosen_by_who_played_and_by_whether_they_are_shortened(
+    database: Database, episode: Maker
+) -> None:
+    database.episodes.put(episode("a", engine="smollm2", seed=3, seconds=2.0))
+    database.episodes.put(episode("b", engine="random", seed=9, run="run-2"))
+    database.episodes.put(episode("c", engine="smollm2", seed=4, minimised_from="a"))
+
+    def ids(wanted: EpisodeFilter) -> list[str]:
+        return [row.id for row in database.episodes.find(wanted)]
+
+    assert ids(EpisodeFilter(by_model=True)) == ["a", "c"] and ids(EpisodeFilter(by_model=False)) == ["b"]
+    assert ids(EpisodeFilter(minimised=True)) == ["c"]
+    assert database.episodes.count(EpisodeFilter(minimised=False)) == 2
+    assert [row.id for row in database.episodes.rows(["b", "a", "b", "none"])] == ["a", "b"], "the oldest first"
+    assert database.episodes.runs(EpisodeFilter(split="train")) == {"run-1", "run-2"}
+    everywhere = EpisodeFilter(env="twx/coin")
+    assert [database.episodes.last_seed(everywhere, runs) for runs in (["run-1"], ["run-1", "run-2"], ["x"])] == [
+        4,
+        9,
+        None,
+    ]
