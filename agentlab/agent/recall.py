@@ -149,7 +149,10 @@ class Recalled:
             bears = carried(advice.action, commands) if self.config.wording else {advice.action: 1.0}
             for command, likeness in bears.items():
                 known.setdefault(command, []).append(_Elsewhere(likeness * bonus, cosine, reflection))
-        return {command: sorted(found, key=lambda one: -one.bonus) for command, found in known.items()}
+        # Equals by their ids: in what order they were stored depends on which of several games ended first.
+        return {
+            command: sorted(found, key=lambda one: (-one.bonus, one.reflection)) for command, found in known.items()
+        }
 
 
 def counter(model: Model | None) -> retrieval.Count:
