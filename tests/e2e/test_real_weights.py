@@ -18,7 +18,7 @@ def test_the_real_model_plays_a_real_game_and_every_score_is_that_of_a_plain_for
 
     config = LabConfig(model="SmolLM2-135M-Instruct", embedder="hashing", dtype="float32", threads=1, concurrency=1)
     with Lab.open(tmp_path / "lab", create=True, config=config) as lab:
-        engine: Any = lab.model()
+        engine: Any = lab.engine
         (result,) = lab.run(ENV, split="dev", seeds=[1], arm="base + memory", trials=1)
         episode = lab.database.episodes.get(result.trials[0].episode)
         assert len(episode.steps) == 4
@@ -29,7 +29,7 @@ def test_the_real_model_plays_a_real_game_and_every_score_is_that_of_a_plain_for
         def plain(ids: list[int], command: str) -> float:
             tail = engine.command_tokens(command)
             with torch.inference_mode():
-                logits = engine.model(input_ids=torch.tensor([[*ids, *tail]])).logits[0, len(ids) - 1 : -1]
+                logits = engine.weights()(input_ids=torch.tensor([[*ids, *tail]])).logits[0, len(ids) - 1 : -1]
             return float(logits.log_softmax(-1).gather(1, torch.tensor(tail)[:, None]).sum())
 
         first = episode.steps[0]
