@@ -17,8 +17,9 @@ PIP := $(BIN)/python $(INSTALL)
 TORCH := torch==2.13.0
 # Without its dependencies: `jericho` would be compiled, and generated games do not need it.
 TEXTWORLD := textworld==1.7.0
-# Two cores hold two test processes; threads inside each would only fight over them.
-WORKERS ?= auto
+# One test process more than there are cores: some wait for servers, Java and processes that they killed. Threads inside
+# each would only fight over the cores.
+WORKERS ?= $(shell echo $$(($$($(PYTHON) -c 'import os; print(os.cpu_count() or 1)') + 1)))
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
