@@ -181,12 +181,12 @@ class TransformersEngine:
 
     def _logprob(self, model: Any, token_ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> float:
         with self._lock, torch.inference_mode():
-            chosen = [at for start, end in spans for at in range(start, end)]
-            first = min(chosen, default=len(token_ids)) - 1
             ids = torch.tensor([list(token_ids)], device=self.device)
-            logits = _logits(model, len(token_ids) - first, input_ids=ids)
+            at = [place for start, end in spans for place in range(start, end)]
+            chosen = torch.tensor(at, dtype=torch.long, device=self.device)
+            logits = _logits(model, chosen - 1, input_ids=ids)
             log_probabilities = torch.log_softmax(logits, dim=-1)
-            return sum(float(log_probabilities[at - 1 - first, token_ids[at]]) for at in chosen)
+            return float(log_probabilities.gather(1, ids[0, chosen, None]).double().sum())
 
     def logprob_with_dropout(
         self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], *, probability: float, seed: int
@@ -378,8 +378,10 @@ def _fitting(name: str, device: str) -> Iterator[None]:
         ) from error
 
 
-def _logits(model: Any, last: int, **inputs: Any) -> torch.Tensor:
-    """The logits (last, vocabulary) of a model, float32, at the end of one sequence."""
+def _logits(model: Any, places: int | torch.Tensor, **inputs: Any) -> torch.Tensor:
+    """The logits (places, vocabulary) of a model, float32, at places of a sequence: these, or its last so many."""
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        inputs["logits_to_keep"] = last
-    return model(**inputs).logits[0, -last:].float()
+        # Most of what a small model computes is its vocabulary's; only what is asked for is.
+        return model(**inputs, logits_to_keep=places).logits[0].float()
+    logits = model(**inputs).logits[0]
+    return (logits[-places:] if isinstance(places, int) else logits[places]).float()
