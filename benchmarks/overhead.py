@@ -128,7 +128,7 @@ class Bench:
     def rollout(self, run: str, task: Task, arm: Arm) -> list[str]:
         """The whole, as `Lab.run` does it; its environment is the one that all use."""
         rollout = self.lab.rollout(run, arm)
-        rollout.pool.factory = lambda _: self.env
+        rollout.pool.factory = lambda *_: self.env
         rollout.concurrency = 1
         result = rollout.play([task], arm)[0]
         return self.lab.database.episodes.get(result.trials[0].episode).actions
