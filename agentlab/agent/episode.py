@@ -154,7 +154,7 @@ class Play:
             commands=game.admissible(),
             conversation=self.conversation,
             model=self.model,
-            steps=self.episode.steps,
+            steps=tuple(self.episode.steps),
             trial=spec.trial,
             policy=spec.arm.policy,
             rng=spec.rng(len(self.episode.steps)),
