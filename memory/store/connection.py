@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -122,12 +123,26 @@ class Connection:
             if version < schema.VERSION:
                 self._read_migrated(version)
             return
-        if run("PRAGMA journal_mode").fetchone()[0] != "wal":
-            run("PRAGMA journal_mode = WAL")
+        self._write_ahead()
         if version < schema.VERSION:
             self._migrate()
         elif not schema.texts_indexed(run):
             self.index_texts()
+
+    def _write_ahead(self) -> None:
+        """Turn the write-ahead log on. Two that do so at once to a new file: SQLite refuses one of them without a wait,
+        and it tries again."""
+        run, until = self._connection.execute, time.monotonic() + self._busy_timeout
+        if run("PRAGMA journal_mode").fetchone()[0] == "wal":
+            return
+        while True:
+            try:
+                run("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
 
     def _checked_version(self) -> int:
         run = self._connection.execute

@@ -12,8 +12,10 @@ import os
 import random
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -283,6 +285,17 @@ def test_readers_see_whole_batches_while_one_process_writes(tmp_path: Path) -> N
         writer.kill()
         for reader in readers:
             reader.close()
+
+
+def test_a_new_file_that_another_one_is_about_to_write_is_waited_for(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "lab.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    ended = threading.Timer(0.2, other.execute, ["COMMIT"])
+    ended.start()
+    with Database(tmp_path / "lab.db") as database:
+        assert database.connection.execute("PRAGMA journal_mode") == [("wal",)]
+    ended.join()
+    other.close()
 
 
 def test_two_processes_that_open_a_new_lab_at_once_both_write(tmp_path: Path) -> None:
