@@ -21,6 +21,7 @@ Status = Literal["won", "lost", "truncated", "errored"]
 ErrorKind = Literal["environment", "timeout", "engine", "actor", "reflector", "replay"]
 ReflectionStatus = Literal["active", "benched", "forgotten", "merged", "repeated", "retired"]
 Tier = Literal["raw", "summary", "rule"]
+PromptName = Literal["transcript", "transcript+thought", "chat", "chat+thought"]
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -165,8 +166,10 @@ class Step(Record):
     `state` identifies the situation before the action as far as the player can know it (look, inventory, score).
     `scores[i]` is the engine's log-probability of `admissible[i]`, `bonus[i]` what memory added to it. Where the
     environment takes any text, `admissible` are the commands that were chosen from, if any. `thought` is what the actor
-    thought before; `token_ids` is what it wrote, with the `logprobs` of these tokens. Of the observation, `cut`
-    characters of the middle did not fit into the model's context.
+    thought before; `token_ids` is what it wrote, with the `logprobs` of these tokens. An `invalid` action is one that
+    was written although it is none of the admissible ones, or a reply in which no command could be read. Of the
+    observation, `cut` characters of the middle did not fit into the model's context; `note` is what stood beside it in
+    the prompt and did not come from the environment.
     """
 
     index: Count
@@ -182,7 +185,9 @@ class Step(Record):
     scores: list[Finite] | None = None
     bonus: list[Finite] | None = None
     cut: Count = 0
+    note: str = Field("", exclude_if=operator.not_)
     thought: str = Field("", exclude_if=operator.not_)
+    invalid: bool = Field(False, exclude_if=operator.not_)
     token_ids: list[int] = Field(default_factory=list, exclude_if=operator.not_)
     logprobs: list[Finite] = Field(default_factory=list, exclude_if=operator.not_)
 
@@ -200,7 +205,9 @@ class Episode(Record):
     is the memory block that stood in the prompt, `strength` what advice was multiplied by. `is_oracle` says that the
     feedback between trials came from the environment's own score. An episode with `relabelled_from` was made from that
     one in hindsight: it is won by a goal that it did reach, which was not its task, so it is no success of the agent.
-    `error` says why it `errored`, and `error_kind` what failed. `usage` is what the model took to act.
+    `error` says why it `errored`, and `error_kind` what failed. `usage` is what the model took to act. `prompt` says
+    how the model read it: as a transcript, or as the messages of a chat, with thoughts or without
+    (`memory.prompts.Prompting`).
     """
 
     id: str
@@ -231,6 +238,7 @@ class Episode(Record):
     started_at: str = Field(default_factory=now)
     seconds: NotNegative = 0.0
     usage: Usage = Field(default_factory=Usage, exclude_if=operator.not_)
+    prompt: PromptName = Field("transcript", exclude_if=lambda name: name == "transcript")
 
     @model_validator(mode="before")
     @classmethod

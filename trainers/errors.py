@@ -140,5 +140,9 @@ class NothingToRollBack(TrainersError):
     """No adapter has served before the present one."""
 
 
+class NoChatTemplate(TrainersError):
+    """A model has no chat template in which a game can be played, or one that rewrites what was said before."""
+
+
 class NotComparable(TrainersError):
     """Two sets of results that share too few tasks and seeds to be compared."""

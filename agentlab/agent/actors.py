@@ -11,11 +11,11 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from agentlab import failures
 from agentlab.agent.policy import Policy
-from agentlab.engines.base import Conversation, Model, Scores
+from agentlab.engines.base import Conversation, Model, Scores, Turn, TurnRequest
 from agentlab.errors import AgentLabError, NoCommands
 from agentlab.trajectories.transition import Decision
 from memory.records import Step, Usage
@@ -58,6 +58,13 @@ class View:
         if self.model is None:
             raise AgentLabError("This arm plays without a model, so nothing is scored; leave its `engine` at 'model'.")
         return scored(self.model, self.conversation, commands)
+
+    def write(self, commands: Sequence[str] | None, **asked: Any) -> Turn:
+        """The model's next turn, as of a `TurnRequest`. Raises EngineFailed."""
+        if self.model is None:
+            raise AgentLabError("This arm plays without a model, so nothing is written; leave its `engine` at 'model'.")
+        with failures.engine(self.model.name):
+            return self.model.write_turn(TurnRequest(self.conversation, commands, **asked))
 
     def action_priors(self, commands: Sequence[str]) -> list[float]:
         """What memory adds to each command here, in nats; what is asked about counts as recalled."""

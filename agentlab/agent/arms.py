@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agentlab.agent.actors import Actor, RandomActor, RankingActor
 from agentlab.agent.policy import Policy
 from agentlab.agent.router_config import RouterConfig, parse
+from agentlab.agent.writing import WritingActor
 from agentlab.errors import AgentLabError
 from memory.records import content_id
 
@@ -124,11 +125,23 @@ def skills_arms(router: RouterConfig, *, text: int = 0) -> tuple[Arm, Arm]:
     return plain, plain.with_(name=f"{router.name} + memory", recall=RecallConfig(text=text, transfer=0.0))
 
 
+def actor_of(workspace: Workspace) -> Actor | None:
+    """Who plays in a lab, as its settings say; None for the one that ranks."""
+    config = workspace.config
+    return WritingActor(think=config.think, samples=config.samples) if config.actor == "write" else None
+
+
 def arm_of(workspace: Workspace, name: str) -> Arm:
     """An arm by name: `random`, `base`, `adapter`, each of the last two also as `… + memory`; or an adapter's id.
 
-    `adapter` is the one that serves. `skills(A,B)` composes adapters for each task (`agentlab.agent.router`).
+    `adapter` is the one that serves. `skills(A,B)` composes adapters for each task (`agentlab.agent.router`). It plays
+    as the lab's settings say.
     """
+    arm = _arm_of(workspace, name)
+    return arm if arm.engine != "model" else arm.with_(actor=actor_of(workspace))
+
+
+def _arm_of(workspace: Workspace, name: str) -> Arm:
     plain, with_memory = name.removesuffix("+ memory").removesuffix("+memory").strip(), "memory" in name
     text, exemplars = workspace.config.recall_text, workspace.config.recall_exemplars
     if plain == "random" and with_memory:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -19,7 +19,8 @@ from agentlab.trajectories.refinement import Refiner
 from agentlab.trajectories.transition import Decision, Game
 from environments import TextEnv
 from environments.answers import format_value
-from memory.records import Episode, ErrorKind, Recall, Reflection
+from memory.prompts import Prompting
+from memory.records import Episode, ErrorKind, Recall, Reflection, Usage
 from memory.text import clean
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
     from agentlab.agent.router import Router
     from agentlab.agent.spec import EpisodeSpec
     from agentlab.reflectors.base import Reflector
+
+
+NOTED = 1.0
+"""Nats from which what memory says of a command is put into words for an actor that writes."""
+
+NOTES = 3
+"""Commands that such a note names for and against."""
 
 
 class EpisodeState(TypedDict, total=False):
@@ -38,6 +46,7 @@ class EpisodeState(TypedDict, total=False):
     began: str
     actions: list[str]
     digests: list[str]
+    written: list[dict[str, Any]]
     ended: bool
 
 
@@ -65,6 +74,7 @@ class Play:
     game: Game = field(init=False)
     reflections: list[Reflection] | None = None
     began: float = field(default_factory=time.perf_counter)
+    note: str = ""
 
     def __post_init__(self) -> None:
         spec = self.spec
@@ -105,9 +115,39 @@ class Play:
             if self.router is not None:
                 self.model = self.router.model(self.episode.goal, self.game.observation)
             self.episode.adapter = self.model.adapter_id if self.model is not None else None
-            begin = self.model.conversation if self.model is not None else Conversation
-            self.conversation = begin(self.episode.goal, hints)
-            self.conversation.observe(self.game.observation)
+            prompting: Prompting | None = getattr(self.spec.arm.player, "prompting", None)
+            if self.model is not None:
+                self.conversation = self.model.conversation(self.episode.goal, hints, prompting)
+            else:
+                self.conversation = Conversation(self.episode.goal, hints)
+            self.episode.prompt = self.conversation.prompting.name
+            self._observe()
+
+    def _observe(self) -> None:
+        """Have the conversation show what the environment said last, with what is to be noted beside it."""
+        assert self.conversation is not None
+        self.note = self._noted() if self.model is not None and self.writes else ""
+        # What is admissible is asked for where the conversation can show it, and the game goes on.
+        shown = self.game.admissible() if self.conversation.prompting.chat else None
+        self.conversation.observe(self.game.observation, shown, self.note)
+
+    @property
+    def writes(self) -> bool:
+        """Whether the actor has the model write, so that what ranks commands has to be said in words."""
+        return getattr(self.spec.arm.player, "prompting", None) is not None
+
+    def _noted(self) -> str:
+        """What memory warns of and advises here, in words: the loop guard, and what earlier trials and others found."""
+        commands = self.game.admissible()
+        if not commands:
+            return ""
+        bonuses = self.bonuses(commands)
+        ranked = sorted(range(len(commands)), key=lambda at: bonuses[at])
+        against = [commands[at] for at in ranked if bonuses[at] <= -NOTED][:NOTES]
+        towards = [commands[at] for at in reversed(ranked) if bonuses[at] >= NOTED][:NOTES]
+        warned = f"Did not help here before: {', '.join(against)}." if against else ""
+        advised = f"Helped here before: {', '.join(towards)}." if towards else ""
+        return " ".join(part for part in (advised, warned) if part)
 
     def bonuses(self, commands: Sequence[str]) -> list[float]:
         """What memory adds to each command now, in nats.
@@ -164,9 +204,9 @@ class Play:
     def step(self, decision: Decision) -> bool:
         """Send the command to the environment, record the step, and say whether the episode has ended."""
         assert self.conversation is not None
-        step = self.game.step(decision, self.conversation.cut)
+        step = self.game.step(decision, self.conversation.cut, self.note)
         with failures.engine(self.engine):
-            self.conversation.act(step.action)
+            self.conversation.act(step.action, step.thought, step.token_ids)
         self.episode.steps.append(step)
         self.episode.score = step.score
         self.episode.usage += decision.usage
@@ -175,7 +215,7 @@ class Play:
             self.episode.status = self.game.status
             return True
         with failures.engine(self.engine):
-            self.conversation.observe(step.result)
+            self._observe()
         return False
 
     def reflect(self) -> list[Reflection]:
@@ -235,9 +275,21 @@ class Play:
                 self.spec, state["recalled"], state["hints"], recalls, before=state.get("began")
             )
         self.start_prompt(state.get("hints", ""), state.get("recalled", []))
+        written = state.get("written", [])
         for index, action in enumerate(state.get("actions", [])):
-            self.step(self.select_action(forced=action))
+            self.step(self.rewritten(written[index]) if written else self.select_action(forced=action))
             self._verify(state, index + 1)
+
+    @staticmethod
+    def record(decision: Decision) -> dict[str, Any]:
+        """What a checkpoint keeps of a decision that was written: a served model need not write the same again."""
+        kept = {name: getattr(decision, name) for name in ("command", "thought", "token_ids", "logprobs", "invalid")}
+        return {**kept, "usage": decision.usage.model_dump()}
+
+    def rewritten(self, record: Mapping[str, Any]) -> Decision:
+        """The decision of which a record was kept."""
+        offered = [] if record["invalid"] else self.game.admissible() or []
+        return Decision(**{**record, "candidates": list(offered), "usage": Usage.model_validate(record["usage"])})
 
     def _verify(self, state: EpisodeState, index: int) -> None:
         if state["digests"][index : index + 1] != [digest(self.game.observation)]:

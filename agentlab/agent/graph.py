@@ -56,6 +56,8 @@ def _act(state: EpisodeState, runtime: Any) -> EpisodeState:
         "digests": [*state["digests"], digest(play.game.observation)],
         "ended": ended,
     }
+    if play.writes:
+        after["written"] = [*state.get("written", []), Play.record(decision)]
     recalls = play.recalled.recalls if play.recalled is not None else []
     if len(recalls) > len(state.get("recalls", [])):  # advice that was given or held out in this step
         after["recalls"] = _dumped(recalls)

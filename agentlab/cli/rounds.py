@@ -12,12 +12,17 @@ from agentlab.cli.help import Sections
 from agentlab.cli.options import (
     DEFAULT_LAB,
     MOST,
+    ActorKind,
+    Engine,
     FormerGateSeeds,
     FormerSeeds,
     Games,
     GateGames,
     Json,
     LabFolder,
+    Samples,
+    Server,
+    Think,
     opened,
 )
 from agentlab.cli.options import seeds as parsed
@@ -147,6 +152,11 @@ def run_(
         bool, typer.Option("--dry-run", help="Only show what a new round would cost: games, steps, training, gate.")
     ] = False,
     model: Model = None,
+    engine: Engine = None,
+    server: Server = None,
+    actor: ActorKind = None,
+    think: Think = None,
+    samples: Samples = None,
     seeds: FormerSeeds = None,
     gate_seeds: FormerGateSeeds = None,
     lab: LabFolder = DEFAULT_LAB,
@@ -172,7 +182,8 @@ def run_(
     if not lab.expanduser().exists():  # for a round that is refused no lab is made
         passable(settings(None, envs, config, changes))
     given = bool(envs or config or any(value is not None for value in changes.values()))
-    with progress() as bars, workplace(lab, model, bars) as here:
+    playing = {"engine": engine, "server": server, "actor": actor, "think": think, "samples": samples}
+    with progress() as bars, workplace(lab, model, bars, **playing) as here:
         asked = settings(here, envs, config, changes)
         before_playing(here, asked, given=given)
         if export is not None:

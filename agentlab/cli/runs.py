@@ -10,7 +10,18 @@ import typer
 
 from agentlab.bars import progress
 from agentlab.cli import output, scoreboard
-from agentlab.cli.options import DEFAULT_LAB, MOST, Json, LabFolder, command_line
+from agentlab.cli.options import (
+    DEFAULT_LAB,
+    MOST,
+    ActorKind,
+    Engine,
+    Json,
+    LabFolder,
+    Samples,
+    Server,
+    Think,
+    command_line,
+)
 from agentlab.cli.options import seeds as parsed
 
 if TYPE_CHECKING:
@@ -52,6 +63,11 @@ def run(
     ] = None,
     name: Name = None,
     model: Model = None,
+    engine: Engine = None,
+    server: Server = None,
+    actor: ActorKind = None,
+    think: Think = None,
+    samples: Samples = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
@@ -66,7 +82,8 @@ def run(
 
     tasks = make_tasks(envs, split, parsed(seeds))
     who = None if reflectors is None else [validate(one.strip()) for one in reflectors.split(",")]
-    with progress() as bars, workplace(lab, model, bars) as here:
+    playing = {"engine": engine, "server": server, "actor": actor, "think": think, "samples": samples}
+    with progress() as bars, workplace(lab, model, bars, **playing) as here:
         results = here.run(envs, split=split, seeds=parsed(seeds), trials=trials, arm=arm, name=name, reflectors=who)
     if json:
         output.as_json([output.row_of(result) for result in results])
@@ -107,6 +124,11 @@ def evaluate(
     ] = 1,
     name: Name = None,
     model: Model = None,
+    engine: Engine = None,
+    server: Server = None,
+    actor: ActorKind = None,
+    think: Think = None,
+    samples: Samples = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
@@ -119,7 +141,8 @@ def evaluate(
     from agentlab.agent.tasks import make_tasks
 
     names = list(dict.fromkeys(task.env for task in make_tasks(envs, split, parsed(seeds))))
-    with progress() as bars, workplace(lab, model, bars) as here:
+    playing = {"engine": engine, "server": server, "actor": actor, "think": think, "samples": samples}
+    with progress() as bars, workplace(lab, model, bars, **playing) as here:
         chosen = arms or default_arms(here)
         table = here.evaluate(names, split=split, seeds=parsed(seeds), arms=chosen, trials=trials, name=name)
     table.compare_with_base()
@@ -141,8 +164,10 @@ def default_arms(lab: Lab) -> list[str]:
     return ["random", "base", "base + memory", *adapter]
 
 
-def workplace(lab: Path, model: str | None, bars: Progress) -> Lab:
+def workplace(lab: Path, model: str | None, bars: Progress, **playing: Any) -> Lab:
     """The lab for writing, made if there is none; `model` is the base of a new one.
+
+    `playing` are settings of how it plays: they are kept in a new lab, and hold for this command in one that exists.
 
     Raises:
         UnknownModel: if there is no such model.
@@ -153,9 +178,11 @@ def workplace(lab: Path, model: str | None, bars: Progress) -> Lab:
     from agentlab.lab import Lab
     from agentlab.workspace.config import LabConfig
 
+    given = {name: value for name, value in playing.items() if value is not None}
     model = None if model is None else hub.lasting_name(model)
-    settings: dict[str, Any] = {} if model is None else {"model": model}
+    settings: dict[str, Any] = {**given, **({} if model is None else {"model": model})}
     found = Lab.open(lab, create=True, config=LabConfig(**settings), progress=bars)
+    found.config = found.config.model_copy(update=given)
     if model is not None and found.config.model != model and not found.take_model(model):
         base = found.config.model
         found.close()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from agentlab.errors import AgentLabError
 from memory import prompts
+from memory.prompts import Prompting
 from memory.records import Usage
 
 if TYPE_CHECKING:
@@ -31,30 +32,41 @@ class Adapter(NamedTuple):
     folder: Path
 
 
+TRANSCRIPT = Prompting()
+
+
 class Conversation:
-    """One episode's transcript as an engine sees it: text for a person, token ids for a model.
+    """One episode as an engine sees it: text for a person, token ids for a model.
 
     `token_ids` and `action_spans` are what an Episode records, `cut` what a Step does: how many characters of the last
-    observation were left out because they do not fit into the engine's context. This one serves engines without a
-    tokenizer. Those that have one subclass it and keep their key/value cache here, so that it lives exactly as long as
-    the episode.
+    observation were left out because they do not fit into the engine's context; `prompting` is how the model reads it.
+    This one serves engines without a tokenizer. Those that have one subclass it and keep their key/value cache here, so
+    that it lives exactly as long as the episode.
     """
 
-    def __init__(self, goal: str, hints: str = "") -> None:
+    def __init__(self, goal: str, hints: str = "", prompting: Prompting = TRANSCRIPT) -> None:
+        self.prompting = prompting
+        self.goal = goal
+        self.hints = hints
         self.text = prompts.head(goal, hints)
         self.turns = 0
         self.cut = 0
         self.token_ids: list[int] = []
         self.action_spans: list[tuple[int, int]] = []
 
-    def observe(self, observation: str) -> None:
-        """Append what the environment said; an action is expected next."""
-        self.turns += 1
-        self.text += prompts.turn(observation)
+    def observe(self, observation: str, commands: Sequence[str] | None = None, note: str = "") -> None:
+        """Append what the environment said; an action is expected next.
 
-    def act(self, command: str) -> None:
-        """Append the chosen action."""
-        self.text += prompts.action(command) + prompts.LINE_END
+        A chat also shows the `commands` that may be chosen. `note` stands beside the observation.
+        """
+        self.turns += 1
+        self.text += prompts.turn(observation, note)
+
+    def act(self, command: str, thought: str = "", written: Sequence[int] = ()) -> None:
+        """Append the chosen action, and the thought before it; `written` are the tokens in which the model wrote them,
+        where it did."""
+        said = "".join(prompts.thought(thought)) if self.prompting.thought else ""
+        self.text += said + prompts.action(command) + prompts.LINE_END
 
     def close(self) -> None:
         """Give back what the conversation holds (a cache, say). It can still be read."""
@@ -101,6 +113,47 @@ class Writing:
     usage: Usage = NOTHING
 
 
+@dataclass(frozen=True)
+class TurnRequest:
+    """The agent's next turn in a conversation: a thought where its prompting has one, then a command.
+
+    `commands` are the admissible ones: the turn ends with one of them where the engine can hold it to that. None takes
+    any line of at most `max_tokens`. A thought has at most `think` tokens. Where this is the second try, `refused` is
+    the reply before, and `objection` what was wrong with it: they stand in the prompt, and not in the conversation.
+    """
+
+    conversation: Conversation
+    commands: Sequence[str] | None
+    adapter: Adapter | None = None
+    think: int = 0
+    max_tokens: int = 32
+    temperature: float = 0.0
+    seed: int = 0
+    refused: str = ""
+    objection: str = ""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A turn as it was written.
+
+    Attributes:
+        text: all of it.
+        command: the command that was read in it, not necessarily an admissible one; empty where there was none.
+        thought: what was thought before.
+        token_ids: as they continue the conversation, what ends the turn included; empty where they are not known.
+        logprobs: their log-probabilities (natural log) among all tokens; 0 of what had to be written, such as a mark.
+        usage: what that took.
+    """
+
+    text: str
+    command: str
+    thought: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    usage: Usage = NOTHING
+
+
 @runtime_checkable
 class Scorer(Protocol):
     """An engine that ranks commands. `name` identifies its weights."""
@@ -123,6 +176,17 @@ class Writer(Protocol):
         ...
 
 
+@runtime_checkable
+class TurnWriter(Protocol):
+    """An engine that plays by writing. `name` identifies its weights."""
+
+    name: str
+
+    def write_turns(self, requests: Sequence[TurnRequest]) -> list[Turn]:
+        """The turn of each request, in order. What a request gets depends on nothing that is asked beside it."""
+        ...
+
+
 Engine = Scorer | Writer
 """Whatever ranks commands or writes; what else it can do, further protocols say."""
 
@@ -131,8 +195,11 @@ Engine = Scorer | Writer
 class Conversing(Protocol):
     """An engine that keeps more of a conversation than its text."""
 
-    def conversation(self, goal: str, hints: str = "") -> Conversation:
-        """Start a transcript for one episode. Raises EngineFailed if the engine cannot read it."""
+    def conversation(self, goal: str, hints: str = "", prompting: Prompting | None = None) -> Conversation:
+        """Start one episode; without `prompting` as commands are ranked here. Raises EngineFailed if it cannot be read.
+
+        An engine that has no chat, or is set to none, plays the transcript whatever is asked for.
+        """
         ...
 
 
@@ -205,11 +272,12 @@ class Model:
         """The same engine, asked of another adapter."""
         return Model(self.engine, adapter)
 
-    def conversation(self, goal: str, hints: str = "") -> Conversation:
-        """Start a transcript for one episode. Raises EngineFailed if the engine cannot read it."""
-        if isinstance(self.engine, Conversing):
-            return self.engine.conversation(goal, hints)
-        return Conversation(goal, hints)
+    def conversation(self, goal: str, hints: str = "", prompting: Prompting | None = None) -> Conversation:
+        """Start one episode, as `Conversing.conversation` does. Raises EngineFailed if the engine cannot read it."""
+        if not isinstance(self.engine, Conversing):
+            return Conversation(goal, hints, replace(prompting or TRANSCRIPT, chat=False))
+        # Engines of one's own may know of no other prompting than their own.
+        return self.engine.conversation(goal, hints, prompting) if prompting else self.engine.conversation(goal, hints)
 
     def score(self, conversation: Conversation, commands: Sequence[str]) -> Scores:
         """The scores of some commands, a finite number for each.
@@ -224,6 +292,19 @@ class Model:
         if len(scores.logprobs) != len(commands) or not all(map(math.isfinite, scores.logprobs)):
             raise ValueError(f"{len(scores.logprobs)} scores for {len(commands)} commands, which need a number each")
         return scores
+
+    @property
+    def plays_by_writing(self) -> bool:
+        """Whether `write_turn` can be asked for."""
+        return isinstance(self.engine, TurnWriter)
+
+    def write_turn(self, request: TurnRequest) -> Turn:
+        """The next turn of a conversation, by this adapter. Raises AgentLabError if the engine writes no turns."""
+        if not isinstance(self.engine, TurnWriter):
+            raise AgentLabError(
+                f"The engine {self.name} writes no turns of a game; play with an actor that ranks commands."
+            )
+        return _only(self.engine.write_turns([replace(request, adapter=self.adapter)]))
 
     @property
     def writes(self) -> bool:

@@ -1,32 +1,50 @@
-"""A transcript with its tokens and its key/value cache, held within the context of its engine."""
+"""An episode with its tokens, held within the context of its engine, and the key/value cache of a local one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from agentlab.engines.base import Adapter, Conversation, Tokenizing
+from agentlab.engines.base import TRANSCRIPT, Adapter, Conversation, Tokenizing
 from agentlab.errors import ContextExceeded
 from memory import prompts
+from memory.prompts import Prompting
+
+if TYPE_CHECKING:
+    from trainers.data import ChatTokens, Tokenizer
+
+PromptSetting = Literal["auto", "transcript", "chat"]
 
 LEFT_OUT = "[… {} characters left out …]"
 """What stands in an observation where its middle was cut out."""
 
 
-class CachedConversation(Conversation):
-    """A transcript with its tokens and its key/value cache.
+def resolved(setting: PromptSetting, tokenize: Tokenizer, asked: Prompting | None) -> Prompting:
+    """How a model reads an episode: as `setting` says; by `auto` as a chat where that is asked for and it has one."""
+    prompting = asked or TRANSCRIPT
+    chat = setting == "chat" or (setting == "auto" and prompting.chat and tokenize.has_chat)
+    return replace(prompting, chat=chat)
 
-    `pending` are tokens that the model has not seen yet; `turn_starts` are the borders at which old turns are dropped
-    when the context is full. The head (task and memory block) is never dropped; a quarter of the context is kept for
-    commands, and an observation that does not fit beside both loses its middle. Raises ContextExceeded if the head
-    leaves no room for observations.
+
+class TokenConversation(Conversation):
+    """An episode with its tokens, as a transcript or as a chat in the model's own template.
+
+    `turn_starts` are the borders at which old turns are dropped when the context is full. The head (task and memory
+    block) is never dropped; a quarter of the context is kept for commands, and an observation that does not fit beside
+    both loses its middle. Raises ContextExceeded if the head leaves no room for observations, NoChatTemplate
+    (trainers.errors) if a chat is asked for that the tokenizer has not.
     """
 
-    def __init__(self, engine: Tokenizing, goal: str, hints: str) -> None:
-        super().__init__(goal, hints)
+    def __init__(self, engine: Tokenizing, goal: str, hints: str, prompting: Prompting = TRANSCRIPT) -> None:
+        super().__init__(goal, hints, prompting)
         self.engine = engine
-        self.token_ids = [*engine.tokenize.opening, *engine.tokenize(self.text)]
+        self.chat: ChatTokens | None = engine.tokenize.chat if prompting.chat else None
+        if self.chat is not None:
+            self.token_ids = self.chat.head(goal, hints, prompting)
+        else:
+            self.token_ids = [*engine.tokenize.opening, *engine.tokenize(self.text)]
         self.head_length = len(self.token_ids)
         self.room = engine.context - engine.context // 4 - self.head_length
         """Tokens that one turn may have."""
@@ -36,28 +54,60 @@ class CachedConversation(Conversation):
                 f"context of {engine.context}; raise `context` in lab.toml, or recall less."
             )
         self.turn_starts: list[int] = []
-        self.cache: Any = None
-        self.adapter: Adapter | None = None  # the one that filled the cache
-        self.seen: list[int] = []
-        self.pending: list[int] = list(self.token_ids)
+        self.left_out = 0
+        """Tokens after the head that are no longer in the context."""
 
-    def observe(self, observation: str) -> None:
+    # -- its turns -------------------------------------------------------------------------------------------------
+
+    def observe(self, observation: str, commands: Sequence[str] | None = None, note: str = "") -> None:
+        shown, ids = self._fitted(observation, commands, note)
         self.turn_starts.append(len(self.token_ids))
-        shown, ids = self._fitted(observation)
-        super().observe(shown)
+        super().observe(shown, commands, note)
         self._append(ids)
 
-    def act(self, command: str) -> None:
-        super().act(command)
+    def act(self, command: str, thought: str = "", written: Sequence[int] = ()) -> None:
+        super().act(command, thought, written)
         start = len(self.token_ids)
-        self._append(self.engine.command_tokens(command))
+        self._append(written or self.said(command, thought))
         self.action_spans.append((start, len(self.token_ids)))
+
+    def said(self, command: str, thought: str = "") -> list[int]:
+        """The tokens of an action, the thought before it where there is to be one, and what ends the turn."""
+        if self.chat is not None:
+            return self.chat.said(*prompts.answer(command, thought, prompting=self.prompting))
+        pieces = prompts.thought(thought) if self.prompting.thought else []
+        before = [token for piece in pieces for token in self.engine.tokenize(piece)]
+        return [*before, *self.engine.command_tokens(command)]
+
+    def command_tokens(self, command: str) -> list[int]:
+        """The tokens of a command as it ends a turn, behind `opening_of_command`."""
+        if self.chat is None:
+            return self.engine.command_tokens(command)
+        return self.chat.said(prompts.answer(command, prompting=self.prompting)[-1])
+
+    @property
+    def marks(self) -> tuple[list[int], list[int]]:
+        """The tokens that begin a thought, and those between it and its command; none where nothing is thought."""
+        if not self.prompting.thought:
+            return [], []
+        pieces = prompts.thought("") if self.chat is None else prompts.answer("", prompting=self.prompting)
+        return self.engine.tokenize(pieces[0]), self.engine.tokenize(pieces[2])
+
+    def objection(self, refused: str, why: str) -> list[int]:
+        """What asks once more, behind an answer that was refused; it does not become part of the conversation."""
+        if self.chat is not None:
+            return [*self.chat.said(refused), *self.chat.turn(why, first=False)]
+        return [*self.engine.tokenize(prompts.action(refused)), *self.end, *self.engine.tokenize(prompts.turn(why))]
+
+    @property
+    def end(self) -> list[int]:
+        """What ends a turn."""
+        return self.chat.end if self.chat is not None else self.engine.tokenize(prompts.LINE_END)
 
     def _append(self, ids: Sequence[int]) -> None:
         self.token_ids.extend(ids)
-        self.pending.extend(ids)
 
-    def _fitted(self, observation: str) -> tuple[str, Sequence[int]]:
+    def _fitted(self, observation: str, commands: Sequence[str] | None, note: str) -> tuple[str, Sequence[int]]:
         """The observation and the tokens of its turn; without its middle if they are too many."""
         kept = len(observation)
         while True:
@@ -69,32 +119,86 @@ class CachedConversation(Conversation):
                 last = observation[len(observation) - (kept - first) :]
                 shown = f"{observation[:first]}\n{LEFT_OUT.format(f'{self.cut:,}')}\n{last}"
             # What is far too long is not cut into tokens first: hardly a text has as few as one for 64 characters.
-            ids = self.engine.tokenize(prompts.turn(shown)) if kept <= 64 * self.room else ()
-            if ids and (len(ids) <= self.room or not kept):
+            ids = self._turn(shown, commands, note) if kept <= 64 * self.room else ()
+            if commands and len(ids) > self.room and not kept:
+                commands = None  # so many that they cannot even be listed alone
+            elif ids and (len(ids) <= self.room or not kept):
                 return shown, ids
-            kept = min(kept * self.room * 9 // (len(ids) * 10), kept - 1) if ids else 64 * self.room
+            kept = min(kept * self.room * 9 // (len(ids) * 10), max(kept - 1, 0)) if ids else 64 * self.room
+
+    def _turn(self, observation: str, commands: Sequence[str] | None, note: str) -> list[int]:
+        if self.chat is not None:
+            return self.chat.turn(prompts.seen(observation, commands, note), first=not self.turn_starts)
+        return self.engine.tokenize(prompts.turn(observation, note))
+
+    # -- its context -----------------------------------------------------------------------------------------------
+
+    @property
+    def context_ids(self) -> list[int]:
+        """The tokens that the model reads: without those turns that no longer fit."""
+        if not self.left_out:
+            return self.token_ids
+        return [*self.token_ids[: self.head_length], *self.token_ids[self.head_length + self.left_out :]]
 
     def remaining(self) -> int:
         """Tokens of the context that are left beside the head and the last turn, which are never dropped."""
         last = len(self.token_ids) - (self.turn_starts[-1] if self.turn_starts else self.head_length)
         return self.engine.context - self.head_length - last
 
-    def make_room(self, needed: int) -> None:
-        """Drop the oldest turns until `needed` more tokens fit; a cache that lost turns is rebuilt.
+    def make_room(self, needed: int) -> bool:
+        """Drop the oldest turns until `needed` more tokens fit; whether any was dropped.
 
         Half of the window is freed at once, so that a long episode does not pay for a rebuild at every step.
         """
         limit = self.engine.context
-        if len(self.seen) + len(self.pending) + needed <= limit or not self.turn_starts:
-            return
+        if len(self.token_ids) - self.left_out + needed <= limit or not self.turn_starts:
+            return False
         from trainers.data import drop_oldest
 
         borders = [*self.turn_starts, len(self.token_ids)]
         lengths = [after - before for before, after in pairwise(borders)]
         dropped = drop_oldest(lengths, self.head_length, min(limit // 2, limit - needed))
-        kept = self.token_ids[self.turn_starts[dropped] :] if dropped else self.token_ids[self.head_length :]
-        self.cache, self.seen = None, []
-        self.pending = [*self.token_ids[: self.head_length], *kept]
+        self.left_out = self.turn_starts[dropped] - self.head_length if dropped else 0
+        return True
+
+
+class CachedConversation(TokenConversation):
+    """An episode with the key/value cache of the model that reads it.
+
+    `seen` are the tokens in the cache, `pending` those that the model has not seen yet.
+    """
+
+    def __init__(self, engine: Tokenizing, goal: str, hints: str, prompting: Prompting = TRANSCRIPT) -> None:
+        super().__init__(engine, goal, hints, prompting)
+        self.cache: Any = None
+        self.adapter: Adapter | None = None  # the one that filled the cache
+        self.seen: list[int] = []
+        self.pending: list[int] = list(self.token_ids)
+
+    def _append(self, ids: Sequence[int]) -> None:
+        super()._append(ids)
+        self.pending.extend(ids)
+
+    def open_cache(self, adapter: Adapter | None) -> None:
+        """Have a cache of this adapter, and at least one token that is to be read."""
+        from transformers import DynamicCache
+
+        if self.cache is None or self.adapter != adapter:
+            self.pending, self.seen = [*self.seen, *self.pending], []
+            # Without a configuration every layer keeps all that it has seen: what a window hides, the mask hides.
+            self.cache, self.adapter = DynamicCache(), adapter
+        elif not self.pending:
+            # Asked again about the same moment: what follows its last token was not kept, so that token is read again.
+            self.pending = [self.seen.pop()]
+            self.cache.crop(-1)
+
+    def make_room(self, needed: int) -> bool:
+        """As of a `TokenConversation`; a cache that lost turns is rebuilt."""
+        dropped = super().make_room(needed)
+        if dropped:
+            self.cache, self.seen = None, []
+            self.pending = list(self.context_ids)
+        return dropped
 
     def close(self) -> None:
         self.cache = None

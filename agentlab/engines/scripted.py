@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from agentlab.engines.base import Adapter, ScoreRequest, Scores, WriteRequest, Writing
+from agentlab.engines.base import Adapter, ScoreRequest, Scores, Turn, TurnRequest, WriteRequest, Writing
+from memory import prompts
 
 Script = Callable[[str, str], float]
+Replies = Callable[[TurnRequest], str]
 
 
 class ScriptedEngine:
@@ -14,7 +16,8 @@ class ScriptedEngine:
 
     `preferences` maps a command to its score, or is a function of (transcript, command); a command without one gets
     `floor`. `answers` are written one after the other, the last one for ever. Adapters change nothing, unless
-    `preferences_by_adapter` has an entry for them.
+    `preferences_by_adapter` has an entry for them. `replies` are the turns that it writes: one after the other, or as a
+    function of the request; it is held to no command.
     """
 
     name = "scripted"
@@ -26,12 +29,15 @@ class ScriptedEngine:
         answers: Sequence[str] = (),
         preferences_by_adapter: Mapping[str, Mapping[str, float] | Script] | None = None,
         floor: float = -10.0,
+        replies: Sequence[str] | Replies = (),
     ) -> None:
         self.preferences = preferences
         self.by_adapter = dict(preferences_by_adapter or {})
         self.answers = list(answers)
         self.floor = floor
         self.prompts: list[str] = []
+        self.replies = replies if callable(replies) else list(replies)
+        self.asked: list[TurnRequest] = []
 
     def load(self, adapter: Adapter) -> None:
         """Any adapter is taken."""
@@ -53,3 +59,17 @@ class ScriptedEngine:
         if not self.answers:
             return ""
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    def write_turns(self, requests: Sequence[TurnRequest]) -> list[Turn]:
+        return [self._turn(request) for request in requests]
+
+    def _turn(self, request: TurnRequest) -> Turn:
+        self.asked.append(request)
+        if callable(self.replies):
+            text = self.replies(request)
+        elif not self.replies:
+            text = ""
+        else:
+            text = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        thought, command = prompts.read(text)
+        return Turn(text, command, thought)

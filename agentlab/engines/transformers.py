@@ -6,6 +6,7 @@ import inspect
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from typing import Any
 import torch
 
 from agentlab.engines.adapted import AdaptedModels
-from agentlab.engines.base import Adapter, ScoreRequest, Scores, WriteRequest, Writing
-from agentlab.engines.conversation import CachedConversation
+from agentlab.engines.answering import answer
+from agentlab.engines.base import Adapter, ScoreRequest, Scores, Turn, TurnRequest, WriteRequest, Writing
+from agentlab.engines.conversation import CachedConversation, PromptSetting, resolved
 from agentlab.engines.dropout import dropped
+from agentlab.engines.writing import write_turn
 from agentlab.errors import ContextExceeded, ModelTooLarge, UnsupportedModel
 from memory import prompts
+from memory.prompts import Prompting
 from memory.records import Usage
-from memory.text import is_tag, left_open
 from trainers.data import Tokenizer
 from trainers.objectives import TokenTree, parts
 from trainers.training import Canary, ran_out
@@ -47,7 +50,8 @@ class TransformersEngine:
     """Scores all admissible commands of a step in one forward pass over the new tokens only.
 
     `folder` holds a transformers model and its tokenizer. `context` bounds the tokens of a conversation (default: the
-    model's own window, at most 2,048). Adapters share the base's weights.
+    model's own window, at most 2,048). `prompt` is how it reads a game: as a `transcript`, as a `chat` in its own
+    template, or by `auto` as a chat where whoever plays asks for one. Adapters share the base's weights.
 
     Raises BadModel if the folder is not whole, UnsupportedModel if the model cannot be scored through a token tree,
     ModelTooLarge where memory runs out over it.
@@ -62,6 +66,7 @@ class TransformersEngine:
         dtype: torch.dtype | str = "auto",
         context: int | None = None,
         threads: int | None = None,
+        prompt: PromptSetting = "auto",
     ) -> None:
         from agentlab.engines.model_folder import check
 
@@ -73,6 +78,9 @@ class TransformersEngine:
         self.dtype = best_dtype(self.device) if dtype == "auto" else _dtype(dtype)
         config, self.tokenizer = check(self.folder)
         self.tokenize = Tokenizer.of(self.tokenizer)
+        self.prompt = prompt
+        if prompt == "chat" and not self.tokenize.has_chat:
+            raise UnsupportedModel(f"{self.name} cannot play as a chat: {self.tokenize.refusal}.")
         self.context = min(context or 2048, int(getattr(config, "max_position_embeddings", None) or 2048))
         self._lock = threading.RLock()
         self._tokens: dict[str, list[int]] = {}
@@ -207,9 +215,9 @@ class TransformersEngine:
 
     # -- scoring ---------------------------------------------------------------------------------------------------
 
-    def conversation(self, goal: str, hints: str = "") -> CachedConversation:
-        """Start a transcript for one episode. Raises ContextExceeded if its head leaves no room for a game."""
-        return CachedConversation(self, goal, hints)
+    def conversation(self, goal: str, hints: str = "", prompting: Prompting | None = None) -> CachedConversation:
+        """Start one episode. Raises ContextExceeded if its head leaves no room for a game."""
+        return CachedConversation(self, goal, hints, resolved(self.prompt, self.tokenize, prompting))
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
         """Log-probability of each command and its line end, a request in one forward pass or, of very many, in a few.
@@ -225,7 +233,7 @@ class TransformersEngine:
     def _score(
         self, conversation: CachedConversation, candidates: Sequence[str], adapter: Adapter | None = None
     ) -> Scores:
-        commands = [self.command_tokens(command) for command in candidates]
+        commands = [conversation.command_tokens(command) for command in candidates]
         longest, room = max(map(len, commands), default=0), conversation.remaining()
         if longest > room:
             raise ContextExceeded(
@@ -249,17 +257,7 @@ class TransformersEngine:
     ) -> tuple[torch.Tensor, int]:
         """Log-probabilities (1 + nodes, vocabulary), float32, at the conversation's end and at every node; and how many
         tokens were read for them."""
-        from transformers import DynamicCache
-
-        if conversation.cache is None or conversation.adapter != adapter:
-            conversation.pending = [*conversation.seen, *conversation.pending]
-            conversation.seen = []
-            # Without a configuration every layer keeps all that it has seen: what a window hides, the mask hides.
-            conversation.cache, conversation.adapter = DynamicCache(), adapter
-        elif not conversation.pending:
-            # Asked again about the same moment: what follows its last token was not kept, so that token is read again.
-            conversation.pending = [conversation.seen.pop()]
-            conversation.cache.crop(-1)
+        conversation.open_cache(adapter)
         past, fresh, nodes = len(conversation.seen), len(conversation.pending), len(tree)
         total = past + fresh
         allowed = torch.zeros(fresh + nodes, total + nodes, dtype=torch.bool)
@@ -311,6 +309,48 @@ class TransformersEngine:
             masks[kind] = mask[None, None].to(self.device)
         return masks if "sliding_attention" in self._kinds else next(iter(masks.values()))
 
+    # -- turns -----------------------------------------------------------------------------------------------------
+
+    def write_turns(self, requests: Sequence[TurnRequest]) -> list[Turn]:
+        """The agent's next turns, each held to its admissible commands (`agentlab.engines.writing`).
+
+        Raises ContextExceeded if what is to be written does not fit into what is left of the context.
+        """
+        return [self._write_turn(request) for request in requests]
+
+    def _write_turn(self, request: TurnRequest) -> Turn:
+        conversation = request.conversation
+        assert isinstance(conversation, CachedConversation), "made by `conversation`"
+        extra = conversation.objection(request.refused, request.objection) if request.objection else []
+        lengths = [len(conversation.command_tokens(one)) for one in request.commands or ()]
+        needed = len(extra) + request.think + max([*lengths, request.max_tokens]) + sum(map(len, conversation.marks))
+        if needed > conversation.remaining():
+            raise ContextExceeded(
+                f"A turn may take {needed} tokens, and {conversation.remaining()} of the context of {self.context} are "
+                "left beside the task and what was last observed; raise `context` in lab.toml, or think less."
+            )
+        model = self.weights(request.adapter)
+        with self._lock, torch.inference_mode():
+            conversation.make_room(needed)
+            conversation.open_cache(request.adapter)
+            read = len(conversation.pending) + len(extra)
+
+            def further(tokens: Sequence[int]) -> torch.Tensor:
+                past = conversation.cache.get_seq_length()
+                total = past + len(tokens)
+                allowed = torch.ones(len(tokens), total, dtype=torch.bool).tril(past)
+                return self._read(model, tokens, conversation.cache, allowed, torch.arange(total), 1)[0]
+
+            ahead = further(conversation.pending)
+            conversation.seen.extend(conversation.pending)
+            conversation.pending = []
+            kept = len(conversation.seen)
+            try:
+                turn = write_turn(request, further, further(extra) if extra else ahead, self.tokenizer)
+            finally:
+                conversation.cache.crop(kept - conversation.cache.get_seq_length())
+        return replace(turn, usage=turn.usage + Usage(input_tokens=read))
+
     # -- text ------------------------------------------------------------------------------------------------------
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Writing]:
@@ -318,50 +358,12 @@ class TransformersEngine:
 
         The tags of thoughts stay, also that which the template has opened, so that `memory.text` can tell them.
         """
-        return [self._write(request) for request in requests]
-
-    def _write(self, request: WriteRequest) -> Writing:
-        prompt, temperature = request.prompt, request.temperature
-        opening, thought = list(self.tokenize.opening), ""
-        if self.tokenizer.chat_template:
-            messages = [{"role": "user", "content": prompt}]
-            text = str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
-            thought = left_open(text)
-            ids = list(self.tokenizer(text, add_special_tokens=False).input_ids)
-            opening = opening if ids[: len(opening)] == opening else []
-            ids = ids[len(opening) :]
-        else:
-            ids = self.tokenize(prompt)
-        max_tokens = min(request.max_tokens, self.context // 2)
-        ids = [*opening, *ids[-(self.context - max_tokens - len(opening)) :]]
-        ids = ids or [self.tokenizer.eos_token_id or 0]  # an empty prompt has no token to go on from
-        given = torch.tensor([ids], device=self.device)
-        with self._lock, torch.inference_mode(), torch.random.fork_rng(enabled=temperature > 0):
-            if temperature > 0:
-                torch.manual_seed(request.seed)
-            out = self.weights(request.adapter).generate(
-                given,
-                attention_mask=torch.ones_like(given),
-                max_new_tokens=max_tokens,
-                do_sample=temperature > 0,
-                temperature=temperature or None,
-                top_p=None,
-                top_k=None,
-                pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0,
-            )
-        written = out[0, len(ids) :]
-        usage = Usage(input_tokens=len(ids), output_tokens=len(written))
-        return Writing((thought + self._said(written)).strip(), token_ids=written.tolist(), usage=usage)
-
-    def _said(self, tokens: torch.Tensor) -> str:
-        """The text of `tokens` without special ones, unless they are the tags of thoughts."""
-        special = self.tokenizer.all_special_tokens
-        if not any(map(is_tag, special)):
-            return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
-        text = str(self.tokenizer.decode(tokens, skip_special_tokens=False))
-        for token in special:
-            text = text if is_tag(token) else text.replace(token, "")
-        return text
+        answers = []
+        for request in requests:
+            with self._lock, torch.inference_mode():
+                model = self.weights(request.adapter)
+                answers.append(answer(request, model, self.tokenizer, self.tokenize, self.context))
+        return answers
 
 
 @contextmanager

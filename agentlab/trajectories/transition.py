@@ -29,6 +29,7 @@ class Decision:
         token_ids: what was written for it, thought included; empty where it was picked.
         logprobs: the log-probability of each of these tokens, as far as they are known.
         usage: what that took.
+        invalid: whether no admissible command could be read in it; it is played as it stands.
 
     Raises ValueError if the command is none of the candidates, or not each of these has its score.
     """
@@ -41,6 +42,7 @@ class Decision:
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     usage: Usage = NOTHING
+    invalid: bool = False
 
     def __post_init__(self) -> None:
         if self.candidates and self.command not in self.candidates:
@@ -118,10 +120,10 @@ class Game:
             )
         return commands
 
-    def step(self, decision: Decision, cut: int = 0) -> Step:
+    def step(self, decision: Decision, cut: int = 0, note: str = "") -> Step:
         """Send the command to the environment; the step that came of it, which is the last of `steps`.
 
-        `cut` characters of the observation were left out where it was decided.
+        `cut` characters of the observation were left out where it was decided, and `note` stood beside it.
         """
         with failures.environment(self.task.env):
             result, reward, terminated, truncated, after = self.env.step(decision.command)
@@ -140,7 +142,9 @@ class Game:
             logprob=decision.logprob,
             scores=decision.scores,
             bonus=decision.bonus,
+            note=note,
             thought=decision.thought,
+            invalid=decision.invalid,
             token_ids=decision.token_ids,
             logprobs=decision.logprobs,
         )

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -34,6 +34,13 @@ class LabConfig(BaseModel):
     Attributes:
         format: version of the folder's layout.
         model: base model: a folder, a name of `agentlab models`, or a Hugging Face id.
+        engine: where the model runs: in this process (`transformers`), on a `vllm` server, or behind an API (`chat`).
+        server: the URL of a server that runs already; empty: `vllm` starts one of its own.
+        actor: how the model plays: `rank` takes the likeliest of the admissible commands, `write` has it write.
+        think: tokens of a thought before each command that is written; 0 writes none.
+        samples: turns that are written for one step, of which the most frequent command is taken.
+        prompt: how the model reads a game: as a `transcript`, as a `chat` in its own template, or by `auto` as a chat
+            where it writes and has a template.
         embedder: the same for the text embedder; `hashing` needs no model.
         dtype: `auto`, `bfloat16` or `float32`.
         threads: processor threads of one process; 0 takes all that there are.
@@ -61,6 +68,12 @@ class LabConfig(BaseModel):
 
     format: int = FORMAT
     model: str = "SmolLM2-135M-Instruct"
+    engine: Literal["transformers", "vllm", "chat"] = "transformers"
+    server: str = ""
+    actor: Literal["rank", "write"] = "rank"
+    think: int = Field(0, ge=0, le=4096)
+    samples: int = Field(1, ge=1, le=64)
+    prompt: Literal["auto", "transcript", "chat"] = "auto"
     embedder: str = "all-MiniLM-L6-v2"
     dtype: str = Field("auto", pattern="^(auto|bfloat16|float32)$")
     threads: int = Field(0, ge=0)

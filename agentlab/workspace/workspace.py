@@ -294,7 +294,12 @@ class Workspace:
         from agentlab.engines.transformers import TransformersEngine
 
         return TransformersEngine(
-            folder, name=name, dtype=self.config.dtype, context=self.config.context, threads=self.threads
+            folder,
+            name=name,
+            dtype=self.config.dtype,
+            context=self.config.context,
+            threads=self.threads,
+            prompt=self.config.prompt,
         )
 
     @cached_property

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
-from memory.prompts.rendering import LINE_END, Segment, action, head, quoted, report, reported, segments, turn
+from memory.prompts.chat import Message, Prompting, Reply, answer, messages, read, seen, system, task
+from memory.prompts.rendering import (
+    LINE_END,
+    Segment,
+    action,
+    head,
+    one_line,
+    quoted,
+    report,
+    reported,
+    segments,
+    thought,
+    turn,
+)
 
 __all__ = [
     "LINE_END",
+    "Message",
+    "Prompting",
+    "Reply",
     "Segment",
     "action",
+    "answer",
     "head",
+    "messages",
+    "one_line",
     "quoted",
+    "read",
     "report",
     "reported",
+    "seen",
     "segments",
+    "system",
+    "task",
+    "thought",
     "turn",
 ]

@@ -13,6 +13,8 @@ The transcript is append-only, so that a key/value cache lives as long as the ep
 
 It is made of segments, each tokenised by itself; therefore the tokens of a prefix never depend on what follows.
 
+Who thinks before it acts writes `> think: {thought}` on a line of its own before that.
+
 A model that writes about an episode, rather than playing it, reads a `report`.
 """
 
@@ -44,9 +46,10 @@ def head(goal: str, hints: str = "") -> str:
     return f"Task: {_no_turns(goal.strip())}\n{block}"
 
 
-def turn(observation: str) -> str:
+def turn(observation: str, note: str = "") -> str:
     """An observation, and the mark after which an action is expected. No line of it can pass for such a mark."""
-    return f"{_no_turns(observation.strip())}\n>"
+    noted = f"\n({_no_turns(one_line(note))})" if note else ""
+    return f"{_no_turns(observation.strip())}{noted}\n>"
 
 
 def _no_turns(text: str) -> str:
@@ -55,11 +58,22 @@ def _no_turns(text: str) -> str:
 
 def action(command: str) -> str:
     """An action as the model sees and chooses it, on one line. Its line end is a token of its own."""
-    lines = (line.strip() for line in _LINE_ENDS.split(command.strip()))
-    return f" {' '.join(line for line in lines if line)}"
+    return f" {one_line(command)}"
+
+
+def one_line(text: str) -> str:
+    """`text` without its line ends."""
+    lines = (line.strip() for line in _LINE_ENDS.split(text.strip()))
+    return " ".join(line for line in lines if line)
 
 
 LINE_END = "\n"
+
+
+def thought(text: str) -> list[str]:
+    """A thought before an action, in its pieces (Yao et al. 2023, ReAct)."""
+    return [" think:", action(text), "\n>"]
+
 
 REPORT_STEPS = 15  # the last steps matter most
 REPORT_WIDTH = 200  # characters of each text that the environment said
@@ -68,8 +82,11 @@ REPORT_WIDTH = 200  # characters of each text that the environment said
 def segments(episode: Episode, *, with_hints: bool = True) -> Iterator[Segment]:
     """The transcript of `episode`, with or without the memory block that stood in its prompt."""
     yield Segment(head(episode.goal, episode.hints if with_hints else ""), False)
+    thinks = episode.prompt.endswith("+thought")
     for step in episode.steps:
-        yield Segment(turn(step.observation), False)
+        yield Segment(turn(step.observation, step.note), False)
+        for piece in thought(step.thought) if thinks else ():
+            yield Segment(piece, True)
         yield Segment(action(step.action), True)
         yield Segment(LINE_END, True)
 

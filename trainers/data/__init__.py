@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from trainers.doors import lazy
 
 if TYPE_CHECKING:
+    from trainers.data.chat import ChatFrames, ChatTokens
     from trainers.data.distillation import from_teacher
     from trainers.data.examples import Example, Tokenize, Tokenizer, drop_oldest, from_episode
     from trainers.data.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
@@ -46,6 +47,8 @@ __all__ = [
     "starts_of",
     "survey",
     # What they become
+    "ChatFrames",
+    "ChatTokens",
     "Choice",
     "Distilled",
     "Example",
@@ -83,6 +86,7 @@ __getattr__, __dir__ = lazy(
             "starts_of",
         ),
         "trainers.data.selection": ("SelectionConfig", "select", "survey"),
+        "trainers.data.chat": ("ChatFrames", "ChatTokens"),
         "trainers.data.examples": ("Example", "Tokenize", "Tokenizer", "drop_oldest", "from_episode"),
         "trainers.data.records": ("Choice", "Distilled", "Regularised", "Judged", "Pair", "Record"),
         "trainers.data.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),

@@ -14,8 +14,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from memory import prompts
+from memory.prompts import Prompting
 from memory.records import Episode
-from trainers.errors import BadExample, TooLong
+from trainers.data.chat import ChatTokens, chat_of
+from trainers.errors import BadExample, NoChatTemplate, TooLong
 
 Tokenize = Callable[[str], Sequence[int]]
 """Maps a piece of text to token ids without special tokens. One with `opening` is a Tokenizer."""
@@ -26,13 +28,37 @@ class Tokenizer:
 
     `opening` is what the model was trained to see before any text: a begin-of-text token (BOS), or nothing. What looks
     like a special token in a piece is read as the characters that it is made of; `rendered` reads a text that a chat
-    template made.
+    template made. `chat` is how it reads the messages of a game.
     """
 
-    def __init__(self, pieces: Tokenize, opening: Sequence[int] = (), rendered: Tokenize | None = None) -> None:
+    def __init__(
+        self,
+        pieces: Tokenize,
+        opening: Sequence[int] = (),
+        rendered: Tokenize | None = None,
+        chat: ChatTokens | NoChatTemplate | None = None,
+    ) -> None:
         self._pieces = pieces
         self.opening = tuple(opening)
         self.rendered = rendered or pieces
+        self._chat = chat or NoChatTemplate("its tokenizer has no chat template")
+
+    @property
+    def has_chat(self) -> bool:
+        """Whether a game can be played as a chat."""
+        return not isinstance(self._chat, NoChatTemplate)
+
+    @property
+    def refusal(self) -> str:
+        """Why it cannot; empty where it can."""
+        return str(self._chat) if isinstance(self._chat, NoChatTemplate) else ""
+
+    @property
+    def chat(self) -> ChatTokens:
+        """The messages of a game, as its chat template has them. Raises NoChatTemplate where it has none for that."""
+        if isinstance(self._chat, NoChatTemplate):
+            raise self._chat
+        return self._chat
 
     @classmethod
     def of(cls, tokenizer: Any) -> Tokenizer:
@@ -44,7 +70,10 @@ class Tokenizer:
 
         plain, whole = pieces("Task:"), list(tokenizer("Task:").input_ids)
         starts = (at for at in range(len(whole)) if plain and whole[at : at + len(plain)] == plain)
-        return cls(pieces, whole[: next(starts, 0)], lambda text: tokenizer(text, add_special_tokens=False).input_ids)
+        before = whole[: next(starts, 0)]
+        return cls(
+            pieces, before, lambda text: tokenizer(text, add_special_tokens=False).input_ids, chat_of(tokenizer, pieces)
+        )
 
     def __call__(self, text: str) -> list[int]:
         return list(self._pieces(text))
@@ -183,7 +212,7 @@ def _played(episode: Episode, tokenize: Tokenize, with_hints: bool) -> tuple[lis
     """The tokens as they were played, or None where another rendering is asked for or another tokenizer played."""
     if not episode.token_ids or not episode.action_spans or (episode.hints.strip() and not with_hints):
         return None
-    expected = list(tokenize(prompts.head(episode.goal, episode.hints)))
+    expected = _head(episode, tokenize, episode.hints)
     # A begin-of-text token stands before the head where the model that played was trained with one.
     for offset in dict.fromkeys((len(opening(tokenize)), 0, 1)):
         if episode.token_ids[offset : offset + len(expected)] == expected:
@@ -203,19 +232,43 @@ def _played(episode: Episode, tokenize: Tokenize, with_hints: bool) -> tuple[lis
     return episode.token_ids[: offset + len(expected)], turns
 
 
+def _head(episode: Episode, tokenize: Tokenize, hints: str) -> list[int]:
+    """The tokens of the task and its memory block, without what stands before any text of a transcript."""
+    prompting = Prompting.named(episode.prompt)
+    if prompting.chat:
+        return _chat(episode, tokenize).head(episode.goal, hints, prompting)
+    return list(tokenize(prompts.head(episode.goal, hints)))
+
+
+def _chat(episode: Episode, tokenize: Tokenize) -> ChatTokens:
+    try:
+        if not isinstance(tokenize, Tokenizer):
+            raise NoChatTemplate("its tokenizer is not known")
+        return tokenize.chat
+    except NoChatTemplate as why:
+        raise BadExample(
+            f"episode {episode.id} was played as a chat, and this model cannot read one ({why}); train the model that "
+            "played it, or leave it out"
+        ) from why
+
+
 def _rendered(episode: Episode, tokenize: Tokenize, with_hints: bool) -> tuple[list[int], list[Turn]]:
-    """The tokens of the transcript, each segment by itself."""
-    head = opening(tokenize)
-    turns: list[Turn] = []
+    """The tokens of the transcript or of the chat, each segment by itself."""
+    hints = episode.hints if with_hints else ""
+    prompting, head, turns = Prompting.named(episode.prompt), _head(episode, tokenize, hints), list[Turn]()
+    if prompting.chat:
+        chat = _chat(episode, tokenize)
+        for at, step in enumerate(episode.steps):
+            seen = chat.turn(prompts.seen(step.observation, step.admissible, step.note), first=not at)
+            said = chat.said(*prompts.answer(step.action, step.thought, prompting=prompting))
+            turns.append(([*seen, *said], [False] * len(seen) + [True] * len(said)))
+        return head, turns
     after_choice = True
-    for position, segment in enumerate(prompts.segments(episode, with_hints=with_hints)):
+    for segment in list(prompts.segments(episode, with_hints=with_hints))[1:]:
         ids = list(tokenize(segment.text))
-        if position == 0:
-            head += ids
-            continue
         if not segment.chosen and after_choice:
             turns.append(([], []))
         after_choice = segment.chosen
         turns[-1][0].extend(ids)
         turns[-1][1].extend([segment.chosen] * len(ids))
-    return head, turns
+    return [*opening(tokenize), *head], turns

@@ -1,0 +1,61 @@
+"""Answers of a local model to a message of a user, such as a reflection that is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from agentlab.engines.base import WriteRequest, Writing
+from memory.records import Usage
+from memory.text import is_tag, left_open
+from trainers.data import Tokenizer
+
+
+def answer(request: WriteRequest, model: Any, tokenizer: Any, tokenize: Tokenizer, context: int) -> Writing:
+    """What `model` writes, through the tokenizer's chat template where it has one.
+
+    The tags of thoughts stay, also that which the template has opened, so that `memory.text` can tell them.
+    """
+    prompt, temperature = request.prompt, request.temperature
+    opening, thought = list(tokenize.opening), ""
+    if tokenizer.chat_template:
+        messages = [{"role": "user", "content": prompt}]
+        text = str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+        thought = left_open(text)
+        ids = list(tokenizer(text, add_special_tokens=False).input_ids)
+        opening = opening if ids[: len(opening)] == opening else []
+        ids = ids[len(opening) :]
+    else:
+        ids = tokenize(prompt)
+    max_tokens = min(request.max_tokens, context // 2)
+    ids = [*opening, *ids[-(context - max_tokens - len(opening)) :]]
+    ids = ids or [tokenizer.eos_token_id or 0]  # an empty prompt has no token to go on from
+    given = torch.tensor([ids], device=model.device)
+    with torch.random.fork_rng(enabled=temperature > 0):
+        if temperature > 0:
+            torch.manual_seed(request.seed)
+        out = model.generate(
+            given,
+            attention_mask=torch.ones_like(given),
+            max_new_tokens=max_tokens,
+            do_sample=temperature > 0,
+            temperature=temperature or None,
+            top_p=None,
+            top_k=None,
+            pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
+        )
+    written = out[0, len(ids) :]
+    usage = Usage(input_tokens=len(ids), output_tokens=len(written))
+    return Writing((thought + _said(tokenizer, written)).strip(), token_ids=written.tolist(), usage=usage)
+
+
+def _said(tokenizer: Any, tokens: torch.Tensor) -> str:
+    """The text of `tokens` without special ones, unless they are the tags of thoughts."""
+    special = tokenizer.all_special_tokens
+    if not any(map(is_tag, special)):
+        return str(tokenizer.decode(tokens, skip_special_tokens=True))
+    text = str(tokenizer.decode(tokens, skip_special_tokens=False))
+    for token in special:
+        text = text if is_tag(token) else text.replace(token, "")
+    return text
