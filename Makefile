@@ -55,7 +55,7 @@ docs: $(STAMP) ## build the documents into site/, without network
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Open site/index.html; for its search serve it: $(BIN)/python -m http.server -d site"
 
-demo: $(STAMP) ## play, remember, distil and compare, on real games (15 minutes on two slow cores)
+demo: $(STAMP) ## play, remember, distil and compare, on real games (14 minutes on two slow cores)
 	$(BIN)/agentlab demo
 
 lint: $(STAMP) ## style, format, and which package imports which

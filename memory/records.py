@@ -160,6 +160,9 @@ class Usage(Record):
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields})
 
 
+NO_USAGE = Usage()
+
+
 class Step(Record):
     """One action and what it did.
 

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkab
 from agentlab.errors import AgentLabError
 from memory import prompts
 from memory.prompts import Prompting
-from memory.records import Usage
+from memory.records import NO_USAGE, Usage
 
 if TYPE_CHECKING:
     from trainers.data import Tokenizer
 
 
 Answer = TypeVar("Answer")
-NOTHING = Usage()
 
 
 class Adapter(NamedTuple):
@@ -86,7 +85,7 @@ class Scores:
     """Log-probabilities (natural log), one for each command with its line end, in the order of the request."""
 
     logprobs: list[float]
-    usage: Usage = NOTHING
+    usage: Usage = NO_USAGE
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Writing:
     text: str
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    usage: Usage = NOTHING
+    usage: Usage = NO_USAGE
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ class Turn:
     thought: str = ""
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    usage: Usage = NOTHING
+    usage: Usage = NO_USAGE
 
 
 @runtime_checkable

@@ -12,9 +12,7 @@ from typing import Any
 from agentlab import failures
 from agentlab.errors import NoCommands
 from environments import EnvironmentDied, Task, TextEnv
-from memory.records import Status, Step, Usage
-
-NOTHING = Usage()
+from memory.records import NO_USAGE, Status, Step, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Decision:
     thought: str = ""
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    usage: Usage = NOTHING
+    usage: Usage = NO_USAGE
     invalid: bool = False
 
     def __post_init__(self) -> None:

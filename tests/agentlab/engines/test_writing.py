@@ -1,0 +1,63 @@
+"""Turns that a local model writes: held to the admissible commands, with the probabilities of all that was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentlab.engines.base import Model, TurnRequest
+from agentlab.engines.conversation import TokenConversation
+from agentlab.engines.transformers import TransformersEngine
+from memory.prompts import Prompting
+
+COMMANDS = ["look", "open black door", "open blue door", "read note"]
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> TransformersEngine:
+    return TransformersEngine(tiny_model, dtype="float32", threads=1, context=512)
+
+
+def talk(engine: TransformersEngine, thought: bool) -> TokenConversation:
+    conversation = engine.conversation("Find the coin.", "", Prompting(thought=thought))
+    conversation.observe("You are in the attic. You see a note, a door.", COMMANDS)
+    return conversation
+
+
+@pytest.mark.parametrize("think", [0, 6])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_turn_ends_with_an_admissible_command_whose_tokens_score_as_in_the_whole_text(
+    engine: TransformersEngine, think: int, temperature: float
+) -> None:
+    conversation = talk(engine, think > 0)
+    turn = Model(engine).write_turn(TurnRequest(conversation, COMMANDS, think=think, temperature=temperature, seed=3))
+    assert turn.command in COMMANDS
+    written = [at for at, logprob in enumerate(turn.logprobs) if logprob]
+    assert len(turn.logprobs) == len(turn.token_ids) and len(written) >= 2
+    before = len(conversation.token_ids)
+    conversation.act(turn.command, turn.thought, turn.token_ids)
+    assert conversation.token_ids[before:] == turn.token_ids
+    spans = [(before + at, before + at + 1) for at in written]
+    assert engine.logprob(conversation.token_ids, spans) == pytest.approx(sum(turn.logprobs), abs=1e-3)
+
+
+def test_what_was_written_leaves_the_cache_as_it_was(engine: TransformersEngine) -> None:
+    fresh, used = talk(engine, False), talk(engine, False)
+    Model(engine).write_turn(TurnRequest(used, COMMANDS))
+    Model(engine).write_turn(TurnRequest(used, None, refused="sing", objection="That is not possible."))
+    scores = [Model(engine).score(one, COMMANDS).logprobs for one in (fresh, used)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+
+
+def test_a_seed_decides_what_is_drawn(engine: TransformersEngine) -> None:
+    def drawn(seed: int) -> str:
+        return Model(engine).write_turn(TurnRequest(talk(engine, False), COMMANDS, temperature=3.0, seed=seed)).command
+
+    assert [drawn(seed) for seed in range(8)] == [drawn(seed) for seed in range(8)]
+    assert len({drawn(seed) for seed in range(8)}) > 1
+
+
+def test_a_free_line_is_no_longer_than_asked_for_and_one_line(engine: TransformersEngine) -> None:
+    turn = Model(engine).write_turn(TurnRequest(talk(engine, False), None, max_tokens=5, temperature=2.0, seed=1))
+    assert "\n" not in turn.command and len(turn.token_ids) <= 5 + 1
