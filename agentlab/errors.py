@@ -35,6 +35,10 @@ class EngineFailed(AgentLabError):
     """An engine raised an error of its own while an episode was played."""
 
 
+class ApiRefused(AgentLabError):
+    """A model behind an API takes no request at all: its key, its name or its account is wrong."""
+
+
 class ContextExceeded(EngineFailed):
     """What an engine is to read at once does not fit into its context, and cannot be cut."""
 
@@ -93,6 +97,10 @@ class UnknownReflector(AgentLabError):
 
 class NotConforming(AgentLabError):
     """An engine, an actor, a reflector, an environment or a sink does not keep what the others rely on."""
+
+
+class LimitReached(AgentLabError):
+    """What a command may spend on models is spent; what was finished is kept, and with more it goes on."""
 
 
 class OutOfBudget(AgentLabError):

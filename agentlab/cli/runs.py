@@ -179,6 +179,8 @@ def workplace(lab: Path, model: str | None, bars: Progress, **playing: Any) -> L
     from agentlab.workspace.config import LabConfig
 
     given = {name: value for name, value in playing.items() if value is not None}
+    if given.get("engine") == "chat":  # which can do nothing else
+        given.setdefault("actor", "write")
     model = None if model is None else hub.lasting_name(model)
     settings: dict[str, Any] = {**given, **({} if model is None else {"model": model})}
     found = Lab.open(lab, create=True, config=LabConfig(**settings), progress=bars)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -92,6 +93,11 @@ def here(name: str) -> Path | None:
     return Path(file).parent if isinstance(file, str) else None
 
 
+def behind_api(name: str) -> bool:
+    """Whether `name` is of a model behind an API, as `openai:NAME` is: of `agentlab.engines.chat`, with no folder."""
+    return re.fullmatch(r"[a-z][a-z0-9_]*:\S+", name) is not None
+
+
 def recognise(name: str) -> Path | WheelModel | str:
     """What `name` means, without fetching anything: a folder, a model of the catalogue, or a Hugging Face id.
 
@@ -106,6 +112,11 @@ def recognise(name: str) -> Path | WheelModel | str:
         return CATALOGUE[name]
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
+    if behind_api(name):
+        raise UnknownModel(
+            f"{name!r} is a model behind an API, without weights here: it plays by --engine chat, but nothing "
+            "can be trained or merged on it; for that give a folder, a name of `agentlab models` or org/model."
+        )
     close = get_close_matches(name, list(CATALOGUE), n=1, cutoff=0.4)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(CATALOGUE)}."
     raise UnknownModel(f"Unknown model {name!r}; {hint} A folder or a Hugging Face id (org/model) works too.")
@@ -113,6 +124,8 @@ def recognise(name: str) -> Path | WheelModel | str:
 
 def lasting_name(name: str) -> str:
     """`name` as a lab keeps it: a folder by its full path, so that it is found from anywhere. Raises UnknownModel."""
+    if behind_api(name):
+        return name
     found = recognise(name)
     return str(found) if isinstance(found, Path) else name
 

@@ -6,10 +6,12 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from agentlab.engines import hub
+from agentlab.engines.provider import PATIENCE, Price
 from agentlab.errors import BadConfig, NotALab, UnknownReflector
 from agentlab.workspace.commented import commented
 
@@ -26,6 +28,27 @@ def _reflector(name: str) -> str:
         return validate(name)
     except UnknownReflector as error:
         raise ValueError(str(error)) from None
+
+
+class ChatConfig(BaseModel):
+    """What is to be known of a model behind an API.
+
+    Attributes:
+        price_in: US dollars for a million tokens that it reads; 0: not known, so that no cost is counted.
+        price_out: the same for those that it writes.
+        patience: seconds in which an answer must have come, all tries together; then the episode errors.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    price_in: float = Field(0.0, ge=0)
+    price_out: float = Field(0.0, ge=0)
+    patience: float = Field(PATIENCE, gt=0)
+
+    @property
+    def price(self) -> Price:
+        """What tokens cost."""
+        return Price(self.price_in, self.price_out)
 
 
 class LabConfig(BaseModel):
@@ -62,6 +85,7 @@ class LabConfig(BaseModel):
         consolidate_every: episodes after which a run on the train fold ends with a consolidation; 0 leaves that to
             `agentlab memory consolidate`.
         seed: of all chance in playing; a round has its own (`RoundConfig.seed`).
+        chat: of a model behind an API (`engine = "chat"`), what it costs and how long it is waited for.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -91,6 +115,30 @@ class LabConfig(BaseModel):
     source_quota: int = Field(1000, ge=0)
     consolidate_every: int = Field(0, ge=0)
     seed: int = 0
+    chat: ChatConfig = ChatConfig()
+
+    @model_validator(mode="after")
+    def _writes(self) -> Self:
+        """A model behind an API can only write, so where nothing is said that is what is meant."""
+        if self.engine == "chat" and "actor" not in self.model_fields_set:
+            self.actor = "write"
+        return self
+
+
+def check(config: LabConfig) -> None:
+    """Raise BadConfig where the model, the engine and the actor do not go together."""
+    if config.engine == "chat" and not hub.behind_api(config.model):
+        raise BadConfig(
+            f"--engine chat plays with a model behind an API, and {config.model!r} names none; give --model "
+            "PROVIDER:MODEL, such as openai:NAME, anthropic:NAME or ollama:NAME."
+        )
+    if config.engine == "chat" and config.actor == "rank":
+        raise BadConfig(
+            "A model behind an API cannot rank commands, since it gives no log-probabilities of them; use `--actor "
+            'write`, or `actor = "write"` in lab.toml.'
+        )
+    if config.engine != "chat" and hub.behind_api(config.model):
+        raise BadConfig(f"{config.model!r} is a model behind an API; play with --engine chat.")
 
 
 def read_config(path: Path, notify: Callable[[str], None] = lambda message: None) -> LabConfig:

@@ -20,7 +20,7 @@ from agentlab.bars import visible
 from agentlab.engines import hub, model_folder
 from agentlab.errors import AgentLabError, LabClosed, NotALab
 from agentlab.progress import Progress
-from agentlab.workspace.config import LabConfig, read_config, rename_settings, write_config
+from agentlab.workspace.config import LabConfig, check, read_config, rename_settings, write_config
 from agentlab.workspace.lock import WriteLock
 
 if TYPE_CHECKING:
@@ -236,7 +236,8 @@ class Workspace:
     def engine(self) -> Engine:
         """The engine of this lab. The base's weights are loaded once, when it is first asked for."""
         if self._engine is None:
-            self._engine = self._load(self.config.model, self.model_folder)
+            check(self.config)
+            self._engine = self._load(self.config.model, self.config.server)
         return self._engine
 
     def model(self, adapter: str | None = None) -> Model:
@@ -255,10 +256,14 @@ class Workspace:
         Those of the catalogue are known to; they are fetched when they are first needed.
         """
         for name in (self.config.embedder, self.config.critic):
-            if name and name != "hashing" and name not in hub.CATALOGUE:
+            if name and name != "hashing" and name not in hub.CATALOGUE and not hub.behind_api(name):
                 hub.resolve(name, say=self.progress.say)
-        if self.config.critic and self.config.critic not in hub.CATALOGUE:
+        if self.config.critic and hub.behind_api(self.config.critic):
+            self._load(self.config.critic)
+        elif self.config.critic and self.config.critic not in hub.CATALOGUE:
             model_folder.check(hub.resolve(self.config.critic))
+        if engine is None:
+            check(self.config)
         return engine or (None if self.config.model in hub.CATALOGUE else self.engine)
 
     def take_model(self, name: str) -> bool:
@@ -286,9 +291,15 @@ class Workspace:
         name = self.config.critic
         from agentlab.engines.base import Model
 
-        return Model(self._load(name, hub.resolve(name, say=self.progress.say))) if name else None
+        return Model(self._load(name)) if name else None
 
-    def _load(self, name: str, folder: Path) -> Engine:
+    def _load(self, name: str, server: str = "") -> Engine:
+        if hub.behind_api(name):
+            from agentlab.engines.chat import ChatEngine
+
+            chat = self.config.chat
+            return ChatEngine(name, server=server, price=chat.price, patience=chat.patience)
+        folder = hub.resolve(name, say=self.progress.say)
         # Before the imports, which take the most of it.
         self.progress.say(f"Loading the model {name}.")
         from agentlab.engines.transformers import TransformersEngine

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +152,72 @@ def open_lab(tmp_path: Path, note_reader: ScriptedEngine) -> Iterator[Callable[.
     yield open_it
     for lab in opened:
         lab.close()
+
+
+class ScriptedApi:
+    """A server with OpenAI's chat completions, in this process, that answers as a test says.
+
+    `answer` is given each request and says what comes back: a text, or what is otherwise: `status`, `headers`, `body`;
+    `text`, `finish`, `tokens` (read, written) and `message` of a completion; `missing` bytes, after which the
+    connection breaks. `asked` are the requests so far, `keys` what came with them.
+    """
+
+    def __init__(self, answer: Callable[[dict[str, Any]], str | dict[str, Any]]) -> None:
+        self.answer = answer
+        self.asked: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                api.asked.append(request)
+                api.keys.append(self.headers.get("authorization"))
+                said = api.answer(request)
+                said = {"text": said} if isinstance(said, str) else said
+                body = said.get("body", completion(**said)).encode()
+                self.send_response(said.get("status", 200))
+                headers = {"content-type": "application/json", **said.get("headers", {})}
+                for name, value in {**headers, "content-length": len(body) + said.get("missing", 0)}.items():
+                    self.send_header(name, str(value))
+                self.end_headers()
+                self.wfile.write(body)
+                self.close_connection = bool(said.get("missing"))
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing: this is a test."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def completion(text: str | None = "", finish: str = "stop", tokens: tuple[int, int] = (100, 10), **other: Any) -> str:
+    """The body of a chat completion."""
+    message = {"role": "assistant", "content": text, **other.get("message", {})}
+    usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
+    found = {"id": "c", "object": "chat.completion", "created": 0, "model": "m", "usage": usage}
+    return json.dumps({**found, "choices": [{"index": 0, "finish_reason": finish, "message": message}]})
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ScriptedApi]]:
+    """Starts a scripted API. There is no key, and the pauses between tries are short."""
+    pytest.importorskip("langchain_openai")
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("agentlab.engines.provider.PAUSE", 0.01)
+    started: list[ScriptedApi] = []
+
+    def start(answer: Callable[[dict[str, Any]], str | dict[str, Any]]) -> ScriptedApi:
+        started.append(ScriptedApi(answer))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
