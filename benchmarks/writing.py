@@ -1,0 +1,58 @@
+"""Ranking against writing: the same games by the same model, with and without memory, before and after one round.
+
+    python benchmarks/writing.py --model SmolLM2-135M-Instruct --games 50 --lab FOLDER
+
+For each way to play (rank; write without a thought; write with one of 32 tokens) one lab is made, in which the same
+games are collected, remembered and distilled; then the arms are measured on held-out games: base, base + memory, base with
+a second try (Retry), and the adapter of the round with and without memory. What is finished is not played again, so
+that the same command goes on after a stop. The table goes to benchmarks/results/writing-MODEL.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from agentlab import Lab, LabConfig, RoundConfig
+
+GAMES = ("twx/coin", "twx/twc", "twx/mapreader", "tw/coin")
+WAYS = {"rank": {"actor": "rank"}, "write": {"actor": "write"}, "write, think 32": {"actor": "write", "think": 32}}
+RESULTS = Path(__file__).parent / "results"
+
+
+def arms(lab: Lab) -> list[str]:
+    """What is measured: the adapter too where the round promoted one."""
+    return ["base", "base + memory", *(["adapter", "adapter + memory"] if lab.serving() else [])]
+
+
+def main() -> None:
+    """Play, learn and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="SmolLM2-135M-Instruct")
+    parser.add_argument("--envs", nargs="+", default=list(GAMES))
+    parser.add_argument("--split", default="dev", choices=["dev", "test"], help="test only for the final table")
+    parser.add_argument("--games", type=int, default=50, help="held-out games of each environment")
+    parser.add_argument("--learn", type=int, default=30, help="train games of each environment")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--engine", default="transformers")
+    parser.add_argument("--lab", type=Path, default=Path("labs-writing"))
+    parser.add_argument("--no-round", action="store_true", help="leave the round out")
+    asked = parser.parse_args()
+    blocks = []
+    for way in asked.ways:
+        config = LabConfig(model=asked.model, engine=asked.engine, **WAYS[way])
+        folder = asked.lab / f"{asked.model.replace('/', '-')}-{way.replace(', ', '-').replace(' ', '-')}"
+        with Lab.open(folder, create=True, config=config) as lab:
+            lab.run(asked.envs, seeds=range(asked.learn), trials=2, name="learn")
+            if not asked.no_round and not lab.rounds():
+                lab.round(RoundConfig(envs=list(asked.envs), seeds=asked.learn))
+            seeds = range(asked.games)
+            table = lab.evaluate(asked.envs, split=asked.split, seeds=seeds, arms=arms(lab), trials=2, again=True)
+            blocks.append(f"## {asked.model}: {way}\n\n```\n{table}\n```\n")
+            print(blocks[-1])
+    target = RESULTS / f"writing-{asked.model.replace('/', '-')}.md"
+    target.write_text(f"# Ranking against writing, {asked.split} games\n\n" + "\n".join(blocks), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
