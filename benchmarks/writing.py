@@ -3,9 +3,9 @@
     python benchmarks/writing.py --model SmolLM2-135M-Instruct --games 50 --lab FOLDER
 
 For each way to play (rank; write without a thought; write with one of 32 tokens) one lab is made, in which the same
-games are collected, remembered and distilled; then the arms are measured on held-out games: base, base + memory, base with
-a second try (Retry), and the adapter of the round with and without memory. What is finished is not played again, so
-that the same command goes on after a stop. The table goes to benchmarks/results/writing-MODEL.md.
+games are collected, remembered and distilled; then the arms are measured on held-out games: base, base + memory, each
+with a second try (Retry), and the adapter of the round with and without memory. What is finished is not played again,
+so that the same command goes on after a stop. The table goes to benchmarks/results/writing-MODEL.md.
 """
 
 from __future__ import annotations
