@@ -269,6 +269,12 @@ class Episode(Record):
     def actions(self) -> list[str]:
         return [step.action for step in self.steps]
 
+    @property
+    def commands(self) -> list[Step]:
+        """The steps without invalid ones: in a reply that is no command stands perhaps a thought, which no memory
+        quotes."""
+        return [step for step in self.steps if not step.invalid]
+
 
 class Advice(Record):
     """What is known about one action in one state: counts and values, from which a policy makes a bonus.

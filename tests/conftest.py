@@ -86,6 +86,28 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_chat_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same model with a chat template (ChatML) and the special tokens that it is made of."""
+    import torch
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    folder = tmp_path_factory.mktemp("models") / "tiny-chat"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM.from_pretrained(tiny_model)
+        model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def open_at(tiny_model: Path) -> Callable[..., Lab]:
     """Opens a lab of the tiny model in a folder, and makes it where there is none."""
     from agentlab.lab import Lab

@@ -36,6 +36,12 @@ class SameSides(BadExample):
     reason = "both sides the same"
 
 
+class NothingTaught(BadExample):
+    """None of its actions was admissible, so that none may be taught."""
+
+    reason = "nothing admissible"
+
+
 class CannotSelect(TrainersError):
     """A selector that lacks what it needs, or was given what does not fit the episodes."""
 

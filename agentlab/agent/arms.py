@@ -12,6 +12,7 @@ from agentlab.agent.policy import Policy
 from agentlab.agent.router_config import RouterConfig, parse
 from agentlab.agent.writing import WritingActor
 from agentlab.errors import AgentLabError
+from memory.prompts import Prompting
 from memory.records import content_id
 
 if TYPE_CHECKING:
@@ -129,6 +130,24 @@ def actor_of(workspace: Workspace) -> Actor | None:
     """Who plays in a lab, as its settings say; None for the one that ranks."""
     config = workspace.config
     return WritingActor(think=config.think, samples=config.samples) if config.actor == "write" else None
+
+
+RANKING = {"actor": "rank", "think": 0, "samples": 1}
+"""The settings by which a lab's model plays, as they are where it ranks."""
+
+
+def playing_of(workspace: Workspace) -> dict[str, Any]:
+    """How a lab's model plays, to be kept beside what was measured of it; nothing where it ranks."""
+    config = workspace.config
+    return {} if config.actor == "rank" else {name: getattr(config, name) for name in RANKING}
+
+
+def prompting_of(workspace: Workspace) -> Prompting:
+    """How the lab's model reads a game where it plays as the lab's settings say."""
+    asked: Prompting | None = getattr(actor_of(workspace), "prompting", None)
+    conversation = workspace.model(None).conversation("", "", asked)
+    conversation.close()
+    return conversation.prompting
 
 
 def arm_of(workspace: Workspace, name: str) -> Arm:

@@ -219,11 +219,13 @@ class Play:
         return False
 
     def reflect(self) -> list[Reflection]:
-        """What the reflectors draw from the finished episode."""
+        """What the reflectors draw from the finished episode, of which they do not see what was no command."""
         drawn: list[Reflection] = []
+        told = self.episode.model_copy(update={"steps": self.episode.commands})
+        episode = told if len(told.steps) < len(self.episode.steps) else self.episode
         for reflector in self.reflectors:
             with failures.reflector(reflector.name):
-                for one in reflector.reflect(self.episode):
+                for one in reflector.reflect(episode):
                     if not isinstance(one, Reflection) or not (clean(one.text) or one.advice):
                         raise ValueError(f"it wrote {format_value(one)}, which is no reflection, or an empty one")
                     drawn.append(one)
@@ -252,7 +254,7 @@ class Play:
         self.sink.put(
             EpisodeResult(
                 self.episode,
-                refined=refined if refined is not self.episode else None,
+                refined=refined if refined.id != self.episode.id else None,
                 refining=self.refiner.cost.steps if self.refiner is not None else 0,
                 reflections=self.reflections or [],
                 recalls=self.recalled.recalls if self.recalled is not None else [],
@@ -288,8 +290,8 @@ class Play:
 
     def rewritten(self, record: Mapping[str, Any]) -> Decision:
         """The decision of which a record was kept."""
-        offered = [] if record["invalid"] else self.game.admissible() or []
-        return Decision(**{**record, "candidates": list(offered), "usage": Usage.model_validate(record["usage"])})
+        offered = list(self.game.admissible() or ())
+        return Decision(**{**record, "candidates": offered, "usage": Usage.model_validate(record["usage"])})
 
     def _verify(self, state: EpisodeState, index: int) -> None:
         if state["digests"][index : index + 1] != [digest(self.game.observation)]:

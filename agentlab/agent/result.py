@@ -40,6 +40,7 @@ class EpisodeResult:
     def summary(self) -> dict[str, Any]:
         """What a run knows a finished trial by."""
         episode = self.episode
+        invalid = sum(step.invalid for step in episode.steps)
         return {
             "episode": episode.id,
             "status": episode.status,
@@ -48,6 +49,7 @@ class EpisodeResult:
             "error": episode.error,
             "error_kind": episode.error_kind,
             "refining": self.refining,
+            **({"invalid": invalid} if invalid else {}),
         }
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Trial:
     """How one trial of a task ended; if it errored, of what; `refining` is how many steps in the environment refining
-    its success took."""
+    its success took, `invalid` how many of its actions were not admissible."""
 
     episode: str
     status: str
@@ -48,6 +48,7 @@ class Trial:
     error: str | None = None
     error_kind: ErrorKind | None = None
     refining: int = 0
+    invalid: int = 0
 
 
 @dataclass(frozen=True)

@@ -54,10 +54,10 @@ class WritingActor:
         votes = Counter(command for _, command in turns if command is not None)
         if not votes:
             turn, _ = turns[0]
-            return _decision(turn, turn.command or turn.text or "…", view.commands, usage, invalid=True)
+            return decision(turn, turn.command or turn.text or "…", view.commands, usage, invalid=True)
         (chosen, _), *_ = votes.most_common(1)
         turn = next(turn for turn, command in turns if command == chosen)
-        return _decision(turn, chosen, view.commands, usage)
+        return decision(turn, chosen, view.commands, usage)
 
     def _turn(self, view: View, temperature: float, seed: int) -> tuple[Turn, str | None]:
         """A turn, and the command in it; None if even the second try has none."""
@@ -95,14 +95,15 @@ def objection(turn: Turn, commands: Sequence[str] | None) -> str:
     return f"{what} Answer with one of these commands: {'; '.join(commands[:SHOWN])}{rest}."
 
 
-def _decision(
+def decision(
     turn: Turn, command: str, commands: Sequence[str] | None, usage: Usage, *, invalid: bool = False
 ) -> Decision:
+    """The decision for a command that was read in a turn."""
     # What was written stands in the conversation as it is, unless another command was meant by it.
     as_written = turn.command == command
     return Decision(
         command,
-        [] if invalid else list(commands or ()),
+        list(commands or ()),
         thought=turn.thought,
         token_ids=turn.token_ids if as_written else [],
         logprobs=turn.logprobs if as_written else [],

@@ -15,7 +15,7 @@ from agentlab.workspace.environments import environment
 
 if TYPE_CHECKING:
     from environments import TextEnv
-    from memory.records import Episode
+    from memory.records import Episode, Step
 
 Status = Literal["won", "lost", "truncated", "errored"]
 
@@ -167,8 +167,13 @@ def transcript(episode: Episode) -> None:
     for step in episode.steps:
         output.say("")
         output.say(step.observation)
-        sure = "" if step.logprob is None else f"    (log p {step.logprob:.2f} of {len(step.admissible)} commands)"
-        output.say(f"> {step.action}{sure}", "cyan")
+        if step.note:
+            output.say(f"({step.note})", "dim")
+        if step.thought:
+            output.say(f"  thought: {step.thought}", "dim")
+        output.say(f"> {step.action}{_sure(step)}", "cyan")
+        if step.invalid:
+            output.say("  no admissible command", "yellow")
     if episode.steps:
         output.say("")
         output.say(episode.steps[-1].result)
@@ -177,9 +182,19 @@ def transcript(episode: Episode) -> None:
         f"{episode.status}, score {episode.score:.2f}, {len(episode.steps)} steps, {episode.seconds:.1f} s",
         output.STYLES.get(episode.status, ""),
     )
+    if invalid := sum(step.invalid for step in episode.steps):
+        output.say(f"{invalid} invalid {'action' if invalid == 1 else 'actions'}", "yellow")
     if episode.error:
         kind = f" ({episode.error_kind})" if episode.error_kind else ""
         output.say(f"cause{kind}: {output.one_line(episode.error)}")
+
+
+def _sure(step: Step) -> str:
+    """How sure the model was of an action: of one among all commands, or of all that it wrote for it."""
+    if step.logprob is None:
+        return ""
+    of = f"{len(step.token_ids)} tokens that it wrote" if step.token_ids else f"{len(step.admissible)} commands"
+    return f"    (log p {step.logprob:.2f} of {of})"
 
 
 def _verdict(episode: Episode, differences: list[Difference]) -> None:

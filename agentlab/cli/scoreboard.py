@@ -43,7 +43,8 @@ def format_cell(cell: Cell) -> str:
     if not cell.n:
         return f"–\n{cell.errored} errored" if cell.errored else "–"
     errored = f"\n{cell.errored} errored" if cell.errored else ""
-    return f"{cell.rate:.2f} ({cell.wins}/{cell.n})\n[{cell.low:.2f}, {cell.high:.2f}]{errored}"
+    invalid = f"\n{cell.invalid} invalid actions" if cell.invalid else ""
+    return f"{cell.rate:.2f} ({cell.wins}/{cell.n})\n[{cell.low:.2f}, {cell.high:.2f}]{errored}{invalid}"
 
 
 def sentence(comparison: Comparison) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from agentlab.agent.arms import Arm, RecallConfig
+from agentlab.agent.actors import Actor
+from agentlab.agent.arms import Arm, RecallConfig, actor_of
 from agentlab.agent.policy import Policy
 from agentlab.agent.random_exploration import RandomExploration, random_exploration
 from agentlab.agent.rollout import TaskResult, rollout_of
@@ -30,13 +31,15 @@ OWN_TRIALS = RecallConfig(transfer=0.0)
 """An explorer's usual memory: its earlier trials of the task, and nothing of other tasks."""
 
 
-def explorer(adapter: str | None, temperature: float, recall: RecallConfig = OWN_TRIALS) -> Arm:
+def explorer(
+    adapter: str | None, temperature: float, recall: RecallConfig = OWN_TRIALS, actor: Actor | None = None
+) -> Arm:
     """The model exploring with memory: sampled from the first trial on, in every trial at the temperature that is set.
 
     That is the temperature which balancing measured; later trials that were hotter would play what nobody measured.
     """
     policy = Policy(temperature=temperature, retry_temperature=temperature, growth=0.0)
-    return Arm("explorer", adapter=adapter, recall=recall, policy=policy)
+    return Arm("explorer", adapter=adapter, recall=recall, policy=policy, actor=actor)
 
 
 def collect_random(workspace: Workspace, run: str, tasks: Sequence[Task], *, trials: int, seed: int) -> int:
@@ -133,7 +136,7 @@ def collect_model(
     Raises RunFailed where the engine or a reflector fails in task after task or nothing came to its end for it: the
     same call plays again what failed.
     """
-    arm = explorer(adapter, temperature, recall)
+    arm = explorer(adapter, temperature, recall, actor_of(workspace))
     rollout = rollout_of(
         workspace, run, arm, seed=seed, reflectors=(GroundedReflector(), ExemplarReflector()), refining=True
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from agentlab.agent.arms import Arm, arm_of
+from agentlab.agent.arms import Arm, arm_of, playing_of
 from agentlab.agent.rollout import TaskResult, begun
 from agentlab.agent.tasks import make_tasks
 from agentlab.experiments.run import run, say_what_is_known
@@ -28,7 +29,8 @@ ALL = "all"
 
 
 class Cell(BaseModel):
-    """One rate: successes of n, its Wilson 95 % interval, the mean best score, and how many tasks errored."""
+    """One rate: successes of n, its Wilson 95 % interval, the mean best score, how many tasks errored, and how many
+    actions were not admissible."""
 
     wins: int
     n: int
@@ -36,6 +38,7 @@ class Cell(BaseModel):
     high: float
     score: float
     errored: int = 0
+    invalid: int = Field(0, exclude_if=operator.not_)
 
     @property
     def rate(self) -> float:
@@ -156,6 +159,7 @@ def _cell(results: Sequence[TaskResult], trials: int) -> Cell:
         high=high,
         score=sum(scores) / len(scores) if scores else 0.0,
         errored=len(results) - len(ended),
+        invalid=sum(trial.invalid for result, _ in ended for trial in result.trials[:trials]),
     )
 
 
@@ -188,6 +192,8 @@ def evaluate(
         "trials": trials,
         "arms": {**before.about.get("arms", {}), **{arm.name: arm.identity for arm in chosen}},
     }
+    if playing := playing_of(workspace):
+        about["playing"] = playing
     say_what_is_known(workspace, named.run)
     table = Table(envs=list(dict.fromkeys(task.env for task in tasks)), rows=[], about=about)
     errored = False

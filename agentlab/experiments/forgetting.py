@@ -1,6 +1,7 @@
 """Forgetting: the held-out rate of every adapter on every family, over the rounds, and what was lost on the way.
 
-All comes from plays that are stored: the gates of rounds and the evaluations. The first trial counts, without memory.
+All comes from plays that are stored: the gates of rounds and the evaluations. The first trial counts, without memory,
+of those in which the model played as it does now: by ranking, or by writing with as much of a thought.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from agentlab.agent.arms import playing_of
 from agentlab.agent.rollout import TaskResult, Trial
 from agentlab.agent.tasks import make_tasks
 from agentlab.experiments.evaluation import Outcomes, Table, evaluate, known, row
 from agentlab.experiments.run import run
 from agentlab.workspace.lineage import families
+from memory.records import content_id
 from memory.store import EpisodeFilter
 from trainers.gate import Paired, holm, paired
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 BASE = "base"
 RUN = "forgetting"
-"""The run under which `measure` plays; it only plays what it has not played before."""
+"""How the runs under which `measure` plays begin; it only plays what it has not played before."""
 
 Played = dict[str, dict[str, TaskResult]]
 """Plays by adapter and task id."""
@@ -107,7 +110,7 @@ def measure(
     if adapters is None:
         served = {change.serving for change in workspace.adapters.history()}
         adapters = [BASE, *(record.id for record in records if record.id in served)]
-    evaluate(workspace, names, split=split, seeds=seeds, arms=list(adapters), name=RUN)
+    evaluate(workspace, names, split=split, seeds=seeds, arms=list(adapters), name=run_of(workspace))
     return forgetting(workspace, split=split)
 
 
@@ -119,16 +122,28 @@ def play(
     tasks, found = make_tasks(env, split, seeds), dict(plays.get(adapter, {}))
     missing = [task.seed for task in tasks if task.id not in found]
     if missing:
-        results = run(workspace, env, split=split, seeds=missing, trials=1, arm=adapter, name=RUN, again=True)
+        results = run(
+            workspace, env, split=split, seeds=missing, trials=1, arm=adapter, name=run_of(workspace), again=True
+        )
         found |= {result.task.id: result for result in results}
     return {task.id: found[task.id].won_within(1) for task in tasks}
+
+
+def run_of(workspace: Workspace) -> str:
+    """The run under which `measure` plays, one for each way in which the lab's model can play."""
+    playing = playing_of(workspace)
+    return content_id(RUN, playing) if playing else RUN
 
 
 def played(workspace: Workspace, split: Split) -> Played:
     """The last finished play of each task by each adapter, or by `base`, at gates and in evaluations."""
     from environments import Task
 
-    runs = [*(f"{id}-gate" for id in workspace.database.rounds.all()), *workspace.database.evaluations.all(), RUN]
+    playing = playing_of(workspace)
+    rounds, tables = workspace.database.rounds.all(), workspace.database.evaluations.all()
+    runs = [f"{id}-gate" for id, report in rounds.items() if report.get("playing", {}) == playing]
+    runs += [name for name, table in tables.items() if table.get("about", {}).get("playing", {}) == playing]
+    runs.append(run_of(workspace))
     found: Played = {}
     rows = [
         row

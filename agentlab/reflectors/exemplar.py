@@ -10,6 +10,7 @@ from memory.records import Episode, Reflection
 from memory.text import EXAMPLE, quoted, quoted_line
 
 OBSERVATION_LIMIT = 240  # characters of each observation in an exemplar
+THOUGHT_LIMIT = 240  # and of each thought
 
 
 class ExemplarReflector:
@@ -17,6 +18,9 @@ class ExemplarReflector:
 
     `minimise` shortens a success before it is kept. To one that has none, a rollout that refines by replay in the
     environment gives its own (`refined_by`); without either the episode is kept as it was played.
+
+    What was thought before an action stands before it, as few-shot text for a model that thinks (Yao et al. 2023,
+    ReAct), unless memory had a word in the prompt: a thought may repeat that, and memories would breed memories.
     """
 
     name = "exemplar"
@@ -33,11 +37,13 @@ class ExemplarReflector:
         if not episode.won:
             return []
         shown = self.minimise(episode) if self.minimise else episode
+        own = not episode.hints.strip() and not any(step.note for step in episode.steps)
         lines = [f"{EXAMPLE}{quoted_line(shown.goal)}"]
         for step in shown.steps:
             seen = quoted(step.observation)
             cut = seen if len(seen) <= OBSERVATION_LIMIT else seen[:OBSERVATION_LIMIT].rsplit(" ", 1)[0] + " …"
-            lines.append(f"{cut}\n>{prompts.action(step.action)}")
+            thought = f"> think: {quoted_line(step.thought, THOUGHT_LIMIT)}\n" if step.thought and own else ""
+            lines.append(f"{cut}\n{thought}>{prompts.action(step.action)}")
         return [
             reflection_of(
                 episode,

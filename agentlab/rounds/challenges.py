@@ -113,7 +113,9 @@ def fresh_seeds(workspace: Workspace, envs: Sequence[str], count: int) -> list[i
 
 def _first(workspace: Workspace, env: str, known: Sequence[Challenge]) -> int:
     """The first dev game of an environment from which on none was looked at."""
-    runs = [RUN, *(one.run for one in known), *(f"{report.id}-monitor" for report in reports(workspace))]
+    begun = workspace.database.episodes.runs(EpisodeFilter(env=env, split="dev"))
+    runs = [run for run in begun if run.startswith(RUN)]
+    runs += [*(one.run for one in known), *(f"{report.id}-monitor" for report in reports(workspace))]
     last = workspace.database.episodes.last_seed(EpisodeFilter(env=env, split="dev"), runs)
     reserved = [seed for one in known if env in one.envs for seed in one.seeds]
     return max([-1, *reserved, *([] if last is None else [last])]) + 1

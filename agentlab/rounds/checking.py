@@ -36,6 +36,16 @@ def check_settings(config: RoundConfig) -> None:
         )
 
 
+def check_actor(config: RoundConfig, actor: str) -> None:
+    """Raise BadConfig for an objective that cannot learn from how the lab's model plays."""
+    if actor == "write" and config.training.objective == "soft_distill":
+        raise BadConfig(
+            "The objective soft_distill learns from the log-probabilities of all commands, and a model that writes has "
+            "only those of what it wrote; set the objective sft, which teaches what was written with memory for the "
+            'prompt without it, or play with `actor = "rank"`.'
+        )
+
+
 def hopeless(config: RoundConfig, challenge: int = 1) -> str:
     """Why no candidate could pass the gate of this round, and what to set; empty if one could.
 

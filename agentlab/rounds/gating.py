@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agentlab.agent.arms import BASE, Arm
+from agentlab.agent.arms import BASE, Arm, actor_of
 from agentlab.agent.rollout import rollout_of
 from agentlab.agent.tasks import make_tasks
 from agentlab.errors import Undecided
@@ -38,7 +38,7 @@ def gate(workspace: Workspace, report: RoundReport) -> str:
 
     config, settings = report.config, report.config.gate
     planned = len(config.envs) * config.gate_seeds
-    incumbent, candidate = arms = _arms(report)
+    incumbent, candidate = arms = _arms(workspace, report)
     outcomes: dict[str, Outcomes] = {arm.name: {} for arm in arms}
     ours, theirs = outcomes[candidate.name], outcomes[incumbent.name]
     errors: list[str] = []
@@ -104,10 +104,12 @@ def blocks(seeds: int, count: int) -> list[range]:
     return [range(first, min(first + size, seeds)) for first in range(0, seeds, size)]
 
 
-def _arms(report: RoundReport) -> tuple[Arm, Arm]:
+def _arms(workspace: Workspace, report: RoundReport) -> tuple[Arm, Arm]:
     """Incumbent and candidate, both without memory."""
     incumbent = BASE if report.incumbent is None else Arm(f"incumbent {report.incumbent}", adapter=report.incumbent)
-    return incumbent, Arm(f"candidate {report.adapter}", adapter=report.adapter)
+    candidate = Arm(f"candidate {report.adapter}", adapter=report.adapter)
+    actor = actor_of(workspace)
+    return incumbent.with_(actor=actor), candidate.with_(actor=actor)
 
 
 def _stage(arm: Arm) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from agentlab.agent.arms import RANKING, playing_of
 from agentlab.agent.tasks import check_tasks
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.rounds.balancing import balance
 from agentlab.rounds.challenges import fresh_seeds, next_challenge
-from agentlab.rounds.checking import check_settings, hopeless
+from agentlab.rounds.checking import check_actor, check_settings, hopeless
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.gating import gate, promote, reject
@@ -77,6 +79,7 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
         number = len(reports(workspace)) + 1
         # A round that could never end is refused before it has begun.
         check_settings(config)
+        check_actor(config, workspace.config.actor)
         if until is None and (problem := hopeless(config, next_challenge(workspace))):
             raise BadConfig(problem)
         dev = fresh_seeds(workspace, config.envs, config.dev_seeds)
@@ -86,7 +89,7 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
         first = "balance" if config.balance else "collect"
         report = RoundReport(
             id=f"round-{number}", number=number, config=config, phase=first, incumbent=workspace.serving(),
-            challenge=next_challenge(workspace), dev_from=dev[0],
+            playing=playing_of(workspace), challenge=next_challenge(workspace), dev_from=dev[0],
         )  # fmt: skip
         save(workspace, report)
     nodes = list(NODES)
@@ -97,9 +100,11 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
     # The checkpoint of a round that an earlier version left may name nodes otherwise; where it stands, the report says.
     begin = None if report.phase in state.next else {"round": report.id, "phase": report.phase}
     try:
-        graph.invoke(
-            begin, _thread(report), context=workspace, durability="sync", interrupt_before=[until] if until else None
-        )
+        with _played_as(workspace, report):
+            graph.invoke(
+                begin, _thread(report), context=workspace, durability="sync",
+                interrupt_before=[until] if until else None,
+            )  # fmt: skip
     except AgentLabError:
         # A round that has failed for good leaves nothing behind that could go on.
         if load(workspace, report.id).ended:
@@ -109,6 +114,20 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
     if report.ended:
         workspace.checkpointer.delete_thread(report.id)
     return report
+
+
+@contextmanager
+def _played_as(workspace: Workspace, report: RoundReport) -> Iterator[None]:
+    """Have the lab's model play as it did when the round began: its gate must compare what its games were played by."""
+    now, changed = workspace.config, playing_of(workspace) != report.playing
+    workspace.config = now.model_copy(update=RANKING | report.playing)
+    if changed:
+        how = ", ".join(f"{name} = {getattr(workspace.config, name)}" for name in RANKING)
+        workspace.progress.say(f"{report.id} goes on as it began: its model plays with {how}.")
+    try:
+        yield
+    finally:
+        workspace.config = now
 
 
 def abandon(workspace: Workspace, round_id: str, reason: str = "") -> RoundReport:

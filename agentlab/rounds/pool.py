@@ -14,9 +14,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentlab.agent.arms import prompting_of
 from agentlab.errors import BadConfig, ReplayMismatch
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.report import RoundReport, reports
+from memory.prompts import Prompting
 from memory.records import Episode
 from memory.store import EpisodeFilter
 from trainers.data import Context, Selected, SelectionConfig
@@ -58,14 +60,14 @@ def pool(workspace: Workspace, report: RoundReport) -> Pool:
     failures relabelled in hindsight where that does, and revisions where the round makes them."""
     from agentlab.rounds.revising import revisions
 
-    config, selection = report.config, rules(report)
+    config, selection, prompting = report.config, rules(report), prompting_of(workspace)
     rows, left_out = _fit(_rows(workspace, config), report)
     items: list[Selected] = []
 
     def take(episode: Episode, **how: Any) -> None:
         reason = _unfit(episode, report)
         if reason is None:
-            items.append(Selected(episode=_lean(episode, config), **how))
+            items.append(Selected(episode=as_read(_lean(episode, config), prompting), **how))
         else:
             left_out[reason] += 1
 
@@ -90,11 +92,12 @@ def attempts(workspace: Workspace, config: RoundConfig) -> Iterator[Episode]:
     """Task by task, all episodes of the train fold that were played to an end, won or not, and refined ones, which were
     replayed; only a few are held at once."""
     tasks: dict[str, list[str]] = {}
+    prompting = prompting_of(workspace)
     for row in _rows(workspace, config):
         if row.status != "errored":
             tasks.setdefault(row.task, []).append(row.id)
     for episode in workspace.database.episodes.each(id for ids in tasks.values() for id in ids):
-        yield _lean(episode, config)
+        yield as_read(_lean(episode, config), prompting)
 
 
 def _rows(workspace: Workspace, config: RoundConfig) -> list[EpisodeRow]:
@@ -126,6 +129,16 @@ def _lean(episode: Episode, config: RoundConfig) -> Episode:
     return episode.model_copy(update={"steps": steps})
 
 
+def as_read(episode: Episode, prompting: Prompting) -> Episode:
+    """The episode as the lab's model reads a game: as it was played, if it was played so; else to be rendered so.
+
+    What chance or a search played, or the model when it was set to play otherwise, teaches how the model plays now.
+    """
+    if episode.prompt == prompting.name:
+        return episode
+    return episode.model_copy(update={"prompt": prompting.name, "token_ids": [], "action_spans": []})
+
+
 def prompted(episode: Episode) -> bool:
     """Whether anything recalled stood in its prompt or spoke in its scores."""
     return bool(episode.recalled or episode.hints.strip())
@@ -155,7 +168,11 @@ def context(workspace: Workspace, report: RoundReport, here: Pool) -> Context:
 
     config = report.config
     kinds = {selector.kind for selector in config.selection.selectors or ()}
-    anchors = workspace.database.episodes.load(config.anchors)
+    prompting = prompting_of(workspace)
+    anchors, validation = (
+        [as_read(episode, prompting) for episode in workspace.database.episodes.load(ids)]
+        for ids in (config.anchors, config.validation)
+    )
     return Context(
         seed=config.seed,
         round=report.number,
@@ -163,7 +180,7 @@ def context(workspace: Workspace, report: RoundReport, here: Pool) -> Context:
         history=history(workspace, report, here),
         loss=_loss(workspace, config.training.max_tokens) if "importance" in kinds else None,
         passes=_passes(workspace, config) if "uncertainty" in kinds else None,
-        validation=workspace.database.episodes.load(config.validation) or anchors,
+        validation=validation or anchors,
         reaches=_reaches(workspace) if "step_values" in kinds else None,
         anchors=anchors,
         general=read_texts(Path(config.general)) if config.general else (),

@@ -10,9 +10,10 @@ from functools import partial
 from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
+from agentlab.agent.arms import prompting_of
 from agentlab.engines.base import Tokenizing
 from agentlab.errors import BadConfig, ReplayMismatch
-from agentlab.rounds.pool import attempts, context, pool, prompted, rules
+from agentlab.rounds.pool import as_read, attempts, context, pool, prompted, rules
 from agentlab.rounds.report import RoundReport
 from memory.records import Episode
 from memory.store import EpisodeFilter
@@ -172,6 +173,7 @@ def _other_games(
         if row.status != "errored"
     ]
     first: dict[str, str] = {}
+    prompting = prompting_of(workspace)
     for row in sorted(rows, key=lambda row: (row.status != "won", draw(config.seed, row.id, "hold|"))):
         first.setdefault(row.task, row.id)
     for id in first.values():
@@ -179,7 +181,8 @@ def _other_games(
         if start_of(episode) in forbidden:
             continue
         try:
-            yield from_episode(episode, tokenizer(workspace), max_tokens=config.training.max_tokens)
+            read = as_read(episode, prompting)
+            yield from_episode(read, tokenizer(workspace), max_tokens=config.training.max_tokens)
         except BadExample as error:
             made.left_out[error.reason] += 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, model_validator
@@ -22,6 +23,7 @@ class RoundReport(Grid, BaseModel):
     it up, else where it stands.
 
     Attributes:
+        playing: how the lab's model plays in it (`actor`, `think`, `samples`), where that is not by ranking.
         challenge: counts the candidates against this incumbent, this one included.
         dev_from: the first dev game of each environment that this round looks at; earlier gates have seen those before.
         balance: the temperature and threshold that were picked for this round, if that was asked for.
@@ -43,6 +45,7 @@ class RoundReport(Grid, BaseModel):
     started_at: str = Field(default_factory=now)
     ended_at: str | None = None
     incumbent: str | None = None
+    playing: dict[str, Any] = Field({}, exclude_if=operator.not_)
     challenge: int = Field(1, ge=1)
     dev_from: int = Field(0, ge=0)
     balance: dict[str, float] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agentlab.agent.arms import Arm, RecallConfig
+from agentlab.agent.arms import Arm, RecallConfig, actor_of
 from agentlab.agent.rollout import rollout_of
 from agentlab.agent.tasks import make_tasks
 from agentlab.rounds.report import RoundReport, save
@@ -57,7 +57,7 @@ def watch(workspace: Workspace, report: RoundReport, adapter: str, tasks: list[T
     from agentlab.agent.recall import MemorySnapshot, counter
 
     recall = RecallConfig(text=workspace.config.recall_text, exemplars=workspace.config.recall_exemplars)
-    arm = Arm(f"{adapter} + all memory", adapter=adapter, recall=recall)
+    arm = Arm(f"{adapter} + all memory", adapter=adapter, recall=recall, actor=actor_of(workspace))
     stage = "watching what memory still changes"
     rollout = rollout_of(workspace, f"{report.id}-retire", arm, reflectors=())
     assert rollout.snapshot is not None

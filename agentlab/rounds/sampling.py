@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from agentlab.agent.arms import Arm
+from agentlab.agent.arms import Arm, actor_of
 from agentlab.agent.policy import Policy
 from agentlab.agent.rollout import rollout_of
 from memory.records import Episode
@@ -27,7 +27,7 @@ def sample(
 ) -> list[Episode]:
     """Play every task `trials` times; none ends with the first success. The same call goes on where it stopped."""
     policy = Policy(temperature=temperature, retry_temperature=temperature, growth=0.0, advice=False)
-    arm = Arm(f"samples at {temperature:g}", adapter=adapter, policy=policy)
+    arm = Arm(f"samples at {temperature:g}", adapter=adapter, policy=policy, actor=actor_of(workspace))
     stage = f"sampling at temperature {temperature:g}"
     rollout = rollout_of(workspace, run, arm, reflectors=(), seed=seed)
     workspace.progress.start(stage, len(tasks))

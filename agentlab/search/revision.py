@@ -4,9 +4,10 @@ Nothing is believed that was not played: the splice is executed again in the env
 dropped, and so is one that reaches less than alpha asks of a good trajectory, or is not better than the bad one by
 beta; so a low alpha, with which Agent-R begins, admits revisions that come far, and at 1.0 every one of them wins.
 
-Without its thought: in Agent-R a revision thought stands between the bad beginning and the good steps, in which the
-actor says that it went wrong, and that is learned too. This agent acts by scoring admissible commands and writes no
-text between steps, so its revisions are bare splices: the bad beginning (no loss), then the good steps (loss).
+Where the model thinks before it acts, the revision thought stands between the bad beginning and the good steps: in it
+the actor says that it went wrong, and that is learned too. The other steps keep the thoughts that they had. A model
+that ranks commands writes nothing between steps, so its revisions are bare splices: the bad beginning (no loss), then
+the good steps (loss).
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from typing import Literal
 from agentlab.search.pairs import ALPHA, BETA, Fork, is_good, partings
 from agentlab.search.tree import Tree, worth
 from agentlab.search.walk import Player, Reading
-from memory.records import Episode, content_id
+from memory.records import Episode, Step, content_id
 
 Judge = Literal["actor", "tree"]
+
+TURNING = "That was a mistake, so I do something else now."
+"""The revision thought, before what was thought of the first good step."""
 
 MARGIN = 1.0
 """By how many nats the actor must prefer another command before it counts as its own verdict."""
@@ -46,13 +50,16 @@ def disliked(player: Player, episode: Episode, shared: int, *, margin: float = M
 
     The episode is in the player's tree. The actor judges by its own log-probabilities: those that were recorded of the
     episode, else of its moment in the tree, else it is asked now and the tree keeps the answer. Steps that it can say
-    nothing about (chance played, and plays) have no verdict. Raises OutOfBudget.
+    nothing about (chance played, and plays) have no verdict. An action that was not admissible is disliked. Raises
+    OutOfBudget.
     """
     reading = Reading(player, episode.goal)
     try:
         for step, node in zip(episode.steps, player.tree.line(episode), strict=False):
-            reading.observe(step.observation)
+            reading.observe(step.observation, node.admissible)
             if step.index >= shared:
+                if step.invalid:
+                    return step.index
                 scores = step.scores or node.scores or reading.scores(node)
                 if scores is not None and max(scores) - scores[step.admissible.index(step.action)] > margin:
                     return step.index
@@ -72,13 +79,13 @@ def dropping(tree: Tree, episode: Episode, shared: int, *, drop: float = BETA) -
     )
 
 
-def splices(fork: Fork, at: int) -> Iterator[list[str]]:
+def splices(fork: Fork, at: int) -> Iterator[list[Step]]:
     """Ways to go on after step `at` of the bad episode as the good one did: first from where the good one was last in
     the state that is present now, then from where the two parted."""
     now = fork.bad.steps[at].next_state
     same = [step.index for step in fork.good.steps if step.state == now]
     for start in dict.fromkeys([*same[-1:], fork.shared]):
-        yield fork.good.actions[start:]
+        yield fork.good.steps[start:]
 
 
 def revise(player: Player, fork: Fork, at: int, *, alpha: float = ALPHA, beta: float = BETA) -> Revision | None:
@@ -95,12 +102,23 @@ def revise(player: Player, fork: Fork, at: int, *, alpha: float = ALPHA, beta: f
     begun = fork.bad.actions[: at + 1]
     for splice in splices(fork, at):
         walk = player.walk()
-        if not walk.follow([*begun, *splice]):
+        if not walk.follow([*begun, *(step.action for step in splice)]):
             continue
         lived = walk.episode()
         if is_good(lived, alpha) and worth(lived) - worth(fork.bad) > beta:
+            thoughts = [step.thought for step in (*fork.bad.steps[: at + 1], *splice)]
+            if player.prompting is not None and player.prompting.thought:
+                thoughts[at + 1] = f"{TURNING} {thoughts[at + 1]}".strip()
+            steps = [
+                step.model_copy(update={"thought": thought})
+                for step, thought in zip(lived.steps, thoughts, strict=False)
+            ]
             episode = lived.model_copy(
-                update={"id": content_id("ep", fork.bad.id, fork.good.id, "revised", at), "trial": fork.bad.trial}
+                update={
+                    "id": content_id("ep", fork.bad.id, fork.good.id, "revised", at),
+                    "trial": fork.bad.trial,
+                    "steps": steps,
+                }
             )
             weights = [0.0] * len(begun) + [1.0] * (len(episode.steps) - len(begun))
             return Revision(episode, weights, good=fork.good.id, bad=fork.bad.id)

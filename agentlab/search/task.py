@@ -17,6 +17,7 @@ from agentlab.search.walk import Player
 from agentlab.trajectories.advice import AdviceBook
 from agentlab.trajectories.budget import Budget, Cost
 from environments import Task, TextEnv
+from memory.prompts import Prompting
 from memory.records import Episode, ErrorKind
 
 _METHODS: dict[Method, Callable[[Player], Iterator[Episode]]] = {
@@ -75,19 +76,20 @@ def search_task(
     seed: int = 0,
     config: SearchConfig | None = None,
     run: str = "",
+    prompting: Prompting | None = None,
 ) -> Found:
     """Search `task` until it is won `config.wins` times, the budget is spent, or `config.iterations` were played.
 
-    The model's probabilities are the prior and the rollout policy; without a model chance plays, and no calls are
-    counted. The result depends on the arguments alone. An environment or an engine that fails, or a replay that is
-    answered otherwise than before, ends the search with what it had found.
+    The model's probabilities are the prior and the rollout policy, as it reads the game by `prompting`; without a model
+    chance plays, and no calls are counted. The result depends on the arguments alone. An environment or an engine that
+    fails, or a replay that is answered otherwise than before, ends the search with what it had found.
 
     Self-Explore ends by itself; its probes ask what the policy can do, so no advice speaks in them.
     """
     config = config or SearchConfig()
     if method == "self_explore":
         config = config.model_copy(update={"advice": False})
-    player = Player(env, task, model, config, budget or Budget(), run=run, arm=method, seed=seed)
+    player = Player(env, task, model, config, budget or Budget(), run=run, arm=method, seed=seed, prompting=prompting)
     error, kind, won = None, None, set[tuple[str, ...]]()
     try:
         for episode in _METHODS[method](player):

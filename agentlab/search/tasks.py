@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from agentlab.agent.arms import actor_of
 from agentlab.errors import BadConfig, OutOfBudget
 from agentlab.experiments.collection import reflections_on
 from agentlab.failures import FAILURES, End, Streak, kind_of, refuse_all_failed
@@ -25,6 +26,7 @@ from agentlab.trajectories.budget import Budget, Cost
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.refinement import Refiner
 from environments import Task, TextEnv
+from memory.prompts import Prompting
 from memory.records import ErrorKind, content_id
 from memory.store import EpisodeFilter
 
@@ -80,7 +82,9 @@ def search_tasks(
     if adapter is not None and engine == "random":
         raise BadConfig("A search that chance guides takes no adapter; leave the adapter out, or let the model guide.")
     guide = workspace.model(adapter) if engine == "model" else None
-    scope = f"search|{run}|{content_id('search', method, guide and guide.name, adapter, budget, seed, config)}"
+    prompting = _prompting(workspace) if guide is not None else None
+    read = () if prompting is None else (prompting,)
+    scope = f"search|{run}|{content_id('search', method, guide and guide.name, adapter, budget, seed, config, *read)}"
     stage, done = f"searching ({method})", workspace.database.journal.items(scope)
     results: list[Searched] = []
     streak = Streak()
@@ -92,8 +96,9 @@ def search_tasks(
             if known is None or known["error"] is not None:  # what failed is not done
                 env = pool.take(task.env)
                 found = search_task(
-                    env, task, method=method, model=guide, budget=budget, seed=seed, config=config, run=run
-                )
+                    env, task, method=method, model=guide, budget=budget, seed=seed, config=config, run=run,
+                    prompting=prompting,
+                )  # fmt: skip
                 _put_back(pool, task, env, found.error)
                 results.append(_store(workspace, scope, pool, found))
                 if known is None:
@@ -106,6 +111,11 @@ def search_tasks(
         workspace.progress.finish(stage)
     refuse_all_failed(result.end for result in results)
     return results
+
+
+def _prompting(workspace: Workspace) -> Prompting | None:
+    """How the lab's model asks to read a game; None where it ranks."""
+    return getattr(actor_of(workspace), "prompting", None)
 
 
 def _put_back(pool: EnvironmentPool, task: Task, env: TextEnv, error: str | None) -> None:
@@ -182,7 +192,15 @@ def revise_tasks(
     try:
         for task in tasks:
             env, why, kind = pool.take(task.env), None, None
-            player = Player(env, task, model, budget=budget or Budget(), run=run or "", arm="revision")
+            player = Player(
+                env,
+                task,
+                model,
+                budget=budget or Budget(),
+                run=run or "",
+                arm="revision",
+                prompting=_prompting(workspace),
+            )
             try:
                 player.tree = tree_of(workspace, run, task)
                 for revision in revisions(player, judge=judge, alpha=alpha, beta=beta):

@@ -6,18 +6,20 @@ import math
 import random
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agentlab import failures
 from agentlab.agent.actors import scored
 from agentlab.agent.policy import Policy
 from agentlab.engines.base import Conversation, Model, Tokenizing
+from agentlab.engines.conversation import TokenConversation
 from agentlab.search.config import SearchConfig
 from agentlab.search.tree import Node, Tree, take
 from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried, facts_of
 from agentlab.trajectories.budget import Budget, Meter
 from agentlab.trajectories.transition import Decision, Game
 from environments import Task, TextEnv
+from memory.prompts import Prompting
 from memory.records import Episode, Status, Step, content_id
 
 WEIGHTS = AdviceWeights()
@@ -28,7 +30,7 @@ class Player:
     """Who searches a task: the environment, the model that guides (None: chance does), the tree and the meter.
 
     `run`, `arm` and `seed` are written into the episodes; together with `config`, the model and the task they
-    determine them.
+    determine them. `prompting` is how the model plays; a search ranks commands, so what it plays has no thoughts.
     """
 
     env: TextEnv
@@ -39,6 +41,7 @@ class Player:
     run: str = ""
     arm: str = "search"
     seed: int = 0
+    prompting: Prompting | None = None
     tree: Tree = field(default_factory=Tree)
     episodes: list[Episode] = field(default_factory=list)
     walking: Walk | None = None
@@ -97,15 +100,17 @@ class Reading:
         self.player = player
         self.conversation: Conversation | None = None
         if player.model is not None:
+            asked = replace(player.prompting, thought=False) if player.prompting is not None else None
             with failures.engine(player.model.name):
-                self.conversation = player.model.conversation(goal)
+                self.conversation = player.model.conversation(goal, "", asked)
         self._read = 0
 
-    def observe(self, observation: str) -> None:
-        """What the environment said."""
+    def observe(self, observation: str, commands: Sequence[str]) -> None:
+        """What the environment said, and what may be done then, which a chat shows."""
         if self.player.model is not None and self.conversation is not None:
+            shown = commands if self.conversation.prompting.chat else None
             with failures.engine(self.player.model.name):
-                self.conversation.observe(observation)
+                self.conversation.observe(observation, shown)
 
     def act(self, action: str) -> None:
         """The chosen action."""
@@ -124,7 +129,7 @@ class Reading:
             return None
         if node.scores is None:
             tokens = len(conversation.token_ids)
-            self.player.meter.call(tokens - self._read + command_tokens(model, node.admissible))
+            self.player.meter.call(tokens - self._read + command_tokens(model, conversation, node.admissible))
             self._read = tokens
             node.scores = scored(model, conversation, node.admissible).logprobs
         return node.scores
@@ -154,11 +159,11 @@ class Walk:
         self.goal = self.game.goal
         self.node: Node = player.tree.begin(self.game.observation, self.state)
         self.reading = Reading(player, self.goal)
-        self.reading.observe(self.game.observation)
         self.status = self.game.status
         self.node.ended = self.ended
         if not self.ended:
             self._arrive()
+        self.reading.observe(self.game.observation, self.node.admissible)
 
     @property
     def ended(self) -> bool:
@@ -202,8 +207,8 @@ class Walk:
         if self.ended:
             self.node.ended = True
         else:
-            self.reading.observe(step.result)
             self._arrive()
+            self.reading.observe(step.result, self.node.admissible)
 
     def follow(self, actions: Iterable[str]) -> bool:
         """Do `actions` until the game ends. False if one is not among the commands when its turn comes."""
@@ -222,9 +227,12 @@ class Walk:
         adapter = model.adapter_id if model is not None else None
         trial = len(player.episodes)
         conversation = self.reading.conversation
+        read = () if model is None or player.prompting is None else (player.prompting,)
         self.reading.close()
         return Episode(
-            id=content_id("ep", player.run, player.arm, name, adapter, player.config, task.id, trial, player.seed),
+            id=content_id(
+                "ep", player.run, player.arm, name, adapter, player.config, task.id, trial, player.seed, *read
+            ),
             run=player.run,
             env=task.env,
             split=task.split,
@@ -241,6 +249,7 @@ class Walk:
             steps=self.steps,
             token_ids=list(conversation.token_ids) if conversation is not None else [],
             action_spans=list(conversation.action_spans) if conversation is not None else [],
+            prompt=conversation.prompting.name if conversation is not None else "transcript",
             seconds=round(time.perf_counter() - self.began, 4),
         )
 
@@ -256,7 +265,9 @@ def softmax(logits: Sequence[float]) -> list[float]:
     return [weight / total for weight in weights]
 
 
-def command_tokens(model: Model, commands: Sequence[str]) -> int:
-    """How many tokens these commands have, where the engine has tokens."""
-    engine = model.engine
-    return sum(len(engine.command_tokens(command)) for command in commands) if isinstance(engine, Tokenizing) else 0
+def command_tokens(model: Model, conversation: Conversation, commands: Sequence[str]) -> int:
+    """How many tokens these commands have in a conversation, where the engine has tokens."""
+    cuts = conversation if isinstance(conversation, TokenConversation) else model.engine
+    if not isinstance(cuts, TokenConversation | Tokenizing):
+        return 0
+    return sum(len(cuts.command_tokens(command)) for command in commands)

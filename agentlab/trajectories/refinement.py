@@ -8,6 +8,10 @@ Informed: a success that was found by trying things teaches guessing. So what te
 what it explains: steps that bring news are moved as early as the replay allows, and looks that single out the next
 action among its alternatives ("The current task is to take the grape" before `take grape`) are inserted.
 
+An action that was written keeps its thought wherever it goes, and takes it along when it is deleted. What is inserted
+has none: nobody thought it, and a sentence made here would be learned as the way to think. Actions that were
+not admissible are left out first.
+
 Only sequences that were replayed, and won with the same score, are returned. Replays are steps in the environment: they
 are counted, and bounded by a multiple of the success's length, the shortening first.
 """
@@ -20,7 +24,7 @@ from contextlib import AbstractContextManager, suppress
 from agentlab.errors import OutOfBudget
 from agentlab.text import words
 from agentlab.trajectories.budget import Budget, Cost, Meter
-from agentlab.trajectories.replay import Replay, replay
+from agentlab.trajectories.replay import Move, Replay, moves, replay
 from environments import EnvironmentsError, Task, TextEnv
 from memory.records import Episode, Step, content_id
 
@@ -70,7 +74,7 @@ def refine(episode: Episode, env: TextEnv, meter: Meter | None = None) -> Episod
         return episode
     search = Search(env, Task(env=episode.env, split=episode.split, seed=episode.seed), meter or allowance(episode))
     try:
-        if not search.begin(episode.actions):
+        if not search.begin(moves(episode.commands)):
             return episode
         minimise(search, episode.goal)
         reorder_for_return(search)
@@ -105,11 +109,11 @@ class Search:
         self.env, self.task, self.meter = env, task, meter
         self.best: Replay | None = None
 
-    def play(self, actions: Sequence[str]) -> Replay | None:
+    def play(self, actions: Sequence[str | Move]) -> Replay | None:
         """Replay `actions`. Raises OutOfBudget, EnvironmentDied."""
         return replay(self.env, self.task, actions, self.meter)
 
-    def begin(self, actions: Sequence[str]) -> bool:
+    def begin(self, actions: Sequence[str | Move]) -> bool:
         """Start at `actions`, if they win."""
         played = self.play(actions)
         self.best = played if played is not None and played.won and played.steps else None
@@ -124,13 +128,18 @@ class Search:
     def actions(self) -> list[str]:
         return [step.action for step in self.steps]
 
-    def tried(self, actions: Sequence[str]) -> Replay | None:
+    @property
+    def moves(self) -> list[Move]:
+        """The actions of the best sequence with their thoughts."""
+        return moves(self.steps)
+
+    def tried(self, actions: Sequence[str | Move]) -> Replay | None:
         """The replay of `actions` if they win with the same score."""
         played = self.play(actions)
         wins = self.best is not None and played is not None and played.won and played.score >= self.best.score
         return played if wins else None
 
-    def takes(self, actions: Sequence[str]) -> bool:
+    def takes(self, actions: Sequence[str | Move]) -> bool:
         """Go on from `actions` if they win with the same score."""
         played = self.tried(actions)
         if played is not None:
@@ -156,9 +165,9 @@ def minimise(search: Search, goal: str = "") -> None:
         pass
 
 
-def _without_detours(steps: Sequence[Step], keep: set[int]) -> list[list[str]]:
+def _without_detours(steps: Sequence[Step], keep: set[int]) -> list[list[Move]]:
     """The actions without one detour each, for the longest that begins at each state; the longest of all first."""
-    actions = [step.action for step in steps]
+    actions = moves(steps)
     back = {step.next_state: step.index for step in steps}
     detours = [
         (start, end)
@@ -174,7 +183,7 @@ def _delete(search: Search, goal: str, width: int, stride: int = 1) -> bool:
     start, shortened = len(search.steps) - width, False
     while start >= 0:
         block = range(start, start + width)
-        if not keep.intersection(block) and search.takes(search.actions[:start] + search.actions[start + width :]):
+        if not keep.intersection(block) and search.takes(search.moves[:start] + search.moves[start + width :]):
             shortened, keep = True, informative_steps(search.steps, goal)
             start = min(start, len(search.steps) - width + stride)
         start -= stride
@@ -194,7 +203,7 @@ def reorder_for_return(search: Search) -> None:
                     or end == len(search.steps) - 1
                 ):
                     continue
-                actions = search.actions
+                actions = search.moves
                 actions.insert(end, actions.pop(start))
                 tried = search.tried(actions)
                 if tried is not None and search.best is not None and _return(tried) > _return(search.best) + 1e-9:
@@ -214,7 +223,7 @@ def move_observations_early(search: Search, goal: str = "") -> None:
         if not _brings_new_words(search.steps, at, goal):
             continue
         for target, width in ((target, width) for target in range(at) for width in (1, 2) if target + width <= at):
-            actions = search.actions
+            actions = search.moves
             block = actions[at - width + 1 : at + 1]
             del actions[at - width + 1 : at + 1]
             actions[target:target] = block
@@ -234,14 +243,14 @@ def insert_lookups(search: Search, goal: str = "") -> None:
         """What `look` brings before step `at`. The same state answers the same."""
         key = search.steps[at].state, look
         if key not in answers:
-            played = search.play([*search.actions[:at], look])
+            played = search.play([*search.moves[:at], Move(look)])
             answers[key] = played.steps[at] if played is not None and len(played.steps) == at + 1 else None
         return answers[key]
 
     for look in search.steps[0].admissible:
         shown = answer(0, look)
         if look not in search.actions and shown is not None and informative_steps([shown], goal):
-            search.takes([look, *search.actions])
+            search.takes([Move(look), *search.moves])
     at = 0
     while at < len(search.steps):
         step = search.steps[at]
@@ -255,7 +264,7 @@ def insert_lookups(search: Search, goal: str = "") -> None:
                 if words(shown.result) <= words(shown.state):
                     continue
                 if singles_out(shown.result, step.action, step.admissible) and search.takes(
-                    [*search.actions[:at], look, *search.actions[at:]]
+                    [*search.moves[:at], Move(look), *search.moves[at:]]
                 ):
                     at += 1
                     break

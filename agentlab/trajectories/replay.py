@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from agentlab.trajectories.budget import Meter
 from agentlab.trajectories.transition import Decision, Game
 from environments import Task, TextEnv
 from memory.records import Step
+
+
+class Move(NamedTuple):
+    """An action to be played again, and what was thought before it."""
+
+    action: str
+    thought: str = ""
+
+
+def moves(steps: Iterable[Step]) -> list[Move]:
+    """The moves that some steps were."""
+    return [Move(step.action, step.thought) for step in steps]
 
 
 @dataclass(frozen=True)
@@ -24,22 +37,22 @@ class Replay:
         return [step.action for step in self.steps]
 
 
-def replay(env: TextEnv, task: Task, actions: Sequence[str], meter: Meter | None = None) -> Replay | None:
-    """Play `actions` from the task's start. None if one of them is not admissible when its turn comes, where
-    the environment lists what is.
+def replay(env: TextEnv, task: Task, actions: Sequence[str | Move], meter: Meter | None = None) -> Replay | None:
+    """Play `actions` from the task's start; each keeps its thought. None if one of them is not admissible when its turn
+    comes, where the environment lists what is.
 
     Raises OutOfBudget, EnvironmentDied.
     """
     if meter is not None:
         meter.reset()
     game = Game(env, task)
-    for action in actions:
+    for action, thought in (Move(one) if isinstance(one, str) else one for one in actions):
         commands = game.info["admissible_commands"]
         if commands is not None and action not in commands:
             return None
         if meter is not None:
             meter.step()
-        game.step(Decision(action, commands or []))
+        game.step(Decision(action, commands or [], thought=thought))
         if game.ended:
             break
     return Replay(game.steps, bool(game.info["won"]), game.score)

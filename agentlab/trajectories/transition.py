@@ -20,7 +20,8 @@ class Decision:
     """A command, and what it was chosen by.
 
     Attributes:
-        candidates: the commands that it was chosen from, itself among them; empty where it was written freely.
+        candidates: the commands that it was chosen from, itself among them unless it is `invalid`; empty where it was
+            written freely.
         scores: the engine's log-probability of each (natural log); None where nothing was ranked.
         bonus: what memory added to each, in nats; None where it added nothing.
         thought: what was thought before; may be empty.
@@ -29,7 +30,8 @@ class Decision:
         usage: what that took.
         invalid: whether no admissible command could be read in it; it is played as it stands.
 
-    Raises ValueError if the command is none of the candidates, or not each of these has its score.
+    Raises ValueError if the command is none of the candidates and not said to be invalid, or not each of these has its
+    score.
     """
 
     command: str
@@ -43,7 +45,7 @@ class Decision:
     invalid: bool = False
 
     def __post_init__(self) -> None:
-        if self.candidates and self.command not in self.candidates:
+        if self.candidates and self.command not in self.candidates and not self.invalid:
             raise ValueError(f"{self.command!r} is none of the {len(self.candidates)} commands that were offered")
         for numbers in (self.scores, self.bonus):
             if numbers is not None and len(numbers) != len(self.candidates):

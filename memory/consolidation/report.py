@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from memory.consolidation import duplicates
 from memory.consolidation.job import ConsolidationConfig, Job
+from memory.prompts.chat import messages
 from memory.prompts.rendering import head, segments
 from memory.records import task_parts
 from memory.store.filters import EpisodeFilter
@@ -203,7 +204,8 @@ def _prompt_share(database: Database) -> PromptShare:
     tokens = block_tokens = with_block = 0
     for id in ids:
         episode = database.episodes.load([id])[0]
-        written = sum(len(segment.text) for segment in segments(episode))
+        chat = episode.prompt.startswith("chat")
+        written = sum(len(part.text) for part in (messages(episode) if chat else segments(episode)))
         block = len(head(episode.goal, episode.hints)) - len(head(episode.goal))
         tokens += len(episode.token_ids)
         block_tokens += round(len(episode.token_ids) * block / written)

@@ -79,7 +79,8 @@ def answer(command: str, thought: str = "", *, prompting: Prompting) -> list[str
     """The message of the assistant, in its pieces; the last one is the command."""
     if not prompting.thought:
         return [one_line(command)]
-    return [THOUGHT, f" {one_line(thought)}", f"\n{ACTION}", f" {one_line(command)}"]
+    thought = one_line(thought)
+    return [THOUGHT, f" {thought}" if thought else "", f"\n{ACTION}", f" {one_line(command)}"]
 
 
 def read(text: str) -> Reply:
@@ -113,11 +114,11 @@ class Message(NamedTuple):
 
 
 def messages(episode: Episode, *, with_hints: bool = True) -> Iterator[Message]:
-    """`episode` as the messages of the chat that it was, with or without the memory block."""
+    """`episode` as the messages of the chat that it was, with or without what memory said: the block and the notes."""
     prompting = Prompting.named(episode.prompt)
     yield Message("system", system(episode.hints if with_hints else "", prompting))
     for step in episode.steps:
         begun = task(episode.goal) if step is episode.steps[0] else ""
-        yield Message("user", begun + seen(step.observation, step.admissible, step.note))
+        yield Message("user", begun + seen(step.observation, step.admissible, step.note if with_hints else ""))
         said = "".join(answer(step.action, step.thought, prompting=prompting))
         yield Message("assistant", said, chosen=True)

@@ -71,8 +71,8 @@ LINE_END = "\n"
 
 
 def thought(text: str) -> list[str]:
-    """A thought before an action, in its pieces (Yao et al. 2023, ReAct)."""
-    return [" think:", action(text), "\n>"]
+    """A thought before an action, in its pieces (Yao et al. 2023, ReAct); an empty one has nothing in the middle."""
+    return [" think:", action(text) if one_line(text) else "", "\n>"]
 
 
 REPORT_STEPS = 15  # the last steps matter most
@@ -80,13 +80,16 @@ REPORT_WIDTH = 200  # characters of each text that the environment said
 
 
 def segments(episode: Episode, *, with_hints: bool = True) -> Iterator[Segment]:
-    """The transcript of `episode`, with or without the memory block that stood in its prompt."""
+    """The transcript of `episode`, with or without what memory said in its prompt: the block and the notes.
+
+    Where nothing was thought, the place of the thought was not chosen.
+    """
     yield Segment(head(episode.goal, episode.hints if with_hints else ""), False)
     thinks = episode.prompt.endswith("+thought")
     for step in episode.steps:
-        yield Segment(turn(step.observation, step.note), False)
+        yield Segment(turn(step.observation, step.note if with_hints else ""), False)
         for piece in thought(step.thought) if thinks else ():
-            yield Segment(piece, True)
+            yield Segment(piece, bool(step.thought))
         yield Segment(action(step.action), True)
         yield Segment(LINE_END, True)
 

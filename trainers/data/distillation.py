@@ -53,7 +53,7 @@ def from_teacher(
     choices, end = [], len(head)
     for step, (ids, chosen), worth in zip(episode.steps[dropped:], turns[dropped:], weights, strict=True):
         if step.scores is not None and len(step.admissible) > 1 and worth:
-            candidates = [command_tokens(command, tokenize) for command in step.admissible]
+            candidates = [command_tokens(command, tokenize, episode) for command in step.admissible]
             thought = _softmax(_totals(step, temperature, advice))
             choices.append(Choice(at=end + chosen.index(True), candidates=candidates, probabilities=thought))
         end += len(ids)

@@ -1,8 +1,11 @@
 """Episodes as training examples: token ids, and for each token the weight of its loss.
 
 What was played is what is trained: where an episode holds the tokens that the model saw and chose, those are used as
-they are. Only an episode that was played without a model, or whose prompt is asked for without its memory block
+they are. Only an episode that was played without a model, or whose prompt is asked for without what memory said in it
 (context distillation, Snell et al. 2022), is tokenised here, piece by piece as `memory.prompts` cuts it.
+
+A thought is taught together with its command. Where nothing was thought, the command alone is: the empty place would
+teach the model to think nothing. An action that was not admissible is never taught.
 """
 
 from __future__ import annotations
@@ -148,9 +151,10 @@ def from_episode(
 ) -> Example:
     """The example that teaches the actions of `episode`.
 
-    `tokenize` maps a piece of text to token ids without special tokens. `with_hints` keeps the memory block that stood
-    in the prompt; without it the same actions are taught for the bare prompt. Every token that the agent chose gets
-    `weight`, times the weight of its step where `step_weights` gives one for each step; all others get 0. A sequence
+    `tokenize` maps a piece of text to token ids without special tokens. `with_hints` keeps what memory said in the
+    prompt, the block and the notes; without it the same actions are taught for the bare prompt. Every token that the
+    agent chose gets `weight`, times the weight of its step where `step_weights` gives one for each step, unless the
+    action was invalid; all others get 0. A sequence
     longer than `max_tokens` loses its oldest turns, at turn borders; the head stays.
 
     Raises BadExample if the episode has no action or weights and steps do not match, TooLong if its last turn alone
@@ -164,9 +168,8 @@ def from_episode(
             f"episode {episode.id} has {len(turns)} steps and {len(of_steps)} step weights; each step needs one; "
             "give a weight a step, 0 for no loss"
         )
-    return join(
-        episode, head, turns[dropped:], [weight * of_step for of_step in of_steps[dropped:]], max_tokens=max_tokens
-    )
+    weights = [weight * of_step * can for of_step, can in zip(of_steps, teachable(episode, turns), strict=True)]
+    return join(episode, head, turns[dropped:], weights[dropped:], max_tokens=max_tokens)
 
 
 Turn = tuple[list[int], list[bool]]
@@ -181,6 +184,12 @@ def cut(episode: Episode, tokenize: Tokenize, *, with_hints: bool = False) -> tu
     if not episode.steps:
         raise BadExample(f"episode {episode.id} has no steps; there is nothing to learn from it; leave it out")
     return _played(episode, tokenize, with_hints) or _rendered(episode, tokenize, with_hints)
+
+
+def teachable(episode: Episode, turns: Sequence[Turn]) -> list[float]:
+    """1 for each turn whose action may be taught, 0 for one whose action was not admissible."""
+    known = len(turns) == len(episode.steps)
+    return [0.0 if known and episode.steps[at].invalid else 1.0 for at in range(len(turns))]
 
 
 def join(
@@ -203,14 +212,18 @@ def join(
     return Example(token_ids=token_ids, weights=marked, episode=episode.id, task=episode.task_id)
 
 
-def command_tokens(command: str, tokenize: Tokenize) -> list[int]:
-    """The tokens of a command as an action: its words, then its line end as a segment of its own."""
+def command_tokens(command: str, tokenize: Tokenize, episode: Episode) -> list[int]:
+    """The tokens of a command as it ends a turn of an episode: its words, then what ends the turn by itself."""
+    prompting = Prompting.named(episode.prompt)
+    if prompting.chat:
+        return _chat(episode, tokenize).said(prompts.answer(command, prompting=prompting)[-1])
     return [*tokenize(prompts.action(command)), *tokenize(prompts.LINE_END)]
 
 
 def _played(episode: Episode, tokenize: Tokenize, with_hints: bool) -> tuple[list[int], list[Turn]] | None:
     """The tokens as they were played, or None where another rendering is asked for or another tokenizer played."""
-    if not episode.token_ids or not episode.action_spans or (episode.hints.strip() and not with_hints):
+    told = episode.hints.strip() or any(step.note for step in episode.steps)
+    if not episode.token_ids or not episode.action_spans or (told and not with_hints):
         return None
     expected = _head(episode, tokenize, episode.hints)
     # A begin-of-text token stands before the head where the model that played was trained with one.
@@ -259,9 +272,12 @@ def _rendered(episode: Episode, tokenize: Tokenize, with_hints: bool) -> tuple[l
     if prompting.chat:
         chat = _chat(episode, tokenize)
         for at, step in enumerate(episode.steps):
-            seen = chat.turn(prompts.seen(step.observation, step.admissible, step.note), first=not at)
-            said = chat.said(*prompts.answer(step.action, step.thought, prompting=prompting))
-            turns.append(([*seen, *said], [False] * len(seen) + [True] * len(said)))
+            note = step.note if with_hints else ""
+            seen = chat.turn(prompts.seen(step.observation, step.admissible, note), first=not at)
+            answer = prompts.answer(step.action, step.thought, prompting=prompting)
+            said = chat.said(*answer)
+            silent = len(said) - len(chat.said(answer[-1])) if prompting.thought and not step.thought else 0
+            turns.append(([*seen, *said], [False] * (len(seen) + silent) + [True] * (len(said) - silent)))
         return head, turns
     after_choice = True
     for segment in list(prompts.segments(episode, with_hints=with_hints))[1:]:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from memory.records import Episode
-from trainers.data.examples import Tokenize, cut, drop_oldest, from_episode, join
+from trainers.data.examples import Tokenize, cut, drop_oldest, from_episode, join, teachable
 from trainers.data.records import Judged, Pair
-from trainers.errors import SameSides
+from trainers.errors import NothingTaught, SameSides
 
 
 class Preference(BaseModel):
@@ -54,7 +54,8 @@ def from_preference(
     those of the better episode on both sides, so that one prompt is answered twice; where a side would be longer than
     `max_tokens`, both lose their oldest shared steps.
 
-    Raises TooLong if what is compared does not fit even so, SameSides if it is the same on both sides.
+    An action of the better side that was not admissible is not preferred. Raises TooLong if what is compared does not
+    fit even so, SameSides if it is the same on both sides, NothingTaught if the better side has nothing else.
     """
     better, worse, shared = preference.better, preference.worse, preference.shared
     end = None if steps is None else shared + steps
@@ -63,9 +64,15 @@ def from_preference(
     rejected = rejected[shared:end]
     longest = max(sum(len(ids) for ids, _ in side) for side in (chosen, rejected))
     common = common[drop_oldest([*(len(ids) for ids, _ in common), longest], len(head), max_tokens) :]
+    counts = teachable(better, turns)[shared:end]
+    if not any(counts):
+        raise NothingTaught(
+            f"what episode {better.id} does after step {shared} was not admissible; it cannot be preferred; leave the "
+            "pair out"
+        )
     sides = [
-        join(episode, head, [*common, *own], [0.0] * len(common) + [1.0] * len(own), max_tokens=max_tokens)
-        for episode, own in ((better, chosen), (worse, rejected))
+        join(episode, head, [*common, *own], [0.0] * len(common) + weights, max_tokens=max_tokens)
+        for episode, own, weights in ((better, chosen, counts), (worse, rejected, [1.0] * len(rejected)))
     ]
     if sides[0].token_ids == sides[1].token_ids:
         raise SameSides(

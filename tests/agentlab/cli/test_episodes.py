@@ -111,6 +111,20 @@ def test_replay_says_where_the_environment_answers_otherwise(lab: Path) -> None:
     assert "The note is blank." in result.stdout
 
 
+def test_replay_shows_what_was_thought_and_noted_and_what_was_no_command(lab: Path) -> None:
+    with Lab.open(lab) as opened:
+        episode = opened.database.episodes.get("ep-aa1")
+        first, second = episode.steps
+        first.thought, first.token_ids = "I want to see.", [1, 2, 3]
+        second.action, second.result, second.invalid, second.note = "sing", "Nothing happens.", True, "Mind the gap."
+        episode.status, episode.score = "truncated", 0.0
+        opened.database.episodes.put(episode)
+    result = agentlab(lab, "replay", "ep-aa1")
+    for part in ("I want to see.", "(log p -1.50 of 3 tokens", "(Mind the gap.)", "> sing", "1 invalid action"):
+        assert part in result.stdout
+    assert "Verified: all 2 steps" in result.stdout
+
+
 def test_plain_replay_only_prints(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Lab.open(lab) as opened:
         episode = opened.database.episodes.get("ep-aa1")

@@ -27,6 +27,18 @@ def table(*envs: str) -> Table:
     return made
 
 
+def test_actions_that_were_not_admissible_are_counted_where_there_are_any(capsys: pytest.CaptureFixture[str]) -> None:
+    task = Task(env=COIN, split="dev", seed=0)
+    trials = (Trial("ep-0", "lost", 0.0, 3, invalid=2), Trial("ep-1", "won", 1.0, 3, invalid=1))
+    rows = [row("base", [TaskResult(task, "base", trials)], trials=count) for count in (1, 2)]
+    assert [one.cells[COIN].invalid for one in rows] == [2, 3]
+    scoreboard.show(Table(envs=[COIN], rows=rows))
+    shown = capsys.readouterr().out
+    assert "2 invalid actions" in shown and "3 invalid actions" in shown
+    scoreboard.show(table(COIN))
+    assert "invalid" not in capsys.readouterr().out
+
+
 def test_each_rate_stands_with_its_n_and_interval(capsys: pytest.CaptureFixture[str]) -> None:
     scoreboard.show(table(COIN, SORTING), title="Held-out games")
     shown = capsys.readouterr().out

@@ -9,11 +9,12 @@ from agentlab.engines.base import Conversation
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import OutOfBudget, ReplayMismatch
 from agentlab.search.pairs import Fork, forks, partings
-from agentlab.search.revision import disliked, dropping, revise, revisions, splices
+from agentlab.search.revision import TURNING, disliked, dropping, revise, revisions, splices
 from agentlab.search.tree import Tree
 from agentlab.search.walk import Player
 from agentlab.trajectories.budget import Budget
 from environments import Task, make
+from memory.prompts import Prompting
 from memory.records import Episode
 
 Played = Callable[..., Episode]
@@ -52,6 +53,38 @@ def test_a_bad_beginning_is_continued_from_the_present_state_and_wins_in_the_env
     assert revision.episode.won and revision.episode.id not in (good.id, bad.id)
     assert revision.episode.steps[0].result == bad.steps[0].result
     assert found.episodes == [] and good.id in {e.id for e in found.tree.episodes}  # nothing is kept as a success
+
+
+def with_thoughts(episode: Episode, word: str) -> Episode:
+    steps = [step.model_copy(update={"thought": f"{word} {step.index}."}) for step in episode.steps]
+    return episode.model_copy(update={"steps": steps, "prompt": "chat+thought"})
+
+
+def test_where_the_model_thinks_a_revision_says_that_it_went_wrong_and_goes_on_with_its_thoughts(
+    played: Played, player: Players
+) -> None:
+    env, task, door = doors()
+    good = played("read note", door["first"], "read note", door["second"], "take coin", env=env, task=task)
+    bad = played("look", door["wrong"], env=env, task=task)
+    found = player(env, task)
+    found.tree = Tree.of([with_thoughts(good, "Good"), with_thoughts(bad, "Bad")])
+    found.prompting = Prompting(chat=True, thought=True)
+    (revision,) = revisions(found)
+    assert [step.thought for step in revision.episode.steps] == [
+        "Bad 0.", f"{TURNING} Good 1.", "Good 2.", "Good 3.", "Good 4.",
+    ]  # fmt: skip
+    assert revision.step_weights == [0.0, 1.0, 1.0, 1.0, 1.0]
+    found.prompting = None
+    (plain,) = revisions(found)
+    assert [step.thought for step in plain.episode.steps] == ["Bad 0.", "Good 1.", "Good 2.", "Good 3.", "Good 4."]
+
+
+def test_an_actor_dislikes_what_was_not_admissible(played: Played, player: Players) -> None:
+    bad = played("east", "west", "west")
+    bad.steps[1].invalid = True
+    asked = player(engine=ScriptedEngine({}))
+    asked.tree.add(bad)
+    assert disliked(asked, bad, 0) == 1
 
 
 @pytest.mark.parametrize(("alpha", "beta", "kept"), [(0.66, 0.2, 1), (0.67, 0.2, 0), (1.0, 0.2, 0), (0.5, 0.67, 0)])
@@ -118,7 +151,7 @@ def test_a_splice_that_does_not_run_is_dropped(played: Played, player: Players, 
     early = Fork(good, played("take lamp", "east", "west", "east", "west", "west", env=env), 0)
     elsewhere = early.bad.steps[1].model_copy(update={"next_state": "Nowhere."})
     early.bad.steps[1] = elsewhere
-    assert list(splices(early, 1)) == [good.actions]
+    assert [[step.action for step in way] for way in splices(early, 1)] == [good.actions]
     assert revise(found, early, 1) is None
 
 
@@ -202,8 +235,8 @@ class Spelled(Conversation):
 
     closed = False
 
-    def observe(self, observation: str) -> None:
-        super().observe(observation)
+    def observe(self, observation: str, *shown: Any) -> None:
+        super().observe(observation, *shown)
         self.token_ids = list(self.text.encode())
 
     def close(self) -> None:

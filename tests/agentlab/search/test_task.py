@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agentlab.engines.base import Model
+from agentlab.engines.conversation import TokenConversation, resolved
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.search.config import AGENT_R, METHODS, SearchConfig
 from agentlab.search.pairs import first_pits
@@ -15,6 +16,8 @@ from agentlab.search.tree import Tree
 from agentlab.trajectories.budget import Budget
 from agentlab.trajectories.replay import replay
 from environments import Task, make
+from memory.prompts import Prompting
+from trainers.data import ChatFrames, ChatTokens, Tokenizer, from_episode
 
 CORRIDOR = Task(env="own/corridor", split="train", seed=0)
 DOORS = Task(env="toy/doors", split="train", seed=0)
@@ -170,3 +173,41 @@ def test_tokens_are_those_that_training_would_render(tiny_model: Path) -> None:
     assert found.cost.tokens > max(len(episode.token_ids) for episode in found.episodes)
     tight = search_task(make("toy/doors"), DOORS, model=Model(engine), budget=Budget(tokens=300))
     assert 0 < tight.cost.tokens <= 300
+
+
+class Chatting(ScriptedEngine):
+    """A scripted engine whose tokens are bytes, and which reads a game as a chat."""
+
+    context = 4096
+
+    def __init__(self) -> None:
+        super().__init__({})
+        frames = ChatFrames("[s]", "[u]", "[a]", "\n[u]")
+
+        def cut(text: str) -> list[int]:
+            return list(text.encode())
+
+        self.tokenize = Tokenizer(cut, chat=ChatTokens(frames, cut, cut))
+
+    def command_tokens(self, command: str) -> list[int]:
+        return self.tokenize(f"{command}\n")
+
+    def conversation(self, goal: str, hints: str = "", prompting: Prompting | None = None) -> TokenConversation:
+        return TokenConversation(self, goal, hints, resolved("auto", self.tokenize, prompting))
+
+
+def test_a_search_that_a_writing_model_guides_reads_the_game_as_a_chat_without_thoughts() -> None:
+    engine, asked = Chatting(), Prompting(chat=True, thought=True)
+    found = search_task(
+        make("toy/doors"), DOORS, method="best_of_n", model=Model(engine), budget=Budget(steps=12), prompting=asked
+    )
+    for episode in found.episodes:
+        assert episode.prompt == "chat"
+        example = from_episode(episode, engine.tokenize)
+        assert example.token_ids == episode.token_ids[: len(example.token_ids)], "what was played is what is trained"
+        rendered = from_episode(episode.model_copy(update={"token_ids": [], "action_spans": []}), engine.tokenize)
+        assert rendered == example
+        assert f"Commands: {'; '.join(episode.steps[0].admissible)}[a]" in bytes(episode.token_ids).decode()
+    ranking = search_task(make("toy/doors"), DOORS, method="best_of_n", model=Model(engine), budget=Budget(steps=12))
+    assert {episode.prompt for episode in ranking.episodes} == {"transcript"}
+    assert {episode.id for episode in ranking.episodes}.isdisjoint(episode.id for episode in found.episodes)

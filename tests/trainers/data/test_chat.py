@@ -11,7 +11,7 @@ import pytest
 from memory import prompts
 from memory.prompts import Prompting
 from memory.records import Episode, Step
-from trainers.data import ChatFrames, Tokenizer, from_episode
+from trainers.data import ChatFrames, Preference, Tokenizer, from_episode, from_preference, from_teacher
 from trainers.errors import BadExample, NoChatTemplate
 
 CHATML = (
@@ -71,11 +71,69 @@ def test_frames_and_texts_are_what_the_template_renders(
     assert chosen == [f"Thought: I look.\nAction: look{end}", f"Thought: I go.\nAction: go{end}"]
 
 
-def test_the_memory_block_is_left_out_of_what_a_student_reads(with_template: Callable[[str | None], Any]) -> None:
+def test_what_memory_said_is_left_out_of_what_a_student_reads(with_template: Callable[[str | None], Any]) -> None:
     tokenizer = with_template(CHATML)
-    example = from_episode(EPISODE, Tokenizer.of(tokenizer))
-    text = tokenizer.decode(example.token_ids)
-    assert "Read the note" not in text and "(Did not help here before: look.)" in text
+    student, teacher = (
+        tokenizer.decode(from_episode(EPISODE, Tokenizer.of(tokenizer), with_hints=told).token_ids)
+        for told in (False, True)
+    )
+    for word in ("Read the note", "(Did not help here before: look.)"):
+        assert word in teacher and word not in student
+    assert student.count("Thought: I ") == teacher.count("Thought: I ") == 2
+
+
+def without(episode: Episode, **changes: Any) -> Episode:
+    """The episode with its first step changed."""
+    first, *rest = episode.steps
+    return episode.model_copy(update={"steps": [first.model_copy(update=changes), *rest]})
+
+
+def taught(tokenizer: Any, example: Any) -> list[str]:
+    return [tokenizer.decode(example.token_ids[start:end]) for start, end in example.spans]
+
+
+@pytest.mark.parametrize("prompt", ["chat+thought", "transcript+thought"])
+def test_where_nothing_was_thought_the_command_alone_is_taught(
+    with_template: Callable[[str | None], Any], prompt: str
+) -> None:
+    tokenizer = with_template(CHATML)
+    episode = without(EPISODE.model_copy(update={"prompt": prompt}), thought="")
+    end = "<|im_end|>" if prompt == "chat+thought" else "\n"
+    second = "Thought: I go.\nAction: go" if prompt == "chat+thought" else " think: I go.\n> go"
+    assert taught(tokenizer, from_episode(episode, Tokenizer.of(tokenizer))) == [f" look{end}", f"{second}{end}"]
+
+
+def test_an_action_that_was_not_admissible_is_never_taught(with_template: Callable[[str | None], Any]) -> None:
+    tokenizer = with_template(CHATML)
+    episode = without(EPISODE, action="sing", invalid=True)
+    example = from_episode(episode, Tokenizer.of(tokenizer), step_weights=[1.0, 0.5])
+    assert taught(tokenizer, example) == ["Thought: I go.\nAction: go<|im_end|>"]
+    assert "Action: sing<|im_end|>" in tokenizer.decode(example.token_ids)
+    assert set(example.weights) == {0.0, 0.5}
+
+
+def test_a_preference_compares_thoughts_and_commands(with_template: Callable[[str | None], Any]) -> None:
+    tokenizer = with_template(CHATML)
+    worse = without(EPISODE, thought="I wait.", action="go").model_copy(update={"id": "ep-2", "status": "lost"})
+    preference = Preference(better=EPISODE, worse=worse, shared=0, source="reward")
+    pair = from_preference(preference, Tokenizer.of(tokenizer), steps=1)
+    assert taught(tokenizer, pair.better) == ["Thought: I look.\nAction: look<|im_end|>"]
+    assert taught(tokenizer, pair.worse) == ["Thought: I wait.\nAction: go<|im_end|>"]
+    refused = Preference(better=without(EPISODE, invalid=True), worse=worse, shared=0, source="reward")
+    with pytest.raises(BadExample, match="not admissible"):
+        from_preference(refused, Tokenizer.of(tokenizer), steps=1)
+
+
+def test_a_teacher_who_ranked_in_a_chat_teaches_the_commands_as_a_chat_has_them(
+    with_template: Callable[[str | None], Any],
+) -> None:
+    tokenizer = with_template(CHATML)
+    episode = without(EPISODE.model_copy(update={"prompt": "chat"}), scores=[-1.0, -2.0])
+    (choice,) = from_teacher(episode, Tokenizer.of(tokenizer)).choices
+    assert [tokenizer.decode(ids) for ids in choice.candidates] == ["look<|im_end|>", "go<|im_end|>"]
+    assert tokenizer.decode(from_episode(episode, Tokenizer.of(tokenizer)).token_ids[: choice.at]).endswith(
+        "<|im_start|>assistant\n"
+    )
 
 
 def test_a_special_token_in_a_text_is_read_as_its_characters(with_template: Callable[[str | None], Any]) -> None:

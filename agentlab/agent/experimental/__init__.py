@@ -1,0 +1,1 @@
+"""Actors that no table compares with the usual ones yet: LeCo. None is a default."""
