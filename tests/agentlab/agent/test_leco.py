@@ -43,7 +43,13 @@ class Unsure(ScriptedEngine):
 
 def test_a_turn_less_sure_than_all_before_is_written_again_and_the_surest_is_taken() -> None:
     engine = Unsure(
-        ("look", 0.5), ("read note", 0.6), ("look", 0.1), ("sing", 0.99), ("look", 0.8), ("read note", 0.4), ("look", 0.9)
+        ("look", 0.5),
+        ("read note", 0.6),
+        ("look", 0.1),
+        ("sing", 0.99),
+        ("look", 0.8),
+        ("read note", 0.4),
+        ("look", 0.9),
     )
     spec = EpisodeSpec("run", Task(env="toy/doors", split="train", seed=0), Arm("leco", actor=LecoActor()))
     episode = play_episode(Play(spec, make("toy/doors"), Model(engine)), build_graph())
