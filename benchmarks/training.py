@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cards import peak_of, useful_work
 from machine import describe
 
 from agentlab.engines import hub
@@ -54,20 +55,6 @@ TITLES = {
 BOUNDS = {"trl-steps": 6.0, "trl-episodes": 1.5}
 NOISE = 0.05
 """How much lower TRL's loss at the end may be, in nats a token: other initial weights and another order."""
-
-PEAKS = {
-    "B200": 2250,
-    "H200": 989,
-    "H100 NVL": 835,
-    "H100 PCIe": 756,
-    "H100": 989,
-    "A100": 312,
-    "L40S": 362,
-    "L4": 121,
-    "RTX 4090": 165,
-    "RTX 3090": 71,
-}
-"""Dense bfloat16 peaks of cards by what their names contain, in TFLOP/s (makers' data sheets)."""
 
 
 def episodes(folder: Path, count: int) -> list[Episode]:
@@ -201,39 +188,14 @@ def final_loss(base: Path, adapter: Path, examples: Sequence[Example]) -> float:
     return cost / weight
 
 
-def useful_work(base: Path, rank: int, examples: Sequence[Example]) -> float:
-    """Floating point operations that one pass over whole episodes needs, whoever does it.
-
-    Forward and the gradient of activations for frozen matrices, both and that of their weights for LoRA, causal
-    attention, and the vocabulary head where there is loss. Nothing that is done twice, padded or masked counts.
-    """
-    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    hidden, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
-    width = config.get("head_dim") or hidden // config["num_attention_heads"]
-    queries = width * config["num_attention_heads"]
-    keys = width * config.get("num_key_value_heads", config["num_attention_heads"])
-    matrices = [(hidden, queries), (hidden, keys), (hidden, keys), (queries, hidden)]
-    matrices += [(hidden, inner), (hidden, inner), (inner, hidden)]
-    a_token = sum(2 * 2 * a * b + 3 * 2 * rank * (a + b) for a, b in matrices)
-    total = 0.0
-    for example in examples:
-        length, chosen = len(example), sum(map(bool, example.weights))
-        attention = 3 * 2 * 2 * queries * length * length / 2
-        total += layers * (a_token * length + attention) + 2 * 2 * hidden * config["vocab_size"] * chosen
-    return total
-
-
-def peak_of(card: str) -> float | None:
-    """The card's dense bfloat16 peak in FLOP/s; None if it is not known."""
-    return next((1e12 * peak for part, peak in PEAKS.items() if part in card), None)
-
-
 def on_card(runs: Sequence[Run], base: Path, rank: int, examples: Sequence[Example], threads: int) -> None:
     """Tell what a GPU was used for."""
     card = torch.cuda.get_device_name()
     peak = peak_of(card)
     chosen = sum(sum(map(bool, example.weights)) for example in examples)
-    work, tokens = useful_work(base, rank, examples) / chosen, sum(map(len, examples)) / chosen
+    sizes = [(len(example), sum(map(bool, example.weights))) for example in examples]
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    work, tokens = useful_work(config, rank, sizes) / chosen, sum(map(len, examples)) / chosen
     print(f"\n{card}; bfloat16 peak {f'{peak / 1e12:.0f} TFLOP/s' if peak else 'unknown'}\n")
     print(
         "| system | tokens/s of episodes | useful TFLOP/s | share of the peak | peak memory, GiB |\n"

@@ -130,6 +130,10 @@ class CannotMerge(TrainersError):
     """Adapters that cannot be merged, or not in the way that was asked for."""
 
 
+class CannotExport(TrainersError):
+    """An adapter that cannot be written where it was asked for."""
+
+
 class UnknownAdapter(TrainersError):
     """No adapter has this id."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -75,3 +76,27 @@ def rollback(lab: LabFolder = DEFAULT_LAB) -> None:
     output.say(f"{now} serves now." if now else "The base model serves now.")
     if back:
         output.say(f"Brought back what was retired for the sake of the other: {len(back)} reflections.")
+
+
+@app.command()
+def export(
+    adapter: Id,
+    folder: Annotated[Path, typer.Argument(help="A new folder.", show_default=False)],
+    with_base: Annotated[
+        bool, typer.Option("--with-base", help="With the base model's files, as hard links where the disk has them.")
+    ] = False,
+    lab: LabFolder = DEFAULT_LAB,
+) -> None:
+    """Write an adapter into a folder that peft and vLLM load as it is, with what else one needs to use it elsewhere.
+
+    Its card says how to load and to serve it and how it was prompted; `play.py` plays a game with it.
+    """
+    from trainers.adapters import export as write
+
+    with opened(lab) as here, output.working("Exporting"):
+        done = write(here.adapters, adapter, folder, base=here.model_folder, with_base=with_base)
+    output.say(f"{done.record.id} is in {done.folder}; README.md there says how it is used ({done.format}).")
+    output.say(f"Play a game with it: `python {done.folder / 'play.py'}`")
+    output.say(f"Serve it with vLLM: `{done.serve}`")
+    if done.caution:
+        output.note(f"Its base: {done.caution}.")

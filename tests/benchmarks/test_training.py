@@ -1,15 +1,12 @@
-"""What `benchmarks/training.py` compares: the same loss-bearing tokens in every form, and work counted once."""
+"""What `benchmarks/training.py` compares: the same loss-bearing tokens in every form, and steps counted once."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-from trainers.data.examples import Example
 
 Load = Callable[[str], ModuleType]
 EXAMPLE = {"token_ids": [1, 2, 3, 4, 5, 6, 7], "weights": [0, 0, 1, 1, 0, 0, 1]}
@@ -22,33 +19,6 @@ def test_both_of_trls_forms_have_the_loss_where_ours_has_it(load: Load) -> None:
         {"input_ids": [1, 2, 3, 4], "labels": [-100, -100, 3, 4]},
         {"input_ids": [1, 2, 3, 4, 5, 6, 7], "labels": [-100] * 6 + [7]},
     ]
-
-
-def test_useful_work_is_counted_by_hand(tmp_path: Path, load: Load) -> None:
-    bench = load("training")
-    config = {
-        "hidden_size": 8,
-        "intermediate_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "vocab_size": 32,
-    }
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    # Queries and output 8 × 8, keys and values 8 × 4, and three of 8 × 16; LoRA of rank 1 on each.
-    frozen = 2 * 64 + 2 * 32 + 3 * 128
-    low_rank = 2 * 16 + 2 * 12 + 3 * 24
-    layer = 7 * (4 * frozen + 6 * low_rank) + 3 * (4 * 8 * 7 * 7 / 2)
-    expected = 2 * layer + 4 * 8 * 32 * 3
-    assert bench.useful_work(tmp_path, 1, [Example(**EXAMPLE, episode="e", task="t")]) == expected
-
-
-@pytest.mark.parametrize(
-    ("card", "peak"),
-    [("NVIDIA H100 80GB HBM3", 989e12), ("NVIDIA H100 PCIe", 756e12), ("NVIDIA L40S", 362e12), ("Some card", None)],
-)
-def test_a_cards_peak_is_known_by_its_name_or_said_to_be_unknown(card: str, peak: float | None, load: Load) -> None:
-    assert load("training").peak_of(card) == peak
 
 
 def test_the_first_step_is_not_counted_and_threads_share_processor_time(load: Load) -> None:

@@ -13,8 +13,10 @@ from trainers.doors import lazy
 if TYPE_CHECKING:
     from trainers.adapters.distance import Distance, distances
     from trainers.adapters.episodes import by_env
+    from trainers.adapters.exports import Exported, export
     from trainers.adapters.files import check_files
     from trainers.adapters.merging import MergeConfig
+    from trainers.adapters.prompt_format import PromptFormat
     from trainers.adapters.provenance import Difference, Provenance, Use, difference, trace
     from trainers.adapters.record import AdapterRecord, Change, identity
     from trainers.adapters.registry import AdapterRegistry
@@ -33,6 +35,10 @@ __all__ = [
     "difference",
     "identity",
     "trace",
+    # For other programs
+    "Exported",
+    "PromptFormat",
+    "export",
     # Weights: their files, how far two lie apart, and several as one
     "Distance",
     "Merge",
@@ -52,6 +58,8 @@ __getattr__, __dir__ = lazy(
         "trainers.adapters.provenance": ("Difference", "Provenance", "Use", "difference", "trace"),
         "trainers.adapters.episodes": ("by_env",),
         "trainers.adapters.files": ("check_files",),
+        "trainers.adapters.exports": ("Exported", "export"),
+        "trainers.adapters.prompt_format": ("PromptFormat",),
         "trainers.adapters.distance": ("Distance", "distances"),
         "trainers.adapters.merging": ("MergeConfig",),
         "trainers.lineage": ("Merge", "Method"),

@@ -73,17 +73,19 @@ SETTINGS = {
 """What the table of the training shows, in this order, with the names that a reader knows."""
 
 
-def write(folder: Path, database: Database, record: AdapterRecord, *, served: bool = False) -> None:
+def write(folder: Path, card: str) -> None:
     """Write the card of the adapter in `folder`: the whole of it, or the old one stays."""
     beside = folder / f"{NAME}.partial"
-    beside.write_text(card(database, record, folder, served=served), encoding="utf-8")
+    beside.write_text(card, encoding="utf-8")
     os.replace(beside, folder / NAME)
 
 
-def card(database: Database, record: AdapterRecord, folder: Path, *, served: bool = False) -> str:
+def card(
+    database: Database, record: AdapterRecord, folder: Path, *, served: bool = False, loading: str | None = None
+) -> str:
     """The card as Markdown with a YAML head; `folder` has the canary, `served` says whether it serves or ever did.
 
-    The same record always gives the same card.
+    `loading` stands in the place of what it says of loading. The same record always gives the same card.
     """
     episodes = {env: len(ids) for env, ids in by_env(database, record.lineage.episodes).items()}
     parts = [
@@ -93,7 +95,8 @@ def card(database: Database, record: AdapterRecord, folder: Path, *, served: boo
         _training(record),
         _gate(record),
         _canary(folder),
-        _loading(record),
+        loading or _loading(record),
+        _base(record),
         _lineage(record),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -212,8 +215,13 @@ def _loading(record: AdapterRecord) -> str:
     return (
         "## How to load\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
         f"base = AutoModelForCausalLM.from_pretrained({json.dumps(base)})\n"
-        'model = PeftModel.from_pretrained(base, ".")  # this folder, or its id on a hub\n```\n\n'
-        "It was trained on base weights whose SHA-256, over the safetensors files in the order of their names, is\n"
+        'model = PeftModel.from_pretrained(base, ".")  # this folder, or its id on a hub\n```'
+    )
+
+
+def _base(record: AdapterRecord) -> str:
+    return (
+        "## Base weights\n\nIt was trained on base weights whose SHA-256, over the safetensors files in the order of their names, is\n"
         f"`{record.fingerprint}`.\nOn others of the same name (rounded otherwise, say) it may do worse; the canary "
         "tells."
     )

@@ -230,8 +230,13 @@ class AdapterRegistry:
         folder = self.folder / record.path
         if folder.is_dir():  # else there are no weights that it could stand beside; whoever loads it is told so
             with room_on_disk(folder):
-                served = any(change.serving == record.id for change in self.history())
-                cards.write(folder, self.database, record, served=served)
+                cards.write(folder, self.card(record.id))
+
+    def card(self, adapter: str, *, loading: str | None = None) -> str:
+        """The adapter's card, as Markdown; `loading` stands in the place of what it says of loading."""
+        record = self.get(adapter)
+        served = any(change.serving == record.id for change in self.history())
+        return cards.card(self.database, record, self.folder / record.path, served=served, loading=loading)
 
     def _end(self, adapter: str, status: AdapterStatus, gate: GateResult | None) -> AdapterRecord:
         with self.database.transaction():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -256,3 +257,20 @@ def test_bad_input_is_one_line(lab: Path, arguments: list[str], part: str) -> No
     assert result.exit_code == 2
     assert part in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_an_adapter_is_exported_with_what_others_need(
+    tmp_path: Path, open_at: Callable[..., Lab], add_skill: Callable[..., str]
+) -> None:
+    lab = tmp_path / "lab"
+    with open_at(lab) as opened:
+        skill = add_skill(opened)
+    out = tmp_path / "out"
+    done = adapters(lab, "export", skill[:14], str(out))
+    assert done.exit_code == 0, done.output
+    assert "vllm serve" in done.stdout and "--with-base" in done.stderr, "its base is a folder of this machine"
+    files = {"adapter_model.safetensors", "canary.json", "play.py", "prompt.json", "README.md", "tokenizer.json"}
+    assert files <= {path.name for path in out.iterdir()}
+    again = adapters(lab, "export", skill, str(out), "--with-base")
+    assert again.exit_code != 0 and "nothing is overwritten" in str(again.exception)
+    assert not (out / "base").exists()

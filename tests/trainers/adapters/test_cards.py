@@ -138,8 +138,8 @@ def test_the_card_changes_nothing_about_the_adapter(registry: AdapterRegistry, r
 def test_the_base_is_named_as_a_hub_knows_it_and_never_by_a_path(
     registry: AdapterRegistry, record: AdapterRecord, base: str, id: str | None, license: str | None
 ) -> None:
-    folder = registry.folder / record.path
-    cards.write(folder, registry.database, record.model_copy(update={"base": base}))
+    registry.records.put(record.model_copy(update={"base": base}))
+    registry.write_card(record.id)
     card = read(registry, record)
     assert (card.data.base_model, card.data.license) == (id, license)
     assert (f"base_model:adapter:{id}" in (card.data.tags or [])) == (id is not None)
