@@ -23,7 +23,7 @@ WORKERS ?= $(shell echo $$(($$($(PYTHON) -c 'import os; print(os.cpu_count() or 
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup docs demo test pytest coverage test-newest lock lint types clean
+.PHONY: help setup docs demo gpu-check test pytest coverage test-newest lock lint types clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -57,6 +57,9 @@ docs: $(STAMP) ## build the documents into site/, without network
 
 demo: $(STAMP) ## play, remember, distil and compare, on real games (14 minutes on two slow cores)
 	$(BIN)/agentlab demo
+
+gpu-check: $(STAMP) ## what this machine's card does in training and in play (8 minutes); writes benchmarks/results/
+	$(BIN)/python benchmarks/gpu.py
 
 lint: $(STAMP) ## style, format, and which package imports which
 	$(BIN)/ruff check

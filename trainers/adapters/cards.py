@@ -221,9 +221,9 @@ def _loading(record: AdapterRecord) -> str:
 
 def _base(record: AdapterRecord) -> str:
     return (
-        "## Base weights\n\nIt was trained on base weights whose SHA-256, over the safetensors files in the order of their names, is\n"
-        f"`{record.fingerprint}`.\nOn others of the same name (rounded otherwise, say) it may do worse; the canary "
-        "tells."
+        "## Base weights\n\nIt was trained on base weights whose SHA-256, over the safetensors files in the order of "
+        f"their names, is\n`{record.fingerprint}`.\nOn others of the same name (rounded otherwise, say) it may do "
+        "worse; the canary tells."
     )
 
 
