@@ -84,13 +84,13 @@ def measured(bench: Bench, state: dict[str, Any], file: Path, budget: float, beg
         start = time.monotonic()
         print(f"{name} …", flush=True)
         try:
-            rows = measure()
+            done: dict[str, Any] = {"rows": measure()}
         except Exception as error:  # one part must not cost the others
             traceback.print_exc()
-            state["parts"][name] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
-            bench.clear()
-        else:
-            state["parts"][name] = {"rows": rows, "seconds": round(time.monotonic() - start, 1)}
+            done = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+        if "failed" in done:
+            bench.clear()  # here the error is gone, and with it what its traceback held
+        state["parts"][name] = done | {"seconds": round(time.monotonic() - start, 1)}
         _keep(file, json.dumps(state, indent=1))
     return left
 

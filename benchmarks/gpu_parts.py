@@ -94,7 +94,7 @@ class Size:
     dry: bool = False
 
 
-DRY = Size(0.0, 2, 150, at_once=(1, 4), steps=1, compared=4, context=512, product=64, dry=True)
+DRY = Size(0.0, 2, 150, at_once=(1, 4), steps=1, compared=4, context=256, product=64, dry=True)
 
 
 class Bench:
@@ -125,8 +125,8 @@ class Bench:
     def clear(self) -> None:
         """Give the card's memory back."""
         self._held, self._key = None, ()
-        gc.collect()
         if self.device == "cuda":
+            gc.collect()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 
