@@ -13,7 +13,8 @@ from agentlab import failures
 from agentlab.agent.actors import View
 from agentlab.agent.result import EpisodeResult, EpisodeSink
 from agentlab.engines.base import Conversation, Model
-from agentlab.errors import ReplayMismatch
+from agentlab.engines.metering import metered
+from agentlab.errors import ReplayMismatch, Stopped
 from agentlab.trajectories.advice import Tried
 from agentlab.trajectories.refinement import Refiner
 from agentlab.trajectories.transition import Decision, Game
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from agentlab.agent.router import Router
     from agentlab.agent.spec import EpisodeSpec
     from agentlab.reflectors.base import Reflector
+    from agentlab.workspace.spending import Spending
 
+
+STOPPED = "Stopped on request; the same command goes on from here."
 
 NOTED = 1.0
 """Nats from which what memory says of a command is put into words for an actor that writes."""
@@ -66,6 +70,7 @@ class Play:
     sink: EpisodeSink | None = None
     router: Router | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    spending: Spending | None = None
 
     recalled: Recalled | None = None
     episode: Episode = field(init=False)
@@ -166,6 +171,19 @@ class Play:
         advice = self.recalled.bonuses(state, commands, self.tried, arm.policy.weights)
         return [scale * extra + cost for extra, cost in zip(advice, costs, strict=True)]
 
+    def must_go_on(self) -> None:
+        """Raise Stopped if that was asked for, LimitReached if nothing may be spent any more."""
+        if self.stop.is_set():
+            raise Stopped(STOPPED)
+        if self.spending is not None:
+            self.spending.check()
+
+    def spend(self, usage: Usage) -> None:
+        """Count what a model took, for the episode and for the limits of the command."""
+        self.episode.usage += usage
+        if self.spending is not None:
+            self.spending.add(usage)
+
     def select_action(self, forced: str | None = None) -> Decision:
         """Have the actor decide; `forced` takes that command in its stead (when replaying a record)."""
         actor, spec = self.spec.arm.player, self.spec
@@ -209,7 +227,9 @@ class Play:
             self.conversation.act(step.action, step.thought, step.token_ids)
         self.episode.steps.append(step)
         self.episode.score = step.score
-        self.episode.usage += decision.usage
+        self.spend(decision.usage)
+        if self.spending is not None and self.model is not None:
+            self.spending.must_count(decision.usage, self.engine)
         self.tried.observe(step)
         if self.game.status is not None:
             self.episode.status = self.game.status
@@ -224,11 +244,12 @@ class Play:
         told = self.episode.model_copy(update={"steps": self.episode.commands})
         episode = told if len(told.steps) < len(self.episode.steps) else self.episode
         for reflector in self.reflectors:
-            with failures.reflector(reflector.name):
+            with failures.reflector(reflector.name), metered() as meter:
                 for one in reflector.reflect(episode):
                     if not isinstance(one, Reflection) or not (clean(one.text) or one.advice):
                         raise ValueError(f"it wrote {format_value(one)}, which is no reflection, or an empty one")
                     drawn.append(one)
+            self.spend(meter.usage)
         return drawn
 
     def fail(self, cause: str, kind: ErrorKind = "environment") -> None:

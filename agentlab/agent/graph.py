@@ -12,12 +12,9 @@ from functools import cache
 from typing import Any
 
 from agentlab.agent.episode import EpisodeState, Play, digest
-from agentlab.errors import Stopped
 from agentlab.failures import FAILURES, kind_of
 from memory.records import Episode, Recall
 from memory.text import novel
-
-STOPPED = "Stopped on request; the same command goes on from here."
 
 
 def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
@@ -47,8 +44,7 @@ def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
 def _act(state: EpisodeState, runtime: Any) -> EpisodeState:
     """Have the actor decide, and send the action: in one node, for half the checkpoints and the same guarantees."""
     play: Play = runtime.context
-    if play.stop.is_set():
-        raise Stopped(STOPPED)
+    play.must_go_on()
     decision = play.select_action()
     ended = play.step(decision)
     after: EpisodeState = {

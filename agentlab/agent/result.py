@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from agentlab.agent import strength
-from memory.records import Episode, Recall, Reflection
+from memory.records import Episode, Recall, Reflection, Usage
 
 if TYPE_CHECKING:
     from memory import Database, ReflectionMemory
@@ -41,7 +41,9 @@ class EpisodeResult:
         """What a run knows a finished trial by."""
         episode = self.episode
         invalid = sum(step.invalid for step in episode.steps)
+        took = {"usage": episode.usage.model_dump()} if episode.usage else {}
         return {
+            **took,
             "episode": episode.id,
             "status": episode.status,
             "score": episode.score,
@@ -105,6 +107,11 @@ class DatabaseSink:
 
     def known(self, run: str, id: str) -> dict[str, Any] | None:
         return self.database.journal.get(_scope(run), id)
+
+    def spent(self, run: str) -> Usage:
+        """What the stored episodes of a run took."""
+        known = self.database.journal.items(_scope(run)).values()
+        return sum((Usage.model_validate(one["usage"]) for one in known if "usage" in one), Usage())
 
 
 def _scope(run: str) -> str:

@@ -15,23 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 from agentlab import failures
 from agentlab.agent.arms import Arm
-from agentlab.agent.episode import Play
-from agentlab.agent.graph import STOPPED, build_graph, play_episode
+from agentlab.agent.episode import STOPPED, Play
+from agentlab.agent.graph import build_graph, play_episode
 from agentlab.agent.result import DatabaseSink
 from agentlab.agent.spec import EpisodeSpec
-from agentlab.engines.base import Model
-from agentlab.errors import AgentLabError, Stopped
+from agentlab.engines.base import Model, Waiting
+from agentlab.errors import AgentLabError, LimitReached, Stopped
 from agentlab.reflectors.exemplar import ExemplarReflector
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.refinement import Refiner
 from environments import Task
 from environments.worker import NOTICE
-from memory.records import Episode, ErrorKind, now
+from memory.records import Episode, ErrorKind, Usage, now
 
 if TYPE_CHECKING:
     from agentlab.agent.recall import MemorySnapshot
     from agentlab.agent.router import Router
     from agentlab.reflectors.base import Reflector
+    from agentlab.workspace.spending import Spending
     from agentlab.workspace.workspace import Workspace
     from memory import Database, ReflectionMemory
 
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Trial:
     """How one trial of a task ended; if it errored, of what; `refining` is how many steps in the environment refining
-    its success took, `invalid` how many of its actions were not admissible."""
+    its success took, `invalid` how many of its actions were not admissible, `usage` what the model took, where that is
+    known."""
 
     episode: str
     status: str
@@ -49,6 +51,13 @@ class Trial:
     error_kind: ErrorKind | None = None
     refining: int = 0
     invalid: int = 0
+    usage: Usage | None = field(default=None, compare=False)
+
+    @classmethod
+    def stored(cls, summary: dict[str, Any]) -> Trial:
+        """The trial of which a sink kept a summary."""
+        usage = summary.get("usage")
+        return cls(**{**summary, "usage": None if usage is None else Usage.model_validate(usage)})
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,7 @@ class Rollout:
         checkpointer: LangGraph saver for episodes in flight; None plays them without.
         reflectors: draw reflections after each episode of an arm with memory; they are stored where `memory` is given.
         router: composes the skills of each episode, for an arm that has them.
+        spending: what models may take, and took.
         refining: successes on train games are refined by replay, and their refined forms kept for training.
     """
 
@@ -109,6 +119,7 @@ class Rollout:
     concurrency: int = 2
     seed: int = 0
     refining: bool = False
+    spending: Spending | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     pool: EnvironmentPool = field(default_factory=EnvironmentPool)
     _streak: failures.Streak = field(default_factory=failures.Streak, init=False, repr=False)
@@ -130,7 +141,8 @@ class Rollout:
 
         A trial that errors is stored as such, and played when the same call is made again; with `again` that call is
         made once at the end, without `progress`, for the tasks that need it. Raises Stopped after Ctrl-C
-        or `stop.set()`, once the engine has scored the steps in flight; finished trials are stored. Raises RunFailed
+        or `stop.set()`, once the engine has scored the steps in flight; finished trials are stored. Raises LimitReached
+        where nothing may be spent any more, RunFailed
         where episode after episode fails for one reason that is not the environment's.
         """
         adapter = self.model.adapter_id if self.model is not None else None
@@ -159,8 +171,12 @@ class Rollout:
                             progress(results[index])
             except BaseException as error:
                 self.stop.set()
-                # A step in flight is played again from the checkpoint, so nobody waits for an environment.
-                self.pool.give_up(Stopped(STOPPED))
+                # A step in flight is played again from the checkpoint, so nobody waits for an environment or an answer.
+                # But what is paid for is kept.
+                if not isinstance(error, LimitReached):
+                    self.pool.give_up(Stopped(STOPPED))
+                    if self.model is not None and isinstance(self.model.engine, Waiting):
+                        self.model.engine.give_up(Stopped(STOPPED))
                 wait(flying)
                 if isinstance(error, KeyboardInterrupt):
                     raise Stopped(
@@ -186,7 +202,7 @@ class Rollout:
                 assert known is not None, "stored with its episode"
                 if first:  # what failed before stands beside other games now, and would be counted twice
                     self._streak.count(known["error"], known["error_kind"])
-            played.append(Trial(**known))
+            played.append(Trial.stored(known))
             if until_won and known["status"] == "won":
                 break
         return TaskResult(task, arm.name, tuple(played))
@@ -207,6 +223,7 @@ class Rollout:
                 sink=self.sink,
                 router=self.router,
                 stop=self.stop,
+                spending=self.spending,
             )
             episode = play_episode(play, graph)
             return episode
@@ -268,6 +285,7 @@ def rollout_of(
     if arm.recall is not None:
         credit = workspace.credit_config if workspace.config.credit and arm.recall.credit else None
         snapshot = MemorySnapshot(workspace.memory, run, began, count_tokens=counter(model), credit=credit)
+    count_spent(workspace, [run])
     return Rollout(
         run,
         workspace.database,
@@ -282,7 +300,16 @@ def rollout_of(
         concurrency=workspace.config.concurrency,
         seed=workspace.config.seed if seed is None else seed,
         refining=refining,
+        spending=workspace.spending,
     )
+
+
+def count_spent(workspace: Workspace, runs: Iterable[str]) -> None:
+    """Count what the stored episodes of some runs took, where that is limited."""
+    if workspace.spending.limited:
+        sink = DatabaseSink(workspace.database)
+        for run in runs:
+            workspace.spending.begin(run, sink.spent(run))
 
 
 def begun(workspace: Workspace, run: str) -> str:

@@ -194,6 +194,7 @@ def health(lab: Path) -> Iterator[Finding]:
     if not lab.exists():
         yield Finding("lab", "ok", f"none at {lab}", "")
         return
+    from agentlab.engines import hub
     from trainers.errors import BadAdapter, WrongBase
 
     with opened(lab) as here:
@@ -205,11 +206,12 @@ def health(lab: Path) -> Iterator[Finding]:
             counts = f"{database.episodes.count()} episodes, {database.reflections.count()} reflections"
             yield Finding("database", "ok", counts)
         yield (base := _base(here))
+        whole = base.verdict == "ok" and not hub.behind_api(here.config.model)
         records, serving = here.adapters.list(), here.adapters.serving()
         for record in records:
             try:
                 # A model that is not here yet is not fetched for this.
-                here.adapters.folder_of(record.id, here.fingerprint if base.verdict == "ok" else None)
+                here.adapters.folder_of(record.id, here.fingerprint if whole else None)
             except (BadAdapter, WrongBase) as error:
                 verdict: Verdict = "problem" if record.id == serving else "warning"
                 remedy = "agentlab adapters rollback" if record.id == serving else ""
@@ -224,14 +226,19 @@ def _base(lab: Lab) -> Finding:
     from agentlab.engines import hub, model_folder
     from agentlab.errors import AgentLabError
 
-    name = lab.config.model
+    name, chat = lab.config.model, hub.behind_api(lab.config.model)
     try:
+        if chat:
+            # Its package and its key are here; nothing is asked of it.
+            name = lab.engine.name
+            return Finding("model", "ok", f"{name}, behind an API: it plays and reflects; nothing can be trained on it")
         found = hub.here(name)
         if found is None:
             return Finding("model", "warning", f"{name} is not here yet; it is fetched when it is first used")
         model_folder.check(found)
     except AgentLabError as error:
-        return Finding("model", "problem", str(error), "put it back, or name the lab's model in lab.toml")
+        remedy = "" if chat else "put it back, or name the lab's model in lab.toml"
+        return Finding("model", "problem", str(error), remedy)
     return Finding("model", "ok", name)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,7 +15,9 @@ from agentlab.workspace.environments import environment
 
 if TYPE_CHECKING:
     from environments import TextEnv
-    from memory.records import Episode, Step
+    from memory import Database
+    from memory.records import Episode, Step, Usage
+    from memory.store import EpisodeRow
 
 Status = Literal["won", "lost", "truncated", "errored"]
 
@@ -68,12 +70,28 @@ def episodes(
             newest=True,
         )
         some = bool(here.database.episodes.find(limit=1))
+        usages = _usages(here.database, found)
     rows = [output.row_of(row) for row in found]
-    if not json:
-        rows = [row | {"started_at": output.ago(row["started_at"])} for row in rows]
+    if json:
+        rows = [row | ({"usage": usages[row["id"]]} if row["id"] in usages else {}) for row in rows]
+    else:
+        rows = [
+            row | {"started_at": output.ago(row["started_at"])} | output.took(usages.get(row["id"])) for row in rows
+        ]
+    columns = [*_COLUMNS, *(column for column in output.TOOK if any(column.key in row for row in rows))]
     output.listing(
-        rows, _COLUMNS, as_data=json, empty=NO_FIT if some else "No episodes here yet. `agentlab run` plays some."
+        rows, columns, as_data=json, empty=NO_FIT if some else "No episodes here yet. `agentlab run` plays some."
     )
+
+
+def _usages(database: Database, rows: Sequence[EpisodeRow]) -> dict[str, Usage]:
+    """What the model took in each of these episodes, by their ids, where that is known."""
+    from agentlab.agent.result import DatabaseSink
+    from agentlab.agent.rollout import Trial
+
+    sink = DatabaseSink(database)
+    known = {row.id: summary for row in rows if (summary := sink.known(row.run, row.id)) is not None}
+    return {id: usage for id, summary in known.items() if (usage := Trial.stored(summary).usage) is not None}
 
 
 def replay(
@@ -178,8 +196,11 @@ def transcript(episode: Episode) -> None:
         output.say("")
         output.say(episode.steps[-1].result)
     output.say("")
+    used = episode.usage
+    took = f", {used.input_tokens:,} tokens read, {used.output_tokens:,} written" if used.output_tokens else ""
+    took += f", ${used.cost:.4f}" if used.cost else ""
     output.say(
-        f"{episode.status}, score {episode.score:.2f}, {len(episode.steps)} steps, {episode.seconds:.1f} s",
+        f"{episode.status}, score {episode.score:.2f}, {len(episode.steps)} steps, {episode.seconds:.1f} s{took}",
         output.STYLES.get(episode.status, ""),
     )
     if invalid := sum(step.invalid for step in episode.steps):

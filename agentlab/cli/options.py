@@ -70,6 +70,13 @@ Think = Annotated[
 Samples = Annotated[
     int | None, typer.Option("--samples", min=1, max=64, help="Turns written for one step, which vote on the command.")
 ]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", metavar="USD", min=0.0, help="Stop once models cost so much; prices stand in lab.toml."),
+]
+MaxTokens = Annotated[
+    int | None, typer.Option("--max-tokens", min=1, help="Stop once models have read and written so many tokens.")
+]
 Everywhere = Annotated[bool, typer.Option("--all-namespaces", help="The whole lab, whosever memory it is.")]
 
 DEFAULT_LAB = Path("lab")

@@ -20,6 +20,8 @@ from agentlab.terminal import note as note
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from memory.records import Usage
+
 STYLES = {
     "won": "green",
     "promoted": "green",
@@ -67,6 +69,18 @@ class Column:
         if isinstance(value, (list, tuple, set)):
             return ", ".join(str(item) for item in value)
         return str(value)
+
+
+TOOK = (Column("tokens"), Column("cost"))
+"""What a model took; columns for tables in which it is known."""
+
+
+def took(usage: Usage | None) -> dict[str, str]:
+    """The cells of `TOOK`: tokens read and written, and US dollars, as far as they are known."""
+    if usage is None:
+        return {}
+    tokens = usage.input_tokens + usage.output_tokens
+    return ({"tokens": f"{tokens:,}"} if tokens else {}) | ({"cost": f"${usage.cost:.4f}"} if usage.cost else {})
 
 
 def ago(stamp: str) -> str:

@@ -20,6 +20,8 @@ from agentlab.cli.options import (
     GateGames,
     Json,
     LabFolder,
+    MaxCost,
+    MaxTokens,
     Samples,
     Server,
     Think,
@@ -157,6 +159,8 @@ def run_(
     actor: ActorKind = None,
     think: Think = None,
     samples: Samples = None,
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
     seeds: FormerSeeds = None,
     gate_seeds: FormerGateSeeds = None,
     lab: LabFolder = DEFAULT_LAB,
@@ -183,7 +187,7 @@ def run_(
         passable(settings(None, envs, config, changes))
     given = bool(envs or config or any(value is not None for value in changes.values()))
     playing = {"engine": engine, "server": server, "actor": actor, "think": think, "samples": samples}
-    with progress() as bars, workplace(lab, model, bars, **playing) as here:
+    with progress() as bars, workplace(lab, model, bars, max_cost=max_cost, max_tokens=max_tokens, **playing) as here:
         asked = settings(here, envs, config, changes)
         before_playing(here, asked, given=given)
         if export is not None:

@@ -17,6 +17,8 @@ from agentlab.cli.options import (
     Engine,
     Json,
     LabFolder,
+    MaxCost,
+    MaxTokens,
     Samples,
     Server,
     Think,
@@ -68,6 +70,8 @@ def run(
     actor: ActorKind = None,
     think: Think = None,
     samples: Samples = None,
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
@@ -83,7 +87,7 @@ def run(
     tasks = make_tasks(envs, split, parsed(seeds))
     who = None if reflectors is None else [validate(one.strip()) for one in reflectors.split(",")]
     playing = {"engine": engine, "server": server, "actor": actor, "think": think, "samples": samples}
-    with progress() as bars, workplace(lab, model, bars, **playing) as here:
+    with progress() as bars, workplace(lab, model, bars, max_cost=max_cost, max_tokens=max_tokens, **playing) as here:
         results = here.run(envs, split=split, seeds=parsed(seeds), trials=trials, arm=arm, name=name, reflectors=who)
     if json:
         output.as_json([output.row_of(result) for result in results])
@@ -129,6 +133,8 @@ def evaluate(
     actor: ActorKind = None,
     think: Think = None,
     samples: Samples = None,
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
@@ -142,7 +148,7 @@ def evaluate(
 
     names = list(dict.fromkeys(task.env for task in make_tasks(envs, split, parsed(seeds))))
     playing = {"engine": engine, "server": server, "actor": actor, "think": think, "samples": samples}
-    with progress() as bars, workplace(lab, model, bars, **playing) as here:
+    with progress() as bars, workplace(lab, model, bars, max_cost=max_cost, max_tokens=max_tokens, **playing) as here:
         chosen = arms or default_arms(here)
         table = here.evaluate(names, split=split, seeds=parsed(seeds), arms=chosen, trials=trials, name=name)
     table.compare_with_base()
@@ -164,10 +170,19 @@ def default_arms(lab: Lab) -> list[str]:
     return ["random", "base", "base + memory", *adapter]
 
 
-def workplace(lab: Path, model: str | None, bars: Progress, **playing: Any) -> Lab:
+def workplace(
+    lab: Path,
+    model: str | None,
+    bars: Progress,
+    *,
+    max_cost: float | None = None,
+    max_tokens: int | None = None,
+    **playing: Any,
+) -> Lab:
     """The lab for writing, made if there is none; `model` is the base of a new one.
 
     `playing` are settings of how it plays: they are kept in a new lab, and hold for this command in one that exists.
+    It plays until models took `max_cost` or `max_tokens`.
 
     Raises:
         UnknownModel: if there is no such model.
@@ -192,4 +207,9 @@ def workplace(lab: Path, model: str | None, bars: Progress, **playing: Any) -> L
             f"The lab {lab} has the base model {base!r}, not {model!r}; what it learned belongs to that one. "
             "Give another folder with --lab."
         )
+    try:
+        found.limit(cost=max_cost, tokens=max_tokens)
+    except BadConfig:
+        found.close()
+        raise
     return found

@@ -26,8 +26,13 @@ def show(table: Table, title: str = "") -> None:
         grid.add_column("trials", justify="right")
     for env in columns:
         grid.add_column(names.get(env, env), justify="right", no_wrap=True)
-    for row in table.rows:
+    took = [output.took(row.usage) for row in table.rows]
+    used = [column for column in output.TOOK if any(column.key in cells for cells in took)]
+    for column in used:
+        grid.add_column(column.heading, justify="right", no_wrap=True)
+    for row, known in zip(table.rows, took, strict=True):
         cells = [output.text(format_cell(row.cells[env]) if env in row.cells else "–") for env in columns]
+        cells += [output.text(known.get(column.key, "")) for column in used]
         grid.add_row(output.text(row.arm), *([str(row.trials)] if several else []), *cells)
     output.console().print(grid)
     output.say("Rate of success (successes of n tasks) [Wilson 95 % interval].", "dim")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+from agentlab.engines.metering import count
 from agentlab.errors import AgentLabError
 from memory import prompts
 from memory.prompts import Prompting
@@ -215,6 +216,15 @@ class Tokenizing(Protocol):
 
 
 @runtime_checkable
+class Waiting(Protocol):
+    """An engine that may wait long for somebody else, such as a server."""
+
+    def give_up(self, error: BaseException) -> None:
+        """Whoever waits gets `error` now; who asks afterwards is answered again."""
+        ...
+
+
+@runtime_checkable
 class Adapting(Protocol):
     """An engine that takes adapters."""
 
@@ -314,7 +324,9 @@ class Model:
         """An answer to `prompt`, as of a `WriteRequest`. Raises AgentLabError if the engine writes nothing."""
         if not isinstance(self.engine, Writer):
             raise AgentLabError(f"The engine {self.name} writes no text, it only ranks commands; ask another one.")
-        return _only(self.engine.write([WriteRequest(prompt, self.adapter, max_tokens, temperature, seed)]))
+        writing = _only(self.engine.write([WriteRequest(prompt, self.adapter, max_tokens, temperature, seed)]))
+        count(writing.usage)
+        return writing
 
 
 def _only(answers: Sequence[Answer]) -> Answer:

@@ -14,7 +14,7 @@ from agentlab.agent.rollout import TaskResult, begun
 from agentlab.agent.tasks import make_tasks
 from agentlab.experiments.run import run, say_what_is_known
 from agentlab.grid import Grid
-from memory.records import content_id, task_parts
+from memory.records import Usage, content_id, task_parts
 from trainers.gate import Paired, paired, wilson
 
 if TYPE_CHECKING:
@@ -51,12 +51,13 @@ class Cell(BaseModel):
 
 
 class Row(BaseModel):
-    """One arm: its cells by environment and over all of them, within a number of trials."""
+    """One arm: its cells by environment and over all of them, within a number of trials, and what the model took."""
 
     arm: str
     trials: int
     cells: dict[str, Cell]
     outcomes: dict[str, bool | None]
+    usage: Usage = Field(default_factory=Usage, exclude_if=operator.not_)
 
     @property
     def known(self) -> dict[str, bool]:
@@ -144,7 +145,8 @@ def row(arm: str, results: Sequence[TaskResult], *, trials: int = 1) -> Row:
         by_env.setdefault(result.task.env, []).append(result)
     cells = {env: _cell(found, trials) for env, found in by_env.items()}
     cells[ALL] = _cell(results, trials)
-    return Row(arm=arm, trials=trials, cells=cells, outcomes=outcomes(results, trials))
+    used = sum((trial.usage for result in results for trial in result.trials[:trials] if trial.usage), Usage())
+    return Row(arm=arm, trials=trials, cells=cells, outcomes=outcomes(results, trials), usage=used)
 
 
 def _cell(results: Sequence[TaskResult], trials: int) -> Cell:

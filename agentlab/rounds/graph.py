@@ -8,7 +8,9 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from agentlab.agent.arms import RANKING, playing_of
+from agentlab.agent.rollout import count_spent
 from agentlab.agent.tasks import check_tasks
+from agentlab.engines import hub
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.rounds.balancing import balance
 from agentlab.rounds.challenges import fresh_seeds, next_challenge
@@ -59,14 +61,16 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
 
     With `until` it stops before that node, and the next call goes on there; one that has come so far is left alone.
 
-    Raises BadConfig if a fold has fewer games than the settings ask for, one of them could change nothing, a selector
-    can never have what it needs, or no candidate could pass the gate to which the round goes, BadTexts or
-    UnknownEpisode if what they name is not there, UnknownReporter or MissingDependency if curves cannot go where they
-    are to go, AgentLabError if there is nothing to train on; the collected episodes stay.
+    Raises BadConfig if a fold has fewer games than the settings ask for, one of them could change nothing, a
+    selector can never have what it needs, UnknownModel if the base has no weights here, or no candidate could pass
+    the gate to which the round goes, BadTexts or UnknownEpisode if what they name is not there, UnknownReporter or
+    MissingDependency if curves cannot go where they are to go, AgentLabError if there is nothing to train on; the
+    collected episodes stay.
     """
     from trainers.training import check_reporters
 
     config = config.named()
+    hub.recognise(workspace.config.model)  # a base without weights here can be taught nothing
     ended = _ended_unsaid(workspace)
     if ended is not None:
         return ended
@@ -92,6 +96,9 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
             playing=playing_of(workspace), challenge=next_challenge(workspace), dev_from=dev[0],
         )  # fmt: skip
         save(workspace, report)
+    # What it took before it was interrupted: its parts that are finished are not come to again.
+    known = workspace.database.episodes.runs() if workspace.spending.limited else set()
+    count_spent(workspace, (run for run in known if run == report.id or run.startswith(f"{report.id}-")))
     nodes = list(NODES)
     if until is not None and nodes.index(report.phase) >= nodes.index(until):
         return report

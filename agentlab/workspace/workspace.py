@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from agentlab.bars import visible
 from agentlab.engines import hub, model_folder
-from agentlab.errors import AgentLabError, LabClosed, NotALab
+from agentlab.errors import AgentLabError, BadConfig, LabClosed, NotALab
 from agentlab.progress import Progress
 from agentlab.workspace.config import LabConfig, check, read_config, rename_settings, write_config
 from agentlab.workspace.lock import WriteLock
+from agentlab.workspace.spending import Spending
 
 if TYPE_CHECKING:
     from agentlab.engines.base import Engine, Model
@@ -41,6 +42,7 @@ class Workspace:
         config: its settings.
         database: the SQLite file with everything that was lived and learned.
         progress: told how far long work is.
+        spending: what models may take, and took since it was opened.
     """
 
     def __init__(self, folder: Path, config: LabConfig, *, write: bool, progress: Progress | bool = True) -> None:
@@ -49,6 +51,7 @@ class Workspace:
         self.write = write
         self.progress = progress if isinstance(progress, Progress) else visible() if progress else Progress()
         self._closing = ExitStack()
+        self.spending = Spending()
         self._closed = False
         self._engine: Engine | None = None
 
@@ -239,6 +242,20 @@ class Workspace:
             check(self.config)
             self._engine = self._load(self.config.model, self.config.server)
         return self._engine
+
+    def limit(self, *, cost: float | None = None, tokens: int | None = None) -> None:
+        """Play on until models took so much: `cost` in US dollars, `tokens` read and written; None is no limit.
+
+        What the stored episodes of a run took counts. What is played then raises LimitReached; the same call with a
+        higher limit goes on. Raises BadConfig for a cost where prices are not known.
+        """
+        chat = self.config.chat
+        if cost is not None and not (chat.price_in or chat.price_out):
+            raise BadConfig(
+                f"What tokens cost is not known, so --max-cost cannot be held; set price_in and price_out in the table "
+                f"[chat] of {self.folder / CONFIG_FILE} (US dollars for a million tokens), or use --max-tokens."
+            )
+        self.spending = Spending(cost, tokens)
 
     def model(self, adapter: str | None = None) -> Model:
         """The engine of this lab with `adapter` (an id; None: the base). What is given never turns to another one."""
