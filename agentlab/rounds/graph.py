@@ -61,11 +61,11 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
 
     With `until` it stops before that node, and the next call goes on there; one that has come so far is left alone.
 
-    Raises BadConfig if a fold has fewer games than the settings ask for, one of them could change nothing, a
-    selector can never have what it needs, UnknownModel if the base has no weights here, or no candidate could pass
-    the gate to which the round goes, BadTexts or UnknownEpisode if what they name is not there, UnknownReporter or
-    MissingDependency if curves cannot go where they are to go, AgentLabError if there is nothing to train on; the
-    collected episodes stay.
+    Raises BadConfig if a fold has fewer games than the settings ask for, one of them could change nothing, a selector
+    can never have what it needs, or no candidate could pass the gate to which the round goes, UnknownModel if the base
+    has no weights here, BadTexts or UnknownEpisode if what they name is not there, UnknownReporter or MissingDependency
+    if curves cannot go where they are to go, AgentLabError if there is nothing to train on; the collected episodes
+    stay.
     """
     from trainers.training import check_reporters
 
