@@ -105,3 +105,19 @@ class LimitReached(AgentLabError):
 
 class OutOfBudget(AgentLabError):
     """The next step or scoring of a search would exceed its budget."""
+
+
+class ServerFailed(EngineFailed):
+    """A server did not answer, refused, or answered something else than what was asked for.
+
+    `status` is the HTTP status it refused with, `reason` what it said; None and empty where it said nothing.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class ServerUnavailable(AgentLabError):
+    """A server cannot be started, is not there, or serves another model than the lab's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,12 +13,10 @@ from memory.text import is_tag, left_open
 from trainers.data import Tokenizer
 
 
-def answer(request: WriteRequest, model: Any, tokenizer: Any, tokenize: Tokenizer, context: int) -> Writing:
-    """What `model` writes, through the tokenizer's chat template where it has one.
-
-    The tags of thoughts stay, also that which the template has opened, so that `memory.text` can tell them.
-    """
-    prompt, temperature = request.prompt, request.temperature
+def opened(request: WriteRequest, tokenizer: Any, tokenize: Tokenizer, context: int) -> tuple[list[int], int, str]:
+    """The tokens of a request, through the tokenizer's chat template where it has one; how many may be written; and the
+    tag of a thought that the template has opened."""
+    prompt = request.prompt
     opening, thought = list(tokenize.opening), ""
     if tokenizer.chat_template:
         messages = [{"role": "user", "content": prompt}]
@@ -30,7 +29,17 @@ def answer(request: WriteRequest, model: Any, tokenizer: Any, tokenize: Tokenize
         ids = tokenize(prompt)
     max_tokens = min(request.max_tokens, context // 2)
     ids = [*opening, *ids[-(context - max_tokens - len(opening)) :]]
-    ids = ids or [tokenizer.eos_token_id or 0]  # an empty prompt has no token to go on from
+    # An empty prompt has no token to go on from.
+    return ids or [tokenizer.eos_token_id or 0], max_tokens, thought
+
+
+def answer(request: WriteRequest, model: Any, tokenizer: Any, tokenize: Tokenizer, context: int) -> Writing:
+    """What `model` writes, through the tokenizer's chat template where it has one.
+
+    The tags of thoughts stay, also that which the template has opened, so that `memory.text` can tell them.
+    """
+    temperature = request.temperature
+    ids, max_tokens, thought = opened(request, tokenizer, tokenize, context)
     given = torch.tensor([ids], device=model.device)
     with torch.random.fork_rng(enabled=temperature > 0):
         if temperature > 0:
@@ -45,12 +54,12 @@ def answer(request: WriteRequest, model: Any, tokenizer: Any, tokenize: Tokenize
             top_k=None,
             pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
         )
-    written = out[0, len(ids) :]
+    written = out[0, len(ids) :].tolist()
     usage = Usage(input_tokens=len(ids), output_tokens=len(written))
-    return Writing((thought + _said(tokenizer, written)).strip(), token_ids=written.tolist(), usage=usage)
+    return Writing((thought + said(tokenizer, written)).strip(), token_ids=written, usage=usage)
 
 
-def _said(tokenizer: Any, tokens: torch.Tensor) -> str:
+def said(tokenizer: Any, tokens: Sequence[int]) -> str:
     """The text of `tokens` without special ones, unless they are the tags of thoughts."""
     special = tokenizer.all_special_tokens
     if not any(map(is_tag, special)):

@@ -247,6 +247,15 @@ class Likelihood(Protocol):
         ...
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """An engine that holds what lies outside of this process, such as a server. It can be asked again afterwards."""
+
+    def close(self) -> None:
+        """Give it back."""
+        ...
+
+
 @dataclass(frozen=True)
 class Model:
     """An engine with the adapter that it is asked of (None: the base): neither changes, whoever else asks the engine.

@@ -4,6 +4,7 @@ lab.toml         settings                      adapters/        LoRA adapters, o
 lab.db           the truth (SQLite)            jobs/            training jobs, one folder each
 memory.faiss     a cache of it                 checkpoints.db   episodes and rounds in flight (LangGraph)
 composed/        a cache of skills that were composed for some task
+vllm.log         what a vLLM server of its own wrote
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from agentlab.bars import visible
 from agentlab.engines import hub, model_folder
+from agentlab.engines.base import Closing
 from agentlab.errors import AgentLabError, BadConfig, LabClosed, NotALab
 from agentlab.progress import Progress
 from agentlab.workspace.config import LabConfig, check, read_config, rename_settings, write_config
@@ -54,6 +56,7 @@ class Workspace:
         self.spending = Spending()
         self._closed = False
         self._engine: Engine | None = None
+        self._given = False  # whether the engine is somebody else's
 
     # -- opening and closing ---------------------------------------------------------------------------------------
 
@@ -76,7 +79,7 @@ class Workspace:
 
         Raises NotALab if the folder is no lab, LabLocked if another process is writing to it.
         """
-        path = Path(folder).expanduser()
+        path, given = Path(folder).expanduser(), engine is not None
         file = path / CONFIG_FILE
         if not file.exists():
             if not create or not write:
@@ -98,7 +101,7 @@ class Workspace:
         lab = cls(path.resolve(), read_config(file, renamed.append), write=write, progress=progress)
         for notice in renamed:
             lab.progress.say(notice)
-        lab._engine = engine
+        lab._engine, lab._given = engine, given
         if write:
             lock = WriteLock(lab.folder / ".lock")
             lock.acquire()
@@ -111,6 +114,8 @@ class Workspace:
         self._closed = True
         for part in ("database", "memory", "store", "adapters", "checkpointer"):
             self.__dict__.pop(part, None)
+        if isinstance(self._engine, Closing) and not self._given:
+            self._engine.close()
         self.progress.close()
         self._closing.close()
 
@@ -240,7 +245,8 @@ class Workspace:
         """The engine of this lab. The base's weights are loaded once, when it is first asked for."""
         if self._engine is None:
             check(self.config)
-            self._engine = self._load(self.config.model, self.config.server)
+            served = self.config.engine == "vllm"
+            self._engine = self._serve() if served else self._load(self.config.model, self.config.server)
         return self._engine
 
     def limit(self, *, cost: float | None = None, tokens: int | None = None) -> None:
@@ -309,6 +315,21 @@ class Workspace:
         from agentlab.engines.base import Model
 
         return Model(self._load(name)) if name else None
+
+    def _serve(self) -> Engine:
+        """The base model on a vLLM server."""
+        from agentlab.engines.vllm import VllmEngine
+
+        return VllmEngine(
+            self.model_folder,
+            name=self.config.model,
+            server=self.config.server,
+            dtype=self.config.dtype,
+            context=self.config.context,
+            prompt=self.config.prompt,
+            log=self.folder / "vllm.log",
+            say=self.progress.say,
+        )
 
     def _load(self, name: str, server: str = "") -> Engine:
         if hub.behind_api(name):

@@ -1,0 +1,6 @@
+"""A model on a vLLM server: started by this program, or one that runs already."""
+
+from agentlab.engines.vllm.engine import VllmEngine
+from agentlab.engines.vllm.server import Installed
+
+__all__ = ["Installed", "VllmEngine"]

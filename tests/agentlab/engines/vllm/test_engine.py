@@ -1,0 +1,282 @@
+"""A model on a server plays as it does here, and whatever goes wrong there is an error of one kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from agentlab.engines.base import (
+    Adapter,
+    Adapting,
+    Conversation,
+    Conversing,
+    Likelihood,
+    Model,
+    Scorer,
+    ScoreRequest,
+    Tokenizing,
+    TurnRequest,
+    TurnWriter,
+    Writer,
+    WriteRequest,
+)
+from agentlab.engines.transformers import TransformersEngine
+from agentlab.engines.vllm import VllmEngine
+from agentlab.errors import ContextExceeded, EngineFailed, ServerFailed, ServerUnavailable
+from agentlab.lab import Lab
+from memory.prompts import Prompting
+from trainers.errors import BadAdapter, CanaryFailed
+
+COMMANDS = ["look", "open black door", "open blue door", "open blue", "read note", "take coin", "jump ✓"]
+Serve = Callable[..., VllmEngine]
+
+
+@pytest.fixture
+def adapter(open_at: Callable[..., Lab], add_skill: Callable[..., str], tmp_path: Path) -> Adapter:
+    """An adapter of the tiny model, with a true canary."""
+    with open_at(tmp_path / "lab") as lab:
+        id = add_skill(lab)
+        return Adapter(id, lab.adapters.folder_of(id, lab.fingerprint))
+
+
+def played(engine: Any, turns: int = 2, prompting: Prompting | None = None) -> Conversation:
+    """A conversation in which some turns were taken."""
+    conversation = Model(engine).conversation("Find the coin.", "- Read the note first.", prompting)
+    conversation.observe("You are in the attic. You see a note.", COMMANDS)
+    for turn in range(turns):
+        conversation.act(COMMANDS[turn])
+        conversation.observe(f"The note says: the {'blue' if turn % 2 else 'red'} door is safe.", COMMANDS)
+    return conversation
+
+
+def test_it_can_whatever_a_local_engine_can(served: Serve) -> None:
+    engine = served()
+    ports = (Scorer, Writer, TurnWriter, Conversing, Tokenizing, Adapting, Likelihood)
+    assert [port for port in ports if not isinstance(engine, port)] == []
+
+
+def test_scores_are_those_of_the_local_engine_and_a_list_of_requests_is_one_question(
+    served: Serve, scripted: Any, behind: TransformersEngine, adapter: Adapter
+) -> None:
+    engine = served()
+    asked = [ScoreRequest(played(engine, turns), COMMANDS[turns:]) for turns in (0, 2, 4)]
+    here = [ScoreRequest(played(behind, turns), COMMANDS[turns:]) for turns in (0, 2, 4)]
+    before = len(scripted.posted("/v1/completions"))
+    found = engine.score(asked)
+    assert len(scripted.posted("/v1/completions")) == before + 1
+    for one, other in zip(found, behind.score(here), strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+    adapted = Model(engine, adapter).score(played(engine), COMMANDS).logprobs
+    assert adapted == pytest.approx(Model(behind, adapter).score(played(behind), COMMANDS).logprobs, abs=1e-4)
+    assert adapted != pytest.approx(Model(engine).score(played(engine), COMMANDS).logprobs, abs=0.1)
+
+
+def test_a_server_that_gives_few_log_probabilities_at_once_is_asked_more_often(
+    served: Serve, scripted: Any, behind: TransformersEngine
+) -> None:
+    scripted.most = 20
+    commands = [f"{letter}{other}" for letter in "abcdefghijklmnopqrstuvwxyz" for other in "x"]
+    found = Model(served()).score(played(behind), commands).logprobs
+    assert found == pytest.approx(Model(behind).score(played(behind), commands).logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("think", [0, 6])
+@pytest.mark.parametrize("commands", [COMMANDS, None])
+def test_turns_are_those_of_the_local_engine(
+    served: Serve, behind: TransformersEngine, think: int, commands: list[str] | None
+) -> None:
+    engine, prompting = served(), Prompting(thought=think > 0)
+    asked = {"think": think, "max_tokens": 8}
+    there = [TurnRequest(played(engine, turns, prompting), commands, **asked) for turns in (1, 3)]
+    here = [TurnRequest(played(behind, turns, prompting), commands, **asked) for turns in (1, 3)]
+    for one, other in zip(engine.write_turns(there), behind.write_turns(here), strict=True):
+        assert (one.command, one.thought, one.token_ids) == (other.command, other.thought, other.token_ids)
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+        assert commands is None or one.command in commands
+    objected = {"refused": "dance", "objection": "'dance' is not possible here."}
+    again = [
+        Model(it).write_turn(TurnRequest(played(it, 1, prompting), commands, **asked, **objected))
+        for it in (engine, behind)
+    ]
+    assert again[0].token_ids == again[1].token_ids
+
+
+def test_drawn_commands_are_those_that_the_local_engine_draws(served: Serve, behind: TransformersEngine) -> None:
+    def drawn(engine: Any) -> list[str]:
+        asked = [TurnRequest(played(engine), COMMANDS, temperature=3.0, seed=seed) for seed in range(12)]
+        return [turn.command for turn in engine.write_turns(asked)]
+
+    found = drawn(served())
+    assert found == drawn(behind) and len(set(found)) > 2
+
+
+def test_what_it_writes_and_the_likelihood_of_a_text_are_those_of_the_local_engine(
+    served: Serve, behind: TransformersEngine, adapter: Adapter
+) -> None:
+    engine, ids = served(), list(range(30, 60))
+    for spans in ([(1, 5), (20, 30)], [(29, 30)], [(3, 9)]):
+        assert engine.logprob(ids, spans) == pytest.approx(behind.logprob(ids, spans), abs=1e-3)
+        assert engine.logprob(ids, spans, adapter) == pytest.approx(behind.logprob(ids, spans, adapter), abs=1e-3)
+    asked = [WriteRequest(text, max_tokens=12) for text in ("Say yes.", "You see a door.")]
+    assert [one.token_ids for one in engine.write(asked)] == [one.token_ids for one in behind.write(asked)]
+
+
+def test_a_command_longer_than_the_context_is_refused_before_the_server_is_asked(served: Serve, scripted: Any) -> None:
+    engine = served(context=256)
+    before = len(scripted.asked)
+    with pytest.raises(ContextExceeded):
+        Model(engine).score(played(engine), ["go " * 300])
+    with pytest.raises(ContextExceeded):
+        Model(engine).write_turn(TurnRequest(played(engine), COMMANDS, think=300))
+    assert len(scripted.asked) == before
+
+
+@pytest.mark.parametrize("fault", ["500", "hangs", "half an answer", "dies", "nonsense", "no json"])
+def test_whatever_fails_on_the_server_is_a_failure_of_the_engine_and_the_same_question_is_answered_later(
+    served: Serve, scripted: Any, adapter: Adapter, fault: str
+) -> None:
+    engine: Any = served()
+    model = Model(engine, adapter)
+    talk = played(engine)
+    meant = model.score(talk, COMMANDS).logprobs
+    scripted.fault, patience = fault, engine._named._http.timeout
+    engine._named._http.timeout = 0.3 if fault == "hangs" else patience
+    for ask in (
+        lambda: model.score(talk, COMMANDS),
+        lambda: model.write_turn(TurnRequest(talk, COMMANDS)),
+        lambda: model.write("Say yes."),
+        lambda: engine.logprob(talk.token_ids, [(5, 9)], adapter),
+    ):
+        with pytest.raises(ServerFailed) as failure:
+            ask()
+        assert isinstance(failure.value, EngineFailed) and "\n" not in str(failure.value)
+        if fault == "hangs":
+            break  # each takes as long as the engine is patient
+    scripted.fault, engine._named._http.timeout = "", patience
+    assert model.score(talk, COMMANDS).logprobs == pytest.approx(meant, abs=1e-6)
+
+
+def test_a_server_that_answers_with_the_base_in_an_adapters_name_is_found_out(
+    served: Serve, scripted: Any, adapter: Adapter
+) -> None:
+    scripted.fault = "answers with the base"
+    engine = served()
+    with pytest.raises(CanaryFailed, match="the base model answers, so the adapter is off"):
+        Model(engine, adapter)
+
+
+def test_the_canary_sings_again_on_a_server_that_was_started_anew(
+    served: Serve, scripted: Any, adapter: Adapter
+) -> None:
+    engine = served()
+    model = Model(engine, adapter)
+    talk = played(engine)
+    meant = model.score(talk, COMMANDS).logprobs
+    scripted.adapters.clear()
+    assert model.score(talk, COMMANDS).logprobs == pytest.approx(meant, abs=1e-6)
+    assert len(scripted.posted("/v1/load_lora_adapter")) == 2
+    scripted.adapters.clear()
+    scripted.fault = "answers with the base"
+    with pytest.raises(CanaryFailed, match="the base model answers"):
+        model.score(talk, COMMANDS)
+
+
+def test_another_base_under_the_labs_name_is_found_out_by_the_canary(
+    served: Serve, scripted: Any, adapter: Adapter, behind: TransformersEngine
+) -> None:
+    from agentlab.engines.adapted import _twin
+
+    other = _twin(behind.weights())
+    for weights in other.parameters():
+        weights.data = weights.data.flip(0)
+    scripted.base = other
+    with pytest.raises(CanaryFailed, match="the server has another base model"):
+        Model(served(), adapter)
+
+
+def test_a_server_of_another_model_or_none_at_all_is_refused_before_anything_is_played(
+    served: Serve, scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ServerUnavailable, match="No vLLM server can be asked"):
+        served(server="http://127.0.0.1:9")
+    with monkeypatch.context() as patch:
+        patch.setattr(scripted, "name", "org/else")
+        with pytest.raises(ServerUnavailable, match=r"serves org/else.*--served-model-name tiny-llama"):
+            served()
+    with monkeypatch.context() as patch:
+        patch.setattr(scripted, "do_tokenize", lambda handler, body: handler.answer({"tokens": [1, 2]}))
+        with pytest.raises(ServerUnavailable, match="another model under that name"):
+            served()
+
+
+def test_adapters_that_a_server_would_serve_wrongly_or_refuses_do_not_play(
+    served: Serve, scripted: Any, adapter: Adapter
+) -> None:
+    engine = served()
+    scripted.fault = "takes no adapters"
+    with pytest.raises(BadAdapter, match="max_lora_rank 64"):
+        engine.load(adapter)
+    scripted.fault = ""
+    engine.load(adapter)
+    file = adapter.folder / "adapter_model.safetensors"
+    tensors = load_file(file)
+    tensors["base_model.model.lm_head.lora_A.weight"] = torch.zeros(4, 128)
+    tensors["base_model.model.lm_head.lora_B.weight"] = torch.zeros(512, 4)
+    save_file(tensors, file)
+    before = len(scripted.asked)
+    with pytest.raises(BadAdapter, match="lm_head, which vLLM serves wrongly"):
+        served().load(adapter)
+    assert not [path for path, _ in scripted.asked[before:] if "lora" in path]
+
+
+def test_a_folder_that_changed_under_its_id_is_loaded_in_place(
+    served: Serve, scripted: Any, adapter: Adapter, tmp_path: Path
+) -> None:
+    import shutil
+
+    engine = served()
+    engine.load(adapter)
+    engine.load(adapter)
+    moved = Path(shutil.copytree(adapter.folder, tmp_path / "moved"))
+    engine.load(Adapter(adapter.id, moved))
+    first, second = scripted.posted("/v1/load_lora_adapter")
+    assert "load_inplace" not in first and second["load_inplace"] is True and second["lora_path"] == str(moved)
+
+
+def test_games_that_a_server_failed_are_errored_and_repaired_by_the_same_call(
+    scripted: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    from agentlab.workspace.config import LabConfig
+
+    config = LabConfig(
+        model=str(tiny_model), engine="vllm", server=scripted.url, embedder="hashing", dtype="float32", context=512
+    )
+    with Lab.open(tmp_path / "lab", create=True, config=config, progress=False) as lab:
+        asked = scripted.do_completions
+        left = iter([None] * 6)
+
+        def broken(handler: Any, body: dict[str, Any]) -> None:
+            return handler.refuse(500, "EngineDeadError") if next(left, 1) is None else asked(handler, body)
+
+        scripted.do_completions = broken
+        how = {"seeds": [0, 1, 2], "trials": 1, "arm": "base", "name": "r"}
+        first = lab.run("toy/doors", **how)
+        assert {trial.error_kind for result in first for trial in result.trials} >= {"engine"}
+        scripted.do_completions = asked
+        again = lab.run("toy/doors", **how)
+    with Lab.open(
+        tmp_path / "here", create=True, progress=False, config=config.model_copy(update={"engine": "transformers"})
+    ) as lab:
+        here = lab.run("toy/doors", **how)
+    assert [[trial[1:4] for trial in map(_told, result.trials)] for result in again] == [
+        [trial[1:4] for trial in map(_told, result.trials)] for result in here
+    ]
+
+
+def _told(trial: Any) -> tuple[Any, ...]:
+    return trial.episode, trial.status, trial.score, trial.steps
