@@ -55,6 +55,7 @@ def doctor(
         ("java", java),
         ("disk", lambda: disk(lab)),
         ("models", models),
+        ("servers", servers),
         ("lab", lambda: health(lab)),
     ]
     if not quick:
@@ -187,6 +188,20 @@ def models() -> Iterator[Finding]:
             yield Finding(row["name"], "ok", row["path"])
         else:
             yield Finding(row["name"], "problem", f"no weights in {row['path']}", "delete that folder")
+
+
+def servers() -> Iterator[Finding]:
+    """What models can be served by, with `--engine vllm`."""
+    from agentlab.engines.vllm import PYTHON, Installed
+    from agentlab.errors import MissingPackage
+
+    try:
+        found = Installed.find()
+    except MissingPackage as error:
+        remedy = f"pip install 'agentlab[vllm]', or name a Python that has it in {PYTHON}; --server URL needs neither"
+        yield Finding("vllm", "warning", str(error).partition(";")[0] + " (optional)", remedy)
+        return
+    yield Finding("vllm", "ok", f"{found.version} for {'CPUs' if found.cpu else 'GPUs'}, in {found.python}")
 
 
 def health(lab: Path) -> Iterator[Finding]:

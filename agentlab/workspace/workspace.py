@@ -324,6 +324,7 @@ class Workspace:
             self.model_folder,
             name=self.config.model,
             server=self.config.server,
+            key=os.environ.get("VLLM_API_KEY", ""),
             dtype=self.config.dtype,
             context=self.config.context,
             prompt=self.config.prompt,

