@@ -31,6 +31,9 @@ from trainers.data import Tokenizer
 
 REFUSED, NOT_FOUND = 400, 404
 
+PLAIN = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}
+"""Sampling from all tokens, whatever the model's folder recommends."""
+
 FEWER = 20
 """Log-probabilities that a server gives at once where nobody set `--max-logprobs`."""
 
@@ -206,8 +209,12 @@ class VllmEngine:
             return link.base
         with self._lock:
             if link.adapters.get(adapter.id) != adapter.folder:
-                wanted(link.client, adapter)
-                prove(adapter, link.base, partial(self._logprob, link))
+                try:
+                    wanted(link.client, adapter)
+                    prove(adapter, link.base, partial(self._logprob, link))
+                except ServerFailed as failure:
+                    self._lost(link, failure)
+                    raise
                 link.adapters[adapter.id] = adapter.folder
         return adapter.id
 
@@ -308,6 +315,8 @@ class VllmEngine:
             line.seed,
             stop="\n",
             stop_token_ids=sorted(line.ends),
+            ignore_eos=True,  # what ends a line is among its ends
+            repetition_penalty=1.0,  # commands are repeated in games
         )
         ended = (at for at, token in enumerate(tokens) if token in line.ends or "\n" in self.tokenizer.decode([token]))
         end = next(ended, len(tokens))
@@ -327,7 +336,7 @@ class VllmEngine:
         self, adapter: Adapter | None, ids: Sequence[int], most: int, temperature: float, seed: int, **asked: Any
     ) -> tuple[list[int], list[float]]:
         """What the server writes behind some tokens: its tokens and their log-probabilities."""
-        body = {"prompt": list(ids), "max_tokens": most, "temperature": temperature, "logprobs": 0, **asked}
+        body = {"prompt": list(ids), "max_tokens": most, "temperature": temperature, "logprobs": 0, **PLAIN, **asked}
         if temperature > 0:
             body["seed"] = seed
         answer = self._complete(adapter, {**body, "return_token_ids": True})
