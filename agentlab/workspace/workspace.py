@@ -287,7 +287,8 @@ class Workspace:
             model_folder.check(hub.resolve(self.config.critic))
         if engine is None:
             check(self.config)
-        return engine or (None if self.config.model in hub.CATALOGUE else self.engine)
+        here = self.config.engine == "transformers" and self.config.model in hub.CATALOGUE
+        return engine or (None if here else self.engine)
 
     def take_model(self, name: str) -> bool:
         """Have another base model from now on; False in a lab where something was played, which belongs to its own.
