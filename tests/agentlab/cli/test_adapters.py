@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from typer.testing import CliRunner, Result
 from agentlab.cli import app
 from agentlab.lab import Lab
 from agentlab.workspace.config import LabConfig
+from environments import Task, make
 from memory.records import Episode, Recall, Reflection
 from trainers.adapters.record import AdapterRecord
 from trainers.gate.gate import decide
@@ -274,3 +278,31 @@ def test_an_adapter_is_exported_with_what_others_need(
     again = adapters(lab, "export", skill, str(out), "--with-base")
     assert again.exit_code == 2 and "nothing is overwritten" in again.stderr
     assert not (out / "base").exists()
+
+
+def test_what_was_exported_plays_as_it_does_here(
+    tmp_path: Path,
+    open_at: Callable[..., Lab],
+    add_skill: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lab = tmp_path / "lab"
+    with open_at(lab) as opened:
+        skill = add_skill(opened)
+        model, env = opened.model(skill), make("toy/doors")
+        observation, info = env.start(Task(env="toy/doors", split="test", seed=4))
+        talk, played, over = model.conversation(info["goal"]), [], False
+        while not over:
+            talk.observe(observation)
+            commands = info["admissible_commands"] or []
+            scores = model.score(talk, commands).logprobs
+            played.append(commands[scores.index(max(scores))])
+            talk.act(played[-1])
+            observation, _, ended, cut_off, info = env.step(played[-1])
+            over = ended or cut_off
+    assert adapters(lab, "export", skill, str(tmp_path / "out")).exit_code == 0
+    monkeypatch.setattr(sys, "argv", ["play.py", "toy/doors", "4"])
+    capsys.readouterr()
+    runpy.run_path(str(tmp_path / "out" / "play.py"), run_name="__main__")
+    assert re.findall("^> (.*)$", capsys.readouterr().out, re.M) == played
