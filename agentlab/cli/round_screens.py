@@ -29,6 +29,7 @@ def print_report(report: RoundReport) -> None:
             ("phase", report.phase),
             ("started", output.ago(report.started_at)),
             ("incumbent", report.incumbent or "the base model"),
+            ("plays by", _counts(report.playing)),
             ("balance", _counts(report.balance)),
             ("collected", "; ".join(collected)),
             ("search cost", _costs(report.collected)),
