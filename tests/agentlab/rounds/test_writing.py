@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agentlab.agent.arms import RANKING
 from agentlab.engines.base import TurnRequest
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import BadConfig
@@ -17,12 +18,13 @@ from agentlab.rounds import RoundConfig, TrainingConfig
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.graph import run_round
 from agentlab.rounds.pool import as_read
+from agentlab.rounds.records import records
 from agentlab.workspace.config import LabConfig
 from memory.prompts import Prompting
 from memory.records import Episode
 from memory.store import EpisodeFilter
 from trainers import job
-from trainers.data import Example
+from trainers.data import Example, Pair
 from trainers.data.selection import SelectionConfig
 from trainers.gate import GateConfig
 
@@ -97,11 +99,28 @@ def test_what_chance_won_is_taught_as_the_model_reads_a_game(gated: Lab) -> None
             assert taught.startswith((" ", "Thought:")) and "Thought:\nAction:" not in taught
 
 
+def test_pairs_compare_thoughts_and_commands_in_the_prompt_that_is_played(gated: Lab) -> None:
+    from transformers import AutoTokenizer
+
+    cut = AutoTokenizer.from_pretrained(gated.model_folder)
+    (report,) = gated.rounds()
+    asked = QUICK.model_copy(update={"training": TrainingConfig(objective="dpo")})
+    gated.config = gated.config.model_copy(update=report.playing)
+    made = records(gated, report.model_copy(update={"config": asked}), [])
+    gated.config = gated.config.model_copy(update=RANKING)
+    assert made.records
+    for pair in made.records:
+        assert isinstance(pair, Pair)
+        better, worse = (cut.decode(side.token_ids) for side in (pair.better, pair.worse))
+        assert better.startswith("<|im_start|>system") and worse.startswith("<|im_start|>system")
+        assert "Thought:" in "".join(cut.decode(pair.worse.token_ids[a:b]) for a, b in pair.worse.spans)
+
+
 def test_what_was_won_by_writing_counts_for_a_lab_that_writes_alone(gated: Lab) -> None:
     assert played(gated, "dev") == {}
-    gated.config = gated.config.model_copy(update={"actor": "write", "think": 8})
+    gated.config = gated.config.model_copy(update=gated.rounds()[0].playing)
     assert set(played(gated, "dev")) == {"base", str(gated.rounds()[0].adapter)}
-    gated.config = gated.config.model_copy(update={"actor": "rank", "think": 0})
+    gated.config = gated.config.model_copy(update=RANKING)
 
 
 def test_every_way_to_collect_has_the_model_write(open_lab: Callable[..., Lab], report: Callable[..., Any]) -> None:
