@@ -102,8 +102,12 @@ class DatabaseSink:
                 strength.note(
                     self.database, *result.strength_of, episode.id, episode.strength, episode.won, episode.started_at
                 )
+            summary = result.summary
+            if before is not None and "usage" in before and before != summary:  # what errored was paid for, too
+                both = Usage.model_validate(before["usage"]) + episode.usage
+                summary = {**summary, "usage": both.model_dump()}
             # In the same transaction: an episode that is stored is not played again, unless it errored.
-            self.database.journal.put(_scope(episode.run), episode.id, result.summary)
+            self.database.journal.put(_scope(episode.run), episode.id, summary)
 
     def known(self, run: str, id: str) -> dict[str, Any] | None:
         return self.database.journal.get(_scope(run), id)

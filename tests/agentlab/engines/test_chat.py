@@ -142,19 +142,18 @@ BROKEN: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("broken", BROKEN, ids=[str(number) for number in range(len(BROKEN))])
 @pytest.mark.parametrize("commands", [COMMANDS, None])
-def test_what_is_over_in_a_moment_is_tried_again(asked: Any, broken: Any, commands: list[str] | None) -> None:
-    turn, requests = asked(broken, broken, turn_of("look"), commands=commands)
-    assert turn.command == "look" and len(requests) == 3
+def test_what_is_over_in_a_moment_is_tried_again(asked: Any, commands: list[str] | None) -> None:
+    turn, requests = asked(*BROKEN, turn_of("look"), commands=commands, patience=60)
+    assert turn.command == "look" and len(requests) == len(BROKEN) + 1
 
 
 def test_what_does_not_end_is_a_failure_of_the_engine_within_its_time(serve: Serve) -> None:
     api = serve(lambda _: error("at fault", 500))
     began = time.monotonic()
-    with pytest.raises(EngineFailed, match="at fault"):
-        ChatEngine("openai:m", server=api.url, patience=0.3).write([WriteRequest("Hm?")])
-    assert time.monotonic() - began < 5 and len(api.asked) > 2
+    with pytest.raises(EngineFailed, match="no answer"):
+        ChatEngine("openai:m", server=api.url, patience=1).write([WriteRequest("Hm?")])
+    assert time.monotonic() - began < 10 and len(api.asked) > 1
 
 
 def test_a_server_that_wants_too_long_a_wait_is_not_waited_for(serve: Serve) -> None:

@@ -1,18 +1,22 @@
-"""Limits on what models take, held by a command and over its repetitions; against a scripted API."""
+"""Play with a model behind a scripted API: what it takes and may take, and what becomes of a run when it fails."""
 
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from agentlab.agent.tasks import make_tasks
 from agentlab.cli import app
 from agentlab.cli.doctor import health
-from agentlab.errors import LimitReached
+from agentlab.errors import ApiRefused, LimitReached, Stopped
 from agentlab.lab import Lab
 from agentlab.workspace.config import ChatConfig, LabConfig
 
@@ -39,15 +43,27 @@ def played(lab: Lab) -> dict[str, list[str]]:
     return {row.id: lab.database.episodes.get(row.id).actions for row in rows if row.minimised_from is None}
 
 
-@pytest.fixture
-def chat_lab(tmp_path: Path, serve: Serve) -> Callable[..., Any]:
-    """Opens a lab whose model stands behind a scripted API."""
-    api = serve(plays)
+@dataclass
+class Fault:
+    """What a server answers instead; None: it is sound."""
 
-    def opened(name: str, **settings: Any) -> Lab:
+    answer: Callable[[dict[str, Any]], Any] | None = None
+
+
+@pytest.fixture
+def fault() -> Fault:
+    return Fault()
+
+
+@pytest.fixture
+def chat_lab(tmp_path: Path, serve: Serve, fault: Fault) -> Callable[..., Any]:
+    """Opens a lab whose model stands behind a scripted API."""
+    api = serve(lambda request: (fault.answer or plays)(request))
+
+    def opened(name: str, *, concurrency: int = 1) -> Lab:
         chat = ChatConfig(price_in=1.0, price_out=10.0)
         config = LabConfig(
-            model="openai:m", engine="chat", server=api.url, embedder="hashing", concurrency=1, chat=chat, **settings
+            model="openai:m", engine="chat", server=api.url, embedder="hashing", chat=chat, concurrency=concurrency
         )
         return Lab.open(tmp_path / name, create=True, config=config, progress=False)
 
@@ -97,6 +113,68 @@ def test_what_reflecting_takes_is_in_the_episode(chat_lab: Callable[..., Any]) -
         (trial,) = result.trials
         episode = lab.database.episodes.get(trial.episode)
     assert trial.usage == episode.usage and episode.usage.output_tokens > 10 * len(episode.steps)
+
+
+def test_what_errored_is_played_again_by_the_same_call_and_was_paid_for(
+    chat_lab: Callable[..., Any], fault: Fault
+) -> None:
+    with chat_lab("whole") as lab:
+        whole = lab.run("toy/doors", seeds=range(2), trials=1)
+        meant = played(lab)
+    fault.answer = lambda request: (
+        {"status": 400, "body": "odd"} if "The note says" in request["messages"][-1]["content"] else plays(request)
+    )
+    with chat_lab("lab") as lab:
+        errored = lab.run("toy/doors", seeds=range(2), trials=1)
+        assert [result.trials[0].error_kind for result in errored] == ["engine", "engine"]
+    fault.answer = None
+    with chat_lab("lab") as lab:
+        again = lab.run("toy/doors", seeds=range(2), trials=1)
+        assert played(lab) == meant
+    lost, both, once = ([result.trials[0].usage.output_tokens for result in one] for one in (errored, again, whole))
+    assert lost == [10, 10] and both == [10 + tokens for tokens in once]
+
+
+def test_a_wrong_key_ends_the_run_at_once_and_keeps_what_was_played(chat_lab: Callable[..., Any], fault: Fault) -> None:
+    refused: list[int] = []
+
+    def revoked(request: dict[str, Any]) -> Any:
+        refused.append(1)
+        return {"status": 401, "body": "revoked"}
+
+    with chat_lab("lab") as lab:
+        lab.run("toy/doors", seeds=[0], trials=1, name="mine")
+        kept = played(lab)
+        fault.answer = revoked
+        with pytest.raises(ApiRefused):
+            lab.run("toy/doors", seeds=range(3), trials=1, name="mine")
+        assert played(lab) == kept and len(refused) == 1
+        fault.answer = None
+        results = lab.run("toy/doors", seeds=range(3), trials=1, name="mine")
+        assert [result.trials[0].status for result in results] == ["won"] * 3
+
+
+def test_whoever_stops_a_run_does_not_wait_for_a_server_that_hangs(chat_lab: Callable[..., Any], fault: Fault) -> None:
+    hang = threading.Event()
+    with chat_lab("lab", concurrency=2) as lab:
+        arm = lab.arm("base")
+        rollout = lab.rollout("mine", arm)
+
+        def hangs(request: dict[str, Any]) -> Any:
+            if "The note says" in request["messages"][-1]["content"] and not rollout.stop.is_set():
+                rollout.stop.set()  # the other game ends at its next step, as by Ctrl-C
+                hang.wait(60)
+            return plays(request)
+
+        fault.answer = hangs
+        began = time.monotonic()
+        try:
+            with pytest.raises(Stopped):
+                rollout.play(make_tasks("toy/doors", "train", range(2)), arm)
+        finally:
+            hang.set()
+            rollout.close()
+        assert time.monotonic() - began < 45
 
 
 def agentlab(lab: Path, *arguments: str) -> Result:
