@@ -13,8 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from machine import describe
@@ -30,10 +29,7 @@ from trainers.training import reference
 DIFFERENCE = 1e-3
 SEEDS = range(1000)
 ENGINES = ("transformers", "vllm")
-COLUMNS = (
-    "who plays", "games", "steps", "log-probabilities", "max abs difference", "mean", "same episodes", "s here",
-    "s served",
-)  # fmt: skip
+COLUMNS = ("who plays", "games", "steps", "log-probabilities", "max abs difference", "mean", "same episodes")
 
 
 @dataclass(frozen=True)
@@ -47,49 +43,35 @@ class Arm:
     adapter: str | None = None
 
 
-def played(folder: Path, engine: str, server: str, env: str, arm: Arm) -> tuple[dict[int, Episode], float]:
-    """The episodes of an arm by their seeds, and the seconds that they took once the model was there."""
+def played(folder: Path, engine: str, server: str, env: str, arm: Arm) -> dict[int, Episode]:
+    """The episodes of an arm by their seeds."""
     with Lab.open(folder, progress=Lines()) as lab:
         lab.config = lab.config.model_copy(
             update={"engine": engine, "server": server, "actor": arm.actor, "think": arm.think}
         )
-        lab.model().score(lab.model().conversation("Warm up."), ["look"])
-        began = time.perf_counter()
         seeds = list(SEEDS[: arm.games])
         name = f"{arm.name} {engine}"
         results = lab.run(env, seeds=seeds, trials=1, arm=arm.adapter or "base", name=name)
-        seconds = time.perf_counter() - began
         episodes = lab.database.episodes.load([result.trials[-1].episode for result in results])
-    return {episode.seed: episode for episode in episodes}, seconds
+    return {episode.seed: episode for episode in episodes}
 
 
-def compared(arm: Arm, here: tuple[dict[int, Episode], float], there: tuple[dict[int, Episode], float]) -> list[object]:
-    """A row of the table."""
+def compared(arm: Arm, here: dict[int, Episode], there: dict[int, Episode]) -> tuple[list[str], bool]:
+    """A row of the table, and whether it is as it should be."""
     apart: list[float] = []
-    for seed, one in here[0].items():
-        other = there[0][seed]
+    steps = same = 0
+    for seed, one in here.items():
+        other = there[seed]
+        steps += len(one.steps)
+        same += one.error is None and [step.action for step in one.steps] == [step.action for step in other.steps]
         for step, again in zip(one.steps, other.steps, strict=False):
             if step.state != again.state or step.admissible != again.admissible:
-                break
-            apart += [
-                abs(a - b) for a, b in zip(step.scores or step.logprobs, again.scores or again.logprobs, strict=False)
-            ]
-    same = sum(
-        one.error is None and [step.action for step in one.steps] == [step.action for step in there[0][seed].steps]
-        for seed, one in here[0].items()
-    )
-    steps = sum(len(episode.steps) for episode in here[0].values())
-    return [
-        arm.name,
-        len(here[0]),
-        steps,
-        len(apart),
-        max(apart),
-        sum(apart) / len(apart),
-        f"{same}/{len(here[0])}",
-        here[1],
-        there[1],
-    ]
+                break  # another game from here on
+            known = zip(step.scores or step.logprobs, again.scores or again.logprobs, strict=False)
+            apart += [abs(first - second) for first, second in known]
+    most, games = max(apart), len(here)
+    row = [arm.name, str(games), str(steps), str(len(apart)), f"{most:.1e}", f"{sum(apart) / len(apart):.1e}"]
+    return [*row, f"{same} of {games}"], most <= DIFFERENCE and same == games
 
 
 def trained(folder: Path, episodes: list[Episode]) -> str:
@@ -114,25 +96,21 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.lab or Path(scratch) / "lab"
-        config = LabConfig(dtype="float32", embedder="hashing")
+        config = LabConfig(dtype="float32", embedder="hashing", concurrency=8)
         Lab.open(folder, create=True, config=config).close()
-        rows: list[list[object]] = []
-        fewer, first = max(given.games // 3, 1), []
+        print(f"Made by `python benchmarks/served.py`: {config.model}, float32, {given.env}; {describe(2)}.")
+        print(f"\n| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|", flush=True)
+        fewer, first, right = max(given.games // 3, 1), [], True
         arms = [Arm("base, ranking", given.games), Arm("adapter, ranking", fewer)]
         arms += [Arm("base, writing", fewer, "write"), Arm("base, writing with a thought of 16", fewer, "write", 16)]
         for arm in arms:
             if arm.name.startswith("adapter"):
-                arm = Arm(arm.name, arm.games, adapter=trained(folder, first[:4]))
+                arm = replace(arm, adapter=trained(folder, first[:4]))
             here, there = (played(folder, engine, given.server, given.env, arm) for engine in ENGINES)
-            first = first or list(here[0].values())
-            rows.append(compared(arm, here, there))
-    print(
-        f"Made by `python benchmarks/served.py`: {config.model}, float32, {given.env}; {describe(config.threads or 2)}."
-    )
-    print(f"\n| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
-    for name, games, steps, count, most, mean, same, here, there in rows:
-        print(f"| {name} | {games} | {steps} | {count} | {most:.1e} | {mean:.1e} | {same} | {here:.0f} | {there:.0f} |")
-    right = all(row[4] <= DIFFERENCE and row[6] == f"{row[1]}/{row[1]}" for row in rows)
+            first = first or list(here.values())
+            row, as_meant = compared(arm, here, there)
+            print(f"| {' | '.join(row)} |", flush=True)
+            right = right and as_meant
     return 0 if right else 1
 
 
