@@ -164,3 +164,9 @@ def test_a_notebook_runs_and_prints_what_it_shows(path: Path, tmp_path: Path) ->
     assert [bool(said) for said in printed] == [bool(said) for said in shown]
     # Ids follow from the weights' last digits, which differ between machines; tables have the same rows.
     assert [said.split()[:1] for said in printed] == [said.split()[:1] for said in shown]
+
+
+def test_the_environment_that_a_page_shows_keeps_its_contract() -> None:
+    block = re.search(r"```python\n(.*?)```", text(ROOT / "docs" / "own-environment.md"), re.S)
+    assert block is not None and "check_or_raise" in block[1]
+    exec(block[1], {"__name__": "lamps"})

@@ -12,6 +12,7 @@ from agentlab.agent.policy import Policy
 from agentlab.agent.router_config import RouterConfig, parse
 from agentlab.agent.writing import WritingActor
 from agentlab.errors import AgentLabError
+from agentlab.terminal import one_line
 from memory.prompts import Prompting
 from memory.records import content_id
 
@@ -187,6 +188,8 @@ def _adapter_named(workspace: Workspace, name: str) -> str:
         return workspace.adapters.get(name).id
     except UnknownAdapter as error:
         near = get_close_matches(name, ["random", "base", "adapter"], n=1)
-        if not near:
-            raise
-        raise UnknownAdapter(f"There is no arm {name!r}; did you mean {near[0]!r}?") from error
+        meant = f"did you mean {near[0]!r}?" if near else "an adapter's id is one too (`agentlab adapters list`)."
+        raise UnknownAdapter(
+            f"There is no arm '{one_line(name, 60)}': they are random, base and adapter, the last two also with "
+            f"'+ memory', and skills(A,B); {meant}"
+        ) from error

@@ -61,7 +61,6 @@ def check_tasks(tasks: Sequence[Task]) -> None:
             folds = {split: env.seeds(split) for split in {task.split for task in tasks}}
         for task in tasks:
             if task.env == name and task.seed not in folds[task.split]:
-                raise BadConfig(
-                    f"{name} has no {task.split} game {task.seed}: there are {len(folds[task.split])} of them; ask for "
-                    "fewer, or name the first seed."
-                )
+                known = folds[task.split]
+                which = f"{known[0]} to {known[-1]}" if known else "none"
+                raise BadConfig(f"{name} has no {task.split} game {task.seed}; there are {which}. Nothing was played.")

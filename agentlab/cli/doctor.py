@@ -90,8 +90,18 @@ def guarded(name: str, part: Callable[[], Iterator[Finding]]) -> list[Finding]:
         for finding in part():
             findings.append(finding)
     except Exception as error:
-        findings.append(Finding(name, "problem", output.one_line(f"{type(error).__name__}: {error}")))
+        findings.append(_failed(name, error))
     return findings
+
+
+def _failed(name: str, error: Exception) -> Finding:
+    """An error as a finding: our own say what is wrong and, behind a semicolon, what to do."""
+    from agentlab.cli.boundary import expected
+
+    if not expected(error):
+        return Finding(name, "problem", output.one_line(f"{type(error).__name__}: {error}"))
+    what, _, remedy = output.one_line(str(error)).partition("; ")
+    return Finding(name, "problem", what, remedy.rstrip("."))
 
 
 def packages() -> Iterator[Finding]:

@@ -104,8 +104,10 @@ def bring_in(modules: list[str]) -> None:
     sys.path.insert(0, str(Path.cwd()))
     for module in modules:
         try:
+            if not all(part.isidentifier() for part in module.split(".")):
+                raise ImportError("that is no name of a module")
             importlib.import_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             cause = output.one_line(str(error)) or type(error).__name__
             raise BadConfig(
                 f"--import {module}: it cannot be imported ({cause}); give the name of a module, such as my_games for "

@@ -173,11 +173,12 @@ def _data(change: Change) -> dict[str, Any]:
 
 
 def export(
-    target: Annotated[Path | None, typer.Argument(help="The file (.jsonl or .parquet); stdout if none.")] = None,
+    target: Annotated[Path | None, typer.Argument(help="The file (.jsonl or .parquet); stdout if none, or -.")] = None,
     format: Annotated[
         Literal["jsonl", "parquet"] | None, typer.Option("--format", help="By default as the file's ending says.")
     ] = None,
     with_history: Annotated[bool, typer.Option("--with-history", help="Every earlier version too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     env: Env = None,
     kind: Annotated[str | None, typer.Option("--kind", help="Only this kind.")] = None,
     tag: Annotated[str | None, typer.Option("--tag", help="Only those with this tag.")] = None,
@@ -194,7 +195,10 @@ def export(
     """Write reflections with their recalls and links as JSON lines, one a line, or as Parquet."""
     from memory.interchange import export_reflections
 
+    target = None if target == Path("-") else target
     with opened(lab, namespace=namespace) as here:
+        if target is not None:
+            _free(target, here.folder, format, force=force)
         chosen = wanted(
             here, env=env, kind=kind, tag=tag, status=status or "all", source=source, run=run,
             everywhere=all_namespaces,
@@ -206,6 +210,21 @@ def export(
         count = export_reflections(here.database, out, format=format, wanted=chosen, history=with_history)
     if target is not None:
         output.note(f"{count} reflections written to {target}")
+
+
+def _free(target: Path, lab: Path, format: str | None, *, force: bool) -> None:
+    """Raise BadConfig unless a file of a known kind may be written there: in no lab, and over none that is there."""
+    from agentlab.errors import BadConfig
+
+    if target.is_dir():
+        raise BadConfig(f"{target} is a folder; give the path of a file in it.")
+    where = target.expanduser().resolve()
+    if where.is_relative_to(lab) or any((folder / "lab.toml").exists() for folder in where.parents):
+        raise BadConfig(f"{target} lies in a lab, whose files are its own; give a path outside of it.")
+    if format is None and target.suffix not in (".jsonl", ".parquet"):
+        raise BadConfig(f"{target} ends neither in .jsonl nor in .parquet; name it so, or say which with --format.")
+    if target.exists() and not force:
+        raise BadConfig(f"{target} is there already; choose another name, or --force to write over it.")
 
 
 def import_(

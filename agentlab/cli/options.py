@@ -178,10 +178,11 @@ def seeds(given: str) -> list[int]:
         slips = [number for number in (first, last) if len(number) > DIGITS]
         if slips:
             raise BadConfig(f"'{output.one_line(slips[0], 40)}' is no seed: it has more than {DIGITS} digits.")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise BadConfig(
-                f"'{given}' names no seeds: '{part.strip()}' is neither a number nor a range; write 0-9,12."
-            )
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            shown = output.one_line(part, 40)
+            raise BadConfig(f"'{shown}' in --seeds is neither a number nor a range; write such as 0-9,12.")
+        if dash and int(last) < int(first):
+            raise BadConfig(f"'{output.one_line(part, 40)}' in --seeds ends before it begins; write {last}-{first}.")
         wanted = range(int(first), int(last if dash else first) + 1)
         if len(wanted) > MOST_SEEDS:
             raise BadConfig(f"'{given}' names over {MOST_SEEDS} seeds, which is surely a slip; name fewer.")

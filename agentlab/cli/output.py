@@ -6,6 +6,7 @@ Text that comes from a game, a model or a memory is data: see `agentlab.terminal
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -115,7 +116,10 @@ def as_json(value: object) -> None:
 
 
 def tolerate() -> None:
-    """Have what the terminal cannot show replaced, whatever its encoding."""
+    """Have what the terminal cannot show replaced, whatever its encoding; what nobody reads (`>&-`) goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file with the round's settings (fields of RoundConfig).")
 ]
+OPTIONS = {"seeds": "games", "gate_seeds": "gate-games"}
+"""Settings that have another name on the command line."""
+
 Export = Annotated[
     Path | None,
     typer.Option(
@@ -36,19 +39,30 @@ def checked(envs: list[str] | None) -> None:
 def before_playing(lab: Lab, config: RoundConfig, *, given: bool) -> None:
     """Refuse, before anything is played, a round that would not be the one asked for, or could not be promoted.
 
-    `given` says that a person named settings, rather than leaving them to the round that is unfinished.
+    `given` is as for `no_other_round`.
 
     Raises:
         AgentLabError: if another round is unfinished, BadConfig if the gate can never pass.
     """
-    from agentlab.errors import AgentLabError
     from agentlab.rounds.challenges import next_challenge
+
+    if not no_other_round(lab, config, given=given):
+        passable(config, next_challenge(lab))
+
+
+def no_other_round(lab: Lab, config: RoundConfig, *, given: bool) -> bool:
+    """Whether a round is unfinished, which goes on.
+
+    `given` says that a person named settings, rather than leaving them to that round.
+
+    Raises:
+        AgentLabError: if it has other settings.
+    """
+    from agentlab.errors import AgentLabError
     from agentlab.rounds.training import SENT
 
     waiting = next((report for report in lab.rounds() if not report.ended), None)
-    if waiting is not None:
-        if not given or config.named() == waiting.config:
-            return
+    if waiting is not None and given and config.named() != waiting.config:
         sent = lab.database.journal.get(SENT, waiting.id) is not None and waiting.phase == "train"
         how = (
             "is exported and waits for its training; bring it back with `agentlab distill --import FOLDER`"
@@ -59,7 +73,7 @@ def before_playing(lab: Lab, config: RoundConfig, *, given: bool) -> None:
             f"{waiting.id} {how}, or give it up with `agentlab rounds abandon {waiting.id}`: the settings given now "
             f"are others ({', '.join(_differing(config.named(), waiting.config))}), and would be ignored."
         )
-    passable(config, next_challenge(lab))
+    return waiting is not None
 
 
 def passable(config: RoundConfig, challenge: int = 1) -> None:
@@ -72,7 +86,8 @@ def passable(config: RoundConfig, challenge: int = 1) -> None:
 
 
 def _differing(one: RoundConfig, other: RoundConfig) -> list[str]:
-    return [name for name in type(one).model_fields if getattr(one, name) != getattr(other, name)]
+    names = [name for name in type(one).model_fields if getattr(one, name) != getattr(other, name)]
+    return [f"{name} (--{OPTIONS[name]})" if name in OPTIONS else name for name in names]
 
 
 def settings(lab: Lab | None, envs: list[str] | None, file: Path | None, changes: dict[str, Any]) -> RoundConfig:
@@ -107,5 +122,5 @@ def settings(lab: Lab | None, envs: list[str] | None, file: Path | None, changes
     if envs:
         given["envs"] = envs
     if not given.get("envs"):
-        raise BadConfig("A round needs an environment to learn; name one, such as `agentlab rounds run twx/coin`.")
+        raise BadConfig("A round needs an environment to learn; name one, such as twx/coin.")
     return parse(RoundConfig, given, file or Path("the round's settings"))

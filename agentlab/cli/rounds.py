@@ -29,7 +29,7 @@ from agentlab.cli.options import (
 )
 from agentlab.cli.options import seeds as parsed
 from agentlab.cli.output import Column
-from agentlab.cli.round_options import ConfigFile, Export, before_playing, checked, passable, settings
+from agentlab.cli.round_options import ConfigFile, Export, before_playing, checked, no_other_round, passable, settings
 from agentlab.cli.round_screens import print_report, print_reports
 from agentlab.cli.runs import Model, Name, Seeds, Split, workplace
 
@@ -179,13 +179,15 @@ def run_(
     checked(envs)
     reports = []
     stop: str | None = None
+    given = bool(envs or config or any(value is not None for value in changes.values()))
     if dry_run:
         with opened(lab) as here:
-            _print_estimate(here, settings(here, envs, config, changes), json)
+            asked = settings(here, envs, config, changes)
+            no_other_round(here, asked, given=given)
+            _print_estimate(here, asked, json)
         return
     if not lab.expanduser().exists():  # for a round that is refused no lab is made
         passable(settings(None, envs, config, changes))
-    given = bool(envs or config or any(value is not None for value in changes.values()))
     playing = {"engine": engine, "server": server, "actor": actor, "think": think, "samples": samples}
     with progress() as bars, workplace(lab, model, bars, max_cost=max_cost, max_tokens=max_tokens, **playing) as here:
         asked = settings(here, envs, config, changes)

@@ -100,7 +100,8 @@ def run(
     scoreboard.show(Table(envs=names, rows=rows))
     first = results[0].trials[-1].episode
     output.say("Look further:")
-    for words in (["episodes"], ["replay", first], ["memory", "list"]):
+    remembered = [] if arm == "random" else [["memory", "list"]]
+    for words in (["episodes"], ["replay", first], *remembered):
         output.say(f"  {command_line(lab, *words)}")
     _errors(results)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from agentlab.agent.arms import Arm, arm_of, playing_of
 from agentlab.agent.rollout import TaskResult, begun
-from agentlab.agent.tasks import make_tasks
+from agentlab.agent.tasks import check_tasks, make_tasks
 from agentlab.experiments.run import run, say_what_is_known
 from agentlab.grid import Grid
 from memory.records import Usage, content_id, task_parts
@@ -180,8 +180,10 @@ def evaluate(
     workspace.must_write()
     # One arm may be named alone; a text is no list of its letters.
     asked = [arms] if isinstance(arms, str | Arm) else arms
-    chosen = [arm_of(workspace, arm) if isinstance(arm, str) else arm for arm in asked]
+    named_once = dict.fromkeys(asked) if all(isinstance(arm, str) for arm in asked) else asked
+    chosen = [arm_of(workspace, arm) if isinstance(arm, str) else arm for arm in named_once]
     tasks = make_tasks(envs, split, seeds)
+    check_tasks(tasks)
     named = naming(workspace, name, split, tasks, chosen, trials)
     kept = workspace.database.evaluations.get(named.record) or {}
     before = Table.model_validate(kept) if kept.get("rows") else Table(envs=[], rows=[])

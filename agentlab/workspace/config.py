@@ -185,6 +185,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise BadConfig(f"There is no file {path}; check the path.") from None
+    except IsADirectoryError:
+        raise BadConfig(f"{path} is a folder; give the path of a TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfig(f"{path} is not valid TOML ({error}); correct it.") from None
 
@@ -196,7 +198,9 @@ def parse(model: type[Model], raw: dict[str, Any], path: Path) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "it"
-        raise BadConfig(f"{path}: {where}: {first['msg']}; correct it.") from None
+        if first["type"] == "extra_forbidden":
+            raise BadConfig(f"{path}: there is no setting '{where}'; take it out, or correct its name.") from None
+        raise BadConfig(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}; correct it.") from None
 
 
 def merged(*layers: dict[str, Any]) -> dict[str, Any]:

@@ -154,6 +154,12 @@ class Workspace:
         path = self.folder / "lab.db"
         # A lab in which nothing was played yet has no file; who only looks makes none.
         looking = not self.write
+        left = [name for name in ("memory.faiss", "checkpoints.db") if (self.folder / name).exists()]
+        if left and (not path.exists() or not path.stat().st_size):
+            raise NotALab(
+                f"{path} is {'empty' if path.exists() else 'missing'}, though {left[0]} beside it says that something "
+                "was played here; restore it from a copy, or choose another folder with --lab."
+            )
         database = Database(
             ":memory:" if looking and not path.exists() else path,
             readonly=looking and path.exists(),

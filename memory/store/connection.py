@@ -207,10 +207,11 @@ class Connection:
         copy.execute("PRAGMA foreign_keys = ON")
         self._migrate()
         copy.execute("PRAGMA query_only = ON")
-        self._notify(
-            f"{self.path.name} has version {version} and is read as a copy of version {schema.VERSION}; "
-            "any command that changes the lab brings it up to date."
-        )
+        if version:
+            self._notify(
+                f"{self.path.name} has version {version} and is read as a copy of version {schema.VERSION}; "
+                "any command that changes the lab brings it up to date."
+            )
 
     def index_texts(self) -> None:
         """Make the index of words anew from the texts of the reflections."""

@@ -84,7 +84,8 @@ def test_a_module_of_ones_own_is_played_from_the_command_line(module: str, tmp_p
 
 def test_a_module_that_cannot_be_imported_is_refused_in_one_line(module: str, tmp_path: Path) -> None:
     (tmp_path / "broken_games.py").write_text("1 / 0\n", encoding="utf-8")
-    for name in ("no_such_games", "broken_games"):
+    (tmp_path / "leaving_games.py").write_text("raise SystemExit(7)\n", encoding="utf-8")
+    for name in ("no_such_games", "broken_games", "leaving_games", "../games"):
         result = RUNNER.invoke(app, ["--import", name, "envs"])
         assert result.exit_code == 2
         assert name in result.output and len(result.output.splitlines()) == 1

@@ -254,3 +254,24 @@ def test_each_command_keeps_to_its_namespace_unless_all_are_wanted(lab: Path, tm
 
 def newest_of(lab: Path, namespace: str) -> str:
     return str(json.loads(shown(lab, "history", "--namespace", namespace, "--json"))[0]["id"])
+
+
+def test_an_export_writes_over_nothing_and_into_no_lab(lab: Path, tmp_path: Path) -> None:
+    target = tmp_path / "notes.jsonl"
+    target.write_text("mine")
+    before = {file.name: file.read_bytes() for file in lab.iterdir() if file.suffix in (".db", ".toml")}
+    for refused in (target, lab / "lab.db", lab / "lab.toml", lab / "new.jsonl", tmp_path, tmp_path / "x.zip", ""):
+        result = memory(lab, "export", str(refused))
+        assert result.exit_code == 2 and len(result.stderr.strip().splitlines()) == 1, refused
+    assert {name: (lab / name).read_bytes() for name in before} == before
+    assert target.read_text() == "mine" and not (tmp_path / "x.zip").exists()
+    shown(lab, "export", str(target), "--force")
+    assert len(target.read_text().splitlines()) == len(TEXTS)
+    assert len(shown(lab, "export", "-").splitlines()) == len(TEXTS) and not Path("-").exists()
+
+
+@pytest.mark.parametrize("text", ["", "  ", "x" * 4001])
+def test_a_text_that_would_not_stand_there_as_it_was_typed_is_refused(lab: Path, text: str) -> None:
+    result = memory(lab, "edit", "r-coins", text)
+    assert result.exit_code == 2
+    assert TEXTS["r-coins"] in shown(lab, "show", "r-coins")

@@ -120,6 +120,27 @@ def test_seeds_that_no_game_has_are_refused_in_one_line(lab: Path, seeds: str) -
     assert result.stderr.splitlines()[-1].startswith("error: ")
 
 
+@pytest.mark.parametrize("command", ["run", "eval", "search"])
+def test_where_one_game_is_in_no_fold_none_is_played(lab: Path, command: str) -> None:
+    arm = [] if command == "search" else ["--arm", "random"]
+    result = RUNNER.invoke(app, [command, "toy/doors", "--lab", str(lab), *arm, "--seeds", "998-1002"])
+    unharmed(result, 2)
+    with Lab.open(lab, write=False) as opened:
+        assert opened.database.episodes.count() == 0
+
+
+@pytest.mark.parametrize("arm", ["nope", "", "random, 2 trials", "x" * 5000])
+def test_an_arm_that_is_none_is_refused_with_those_that_are(lab: Path, arm: str) -> None:
+    result = RUNNER.invoke(app, ["run", "toy/doors", "--lab", str(lab), "--arm", arm])
+    unharmed(result, 2)
+    assert "base" in result.stderr and len(result.stderr) < 400
+
+
+def test_an_arm_that_is_named_twice_is_measured_once(lab: Path) -> None:
+    words = ["eval", "toy/doors", "--arm", "random", "--arm", "random", "--seeds", "0-1", "--json", "--lab", str(lab)]
+    assert len(json.loads(RUNNER.invoke(app, words).stdout)["rows"]) == 1
+
+
 def test_more_games_than_fit_into_memory_are_refused_before_they_are_made() -> None:
     with pytest.raises(BadConfig, match="slip"):
         make_tasks("toy/doors", "train", range(10**9))
@@ -189,7 +210,7 @@ def test_settings_are_written_in_utf_8_whatever_the_locale(tmp_path: Path) -> No
 
 
 def test_what_is_loading_is_told_before_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agentlab.engines import transformers
+    from agentlab.engines import hub, transformers
     from agentlab.progress import Progress
 
     said: list[str] = []
@@ -203,7 +224,8 @@ def test_what_is_loading_is_told_before_it_is_loaded(tmp_path: Path, monkeypatch
         raise BadConfig("It is not loaded here.")
 
     monkeypatch.setattr(transformers, "TransformersEngine", load)
+    monkeypatch.setattr(hub, "resolve", lambda *given, **settings: tmp_path)
     config = LabConfig(embedder="hashing")
     with Lab.open(tmp_path / "lab", create=True, config=config, progress=Telling()) as opened, pytest.raises(BadConfig):
-        opened._load("tiny", tmp_path)
-    assert said == ["Loading the model tiny."]
+        _ = opened.engine
+    assert said == [f"Loading the model {config.model}."]

@@ -112,3 +112,12 @@ def test_a_program_that_is_not_on_the_path_is_named_by_its_place(
     place.chmod(0o755)
     monkeypatch.setenv("PATH", str(place.parent))
     assert output.program() == "agentlab"
+
+
+def test_what_nobody_reads_goes_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    output.tolerate()
+    output.say("a result")
+    output.note("a note")
+    output.as_json({"a": 1})

@@ -270,7 +270,7 @@ def test_settings_are_not_ignored_for_a_round_that_is_unfinished(
             opened.database.journal.put(SENT, waiting.id, {"job": "j"})
     file = tmp_path / "other.toml"
     file.write_text('envs = ["toy/doors"]\nseeds = 9\n')
-    for command in (["rounds", "run"], ["distill"]):
+    for command in (["rounds", "run"], ["distill"], ["rounds", "run", "--dry-run"]):
         result = agentlab(lab, *command, "--config", str(file))
         assert result.exit_code == 2 and asked == [], "it is not the round that was asked for"
         assert "round-3" in result.stderr and "seeds" in result.stderr and "abandon" in result.stderr

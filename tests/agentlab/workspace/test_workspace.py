@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from agentlab.agent.arms import arm_of
 from agentlab.engines.scripted import ScriptedEngine
+from agentlab.errors import NotALab
 from agentlab.experiments.evaluation import evaluate
 from agentlab.experiments.run import run
 from agentlab.lab import Lab
@@ -22,3 +25,16 @@ def test_what_is_done_with_a_lab_needs_no_more_than_its_workspace(tmp_path: Path
         assert lab.arm("base + memory") == arm_of(lab, "base + memory")
         assert lab.run("toy/doors", seeds=range(2), trials=1, arm="base", name="played") == results
         assert lab.evaluate("toy/doors", split="dev", seeds=range(2), arms=["base"], name="measured") == table
+
+
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_a_lab_whose_database_is_gone_begins_nothing_anew(tmp_path: Path, how: str) -> None:
+    with Lab.open(tmp_path / "lab", create=True, config=LabConfig(embedder="hashing")) as lab:
+        lab.run("toy/doors", seeds=range(2), trials=1, arm="random")
+    database = tmp_path / "lab" / "lab.db"
+    database.unlink() if how == "missing" else database.write_bytes(b"")
+    for write in (True, False):
+        with Lab.open(tmp_path / "lab", write=write) as lab, pytest.raises(NotALab, match=how):
+            lab.database.episodes.count()
+    assert how == "missing" or database.read_bytes() == b""
+    assert database.exists() == (how == "empty")
