@@ -72,10 +72,13 @@ Samples = Annotated[
 ]
 MaxCost = Annotated[
     float | None,
-    typer.Option("--max-cost", metavar="USD", min=0.0, help="Stop once models cost so much; prices stand in lab.toml."),
+    typer.Option(
+        "--max-cost", metavar="USD", min=0.0, max=1e9, help="Stop once models cost so much; prices stand in lab.toml."
+    ),
 ]
 MaxTokens = Annotated[
-    int | None, typer.Option("--max-tokens", min=1, help="Stop once models have read and written so many tokens.")
+    int | None,
+    typer.Option("--max-tokens", min=1, max=10**15, help="Stop once models have read and written so many tokens."),
 ]
 Everywhere = Annotated[bool, typer.Option("--all-namespaces", help="The whole lab, whosever memory it is.")]
 
