@@ -99,7 +99,6 @@ def step(engine: TransformersEngine, talk: CachedConversation, candidates: Seque
     began = time.perf_counter()
     scores = Model(engine).score(talk, candidates).logprobs
     seconds = time.perf_counter() - began
-    talk.cache.crop(seen - len(talk.seen))
     talk.seen, talk.pending = talk.seen[:seen], pending
     return scores, seconds
 

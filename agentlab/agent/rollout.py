@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ class Rollout:
 
     Attributes:
         run: name of the run; with the same name, finished episodes are not played again.
-        concurrency: tasks in flight at once (threads; the engine scores one step at a time).
+        concurrency: tasks in flight at once (threads; an engine that reads many at once is asked for all of them together).
         checkpointer: LangGraph saver for episodes in flight; None plays them without.
         reflectors: draw reflections after each episode of an arm with memory; they are stored where `memory` is given.
         router: composes the skills of each episode, for an arm that has them.
@@ -225,7 +226,8 @@ class Rollout:
                 stop=self.stop,
                 spending=self.spending,
             )
-            episode = play_episode(play, graph)
+            with self.model.episode() if self.model is not None else nullcontext():
+                episode = play_episode(play, graph)
             return episode
         finally:
             if episode is None or episode.status == "errored":

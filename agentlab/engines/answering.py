@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 
 from agentlab.engines.base import WriteRequest, Writing
+from agentlab.engines.decoding import Decoding
+from agentlab.engines.writing import Written
 from memory.records import Usage
 from memory.text import is_tag, left_open
 from trainers.data import Tokenizer
@@ -16,47 +18,40 @@ from trainers.data import Tokenizer
 def opened(request: WriteRequest, tokenizer: Any, tokenize: Tokenizer, context: int) -> tuple[list[int], int, str]:
     """The tokens of a request, through the tokenizer's chat template where it has one; how many may be written; and the
     tag of a thought that the template has opened."""
-    prompt = request.prompt
     opening, thought = list(tokenize.opening), ""
     if tokenizer.chat_template:
-        messages = [{"role": "user", "content": prompt}]
+        messages = [{"role": "user", "content": request.prompt}]
         text = str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
         thought = left_open(text)
         ids = list(tokenizer(text, add_special_tokens=False).input_ids)
         opening = opening if ids[: len(opening)] == opening else []
         ids = ids[len(opening) :]
     else:
-        ids = tokenize(prompt)
+        ids = tokenize(request.prompt)
     max_tokens = min(request.max_tokens, context // 2)
     ids = [*opening, *ids[-(context - max_tokens - len(opening)) :]]
     # An empty prompt has no token to go on from.
     return ids or [tokenizer.eos_token_id or 0], max_tokens, thought
 
 
-def answer(request: WriteRequest, model: Any, tokenizer: Any, tokenize: Tokenizer, context: int) -> Writing:
-    """What `model` writes, through the tokenizer's chat template where it has one.
+def answer(
+    request: WriteRequest, tokenizer: Any, tokenize: Tokenizer, context: int, ends: Collection[int]
+) -> Decoding[Writing]:
+    """What a model writes, through the tokenizer's chat template where it has one, up to one of the tokens `ends`.
 
     The tags of thoughts stay, also that which the template has opened, so that `memory.text` can tell them.
     """
-    temperature = request.temperature
     ids, max_tokens, thought = opened(request, tokenizer, tokenize, context)
-    given = torch.tensor([ids], device=model.device)
-    with torch.random.fork_rng(enabled=temperature > 0):
-        if temperature > 0:
-            torch.manual_seed(request.seed)
-        out = model.generate(
-            given,
-            attention_mask=torch.ones_like(given),
-            max_new_tokens=max_tokens,
-            do_sample=temperature > 0,
-            temperature=temperature or None,
-            top_p=None,
-            top_k=None,
-            pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
-        )
-    written = out[0, len(ids) :].tolist()
-    usage = Usage(input_tokens=len(ids), output_tokens=len(written))
-    return Writing((thought + said(tokenizer, written)).strip(), token_ids=written, usage=usage)
+    written = Written((yield ids), request.temperature, torch.Generator().manual_seed(request.seed))
+    while len(written.token_ids) < max_tokens:
+        token = written.choose()
+        if token in ends or len(written.token_ids) + 1 == max_tokens:
+            written.put(token)
+            break
+        yield from written.take(token)
+    usage = Usage(input_tokens=len(ids), output_tokens=len(written.token_ids))
+    text = (thought + said(tokenizer, written.token_ids)).strip()
+    return Writing(text, written.token_ids, written.logprobs, usage)
 
 
 def said(tokenizer: Any, tokens: Sequence[int]) -> str:

@@ -7,11 +7,13 @@ engine has no current one. Whoever plays, reflects or judges asks a `Model`, an 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+from agentlab.engines.batching import Batcher
 from agentlab.engines.metering import count
 from agentlab.errors import AgentLabError
 from memory import prompts
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from trainers.data import Tokenizer
 
 
+Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 
@@ -256,6 +259,13 @@ class Closing(Protocol):
         ...
 
 
+@runtime_checkable
+class Batching(Protocol):
+    """An engine that reads many requests at once: those of episodes that play beside each other are gathered for it."""
+
+    batcher: Batcher
+
+
 @dataclass(frozen=True)
 class Model:
     """An engine with the adapter that it is asked of (None: the base): neither changes, whoever else asks the engine.
@@ -306,7 +316,7 @@ class Model:
             raise AgentLabError(
                 f"The engine {self.name} ranks no commands, it only writes; play with an actor that has it write."
             )
-        scores = _only(self.engine.score([ScoreRequest(conversation, commands, self.adapter)]))
+        scores = self._ask(self.engine.score, ScoreRequest(conversation, commands, self.adapter))
         if len(scores.logprobs) != len(commands) or not all(map(math.isfinite, scores.logprobs)):
             raise ValueError(f"{len(scores.logprobs)} scores for {len(commands)} commands, which need a number each")
         return scores
@@ -322,7 +332,7 @@ class Model:
             raise AgentLabError(
                 f"The engine {self.name} writes no turns of a game; play with an actor that ranks commands."
             )
-        return _only(self.engine.write_turns([replace(request, adapter=self.adapter)]))
+        return self._ask(self.engine.write_turns, replace(request, adapter=self.adapter))
 
     @property
     def writes(self) -> bool:
@@ -333,12 +343,20 @@ class Model:
         """An answer to `prompt`, as of a `WriteRequest`. Raises AgentLabError if the engine writes nothing."""
         if not isinstance(self.engine, Writer):
             raise AgentLabError(f"The engine {self.name} writes no text, it only ranks commands; ask another one.")
-        writing = _only(self.engine.write([WriteRequest(prompt, self.adapter, max_tokens, temperature, seed)]))
+        request = WriteRequest(prompt, self.adapter, max_tokens, temperature, seed)
+        writing = self._ask(self.engine.write, request)
         count(writing.usage)
         return writing
 
+    def episode(self) -> AbstractContextManager[None]:
+        """While open, one more episode plays with this engine, and its requests go with those of the others."""
+        return self.engine.batcher.episode() if isinstance(self.engine, Batching) else nullcontext()
 
-def _only(answers: Sequence[Answer]) -> Answer:
-    if len(answers) != 1:
-        raise ValueError(f"{len(answers)} answers to one request")
-    return answers[0]
+    def _ask(self, ask: Callable[[Sequence[Request]], Sequence[Answer]], request: Request) -> Answer:
+        """The answer of the engine to one request."""
+        if isinstance(self.engine, Batching):
+            return self.engine.batcher(ask, request)
+        answers = ask([request])
+        if len(answers) != 1:
+            raise ValueError(f"{len(answers)} answers to one request")
+        return answers[0]

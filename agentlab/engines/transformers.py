@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from agentlab.engines.adapted import AdaptedModels
 from agentlab.engines.answering import answer
 from agentlab.engines.base import Adapter, ScoreRequest, Scores, Turn, TurnRequest, WriteRequest, Writing
+from agentlab.engines.batching import Batcher
 from agentlab.engines.conversation import CachedConversation, PromptSetting, resolved
+from agentlab.engines.decoding import Decoding, decoded
 from agentlab.engines.dropout import dropped
+from agentlab.engines.passes import Passes, logits
+from agentlab.engines.proof import prove
+from agentlab.engines.scoring import Scoring
+from agentlab.engines.slots import Slot
 from agentlab.engines.writing import write_turn
 from agentlab.errors import ContextExceeded, ModelTooLarge, UnsupportedModel
 from memory import prompts
 from memory.prompts import Prompting
 from memory.records import Usage
 from trainers.data import Tokenizer
-from trainers.objectives import TokenTree, parts
 from trainers.training import Canary, ran_out
 
-LOGITS = 2**26
-"""Logits of one forward pass, at most: 256 MiB in float32. Where a vocabulary needs more, commands go in parts."""
-
-ATTENTION = {"full_attention", "sliding_attention"}
-"""Kinds of layers whose masks and caches are known here."""
+Request = TypeVar("Request", TurnRequest, WriteRequest)
+Answer = TypeVar("Answer")
 
 
 def best_dtype(device: str) -> torch.dtype:
@@ -86,15 +87,11 @@ class TransformersEngine:
         self._tokens: dict[str, list[int]] = {}
         with _fitting(self.name, self.device):
             self._models = AdaptedModels(self.folder, self.device, self.dtype)
-        settings = self._models.base.config.get_text_config(decoder=True)
-        self._vocabulary = int(settings.vocab_size)
-        self._kinds = set(getattr(settings, "layer_types", None) or ())
-        self._window = getattr(settings, "sliding_window", None) if self._kinds != {"full_attention"} else None
-        # Renamed in transformers 5.24.
-        names = inspect.signature(self._models.base.forward).parameters
-        self._cache_name = "cache" if "cache" in names else "past_key_values"
+        self._passes = Passes(self._models.base, self.device, self.dtype)
+        self._ends = _ends(self._models.base, self.tokenizer)
         with _fitting(self.name, self.device):
-            self._prove_tree()
+            prove(self, self._passes, self._models.base)
+        self.batcher = Batcher()
 
     # -- models and adapters ---------------------------------------------------------------------------------------
 
@@ -118,69 +115,6 @@ class TransformersEngine:
         recorded = Canary.load(adapter.folder / "canary.json")
         recorded.check(self._logprob(model, recorded.token_ids, recorded.spans))
 
-    def _prove_tree(self) -> None:
-        """Raise UnsupportedModel unless tree passes score as plain passes do, in a short conversation and a full one.
-
-        Models with recurrent states, with positions that follow from the mask, or with windows that count places in the
-        cache, would score something else without saying so.
-        """
-        commands, tolerance = ["open door", "open the window"], 0.01 if self.dtype == torch.float32 else 0.75
-        scene = "You see a door, and a window. "
-        window, most = self._window or 0, self.context // 2
-        try:
-            if self._kinds - ATTENTION:
-                raise ValueError(f"it has layers of {', '.join(sorted(self._kinds - ATTENTION))}")
-            conversation = self.conversation("Find the coin.")
-            for begun in (scene * (min(window, most) // max(len(self.tokenize(scene)), 1) + 1), "The door is shut."):
-                conversation.observe(begun)
-                for command, score in zip(commands, self._score(conversation, commands).logprobs, strict=True):
-                    ids = [*conversation.token_ids, *self.command_tokens(command)]
-                    plain = self.logprob(ids, [(len(conversation.token_ids), len(ids))])
-                    if not abs(score - plain) <= tolerance:
-                        raise ValueError(f"{score:.2f} instead of {plain:.2f}")
-                conversation.act(commands[0])
-            self._prove_reach(scene)
-        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            if ran_out(error):
-                raise
-            reason = " ".join(str(error).split())[:160]
-            raise UnsupportedModel(
-                f"{self.name} cannot be scored through a token tree ({reason}); use a decoder-only model that attends "
-                "to keys and values by position, such as those of the Llama family."
-            ) from error
-
-    @torch.inference_mode()
-    def _prove_reach(self, text: str) -> None:
-        """Raise ValueError unless, in a full context, a branch behind its siblings reads as it does without them.
-
-        A layer may see less than everything whatever its settings call that. To read a full context would take many
-        seconds on a CPU; so keys are those of a short text again and again, and values are drawn so that each counts.
-        """
-        from transformers import DynamicCache
-
-        branch, asked = self.command_tokens("open the window"), {"use_cache": True}
-        own, past = len(branch), (self.context - len(branch)) // 2
-        source, alone, beside = DynamicCache(), DynamicCache(), DynamicCache()
-        given = torch.tensor([self.tokenize(text)], device=self.device)
-        _logits(self._models.base, 1, input_ids=given, **asked, **{self._cache_name: source})
-        drawn = torch.Generator().manual_seed(0)
-        rows = torch.randint(given.shape[1], (2 * past,), generator=drawn).to(self.device)
-        for at, layer in enumerate(source.layers):
-            keys, values = layer.keys[..., rows, :], layer.values[..., rows, :]
-            # Their mean over a context is then about as large as that of values is.
-            values = 8 * layer.values.std() * torch.randn(values.shape, generator=drawn).to(values)
-            alone.update(keys[..., :past, :], values[..., :past, :], at)
-            beside.update(keys, values, at)
-        given = torch.tensor([branch], device=self.device)
-        plain = _logits(self._models.base, own, input_ids=given, **asked, **{self._cache_name: alone})
-        allowed = torch.ones(own, 2 * past + own, dtype=torch.bool).tril(2 * past)
-        allowed[:, past : 2 * past] = False
-        positions = torch.tensor([*range(2 * past), *range(past, past + own)])
-        found = self._read(self._models.base, branch, beside, allowed, positions, own)
-        apart = float((plain.log_softmax(-1) - found.log_softmax(-1)).abs().mean())
-        if not apart <= (1e-3 if self.dtype == torch.float32 else 0.3):
-            raise ValueError(f"{apart:.2g} nats a token off with {self.context} tokens")
-
     def logprob(
         self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], adapter: Adapter | None = None
     ) -> float:
@@ -192,8 +126,8 @@ class TransformersEngine:
             ids = torch.tensor([list(token_ids)], device=self.device)
             at = [place for start, end in spans for place in range(start, end)]
             chosen = torch.tensor(at, dtype=torch.long, device=self.device)
-            logits = _logits(model, chosen - 1, input_ids=ids)
-            log_probabilities = torch.log_softmax(logits, dim=-1)
+            found = logits(model, chosen - 1, input_ids=ids)
+            log_probabilities = torch.log_softmax(found, dim=-1)
             return float(log_probabilities.gather(1, ids[0, chosen, None]).double().sum())
 
     def logprob_with_dropout(
@@ -217,108 +151,65 @@ class TransformersEngine:
 
     def conversation(self, goal: str, hints: str = "", prompting: Prompting | None = None) -> CachedConversation:
         """Start one episode. Raises ContextExceeded if its head leaves no room for a game."""
-        return CachedConversation(self, goal, hints, resolved(self.prompt, self.tokenize, prompting))
+        how = resolved(self.prompt, self.tokenize, prompting)
+        return CachedConversation(self, self._passes.slots, goal, hints, how)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
-        """Log-probability of each command and its line end, a request in one forward pass or, of very many, in a few.
+        """Log-probability of each command and its line end, all requests in one forward pass or, of very many commands,
+        in a few.
 
         Raises ContextExceeded if a command is longer than what is left of the context.
         """
-        scores = []
-        for request in requests:
-            assert isinstance(request.conversation, CachedConversation), "made by `conversation`"
-            scores.append(self._score(request.conversation, request.commands, request.adapter))
-        return scores
-
-    def _score(
-        self, conversation: CachedConversation, candidates: Sequence[str], adapter: Adapter | None = None
-    ) -> Scores:
-        commands = [conversation.command_tokens(command) for command in candidates]
-        longest, room = max(map(len, commands), default=0), conversation.remaining()
-        if longest > room:
-            raise ContextExceeded(
-                f"A command has {longest} tokens, and {room} of the context of {self.context} are left beside the task "
-                "and what was last observed; raise `context` in lab.toml."
-            )
-        scores, read = [0.0] * len(commands), 0
         with self._lock, torch.inference_mode():
-            most = min(room, max(LOGITS // self._vocabulary, 1))
-            trees = [(part, TokenTree.of([commands[at] for at in part])) for part in parts(commands, most)]
-            conversation.make_room(max((len(tree) for _, tree in trees), default=0))
-            for part, tree in trees:
-                logprobs, tokens = self._tree_pass(conversation, tree, adapter)
-                read += tokens
-                for at, score in zip(part, tree.sums(logprobs), strict=True):
-                    scores[at] = score
-        return Scores(scores, Usage(input_tokens=read))
+            scorings = [Scoring.of(request, self._passes.most) for request in requests]
+            while waiting := [one for one in scorings if one.trees]:
+                adapter, now = waiting[0].adapter, dict[int, Scoring]()
+                for one in waiting:
+                    if one.adapter == adapter:  # and a conversation has one slot
+                        now.setdefault(id(one.conversation), one)
+                chosen = list(now.values())
+                readings = [one.reading() for one in chosen]
+                for at, logprobs in self._passes.read(self.weights(adapter), readings):
+                    chosen[at].take(logprobs)
+            return [Scores(one.scores, Usage(input_tokens=one.read)) for one in scorings]
 
-    def _tree_pass(
-        self, conversation: CachedConversation, tree: TokenTree, adapter: Adapter | None
-    ) -> tuple[torch.Tensor, int]:
-        """Log-probabilities (1 + nodes, vocabulary), float32, at the conversation's end and at every node; and how many
-        tokens were read for them."""
-        conversation.open_cache(adapter)
-        past, fresh, nodes = len(conversation.seen), len(conversation.pending), len(tree)
-        total = past + fresh
-        allowed = torch.zeros(fresh + nodes, total + nodes, dtype=torch.bool)
-        allowed[:, :past] = True
-        allowed[:fresh, past:total] = torch.ones(fresh, fresh, dtype=torch.bool).tril()
-        allowed[fresh:, past:total] = True
-        allowed[fresh:, total:] = tree.visible()
-        positions = torch.tensor([*range(total), *(total + depth for depth in tree.depths)])
-        tokens = [*conversation.pending, *tree.tokens]
-        logits = self._read(self.weights(adapter), tokens, conversation.cache, allowed, positions, 1 + nodes)
-        if nodes:
-            conversation.cache.crop(-nodes)
-        conversation.seen.extend(conversation.pending)
-        conversation.pending = []
-        return torch.log_softmax(logits, dim=-1), len(tokens)
-
-    def _read(
-        self,
-        model: Any,
-        tokens: Sequence[int],
-        cache: Any,
-        allowed: torch.Tensor,
-        positions: torch.Tensor,
-        last: int,
-    ) -> torch.Tensor:
-        """Logits (last, vocabulary) of `tokens` behind what `cache` holds; the rest is as for `_masks`."""
-        return _logits(
-            model,
-            last,
-            input_ids=torch.tensor([tokens], device=self.device),
-            attention_mask=self._masks(allowed, positions),
-            position_ids=positions[None, -len(tokens) :].to(self.device),
-            use_cache=True,
-            **{self._cache_name: cache},
-        )
-
-    def _masks(self, allowed: torch.Tensor, positions: torch.Tensor) -> Any:
-        """Additive masks (1, 1, queries, keys) by kind of layer, or one for all, of what is `allowed` (queries, keys).
-
-        `positions` are those of the keys; the queries are the last of them.
-        """
-        kinds = self._kinds or {"sliding_attention" if self._window else "full_attention"}
-        masks = {}
-        for kind in kinds:
-            seen = allowed
-            if kind == "sliding_attention" and self._window:
-                seen = allowed & (positions[-len(allowed) :, None] - positions[None] < self._window)
-            mask = torch.zeros(seen.shape, dtype=self.dtype).masked_fill_(~seen, torch.finfo(self.dtype).min)
-            masks[kind] = mask[None, None].to(self.device)
-        return masks if "sliding_attention" in self._kinds else next(iter(masks.values()))
-
-    # -- turns -----------------------------------------------------------------------------------------------------
+    # -- turns and texts -------------------------------------------------------------------------------------------
 
     def write_turns(self, requests: Sequence[TurnRequest]) -> list[Turn]:
         """The agent's next turns, each held to its admissible commands (`agentlab.engines.writing`).
 
         Raises ContextExceeded if what is to be written does not fit into what is left of the context.
         """
-        return [self._write_turn(request) for request in requests]
+        with self._lock, torch.inference_mode():
+            return self._each(requests, self._turn, lambda request: id(request.conversation))
 
-    def _write_turn(self, request: TurnRequest) -> Turn:
+    def write(self, requests: Sequence[WriteRequest]) -> list[Writing]:
+        """Answers to messages of a user, through the tokenizer's chat template where it has one.
+
+        The tags of thoughts stay, also that which the template has opened, so that `memory.text` can tell them.
+        """
+        with self._lock, torch.inference_mode():
+            return self._each(requests, self._answer, id)
+
+    def _each(
+        self,
+        requests: Sequence[Request],
+        begin: Callable[[Request], tuple[Slot, Decoding[Answer]]],
+        of: Callable[[Request], int],
+    ) -> list[Answer]:
+        """What is written for each request: beside each other those of one adapter and of different conversations."""
+        left, answers = dict(enumerate(requests)), dict[int, Answer]()
+        while left:
+            adapter, now = next(iter(left.values())).adapter, dict[int, int]()
+            for at, request in left.items():
+                if request.adapter == adapter:
+                    now.setdefault(of(request), at)
+            model = self.weights(adapter)
+            texts = [begin(left.pop(at)) for at in now.values()]
+            answers |= zip(now.values(), decoded(self._passes, model, texts), strict=True)
+        return [answers[at] for at in range(len(requests))]
+
+    def _turn(self, request: TurnRequest) -> tuple[Slot, Decoding[Turn]]:
         conversation = request.conversation
         assert isinstance(conversation, CachedConversation), "made by `conversation`"
         extra = conversation.objection(request.refused, request.objection) if request.objection else []
@@ -329,41 +220,29 @@ class TransformersEngine:
                 f"A turn may take {needed} tokens, and {conversation.remaining()} of the context of {self.context} are "
                 "left beside the task and what was last observed; raise `context` in lab.toml, or think less."
             )
-        model = self.weights(request.adapter)
-        with self._lock, torch.inference_mode():
-            conversation.make_room(needed)
-            conversation.open_cache(request.adapter)
+        conversation.make_room(needed)
+        slot = conversation.open_cache(request.adapter)
+
+        def written() -> Decoding[Turn]:
             read = len(conversation.pending) + len(extra)
+            ahead = yield conversation.pending
+            conversation.read()
+            ahead = (yield extra) if extra else ahead
+            turn = yield from write_turn(request, ahead, self.tokenizer, self._ends)
+            return replace(turn, usage=turn.usage + Usage(input_tokens=read))
 
-            def further(tokens: Sequence[int]) -> torch.Tensor:
-                past = conversation.cache.get_seq_length()
-                total = past + len(tokens)
-                allowed = torch.ones(len(tokens), total, dtype=torch.bool).tril(past)
-                return self._read(model, tokens, conversation.cache, allowed, torch.arange(total), 1)[0]
+        return slot, written()
 
-            ahead = further(conversation.pending)
-            conversation.seen.extend(conversation.pending)
-            conversation.pending = []
-            kept = len(conversation.seen)
+    def _answer(self, request: WriteRequest) -> tuple[Slot, Decoding[Writing]]:
+        slot = self._passes.slots.lend()
+
+        def written() -> Decoding[Writing]:
             try:
-                turn = write_turn(request, further, further(extra) if extra else ahead, self.tokenizer)
+                return (yield from answer(request, self.tokenizer, self.tokenize, self.context, self._ends))
             finally:
-                conversation.cache.crop(kept - conversation.cache.get_seq_length())
-        return replace(turn, usage=turn.usage + Usage(input_tokens=read))
+                slot.close()
 
-    # -- text ------------------------------------------------------------------------------------------------------
-
-    def write(self, requests: Sequence[WriteRequest]) -> list[Writing]:
-        """Answers to messages of a user, through the tokenizer's chat template where it has one.
-
-        The tags of thoughts stay, also that which the template has opened, so that `memory.text` can tell them.
-        """
-        answers = []
-        for request in requests:
-            with self._lock, torch.inference_mode():
-                model = self.weights(request.adapter)
-                answers.append(answer(request, model, self.tokenizer, self.tokenize, self.context))
-        return answers
+        return slot, written()
 
 
 @contextmanager
@@ -380,10 +259,8 @@ def _fitting(name: str, device: str) -> Iterator[None]:
         ) from error
 
 
-def _logits(model: Any, places: int | torch.Tensor, **inputs: Any) -> torch.Tensor:
-    """The logits (places, vocabulary) of a model, float32, at places of a sequence: these, or its last so many."""
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        # Most of what a small model computes is its vocabulary's; only what is asked for is.
-        return model(**inputs, logits_to_keep=places).logits[0].float()
-    logits = model(**inputs).logits[0]
-    return (logits[-places:] if isinstance(places, int) else logits[places]).float()
+def _ends(model: Any, tokenizer: Any) -> set[int]:
+    """The tokens that end a text."""
+    told = getattr(model.generation_config, "eos_token_id", None)
+    ends = [tokenizer.eos_token_id, *(told if isinstance(told, list) else [told])]
+    return {end for end in ends if end is not None}

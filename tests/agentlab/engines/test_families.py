@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from agentlab.engines.base import Model
+from agentlab.engines.base import Model, ScoreRequest
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import UnsupportedModel
 from benchmarks.tiny_models import FAMILIES, ODD, WINDOW, Tokens, make
@@ -47,6 +48,19 @@ def off(engine: TransformersEngine, turns: int, context_reached: int = 0) -> flo
     return worst
 
 
+def beside(engine: TransformersEngine) -> float:
+    """How far scores of conversations of different lengths, asked together, are from plain passes, at the worst."""
+    talks = [engine.conversation("Find the coin."), engine.conversation("Find it.", "- Read the note.")]
+    talks[0].observe("You are in the attic. You see a note. " * (WINDOW // 10))
+    talks[1].observe("A cellar.")
+    worst = 0.0
+    for talk, scores in zip(talks, engine.score([ScoreRequest(talk, COMMANDS) for talk in talks]), strict=True):
+        for command, score in zip(COMMANDS, scores.logprobs, strict=True):
+            whole = [*talk.token_ids, *engine.command_tokens(command)]
+            worst = max(worst, abs(score - engine.logprob(whole, [(len(talk.token_ids), len(whole))])))
+    return worst
+
+
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("family", [name for name in (*FAMILIES, *ODD) if name not in REFUSED])
 def test_each_family_scores_as_it_predicts_beyond_its_window_too(
@@ -55,6 +69,9 @@ def test_each_family_scores_as_it_predicts_beyond_its_window_too(
     # With tied embeddings also: a tokenizer that adds BOS, no token to pad with, a chat template.
     engine = loaded(family, Tokens(bos=True, pad=False, template=True) if tied else None, tied=tied)
     assert off(engine, 6, WINDOW + 40) < 1e-4
+    assert beside(engine) < 1e-4
+    # The layers of one hand on to their attention nothing that they do not know: it is read alone.
+    assert engine._passes.at_once == (family != "nemotron")
     assert engine.tokenize.opening == ((1,) if tied else ())
     assert isinstance(Model(engine).write("Hello?", max_tokens=2).text, str)
 
@@ -124,11 +141,15 @@ def test_what_is_written_is_asked_behind_one_begin_token(
 ) -> None:
     engine = loaded("llama", Tokens(bos=True, template=template), context=128)
     asked: list[list[int]] = []
-    generate = engine.weights().generate
-    monkeypatch.setattr(
-        engine.weights(), "generate", lambda ids, **rest: asked.append(ids[0].tolist()) or generate(ids, **rest)
-    )
+    forward = engine.weights().forward
+
+    def heard(input_ids: torch.Tensor, **rest: object) -> object:
+        asked.append(input_ids[0].tolist())
+        return forward(input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(engine.weights(), "forward", heard)
     for prompt in ("Hello?", "read note " * 200):
         Model(engine).write(prompt, max_tokens=4)
-    assert [(ids[0], ids.count(1)) for ids in asked] == [(1, 1)] * 2
-    assert len(asked[1]) == 124
+    read = [ids for ids in asked if len(ids) > 1]
+    assert [(ids[0], ids.count(1)) for ids in read] == [(1, 1)] * 2
+    assert len(read[1]) == 124

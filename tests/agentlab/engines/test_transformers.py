@@ -354,6 +354,19 @@ def test_a_conversation_that_meets_another_adapter_is_read_again(
         assert Model(engine).score(conversation, COMMANDS).logprobs == pytest.approx(base, abs=1e-4)
 
 
+def heard(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The tokens that the base is given from now on, pass by pass."""
+    asked: list[list[int]] = []
+    forward = engine.weights().forward
+
+    def listening(input_ids: torch.Tensor, **rest: object) -> object:
+        asked.append(input_ids[0].tolist())
+        return forward(input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(engine.weights(), "forward", listening)
+    return asked
+
+
 def test_writing_is_repeatable_greedily_and_by_seed(engine: TransformersEngine) -> None:
     greedy = [Model(engine).write("Find the coin.", max_tokens=6).text for _ in range(2)]
     assert greedy[0] == greedy[1]
@@ -366,31 +379,17 @@ def test_writing_is_repeatable_greedily_and_by_seed(engine: TransformersEngine) 
 def test_a_chat_model_is_asked_through_its_template(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
     engine.tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %} =>"
-    asked: list[str] = []
-    generate = engine.weights().generate
-
-    def heard(ids: torch.Tensor, **settings: object) -> object:
-        asked.append(engine.tokenizer.decode(ids[0]))
-        return generate(ids, **settings)
-
-    monkeypatch.setattr(engine.weights(), "generate", heard)
+    asked = heard(engine, monkeypatch)
     Model(engine).write("Hello?", max_tokens=2)
-    assert asked == ["[user] Hello? =>"]
+    assert engine.tokenizer.decode(asked[0]) == "[user] Hello? =>"
 
 
 def test_a_prompt_longer_than_the_window_keeps_its_end(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=64)
-    asked: list[str] = []
-    generate = engine.weights().generate
-
-    def heard(ids: torch.Tensor, **settings: object) -> object:
-        asked.append(engine.tokenizer.decode(ids[0]))
-        assert ids.shape[1] + 16 <= 64
-        return generate(ids, **settings)
-
-    monkeypatch.setattr(engine.weights(), "generate", heard)
+    asked = heard(engine, monkeypatch)
     Model(engine).write("read note " * 100 + "The end?", max_tokens=16)
-    assert asked[0].endswith("The end?")
+    assert len(asked[0]) + 16 == 64
+    assert engine.tokenizer.decode(asked[0]).endswith("The end?")
 
 
 def test_a_thought_that_the_template_opens_is_told_by_its_tag(tiny_model: Path) -> None:

@@ -1,0 +1,134 @@
+"""Attention of many conversations in one pass: their new tokens stand in one row, and each sees its own keys alone.
+
+In a row without padding conversations of different length cost the matrices of a layer no more than their tokens do.
+Attention is computed in blocks of conversations that have about as many new tokens, with padding in a block alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface, Cache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import eager_mask, sdpa_mask
+
+from agentlab.engines.slots import CacheSlots, Slot
+
+ROW = "conversations_of_a_row"
+"""The keyword by which the blocks of a row travel to the attention."""
+
+NAMES = {"eager": "conversing_eager", "sdpa": "conversing_sdpa"}
+"""Under which transformers knows each attention; one with another is not computed in blocks."""
+
+WASTE = 1.3
+"""How many times their new tokens the conversations of a block may have with padding."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Conversations whose attention is computed together.
+
+    Attributes:
+        slots: theirs, (conversations,), or a range.
+        keys: how many tokens the longest has with its new ones.
+        width: new tokens that the longest has.
+        padded: the place in the row for each place (conversations · width,) of the block; anyone for padding.
+        kept: the places of the block that are no padding, in the order of the row.
+        masks: what is added to the scores, (conversations, 1, width, keys), a kind of layer each.
+    """
+
+    slots: torch.Tensor | slice
+    keys: int
+    width: int
+    padded: torch.Tensor
+    kept: torch.Tensor
+    masks: Sequence[torch.Tensor]
+
+
+def blocks(widths: Sequence[int]) -> list[range]:
+    """The conversations of a row, of which each has at least as many new tokens as the one before, in blocks."""
+    found, start, tokens = [], 0, 0
+    for at, width in enumerate(widths):
+        if at > start and width * (at + 1 - start) > WASTE * (tokens + width):
+            found.append(range(start, at))
+            start, tokens = at, 0
+        tokens += width
+    return [*found, range(start, len(widths))]
+
+
+def together(slots: Sequence[Slot]) -> torch.Tensor | slice:
+    """Which slots these are: a range where they are one, for that copies nothing."""
+    places = [slot.index for slot in slots]
+    if places == list(range(places[0], places[0] + len(places))):
+        return slice(places[0], places[0] + len(places))
+    return torch.tensor(places)
+
+
+class SlotCache(Cache):
+    """The cache of one pass, as transformers asks for one: it writes new tokens into slots, and shows what is there.
+
+    `places` are where in the memory, slot after slot, each token of the row goes. Of a conversation alone (`alone`,
+    with the length that it will have) it shows what other caches would; of several, all slots.
+    """
+
+    def __init__(self, slots: CacheSlots, places: torch.Tensor, alone: tuple[Slot, int] | None) -> None:
+        super().__init__(layers=[])
+        self.slots, self.places, self.alone = slots, places, alone
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **options: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        shown = []
+        memory = self.slots.layer(layer_idx, key_states, value_states)
+        for part, new in zip(memory, (key_states, value_states), strict=True):
+            part.flatten(0, 1).index_copy_(0, self.places, new[0].transpose(0, 1))
+            if self.alone is None:
+                shown.append(part.transpose(1, 2))
+            else:
+                slot, length = self.alone
+                shown.append(part[slot.index : slot.index + 1, :length].transpose(1, 2))
+        return shown[0], shown[1]
+
+
+def _interface(attend: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(
+        module: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        **options: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        row: Sequence[Block] | None = options.pop(ROW, None)
+        if row is None:
+            alone: tuple[torch.Tensor, torch.Tensor | None] = attend(
+                module, query, key, value, attention_mask, **options
+            )
+            return alone
+        assert attention_mask is not None
+        kind, tokens, outcomes = int(attention_mask), query[0].transpose(0, 1), []
+        for block in row:
+            asked = tokens[block.padded].unflatten(0, (-1, block.width)).transpose(1, 2)
+            keys, values = (part[block.slots, :, : block.keys] for part in (key, value))
+            outcome, _ = attend(module, asked, keys, values, block.masks[kind], **options)
+            outcomes.append(outcome.flatten(0, 1)[block.kept])
+        return torch.cat(outcomes).unsqueeze(0), None
+
+    return forward
+
+
+def _own_eager(module: Any, *tensors: Any, **options: Any) -> Any:
+    """The plain attention of the family that `module` is of."""
+    return sys.modules[type(module).__module__].eager_attention_forward(module, *tensors, **options)
+
+
+for _name, _attend, _mask in (
+    ("eager", _own_eager, eager_mask),
+    ("sdpa", sdpa_attention_forward, sdpa_mask),
+):
+    AttentionInterface.register(NAMES[_name], _interface(_attend))
+    AttentionMaskInterface.register(NAMES[_name], _mask)
