@@ -4,9 +4,9 @@
 
 Each row plays the same games twice in one lab: half of them one at a time, then all at once, then the other half one at
 a time, so that both see the same machine. The actor ranks commands, or writes its turns with a thought of so many
-tokens. Wall clock and the processor time of the whole process, environments apart, which the load of others changes
-less. The exit code is 1 if an action differs, or a log-probability by more than 1e-3, or if fewer than 1.5 times as many
-episodes a second are played at once.
+tokens. Beside the wall clock stands the processor time of the process, which the load of others changes less. The exit
+code is 1 if an action differs, or a log-probability by more than 1e-3, or if fewer than 1.5 times as many episodes a
+second are played at once.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class Rollout:
 
     Attributes:
         run: name of the run; with the same name, finished episodes are not played again.
-        concurrency: tasks in flight at once (threads; an engine that reads many at once is asked for all of them together).
+        concurrency: tasks in flight at once (threads); an engine that reads many at once is asked for them together.
         checkpointer: LangGraph saver for episodes in flight; None plays them without.
         reflectors: draw reflections after each episode of an arm with memory; they are stored where `memory` is given.
         router: composes the skills of each episode, for an arm that has them.

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
-from agentlab.engines.base import ScoreRequest
+from agentlab.engines.base import Likelihood, Scorer, ScoreRequest, Tokenizing
+from agentlab.engines.conversation import CachedConversation
 from agentlab.engines.passes import ATTENTION, Passes, logits
 from agentlab.errors import UnsupportedModel
 from trainers.training import ran_out
-
-if TYPE_CHECKING:
-    from agentlab.engines.conversation import CachedConversation
-    from agentlab.engines.transformers import TransformersEngine
 
 COMMANDS = ("open door", "open the window")
 SCENE = "You see a door, and a window. "
 
 
-def prove(engine: TransformersEngine, passes: Passes, model: Any) -> None:
+class Local(Scorer, Tokenizing, Likelihood, Protocol):
+    """An engine whose model is here."""
+
+    device: str
+    dtype: torch.dtype
+
+    def conversation(self, goal: str) -> CachedConversation:
+        """Start one episode."""
+        ...
+
+
+def prove(engine: Local, passes: Passes, model: Any) -> None:
     """Raise UnsupportedModel unless tree passes score as plain passes do, in a short conversation and a full one.
 
     Models with recurrent states, with positions that follow from the mask, or with windows that count places in the
@@ -58,7 +66,7 @@ def prove(engine: TransformersEngine, passes: Passes, model: Any) -> None:
         ) from error
 
 
-def _agree(engine: TransformersEngine, talks: Sequence[CachedConversation]) -> None:
+def _agree(engine: Local, talks: Sequence[CachedConversation]) -> None:
     """Raise ValueError unless these conversations, read beside each other, score as by plain passes."""
     tolerance = 0.01 if engine.dtype == torch.float32 else 0.75
     for talk, scores in zip(talks, engine.score([ScoreRequest(talk, COMMANDS) for talk in talks]), strict=True):
@@ -69,7 +77,7 @@ def _agree(engine: TransformersEngine, talks: Sequence[CachedConversation]) -> N
                 raise ValueError(f"{score:.2f} instead of {plain:.2f}")
 
 
-def prove_reach(engine: TransformersEngine, passes: Passes, model: Any) -> None:
+def prove_reach(engine: Local, passes: Passes, model: Any) -> None:
     """Raise ValueError unless, in a full context, a branch behind its siblings reads as it does without them.
 
     A layer may see less than everything whatever its settings call that. To read a full context would take many

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 
 import torch
 
@@ -22,25 +23,30 @@ class Slot:
             self.slots.take_back(self.index)
             self.index = -1
 
-    def __del__(self) -> None:  # of a conversation that nobody closed
-        self.close()
+    def __del__(self) -> None:
+        if self.index >= 0:  # of a conversation that nobody closed
+            self.slots.dropped.append(self.index)
 
 
 class CacheSlots:
     """Keys and values (slots, tokens, heads, width) of each layer, all slots as long as the longest has to be.
 
-    Layers come to be when they are first written to; without a conversation there are none.
+    Layers come to be when they are first written to; without a conversation there are none. `dropped` are slots that
+    nobody holds any more: they come back when one is asked for, as garbage may be collected in the midst of anything.
     """
 
     def __init__(self) -> None:
         self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.count = self.capacity = 0
+        self.dropped: deque[int] = deque()
         self._free: list[int] = []
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
     def lend(self) -> Slot:
         """An empty slot."""
         with self._lock:
+            while self.dropped:
+                self._take_back(self.dropped.popleft())
             if not self._free:
                 more = max(self.count, 1)
                 self._free = list(range(self.count + more - 1, self.count - 1, -1))
@@ -50,14 +56,17 @@ class CacheSlots:
                 for part in layer:
                     # Masked is not enough for what is no number: nothing times that is none either.
                     part[index] = 0
-            return Slot(self, index)
+        return Slot(self, index)
 
     def take_back(self, index: int) -> None:
         """Lend this one again."""
         with self._lock:
-            self._free.append(index)
-            if len(self._free) == self.count:
-                self.layers, self._free, self.count, self.capacity = {}, [], 0, 0
+            self._take_back(index)
+
+    def _take_back(self, index: int) -> None:
+        self._free.append(index)
+        if len(self._free) == self.count:
+            self.layers, self._free, self.count, self.capacity = {}, [], 0, 0
 
     def reserve(self, tokens: int) -> None:
         """Have room for so many tokens in every slot."""
