@@ -284,7 +284,8 @@ def test_adapters_in_turn_are_each_loaded_once_and_the_base_never_again(
             other = Model(engine, Adapter(name, folder))
             scores = other.score(played(engine, 0), COMMANDS[:2]).logprobs
     assert loads == ["adapter"] * 3
-    assert scores == pytest.approx(alone["ad-3"].score(played(engine, 0), COMMANDS[:2]).logprobs, abs=1e-4)
+    one = alone["ad-3"]
+    assert scores == pytest.approx(one.score(played(one.engine, 0), COMMANDS[:2]).logprobs, abs=1e-4)
 
 
 def test_an_adapter_beside_its_base_scores_as_the_merged_one(
