@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from agentlab.agent.arms import Arm
+from agentlab.agent.rollout import Rollout
+from agentlab.agent.writing import WritingActor
 from agentlab.engines import adapted, passes
-from agentlab.engines.base import (
-    Adapter,
-    Conversation,
-    ScoreRequest,
-    TurnRequest,
-    WriteRequest,
-)
+from agentlab.engines.base import Adapter, Conversation, Model, ScoreRequest, TurnRequest, WriteRequest
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import ContextExceeded
 from benchmarks.tiny_models import WINDOW, Tokens, make
+from environments import Task
+from memory import Database
 from memory.prompts import Prompting
+from memory.records import Episode
 from trainers.training.canary import Canary
 
 COMMANDS = ["look", "open black door", "open blue door", "open blue", "read note", "take coin", "jump ✓"]
@@ -232,3 +232,32 @@ def test_who_asks_for_too_much_leaves_the_others_as_they_were(engine: Transforme
     with pytest.raises(ContextExceeded):
         engine.write_turns([TurnRequest(pair[0], COMMANDS), TurnRequest(pair[1], COMMANDS, think=4000)])
     assert far(alone(engine, pair, [None] * 2), meant) < 1e-4
+
+
+@pytest.mark.parametrize("actor", [None, WritingActor(think=3, max_tokens=6)])
+def test_episodes_in_flight_are_read_together_and_come_out_as_one_at_a_time(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, actor: WritingActor | None
+) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=512)
+    ask = "score" if actor is None else "write_turns"
+    answer, lists = getattr(engine, ask), list[int]()
+    monkeypatch.setattr(engine, ask, lambda requests: lists.append(len(requests)) or answer(requests))
+    arm = Arm("mine", actor=actor)
+    tasks = [Task(env="toy/doors?step_limit=3", split="train", seed=seed) for seed in range(6)]
+
+    def played(at_once: int) -> list[Episode]:
+        with Database(":memory:") as database:
+            rollout = Rollout("run", database, Model(engine), concurrency=at_once)
+            results = rollout.play(tasks, arm)
+            rollout.close()
+            return [database.episodes.get(result.trials[0].episode) for result in results]
+
+    alone = played(1)
+    assert set(lists) == {1}
+    together = played(6)
+    assert max(lists) > 1
+    assert [one.actions for one in together] == [one.actions for one in alone]
+    for one, other in zip(together, alone, strict=True):
+        found, meant = ([step.scores or step.logprobs for step in each.steps] for each in (one, other))
+        assert far(found, meant) < 1e-4
+    assert engine.batcher.flying == 0 and engine._passes.slots.layers == {}  # all gave back what they had
