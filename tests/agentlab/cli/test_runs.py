@@ -88,7 +88,7 @@ def test_by_default_the_adapter_is_measured_where_one_serves() -> None:
     ("arguments", "part"),
     [
         (["toy/dors"], "did you mean `toy/doors`?"),
-        (["toy/doors", "--seeds", "x"], "names no seeds"),
+        (["toy/doors", "--seeds", "x"], "neither a number nor a range"),
         (["toy/doors?doors=3"], "doors"),
     ],
 )
