@@ -91,6 +91,8 @@ class Passes:
         Within `torch.inference_mode`. Gives for each, by its index, log-probabilities (1 + nodes, vocabulary), float32:
         at the end of its tokens and at every node of its tree.
         """
+        if any(reading.slot.slots is not self.slots for reading in readings):
+            raise ValueError("a conversation was begun by another engine; each engine asks for its own")
         for part in self._parts(readings):
             chosen = [readings[at] for at in part]
             found = torch.log_softmax(self._pass(model, chosen), dim=-1)

@@ -120,6 +120,14 @@ def spans(engine: TransformersEngine, talk: Conversation) -> list[tuple[int, int
     return [(len(talk.token_ids), len(talk.token_ids) + len(engine.command_tokens("look")))]
 
 
+def test_a_conversation_of_another_engine_is_refused_and_not_mixed_up(
+    tiny_model: Path, engine: TransformersEngine
+) -> None:
+    other = TransformersEngine(tiny_model, dtype="float32", device="cpu")
+    with pytest.raises(ValueError, match="another engine"):
+        other.score([ScoreRequest(talks(engine)[0], COMMANDS)])
+
+
 def test_one_conversation_may_be_asked_twice_in_a_list(engine: TransformersEngine) -> None:
     talk, other = talks(engine)[:2]
     requests = [ScoreRequest(talk, COMMANDS), ScoreRequest(other, COMMANDS), ScoreRequest(talk, COMMANDS[::-1])]
