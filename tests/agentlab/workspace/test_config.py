@@ -51,7 +51,7 @@ def test_a_newer_format_is_refused_before_its_settings_are_judged(file: Path) ->
         ('dtype = "int8"', "dtype: "),
         (
             'reflectors = ["grounded", "writen"]',
-            "reflectors.1: Value error, No reflector is called `writen`; did you mean",
+            "reflectors.1: No reflector is called `writen`; did you mean",
         ),
         ("context = 1", "context: "),
         ("threads = ", "not valid TOML"),
@@ -63,7 +63,7 @@ def test_a_bad_setting_is_one_line_that_names_it(file: Path, text: str, complain
     with pytest.raises(BadConfig) as caught:
         read_config(file)
     assert complaint in str(caught.value)
-    assert str(caught.value).endswith("correct it.")
+    assert str(caught.value).endswith(("correct it.", "correct its name."))
     assert "\n" not in str(caught.value)
 
 
