@@ -75,9 +75,9 @@ test: lint ## lint, then types and all tests beside each other
 pytest: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-coverage: $(STAMP) ## all tests, and which lines they reach; less than 90 % is an error (takes half as long again)
+coverage: $(STAMP) ## all tests, and which lines they reach; less than 95 % is an error (takes half as long again)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
-	  --cov=agentlab --cov=memory --cov=environments --cov=trainers --cov-report=term --cov-fail-under=90
+	  --cov=agentlab --cov=memory --cov=environments --cov=trainers --cov-report=term --cov-fail-under=95
 
 test-newest: ## the tests with the newest versions that pyproject.toml allows (PyTorch stays), and what they change
 	$(PYTHON) -m venv --clear $(NEWEST)

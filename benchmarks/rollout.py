@@ -25,6 +25,7 @@ from agentlab import Arm, Lab, LabConfig, Task
 from agentlab.agent.arms import BASE
 from agentlab.agent.tasks import make_tasks
 from agentlab.agent.writing import WritingActor
+from agentlab.engines.batching import Batcher
 from memory.records import Episode
 
 DIFFERENCE, RATIO = 1e-3, 1.5
@@ -103,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         config = LabConfig(model=given.model, embedder="hashing", dtype="float32", threads=given.threads, reflectors=[])
         with Lab.open(Path(folder) / "lab", create=True, config=config, progress=False) as lab:
+            lab.engine.batcher = Batcher()  # by default only an accelerator has one
             tasks = make_tasks(given.env, "train", range(given.episodes))
             for name, arm in arms.items():
                 broken += measure(lab, name, arm, tasks)

@@ -11,7 +11,10 @@ so that the same command goes on after a stop. The table goes to benchmarks/resu
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
+
+from machine import describe
 
 from agentlab import Lab, LabConfig, RoundConfig
 
@@ -51,7 +54,8 @@ def main() -> None:
             blocks.append(f"## {asked.model}: {way}\n\n```\n{table}\n```\n")
             print(blocks[-1])
     target = RESULTS / f"writing-{asked.model.replace('/', '-')}.md"
-    target.write_text(f"# Ranking against writing, {asked.split} games\n\n" + "\n".join(blocks), encoding="utf-8")
+    about = f"# Ranking against writing, {asked.split} games\n\n{describe(os.cpu_count() or 1)}\n\n"
+    target.write_text(about + "\n".join(blocks), encoding="utf-8")
 
 
 if __name__ == "__main__":

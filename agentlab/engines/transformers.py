@@ -54,6 +54,10 @@ class TransformersEngine:
     model's own window, at most 2,048). `prompt` is how it reads a game: as a `transcript`, as a `chat` in its own
     template, or by `auto` as a chat where whoever plays asks for one. Adapters share the base's weights.
 
+    With `gather` the requests of episodes that play beside each other are read in one pass. The last bits of a score
+    then depend on who plays beside, so that an interrupted run no longer equals an unbroken one to the byte; by default
+    that is done on an accelerator, where it pays most.
+
     Raises BadModel if the folder is not whole, UnsupportedModel if the model cannot be scored through a token tree,
     ModelTooLarge where memory runs out over it.
     """
@@ -68,6 +72,7 @@ class TransformersEngine:
         context: int | None = None,
         threads: int | None = None,
         prompt: PromptSetting = "auto",
+        gather: bool | None = None,
     ) -> None:
         from agentlab.engines.model_folder import check
 
@@ -91,7 +96,8 @@ class TransformersEngine:
         self._ends = _ends(self._models.base, self.tokenizer)
         with _fitting(self.name, self.device):
             prove(self, self._passes, self._models.base)
-        self.batcher = Batcher()
+        if gather if gather is not None else self.device != "cpu":
+            self.batcher = Batcher()
 
     # -- models and adapters ---------------------------------------------------------------------------------------
 

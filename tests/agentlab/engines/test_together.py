@@ -246,7 +246,7 @@ def test_who_asks_for_too_much_leaves_the_others_as_they_were(engine: Transforme
 def test_episodes_in_flight_are_read_together_and_come_out_as_one_at_a_time(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, actor: WritingActor | None
 ) -> None:
-    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=512)
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=512, gather=True)
     ask = "score" if actor is None else "write_turns"
     answer, lists = getattr(engine, ask), list[int]()
     monkeypatch.setattr(engine, ask, lambda requests: lists.append(len(requests)) or answer(requests))

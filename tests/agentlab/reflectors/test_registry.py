@@ -89,10 +89,10 @@ def test_the_critic_is_a_model_of_the_settings(
     open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, tiny_model: Path
 ) -> None:
     lab = open_lab(critic=str(tiny_model))
-    loaded: list[tuple[str, Path]] = []
-    monkeypatch.setattr(lab, "_load", lambda name, folder: loaded.append((name, folder)) or ScriptedEngine({}))
+    loaded: list[str] = []
+    monkeypatch.setattr(lab, "_load", lambda name: loaded.append(name) or ScriptedEngine({}))
     assert lab.critic is lab.critic
-    assert loaded == [(str(tiny_model), tiny_model)]
+    assert loaded == [str(tiny_model)]
     assert open_lab("other").critic is None
 
 

@@ -243,7 +243,7 @@ def test_a_round_that_needs_more_games_than_there_are_is_refused_and_does_not_bl
 
     registered(Few)
     lab = open_lab()
-    with pytest.raises(BadConfig, match=r"own/door has no (train|dev) game 3: there are 3 of them"):
+    with pytest.raises(BadConfig, match=r"own/door has no (train|dev) game 3"):
         gate = GateConfig(min_pairs=1, alpha=0.9)
         lab.round(RoundConfig(**{"envs": ["own/door"], "seeds": 2, "gate_seeds": 2, "gate": gate, **more}))
     assert lab.rounds() == [] and lab.database.episodes.find() == []

@@ -144,6 +144,7 @@ import os, signal, sys
 from pathlib import Path
 from agentlab.engines.vllm.server import OwnServer
 log, folder = map(Path, sys.argv[1:3])
+os.environ.update(zip(sys.argv[3::2], sys.argv[4::2]))
 server = OwnServer(folder, "tiny", "float32", 4096, log, lambda _: None)
 server.start()
 os.kill(os.getpid(), signal.SIGKILL)
@@ -153,7 +154,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_it_ends_with_a_program_that_was_killed(
     stub: Stub, tiny_model: Path, in_a_process: Callable[..., tuple[int, str]]
 ) -> None:
-    code, said = in_a_process(KILLED, str(stub.log), str(tiny_model))
+    code, said = in_a_process(KILLED, str(stub.log), str(tiny_model), PYTHON, os.environ[PYTHON])
     assert code == -signal.SIGKILL, said
     assert stub.gone()
 
