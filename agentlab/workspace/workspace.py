@@ -223,6 +223,7 @@ class Workspace:
         from langgraph.checkpoint.sqlite import SqliteSaver
 
         self.must_write()
+        _ = self.database  # first: checkpoints without a database are what is left of a lab that lost it
         path = self.folder / "checkpoints.db"
         connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
         self._closing.callback(connection.close)
