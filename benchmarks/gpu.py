@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from machine import describe
 
 if TYPE_CHECKING:
-    from gpu_parts import Bench, Row
+    from gpu_bench import Bench, Row
 
 NEEDED = ("torch", "transformers", "peft", "accelerate", "pydantic", "numpy", "safetensors", "tokenizers")
 RESULTS = Path(__file__).parent / "results"
@@ -40,20 +40,22 @@ LEARNERS = (*PLAYERS, "Qwen2.5-7B")
 
 def parts(bench: Bench) -> dict[str, tuple[float, Callable[[], list[Row]]]]:
     """The parts by name, in their order: seconds that each may take, and what measures it."""
-    import gpu_parts as measure
+    import gpu_bench
+    import gpu_playing
+    import gpu_training
 
     def play(name: str, at_once: int) -> Callable[[], list[Row]]:
-        return lambda: measure.playing(bench, name, at_once)
+        return lambda: gpu_playing.playing(bench, name, at_once)
 
     def train(name: str) -> Callable[[], list[Row]]:
-        return lambda: measure.training(bench, name)
+        return lambda: gpu_training.training(bench, name)
 
-    found: dict[str, tuple[float, Callable[[], list[Row]]]] = {"card": (10, lambda: measure.card(bench))}
+    found: dict[str, tuple[float, Callable[[], list[Row]]]] = {"card": (10, lambda: gpu_bench.card(bench))}
     first, second = (
         {f"play {name} {at_once}": (25.0, play(name, at_once)) for at_once in bench.size.at_once} for name in PLAYERS
     )
     learn = {f"train {name}": (70.0 if "7B" in name else 45.0, train(name)) for name in LEARNERS}
-    return found | first | learn | {"parity": (45, lambda: measure.parity(bench))} | second
+    return found | first | learn | {"parity": (45, lambda: gpu_playing.parity(bench))} | second
 
 
 def missing() -> list[str]:
@@ -159,7 +161,7 @@ def _trained(row: dict[str, Any]) -> list[str]:
 
 
 def _played(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[str]:
-    from gpu_parts import apart
+    from gpu_playing import apart
 
     one = next((it for it in rows if it["model"] == row["model"] and it["at_once"] == 1), None)
     quicker = f"{row['episodes_per_second'] / one['episodes_per_second']:.1f}" if one else "–"
@@ -206,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    from gpu_parts import DRY, Bench, Size
+    from gpu_bench import DRY, Bench, Size
 
     bench = Bench(DRY if given.dry_run else Size(), None if given.dry_run else smollm2(given.model))
     if bench.device == "cpu" and not given.dry_run:

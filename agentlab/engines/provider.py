@@ -240,12 +240,17 @@ def _words(error: BaseException) -> str:
 
 
 def _held(model: Any, schema: Mapping[str, Any]) -> Any:
-    """The model held to a schema, so that it gives the message too."""
+    """The model held to a schema, so that it gives the message too.
+
+    Raises Unacceptable for one of LangChain's that can be held to none: it binds no tools, nor has a way of its own.
+    """
+    from langchain_core.language_models import BaseChatModel
+
+    own = ("bind_tools", "with_structured_output")
+    if all(getattr(type(model), name) is getattr(BaseChatModel, name) for name in own):
+        raise Unacceptable("This model cannot be held to a schema.")
     strict = {"strict": True} if "strict" in signature(model.with_structured_output).parameters else {}
-    try:
-        return model.with_structured_output(dict(schema), include_raw=True, **strict)
-    except NotImplementedError as error:
-        raise Unacceptable("This model cannot be held to a schema.") from error
+    return model.with_structured_output(dict(schema), include_raw=True, **strict)
 
 
 def _client(name: str, server: str, timeout: float) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -39,7 +40,8 @@ def test_it_runs_where_there_is_little_more_than_pytorch(
 
 @pytest.fixture
 def gpu(load: Load, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setitem(__import__("sys").modules, "gpu_parts", load("gpu_parts"))
+    for name in ("gpu_bench", "gpu_training", "gpu_playing"):
+        monkeypatch.setitem(sys.modules, name, load(name))
     return load("gpu")
 
 
@@ -107,12 +109,12 @@ def test_a_missing_package_is_told_in_one_line(
 
 def test_distances_are_counted_by_hand(load: Load) -> None:
     reference = [[[-1.0, -2.0], [-3.0, -1.0]]]
-    found = load("gpu_parts").apart([[[-1.5, -2.0], [-1.0, -1.25]]], reference)
+    found = load("gpu_playing").apart([[[-1.5, -2.0], [-1.0, -1.25]]], reference)
     assert found == {"commands": 4, "largest": 2.0, "mean": 2.75 / 4, "same": 0.5}
 
 
 def test_the_share_of_the_peak_is_left_out_where_that_is_not_known(load: Load) -> None:
-    measure = load("gpu_parts")
+    measure = load("gpu_bench")
     known, unknown = (SimpleNamespace(card=name) for name in ("NVIDIA H200", "Some card"))
-    assert measure._of_peak(known, {}, 98.9e12)["share"] == pytest.approx(0.1)
-    assert measure._of_peak(unknown, {}, 98.9e12)["share"] is None
+    assert measure.of_peak(known, {}, 98.9e12)["share"] == pytest.approx(0.1)
+    assert measure.of_peak(unknown, {}, 98.9e12)["share"] is None

@@ -114,6 +114,16 @@ def test_a_server_that_takes_no_schema_is_asked_for_plain_text(serve: Serve) -> 
     assert ["response_format" in request for request in api.asked] == [True, False, False, True]
 
 
+def test_a_model_of_langchain_that_binds_no_tools_is_asked_for_plain_text(serve: Serve) -> None:
+    from langchain_core.language_models import FakeListChatModel
+
+    engine = ChatEngine("openai:m", server=serve(lambda _: turn_of("look")).url)
+    engine.provider.client = FakeListChatModel(responses=["Action: open door"])
+    talk = engine.conversation("Find the coin.")
+    talk.observe("You are here.", COMMANDS)
+    assert Model(engine).write_turn(TurnRequest(talk, COMMANDS)).command == "open door"
+
+
 @pytest.mark.parametrize(
     ("text", "command"),
     [
