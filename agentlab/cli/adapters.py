@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,7 +84,7 @@ def export(
     adapter: Id,
     folder: Annotated[Path, typer.Argument(help="A new folder.", show_default=False)],
     with_base: Annotated[
-        bool, typer.Option("--with-base", help="With the base model's files, as hard links where the disk has them.")
+        bool, typer.Option("--with-base", help="With the base model, its weights as hard links where that can be.")
     ] = False,
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
@@ -94,9 +95,10 @@ def export(
     from trainers.adapters import export as write
 
     with opened(lab) as here, output.working("Exporting"):
-        done = write(here.adapters, adapter, folder, base=here.model_folder, with_base=with_base)
+        think = here.config.think
+        done = write(here.adapters, adapter, folder, base=here.model_folder, with_base=with_base, think=think)
     output.say(f"{done.record.id} is in {done.folder}; README.md there says how it is used ({done.format}).")
-    output.say(f"Play a game with it: `python {done.folder / 'play.py'}`")
+    output.say(f"Play a game with it: `{shlex.join(['python', str(done.folder / 'play.py')])}`")
     output.say(f"Serve it with vLLM: `{done.serve}`")
     if done.caution:
         output.note(f"Its base: {done.caution}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterable
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from memory.prompts import Prompting
 from memory.records import PromptName
-from trainers.adapters import cards, prompt_format, usage
+from trainers.adapters import cards, loading, prompt_format
 from trainers.adapters.episodes import by_env
+from trainers.adapters.loading import BASE
 from trainers.adapters.prompt_format import PromptFormat
-from trainers.adapters.usage import BASE
 from trainers.data.examples import Tokenizer
 from trainers.errors import CannotExport
 from trainers.training.canary import Canary
@@ -54,11 +55,18 @@ class Exported(NamedTuple):
 
 
 def export(
-    registry: AdapterRegistry, adapter: str, folder: Path | str, *, base: Path, with_base: bool = False
+    registry: AdapterRegistry,
+    adapter: str,
+    folder: Path | str,
+    *,
+    base: Path,
+    with_base: bool = False,
+    think: int = 0,
 ) -> Exported:
     """Write an adapter, with all that others need to use it, into the new folder `folder`: all of it, or nothing.
 
-    `base` is the folder of its base, which `with_base` puts beside it (by hard links, where the disk has them).
+    `base` is the folder of its base, which `with_base` puts beside it (its weights by hard links, where the disk has
+    them). Where it was trained to think, the script that plays lets it think for at most `think` tokens (0: some).
 
     Raises UnknownAdapter, BadAdapter, WrongBase if `base` is not its base, CannotExport if something is in `folder`,
     NoChatTemplate if it was trained on chats that the base's tokenizer does not know, DiskFull.
@@ -72,7 +80,7 @@ def export(
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         try:
-            exported = _written(registry, record, source, beside, target, base.resolve(), with_base)
+            exported = _written(registry, record, source, beside, target, base.resolve(), with_base, think)
             os.replace(beside, target)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
@@ -87,6 +95,7 @@ def _written(
     target: Path,
     base: Path,
     with_base: bool,
+    think: int,
 ) -> Exported:
     """What is exported, once it lies in `folder`, which is to be `target`."""
     published, form = cards.hub_id(record.base), _format(registry, record, base)
@@ -97,19 +106,19 @@ def _written(
     _put(folder / "adapter_config.json", json.dumps(settings, indent=1, sort_keys=True))
     _put(folder / prompt_format.FILE, json.dumps(form.model_dump(), indent=1, ensure_ascii=False))
     games = by_env(registry.database, record.lineage.episodes)
-    _put(folder / "play.py", usage.play(max(games, key=lambda env: len(games[env]), default=GAME), form))
+    game = max(games, key=lambda env: len(games[env]), default=GAME)
+    _put(folder / "play.py", loading.play(game, form, think))
     for file in _files(base, TOKENIZER):
         shutil.copyfile(file, folder / file.name)
     if with_base:
         (folder / BASE).mkdir()
         for file in _files(base, MODEL):
-            _link(file, folder / BASE / file.name)
+            (_link if file.suffix == ".safetensors" else shutil.copyfile)(file, folder / BASE / file.name)
     served = BASE if with_base else published or str(base)
-    section = usage.loading(
-        record.id, served, int(settings["r"]), Canary.load(source / "canary.json"), form, with_base=with_base
-    )
+    rank, canary = int(settings["r"]), Canary.load(source / "canary.json")
+    section = loading.section(record.id, served, rank, canary, form, with_base=with_base)
     _put(folder / cards.NAME, registry.card(record.id, loading=section))
-    serve = f"cd {target} && {usage.serving(record.id, served, int(settings['r']))}"
+    serve = f"cd {shlex.quote(str(target))} && {loading.serving(record.id, served, rank)}"
     return Exported(record, target, form.format, serve, "" if with_base else _caution(record, published))
 
 

@@ -269,9 +269,10 @@ def test_an_adapter_is_exported_with_what_others_need(
     lab = tmp_path / "lab"
     with open_at(lab) as opened:
         skill = add_skill(opened)
-    out = tmp_path / "out"
+    out = tmp_path / "my out"
     done = adapters(lab, "export", skill[:14], str(out))
     assert done.exit_code == 0, done.output
+    assert f"`python '{out / 'play.py'}'`" in done.stdout, "as a shell takes it"
     assert "vllm serve" in done.stdout and "--with-base" in done.stderr, "its base is a folder of this machine"
     files = {"adapter_model.safetensors", "canary.json", "play.py", "prompt.json", "README.md", "tokenizer.json"}
     assert files <= {path.name for path in out.iterdir()}

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import runpy
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +16,9 @@ from typing import Any
 import pytest
 
 from memory.prompts import Prompting
-from memory.records import Episode
+from memory.records import Episode, PromptName
 from memory.store.database import Database
-from trainers.adapters import PromptFormat, export
+from trainers.adapters import PromptFormat, export, loading
 from trainers.adapters.record import AdapterRecord
 from trainers.adapters.registry import AdapterRegistry
 from trainers.data import Tokenizer, from_episode
@@ -55,8 +57,8 @@ def test_peft_loads_it_with_the_base_beside_it_and_its_canary_shows_that_it_is_o
     from safetensors.torch import load_file, save_file
 
     done = export(registry, record.id[:12], tmp_path / "out", base=tiny_model, with_base=True)
-    weights = done.folder / "base" / "model.safetensors"
-    assert weights.samefile(tiny_model / "model.safetensors"), "a hard link, where the disk has them"
+    linked = [file.name for file in (done.folder / "base").iterdir() if file.samefile(tiny_model / file.name)]
+    assert linked == ["model.safetensors"], "hard links, where the disk has them; what an editor opens is a copy"
     script = check_of((done.folder / "README.md").read_text("utf-8"))
     monkeypatch.chdir(done.folder)
     told: dict[str, Any] = {}
@@ -122,6 +124,17 @@ def test_a_base_that_a_hub_has_is_named_as_there(
     assert done.serve.partition("&& ")[2] in (done.folder / "README.md").read_text("utf-8")
 
 
+def test_the_commands_that_it_prints_can_be_pasted_whatever_the_folder_is_called(
+    registry: AdapterRegistry, record: AdapterRecord, tiny_model: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "my base"
+    shutil.copytree(tiny_model, base)
+    done = export(registry, record.id, tmp_path / "it's out", base=base)
+    enter, folder, _, program, verb, served, *_ = shlex.split(done.serve)
+    assert [enter, folder, program, verb, served] == ["cd", str(done.folder), "vllm", "serve", str(base)]
+    assert done.serve.partition("&& ")[2] in (done.folder / "README.md").read_text("utf-8")
+
+
 def test_what_is_in_the_folder_stays(
     registry: AdapterRegistry, record: AdapterRecord, tiny_model: Path, make_model: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -179,3 +192,72 @@ def test_by_its_prompt_format_the_same_tokens_are_made_as_it_was_trained_on(
             ids += tokens(form["first" if not at else "later"], **seen)
             ids += tokens(form["thought"], thought=step.thought) + tokens(form["command"], command=step.action)
         assert from_episode(played, tokenize, with_hints=bool(hints)).token_ids == ids
+
+
+class Odd:
+    """A game whose texts look like turns of a transcript, have more than one line, or none."""
+
+    goal = "> Win.\n> Twice."
+    turns = (("A sign:\n> open it\n\uff1e or not", "take\nthe coin"), ("", "> jump"), ("\n> Done.", "rest"))
+
+    def start(self, task: object) -> tuple[str, dict[str, Any]]:
+        self.at = 0
+        return self.turns[0][0], self.info()
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        self.at += 1
+        return self.turns[self.at][0], 0.0, self.at == 2, False, self.info()
+
+    def info(self) -> dict[str, Any]:
+        return {"goal": self.goal, "admissible_commands": [self.turns[self.at][1]], "won": True, "score": 1.0}
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+@pytest.mark.parametrize("name", ["transcript", "transcript+thought", "chat", "chat+thought"])
+def test_its_script_reads_odd_texts_as_it_was_trained_on_them(
+    name: PromptName,
+    tiny_chat_model: Path,
+    tmp_path: Path,
+    make_episode: Callable[..., Episode],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoTokenizer
+
+    tokenizer, asked = AutoTokenizer.from_pretrained(tiny_chat_model), []
+
+    def on(model: Any, folder: Path) -> Any:
+        """The base without an adapter, which always has one thought."""
+
+        def generate(ids: torch.Tensor, **settings: Any) -> torch.Tensor:
+            asked.append(settings["max_new_tokens"])
+            said = tokenizer(" > I see. \n> more", return_tensors="pt").input_ids
+            return torch.cat([ids, said], dim=1)
+
+        model.generate = generate
+        return model
+
+    monkeypatch.setattr(PeftModel, "from_pretrained", on)
+    monkeypatch.setattr("environments.make", lambda name: Odd())
+    monkeypatch.setattr(sys, "argv", ["play.py", "toy/doors", "3"])
+    form = PromptFormat.of(Tokenizer.of(tokenizer), Prompting.named(name))
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "base").symlink_to(tiny_chat_model)
+    (tmp_path / "prompt.json").write_text(form.model_dump_json())
+    (tmp_path / "play.py").write_text(loading.play("toy/doors", form, 7))
+    ids = runpy.run_path(str(tmp_path / "play.py"), run_name="__main__")["ids"]
+    thinks = name.endswith("+thought")
+    assert asked == [7, 7] * thinks, "as the lab's own"
+
+    played = make_episode(prompt=name, goal=Odd.goal)
+    steps = [
+        step.model_copy(
+            update={"observation": seen, "admissible": [said], "action": said, "thought": "> I see." * thinks}
+        )
+        for step, (seen, said) in zip(played.steps, Odd.turns, strict=False)
+    ]
+    trained = from_episode(played.model_copy(update={"steps": steps}), Tokenizer.of(tokenizer)).token_ids
+    assert tokenizer.decode(ids) == tokenizer.decode(trained) and ids == trained

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from trainers.adapters.prompt_format import PromptFormat
 from trainers.training.canary import Canary
 
@@ -12,32 +14,51 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Those that vLLM takes as the largest one."""
 
 THINK = """\
-    begun = ids + tokens(prompt["thought"][:1])
-    said = model.generate(torch.tensor([begun]), max_new_tokens=32, do_sample=False)[0, len(begun) :]
-    thought = tokenizer.decode(said, skip_special_tokens=True).strip().partition("\\n")[0]
-    ids += tokens(prompt["thought"], thought=thought)
+    begun = ids + tokens(form["thought"][:1])
+    said = model.generate(torch.tensor([begun]), max_new_tokens=@MOST@, do_sample=False)[0, len(begun) :]
+    thought = tokenizer.decode(said, skip_special_tokens=True).partition("\\n")[0]
+    ids += tokens(@THOUGHT@)
 """
 
+MOST = 32
+"""Tokens of a thought, where the lab has no number for them."""
+
+TRANSCRIPT = {
+    "@TASK@": 'prompts.head(info["goal"])',
+    "@SEEN@": "prompts.turn(observation)",
+    "@THOUGHT@": "prompts.thought(thought)",
+    "@SAID@": "prompts.action(command)",
+}
+CHAT = {
+    "@TASK@": 'prompts.task(info["goal"])',
+    "@SEEN@": "prompts.seen(observation, commands)",
+    "@THOUGHT@": 'prompts.answer("", thought, prompting=prompts.Prompting.named(form["format"]))[:-1]',
+    "@SAID@": 'prompts.answer(command, prompting=prompts.Prompting.named(form["format"]))[-1]',
+}
+"""What the script puts where a piece of the format has a name: the texts that it was trained on."""
+
 PLAY = """\
-# Plays one game: python play.py [GAME [SEED]]. Needs torch, transformers, peft, and agentlab for its environments.
+# Plays one game: python play.py [GAME [SEED]]. Needs torch, transformers, peft, and agentlab for games and their texts.
 import json
 import sys
 from pathlib import Path
 
 import torch
 from environments import Task, make
+from memory import prompts
 from peft import PeftConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 here = Path(__file__).resolve().parent
-prompt, tokenizer = json.loads((here / "prompt.json").read_text("utf-8")), AutoTokenizer.from_pretrained(here)
+form, tokenizer = json.loads((here / "prompt.json").read_text("utf-8")), AutoTokenizer.from_pretrained(here)
 base = here / "base" if (here / "base").is_dir() else PeftConfig.from_pretrained(here).base_model_name_or_path
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), here).eval()
 plain = {"add_special_tokens": False, "split_special_tokens": True}
 
 
-def tokens(pieces, **said):
-    cut = (tokenizer(it.format(**said), **plain).input_ids if isinstance(it, str) else it for it in pieces)
+def tokens(pieces, text=""):  # text stands in place of the piece that has names in it
+    texts = (text if isinstance(it, str) and "{" in it else it for it in pieces)
+    cut = (tokenizer(it, **plain).input_ids if isinstance(it, str) else it for it in texts)
     return [token for piece in cut for token in piece]
 
 
@@ -50,11 +71,11 @@ def logprob(ids, ending):
 game, seed = [*sys.argv[1:], *["@GAME@", "0"][len(sys.argv) - 1 :]][:2]
 env = make(game)
 observation, info = env.start(Task(env=game, split="test", seed=int(seed)))
-ids, turn, over = tokens(prompt["head"], goal=info["goal"]), "first", False
+ids, turn, over = tokens(form["head"], @TASK@), "first", False
 while not over:
     commands = info["admissible_commands"]
-    ids += tokens(prompt[turn], observation=observation.strip(), commands="; ".join(commands))
-@THINK@    endings = {command: tokens(prompt["command"], command=command) for command in commands}
+    ids += tokens(form[turn], @SEEN@)
+@THINK@    endings = {command: tokens(form["command"], @SAID@) for command in commands}
     command = max(commands, key=lambda command: logprob(ids, endings[command]))
     print(f"{observation}\\n> {command}")
     observation, _, ended, cut_off, info = env.step(command)
@@ -79,15 +100,20 @@ assert abs(found - canary["adapter_logprob"]) <= @TOLERANCE@, f"{found:.2f}: the
 """
 
 
-def play(game: str, form: PromptFormat) -> str:
-    """The script that plays one game, by default of `game`."""
-    return PLAY.replace("@GAME@", game).replace("@THINK@", THINK if form.thought else "")
+def play(game: str, form: PromptFormat, think: int = 0) -> str:
+    """The script that plays one game, by default of `game`; it thinks for at most `think` tokens (0: for `MOST`)."""
+    script = PLAY.replace("@THINK@", THINK if form.thought else "")
+    texts = CHAT if form.format.startswith("chat") else TRANSCRIPT
+    for name, code in {"@GAME@": game, "@MOST@": str(think or MOST), **texts}.items():
+        script = script.replace(name, code)
+    return script
 
 
 def serving(id: str, base: str, rank: int) -> str:
     """The command that serves an adapter of this rank with vLLM, called in its folder."""
     largest = next((one for one in RANKS if one >= rank), RANKS[-1])
-    return f"vllm serve {base} --enable-lora --max-lora-rank {largest} --lora-modules {id}=."
+    options = ["--enable-lora", "--max-lora-rank", str(largest), "--lora-modules", f"{id}=."]
+    return shlex.join(["vllm", "serve", base, *options])
 
 
 MOVED = """
@@ -96,7 +122,7 @@ MOVED = """
 place there, or load `PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), ".")`."""
 
 
-def loading(id: str, base: str, rank: int, canary: Canary, form: PromptFormat, *, with_base: bool) -> str:
+def section(id: str, base: str, rank: int, canary: Canary, form: PromptFormat, *, with_base: bool) -> str:
     """What the card of an exported adapter says of its use, as Markdown. `base` is what vLLM is to load."""
     check = CHECK.replace("@TOLERANCE@", f"{canary.tolerance:.2f}")
     return (
