@@ -24,7 +24,8 @@ from machine import describe
 
 from agentlab.engines import hub
 from agentlab.engines.base import Model
-from agentlab.engines.transformers import CachedConversation, TransformersEngine
+from agentlab.engines.cached import CachedConversation
+from agentlab.engines.transformers import TransformersEngine
 
 TOKENS = (200, 500, 1000, 1500)
 CANDIDATES = (5, 30, 120)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface, Cache
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
 
-from agentlab.engines.slots import CacheSlots, Slot
+from agentlab.engines.slots import Slot
 
 ROW = "conversations_of_a_row"
 """The keyword by which the blocks of a row travel to the attention."""
@@ -66,32 +66,6 @@ def together(slots: Sequence[Slot]) -> torch.Tensor | slice:
     if places == list(range(places[0], places[0] + len(places))):
         return slice(places[0], places[0] + len(places))
     return torch.tensor(places)
-
-
-class SlotCache(Cache):
-    """The cache of one pass, as transformers asks for one: it writes new tokens into slots, and shows what is there.
-
-    `places` are where in the memory, slot after slot, each token of the row goes. Of a conversation alone (`alone`,
-    with the length that it will have) it shows what other caches would; of several, all slots.
-    """
-
-    def __init__(self, slots: CacheSlots, places: torch.Tensor, alone: tuple[Slot, int] | None) -> None:
-        super().__init__(layers=[])
-        self.slots, self.places, self.alone = slots, places, alone
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **options: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        shown = []
-        memory = self.slots.layer(layer_idx, key_states, value_states)
-        for part, new in zip(memory, (key_states, value_states), strict=True):
-            part.flatten(0, 1).index_copy_(0, self.places, new[0].transpose(0, 1))
-            if self.alone is None:
-                shown.append(part.transpose(1, 2))
-            else:
-                slot, length = self.alone
-                shown.append(part[slot.index : slot.index + 1, :length].transpose(1, 2))
-        return shown[0], shown[1]
 
 
 def _interface(attend: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from agentlab.engines.attention import NAMES, ROW, Block, SlotCache, blocks, together
-from agentlab.engines.slots import CacheSlots, Slot
+from agentlab.engines.attention import NAMES, ROW, Block, blocks, together
+from agentlab.engines.slots import CacheSlots, Slot, SlotCache
 from trainers.objectives import TokenTree
 
 LOGITS = 2**26
@@ -116,24 +116,25 @@ class Passes:
     def _pass(self, model: Any, readings: Sequence[Reading]) -> torch.Tensor:
         """Logits of the readings, one below the other."""
         self.slots.reserve(max(reading.end for reading in readings))
-        places, wanted, starts = list[int](), list[int](), [0]
+        rows, columns, wanted, starts = list[int](), list[int](), list[int](), [0]
         for reading in readings:
-            first = reading.slot.index * self.slots.capacity + reading.slot.length
-            places += range(first, first + reading.width)
+            rows += [reading.slot.index] * reading.width
+            columns += range(reading.slot.length, reading.end)
             wanted += range(starts[-1] + len(reading.tokens) - 1, starts[-1] + reading.width)
             starts.append(starts[-1] + reading.width)
         tokens = [token for reading in readings for token in (*reading.tokens, *reading.tree.tokens)]
         positions = [reading.positions() for reading in readings]
         new = torch.cat([at[-reading.width :] for at, reading in zip(positions, readings, strict=True)])
+        places = self._here(rows), self._here(columns)
         if len(readings) == 1:
             (one,), (at,) = readings, positions
             masks = self.masks(one.visible(), at)
-            cache = SlotCache(self.slots, self._here(places), (one.slot, one.end))
+            cache = SlotCache(self.slots, *places, (one.slot, one.end))
             return self.forward(model, tokens, new, masks, cache, len(wanted))
         row = [self._block(those, readings, positions, starts) for those in blocks([one.width for one in readings])]
         # What stands for the masks says which of a block's a layer is to have.
         marks = [torch.full((1, 1, 1, 1), float(at)) for at in range(len(self._masked))]
-        cache = SlotCache(self.slots, self._here(places), None)
+        cache = SlotCache(self.slots, *places, None)
         return self.forward(model, tokens, new, marks, cache, self._here(wanted), **{ROW: row})
 
     def _block(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from agentlab.engines.base import Adapter, ScoreRequest
-from agentlab.engines.conversation import CachedConversation
+from agentlab.engines.cached import CachedConversation
 from agentlab.engines.passes import Reading
 from agentlab.errors import ContextExceeded
 from trainers.objectives import TokenTree, parts

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from typing import Any
 
 import torch
+from transformers import Cache
 
 STEP = 256
 """Tokens by which a slot grows."""
@@ -48,9 +50,9 @@ class CacheSlots:
             while self.dropped:
                 self._take_back(self.dropped.popleft())
             if not self._free:
-                more = max(self.count, 1)
-                self._free = list(range(self.count + more - 1, self.count - 1, -1))
-                self._resize(self.count + more, self.capacity)
+                first = self.count
+                self._resize(max(2 * first, 1), self.capacity)
+                self._free = list(range(self.count - 1, first - 1, -1))
             index = self._free.pop()
             for layer in self.layers.values():
                 for part in layer:
@@ -75,11 +77,12 @@ class CacheSlots:
                 self._resize(self.count, -(-tokens // STEP) * STEP)
 
     def _resize(self, count: int, capacity: int) -> None:
+        """Where this is interrupted, some layers are larger than what is noted, and nothing in them is lost."""
         for at, layer in self.layers.items():
             grown = []
             for part in layer:
                 larger = part.new_zeros(count, capacity, *part.shape[2:])
-                larger[: part.shape[0], : part.shape[1]] = part
+                larger[: self.count, : self.capacity] = part[: self.count, : self.capacity]
                 grown.append(larger)
             self.layers[at] = grown[0], grown[1]
         self.count, self.capacity = count, capacity
@@ -90,3 +93,32 @@ class CacheSlots:
             made = [part.new_zeros(self.count, self.capacity, part.shape[1], part.shape[3]) for part in (keys, values)]
             self.layers[at] = made[0], made[1]
         return self.layers[at]
+
+
+class SlotCache(Cache):
+    """The cache of one pass, as transformers asks for one: it writes new tokens into slots, and shows what is there.
+
+    Each token of the row goes to a place of its own: `rows` are the slots, `columns` the positions in them. Of a
+    conversation alone (`alone`, with the length that it will have) it shows what other caches would; of several, all
+    slots.
+    """
+
+    def __init__(
+        self, slots: CacheSlots, rows: torch.Tensor, columns: torch.Tensor, alone: tuple[Slot, int] | None
+    ) -> None:
+        super().__init__(layers=[])
+        self.slots, self.rows, self.columns, self.alone = slots, rows, columns, alone
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **options: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        shown = []
+        memory = self.slots.layer(layer_idx, key_states, value_states)
+        for part, new in zip(memory, (key_states, value_states), strict=True):
+            part[self.rows, self.columns] = new[0].transpose(0, 1)
+            if self.alone is None:
+                shown.append(part.transpose(1, 2))
+            else:
+                slot, length = self.alone
+                shown.append(part[slot.index : slot.index + 1, :length].transpose(1, 2))
+        return shown[0], shown[1]

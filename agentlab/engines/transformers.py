@@ -16,7 +16,8 @@ from agentlab.engines.adapted import AdaptedModels
 from agentlab.engines.answering import answer
 from agentlab.engines.base import Adapter, ScoreRequest, Scores, Turn, TurnRequest, WriteRequest, Writing
 from agentlab.engines.batching import Batcher
-from agentlab.engines.conversation import CachedConversation, PromptSetting, resolved
+from agentlab.engines.cached import CachedConversation
+from agentlab.engines.conversation import PromptSetting, resolved
 from agentlab.engines.decoding import Decoding, decoded
 from agentlab.engines.dropout import dropped
 from agentlab.engines.passes import Passes, logits

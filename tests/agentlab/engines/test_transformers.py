@@ -21,7 +21,8 @@ from agentlab.engines.base import (
     Tokenizing,
     Writer,
 )
-from agentlab.engines.transformers import CachedConversation, TransformersEngine, best_dtype
+from agentlab.engines.cached import CachedConversation
+from agentlab.engines.transformers import TransformersEngine, best_dtype
 from agentlab.errors import ModelTooLarge
 from memory.prompts import rendering
 from memory.records import Episode, Step
