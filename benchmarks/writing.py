@@ -18,7 +18,7 @@ from machine import describe
 
 from agentlab import Lab, LabConfig, RoundConfig
 
-GAMES = ("twx/coin", "twx/twc", "twx/mapreader", "tw/coin")
+GAMES = ("twx/coin", "twx/twc", "twx/mapreader", "twx/cookingworld")
 WAYS = {"rank": {"actor": "rank"}, "write": {"actor": "write"}, "write, think 32": {"actor": "write", "think": 32}}
 RESULTS = Path(__file__).parent / "results"
 
@@ -47,7 +47,7 @@ def main() -> None:
         folder = asked.lab / f"{asked.model.replace('/', '-')}-{way.replace(', ', '-').replace(' ', '-')}"
         with Lab.open(folder, create=True, config=config) as lab:
             lab.run(asked.envs, seeds=range(asked.learn), trials=2, name="learn")
-            if not asked.no_round and not lab.rounds():
+            if not asked.no_round and not any(report.ended for report in lab.rounds()):
                 lab.round(RoundConfig(envs=list(asked.envs), seeds=asked.learn))
             seeds = range(asked.games)
             table = lab.evaluate(asked.envs, split=asked.split, seeds=seeds, arms=arms(lab), trials=2, again=True)

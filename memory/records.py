@@ -208,8 +208,8 @@ class Episode(Record):
     is the memory block that stood in the prompt, `strength` what advice was multiplied by. `is_oracle` says that the
     feedback between trials came from the environment's own score. An episode with `relabelled_from` was made from that
     one in hindsight: it is won by a goal that it did reach, which was not its task, so it is no success of the agent.
-    `error` says why it `errored`, and `error_kind` what failed. `usage` is what the model took to act. `prompt` says
-    how the model read it: as a transcript, or as the messages of a chat, with thoughts or without
+    `error` says why it `errored`, and `error_kind` what failed. `usage` is what the model took to act and to reflect.
+    `prompt` says how the model read it: as a transcript, or as the messages of a chat, with thoughts or without
     (`memory.prompts.Prompting`).
     """
 
@@ -270,7 +270,7 @@ class Episode(Record):
         return [step.action for step in self.steps]
 
     @property
-    def commands(self) -> list[Step]:
+    def admissible_steps(self) -> list[Step]:
         """The steps without invalid ones: in a reply that is no command stands perhaps a thought, which no memory
         quotes."""
         return [step for step in self.steps if not step.invalid]

@@ -18,6 +18,7 @@ from agentlab.agent.policy import Policy
 from agentlab.engines.base import Conversation, Model, Scores, Turn, TurnRequest
 from agentlab.errors import AgentLabError, NoCommands
 from agentlab.trajectories.transition import Decision
+from memory.prompts import Prompting
 from memory.records import Step, Usage
 
 
@@ -84,6 +85,16 @@ class Actor(Protocol):
 
     def act(self, view: View) -> Decision:
         """The next command, and what it was chosen by. The same view should give the same decision."""
+        ...
+
+
+@runtime_checkable
+class Prompted(Protocol):
+    """An actor that has the model write: what memory knows of a command is then said in words."""
+
+    @property
+    def prompting(self) -> Prompting:
+        """How it wants the model to read an episode, where the model can."""
         ...
 
 

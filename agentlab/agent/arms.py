@@ -7,10 +7,10 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agentlab.agent.actors import Actor, RandomActor, RankingActor
+from agentlab.agent.actors import Actor, Prompted, RandomActor, RankingActor
+from agentlab.agent.playing import actor_of
 from agentlab.agent.policy import Policy
 from agentlab.agent.router_config import RouterConfig, parse
-from agentlab.agent.writing import WritingActor
 from agentlab.errors import AgentLabError
 from agentlab.terminal import one_line
 from memory.prompts import Prompting
@@ -86,6 +86,11 @@ class Arm:
         return self.actor or (RankingActor() if self.engine == "model" else RandomActor())
 
     @property
+    def prompting(self) -> Prompting | None:
+        """How who decides wants the model to read an episode; None where it ranks."""
+        return self.player.prompting if isinstance(self.player, Prompted) else None
+
+    @property
     def weights(self) -> str | None:
         """What is laid on the base: an adapter's id, or the name of a router; None for nothing."""
         return self.adapter if self.router is None else self.router.name
@@ -125,30 +130,6 @@ def skills_arms(router: RouterConfig, *, text: int = 0) -> tuple[Arm, Arm]:
     """Skills composed by a router, alone and with the memory that an adapter has."""
     plain = Arm(router.name, router=router)
     return plain, plain.with_(name=f"{router.name} + memory", recall=RecallConfig(text=text, transfer=0.0))
-
-
-def actor_of(workspace: Workspace) -> Actor | None:
-    """Who plays in a lab, as its settings say; None for the one that ranks."""
-    config = workspace.config
-    return WritingActor(think=config.think, samples=config.samples) if config.actor == "write" else None
-
-
-RANKING = {"actor": "rank", "think": 0, "samples": 1}
-"""The settings by which a lab's model plays, as they are where it ranks."""
-
-
-def playing_of(workspace: Workspace) -> dict[str, Any]:
-    """How a lab's model plays, to be kept beside what was measured of it; nothing where it ranks."""
-    config = workspace.config
-    return {} if config.actor == "rank" else {name: getattr(config, name) for name in RANKING}
-
-
-def prompting_of(workspace: Workspace) -> Prompting:
-    """How the lab's model reads a game where it plays as the lab's settings say."""
-    asked: Prompting | None = getattr(actor_of(workspace), "prompting", None)
-    conversation = workspace.model(None).conversation("", "", asked)
-    conversation.close()
-    return conversation.prompting
 
 
 def arm_of(workspace: Workspace, name: str) -> Arm:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from agentlab import failures
@@ -20,7 +21,6 @@ from agentlab.trajectories.refinement import Refiner
 from agentlab.trajectories.transition import Decision, Game
 from environments import TextEnv
 from environments.answers import format_value
-from memory.prompts import Prompting
 from memory.records import Episode, ErrorKind, Recall, Reflection, Usage
 from memory.text import clean
 
@@ -79,7 +79,6 @@ class Play:
     game: Game = field(init=False)
     reflections: list[Reflection] | None = None
     began: float = field(default_factory=time.perf_counter)
-    note: str = ""
 
     def __post_init__(self) -> None:
         spec = self.spec
@@ -120,9 +119,8 @@ class Play:
             if self.router is not None:
                 self.model = self.router.model(self.episode.goal, self.game.observation)
             self.episode.adapter = self.model.adapter_id if self.model is not None else None
-            prompting: Prompting | None = getattr(self.spec.arm.player, "prompting", None)
             if self.model is not None:
-                self.conversation = self.model.conversation(self.episode.goal, hints, prompting)
+                self.conversation = self.model.conversation(self.episode.goal, hints, self.spec.arm.prompting)
             else:
                 self.conversation = Conversation(self.episode.goal, hints)
             self.episode.prompt = self.conversation.prompting.name
@@ -131,31 +129,26 @@ class Play:
     def _observe(self) -> None:
         """Have the conversation show what the environment said last, with what is to be noted beside it."""
         assert self.conversation is not None
-        self.note = self._noted() if self.model is not None and self.writes else ""
+        note = self._noted() if self.model is not None and self.spec.arm.prompting is not None else ""
         # What is admissible is asked for where the conversation can show it, and the game goes on.
         shown = self.game.admissible() if self.conversation.prompting.chat else None
-        self.conversation.observe(self.game.observation, shown, self.note)
-
-    @property
-    def writes(self) -> bool:
-        """Whether the actor has the model write, so that what ranks commands has to be said in words."""
-        return getattr(self.spec.arm.player, "prompting", None) is not None
+        self.conversation.observe(self.game.observation, shown, note)
 
     def _noted(self) -> str:
         """What memory warns of and advises here, in words: the loop guard, and what earlier trials and others found."""
         commands = self.game.admissible()
         if not commands:
             return ""
-        bonuses = self.bonuses(commands)
+        bonuses = self.bonuses(commands, least=NOTED)
         ranked = sorted(range(len(commands)), key=lambda at: bonuses[at])
         against = [commands[at] for at in ranked if bonuses[at] <= -NOTED][:NOTES]
         towards = [commands[at] for at in reversed(ranked) if bonuses[at] >= NOTED][:NOTES]
         warned = f"Did not help here before: {', '.join(against)}." if against else ""
-        advised = f"Helped here before: {', '.join(towards)}." if towards else ""
+        advised = f"Helped before: {', '.join(towards)}." if towards else ""
         return " ".join(part for part in (advised, warned) if part)
 
-    def bonuses(self, commands: Sequence[str]) -> list[float]:
-        """What memory adds to each command now, in nats.
+    def bonuses(self, commands: Sequence[str], least: float = 0.0) -> list[float]:
+        """What memory adds to each command now, in nats; of its advice only what adds `least`.
 
         That is advice of earlier trials and of similar states elsewhere, times its strength and the scale of the trial;
         and what it costs to try again what was tried here in this episode. Nothing scales that: an agent whose advice
@@ -168,7 +161,8 @@ class Play:
         if self.recalled is None:
             return costs
         scale = self.episode.strength * arm.policy.scale_at(self.spec.trial)
-        advice = self.recalled.bonuses(state, commands, self.tried, arm.policy.weights)
+        enough = least / scale if scale > 0 else math.inf
+        advice = self.recalled.bonuses(state, commands, self.tried, arm.policy.weights, enough if least else 0.0)
         return [scale * extra + cost for extra, cost in zip(advice, costs, strict=True)]
 
     def must_go_on(self) -> None:
@@ -186,19 +180,28 @@ class Play:
 
     def select_action(self, forced: str | None = None) -> Decision:
         """Have the actor decide; `forced` takes that command in its stead (when replaying a record)."""
-        actor, spec = self.spec.arm.player, self.spec
-        with failures.actor(actor.name):
-            decision = actor.act(self.view())
-            if not isinstance(decision, Decision):
-                raise ValueError(f"it gave {format_value(decision)}, which is no Decision")
+        actor = self.spec.arm.player
+        with failures.actor(actor.name), metered() as meter:
+            try:
+                decision = actor.act(self.view())
+                if not isinstance(decision, Decision):
+                    raise ValueError(f"it gave {format_value(decision)}, which is no Decision")
+            except BaseException:  # what was asked before it failed is paid for, too
+                self.spend(meter.usage)
+                raise
         if forced is None or forced == decision.command:
             return decision
-        if decision.candidates and forced not in decision.candidates:
+        if decision.candidates:
+            self._offered(forced, decision.candidates)
+        return replace(decision, command=forced)
+
+    def _offered(self, command: str, candidates: Sequence[str]) -> None:
+        """Raise ReplayMismatch for a recorded command that is none of those that may be chosen now."""
+        if command not in candidates:
             raise ReplayMismatch(
-                f"Episode {spec.id} cannot be resumed: '{forced}' is no longer admissible at step "
+                f"Episode {self.spec.id} cannot be resumed: '{command}' is no longer admissible at step "
                 f"{len(self.episode.steps)}; the environment has changed. The same command plays it anew."
             )
-        return replace(decision, command=forced)
 
     def view(self) -> View:
         """What the actor may see now."""
@@ -222,7 +225,7 @@ class Play:
     def step(self, decision: Decision) -> bool:
         """Send the command to the environment, record the step, and say whether the episode has ended."""
         assert self.conversation is not None
-        step = self.game.step(decision, self.conversation.cut, self.note)
+        step = self.game.step(decision, self.conversation.cut, self.conversation.note)
         with failures.engine(self.engine):
             self.conversation.act(step.action, step.thought, step.token_ids)
         self.episode.steps.append(step)
@@ -241,15 +244,17 @@ class Play:
     def reflect(self) -> list[Reflection]:
         """What the reflectors draw from the finished episode, of which they do not see what was no command."""
         drawn: list[Reflection] = []
-        told = self.episode.model_copy(update={"steps": self.episode.commands})
-        episode = told if len(told.steps) < len(self.episode.steps) else self.episode
+        readable = self.episode.model_copy(update={"steps": self.episode.admissible_steps})
+        episode = readable if len(readable.steps) < len(self.episode.steps) else self.episode
         for reflector in self.reflectors:
             with failures.reflector(reflector.name), metered() as meter:
-                for one in reflector.reflect(episode):
-                    if not isinstance(one, Reflection) or not (clean(one.text) or one.advice):
-                        raise ValueError(f"it wrote {format_value(one)}, which is no reflection, or an empty one")
-                    drawn.append(one)
-            self.spend(meter.usage)
+                try:
+                    for one in reflector.reflect(episode):
+                        if not isinstance(one, Reflection) or not (clean(one.text) or one.advice):
+                            raise ValueError(f"it wrote {format_value(one)}, which is no reflection, or an empty one")
+                        drawn.append(one)
+                finally:  # what was written before it failed is paid for, too
+                    self.spend(meter.usage)
         return drawn
 
     def fail(self, cause: str, kind: ErrorKind = "environment") -> None:
@@ -300,19 +305,26 @@ class Play:
         self.start_prompt(state.get("hints", ""), state.get("recalled", []))
         written = state.get("written", [])
         for index, action in enumerate(state.get("actions", [])):
-            self.step(self.rewritten(written[index]) if written else self.select_action(forced=action))
+            self.step(self.recorded(written[index]) if written else self.select_action(forced=action))
             self._verify(state, index + 1)
 
-    @staticmethod
-    def record(decision: Decision) -> dict[str, Any]:
-        """What a checkpoint keeps of a decision that was written: a served model need not write the same again."""
-        kept = {name: getattr(decision, name) for name in ("command", "thought", "token_ids", "logprobs", "invalid")}
-        return {**kept, "usage": decision.usage.model_dump()}
+    def record(self, decision: Decision) -> dict[str, Any]:
+        """What a checkpoint keeps of a decision, before it is played: a served model need not write the same again.
 
-    def rewritten(self, record: Mapping[str, Any]) -> Decision:
-        """The decision of which a record was kept."""
-        offered = list(self.game.admissible() or ())
-        return Decision(**{**record, "candidates": offered, "usage": Usage.model_validate(record["usage"])})
+        What it was chosen from is kept where that is not what the environment lists anyway.
+        """
+        kept = {one.name: getattr(decision, one.name) for one in fields(decision)}
+        listed = decision.candidates == (self.game.admissible() or [])
+        return {**kept, "candidates": None if listed else decision.candidates, "usage": decision.usage.model_dump()}
+
+    def recorded(self, record: Mapping[str, Any]) -> Decision:
+        """The decision of which a record was kept. Raises ReplayMismatch if it can no longer be chosen."""
+        candidates = record["candidates"]
+        if candidates is None:
+            candidates = list(self.game.admissible() or ())
+            if candidates and not record["invalid"]:
+                self._offered(record["command"], candidates)
+        return Decision(**{**record, "candidates": candidates, "usage": Usage.model_validate(record["usage"])})
 
     def _verify(self, state: EpisodeState, index: int) -> None:
         if state["digests"][index : index + 1] != [digest(self.game.observation)]:

@@ -46,14 +46,15 @@ def _act(state: EpisodeState, runtime: Any) -> EpisodeState:
     play: Play = runtime.context
     play.must_go_on()
     decision = play.select_action()
+    record = play.record(decision) if play.spec.arm.prompting is not None else None
     ended = play.step(decision)
     after: EpisodeState = {
         "actions": [*state["actions"], decision.command],
         "digests": [*state["digests"], digest(play.game.observation)],
         "ended": ended,
     }
-    if play.writes:
-        after["written"] = [*state.get("written", []), Play.record(decision)]
+    if record is not None:
+        after["written"] = [*state.get("written", []), record]
     recalls = play.recalled.recalls if play.recalled is not None else []
     if len(recalls) > len(state.get("recalls", [])):  # advice that was given or held out in this step
         after["recalls"] = _dumped(recalls)

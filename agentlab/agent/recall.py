@@ -69,12 +69,14 @@ class Recalled:
     _advised: dict[str, float] = field(default_factory=dict)
     _similar: dict[str, list[tuple[Advice, float, str]]] = field(default_factory=dict)
 
-    def bonuses(self, state: str, commands: Sequence[str], tried: Tried, weights: AdviceWeights) -> list[float]:
+    def bonuses(
+        self, state: str, commands: Sequence[str], tried: Tried, weights: AdviceWeights, least: float = 0.0
+    ) -> list[float]:
         """What earlier trials of this task and similar states elsewhere advise on each command, in nats.
 
         Advice from elsewhere counts only for commands of which nothing is known here. A gain attracts until it was
         `tried` in this episode. Where several trials spoke of one command, the one that said most counts as recalled:
-        all of them would be ever more with every trial.
+        all of them would be ever more with every trial. What says less than `least` is not given, and so not recalled.
         """
         bonuses = self.task_book.bonuses(state, commands, weights, tried)
         transferred = self._elsewhere(state, commands, weights)
@@ -82,10 +84,13 @@ class Recalled:
         for at, (command, times) in enumerate(zip(commands, tried.times(state, commands), strict=True)):
             source = self.task_book.source(state, command)
             if source is not None:
-                if bonuses[at]:
+                if abs(bonuses[at]) < least:
+                    bonuses[at] = 0.0
+                elif bonuses[at]:
                     served.setdefault(source, 1.0)
             elif not times:
-                found = next((one for one in transferred.get(command, []) if self._assigned(one, state)), None)
+                enough = (one for one in transferred.get(command, []) if one.bonus >= least)
+                found = next((one for one in enough if self._assigned(one, state)), None)
                 if found is not None:
                     bonuses[at] = found.bonus
                     served.setdefault(found.reflection, found.cosine)

@@ -20,7 +20,7 @@ MOST_SEEDS = 100_000
 def make_tasks(envs: str | Sequence[str], split: Split, seeds: Sequence[int]) -> list[Task]:
     """Every environment with every seed, each once.
 
-    Raises UnknownEnvironment before anything is played, BadConfig if there is nothing to play.
+    Raises UnknownEnvironment before anything is played, BadConfig if there is nothing to play or a game is in no fold.
     """
     from environments import Task, canonical
 
@@ -29,12 +29,9 @@ def make_tasks(envs: str | Sequence[str], split: Split, seeds: Sequence[int]) ->
     names = list(dict.fromkeys(canonical(env) for env in ([envs] if isinstance(envs, str) else envs)))
     if not names or not len(seeds):
         raise BadConfig("There is nothing to play: give at least one environment and one seed.")
-    for name in names:
-        # Whether one of gymnasium's can be played shows only when it is made: before a model is loaded, then.
-        if name.startswith("gym/"):
-            with looked_at(name):
-                pass
-    return [Task(env=env, split=split, seed=seed) for env in names for seed in dict.fromkeys(seeds)]
+    tasks = [Task(env=env, split=split, seed=seed) for env in names for seed in dict.fromkeys(seeds)]
+    check_tasks(tasks)
+    return tasks
 
 
 @contextmanager

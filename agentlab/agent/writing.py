@@ -100,7 +100,7 @@ def decision(
 ) -> Decision:
     """The decision for a command that was read in a turn."""
     # What was written stands in the conversation as it is, unless another command was meant by it.
-    as_written = turn.command == command
+    as_written = invalid or turn.command == command
     return Decision(
         command,
         list(commands or ()),

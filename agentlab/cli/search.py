@@ -45,13 +45,12 @@ def search(
 
     The cost is told in environment steps and in scorings by the model. The same command after a kill goes on.
     """
-    from agentlab.agent.tasks import check_tasks, make_tasks
+    from agentlab.agent.tasks import make_tasks
     from agentlab.search.config import SearchConfig
     from agentlab.search.tasks import search_tasks
     from agentlab.trajectories.budget import Budget
 
     tasks = make_tasks(envs, "train", parsed(seeds))
-    check_tasks(tasks)
     with progress() as bars, workplace(lab, model, bars) as here:
         results = search_tasks(
             here,

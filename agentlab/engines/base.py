@@ -42,7 +42,8 @@ class Conversation:
     """One episode as an engine sees it: text for a person, token ids for a model.
 
     `token_ids` and `action_spans` are what an Episode records, `cut` what a Step does: how many characters of the last
-    observation were left out because they do not fit into the engine's context; `prompting` is how the model reads it.
+    observation were left out because they do not fit into the engine's context; `note` is what stands beside the last
+    observation; `prompting` is how the model reads it.
     This one serves engines without a tokenizer. Those that have one subclass it and keep their key/value cache here, so
     that it lives exactly as long as the episode.
     """
@@ -54,6 +55,7 @@ class Conversation:
         self.text = prompts.head(goal, hints)
         self.turns = 0
         self.cut = 0
+        self.note = ""
         self.token_ids: list[int] = []
         self.action_spans: list[tuple[int, int]] = []
 
@@ -63,6 +65,7 @@ class Conversation:
         A chat also shows the `commands` that may be chosen. `note` stands beside the observation.
         """
         self.turns += 1
+        self.note = note
         self.text += prompts.turn(observation, note)
 
     def act(self, command: str, thought: str = "", written: Sequence[int] = ()) -> None:
@@ -319,6 +322,7 @@ class Model:
         scores = self._ask(self.engine.score, ScoreRequest(conversation, commands, self.adapter))
         if len(scores.logprobs) != len(commands) or not all(map(math.isfinite, scores.logprobs)):
             raise ValueError(f"{len(scores.logprobs)} scores for {len(commands)} commands, which need a number each")
+        count(scores.usage)
         return scores
 
     @property
@@ -332,7 +336,9 @@ class Model:
             raise AgentLabError(
                 f"The engine {self.name} writes no turns of a game; play with an actor that ranks commands."
             )
-        return self._ask(self.engine.write_turns, replace(request, adapter=self.adapter))
+        turn = self._ask(self.engine.write_turns, replace(request, adapter=self.adapter))
+        count(turn.usage)
+        return turn
 
     @property
     def writes(self) -> bool:

@@ -69,7 +69,9 @@ class TokenConversation(Conversation):
         super().act(command, thought, written)
         start = len(self.token_ids)
         self._append(written or self.said(command, thought))
-        self.action_spans.append((start, len(self.token_ids)))
+        # An empty thought is not taught: that would teach to think nothing.
+        silent = 0 if thought.strip() else sum(map(len, self.marks))
+        self.action_spans.append((start + silent, len(self.token_ids)))
 
     def said(self, command: str, thought: str = "") -> list[int]:
         """The tokens of an action, the thought before it where there is to be one, and what ends the turn."""

@@ -21,7 +21,7 @@ _METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
 
 @contextmanager
 def metered() -> Iterator[Meter]:
-    """Sums up what `Model.write` takes in this thread within the block."""
+    """Sums up what a `Model` takes in this thread within the block."""
     meter = Meter()
     before = _METER.set(meter)
     try:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentlab.agent.actors import Actor
-from agentlab.agent.arms import Arm, RecallConfig, actor_of
+from agentlab.agent.arms import Arm, RecallConfig
+from agentlab.agent.playing import actor_of
 from agentlab.agent.policy import Policy
 from agentlab.agent.random_exploration import RandomExploration, random_exploration
 from agentlab.agent.rollout import TaskResult, rollout_of
-from agentlab.agent.tasks import check_tasks, make_tasks
+from agentlab.agent.tasks import make_tasks
 from agentlab.failures import refuse_all_failed
 from agentlab.reflectors.exemplar import ExemplarReflector
 from agentlab.reflectors.grounded import GroundedReflector
@@ -163,6 +164,5 @@ def explore(
     """Random exploration of train games; see `Lab.explore`."""
     workspace.must_write()
     tasks = make_tasks(envs, "train", seeds)
-    check_tasks(tasks)
     run = name or content_id("run-explore", *(task.id for task in tasks))
     return collect_random(workspace, run, tasks, trials=trials, seed=workspace.config.seed)

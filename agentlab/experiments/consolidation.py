@@ -34,7 +34,8 @@ def consolidate_when_due(workspace: Workspace) -> None:
     every, last = workspace.config.consolidate_every, f"{LAST}|{workspace.memory.namespace}"
     if not every or played - workspace.database.settings.get(last, 0) < every:
         return
-    done = consolidation(workspace, write=bool({*workspace.config.reflectors} - {"grounded", "exemplar"})).run()
+    with workspace.spending.counted():
+        done = consolidation(workspace, write=bool({*workspace.config.reflectors} - {"grounded", "exemplar"})).run()
     workspace.database.settings.put(last, played)
     if done.actions:
         counts = ", ".join(f"{count} {method}" for method, count in done.counts.items())

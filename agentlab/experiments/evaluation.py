@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from agentlab.agent.arms import Arm, arm_of, playing_of
-from agentlab.agent.rollout import TaskResult, begun
-from agentlab.agent.tasks import check_tasks, make_tasks
+from agentlab.agent.arms import Arm, arm_of
+from agentlab.agent.playing import playing_of
+from agentlab.agent.rollout import TaskResult, begun, count_spent
+from agentlab.agent.tasks import make_tasks
 from agentlab.experiments.run import run, say_what_is_known
 from agentlab.grid import Grid
 from memory.records import Usage, content_id, task_parts
@@ -183,7 +184,6 @@ def evaluate(
     named_once = dict.fromkeys(asked) if all(isinstance(arm, str) for arm in asked) else asked
     chosen = [arm_of(workspace, arm) if isinstance(arm, str) else arm for arm in named_once]
     tasks = make_tasks(envs, split, seeds)
-    check_tasks(tasks)
     named = naming(workspace, name, split, tasks, chosen, trials)
     kept = workspace.database.evaluations.get(named.record) or {}
     before = Table.model_validate(kept) if kept.get("rows") else Table(envs=[], rows=[])
@@ -201,6 +201,7 @@ def evaluate(
     say_what_is_known(workspace, named.run)
     table = Table(envs=list(dict.fromkeys(task.env for task in tasks)), rows=[], about=about)
     errored = False
+    count_spent(workspace, {named.run, named.plain_run})
     for arm in chosen:
         many = 1 if arm.player.name == "random" else trials
         under = named.run if arm.recall is not None else named.plain_run
@@ -258,7 +259,8 @@ def naming(
     played = sorted(f"{arm.name} {arm.identity}" for arm in arms)
     if name is not None:
         records = (name, content_id(name, *games), content_id(name, *games, *played))
-        record = next((one for one in records if _fits(database.evaluations.get(one), games, arms)), records[-1])
+        playing, kept = playing_of(workspace), database.evaluations.get
+        record = next((one for one in records if _fits(kept(one), games, arms, playing)), records[-1])
         return Naming(record, name, name)
     measured = content_id(f"eval-{split}", workspace.config.model, workspace.config.seed, trials, *played, *games)
     entry = database.journal.get(SCOPE, measured)
@@ -273,12 +275,14 @@ def naming(
     return Naming(entry["name"], entry["name"], measured, measured)
 
 
-def _fits(kept: dict[str, Any] | None, games: Sequence[str], arms: Sequence[Arm]) -> bool:
-    """Whether what is measured may be kept in a record (None: a new one): it is of these games, and under the names of
-    these arms it has no others."""
+def _fits(kept: dict[str, Any] | None, games: Sequence[str], arms: Sequence[Arm], playing: Mapping[str, Any]) -> bool:
+    """Whether what is measured may be kept in a record (None: a new one): it is of these games, played the same way,
+    and under the names of these arms it has no others."""
     if kept is None:
         return True
     rows = kept.get("rows", [])
+    if rows and kept["about"].get("playing", {}) != playing:
+        return False
     if {task for row in rows for task in row["outcomes"]} != set(games):
         return False
     identities, measured = kept["about"].get("arms", {}), {row["arm"] for row in rows}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from agentlab.agent.arms import playing_of
+from agentlab.agent.playing import playing_of
 from agentlab.agent.rollout import TaskResult, Trial
 from agentlab.agent.tasks import make_tasks
 from agentlab.experiments.evaluation import Outcomes, Table, evaluate, known, row

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agentlab.agent.arms import Arm, arm_of
 from agentlab.agent.rollout import TaskResult, rollout_of
-from agentlab.agent.tasks import check_tasks, make_tasks
+from agentlab.agent.tasks import make_tasks
 from agentlab.experiments.consolidation import consolidate_when_due
 from agentlab.experiments.results import Results
 from memory.records import content_id
@@ -34,7 +34,6 @@ def run(
     """Play tasks, and keep what is lived and learned: see `Lab.run`."""
     chosen = arm_of(workspace, arm) if isinstance(arm, str) else arm
     tasks = make_tasks(envs, split, seeds)
-    check_tasks(tasks)
     if name is None:
         who = [one if isinstance(one, str) else one.name for one in reflectors or ()]
         who += ["none"] if reflectors is not None and not who else []

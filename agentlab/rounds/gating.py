@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agentlab.agent.arms import BASE, Arm, actor_of
+from agentlab.agent.arms import BASE, Arm
+from agentlab.agent.playing import actor_of
 from agentlab.agent.rollout import rollout_of
 from agentlab.agent.tasks import make_tasks
 from agentlab.errors import Undecided

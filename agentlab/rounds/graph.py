@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from agentlab.agent.arms import RANKING, playing_of
+from agentlab.agent.playing import RANKING, playing_of
 from agentlab.agent.rollout import count_spent
 from agentlab.agent.tasks import check_tasks
 from agentlab.engines import hub

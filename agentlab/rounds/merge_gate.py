@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from agentlab import failures
-from agentlab.agent.tasks import check_tasks, looked_at, make_tasks
+from agentlab.agent.tasks import looked_at, make_tasks
 from agentlab.errors import AgentLabError, BadConfig, Undecided
 from agentlab.experiments.evaluation import Outcomes, Table, evaluate, known
 from agentlab.rounds.challenges import MERGES, Challenge, fresh_seeds, merges, next_challenge
@@ -111,7 +111,7 @@ def gate_merge(
     remedy = "name {0} games of each or more (--seeds), or none in particular"
     if not passed and (problem := too_few(config, challenge.number, len(names), many, "games of each", remedy)):
         raise BadConfig(problem)
-    check_tasks(make_tasks(names, "dev", challenge.seeds))
+    make_tasks(names, "dev", challenge.seeds)  # refused before anything is kept
     workspace.database.journal.put(MERGES, f"{record.id}|{challenge.run}", challenge.model_dump())
     arms = list(dict.fromkeys([incumbent, record.id, *homes]))
     table = evaluate(workspace, names, split="dev", seeds=challenge.seeds, arms=arms, name=challenge.run, again=True)

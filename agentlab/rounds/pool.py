@@ -14,7 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentlab.agent.arms import prompting_of
+from agentlab.agent.playing import prompting_of
 from agentlab.errors import BadConfig, ReplayMismatch
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.report import RoundReport, reports

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
-from agentlab.agent.arms import prompting_of
+from agentlab.agent.playing import prompting_of
 from agentlab.engines.base import Tokenizing
 from agentlab.errors import BadConfig, ReplayMismatch
 from agentlab.rounds.pool import as_read, attempts, context, pool, prompted, rules

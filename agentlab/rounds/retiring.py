@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agentlab.agent.arms import Arm, RecallConfig, actor_of
+from agentlab.agent.arms import Arm, RecallConfig
+from agentlab.agent.playing import actor_of
 from agentlab.agent.rollout import rollout_of
 from agentlab.agent.tasks import make_tasks
 from agentlab.rounds.report import RoundReport, save

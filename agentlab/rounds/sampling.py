@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from agentlab.agent.arms import Arm, actor_of
+from agentlab.agent.arms import Arm
+from agentlab.agent.playing import actor_of
 from agentlab.agent.policy import Policy
 from agentlab.agent.rollout import rollout_of
 from memory.records import Episode

@@ -99,14 +99,14 @@ def revise(player: Player, fork: Fork, at: int, *, alpha: float = ALPHA, beta: f
     """
     if at + 1 == len(fork.bad.steps):
         return None  # the game ended with it
-    begun = fork.bad.actions[: at + 1]
+    begun = fork.bad.steps[: at + 1]
     for splice in splices(fork, at):
         walk = player.walk()
-        if not walk.follow([*begun, *(step.action for step in splice)]):
+        if not walk.follow([*begun, *splice]):
             continue
         lived = walk.episode()
         if is_good(lived, alpha) and worth(lived) - worth(fork.bad) > beta:
-            thoughts = [step.thought for step in (*fork.bad.steps[: at + 1], *splice)]
+            thoughts = [step.thought for step in (*begun, *splice)]
             if player.prompting is not None and player.prompting.thought:
                 thoughts[at + 1] = f"{TURNING} {thoughts[at + 1]}".strip()
             steps = [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from agentlab.agent.arms import actor_of
+from agentlab.agent.playing import asked_prompting
 from agentlab.errors import BadConfig, OutOfBudget
 from agentlab.experiments.collection import reflections_on
 from agentlab.failures import FAILURES, End, Streak, kind_of, refuse_all_failed
@@ -26,7 +26,6 @@ from agentlab.trajectories.budget import Budget, Cost
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.refinement import Refiner
 from environments import Task, TextEnv
-from memory.prompts import Prompting
 from memory.records import ErrorKind, content_id
 from memory.store import EpisodeFilter
 
@@ -82,7 +81,7 @@ def search_tasks(
     if adapter is not None and engine == "random":
         raise BadConfig("A search that chance guides takes no adapter; leave the adapter out, or let the model guide.")
     guide = workspace.model(adapter) if engine == "model" else None
-    prompting = _prompting(workspace) if guide is not None else None
+    prompting = asked_prompting(workspace) if guide is not None else None
     read = () if prompting is None else (prompting,)
     scope = f"search|{run}|{content_id('search', method, guide and guide.name, adapter, budget, seed, config, *read)}"
     stage, done = f"searching ({method})", workspace.database.journal.items(scope)
@@ -94,11 +93,14 @@ def search_tasks(
         for task in tasks:
             known = done.get(task.id)
             if known is None or known["error"] is not None:  # what failed is not done
-                env = pool.take(task.env)
-                found = search_task(
-                    env, task, method=method, model=guide, budget=budget, seed=seed, config=config, run=run,
-                    prompting=prompting,
-                )  # fmt: skip
+                with workspace.spending.counted() as meter:
+                    env = pool.take(task.env)
+                    found = search_task(
+                        env, task, method=method, model=guide, budget=budget, seed=seed, config=config, run=run,
+                        prompting=prompting,
+                    )  # fmt: skip
+                if found.episodes:  # one of them says what all of them took, for whoever goes on from here
+                    found.episodes[0].usage = meter.usage
                 _put_back(pool, task, env, found.error)
                 results.append(_store(workspace, scope, pool, found))
                 if known is None:
@@ -111,11 +113,6 @@ def search_tasks(
         workspace.progress.finish(stage)
     refuse_all_failed(result.end for result in results)
     return results
-
-
-def _prompting(workspace: Workspace) -> Prompting | None:
-    """How the lab's model asks to read a game; None where it ranks."""
-    return getattr(actor_of(workspace), "prompting", None)
 
 
 def _put_back(pool: EnvironmentPool, task: Task, env: TextEnv, error: str | None) -> None:
@@ -191,6 +188,7 @@ def revise_tasks(
     pool = EnvironmentPool()
     try:
         for task in tasks:
+            workspace.spending.check()
             env, why, kind = pool.take(task.env), None, None
             player = Player(
                 env,
@@ -199,12 +197,13 @@ def revise_tasks(
                 budget=budget or Budget(),
                 run=run or "",
                 arm="revision",
-                prompting=_prompting(workspace),
+                prompting=asked_prompting(workspace),
             )
             try:
                 player.tree = tree_of(workspace, run, task)
-                for revision in revisions(player, judge=judge, alpha=alpha, beta=beta):
-                    found.append(revision)
+                with workspace.spending.counted():
+                    for revision in revisions(player, judge=judge, alpha=alpha, beta=beta):
+                        found.append(revision)
             except OutOfBudget:
                 pass
             except FAILURES as error:

@@ -194,11 +194,15 @@ class Walk:
         known = self.player.book.bonuses(self.state, self.commands, WEIGHTS, self.tried)
         return [sum(both) for both in zip(known, self.tried.costs(self.state, self.commands, WEIGHTS), strict=True)]
 
-    def step(self, action: str) -> None:
-        """Do `action`, which is one of the commands. Raises OutOfBudget, EnvironmentDied, ReplayMismatch."""
+    def step(self, action: str, *, invalid: bool = False) -> None:
+        """Do `action`, which is one of the commands, unless it is known to be `invalid`.
+
+        Raises OutOfBudget, EnvironmentDied, ReplayMismatch.
+        """
         player, node = self.player, self.node
         player.meter.step()
-        step = self.game.step(Decision(action, self.commands, scores=node.scores))
+        scores = None if invalid else node.scores
+        step = self.game.step(Decision(action, self.commands, scores=scores, invalid=invalid))
         player.meter.cost.replayed += action in node.children
         self.node = take(node, step)
         self.tried.observe(step)
@@ -210,14 +214,16 @@ class Walk:
             self._arrive()
             self.reading.observe(step.result, self.node.admissible)
 
-    def follow(self, actions: Iterable[str]) -> bool:
-        """Do `actions` until the game ends. False if one is not among the commands when its turn comes."""
-        for action in actions:
+    def follow(self, actions: Iterable[str | Step]) -> bool:
+        """Do `actions` until the game ends. False if one is not among the commands when its turn comes, unless it is a
+        step that was invalid when it was lived."""
+        for one in actions:
+            action, invalid = (one, False) if isinstance(one, str) else (one.action, one.invalid)
             if self.ended:
                 break
-            if action not in self.commands:
+            if action not in self.commands and not invalid:
                 return False
-            self.step(action)
+            self.step(action, invalid=invalid)
         return True
 
     def episode(self) -> Episode:

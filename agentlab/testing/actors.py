@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from agentlab.agent.actors import Actor, View
+from agentlab.agent.actors import Actor, Prompted, View
 from agentlab.agent.arms import Arm
 from agentlab.agent.episode import Play
 from agentlab.agent.graph import build_graph, play_episode
@@ -28,8 +28,8 @@ def check_actor(actor: Actor, *, engine: Engine | None = None) -> Report:
     model = Model(engine or ScriptedEngine(lambda text, command: -float(len(command))))
 
     def view(commands: Sequence[str] | None, said: str = "A room.", goal: str = "Find the coin.", **rest: Any) -> View:
-        talk = model.conversation(goal)
-        talk.observe(said)
+        talk = model.conversation(goal, "", actor.prompting if isinstance(actor, Prompted) else None)
+        talk.observe(said, commands)
         return View(
             "own/env", goal, said, said or "nothing", commands, talk, model, rng=random.Random(7),
             advise=lambda commands: [0.0] * len(commands), **rest,

@@ -26,7 +26,7 @@ from agentlab.text import words
 from agentlab.trajectories.budget import Budget, Cost, Meter
 from agentlab.trajectories.replay import Move, Replay, moves, replay
 from environments import EnvironmentsError, Task, TextEnv
-from memory.records import Episode, Step, content_id
+from memory.records import Episode, Step, Usage, content_id
 
 STEPS = 30  # steps in the environment that refining may take for each step of the success
 LEAST = 400  # and that any success may take
@@ -66,7 +66,7 @@ def refine(episode: Episode, env: TextEnv, meter: Meter | None = None) -> Episod
     """The shortest informed form of a success that a local search by replay finds; the episode itself if it is that.
 
     The search ends where `meter` (by default one with the `allowance` of the episode) holds it, with the best that it
-    has found. The result has no token ids (no model played it) and names its origin in `minimised_from`.
+    has found. The result has neither token ids nor usage (no model played it) and names its origin in `minimised_from`.
 
     Raises EnvironmentDied.
     """
@@ -74,7 +74,7 @@ def refine(episode: Episode, env: TextEnv, meter: Meter | None = None) -> Episod
         return episode
     search = Search(env, Task(env=episode.env, split=episode.split, seed=episode.seed), meter or allowance(episode))
     try:
-        if not search.begin(moves(episode.commands)):
+        if not search.begin(moves(episode.admissible_steps)):
             return episode
         minimise(search, episode.goal)
         reorder_for_return(search)
@@ -94,6 +94,7 @@ def refine(episode: Episode, env: TextEnv, meter: Meter | None = None) -> Episod
             "action_spans": [],
             "hints": "",
             "recalled": [],
+            "usage": Usage(),
             "minimised_from": episode.id,
         }
     )

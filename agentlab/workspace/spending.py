@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from agentlab.engines.metering import Meter, metered
 from agentlab.errors import AgentLabError, LimitReached
 from memory.records import Usage
 
@@ -13,7 +16,8 @@ from memory.records import Usage
 class Spending:
     """A limit on cost (US dollars) or on tokens (read and written), or on both, and what was spent so far.
 
-    It is looked at before each step, so it is exceeded by no more than the steps that are in flight.
+    It is looked at before each step, so it is exceeded by no more than the steps that are in flight; of what has no
+    steps of an agent (a search, a consolidation) before each piece of it (`counted`).
     """
 
     cost: float | None = None
@@ -38,6 +42,16 @@ class Spending:
         """Count what was taken just now."""
         with self._lock:
             self.spent += usage
+
+    @contextmanager
+    def counted(self) -> Iterator[Meter]:
+        """Count all that models take in this thread within the block, also where it fails. Raises LimitReached."""
+        self.check()
+        with metered() as meter:
+            try:
+                yield meter
+            finally:
+                self.add(meter.usage)
 
     def check(self) -> None:
         """Raise LimitReached where nothing may be spent any more."""

@@ -47,15 +47,15 @@ def trace(episode: Episode) -> Trace:
     """What an episode shows. Harmful is what lowered the score, and the last action of a lost game."""
     used: dict[str, float] = {}
     harmful: list[str] = []
-    for step in episode.commands:
+    for step in episode.admissible_steps:
         template = verb_template(step.action)
         told = _words(step.result) - _words(step.state) - _words(episode.goal) - _words(step.action)
         if step.state != step.next_state or step.reward or told:
             used[template] = used.get(template, 0.0) + max(0.0, step.reward)
         if step.reward < 0:
             harmful.append(template)
-    if episode.status == "lost" and episode.commands:
-        harmful.append(verb_template(episode.commands[-1].action))
+    if episode.status == "lost" and episode.admissible_steps:
+        harmful.append(verb_template(episode.admissible_steps[-1].action))
     return Trace(used, tuple(dict.fromkeys(harmful)))
 
 

@@ -193,7 +193,7 @@ def _traced(job: Job, id: str) -> Trace:
 
 def _record(episode: Episode, with_results: bool) -> str:
     """An episode as quoted data: its goal, its last actions with what they did, and how it ended."""
-    steps = episode.commands[-STEPS:]
+    steps = episode.admissible_steps[-STEPS:]
     lines = [f"> {_line(step.action)}" + (f"\n  {_line(step.result)}" if with_results else "") for step in steps]
     outcome = "SUCCESS" if episode.won else "FAILURE"
     return "\n".join([f"--- {outcome}. Goal: {_line(episode.goal)}", *lines, "--- end"])

@@ -111,16 +111,17 @@ def plan(job: Job) -> Proposal:
         if lived.status != "won" or job.database.reflections.has(_id(job, lived.id)):
             continue
         episode = job.database.episodes.load([lived.id])[0]
-        path, found = find_shortcuts(episode.steps, episode.score, job.config.shortcut_gain)
+        steps = episode.admissible_steps
+        path, found = find_shortcuts(steps, episode.score, job.config.shortcut_gain)
         if found:
-            reason = f"won in {len(episode.steps)} steps where {len(path)} would do (greatest gain {found[0].gain:.2f})"
+            reason = f"won in {len(steps)} steps where {len(path)} would do (greatest gain {found[0].gain:.2f})"
             actions.append(Shorten((lived.id,), reason))
     return Proposal(actions, {key: seen})
 
 
 def reflection_on(job: Job, episode: Episode) -> Reflection | None:
     """The reflection that advises the shortcuts of an episode, or None if there is none worth it."""
-    path, found = find_shortcuts(episode.steps, episode.score, job.config.shortcut_gain)
+    path, found = find_shortcuts(episode.admissible_steps, episode.score, job.config.shortcut_gain)
     kept = found[: job.config.shortcuts]
     if not kept:
         return None

@@ -259,6 +259,18 @@ def test_a_named_evaluation_grows_by_the_arms_and_trials_that_are_measured_on_it
     assert lab.evaluate("toy/doors", seeds=[0, 1], arms=["base"], trials=2, name="mine").rows == first.rows
 
 
+def test_games_that_were_played_another_way_have_a_record_of_their_own_under_one_name(
+    open_lab: Callable[..., Lab],
+) -> None:
+    engine = ScriptedEngine({}, replies=lambda request: (request.commands or ["wait"])[0])
+    lab = open_lab(engine=engine, actor="write")
+    written = lab.evaluate("toy/doors", seeds=[0], arms=["base"], name="mine")
+    lab.config = lab.config.model_copy(update={"actor": "rank"})
+    lab.evaluate("toy/doors", seeds=[0], arms=["random"], name="mine")
+    kept = lab.database.evaluations.all()
+    assert len(kept) == 2 and kept[written.about["name"]]["about"] == written.about
+
+
 def test_another_arm_under_the_name_of_one_that_was_measured_takes_no_place(open_lab: Callable[..., Lab]) -> None:
     lab = open_lab()
     mild, hot = (BASE.with_(name="mine", policy=Policy(temperature=heat)) for heat in (0.1, 9.0))

@@ -20,7 +20,7 @@ from memory import prompts
 from memory.prompts import Prompting
 from memory.records import Episode
 from trainers.data.chat import ChatTokens, chat_of
-from trainers.errors import BadExample, NoChatTemplate, TooLong
+from trainers.errors import BadExample, NoChatTemplate, NothingTaught, TooLong
 
 Tokenize = Callable[[str], Sequence[int]]
 """Maps a piece of text to token ids without special tokens. One with `opening` is a Tokenizer."""
@@ -157,8 +157,8 @@ def from_episode(
     action was invalid; all others get 0. A sequence
     longer than `max_tokens` loses its oldest turns, at turn borders; the head stays.
 
-    Raises BadExample if the episode has no action or weights and steps do not match, TooLong if its last turn alone
-    does not fit.
+    Raises BadExample if the episode has no action or weights and steps do not match, NothingTaught if none of its
+    actions may be taught, TooLong if its last turn alone does not fit.
     """
     head, turns = cut(episode, tokenize, with_hints=with_hints)
     dropped = drop_oldest([len(ids) for ids, _ in turns], len(head), max_tokens)
@@ -168,7 +168,10 @@ def from_episode(
             f"episode {episode.id} has {len(turns)} steps and {len(of_steps)} step weights; each step needs one; "
             "give a weight a step, 0 for no loss"
         )
-    weights = [weight * of_step * can for of_step, can in zip(of_steps, teachable(episode, turns), strict=True)]
+    can = teachable(episode, turns)
+    if not any(can[dropped:]):
+        raise NothingTaught(f"no action of episode {episode.id} was admissible; leave it out")
+    weights = [weight * of_step * may for of_step, may in zip(of_steps, can, strict=True)]
     return join(episode, head, turns[dropped:], weights[dropped:], max_tokens=max_tokens)
 
 
@@ -188,8 +191,14 @@ def cut(episode: Episode, tokenize: Tokenize, *, with_hints: bool = False) -> tu
 
 def teachable(episode: Episode, turns: Sequence[Turn]) -> list[float]:
     """1 for each turn whose action may be taught, 0 for one whose action was not admissible."""
-    known = len(turns) == len(episode.steps)
-    return [0.0 if known and episode.steps[at].invalid else 1.0 for at in range(len(turns))]
+    if not any(step.invalid for step in episode.steps):
+        return [1.0] * len(turns)
+    if len(turns) != len(episode.steps):
+        raise BadExample(
+            f"which of the {len(turns)} turns of episode {episode.id} were admissible is not known from its "
+            f"{len(episode.steps)} steps; leave it out"
+        )
+    return [float(not step.invalid) for step in episode.steps]
 
 
 def join(
@@ -254,15 +263,13 @@ def _head(episode: Episode, tokenize: Tokenize, hints: str) -> list[int]:
 
 
 def _chat(episode: Episode, tokenize: Tokenize) -> ChatTokens:
-    try:
-        if not isinstance(tokenize, Tokenizer):
-            raise NoChatTemplate("its tokenizer is not known")
-        return tokenize.chat
-    except NoChatTemplate as why:
+    why = tokenize.refusal if isinstance(tokenize, Tokenizer) else "its tokenizer is not known"
+    if why or not isinstance(tokenize, Tokenizer):
         raise BadExample(
             f"episode {episode.id} was played as a chat, and this model cannot read one ({why}); train the model that "
             "played it, or leave it out"
-        ) from why
+        )
+    return tokenize.chat
 
 
 def _rendered(episode: Episode, tokenize: Tokenize, with_hints: bool) -> tuple[list[int], list[Turn]]:

@@ -14,7 +14,7 @@ from agentlab.agent.actors import View
 from agentlab.agent.writing import WritingActor, decision
 from agentlab.engines.base import Turn
 from agentlab.trajectories.transition import Decision
-from memory.records import Usage
+from memory.records import Step, Usage
 
 FIRST = 3
 """Tokens of a turn by which the transition to it is judged."""
@@ -55,19 +55,20 @@ class LecoActor(WritingActor):
     def act(self, view: View) -> Decision:
         temperature = view.policy.temperature_at(view.trial)
         seeds = [view.rng.getrandbits(31) for _ in range(self.samples)]
-        earlier = [confidence(ps) for step in view.steps if (ps := chosen(step.logprobs))]
+        earlier = [sureness(step) for step in view.steps if step.logprobs]
         turn, command = self._turn(view, temperature, seeds[0])
         usage: Usage = turn.usage
-        if earlier and command is not None and turn.logprobs and sureness(turn) < min(earlier):
+        if command is None or (earlier and turn.logprobs and sureness(turn) < min(earlier)):
             again = [self._turn(view, temperature or self.spread, seed) for seed in seeds[1:]]
             usage = sum((other.usage for other, _ in again), usage)
             readable = [(other, found) for other, found in again if found is not None]
-            turn, command = max([(turn, command), *readable], key=lambda pair: sureness(pair[0]))
+            first = [(turn, command)] if command is not None or not readable else []
+            turn, command = max([*first, *readable], key=lambda pair: sureness(pair[0]))
         if command is None:
             return decision(turn, turn.command or turn.text or "…", view.commands, usage, invalid=True)
         return decision(turn, command, view.commands, usage)
 
 
-def sureness(turn: Turn) -> float:
-    """The confidence of a turn."""
-    return confidence(chosen(turn.logprobs))
+def sureness(turn: Turn | Step) -> float:
+    """The confidence of a turn, by the tokens that there was a choice of; where all were certain, by all."""
+    return confidence(chosen(turn.logprobs) or turn.logprobs)

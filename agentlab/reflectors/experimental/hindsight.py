@@ -16,7 +16,7 @@ from agentlab.reflectors.grounded import quote
 from agentlab.text import words
 from agentlab.trajectories.advice import GAIN_DISCOUNT, facts_of
 from memory import prompts
-from memory.records import Advice, Episode, Reflection, Step, content_id
+from memory.records import Advice, Episode, Reflection, Step, Usage, content_id
 
 PROPOSE = (
     "Name up to {most} things that the player did achieve, one a line, as goals that begin with a verb, such as: Take "
@@ -83,10 +83,10 @@ class HindsightReflector:
 def relabelled(episode: Episode, reached: Reached) -> Episode:
     """The episode up to the step that reached the goal, with that goal as its task, won.
 
-    It names its origin in `relabelled_from` and has no token ids, so training renders it anew. It is for training
-    only: no agent won its task. Where the game repeats its task in an observation, the new goal stands there. What its
-    steps knew of other commands is left out: they were scored and advised for the old goal, so nothing may be distilled
-    from that for the new one.
+    It names its origin in `relabelled_from` and has neither token ids nor usage, so training renders it anew. It is for
+    training only: no agent won its task. Where the game repeats its task in an observation, the new goal stands there.
+    What its steps knew of other commands is left out: they were scored and advised for the old goal, so nothing may be
+    distilled from that for the new one.
     """
     old, new = episode.goal.strip(), reached.goal.text
 
@@ -119,6 +119,7 @@ def relabelled(episode: Episode, reached: Reached) -> Episode:
             "action_spans": [],
             "hints": "",
             "recalled": [],
+            "usage": Usage(),
             "relabelled_from": episode.id,
         }
     )

@@ -8,7 +8,7 @@ import pytest
 
 from agentlab.agent.arms import Arm
 from agentlab.agent.episode import Play
-from agentlab.agent.experimental.leco import LecoActor, confidence
+from agentlab.agent.experimental.leco import LecoActor, confidence, sureness
 from agentlab.agent.graph import build_graph, play_episode
 from agentlab.agent.spec import EpisodeSpec
 from agentlab.engines.base import Model, Turn, TurnRequest
@@ -60,3 +60,17 @@ def test_a_turn_less_sure_than_all_before_is_written_again_and_the_surest_is_tak
 def test_it_keeps_what_an_actor_keeps() -> None:
     engine = ScriptedEngine({}, replies=lambda request: (request.commands or ["wait"])[0])
     check_actor(LecoActor(), engine=engine).raise_for_failures()
+
+
+def test_a_turn_of_which_all_was_certain_is_the_surest() -> None:
+    assert sureness(Turn("look", "look", logprobs=[0.0])) > sureness(Turn("look", "look", logprobs=[math.log(0.9)]))
+    engine = Unsure(("look", 0.5), ("look", 1.0), ("read note", 0.9))
+    spec = EpisodeSpec("run", Task(env="toy/doors", split="train", seed=0), Arm("leco", actor=LecoActor()))
+    assert play_episode(Play(spec, make("toy/doors"), Model(engine)), build_graph()).actions[1] == "look"
+
+
+def test_a_turn_without_a_command_is_written_again() -> None:
+    engine = Unsure(("sing a song", 0.9), ("sing a song", 0.9), ("look", 0.2), ("read note", 0.3), ("look", 0.9))
+    spec = EpisodeSpec("run", Task(env="toy/doors", split="train", seed=0), Arm("leco", actor=LecoActor()))
+    episode = play_episode(Play(spec, make("toy/doors"), Model(engine)), build_graph())
+    assert episode.actions[0] == "read note" and not episode.steps[0].invalid

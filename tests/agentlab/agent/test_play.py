@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,14 @@ from agentlab.agent.arms import BASE, RANDOM, Arm, RecallConfig
 from agentlab.agent.episode import Play, digest
 from agentlab.agent.policy import Policy
 from agentlab.agent.spec import EpisodeSpec
-from agentlab.engines.base import Model
+from agentlab.agent.writing import WritingActor
+from agentlab.engines.base import Model, Turn, Writing
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.errors import ReplayMismatch
-from environments import EnvironmentDied, Task, TextEnv, Turn, make
+from agentlab.errors import ActorFailed, ReflectorFailed, ReplayMismatch
+from agentlab.trajectories.transition import Decision
+from environments import EnvironmentDied, Task, TextEnv, make
+from environments import Turn as Answer
+from memory.records import Usage
 
 MEMORY = Arm("memory", recall=RecallConfig())
 
@@ -165,12 +170,12 @@ class Broken(TextEnv):
         super().__init__("own/broken", 5)
         self.fault = fault
 
-    def begin(self, task: Task) -> Turn:
+    def begin(self, task: Task) -> Answer:
         if self.fault == "begin":
             raise RuntimeError("no board\nat all")
-        return Turn("A room.", [] if self.fault == "speechless" else ["go"], goal="Leave.")
+        return Answer("A room.", [] if self.fault == "speechless" else ["go"], goal="Leave.")
 
-    def act(self, action: str) -> Turn:
+    def act(self, action: str) -> Answer:
         raise KeyError("room 7")
 
 
@@ -188,3 +193,57 @@ def test_a_bug_in_an_environment_ends_its_episode(fault: str, cause: str, note_r
         play.step(play.select_action())
     assert "\n" not in str(caught.value)
     assert "own/broken" in str(caught.value)
+
+
+WRITES = Arm("writes", actor=WritingActor(think=4))
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    """What a checkpoint keeps of a turn."""
+    kept = {"command": "look", "candidates": None, "scores": None, "bonus": None, "thought": "I look.", "token_ids": []}
+    return {**kept, "logprobs": [], "invalid": False, "usage": Usage().model_dump(), **changes}
+
+
+def test_a_turn_comes_back_from_its_record_and_what_cannot_be_chosen_any_more_is_told(
+    task: Callable[..., Task],
+) -> None:
+    play = begun(task(), ScriptedEngine({}), WRITES)
+    listed = play.game.admissible()
+    for decision in (
+        Decision("look", list(listed or ()), thought="I look.", usage=Usage(input_tokens=3)),
+        Decision("look", ["look", "wait"], scores=[-1.0, -2.0], thought="Of two."),
+        Decision("sing", list(listed or ()), invalid=True),
+    ):
+        assert play.recorded(json.loads(json.dumps(play.record(decision)))) == decision
+    with pytest.raises(ReplayMismatch, match="'fly' is no longer admissible"):
+        play.recorded(record(command="fly"))
+
+
+def test_what_was_written_before_an_actor_or_a_reflector_failed_is_paid_for(task: Callable[..., Task]) -> None:
+    class Paid(ScriptedEngine):
+        def write_turns(self, requests: Any) -> Any:
+            return [Turn("look", "look", usage=Usage(output_tokens=5)) for _ in requests]
+
+        def write(self, requests: Any) -> Any:
+            return [Writing("a lesson", usage=Usage(output_tokens=7)) for _ in requests]
+
+    class Breaks(WritingActor):
+        def act(self, view: Any) -> Decision:
+            super().act(view)
+            raise RuntimeError("broken")
+
+    class Reflects:
+        name = "breaks"
+
+        def reflect(self, episode: Any) -> list[Any]:
+            play.model.write("What was learned?")
+            raise RuntimeError("broken")
+
+    play = begun(task(), Paid({}), Arm("breaks", actor=Breaks()))
+    with pytest.raises(ActorFailed):
+        play.select_action()
+    assert play.episode.usage == Usage(output_tokens=5)
+    play.reflectors = [Reflects()]
+    with pytest.raises(ReflectorFailed):
+        play.reflect()
+    assert play.episode.usage == Usage(output_tokens=12)

@@ -411,3 +411,11 @@ def test_playing_with_a_snapshot_writes_nothing(memory: ReflectionMemory) -> Non
     recalled.bonuses(STATE, ["look", "read note"], Tried(), WEIGHTS)
     assert recalled.recalls
     assert list(memory.database.connection._connection.iterdump()) == before
+
+
+def test_what_earlier_trials_say_too_faintly_to_be_given_is_not_recalled(memory: ReflectionMemory) -> None:
+    frozen = now()
+    memory.remember([of_trial("t0", visits=1)])
+    recalled = recall(memory, RecallConfig(), frozen)
+    assert recalled.bonuses(STATE, ["look"], Tried(), WEIGHTS, 1.0) == [0.0] and recalled.ids == []
+    assert recalled.bonuses(STATE, ["look"], Tried(), WEIGHTS) == [-0.7] and recalled.ids == ["t0"]

@@ -100,3 +100,12 @@ def test_a_run_on_train_games_teaches_the_strength_and_a_held_out_one_does_not(
     episodes = lab.database.episodes.load(played)
     used = [episode.strength for episode in episodes if episode.split == "train" and episode.won]
     assert sorted(used) == sorted(known.won.elements())
+
+
+def test_advice_that_says_too_little_to_be_given_is_not_recalled(memory: ReflectionMemory) -> None:
+    full = bonuses(memory, COMMANDS)
+    recalled = recalled_here(memory)
+    assert recalled.bonuses(HERE, COMMANDS, Tried(), AdviceWeights(), max(full) + 0.1) == [0.0] * len(COMMANDS)
+    assert recalled.recalls == [] and recalled.ids == []
+    assert recalled.bonuses(HERE, COMMANDS, Tried(), AdviceWeights(), max(full) - 0.1) == full
+    assert recalled.ids == ["far"]

@@ -61,3 +61,13 @@ def test_a_seed_decides_what_is_drawn(engine: TransformersEngine) -> None:
 def test_a_free_line_is_no_longer_than_asked_for_and_one_line(engine: TransformersEngine) -> None:
     turn = Model(engine).write_turn(TurnRequest(talk(engine, False), None, max_tokens=5, temperature=2.0, seed=1))
     assert "\n" not in turn.command and len(turn.token_ids) <= 5 + 1
+
+
+def test_a_thought_that_was_left_empty_is_not_taught(engine: TransformersEngine) -> None:
+    thought, silent = talk(engine, True), talk(engine, True)
+    thought.act("look", "I want to see.")
+    silent.act("look", "")
+    assert engine.tokenizer.decode(thought.token_ids[slice(*thought.action_spans[0])]).startswith(" think:")
+    (start, end), marks = silent.action_spans[0], silent.marks
+    assert silent.token_ids[start:end] == engine.command_tokens("look")
+    assert silent.token_ids[start - sum(map(len, marks)) : start] == [*marks[0], *marks[1]]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agentlab.agent.arms import RANKING
+from agentlab.agent.playing import RANKING
 from agentlab.engines.base import TurnRequest
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import BadConfig
@@ -72,7 +72,7 @@ def gated(tmp_path_factory: pytest.TempPathFactory, writing_at: Callable[..., La
 def test_a_whole_round_is_played_by_writing(gated: Lab) -> None:
     (report,) = gated.rounds()
     assert report.phase == "done" and report.gate and report.adapter is not None
-    assert report.playing == {"actor": "write", "think": 8, "samples": 1}
+    assert report.playing == {"actor": "write", "think": 8, "samples": 1, "prompt": "auto"}
     episodes = gated.database.episodes
     rows = episodes.find(EpisodeFilter(by_model=True))
     modelled = episodes.load([row.id for row in rows if row.minimised_from is None])

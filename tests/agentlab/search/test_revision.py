@@ -79,12 +79,27 @@ def test_where_the_model_thinks_a_revision_says_that_it_went_wrong_and_goes_on_w
     assert [step.thought for step in plain.episode.steps] == ["Bad 0.", "Good 1.", "Good 2.", "Good 3.", "Good 4."]
 
 
-def test_an_actor_dislikes_what_was_not_admissible(played: Played, player: Players) -> None:
-    bad = played("east", "west", "west")
-    bad.steps[1].invalid = True
+def with_tree(found: Player, *episodes: Episode) -> Player:
+    found.tree = Tree.of(episodes)
+    return found
+
+
+def test_an_actor_dislikes_what_was_not_admissible_and_its_beginning_is_played_as_it_was(
+    played: Played, player: Players
+) -> None:
+    walk = player(engine=ScriptedEngine({})).walk()
+    walk.step("east")
+    walk.step("sing", invalid=True)
+    assert walk.follow(["west", "west"])
+    bad = walk.episode()
     asked = player(engine=ScriptedEngine({}))
     asked.tree.add(bad)
     assert disliked(asked, bad, 0) == 1
+    good = played("east", "east", "east")
+    (revision,) = revisions(with_tree(player(engine=ScriptedEngine({})), good, bad), judge="actor")
+    assert revision.episode.actions == ["east", "sing", "east", "east"] and revision.episode.won
+    assert [step.invalid for step in revision.episode.steps] == [False, True, False, False]
+    assert revision.step_weights == [0.0, 0.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(("alpha", "beta", "kept"), [(0.66, 0.2, 1), (0.67, 0.2, 0), (1.0, 0.2, 0), (0.5, 0.67, 0)])

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import environments
 from agentlab.agent.tasks import make_tasks
+from agentlab.engines.base import Scores
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.errors import BadConfig, RunFailed
+from agentlab.errors import BadConfig, LimitReached, RunFailed
 from agentlab.lab import Lab
 from agentlab.search import tasks as module
 from agentlab.search.config import SearchConfig
@@ -17,6 +19,7 @@ from agentlab.search.tasks import revise_tasks, search_tasks, tree_of
 from agentlab.trajectories import refinement
 from agentlab.trajectories.budget import Budget
 from environments import Task, TextEnv
+from memory.records import Usage
 from memory.store import EpisodeFilter
 from trainers.data.selection import SelectionConfig, survey
 
@@ -257,3 +260,24 @@ def test_a_search_that_has_won_before_its_engine_failed_is_no_failure(
     note_reader.score = tires  # type: ignore[method-assign]
     (result,) = search_tasks(lab, "r", TASKS[:1], engine="model", config=SearchConfig(wins=50))
     assert result.won is not None and result.error_kind == "engine"
+
+
+def test_what_a_search_takes_counts_and_none_is_begun_beyond_the_limit(open_lab: Callable[..., Lab]) -> None:
+    class Counting(ScriptedEngine):
+        def score(self, requests: Any) -> list[Scores]:
+            return [replace(one, usage=Usage(input_tokens=10)) for one in super().score(requests)]
+
+    lab = open_lab(engine=Counting({"read note": 0.0}))
+    tasks = make_tasks("toy/doors", "train", range(3))
+    lab.limit(tokens=15)
+    with pytest.raises(LimitReached):
+        search_tasks(lab, "s", tasks, engine="model", budget=Budget(steps=30))
+    assert lab.spending.spent.input_tokens >= 15
+    stored = [lab.database.episodes.get(row.id).usage for row in lab.database.episodes.find()]
+    assert sum(stored, Usage()) == lab.spending.spent
+    first = lab.database.episodes.count()
+    with pytest.raises(LimitReached):
+        search_tasks(lab, "s", tasks, engine="model", budget=Budget(steps=30))
+    assert lab.database.episodes.count() == first > 0
+    lab.limit()
+    assert len(search_tasks(lab, "s", tasks, engine="model", budget=Budget(steps=30))) == 3

@@ -84,3 +84,12 @@ def test_only_won_train_episodes_are_looked_at_and_each_once(
         database.settings.put(*mark)
     live("ep-new", WANDERING)
     assert [action.items for action in shortcuts.plan(job()).actions] == [("ep-new",)]
+
+
+def test_a_reply_that_was_no_command_is_part_of_no_shortcut(job: Callable[..., Job], live: Live) -> None:
+    episode = live("ep-1", WANDERING)
+    meant = shortcuts.reflection_on(job(), episode)
+    odd = episode.steps[0].model_copy(update={"action": "I think I will go", "invalid": True, "next_state": "E"})
+    found = shortcuts.reflection_on(job(), episode.model_copy(update={"steps": [odd, *episode.steps]}))
+    assert found is not None and meant is not None
+    assert (found.text, found.advice) == (meant.text, meant.advice)

@@ -12,7 +12,7 @@ from memory import prompts
 from memory.prompts import Prompting
 from memory.records import Episode, Step
 from trainers.data import ChatFrames, Preference, Tokenizer, from_episode, from_preference, from_teacher
-from trainers.errors import BadExample, NoChatTemplate
+from trainers.errors import BadExample, NoChatTemplate, NothingTaught
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
@@ -177,3 +177,17 @@ def test_every_way_to_prompt_has_a_name() -> None:
 )
 def test_a_reply_is_read_in_its_usual_forms(text: str, thought: str, command: str) -> None:
     assert prompts.read(text) == (thought, command)
+
+
+def test_an_episode_of_which_nothing_was_admissible_teaches_nothing(
+    with_template: Callable[[str | None], Any],
+) -> None:
+    tokenize = Tokenizer.of(with_template(CHATML))
+    invalid = [step.model_copy(update={"invalid": True}) for step in EPISODE.steps]
+    with pytest.raises(NothingTaught):
+        from_episode(EPISODE.model_copy(update={"steps": invalid}), tokenize)
+    # The one turn that may be taught does not fit.
+    first = EPISODE.model_copy(update={"steps": [EPISODE.steps[0], invalid[1]]})
+    whole = from_episode(first, tokenize)
+    with pytest.raises(NothingTaught):
+        from_episode(first, tokenize, max_tokens=len(whole) - 1)
