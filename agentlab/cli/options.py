@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,44 +41,6 @@ Games = Annotated[
 GateGames = Annotated[
     int | None,
     typer.Option("--gate-games", min=1, max=MOST, help="How many held-out games of each environment at the gate."),
-]
-Engine = Annotated[
-    Literal["transformers", "vllm", "chat"] | None,
-    typer.Option(
-        "--engine",
-        help="Where the model runs: in this process, on a vLLM server, or behind an API. By default as lab.toml says.",
-        show_default=False,
-    ),
-]
-Server = Annotated[
-    str | None,
-    typer.Option("--server", metavar="URL", help="A server that runs already, such as http://127.0.0.1:8000."),
-]
-ActorKind = Annotated[
-    Literal["rank", "write"] | None,
-    typer.Option(
-        "--actor",
-        help="How the model plays: rank takes the likeliest command, write has it write one. By default as lab.toml "
-        "says.",
-        show_default=False,
-    ),
-]
-Think = Annotated[
-    int | None,
-    typer.Option("--think", min=0, max=4096, help="Tokens of a thought before each command that is written."),
-]
-Samples = Annotated[
-    int | None, typer.Option("--samples", min=1, max=64, help="Turns written for one step, which vote on the command.")
-]
-MaxCost = Annotated[
-    float | None,
-    typer.Option(
-        "--max-cost", metavar="USD", min=0.0, max=1e9, help="Stop once models cost so much; prices stand in lab.toml."
-    ),
-]
-MaxTokens = Annotated[
-    int | None,
-    typer.Option("--max-tokens", min=1, max=10**15, help="Stop once models have read and written so many tokens."),
 ]
 Everywhere = Annotated[bool, typer.Option("--all-namespaces", help="The whole lab, whosever memory it is.")]
 

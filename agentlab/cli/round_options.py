@@ -39,18 +39,18 @@ def checked(envs: list[str] | None) -> None:
 def before_playing(lab: Lab, config: RoundConfig, *, given: bool) -> None:
     """Refuse, before anything is played, a round that would not be the one asked for, or could not be promoted.
 
-    `given` is as for `no_other_round`.
+    `given` is as for `goes_on`.
 
     Raises:
         AgentLabError: if another round is unfinished, BadConfig if the gate can never pass.
     """
     from agentlab.rounds.challenges import next_challenge
 
-    if not no_other_round(lab, config, given=given):
+    if not goes_on(lab, config, given=given):
         passable(config, next_challenge(lab))
 
 
-def no_other_round(lab: Lab, config: RoundConfig, *, given: bool) -> bool:
+def goes_on(lab: Lab, config: RoundConfig, *, given: bool) -> bool:
     """Whether a round is unfinished, which goes on.
 
     `given` says that a person named settings, rather than leaving them to that round.

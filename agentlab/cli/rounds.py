@@ -12,24 +12,18 @@ from agentlab.cli.help import Sections
 from agentlab.cli.options import (
     DEFAULT_LAB,
     MOST,
-    ActorKind,
-    Engine,
     FormerGateSeeds,
     FormerSeeds,
     Games,
     GateGames,
     Json,
     LabFolder,
-    MaxCost,
-    MaxTokens,
-    Samples,
-    Server,
-    Think,
     opened,
 )
 from agentlab.cli.options import seeds as parsed
 from agentlab.cli.output import Column
-from agentlab.cli.round_options import ConfigFile, Export, before_playing, checked, no_other_round, passable, settings
+from agentlab.cli.playing import IN_ROUNDS, Playing, plays_by
+from agentlab.cli.round_options import ConfigFile, Export, before_playing, checked, goes_on, passable, settings
 from agentlab.cli.round_screens import print_report, print_reports
 from agentlab.cli.runs import Model, Name, Seeds, Split, workplace
 
@@ -139,6 +133,7 @@ def config(
 
 
 @app.command("run")
+@plays_by(IN_ROUNDS)
 def run_(
     envs: Envs = None,
     config: ConfigFile = None,
@@ -154,13 +149,8 @@ def run_(
         bool, typer.Option("--dry-run", help="Only show what a new round would cost: games, steps, training, gate.")
     ] = False,
     model: Model = None,
-    engine: Engine = None,
-    server: Server = None,
-    actor: ActorKind = None,
-    think: Think = None,
-    samples: Samples = None,
-    max_cost: MaxCost = None,
-    max_tokens: MaxTokens = None,
+    *,
+    playing: Playing,
     seeds: FormerSeeds = None,
     gate_seeds: FormerGateSeeds = None,
     lab: LabFolder = DEFAULT_LAB,
@@ -183,13 +173,12 @@ def run_(
     if dry_run:
         with opened(lab) as here:
             asked = settings(here, envs, config, changes)
-            no_other_round(here, asked, given=given)
+            goes_on(here, asked, given=given)
             _print_estimate(here, asked, json)
         return
     if not lab.expanduser().exists():  # for a round that is refused no lab is made
         passable(settings(None, envs, config, changes))
-    playing = {"engine": engine, "server": server, "actor": actor, "think": think, "samples": samples}
-    with progress() as bars, workplace(lab, model, bars, max_cost=max_cost, max_tokens=max_tokens, **playing) as here:
+    with progress() as bars, workplace(lab, model, bars, **playing) as here:
         asked = settings(here, envs, config, changes)
         before_playing(here, asked, given=given)
         if export is not None:

@@ -10,21 +10,9 @@ import typer
 
 from agentlab.bars import progress
 from agentlab.cli import output, scoreboard
-from agentlab.cli.options import (
-    DEFAULT_LAB,
-    MOST,
-    ActorKind,
-    Engine,
-    Json,
-    LabFolder,
-    MaxCost,
-    MaxTokens,
-    Samples,
-    Server,
-    Think,
-    command_line,
-)
+from agentlab.cli.options import DEFAULT_LAB, MOST, Json, LabFolder, command_line
 from agentlab.cli.options import seeds as parsed
+from agentlab.cli.playing import PLAYING, Playing, plays_by
 
 if TYPE_CHECKING:
     from agentlab.agent.rollout import TaskResult
@@ -49,6 +37,7 @@ Model = Annotated[
 ARMS = "random, base, adapter (the one that serves), an adapter's id, skills(A,B); all but random also with '+ memory'."
 
 
+@plays_by(PLAYING)
 def run(
     envs: Envs,
     split: Split = "train",
@@ -65,13 +54,8 @@ def run(
     ] = None,
     name: Name = None,
     model: Model = None,
-    engine: Engine = None,
-    server: Server = None,
-    actor: ActorKind = None,
-    think: Think = None,
-    samples: Samples = None,
-    max_cost: MaxCost = None,
-    max_tokens: MaxTokens = None,
+    *,
+    playing: Playing,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
@@ -86,8 +70,7 @@ def run(
 
     tasks = make_tasks(envs, split, parsed(seeds))
     who = None if reflectors is None else [validate(one.strip()) for one in reflectors.split(",")]
-    playing = {"engine": engine, "server": server, "actor": actor, "think": think, "samples": samples}
-    with progress() as bars, workplace(lab, model, bars, max_cost=max_cost, max_tokens=max_tokens, **playing) as here:
+    with progress() as bars, workplace(lab, model, bars, **playing) as here:
         results = here.run(envs, split=split, seeds=parsed(seeds), trials=trials, arm=arm, name=name, reflectors=who)
     if json:
         output.as_json([output.row_of(result) for result in results])
@@ -116,6 +99,7 @@ def _errors(results: Sequence[TaskResult]) -> None:
         raise typer.Exit(1)
 
 
+@plays_by(PLAYING)
 def evaluate(
     envs: Envs,
     split: Split = "test",
@@ -129,13 +113,8 @@ def evaluate(
     ] = 1,
     name: Name = None,
     model: Model = None,
-    engine: Engine = None,
-    server: Server = None,
-    actor: ActorKind = None,
-    think: Think = None,
-    samples: Samples = None,
-    max_cost: MaxCost = None,
-    max_tokens: MaxTokens = None,
+    *,
+    playing: Playing,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
@@ -148,8 +127,7 @@ def evaluate(
     from agentlab.agent.tasks import make_tasks
 
     names = list(dict.fromkeys(task.env for task in make_tasks(envs, split, parsed(seeds))))
-    playing = {"engine": engine, "server": server, "actor": actor, "think": think, "samples": samples}
-    with progress() as bars, workplace(lab, model, bars, max_cost=max_cost, max_tokens=max_tokens, **playing) as here:
+    with progress() as bars, workplace(lab, model, bars, **playing) as here:
         chosen = arms or default_arms(here)
         table = here.evaluate(names, split=split, seeds=parsed(seeds), arms=chosen, trials=trials, name=name)
     table.compare_with_base()
@@ -194,23 +172,21 @@ def workplace(
     from agentlab.lab import Lab
     from agentlab.workspace.config import LabConfig
 
-    given = {name: value for name, value in playing.items() if value is not None}
-    if given.get("engine") == "chat":  # which can do nothing else
-        given.setdefault("actor", "write")
-    model = None if model is None else hub.lasting_name(model)
-    settings: dict[str, Any] = {**given, **({} if model is None else {"model": model})}
-    found = Lab.open(lab, create=True, config=LabConfig(**settings), progress=bars)
-    found.config = found.config.model_copy(update=given)
-    if model is not None and found.config.model != model and not found.take_model(model):
-        base = found.config.model
-        found.close()
-        raise BadConfig(
-            f"The lab {lab} has the base model {base!r}, not {model!r}; what it learned belongs to that one. "
-            "Give another folder with --lab."
-        )
+    given = {name: value for name, value in {**playing, "model": model}.items() if value is not None}
+    if model is not None:
+        given["model"] = model = hub.lasting_name(model)
+    config = LabConfig(**given)
+    found = Lab.open(lab, create=True, config=config, progress=bars)
     try:
+        # With what follows from what is given.
+        found.config = found.config.model_copy(update=config.model_dump(include=config.model_fields_set - {"model"}))
+        if model is not None and found.config.model != model and not found.take_model(model):
+            raise BadConfig(
+                f"The lab {lab} has the base model {found.config.model!r}, not {model!r}; what it learned belongs to "
+                "that one. Give another folder with --lab."
+            )
         found.limit(cost=max_cost, tokens=max_tokens)
-    except BadConfig:
+    except BaseException:
         found.close()
         raise
     return found

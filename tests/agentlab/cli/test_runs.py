@@ -11,6 +11,7 @@ from agentlab.agent.rollout import Rollout, TaskResult, Trial
 from agentlab.cli import app, runs
 from agentlab.experiments.evaluation import Table, row
 from agentlab.lab import Lab
+from agentlab.progress import Progress
 from environments import Task
 
 RUNNER = CliRunner()
@@ -108,6 +109,31 @@ def test_a_lab_keeps_the_model_that_it_was_made_with(tmp_path: Path, tiny_model:
     assert result.exit_code == 2
     assert f"base model '{tiny_model}', not 'an/other'" in result.stderr.replace("\n", "")
     assert agentlab(lab, *play, str(tiny_model)).exit_code == 0
+
+
+@pytest.mark.parametrize("fails", ["take_model", "limit"])
+def test_a_lab_that_is_not_played_in_after_all_is_given_back(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def broken(self: Lab, *given: object, **asked: object) -> None:
+        raise KeyboardInterrupt
+
+    with Lab.open(tmp_path / "lab", create=True):
+        pass
+    monkeypatch.setattr(Lab, fails, broken)
+    with pytest.raises(KeyboardInterrupt) as _kept:  # and with it all that was open
+        runs.workplace(tmp_path / "lab", str(tiny_model) if fails == "take_model" else None, Progress())
+    with Lab.open(tmp_path / "lab"):
+        pass
+
+
+def test_what_follows_from_the_engine_holds_in_a_lab_that_is_there_too(tmp_path: Path) -> None:
+    with Lab.open(tmp_path / "lab", create=True):
+        pass
+    with runs.workplace(tmp_path / "lab", None, Progress(), engine="chat", think=None) as lab:
+        assert (lab.config.engine, lab.config.actor) == ("chat", "write")
+    with runs.workplace(tmp_path / "lab", None, Progress(), engine="chat", actor="rank") as lab:
+        assert lab.config.actor == "rank"
 
 
 def test_a_model_folder_is_found_from_anywhere(
