@@ -110,7 +110,7 @@ class OutOfBudget(AgentLabError):
 class ServerFailed(EngineFailed):
     """A server did not answer, refused, or answered something else than what was asked for.
 
-    `status` is the HTTP status it refused with, `reason` what it said; None and empty where it said nothing.
+    `status` is the HTTP status it refused with, None where it did not; `reason` what went wrong, without a sentence.
     """
 
     def __init__(self, message: str, *, status: int | None = None, reason: str = "") -> None:

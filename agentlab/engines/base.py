@@ -126,6 +126,7 @@ class TurnRequest:
     `commands` are the admissible ones: the turn ends with one of them where the engine can hold it to that. None takes
     any line of at most `max_tokens`. A thought has at most `think` tokens. Where this is the second try, `refused` is
     the reply before, and `objection` what was wrong with it: they stand in the prompt, and not in the conversation.
+    Raises ValueError if `commands` is empty.
     """
 
     conversation: Conversation
@@ -137,6 +138,10 @@ class TurnRequest:
     seed: int = 0
     refused: str = ""
     objection: str = ""
+
+    def __post_init__(self) -> None:
+        if self.commands is not None and not self.commands:
+            raise ValueError("no commands to choose from; None takes any line")
 
 
 @dataclass(frozen=True)

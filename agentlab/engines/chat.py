@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from agentlab.engines.base import TRANSCRIPT, Conversation, Turn, TurnRequest, WriteRequest, Writing
+from agentlab.engines.beside import beside
 from agentlab.engines.provider import PATIENCE, Answer, Price, Provider, Unacceptable
 from agentlab.errors import ContextExceeded
 from memory import prompts
 from memory.prompts import Message, Prompting, Reply
 from memory.records import Usage
-
-Request = TypeVar("Request")
-Answered = TypeVar("Answered")
 
 AT_ONCE = 16
 """Requests of one list that are on their way beside each other."""
@@ -98,10 +95,10 @@ class ChatEngine:
         return ChatConversation(goal, hints, prompting or TRANSCRIPT)
 
     def write_turns(self, requests: Sequence[TurnRequest]) -> list[Turn]:
-        return _each(self._turn, requests)
+        return beside(self._turn, requests, AT_ONCE)
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Writing]:
-        return _each(self._write, requests)
+        return beside(self._write, requests, AT_ONCE)
 
     def give_up(self, error: BaseException) -> None:
         """Whoever waits for an answer gets `error` now."""
@@ -189,11 +186,3 @@ def _fields(text: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _each(answer: Callable[[Request], Answered], requests: Sequence[Request]) -> list[Answered]:
-    """The answers to all requests, which are on their way beside each other."""
-    if len(requests) < 2:
-        return [answer(request) for request in requests]
-    with ThreadPoolExecutor(min(len(requests), AT_ONCE), thread_name_prefix="chat") as workers:
-        return list(workers.map(answer, requests))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from agentlab.engines.base import TRANSCRIPT, Conversation, Tokenizing
+from agentlab.engines.base import TRANSCRIPT, Conversation, Tokenizing, TurnRequest
 from agentlab.errors import ContextExceeded
 from memory import prompts
 from memory.prompts import Prompting
@@ -146,6 +146,32 @@ class TokenConversation(Conversation):
         """Tokens of the context that are left beside the head and the last turn, which are never dropped."""
         last = len(self.token_ids) - (self.turn_starts[-1] if self.turn_starts else self.head_length)
         return self.engine.context - self.head_length - last
+
+    def room_for(self, commands: Sequence[Sequence[int]]) -> int:
+        """The tokens that are left for these commands, by their tokens. Raises ContextExceeded if one is longer."""
+        longest, room = max(map(len, commands), default=0), self.remaining()
+        if longest > room:
+            raise ContextExceeded(
+                f"A command has {longest} tokens, and {room} of the context of {self.engine.context} are left beside "
+                "the task and what was last observed; raise `context` in lab.toml."
+            )
+        return room
+
+    def room_for_turn(self, request: TurnRequest) -> list[int]:
+        """Make room for a turn. Returns what is read before it, beside the conversation: an objection, if there is one.
+
+        Raises ContextExceeded if it does not fit.
+        """
+        extra = self.objection(request.refused, request.objection) if request.objection else []
+        lengths = [len(self.command_tokens(one)) for one in request.commands or ()]
+        needed = len(extra) + request.think + max([*lengths, request.max_tokens]) + sum(map(len, self.marks))
+        if needed > (room := self.remaining()):
+            raise ContextExceeded(
+                f"A turn may take {needed} tokens, and {room} of the context of {self.engine.context} are left beside "
+                "the task and what was last observed; raise `context` in lab.toml, or think less."
+            )
+        self.make_room(needed)
+        return extra
 
     def make_room(self, needed: int) -> bool:
         """Drop the oldest turns until `needed` more tokens fit; whether any was dropped.

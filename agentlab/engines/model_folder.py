@@ -21,6 +21,18 @@ def check(folder: Path) -> tuple[Any, Any]:
     return (config := _config(folder)), _tokenizer(folder, int(config.get_text_config(decoder=True).vocab_size))
 
 
+def ends(folder: Path, config: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a text: the tokenizer's, and all that the folder's settings for writing name."""
+    from transformers import GenerationConfig
+
+    try:
+        told = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
+    except OSError:  # there are none
+        told = GenerationConfig.from_model_config(config).eos_token_id
+    found = {tokenizer.eos_token_id, *(told if isinstance(told, list) else [told])}
+    return frozenset(found - {None})
+
+
 def _check_weights(folder: Path) -> None:
     from trainers.training import flaw
 

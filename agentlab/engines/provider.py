@@ -9,21 +9,19 @@ from __future__ import annotations
 import os
 import random
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from inspect import signature
 from typing import Any
-from urllib.parse import urlsplit
 
+from agentlab.engines.waiting import Waiters, paused, waited
 from agentlab.errors import (
     AgentLabError,
     ApiRefused,
-    BadConfig,
     ContextExceeded,
     EngineFailed,
     MissingPackage,
@@ -80,7 +78,7 @@ class Provider:
     """The API of one model, `provider:model` as LangChain's `init_chat_model` takes it, perhaps on a `server` (a URL).
 
     Raises UnknownModel for a name without a provider, MissingPackage if LangChain's package for it is not here,
-    BadConfig for a URL with a key in it, ApiRefused if there is no key.
+    ApiRefused if there is no key.
     """
 
     def __init__(self, name: str, *, server: str = "", price: Price | None = None, patience: float = PATIENCE) -> None:
@@ -91,8 +89,7 @@ class Provider:
         self.client = _client(name, server, patience / 2)
         self._without: set[str] = set()
         """Settings that the model does not take."""
-        self._given_up: Future[None] = Future()
-        self._lock = threading.Lock()
+        self._waiters = Waiters()
 
     def ask(self, messages: Sequence[Message], schema: Mapping[str, Any] | None = None, **settings: float) -> Answer:
         """The answer to some messages; with a JSON `schema` the model is held to it, as far as its API can do that.
@@ -105,8 +102,7 @@ class Provider:
             EngineFailed: if no answer came within the time limit.
         """
         began = time.monotonic()
-        with self._lock:
-            given_up = self._given_up
+        given_up = self._waiters.given_up
         while True:
             try:
                 answer = self._patiently(lambda: self._once(messages, schema, settings), given_up)
@@ -121,9 +117,7 @@ class Provider:
 
     def give_up(self, error: BaseException) -> None:
         """Whoever waits for an answer gets `error` now. Who asks afterwards is answered again."""
-        with self._lock:
-            given_up, self._given_up = self._given_up, Future()
-        given_up.set_exception(error)
+        self._waiters.give_up(error)
 
     # -- one call ----------------------------------------------------------------------------------------------------
 
@@ -172,7 +166,7 @@ class Provider:
         until, pause = time.monotonic() + self.patience, PAUSE
         while True:
             try:
-                return _waited(call, given_up, min(self.patience / 2, until - time.monotonic()))
+                return waited(call, given_up, min(self.patience / 2, until - time.monotonic()))
             except AgentLabError:
                 raise
             except Exception as error:  # whatever LangChain and the client of a provider raise
@@ -185,9 +179,7 @@ class Provider:
                         "command tries again."
                     ) from error
                 pause = min(2 * pause, LONGEST_PAUSE)
-                wait({given_up}, timeout=longer)
-                if given_up.done():
-                    given_up.result()
+                paused(given_up, longer)
 
     def _judge(self, error: Exception) -> float | None:
         """The seconds after which a failed try may succeed, where the server says so.
@@ -208,26 +200,6 @@ class Provider:
         with suppress(LookupError, ValueError, TypeError):
             return max(0.0, float(headers["retry-after"]))
         return None
-
-
-def _waited(call: Callable[[], Answer], given_up: Future[None], seconds: float) -> Answer:
-    """What `call` gives, in a thread that is left alone where that takes longer, or nobody wants it any more."""
-    done: Future[Answer] = Future()
-
-    def work() -> None:
-        try:
-            done.set_result(call())
-        except BaseException as error:
-            done.set_exception(error)
-
-    threading.Thread(target=work, daemon=True, name="chat").start()
-    either: set[Future[Any]] = {done, given_up}
-    wait(either, timeout=max(seconds, 0.0), return_when=FIRST_COMPLETED)
-    if given_up.done():
-        given_up.result()
-    if not done.done():
-        raise TimeoutError(f"nothing came within {seconds:.0f} s")
-    return done.result()
 
 
 def _words(error: BaseException) -> str:
@@ -260,10 +232,6 @@ def _client(name: str, server: str, timeout: float) -> Any:
         raise UnknownModel(
             f"{name!r} names no provider; with --engine chat give --model PROVIDER:MODEL, such as openai:NAME, "
             "anthropic:NAME or ollama:NAME."
-        )
-    if urlsplit(server).username is not None:
-        raise BadConfig(
-            f"A server's URL is kept in lab.toml; put its key into {KEYS.get(provider, 'the environment')}."
         )
     needed = EXTRAS.get(provider)
     if find_spec("langchain") is None or (needed is not None and find_spec(needed) is None):

@@ -10,7 +10,6 @@ import torch
 from agentlab.engines.base import Adapter, ScoreRequest
 from agentlab.engines.cached import CachedConversation
 from agentlab.engines.passes import Reading
-from agentlab.errors import ContextExceeded
 from trainers.objectives import TokenTree, parts
 
 
@@ -31,13 +30,7 @@ class Scoring:
         conversation = request.conversation
         assert isinstance(conversation, CachedConversation), "made by `conversation`"
         commands: Sequence[Sequence[int]] = [conversation.command_tokens(command) for command in request.commands]
-        longest, room = max(map(len, commands), default=0), conversation.remaining()
-        if longest > room:
-            raise ContextExceeded(
-                f"A command has {longest} tokens, and {room} of the context of {conversation.engine.context} are left "
-                "beside the task and what was last observed; raise `context` in lab.toml."
-            )
-        chosen = parts(commands, min(room, most))
+        chosen = parts(commands, min(conversation.room_for(commands), most))
         trees = [(part, TokenTree.of([commands[at] for at in part])) for part in chosen]
         return cls(
             conversation,

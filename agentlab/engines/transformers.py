@@ -24,12 +24,11 @@ from agentlab.engines.passes import Passes, logits
 from agentlab.engines.proof import prove
 from agentlab.engines.scoring import Scoring
 from agentlab.engines.slots import Slot
+from agentlab.engines.token_engine import TokenEngine
 from agentlab.engines.writing import write_turn
-from agentlab.errors import ContextExceeded, ModelTooLarge, UnsupportedModel
-from memory import prompts
+from agentlab.errors import ModelTooLarge
 from memory.prompts import Prompting
 from memory.records import Usage
-from trainers.data import Tokenizer
 from trainers.training import Canary, ran_out
 
 Request = TypeVar("Request", TurnRequest, WriteRequest)
@@ -48,7 +47,7 @@ def _dtype(dtype: torch.dtype | str) -> torch.dtype:
     return dtype if isinstance(dtype, torch.dtype) else {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
 
 
-class TransformersEngine:
+class TransformersEngine(TokenEngine):
     """Scores all admissible commands of a step in one forward pass over the new tokens only.
 
     `folder` holds a transformers model and its tokenizer. `context` bounds the tokens of a conversation (default: the
@@ -75,26 +74,15 @@ class TransformersEngine:
         prompt: PromptSetting = "auto",
         gather: bool | None = None,
     ) -> None:
-        from agentlab.engines.model_folder import check
-
         if threads:
             torch.set_num_threads(threads)
-        self.folder = Path(folder)
-        self.name = name or self.folder.name
+        super().__init__(folder, name=name, context=context, prompt=prompt)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = best_dtype(self.device) if dtype == "auto" else _dtype(dtype)
-        config, self.tokenizer = check(self.folder)
-        self.tokenize = Tokenizer.of(self.tokenizer)
-        self.prompt = prompt
-        if prompt == "chat" and not self.tokenize.has_chat:
-            raise UnsupportedModel(f"{self.name} cannot play as a chat: {self.tokenize.refusal}.")
-        self.context = min(context or 2048, int(getattr(config, "max_position_embeddings", None) or 2048))
         self._lock = threading.RLock()
-        self._tokens: dict[str, list[int]] = {}
         with _fitting(self.name, self.device):
             self._models = AdaptedModels(self.folder, self.device, self.dtype)
         self._passes = Passes(self._models.base, self.device, self.dtype)
-        self._ends = _ends(self._models.base, self.tokenizer)
         with _fitting(self.name, self.device):
             prove(self, self._passes, self._models.base)
         if gather if gather is not None else self.device != "cpu":
@@ -143,16 +131,6 @@ class TransformersEngine:
         """`logprob` of the base, by a pass with dropout on what each layer hands on (`agentlab.engines.dropout`)."""
         with self._lock, dropped(self._models.base, probability, seed):
             return self.logprob(token_ids, spans)
-
-    # -- tokens ----------------------------------------------------------------------------------------------------
-
-    def command_tokens(self, command: str) -> list[int]:
-        """Token ids of a command as an action: its words, then its line end as a segment of its own."""
-        ids = self._tokens.get(command)
-        if ids is None:
-            ids = [*self.tokenize(prompts.action(command)), *self.tokenize(prompts.LINE_END)]
-            self._tokens[command] = ids
-        return ids
 
     # -- scoring ---------------------------------------------------------------------------------------------------
 
@@ -219,15 +197,7 @@ class TransformersEngine:
     def _turn(self, request: TurnRequest) -> tuple[Slot, Decoding[Turn]]:
         conversation = request.conversation
         assert isinstance(conversation, CachedConversation), "made by `conversation`"
-        extra = conversation.objection(request.refused, request.objection) if request.objection else []
-        lengths = [len(conversation.command_tokens(one)) for one in request.commands or ()]
-        needed = len(extra) + request.think + max([*lengths, request.max_tokens]) + sum(map(len, conversation.marks))
-        if needed > conversation.remaining():
-            raise ContextExceeded(
-                f"A turn may take {needed} tokens, and {conversation.remaining()} of the context of {self.context} are "
-                "left beside the task and what was last observed; raise `context` in lab.toml, or think less."
-            )
-        conversation.make_room(needed)
+        extra = conversation.room_for_turn(request)
         slot = conversation.open_cache(request.adapter)
 
         def written() -> Decoding[Turn]:
@@ -235,7 +205,7 @@ class TransformersEngine:
             ahead = yield conversation.pending
             conversation.read()
             ahead = (yield extra) if extra else ahead
-            turn = yield from write_turn(request, ahead, self.tokenizer, self._ends)
+            turn = yield from write_turn(request, ahead, self.tokenizer, self.ends)
             return replace(turn, usage=turn.usage + Usage(input_tokens=read))
 
         return slot, written()
@@ -245,7 +215,7 @@ class TransformersEngine:
 
         def written() -> Decoding[Writing]:
             try:
-                return (yield from answer(request, self.tokenizer, self.tokenize, self.context, self._ends))
+                return (yield from answer(request, self.tokenizer, self.tokenize, self.context, self.ends))
             finally:
                 slot.close()
 
@@ -264,10 +234,3 @@ def _fitting(name: str, device: str) -> Iterator[None]:
             f"{name} does not fit into the memory of {device} that is free; end what else uses it, set `dtype` to "
             "bfloat16 or `context` lower in lab.toml, or choose a smaller model."
         ) from error
-
-
-def _ends(model: Any, tokenizer: Any) -> set[int]:
-    """The tokens that end a text."""
-    told = getattr(model.generation_config, "eos_token_id", None)
-    ends = [tokenizer.eos_token_id, *(told if isinstance(told, list) else [told])]
-    return {end for end in ends if end is not None}

@@ -7,11 +7,12 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agentlab.engines import hub
-from agentlab.engines.provider import PATIENCE, Price
+from agentlab.engines.provider import KEYS, PATIENCE, Price
 from agentlab.errors import BadConfig, NotALab, UnknownReflector
 from agentlab.workspace.commented import commented
 
@@ -126,7 +127,9 @@ class LabConfig(BaseModel):
 
 
 def check(config: LabConfig) -> None:
-    """Raise BadConfig where the model, the engine and the actor do not go together."""
+    """Raise BadConfig where the model, the engine and the actor do not go together, or the server's URL is none."""
+    if config.server and (wrong := _flaw(config.server)):
+        raise BadConfig(f"The server's URL {wrong}; give one such as http://127.0.0.1:8000.")
     if config.engine == "chat" and not hub.behind_api(config.model):
         raise BadConfig(
             f"--engine chat plays with a model behind an API, and {config.model!r} names none; give --model "
@@ -139,6 +142,23 @@ def check(config: LabConfig) -> None:
         )
     if config.engine != "chat" and hub.behind_api(config.model):
         raise BadConfig(f"{config.model!r} is a model behind an API; play with --engine chat.")
+
+
+def _flaw(url: str) -> str:
+    """What is wrong with a server's URL, without repeating it: there may be a secret in it."""
+    import httpx
+
+    try:
+        parts, _ = urlsplit(url), httpx.URL(url)
+        named = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except (ValueError, httpx.InvalidURL):
+        return "cannot be read"
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        return (
+            "is kept in lab.toml, and has a user, a key or a query in it; put a key into VLLM_API_KEY or "
+            f"{KEYS['openai']}"
+        )
+    return "" if named else "names no server that can be asked by http or https"
 
 
 def read_config(path: Path, notify: Callable[[str], None] = lambda message: None) -> LabConfig:

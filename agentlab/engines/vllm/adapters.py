@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from agentlab.engines.vllm.server import RANK
 from agentlab.errors import ServerFailed
 from trainers.adapters import check_files
 from trainers.errors import BadAdapter, CanaryFailed
@@ -20,9 +21,19 @@ Measure = Callable[[str, Sequence[int], Sequence[tuple[int, int]]], float]
 VOCABULARY = ("lm_head", "embed_tokens")
 """Layers on which a server drops what an adapter adds without saying so, or ends."""
 
+OWN = (
+    f"the server that AgentLab starts takes a rank of {RANK} at most: play it with `--engine transformers`, or with "
+    "--server on one that was started with a larger --max-lora-rank"
+)
+OTHERS = (
+    "a server that was started by somebody else needs --enable-lora, VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, a "
+    "--max-lora-rank that is large enough, and this machine's folders"
+)
+"""What to do where a server refuses an adapter."""
 
-def wanted(client: Client, adapter: Adapter) -> None:
-    """Have the server know an adapter by its id, as its folder is now.
+
+def load(client: Client, adapter: Adapter, *, own: bool) -> None:
+    """Have the server, `own` or somebody else's, know an adapter by its id, as its folder is now.
 
     Raises BadAdapter if it is damaged, changes the vocabulary's layers, or is refused; ServerFailed.
     """
@@ -42,9 +53,7 @@ def wanted(client: Client, adapter: Adapter) -> None:
         if failure.status is None or failure.status >= 500:
             raise
         raise BadAdapter(
-            f"the vLLM server refuses the adapter {adapter.id} ({failure.reason}); a server that was started by "
-            "somebody else needs --enable-lora, VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, a --max-lora-rank that is large "
-            "enough, and this machine's folders"
+            f"the vLLM server refuses the adapter {adapter.id} ({failure.reason}); {OWN if own else OTHERS}"
         ) from failure
 
 

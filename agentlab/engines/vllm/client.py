@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
+from agentlab.engines.waiting import Waiters, waited
 from agentlab.errors import ServerFailed
-
-Answer = TypeVar("Answer")
 
 AT_ONCE = 64
 """Requests to one server under way at once; what is beyond it waits here instead of there."""
+
+OLDEST = "0.32"
+"""The version of vLLM that first answers all that is asked here."""
 
 CONNECTING = 10.0
 """Seconds within which a server that is there accepts a connection."""
@@ -25,12 +26,14 @@ class Client:
     """Asks one server. It may be used by many threads at once.
 
     `seconds` is how long an answer may take to begin, and to go on. `key` is sent with each request where there is one.
-    Every method raises ServerFailed if the server is not there, hangs, refuses, or answers what is no JSON object.
+    Whoever asks is one of `waiters`, and gets what these are given up by. Every method raises ServerFailed if the
+    server is not there, hangs, refuses, or answers what is no JSON object.
     """
 
-    def __init__(self, url: str, key: str = "", seconds: float = 300.0) -> None:
+    def __init__(self, url: str, key: str = "", seconds: float = 300.0, waiters: Waiters | None = None) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         self.seconds = seconds
+        self._waiters = waiters or Waiters()
         # What a machine says to itself goes through no proxy.
         alone = urlsplit(self.url).hostname in ("127.0.0.1", "localhost", "::1")
         self._http = httpx.Client(
@@ -52,7 +55,7 @@ class Client:
     def healthy(self) -> bool:
         """Whether the server is there and its model answers."""
         try:
-            return self._http.get("/health", timeout=CONNECTING).status_code == httpx.codes.OK
+            return self._waited("GET", "/health", timeout=CONNECTING).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
 
@@ -60,25 +63,30 @@ class Client:
         """End its connections."""
         self._http.close()
 
+    def _waited(self, method: str, path: str, **more: Any) -> httpx.Response:
+        return waited(partial(self._http.request, method, path, **more), self._waiters.given_up)
+
     def _asked(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         try:
-            answer = self._http.request(method, path, json=body)
+            answer = self._waited(method, path, json=body)
         except httpx.TimeoutException as error:
+            what = f"{type(error).__name__} after {self.seconds:.0f} s"
             raise ServerFailed(
-                f"The vLLM server hangs ({type(error).__name__} after {self.seconds:.0f} s at {self.url}{path}); the "
-                "same command tries again."
+                f"The vLLM server hangs ({what} at {self.url}{path}); the same command tries again.", reason=what
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, RuntimeError) as error:
             what = " ".join(str(error).split())[:160] or type(error).__name__
             raise ServerFailed(
-                f"The vLLM server does not answer ({what} at {self.url}{path}); the same command tries again."
+                f"The vLLM server does not answer ({what} at {self.url}{path}); the same command tries again.",
+                reason=what,
             ) from error
         if answer.is_error:
+            what = _reason(answer)
             raise ServerFailed(
-                f"The vLLM server answers with an error ({answer.status_code} at {path}, {_reason(answer)}); the same "
-                "command tries again.",
+                f"The vLLM server answers with an error ({answer.status_code} at {path}, {what}); the same command "
+                "tries again.",
                 status=answer.status_code,
-                reason=_reason(answer),
+                reason=what,
             )
         try:
             found = json.loads(answer.content) if "json" in answer.headers.get("content-type", "") else {}
@@ -91,7 +99,9 @@ class Client:
 
 def nonsense(what: str) -> ServerFailed:
     """The error of an answer that is not what was asked for."""
-    return ServerFailed(f"The vLLM server answers nonsense ({what}); is it a vLLM server of version 0.32 or newer?")
+    return ServerFailed(
+        f"The vLLM server answers nonsense ({what}); is it a vLLM server of version {OLDEST} or newer?", reason=what
+    )
 
 
 def _reason(answer: httpx.Response) -> str:
@@ -103,11 +113,3 @@ def _reason(answer: httpx.Response) -> str:
     except (ValueError, AttributeError):
         said = answer.text
     return " ".join(said.split())[:200] or "without a reason"
-
-
-def at_once(asks: Sequence[Callable[[], Answer]]) -> list[Answer]:
-    """The answers of some requests that are under way side by side, in order; raises what the first that fails did."""
-    if len(asks) <= 1:
-        return [ask() for ask in asks]
-    with ThreadPoolExecutor(min(len(asks), AT_ONCE), thread_name_prefix="vllm") as threads:
-        return [waiting.result() for waiting in [threads.submit(ask) for ask in asks]]

@@ -7,32 +7,33 @@ trained, and commands have the scores that a local engine gives them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from agentlab.engines import model_folder
 from agentlab.engines.answering import opened, said
 from agentlab.engines.base import Adapter, ScoreRequest, Scores, Turn, TurnRequest, WriteRequest, Writing
+from agentlab.engines.beside import beside
 from agentlab.engines.conversation import PromptSetting, TokenConversation, resolved
-from agentlab.engines.transformers import best_dtype
-from agentlab.engines.vllm.adapters import prove, wanted
-from agentlab.engines.vllm.client import Client, at_once, nonsense
+from agentlab.engines.token_engine import TokenEngine
+from agentlab.engines.vllm import adapters
+from agentlab.engines.vllm.client import AT_ONCE, Client, nonsense
 from agentlab.engines.vllm.scoring import Batch, Node, Ranking, batches, finite
 from agentlab.engines.vllm.server import LOGPROBS, OwnServer
 from agentlab.engines.vllm.turns import Line, write_turns
-from agentlab.errors import ServerFailed, ServerUnavailable, UnsupportedModel
+from agentlab.engines.waiting import Waiters, heard
+from agentlab.errors import ServerFailed, ServerUnavailable
 from memory.prompts import Prompting
 from memory.records import Usage
-from trainers.data import Tokenizer
 
 REFUSED, NOT_FOUND = 400, 404
 
-PLAIN = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}
-"""Sampling from all tokens, whatever the model's folder recommends."""
+PLAIN = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+"""Sampling from all tokens by what the model gives them, whatever its folder recommends."""
 
 FEWER = 20
 """Log-probabilities that a server gives at once where nobody set `--max-logprobs`."""
@@ -49,7 +50,7 @@ class Link:
     adapters: dict[str, Path] = field(default_factory=dict)
 
 
-class VllmEngine:
+class VllmEngine(TokenEngine):
     """Plays with the model in `folder` as a vLLM server serves it.
 
     `server` is the URL of one that runs already; without it one is started when it is first needed, with its output in
@@ -74,44 +75,52 @@ class VllmEngine:
         say: Callable[[str], None] = lambda _: None,
         seconds: float = 300.0,
     ) -> None:
-        self.folder = Path(folder)
-        self.name = name or self.folder.name
-        config, self.tokenizer = model_folder.check(self.folder)
-        self.tokenize = Tokenizer.of(self.tokenizer)
-        self.prompt = prompt
-        if prompt == "chat" and not self.tokenize.has_chat:
-            raise UnsupportedModel(f"{self.name} cannot play as a chat: {self.tokenize.refusal}.")
-        longest = int(getattr(config, "max_position_embeddings", None) or 2048)
-        self.context = min(context or 2048, longest)
+        super().__init__(folder, name=name, context=context, prompt=prompt)
         self.server = server
         self._lock = threading.RLock()
+        self._waiters = Waiters()
+        self._client: Client | None = None
         self._link: Link | None = None
-        self._tokens: dict[str, list[int]] = {}
         self._own: OwnServer | None = None
-        self._named: Client | None = None
+        self._connect: Callable[[], Client]
         if server:
-            self._named = Client(server, key, seconds)
+            self._connect = partial(Client, server, key, seconds, self._waiters)
             try:
                 self._ready()
             except ServerFailed as failure:
-                raise ServerUnavailable(f"No vLLM server can be asked at {server} ({failure})") from failure
+                raise ServerUnavailable(
+                    f"No vLLM server can be asked at {server} ({failure.reason}); start one there, or go without "
+                    "--server."
+                ) from failure
+            finally:
+                if self._link is None:
+                    self._end()
         else:
             # A canary may be longer than what is played.
-            window = min(longest, max(self.context, 4096))
-            self._own = OwnServer(self.folder, self.name, _dtype(dtype), window, log, say, seconds)
+            window = min(self.longest, max(self.context, 4096))
+            self._own = OwnServer(self.folder, self.name, dtype, window, log, say, seconds, self._waiters)
+            self._connect = self._own.start
 
     # -- the server ------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One thread at a time meets the server. Raises what those are given up by who wait for their turn."""
+        given_up = self._waiters.given_up
+        with self._lock:
+            heard(given_up)
+            yield
+
     def _ready(self) -> Link:
         """The server as it is met; started where it is one's own and does not run."""
-        with self._lock:
+        with self._alone():
             if self._own is not None and not self._own.running:
-                self._link = None
+                self._end()
+            if self._client is None:
+                self._client = self._connect()
             if self._link is None:
-                client = self._named or (self._own.start() if self._own is not None else None)
-                assert client is not None
-                base = self._base(client)
-                self._link = Link(client, base, self._logprobs(client, base))
+                base = self._base(self._client)
+                self._link = Link(self._client, base, self._logprobs(self._client, base))
             return self._link
 
     def _base(self, client: Client) -> str:
@@ -161,15 +170,26 @@ class VllmEngine:
         )
 
     def _lost(self, link: Link, failure: ServerFailed) -> None:
-        """Meet the server anew before it is asked again, where it may be gone; one's own that is no good is ended."""
+        """Meet the server anew before it is asked again, where it may be another; one's own that is not well is ended.
+
+        Who is still being answered by one that is well goes on.
+        """
         if failure.status is not None and failure.status < 500 and failure.status != NOT_FOUND:
             return
         with self._lock:
             if self._link is not link:
                 return
             self._link = None
-            if self._own is not None and (failure.status is None or not link.client.healthy()):
-                self._own.stop()
+            if self._own is not None and not (self._own.running and link.client.healthy()):
+                self._end()
+
+    def _end(self) -> None:
+        """End the connections, and a server of one's own."""
+        client, self._client, self._link = self._client, None, None
+        if client is not None:
+            client.close()
+        if self._own is not None:
+            self._own.stop()
 
     def _complete(self, adapter: Adapter | None, body: dict[str, Any]) -> dict[str, Any]:
         """What the server answers to a completion by the base or an adapter. Raises ServerFailed."""
@@ -185,14 +205,14 @@ class VllmEngine:
                     raise
         raise AssertionError
 
+    def give_up(self, error: BaseException) -> None:
+        """Whoever waits for the server, or for its start, gets `error` now."""
+        self._waiters.give_up(error)
+
     def close(self) -> None:
-        """End a server of one's own, and the connections."""
+        """End a server of one's own, and the connections. It can be asked again."""
         with self._lock:
-            link, self._link = self._link, None
-            if link is not None:
-                link.client.close()
-            if self._own is not None:
-                self._own.stop()
+            self._end()
 
     # -- adapters --------------------------------------------------------------------------------------------------
 
@@ -207,11 +227,11 @@ class VllmEngine:
         """The name by which the server knows whoever is asked."""
         if adapter is None:
             return link.base
-        with self._lock:
+        with self._alone():
             if link.adapters.get(adapter.id) != adapter.folder:
                 try:
-                    wanted(link.client, adapter)
-                    prove(adapter, link.base, partial(self._logprob, link))
+                    adapters.load(link.client, adapter, own=self._own is not None)
+                    adapters.prove(adapter, link.base, partial(self._logprob, link))
                 except ServerFailed as failure:
                     self._lost(link, failure)
                     raise
@@ -259,14 +279,6 @@ class VllmEngine:
         context."""
         return TokenConversation(self, goal, hints, resolved(self.prompt, self.tokenize, prompting))
 
-    def command_tokens(self, command: str) -> list[int]:
-        """The tokens of a command and its line end."""
-        from memory import prompts
-
-        if command not in self._tokens:
-            self._tokens[command] = [*self.tokenize(prompts.action(command)), *self.tokenize(prompts.LINE_END)]
-        return self._tokens[command]
-
     # -- what is asked of it ---------------------------------------------------------------------------------------
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
@@ -280,7 +292,6 @@ class VllmEngine:
 
     def _distributions(self, nodes: Sequence[Node]) -> list[dict[int, float]]:
         """The log-probabilities of its children at each node."""
-
         if not nodes:
             return []
 
@@ -288,9 +299,7 @@ class VllmEngine:
             return list(batch.read(self._complete(batch.adapter, batch.body())))
 
         known: list[dict[int, float]] = [{} for _ in nodes]
-        for at, logprobs in chain.from_iterable(
-            at_once([partial(ask, one) for one in batches(nodes, self._ready().logprobs)])
-        ):
+        for at, logprobs in chain.from_iterable(beside(ask, batches(nodes, self._ready().logprobs), AT_ONCE)):
             known[at] |= {token: logprob for token, logprob in logprobs.items() if token in nodes[at].children}
         return known
 
@@ -299,10 +308,10 @@ class VllmEngine:
 
         Raises ContextExceeded if what is to be written does not fit into what is left of the context.
         """
-        return write_turns(requests, self.tokenizer, self._lines, self._distributions)
+        return write_turns(requests, self.tokenizer, self.ends, self._lines, self._distributions)
 
     def _lines(self, lines: Sequence[Line]) -> list[tuple[list[int], list[float]]]:
-        return at_once([partial(self._line, line) for line in lines])
+        return beside(self._line, lines, AT_ONCE)
 
     def _line(self, line: Line) -> tuple[list[int], list[float]]:
         if line.most == 0:
@@ -316,7 +325,6 @@ class VllmEngine:
             stop="\n",
             stop_token_ids=sorted(line.ends),
             ignore_eos=True,  # what ends a line is among its ends
-            repetition_penalty=1.0,  # commands are repeated in games
         )
         ended = (at for at, token in enumerate(tokens) if token in line.ends or "\n" in self.tokenizer.decode([token]))
         end = next(ended, len(tokens))
@@ -324,11 +332,13 @@ class VllmEngine:
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Writing]:
         """Answers to messages of a user, through the tokenizer's chat template where it has one."""
-        return at_once([partial(self._write, request) for request in requests])
+        return beside(self._write, requests, AT_ONCE)
 
     def _write(self, request: WriteRequest) -> Writing:
         ids, most, thought = opened(request, self.tokenizer, self.tokenize, self.context)
-        tokens, logprobs = self._written(request.adapter, ids, most, request.temperature, request.seed)
+        tokens, logprobs = self._written(
+            request.adapter, ids, most, request.temperature, request.seed, stop_token_ids=sorted(self.ends)
+        )
         usage = Usage(input_tokens=len(ids), output_tokens=len(tokens))
         return Writing((thought + said(self.tokenizer, tokens)).strip(), tokens, logprobs, usage)
 
@@ -349,11 +359,3 @@ class VllmEngine:
         except (LookupError, TypeError, ValueError) as error:
             raise nonsense(f"no tokens of what it wrote: {type(error).__name__} {error}") from error
         return tokens, logprobs
-
-
-def _dtype(dtype: str) -> str:
-    if dtype != "auto":
-        return dtype
-    import torch
-
-    return str(best_dtype("cuda" if torch.cuda.is_available() else "cpu")).removeprefix("torch.")

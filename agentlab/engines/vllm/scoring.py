@@ -14,7 +14,6 @@ from typing import Any
 from agentlab.engines.base import Adapter, ScoreRequest, Scores
 from agentlab.engines.conversation import TokenConversation
 from agentlab.engines.vllm.client import nonsense
-from agentlab.errors import ContextExceeded
 from memory.records import Usage
 from trainers.objectives import TokenTree, parts
 
@@ -93,9 +92,10 @@ def batches(nodes: Sequence[Node], most: int) -> list[Batch]:
 
 @dataclass(frozen=True)
 class Ranking:
-    """One request to score commands: the trie of their tokens, and its inner nodes as prompts."""
+    """One request to score commands: the trie of their tokens, and those of its nodes that are asked, as prompts."""
 
     tree: TokenTree
+    asked: list[int]
     nodes: list[Node]
     usage: Usage
 
@@ -105,16 +105,11 @@ class Ranking:
         conversation = request.conversation
         assert isinstance(conversation, TokenConversation), "made by `conversation`"
         commands = [conversation.command_tokens(command) for command in request.commands]
-        longest, room = max(map(len, commands), default=0), conversation.remaining()
-        if longest > room:
-            raise ContextExceeded(
-                f"A command has {longest} tokens, and {room} of the context of {conversation.engine.context} are left "
-                "beside the task and what was last observed; raise `context` in lab.toml."
-            )
         # As much as a local engine needs, so that both read the same turns of a long episode.
-        trees = [TokenTree.of([commands[at] for at in part]) for part in parts(commands, max(room, 1))]
-        conversation.make_room(max(map(len, trees), default=0))
-        tree, begun = TokenTree.of(commands), conversation.context_ids
+        tree, pieces = TokenTree.of(commands), parts(commands, max(conversation.room_for(commands), 1))
+        several = [TokenTree.of([commands[at] for at in part]) for part in pieces] if len(pieces) > 1 else [tree]
+        conversation.make_room(max(map(len, several)))
+        begun = conversation.context_ids
         paths: list[tuple[int, ...]] = []
         for token, parent in zip(tree.tokens, tree.parents, strict=True):
             paths.append((*(paths[parent] if parent >= 0 else ()), token))
@@ -122,14 +117,14 @@ class Ranking:
         for edges in tree.edges:
             for node, token in edges:
                 children.setdefault(node, set()).add(token)
+        asked = sorted(children)
         nodes = [
             Node([*begun, *(paths[node] if node >= 0 else ())], frozenset(children[node]), request.adapter)
-            for node in sorted(children)
+            for node in asked
         ]
-        return cls(tree, nodes, Usage(input_tokens=len(begun) + len(tree)))
+        return cls(tree, asked, nodes, Usage(input_tokens=len(begun) + len(tree)))
 
     def scores(self, distributions: Sequence[dict[int, float]]) -> Scores:
         """The score of each command, from the log-probabilities at each node."""
-        asked = sorted({node for edges in self.tree.edges for node, _ in edges})
-        at = dict(zip(asked, distributions, strict=True))
+        at = dict(zip(self.asked, distributions, strict=True))
         return Scores([sum(at[node][token] for node, token in edges) for edges in self.tree.edges], self.usage)

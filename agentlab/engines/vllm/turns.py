@@ -8,7 +8,7 @@ request less, and would know neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -18,7 +18,6 @@ import torch
 from agentlab.engines.base import Adapter, Turn, TurnRequest
 from agentlab.engines.conversation import TokenConversation
 from agentlab.engines.vllm.scoring import Node
-from agentlab.errors import ContextExceeded
 from memory import prompts
 from memory.records import Usage
 
@@ -56,22 +55,12 @@ class Draft:
     command: str | None = None
 
     @classmethod
-    def of(cls, request: TurnRequest, tokenizer: Any) -> Draft:
+    def of(cls, request: TurnRequest, tokenizer: Any, ends: Collection[int]) -> Draft:
         """An empty one, in a conversation that has room for it. Raises ContextExceeded if it has none."""
         conversation = request.conversation
         assert isinstance(conversation, TokenConversation), "made by `conversation`"
-        extra = conversation.objection(request.refused, request.objection) if request.objection else []
-        lengths = [len(conversation.command_tokens(one)) for one in request.commands or ()]
-        needed = len(extra) + request.think + max([*lengths, request.max_tokens]) + sum(map(len, conversation.marks))
-        if needed > conversation.remaining():
-            raise ContextExceeded(
-                f"A turn may take {needed} tokens, and {conversation.remaining()} of the context of "
-                f"{conversation.engine.context} are left beside the task and what was last observed; raise `context` "
-                "in lab.toml, or think less."
-            )
-        conversation.make_room(needed)
-        last = {tokenizer.eos_token_id} - {None}
-        return cls(request, [*conversation.context_ids, *extra], frozenset({*conversation.end, *last}), tokenizer)
+        extra = conversation.room_for_turn(request)
+        return cls(request, [*conversation.context_ids, *extra], frozenset({*conversation.end, *ends}), tokenizer)
 
     @property
     def conversation(self) -> TokenConversation:
@@ -155,10 +144,14 @@ class Walk:
 
 
 def write_turns(
-    requests: Sequence[TurnRequest], tokenizer: Any, lines: Lines, distributions: Distributions
+    requests: Sequence[TurnRequest],
+    tokenizer: Any,
+    ends: Collection[int],
+    lines: Lines,
+    distributions: Distributions,
 ) -> list[Turn]:
-    """The turns of some conversations, side by side."""
-    drafts = [Draft.of(request, tokenizer) for request in requests]
+    """The turns of some conversations, side by side; `ends` are the tokens that end a text."""
+    drafts = [Draft.of(request, tokenizer, ends) for request in requests]
     thinking = [draft for draft in drafts if draft.conversation.marks[0]]
     for draft in thinking:
         draft.force(draft.conversation.marks[0])
@@ -166,11 +159,11 @@ def write_turns(
     for draft, written in zip(thinking, thoughts, strict=True):
         draft.thought = draft.take(written)
         draft.force(draft.conversation.marks[1])
-    free = [draft for draft in drafts if not draft.request.commands]
+    free = [draft for draft in drafts if draft.request.commands is None]
     for draft, written in zip(free, lines([draft.line(draft.request.max_tokens) for draft in free]), strict=True):
         draft.command = draft.take(written)
         draft.force(draft.conversation.end)
-    walks = [Walk(draft) for draft in drafts if draft.request.commands]
+    walks = [Walk(draft) for draft in drafts if draft.request.commands is not None]
     while walks := [walk for walk in walks if not walk.ended]:
         ahead = [walk.ahead() for walk in walks]
         found = iter(distributions(list(chain.from_iterable(ahead))))

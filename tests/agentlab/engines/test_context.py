@@ -122,7 +122,7 @@ def test_no_commands_have_no_scores(engine: TransformersEngine) -> None:
 def test_an_answer_never_asks_for_more_than_the_context(
     engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_ends", set())
+    monkeypatch.setattr(engine, "ends", frozenset())
     answer = Model(engine).write("read note " * 400, max_tokens=5000)
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (256, 256)
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from agentlab.errors import BadConfig, NotALab
-from agentlab.workspace.config import FORMAT, LabConfig, merged, parse, read_config, read_toml, write_config
+from agentlab.lab import Lab
+from agentlab.workspace.config import FORMAT, LabConfig, check, merged, parse, read_config, read_toml, write_config
 
 
 @pytest.fixture
@@ -91,3 +92,36 @@ def test_later_layers_win_and_tables_inside_are_merged() -> None:
     found = merged(first, {"gate": {"alpha": 0.2}, "envs": ["b"]}, {"seeds": {"now": "a table"}})
     assert found == {"seeds": {"now": "a table"}, "gate": {"alpha": 0.2, "min_pairs": 5}, "envs": ["b"]}
     assert first["gate"] == {"alpha": 0.1, "min_pairs": 5}, "no layer is changed"
+
+
+@pytest.mark.parametrize("engine", ["vllm", "chat"])
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("http://me:secret@127.0.0.1/v1", "put a key into VLLM_API_KEY or OPENAI_API_KEY"),
+        ("http://secret@127.0.0.1/v1", "is kept in lab.toml"),
+        ("http://127.0.0.1/v1?key=secret", "is kept in lab.toml"),
+        ("127.0.0.1:8000", "names no server"),
+        ("localhost:8000", "names no server"),
+        ("ftp://127.0.0.1", "names no server"),
+        ("http://", "names no server"),
+        ("http://127.0.0.1:secret", "cannot be read"),
+        ("http://[secret", "cannot be read"),
+        ("http://127.0.0.1:99999", "cannot be read"),
+        ("http://a\x00secret", "cannot be read"),
+    ],
+)
+def test_a_server_whose_url_is_none_or_has_a_secret_in_it_is_refused_before_a_lab_is_made(
+    tmp_path: Path, engine: str, url: str, complaint: str
+) -> None:
+    model = "openai:m" if engine == "chat" else "org/model"
+    config = LabConfig.model_validate({"engine": engine, "server": url, "model": model})
+    with pytest.raises(BadConfig, match=complaint) as caught:
+        Lab.open(tmp_path / "lab", create=True, config=config, progress=False)
+    assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "lab").exists()
+
+
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1:8000", "https://host.example/v1/", "http://[::1]:8000"])
+def test_a_servers_url_may_have_a_port_and_a_path(url: str) -> None:
+    check(LabConfig(engine="vllm", server=url))

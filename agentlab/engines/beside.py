@@ -1,0 +1,21 @@
+"""Requests that are under way beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+
+
+def beside(answer: Callable[[Request], Answer], requests: Sequence[Request], most: int) -> list[Answer]:
+    """The answers to all requests in order, at most `most` of them under way at once.
+
+    Raises what the first that fails did; what has not begun by then is not asked.
+    """
+    if len(requests) < 2:
+        return [answer(request) for request in requests]
+    with ThreadPoolExecutor(min(len(requests), most), thread_name_prefix="beside") as workers:
+        return list(workers.map(answer, requests))
