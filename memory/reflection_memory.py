@@ -25,7 +25,7 @@ from memory.store import repeats
 from memory.store.database import Database
 from memory.store.detail import Detail
 from memory.store.filters import ACTIVE, EVERYTHING, Filter
-from memory.text.cleaning import clean, cleaned
+from memory.text.cleaning import TEXT_LIMIT, clean, cleaned
 
 Channel = Literal["text", "exemplar", "advice"]
 
@@ -245,10 +245,20 @@ class ReflectionMemory:
 
         One that only repeated another one says something of its own from then on; one that others repeat leaves its old
         words to them.
+
+        Raises:
+            InvalidReflection: if the text is empty, or too long to be kept whole. Then nothing changed.
         """
-        changed = clean(text)
+        changed = clean(text, len(text))
         if not changed:
-            raise errors.InvalidReflection("The new text is empty; use forget to take a reflection out of use.")
+            raise errors.InvalidReflection(
+                "The new text is empty, so nothing changed; `agentlab memory forget` takes a reflection out of use."
+            )
+        if len(changed) > TEXT_LIMIT:
+            raise errors.InvalidReflection(
+                f"The new text has {len(changed):,} characters, and a reflection at most {TEXT_LIMIT:,}, so nothing "
+                "changed; shorten it."
+            )
         return self._change(id, "edited", text=changed)
 
     def forget(self, id: str) -> Reflection:

@@ -112,10 +112,14 @@ class DatabaseSink:
     def known(self, run: str, id: str) -> dict[str, Any] | None:
         return self.database.journal.get(_scope(run), id)
 
+    def usages(self, run: str) -> dict[str, Usage]:
+        """What each stored episode of a run took, by its id, where that is known."""
+        known = self.database.journal.items(_scope(run))
+        return {id: Usage.model_validate(one["usage"]) for id, one in known.items() if "usage" in one}
+
     def spent(self, run: str) -> Usage:
-        """What the stored episodes of a run took."""
-        known = self.database.journal.items(_scope(run)).values()
-        return sum((Usage.model_validate(one["usage"]) for one in known if "usage" in one), Usage())
+        """What the stored episodes of a run took together."""
+        return sum(self.usages(run).values(), Usage())
 
 
 def _scope(run: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -202,14 +202,14 @@ def models() -> Iterator[Finding]:
 
 def servers() -> Iterator[Finding]:
     """What models can be served by, with `--engine vllm`."""
-    from agentlab.engines.vllm import PYTHON, Installed
+    from agentlab.engines.vllm import Installed
     from agentlab.errors import MissingPackage
 
     try:
         found = Installed.find()
     except MissingPackage as error:
-        remedy = f"pip install 'agentlab[vllm]', or name a Python that has it in {PYTHON}; --server URL needs neither"
-        yield Finding("vllm", "warning", str(error).partition(";")[0] + " (optional)", remedy)
+        lacking = _failed("vllm", error)
+        yield replace(lacking, verdict="warning", detail=f"{lacking.detail} (optional)")
         return
     yield Finding("vllm", "ok", f"{found.version} for {'CPUs' if found.cpu else 'GPUs'}, in {found.python}")
 

@@ -78,20 +78,16 @@ def episodes(
         rows = [
             row | {"started_at": output.ago(row["started_at"])} | output.took(usages.get(row["id"])) for row in rows
         ]
-    columns = [*_COLUMNS, *(column for column in output.TOOK if any(column.key in row for row in rows))]
-    output.listing(
-        rows, columns, as_data=json, empty=NO_FIT if some else "No episodes here yet. `agentlab run` plays some."
-    )
+    empty = NO_FIT if some else "No episodes here yet. `agentlab run` plays some."
+    output.listing(rows, [*_COLUMNS, *output.took_columns(rows)], as_data=json, empty=empty)
 
 
 def _usages(database: Database, rows: Sequence[EpisodeRow]) -> dict[str, Usage]:
-    """What the model took in each of these episodes, by their ids, where that is known."""
+    """What the model took in each of these episodes, and in others of their runs, by their ids, where it is known."""
     from agentlab.agent.result import DatabaseSink
-    from agentlab.agent.rollout import Trial
 
     sink = DatabaseSink(database)
-    known = {row.id: summary for row in rows if (summary := sink.known(row.run, row.id)) is not None}
-    return {id: usage for id, summary in known.items() if (usage := Trial.stored(summary).usage) is not None}
+    return {id: usage for run in {row.run for row in rows} for id, usage in sink.usages(run).items()}
 
 
 def replay(

@@ -251,26 +251,11 @@ def edit(
             text = _typed()
         elif text is None:
             text = _in_editor(before.text)
-        _readable(text)
         if text.strip() == before.text.strip():
             output.say("Nothing changed.")
             return
         here.memory.edit(before.id, text.strip())
     output.say(f"Changed {before.id}.")
-
-
-def _readable(text: str) -> None:
-    """Raise AgentLabError for what a person typed and would not stand there so."""
-    from agentlab.errors import AgentLabError
-    from memory.text import TEXT_LIMIT, clean
-
-    if not clean(text):
-        raise AgentLabError("The text is empty; nothing changed. `agentlab memory forget` takes a reflection away.")
-    if len(text.strip()) > TEXT_LIMIT:
-        raise AgentLabError(
-            f"The text has {len(text.strip()):,} characters, and a reflection at most {TEXT_LIMIT:,}; shorten it. "
-            "Nothing changed."
-        )
 
 
 def _typed() -> str:

@@ -53,11 +53,14 @@ def consolidate(
     if json:
         output.as_json([row_of(action) for action in plan])
         return
-    rows = [row_of(action) | {"count": len(action.items), "first": action.items[0]} for action in _some(plan, limit)]
+    shown = list(_some(plan, limit))
+    # What only differs in further items reads the same, and stands there once.
+    cells = dict.fromkeys((action.method, len(action.items), action.items[0], action.reason) for action in shown)
+    rows = [dict(zip((column.key for column in COLUMNS), row, strict=True)) for row in cells]
     output.listing(rows, COLUMNS, as_data=False, empty="There is nothing to consolidate.")
     if rows:
         counts = ", ".join(f"{count} {method}" for method, count in plan.counts.items())
-        more = " --limit shows more of each." if len(rows) < len(plan) else ""
+        more = " --limit shows more of each." if len(shown) < len(plan) else ""
         output.say(f"{len(plan)} actions {'planned' if dry_run else 'done'}: {counts}.{more}")
 
 

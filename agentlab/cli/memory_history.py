@@ -198,7 +198,7 @@ def export(
     target = None if target == Path("-") else target
     with opened(lab, namespace=namespace) as here:
         if target is not None:
-            _free(target, here.folder, format, force=force)
+            _free(target, format, force=force)
         chosen = wanted(
             here, env=env, kind=kind, tag=tag, status=status or "all", source=source, run=run,
             everywhere=all_namespaces,
@@ -212,14 +212,13 @@ def export(
         output.note(f"{count} reflections written to {target}")
 
 
-def _free(target: Path, lab: Path, format: str | None, *, force: bool) -> None:
+def _free(target: Path, format: str | None, *, force: bool) -> None:
     """Raise BadConfig unless a file of a known kind may be written there: in no lab, and over none that is there."""
     from agentlab.errors import BadConfig
 
     if target.is_dir():
         raise BadConfig(f"{target} is a folder; give the path of a file in it.")
-    where = target.expanduser().resolve()
-    if where.is_relative_to(lab) or any((folder / "lab.toml").exists() for folder in where.parents):
+    if any((folder / "lab.toml").exists() for folder in target.expanduser().resolve().parents):
         raise BadConfig(f"{target} lies in a lab, whose files are its own; give a path outside of it.")
     if format is None and target.suffix not in (".jsonl", ".parquet"):
         raise BadConfig(f"{target} ends neither in .jsonl nor in .parquet; name it so, or say which with --format.")
@@ -253,6 +252,7 @@ def import_(
 ) -> None:
     """Bring in what a file says, without its credit, pins or history; what cannot be taken is left out and named."""
     from memory.interchange import import_reflections
+    from memory.text import TEXT_LIMIT
 
     with opened(lab, write=True, namespace=namespace) as here:
         limit = here.config.source_quota if quota is None else quota
@@ -266,12 +266,13 @@ def import_(
     counts = [
         (len(report.added), "added"),
         (len(report.replaced), "replaced"),
+        (len(report.cut), f"of these cut to {TEXT_LIMIT:,} characters"),
         (len(report.same), "already there"),
         (len(report.differing), "kept as they are though the file differs (--replace takes the file's)"),
         (report.omitted, "left out (--strict refuses the file)"),
     ]
     output.say("; ".join(f"{count} {what}" for count, what in counts if count) or "The file holds nothing.")
-    output.facts([("differing", report.differing[:20]), ("left out", report.left_out[:20])])
+    output.facts([("cut", report.cut[:20]), ("differing", report.differing[:20]), ("left out", report.left_out[:20])])
 
 
 def _count(number: int, noun: str) -> str:

@@ -72,16 +72,17 @@ class Column:
         return str(value)
 
 
-TOOK = (Column("tokens"), Column("cost"))
-"""What a model took; columns for tables in which it is known."""
-
-
 def took(usage: Usage | None) -> dict[str, str]:
-    """The cells of `TOOK`: tokens read and written, and US dollars, as far as they are known."""
+    """Cells of what a model took: tokens read and written, and US dollars, as far as they are known."""
     if usage is None:
         return {}
     tokens = usage.input_tokens + usage.output_tokens
     return ({"tokens": f"{tokens:,}"} if tokens else {}) | ({"cost": f"${usage.cost:.4f}"} if usage.cost else {})
+
+
+def took_columns(rows: Sequence[Mapping[str, object]]) -> list[Column]:
+    """The columns of `took` that some of the rows have cells for."""
+    return [Column(key) for key in ("tokens", "cost") if any(key in row for row in rows)]
 
 
 def ago(stamp: str) -> str:

@@ -128,7 +128,10 @@ def config(
             asked = settings(here, envs, file, changes)
     else:
         asked = settings(None, envs or ["twx/coin"], file, changes)
-    about = "Settings of a round: `agentlab rounds run --config FILE` takes them."
+    about = (
+        "Settings of a round: `agentlab rounds run --config FILE` takes them. One that stands as a comment, as in "
+        "`# name = …`, is None."
+    )
     typer.echo(commented(asked, about=about, expert=EXPERT), nl=False)
 
 

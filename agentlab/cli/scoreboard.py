@@ -27,7 +27,7 @@ def show(table: Table, title: str = "") -> None:
     for env in columns:
         grid.add_column(names.get(env, env), justify="right", no_wrap=True)
     took = [output.took(row.usage) for row in table.rows]
-    used = [column for column in output.TOOK if any(column.key in cells for cells in took)]
+    used = output.took_columns(took)
     for column in used:
         grid.add_column(column.heading, justify="right", no_wrap=True)
     for row, known in zip(table.rows, took, strict=True):

@@ -60,17 +60,17 @@ class RoundConfig(BaseModel):
             and `self_explore` search (see `search`); `both` is the first two; `auto` is a random policy with memory
             while no adapter serves, and both after that, or from the start where `balance` is set.
         seeds: train seeds of each environment in this round.
-        first_seed: the first of them; None takes the n-th block in the n-th round.
+        first_seed: the first of the train seeds; None: in the n-th round the n-th block of them is played.
         random_trials: trials of the random policy at one task.
         model_trials: trials of the model at one task.
         temperature: at which the model explores.
         memory: what the model recalls while it explores: `trials` its earlier trials of the task, `all` whatever the
             base with memory recalls; its prompt is trained on without that (context distillation).
-        search: how the ways that search do it.
-        balance: picks temperature and threshold anew in every round; None takes those that are set. It needs a model
+        search: how those of `collect` search that do.
+        balance: picks temperature and threshold anew in every round; None: they stay as they are set. It needs a model
             that explores, by itself or as the guide of a search.
         revise: make revisions of failures that a success shares its beginning with, and train on them too.
-        revision: how.
+        revision: how failures are revised, where `revise` is set.
         selection: which successes are trained on, out of all that the lab has. The objectives in pairs only heed its
             `max_trial`, and refuse the rest, as they do `revise`, `anchors`, `validation` and `general`.
         learn_from: `all` episodes, or only those in which something was `recalled`.
@@ -82,7 +82,7 @@ class RoundConfig(BaseModel):
         teacher: what the objective `soft_distill` takes for the policy that played with memory.
         kl: on which other games the adapter is regularised to its base (KL), so that it changes nothing there; only the
             objective `sft` can.
-        training: how, and for which objective.
+        training: how an adapter is trained, and for which objective.
         monitor: what is watched of the new adapter: drift always, variety and what lies within reach by samples, of
             which it takes none by default.
         gate: when an adapter is promoted.
@@ -92,7 +92,7 @@ class RoundConfig(BaseModel):
             the next ones, which no earlier gate has seen.
         held_out_seeds: that many dev and test games of each environment are compared with the training data, and what
             begins alike is not trained on.
-        early_stop: ends a series of rounds whose held-out score no longer rises; None goes on.
+        early_stop: ends a series of rounds whose held-out score no longer rises; None: it goes on.
         retire: what is done at the end with reflections whose measured uplift has gone under the adapter that serves:
             `on` retires them, `dry-run` only names them in the report, `off` does not look.
         retire_games: train games of each environment that a promoted adapter plays with memory, so that there is

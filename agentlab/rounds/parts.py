@@ -95,7 +95,7 @@ class PreferenceConfig(Part):
 
     sources: `reward` won against lost episodes, `votes` what attempts agree on, `tree` ends of a tree where they
         parted, `step` single steps by what followed them, `first_pit` the first step from which nothing won any more.
-        None takes reward and tree for the objective `dpo`, step and first_pit for `step_dpo`.
+        None: `reward` and `tree` for the objective `dpo`, `step` and `first_pit` for `step_dpo`.
     per_task, per_env: at most so many pairs of one task and of one environment, the clearest of a task first.
     alpha, gap: what the better side must be worth at least, and by how much it must be better, in a tree.
     visits: episodes that must have taken a step before it is compared.

@@ -115,15 +115,15 @@ READERS: dict[str, Reader] = {"agentlab": agentlab, "langmem": langmem, "mem0": 
 
 
 def recognised(entry: Mapping[str, Any]) -> str | None:
-    """Whose export this entry is from: one of `READERS`, or None."""
+    """Whose export this entry is from: one of `READERS`, or None. One without an id is told so by its reader."""
     names = entry.keys()
     if {"key", "value"} <= names and names & {"namespace", "prefix"}:
         return "langmem"
-    if {"id", "memory"} <= names or ("id" in names and isinstance(entry.get("payload"), Mapping)):
+    if "memory" in names or ("id" in names and isinstance(entry.get("payload"), Mapping)):
         return "mem0"
     if {"id", "content"} <= names and names & {"state", "app", "user_id", "categories", "category_ids"}:
         return "openmemory"
-    return "agentlab" if {"id", "kind", "text"} <= names else None
+    return "agentlab" if {"kind", "text"} <= names else None
 
 
 def _prose(value: Any) -> str:

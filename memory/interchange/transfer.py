@@ -36,7 +36,7 @@ from memory.store.filters import EVERYTHING, Filter
 from memory.store.reflections import same
 from memory.store.sql import chunks
 from memory.store.versions import Version
-from memory.text.cleaning import clean, name
+from memory.text.cleaning import TEXT_LIMIT, clean, name
 
 Container = Literal["jsonl", "parquet"]
 
@@ -166,6 +166,7 @@ class ImportReport:
 
     Attributes:
         added, replaced: the ids that they have here.
+        cut: those of them whose text was too long, and has its beginning here.
         same: ids of what was there already and says the same.
         differing: ids of what was there already, says something else, and was kept as it is.
         left_out: the first entries that could not be taken, each as `where: why`; `omitted` is how many there were.
@@ -174,6 +175,7 @@ class ImportReport:
     added: list[str] = field(default_factory=list)
     same: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     omitted: int = 0
@@ -269,9 +271,9 @@ class _Import:
         tool = self.format or foreign.recognised(entry)
         if tool is None:
             raise ValueError(foreign.UNKNOWN)
+        offer = foreign.READERS[tool](entry, self.at)
         # The first entry that is one decides whose export the file is.
         self.format = tool  # type: ignore[assignment]
-        offer = foreign.READERS[tool](entry, self.at)
         goal = name(offer.place, NAME_LIMIT) if self.namespace is None else self.namespace
         key = content_id("note", tool, ascii(offer.key)[1:-1], *([goal] if goal else []))
         new = admitted(offer.fields, id=key, source=self.source, at=self.at, namespace=goal)
@@ -291,7 +293,7 @@ class _Import:
             self.report.same.append(known)
         else:
             self._refuse_unused(offer)
-            self._put(repeats.counted(self.database, new), "imported", self.report.added)
+            self._put(offer, repeats.counted(self.database, new), "imported", self.report.added)
         return True
 
     def _read(self, offer: foreign.Offer) -> bool:
@@ -329,13 +331,17 @@ class _Import:
             if new.id != old.id:
                 gone = old.model_copy(update={"status": "forgotten", "updated_at": self.at})
                 self.database.reflections.put(gone, change=f"replaced by {new.id}")
-            self._put(new, change, self.report.replaced, old if old.id == new.id else None)
+            self._put(offer, new, change, self.report.replaced, old if old.id == new.id else None)
 
-    def _put(self, new: Reflection, change: str, among: list[str], old: Reflection | None = None) -> None:
+    def _put(
+        self, offer: foreign.Offer, new: Reflection, change: str, among: list[str], old: Reflection | None = None
+    ) -> None:
         repeats.put_changed(self.database, old or new, new, change)
         if change == "imported":
             self.added.append(new)
         among.append(new.id)
+        if _was_cut(offer.fields.get("text"), new.text):
+            self.report.cut.append(new.id)
 
     def _own(self, offer: foreign.Offer, namespace: str) -> Reflection | None:
         """The reflection of this memory that the entry is a copy of, by its id."""
@@ -352,6 +358,12 @@ class _Import:
             return None
         known = self.database.reflections.with_text(new.text, new.env, new.namespace)
         return known[0] if known else None
+
+
+def _was_cut(said: Any, kept: str) -> bool:
+    """Whether `kept` is only the beginning of what an entry said, which was too long, or became so as a quotation."""
+    whole = clean(said, len(said)) if isinstance(said, str) else ""
+    return len(whole) > TEXT_LIMIT or whole[-1:] != kept[-1:] == "…"
 
 
 def _content(reflection: Reflection, part: str) -> Any:

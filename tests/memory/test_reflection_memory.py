@@ -155,8 +155,17 @@ def test_text_from_outside_is_cleaned_and_cut(memory: ReflectionMemory, reflecti
     kept = memory.show("rf-1").reflection
     assert (kept.text[:4], len(kept.text), kept.goal, kept.tags) == ("redx", 4000, "find it", ["ab"])
     assert memory.edit("rf-1", "\x1b[2Jnew").text == "new"
-    with pytest.raises(errors.InvalidReflection, match="use forget"):
-        memory.edit("rf-1", "\x1b[2J")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"), [("\x1b[2J", "memory forget"), ("x" * 4001, "4,001 characters"), ("é" * 4001, "at most 4,000")]
+)
+def test_an_edit_is_kept_whole_or_refused(memory: ReflectionMemory, reflection: Maker, text: str, part: str) -> None:
+    memory.remember([reflection(text="old")])
+    with pytest.raises(errors.InvalidReflection, match=part):
+        memory.edit("rf-1", text)
+    assert memory.show("rf-1").reflection.text == "old"
+    assert memory.edit("rf-1", f" {'é' * 4000}\x07\n").text == "é" * 4000
 
 
 def test_an_edit_is_found_by_its_new_words(filled: ReflectionMemory) -> None:

@@ -66,7 +66,7 @@ class SelectionConfig(BaseModel):
     max_trial: episodes won later than in this trial are left out; None for all.
     hindsight: take episodes that were relabelled in hindsight (`Episode.relabelled_from`), after those that were won.
     only_won: leave out what was not won, save revisions that reached what was asked of them (`Selected.admitted`).
-        None does so unless a selector is named that decides it, `threshold` or `votes`.
+        None: so, unless a selector is named that decides it, `threshold` or `votes`.
     selectors: the steps after that, in their order; they take the place of duplicates and caps, which they can name
         themselves (`dedupe`, `cap`). For example `[{kind = "threshold", at = [0.3, 0.6, 0.9]}, {kind = "dedupe"}]`.
     balance: at the end, weigh episodes so that every environment has the same total weight.

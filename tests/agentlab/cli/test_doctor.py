@@ -11,6 +11,8 @@ from typer.testing import CliRunner, Result
 
 from agentlab.cli import app, doctor
 from agentlab.cli.doctor import Finding
+from agentlab.engines.vllm import Installed
+from agentlab.errors import MissingPackage
 from agentlab.lab import Lab
 from agentlab.workspace.config import LabConfig, read_config, write_config
 from memory.records import Episode
@@ -54,6 +56,9 @@ def test_it_says_whether_there_is_a_vllm_to_serve_with(tmp_path: Path, monkeypat
     monkeypatch.setenv("AGENTLAB_VLLM_PYTHON", str(tmp_path / "nowhere"))
     (found,) = doctor.servers()
     assert found.verdict == "warning" and "nowhere" in found.detail and "--server" in found.remedy
+    with pytest.raises(MissingPackage) as said:  # in its own words
+        Installed.find()
+    assert str(said.value) == f"{found.detail.removesuffix(' (optional)')}; {found.remedy}."
 
 
 def test_the_table_ends_with_a_count_and_quick_plays_nothing(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from agentlab.agent.result import DatabaseSink, EpisodeResult
 from agentlab.cli import app
 from agentlab.cli.episodes import compare
 from agentlab.lab import Lab
 from agentlab.workspace.config import LabConfig
 from environments import Task, make
-from memory.records import Episode, Step
+from memory.records import Episode, Step, Usage
+from memory.store.journal import Journal
 
 RUNNER = CliRunner()
 
@@ -61,6 +63,24 @@ def test_episodes_are_listed_the_newest_first(lab: Path) -> None:
     rows = json.loads(agentlab(lab, "episodes", "--json").stdout)
     assert [(row["id"], row["steps"]) for row in rows] == [("ep-bb2", 1), ("ep-aa1", 2)]
     assert "ep-aa1" in agentlab(lab, "episodes").stdout
+
+
+def test_what_many_episodes_took_is_looked_up_run_by_run(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    items = Journal.items
+    with Lab.open(lab) as opened:
+        sink = DatabaseSink(opened.database)
+        for place in range(3):
+            episode = played(f"ep-c{place}", place, ["look"], run="third")
+            episode.usage = Usage(input_tokens=1000 + place, cost=0.5 if place else 0.0)
+            sink.put(EpisodeResult(episode))
+    monkeypatch.setattr(Journal, "items", lambda self, scope: asked.append(scope) or items(self, scope))
+    monkeypatch.setattr(Journal, "get", None)
+    rows = json.loads(agentlab(lab, "episodes", "--json").stdout)
+    assert [row.get("usage", {}).get("input_tokens") for row in rows] == [1002, 1001, 1000, None, None]
+    assert len(asked) == 3
+    head, _, newest, *_ = agentlab(lab, "episodes", "--run", "third").stdout.splitlines()
+    assert (head.split()[-2:], newest.split()[-2:]) == (["tokens", "cost"], ["1,002", "$0.5000"])
 
 
 @pytest.mark.parametrize(

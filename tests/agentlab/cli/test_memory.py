@@ -251,6 +251,13 @@ def test_what_is_typed_is_utf_8_or_one_line(lab: Path) -> None:
     assert result.exit_code == 2 and "UTF-8" in result.stderr and result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(("text", "part"), [("\x1b[2J", "is empty"), ("x" * 4001, "shorten it")])
+def test_an_edit_that_would_not_stand_there_so_is_one_line(lab: Path, text: str, part: str) -> None:
+    result = memory(lab, "edit", "r-doors", text)
+    assert result.exit_code == 2 and part in result.stderr and result.stderr.count("\n") == 1
+    assert len(json.loads(shown(lab, "show", "r-doors", "--json"))["versions"]) == 1
+
+
 def test_a_pinned_reflection_is_not_forgotten_until_it_is_unpinned(lab: Path) -> None:
     shown(lab, "pin", "r-doors")
     result = memory(lab, "forget", "r-doors")

@@ -10,7 +10,7 @@ from agentlab.cli import app
 from agentlab.cli.boundary import BAD_INPUT
 from agentlab.lab import Lab
 from agentlab.workspace.config import LabConfig
-from memory.records import Reflection
+from memory.records import Episode, Reflection
 
 RUNNER = CliRunner()
 OLD = "2020-01-01T00:00:00.000000+00:00"
@@ -81,6 +81,25 @@ def test_a_long_plan_shows_some_of_each_method(lab: Path) -> None:
     result = consolidate(lab, "--dry-run", "-n", "1")
     assert "5 actions planned: 1 merge, 4 forget. --limit shows more of each." in result.output
     assert "r-cats" not in result.output
+
+
+def test_rows_that_read_the_same_stand_there_once(lab: Path) -> None:
+    with Lab.open(lab) as here:
+        for seed in (1, 2):
+            for trial, status in enumerate(("won", "lost", "lost")):
+                here.database.episodes.put(
+                    Episode(id=f"ep-{seed}-{trial}", run="one", env="toy/doors", split="train", seed=seed, trial=trial,
+                            status=status)
+                )  # fmt: skip
+            task = f"toy/doors:train:{seed}"
+            here.memory.remember(
+                [Reflection(id=f"r-of-{seed}", kind="written", run="one", env="toy/doors", task=task, text=f"{seed}.")]
+            )
+    result = consolidate(lab, "--dry-run", "--only", "rules")
+    assert [line.split()[:3] for line in result.stdout.splitlines() if line.startswith("rules")] == [
+        ["rules", "2", "ep-1-0"], ["rules", "2", "ep-2-0"],
+    ]  # fmt: skip
+    assert "4 actions planned: 4 rules.\n" in result.stdout
 
 
 def test_an_unknown_method_is_answered_with_the_nearest(lab: Path) -> None:

@@ -185,6 +185,15 @@ def test_an_entry_that_cannot_be_taken_is_told_and_refuses_the_file_only_if_aske
     assert "item 2: it has no text" in text
 
 
+def test_an_import_tells_what_it_cut(lab: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mem0.json"
+    file.write_text(json.dumps([{"id": 1, "memory": "Fact."}, {"id": 2, "memory": "word " * 1000}]))
+    text = shown(lab, "import", str(file))
+    assert "2 added; 1 of these cut to 4,000 characters" in text
+    (cut,) = [row["id"] for row in json.loads(shown(lab, "list", "--kind", "note", "--json")) if len(row["text"]) > 9]
+    assert f"cut  {cut}" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "ids"),
     [

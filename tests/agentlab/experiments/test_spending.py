@@ -70,22 +70,24 @@ def chat_lab(tmp_path: Path, serve: Serve, fault: Fault) -> Callable[..., Any]:
     return opened
 
 
-def test_a_run_under_limits_that_goes_on_equals_an_unbroken_one(chat_lab: Callable[..., Any]) -> None:
-    with chat_lab("whole") as lab:
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_run_under_limits_that_goes_on_equals_an_unbroken_one(chat_lab: Callable[..., Any], concurrency: int) -> None:
+    with chat_lab("whole", concurrency=concurrency) as lab:
         whole = lab.run("toy/doors", seeds=range(3), trials=2)
         meant = played(lab)
     spent = sum(trial.usage.input_tokens + trial.usage.output_tokens for result in whole for trial in result.trials)
     assert spent == 110 * sum(map(len, meant.values()))
     stops = 0
     for limit in range(330, spent + 330, 330):
-        with chat_lab("parts") as lab:
+        with chat_lab("parts", concurrency=concurrency) as lab:
             lab.limit(tokens=limit)
             try:
                 parts = lab.run("toy/doors", seeds=range(3), trials=2)
             except LimitReached:
                 stops += 1
-                # No more than the step that was under way.
-                assert limit <= lab.spending.spent.input_tokens + lab.spending.spent.output_tokens < limit + 110
+                # No more than the steps that were under way.
+                took = lab.spending.spent.input_tokens + lab.spending.spent.output_tokens
+                assert limit <= took < limit + concurrency * 110
             else:
                 break
     assert stops > 2 and parts == whole

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,9 @@ def every(settings: type[BaseModel]) -> Iterator[tuple[type[BaseModel], str]]:
 @pytest.mark.parametrize("settings", [RoundConfig, LabConfig])
 def test_every_setting_of_a_round_and_of_a_lab_is_explained(settings: type[BaseModel]) -> None:
     assert [(kind.__name__, name) for kind, name in every(settings) if name not in explained(kind)] == []
+    # A comment stands alone, without the names before it; and `None` is the value there, not nobody.
+    said = {(kind.__name__, name): explained(kind)[name] for kind, name in every(settings)}
+    assert [text for text in said.values() if " " not in text or re.search(r"\bNone [a-z]{2,}s\b", text)] == []
 
 
 @pytest.mark.parametrize("preset", [None, *PRESETS])

@@ -372,6 +372,36 @@ def test_a_file_of_something_else_says_what_is_read(empty: Database, tmp_path: P
     assert list(empty.operations.recent()) == []
 
 
+@pytest.mark.parametrize(
+    ("entry", "part"),
+    [
+        ({"kind": "note", "text": "Fact."}, "id: it is missing"),
+        ({"kind": "note", "text": "Fact.", "id": 7}, "id: it is missing, or no text"),
+        ({"memory": "Fact."}, "a memory of mem0 needs an `id`"),
+    ],
+)
+def test_an_entry_without_an_id_says_that_and_does_not_decide_whose_file_it_is(
+    empty: Database, tmp_path: Path, entry: dict[str, Any], part: str
+) -> None:
+    with pytest.raises(BadImport, match=f"line 1: {part}"):
+        import_reflections(empty, written(tmp_path / "x.jsonl", entry))
+    item = {"namespace": ["a"], "key": "k", "value": {"content": "Fact."}}
+    report = import_reflections(empty, written(tmp_path / "x.jsonl", entry, item))
+    assert (len(report.added), report.omitted) == (1, 1)
+
+
+def test_what_was_cut_is_told(empty: Database, tmp_path: Path) -> None:
+    texts = ["x" * 4000, "x" * 4001, "y" * 3998 + "\n>", "z" * 3999 + "…", "u" * 4000 + "…", f"{'w' * 4000}\u200b "]
+    entries = [ENTRY | {"id": f"r-{place}", "text": text} for place, text in enumerate(texts)]
+    report = import_reflections(empty, written(tmp_path / "x.jsonl", *entries))
+    cut = [report.added[place] for place in (1, 2, 4)]
+    assert report.cut == cut and all(empty.reflections.get(id).text.endswith("…") for id in cut)
+    changed = [ENTRY | {"id": "r-0", "text": "v" * 5000}]
+    report = import_reflections(empty, written(tmp_path / "x.jsonl", *changed), replace=True)
+    assert report.replaced == report.cut != []
+    assert not import_reflections(empty, written(tmp_path / "x.jsonl", *changed)).cut
+
+
 def test_a_source_is_what_this_lab_knows_it_by(empty: Database, tmp_path: Path) -> None:
     path = written(tmp_path / "web.jsonl", ENTRY | {"source": "mcp:alice"}, ENTRY | {"id": "r-2", "env": "x"})
     added = import_reflections(empty, path, source="").added

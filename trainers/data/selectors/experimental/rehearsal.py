@@ -23,7 +23,7 @@ class Rehearsal(Settings):
     new: episodes that no earlier round was trained on (`Context.history`).
     replay: episodes of earlier rounds; one of age a, in rounds, is drawn in proportion to a^−decay.
     general: of `Context.general`; anchor: of `Context.anchors`. Both by lot.
-    size: examples in all; None takes all new ones, or where there are none all old ones, and what belongs to them.
+    size: examples in all; None: all new ones, or where there are none all old ones, and what belongs to them.
 
     Nothing is taken twice: a source that has too little is said in `Selection.short_of`, and the others stay as they
     are.
