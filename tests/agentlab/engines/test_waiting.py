@@ -44,11 +44,18 @@ def test_requests_are_under_way_beside_each_other_and_answered_in_order() -> Non
     assert beside(answer, [], 3) == []
 
 
-def test_what_the_first_that_fails_raises_is_raised() -> None:
+def test_what_one_that_fails_raises_is_raised_and_what_has_not_begun_is_not_asked() -> None:
+    asked, others = list[int](), threading.Event()
+
     def answer(request: int) -> int:
+        asked.append(request)
+        if request == 1:
+            raise ValueError("one")
         if request > 1:
-            raise ValueError(request)
+            others.set()
+        others.wait(0.2)  # the first is still under way when the second fails
         return request
 
-    with pytest.raises(ValueError, match="2"):
+    with pytest.raises(ValueError, match="one"):
         beside(answer, [0, 1, 2, 3, 4], 2)
+    assert sorted(asked) == [0, 1]
