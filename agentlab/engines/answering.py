@@ -42,13 +42,12 @@ def answer(
     The tags of thoughts stay, also that which the template has opened, so that `memory.text` can tell them.
     """
     ids, max_tokens, thought = opened(request, tokenizer, tokenize, context)
-    written = Written((yield ids), request.temperature, torch.Generator().manual_seed(request.seed))
+    written = Written(list(ids), request.temperature, torch.Generator().manual_seed(request.seed))
     while len(written.token_ids) < max_tokens:
-        token = written.choose()
-        if token in ends or len(written.token_ids) + 1 == max_tokens:
-            written.put(token)
+        token = yield from written.choose()
+        written.take(token)
+        if token in ends:
             break
-        yield from written.take(token)
     usage = Usage(input_tokens=len(ids), output_tokens=len(written.token_ids))
     text = (thought + said(tokenizer, written.token_ids)).strip()
     return Writing(text, written.token_ids, written.logprobs, usage)

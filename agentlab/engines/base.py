@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from agentlab.engines.batching import Batcher
+from agentlab.engines.batching import Batcher, answered
 from agentlab.engines.metering import count
 from agentlab.errors import AgentLabError
 from memory import prompts
@@ -172,7 +172,7 @@ class Scorer(Protocol):
     name: str
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
-        """The scores of each request, in order. What a request gets depends on nothing that is asked beside it."""
+        """The scores of each request, in order. What is asked beside one changes no more than rounding."""
         ...
 
 
@@ -183,7 +183,7 @@ class Writer(Protocol):
     name: str
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Writing]:
-        """The writing of each request, in order. What a request gets depends on nothing that is asked beside it."""
+        """The writing of each request, in order. What is asked beside one changes no more than rounding."""
         ...
 
 
@@ -194,7 +194,7 @@ class TurnWriter(Protocol):
     name: str
 
     def write_turns(self, requests: Sequence[TurnRequest]) -> list[Turn]:
-        """The turn of each request, in order. What a request gets depends on nothing that is asked beside it."""
+        """The turn of each request, in order. What is asked beside one changes no more than rounding."""
         ...
 
 
@@ -367,7 +367,4 @@ class Model:
         """The answer of the engine to one request."""
         if isinstance(self.engine, Batching):
             return self.engine.batcher(ask, request)
-        answers = ask([request])
-        if len(answers) != 1:
-            raise ValueError(f"{len(answers)} answers to one request")
-        return answers[0]
+        return answered(ask, [request])[0]

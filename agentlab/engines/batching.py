@@ -22,6 +22,9 @@ PATIENCE = 0.005
 SHARE = 0.1
 """The share of what the last answers took that whoever asked waits for the others: a longer pass is worth more."""
 
+MOST = 0.1
+"""Seconds that this share may come to: one long pass makes nobody wait long at the next."""
+
 
 @dataclass(eq=False)
 class _Asked:
@@ -83,7 +86,7 @@ class Batcher:
             if self._busy:
                 self._turn.wait()
                 continue
-            left = max(since, self._ended) + max(PATIENCE, SHARE * self._took) - time.monotonic()
+            left = max(since, self._ended) + max(PATIENCE, min(SHARE * self._took, MOST)) - time.monotonic()
             if left <= 0 or len(self._waiting) >= self.flying:
                 self._lead()
             else:
@@ -109,9 +112,7 @@ class Batcher:
 def _answer(ask: Callable[[Sequence[Any]], Sequence[Any]], gathered: Sequence[_Asked]) -> None:
     """Have all answered together; where that fails, each alone, so that who made it fail fails alone."""
     try:
-        answers = ask([asked.request for asked in gathered])
-        if len(answers) != len(gathered):
-            raise ValueError(f"{len(answers)} answers to {len(gathered)} requests")
+        answers = answered(ask, [asked.request for asked in gathered])
     except BaseException as error:
         if len(gathered) > 1 and isinstance(error, Exception):
             for asked in gathered:
@@ -122,3 +123,11 @@ def _answer(ask: Callable[[Sequence[Any]], Sequence[Any]], gathered: Sequence[_A
         return
     for asked, answer in zip(gathered, answers, strict=True):
         asked.answer = answer
+
+
+def answered(ask: Callable[[Sequence[Request]], Sequence[Answer]], requests: Sequence[Request]) -> Sequence[Answer]:
+    """The answers to these requests. Raises ValueError if there are more or fewer of them."""
+    answers = ask(requests)
+    if len(answers) != len(requests):
+        raise ValueError(f"{len(answers)} answers to {len(requests)} requests")
+    return answers

@@ -75,6 +75,7 @@ class Passes:
         # Renamed in transformers 5.24.
         names = inspect.signature(model.forward).parameters
         self._cache_name = "cache" if "cache" in names else "past_key_values"
+        self._chooses = "logits_to_keep" in names
         attention = NAMES.get(model.config._attn_implementation)
         self.at_once = attention is not None and bool(model._supports_attention_backend)
         if self.at_once:
@@ -101,10 +102,11 @@ class Passes:
             yield from zip(part, found.split([1 + len(reading.tree) for reading in chosen]), strict=True)
 
     def _parts(self, readings: Sequence[Reading]) -> list[list[int]]:
-        """The readings, by their indices, of each pass: those with few new tokens first."""
+        """The readings, by their indices, of each pass: those with few new tokens first, equals by their slots."""
         parts: list[list[int]] = []
         rows = tokens = 0
-        for at in sorted(range(len(readings)), key=lambda at: readings[at].width):
+        # Slots that are neighbours are read where they are, see `together`.
+        for at in sorted(range(len(readings)), key=lambda at: (readings[at].width, readings[at].slot.index)):
             more, wide = 1 + len(readings[at].tree), readings[at].width
             if not parts or not self.at_once or rows + more > self.most or tokens + wide > TOKENS:
                 parts.append([])
@@ -191,7 +193,7 @@ class Passes:
         `masks` are those of each kind of layer.
         """
         by_kind = dict(zip(self._masked, masks, strict=True))
-        return logits(
+        return self.logits(
             model,
             places,
             input_ids=torch.tensor([list(tokens)], device=self.device),
@@ -212,11 +214,13 @@ class Passes:
     def _here(self, numbers: Sequence[int]) -> torch.Tensor:
         return torch.tensor(numbers, dtype=torch.long, device=self.device)
 
-
-def logits(model: Any, places: int | torch.Tensor, **inputs: Any) -> torch.Tensor:
-    """The logits (places, vocabulary) of a model, float32, at places of a sequence: these, or its last so many."""
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        # Most of what a small model computes is its vocabulary's; only what is asked for is.
-        return model(**inputs, logits_to_keep=places).logits[0].float()
-    found = model(**inputs).logits[0]
-    return (found[-places:] if isinstance(places, int) else found[places]).float()
+    def logits(self, model: Any, places: int | torch.Tensor, **inputs: Any) -> torch.Tensor:
+        """The logits (places, vocabulary) of a model, float32, at places of a sequence: these, or its last so many."""
+        found: torch.Tensor
+        if self._chooses:
+            # Most of what a small model computes is its vocabulary's; only what is asked for is.
+            found = model(**inputs, logits_to_keep=places).logits[0]
+        else:
+            found = model(**inputs).logits[0]
+            found = found[-places:] if isinstance(places, int) else found[places]
+        return found.float()

@@ -9,7 +9,7 @@ import torch
 
 from agentlab.engines.base import Likelihood, Scorer, ScoreRequest, Tokenizing
 from agentlab.engines.cached import CachedConversation
-from agentlab.engines.passes import ATTENTION, Passes, logits
+from agentlab.engines.passes import ATTENTION, Passes
 from agentlab.errors import UnsupportedModel
 from trainers.training import ran_out
 
@@ -89,7 +89,7 @@ def prove_reach(engine: Local, passes: Passes, model: Any) -> None:
     own, past = len(branch), (engine.context - len(branch)) // 2
     source, alone, beside = DynamicCache(), DynamicCache(), DynamicCache()
     given = torch.tensor([engine.tokenize(SCENE)], device=passes.device)
-    logits(model, 1, input_ids=given, **passes.behind(source))
+    passes.logits(model, 1, input_ids=given, **passes.behind(source))
     drawn = torch.Generator().manual_seed(0)
     rows = torch.randint(given.shape[1], (2 * past,), generator=drawn).to(passes.device)
     for at, layer in enumerate(source.layers):
@@ -98,7 +98,7 @@ def prove_reach(engine: Local, passes: Passes, model: Any) -> None:
         values = 8 * layer.values.std() * torch.randn(values.shape, generator=drawn).to(values)
         alone.update(keys[..., :past, :], values[..., :past, :], at)
         beside.update(keys, values, at)
-    plain = logits(model, own, input_ids=torch.tensor([branch], device=passes.device), **passes.behind(alone))
+    plain = passes.logits(model, own, input_ids=torch.tensor([branch], device=passes.device), **passes.behind(alone))
     visible = torch.ones(own, 2 * past + own, dtype=torch.bool).tril(2 * past)
     visible[:, past : 2 * past] = False
     positions = torch.tensor([*range(2 * past), *range(past, past + own)])

@@ -20,12 +20,12 @@ from agentlab.engines.cached import CachedConversation
 from agentlab.engines.conversation import PromptSetting, resolved
 from agentlab.engines.decoding import Decoding, decoded
 from agentlab.engines.dropout import dropped
-from agentlab.engines.passes import Passes, logits
+from agentlab.engines.passes import Passes
 from agentlab.engines.proof import prove
 from agentlab.engines.scoring import Scoring
 from agentlab.engines.slots import Slot
 from agentlab.engines.token_engine import TokenEngine
-from agentlab.engines.writing import write_turn
+from agentlab.engines.writing import Written, write_turn
 from agentlab.errors import ModelTooLarge
 from memory.prompts import Prompting
 from memory.records import Usage
@@ -54,9 +54,9 @@ class TransformersEngine(TokenEngine):
     model's own window, at most 2,048). `prompt` is how it reads a game: as a `transcript`, as a `chat` in its own
     template, or by `auto` as a chat where whoever plays asks for one. Adapters share the base's weights.
 
-    With `gather` the requests of episodes that play beside each other are read in one pass. The last bits of a score
-    then depend on who plays beside, so that an interrupted run no longer equals an unbroken one to the byte; by default
-    that is done on an accelerator, where it pays most.
+    With a `batcher` the requests of episodes that play beside each other are read in one pass. The last bits of a score
+    then depend on who plays beside, so that an interrupted run no longer equals an unbroken one to the byte: it has one
+    on an accelerator, where it pays most.
 
     Raises BadModel if the folder is not whole, UnsupportedModel if the model cannot be scored through a token tree,
     ModelTooLarge where memory runs out over it.
@@ -72,7 +72,6 @@ class TransformersEngine(TokenEngine):
         context: int | None = None,
         threads: int | None = None,
         prompt: PromptSetting = "auto",
-        gather: bool | None = None,
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
@@ -85,7 +84,7 @@ class TransformersEngine(TokenEngine):
         self._passes = Passes(self._models.base, self.device, self.dtype)
         with _fitting(self.name, self.device):
             prove(self, self._passes, self._models.base)
-        if gather if gather is not None else self.device != "cpu":
+        if self.device != "cpu":
             self.batcher = Batcher()
 
     # -- models and adapters ---------------------------------------------------------------------------------------
@@ -121,7 +120,7 @@ class TransformersEngine(TokenEngine):
             ids = torch.tensor([list(token_ids)], device=self.device)
             at = [place for start, end in spans for place in range(start, end)]
             chosen = torch.tensor(at, dtype=torch.long, device=self.device)
-            found = logits(model, chosen - 1, input_ids=ids)
+            found = self._passes.logits(model, chosen - 1, input_ids=ids)
             log_probabilities = torch.log_softmax(found, dim=-1)
             return float(log_probabilities.gather(1, ids[0, chosen, None]).double().sum())
 
@@ -201,12 +200,13 @@ class TransformersEngine(TokenEngine):
         slot = conversation.open_cache(request.adapter)
 
         def written() -> Decoding[Turn]:
-            read = len(conversation.pending) + len(extra)
-            ahead = yield conversation.pending
-            conversation.read()
-            ahead = (yield extra) if extra else ahead
-            turn = yield from write_turn(request, ahead, self.tokenizer, self.ends)
-            return replace(turn, usage=turn.usage + Usage(input_tokens=read))
+            unread = [*conversation.pending, *extra]
+            usage = Usage(input_tokens=len(unread))
+            text = Written(unread, request.temperature, torch.Generator().manual_seed(request.seed))
+            turn = yield from write_turn(request, text, self.tokenizer, self.ends)
+            if text.ahead is not None:
+                conversation.read()
+            return replace(turn, usage=turn.usage + usage)
 
         return slot, written()
 

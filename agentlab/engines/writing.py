@@ -6,7 +6,7 @@ taken. Log-probabilities are those among all tokens.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,24 +17,32 @@ from agentlab.engines.conversation import TokenConversation
 from agentlab.engines.decoding import Decoding
 from memory import prompts
 from memory.records import Usage
-
-Reads = Generator[Sequence[int], torch.Tensor, None]
-"""A part of what is written, which has its tokens read on the way."""
+from trainers.objectives import TokenTree
 
 
 @dataclass
 class Written:
-    """Tokens as they are written one after the other; `ahead` are the log-probabilities (vocabulary,) of what comes
-    next."""
+    """Tokens as they are written one after the other behind `unread`, which are read when what follows is asked.
 
-    ahead: torch.Tensor
+    `ahead` are the log-probabilities (vocabulary,) of what comes next behind all that was read; None before that.
+    """
+
+    unread: list[int]
     temperature: float
     drawn: torch.Generator
+    ahead: torch.Tensor | None = None
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
 
-    def choose(self, allowed: Iterable[int] | None = None) -> int:
-        """The next token, of those that are allowed."""
+    def _due(self) -> list[int]:
+        due, self.unread = self.unread, []
+        return due
+
+    def choose(self, allowed: Iterable[int] | None = None) -> Decoding[int]:
+        """The next token, of those that are allowed; it is not written yet."""
+        if self.unread:
+            self.ahead = (yield self._due(), TokenTree())[0]
+        assert self.ahead is not None, "behind something"
         among = torch.tensor(sorted(allowed), device=self.ahead.device) if allowed is not None else None
         left = self.ahead if among is None else self.ahead[among]
         if self.temperature > 0:
@@ -44,40 +52,44 @@ class Written:
             at = int(left.argmax())
         return at if among is None else int(among[at])
 
-    def put(self, token: int) -> None:
-        """Write a token behind which nothing is read."""
+    def take(self, token: int) -> None:
+        """Write the token that was chosen."""
+        assert self.ahead is not None and not self.unread, "chosen"
         self.logprobs.append(float(self.ahead[token]))
         self.token_ids.append(token)
+        self.unread.append(token)
 
-    def take(self, token: int) -> Reads:
-        """Write a token, and go on behind it."""
-        self.put(token)
-        self.ahead = yield [token]
-
-    def force(self, tokens: Sequence[int]) -> Reads:
-        """Go on behind tokens of which there was no choice."""
+    def force(self, tokens: Sequence[int]) -> None:
+        """Write tokens of which there was no choice."""
         self.token_ids += tokens
         self.logprobs += [0.0] * len(tokens)
+        self.unread += tokens
+
+    def finish(self, tokens: Sequence[int]) -> Decoding[None]:
+        """Write what is left once all is chosen, with its log-probabilities, in one pass; nothing comes behind it."""
+        if not self.unread:  # what comes next is known
+            self.take(tokens[0])
+            tokens = tokens[1:]
         if tokens:
-            self.ahead = yield tokens
+            found = yield self._due(), TokenTree.of([tokens])
+            self.logprobs += found[list(range(len(tokens))), list(tokens)].tolist()
+            self.token_ids += tokens
 
 
-def write_turn(request: TurnRequest, ahead: torch.Tensor, tokenizer: Any, ends: Collection[int]) -> Decoding[Turn]:
-    """The turn of a conversation; `ahead` are the log-probabilities at its end, `ends` the tokens that end a text."""
+def write_turn(request: TurnRequest, written: Written, tokenizer: Any, ends: Collection[int]) -> Decoding[Turn]:
+    """The turn of a conversation, as `written` behind it; `ends` are the tokens that end a text."""
     conversation = request.conversation
     assert isinstance(conversation, TokenConversation)
-    written = Written(ahead, request.temperature, torch.Generator().manual_seed(request.seed))
-    before, between = conversation.marks
-    ends = {*conversation.end, *ends}
+    (before, between), end = conversation.marks, conversation.end
+    ends = {*end, *ends}
     thought = ""
     if before:
-        yield from written.force(before)
+        written.force(before)
         thought = yield from _line(written, request.think, ends, tokenizer)
-        yield from written.force(between)
+        written.force(between)
     if request.commands is None:
         command = yield from _line(written, request.max_tokens, ends, tokenizer)
-        written.token_ids += conversation.end
-        written.logprobs += [0.0] * len(conversation.end)
+        written.force(end)
     else:
         tokens = {tuple(conversation.command_tokens(one)): one for one in request.commands}
         command = yield from _command(written, tokens)
@@ -90,10 +102,10 @@ def _line(written: Written, most: int, ends: Collection[int], tokenizer: Any) ->
     """Write freely until the line or the turn ends, which is not taken; the text."""
     start = len(written.token_ids)
     while len(written.token_ids) - start < most:
-        token = written.choose()
+        token = yield from written.choose()
         if token in ends or "\n" in tokenizer.decode([token]):
             break
-        yield from written.take(token)
+        written.take(token)
     return str(tokenizer.decode(written.token_ids[start:], skip_special_tokens=True)).strip()
 
 
@@ -102,10 +114,11 @@ def _command(written: Written, commands: dict[tuple[int, ...], str]) -> Decoding
     done: tuple[int, ...] = ()
     while done not in commands:
         here = len(done)
-        token = written.choose({tokens[here] for tokens in commands if tokens[:here] == done and len(tokens) > here})
+        left = [tokens for tokens in commands if tokens[:here] == done]
+        if len(left) == 1:
+            yield from written.finish(left[0][here:])
+            return commands[left[0]]
+        token = yield from written.choose({tokens[here] for tokens in left})
+        written.take(token)
         done = (*done, token)
-        if done in commands:
-            written.put(token)
-        else:
-            yield from written.take(token)
     return commands[done]

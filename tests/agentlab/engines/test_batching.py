@@ -91,6 +91,21 @@ def test_one_episode_alone_or_none_never_waits(monkeypatch: pytest.MonkeyPatch) 
         assert batcher(engine.double, 2) == 4
 
 
+def test_a_long_pass_makes_nobody_wait_long_at_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    batcher, engine, waits = Batcher(), Doubling(), list[float]()
+
+    def gone(seconds: float) -> None:
+        waits.append(seconds)
+        batcher.flying = 1
+
+    batcher._took = 600.0
+    monkeypatch.setattr(batcher._turn, "wait", gone)
+    with batcher.episode():
+        batcher.flying = 2
+        assert batcher(engine.double, 1) == 2
+    assert len(waits) == 1 and waits[0] <= 0.1
+
+
 @pytest.mark.usefixtures("patient")
 def test_who_asks_wrongly_fails_alone() -> None:
     batcher, engine = Batcher(), Doubling()

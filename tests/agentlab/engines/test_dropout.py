@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import pvariance
 from typing import Any
 
@@ -14,11 +13,6 @@ from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import UnsupportedModel
 
 TOKENS, SPANS = list(range(40, 80)), [(5, 20), (30, 40)]
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_model: Path) -> TransformersEngine:
-    return TransformersEngine(tiny_model, dtype="float32", device="cpu")
 
 
 def passes(engine: TransformersEngine, probability: float, seeds: range = range(4)) -> list[float]:

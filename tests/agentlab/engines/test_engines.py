@@ -67,7 +67,7 @@ def test_an_engine_that_leaves_a_command_without_a_number_is_found_out(answer: l
             return [Scores(scores) for scores in answer]
 
     model = Model(Sloppy())
-    with pytest.raises(ValueError, match=r"for 2 commands|to one request"):
+    with pytest.raises(ValueError, match=r"for 2 commands|0 answers to 1 requests"):
         model.score(model.conversation("Win."), ["a", "b"])
 
 

@@ -1,9 +1,8 @@
-"""What is asked beside others is answered as it is alone: scores, turns and texts, with windows and adapters too."""
+"""What is asked beside others is answered as it is alone, in fewer passes: scores, turns, texts, with adapters too."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,10 @@ import torch
 from agentlab.agent.arms import Arm
 from agentlab.agent.rollout import Rollout
 from agentlab.agent.writing import WritingActor
-from agentlab.engines import adapted, passes
+from agentlab.engines import adapted, batching, passes
 from agentlab.engines.base import Adapter, Conversation, Model, ScoreRequest, TurnRequest, WriteRequest
+from agentlab.engines.batching import Batcher
+from agentlab.engines.cached import CachedConversation
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import ContextExceeded
 from benchmarks.tiny_models import WINDOW, Tokens, make
@@ -21,7 +22,8 @@ from environments import Task
 from memory import Database
 from memory.prompts import Prompting
 from memory.records import Episode
-from trainers.training.canary import Canary
+
+Heard = Callable[[TransformersEngine], list[list[int]]]
 
 COMMANDS = ["look", "open black door", "open blue door", "open blue", "read note", "take coin", "jump ✓"]
 SCENES = [
@@ -30,11 +32,6 @@ SCENES = [
     ["You see a door, a coin, a lamp. " * 12, "The door is shut."],
     ["Nothing."],
 ]
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_model: Path) -> TransformersEngine:
-    return TransformersEngine(tiny_model, dtype="float32", device="cpu")
 
 
 def talks(engine: TransformersEngine, prompting: Prompting | None = None) -> list[Conversation]:
@@ -59,6 +56,13 @@ def far(found: Sequence[Sequence[float]], meant: Sequence[Sequence[float]]) -> f
     return max(abs(a - b) for one, other in zip(found, meant, strict=True) for a, b in zip(one, other, strict=True))
 
 
+def passed(read: list[list[int]]) -> int:
+    """How many passes were heard since this was asked last."""
+    passes = len(read)
+    read.clear()
+    return passes
+
+
 def scores(
     engine: TransformersEngine, asking: Sequence[Conversation], adapters: Sequence[Adapter | None]
 ) -> list[list[float]]:
@@ -75,12 +79,14 @@ def alone(
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
-def test_scores_beside_others_are_those_alone_turn_after_turn(tmp_path: Path, family: str) -> None:
+def test_scores_beside_others_are_those_alone_turn_after_turn(tmp_path: Path, heard: Heard, family: str) -> None:
     engine = TransformersEngine(make(tmp_path / family, family, Tokens(bos=True)), dtype="float32", device="cpu")
-    one, other = talks(engine), talks(engine)
+    one, other, read = talks(engine), talks(engine), heard(engine)
     for turn in range(3):
         nobody = [None] * len(one)
-        assert far(scores(engine, one, nobody), alone(engine, other, nobody)) < 1e-4
+        found, together = scores(engine, one, nobody), passed(read)
+        assert far(found, alone(engine, other, nobody)) < 1e-4
+        assert (together, passed(read)) == (1, len(one))
         for talk in (*one, *other):
             talk.act("look")
             talk.observe(f"It is dark, for the {turn}th time. " * 3)
@@ -88,31 +94,74 @@ def test_scores_beside_others_are_those_alone_turn_after_turn(tmp_path: Path, fa
     assert engine._passes.slots.count == 8
 
 
-def test_a_model_that_cannot_be_read_beside_others_is_read_alone(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_read_beside_others_is_read_alone(tmp_path: Path, heard: Heard) -> None:
     folder = make(tmp_path / "neo", "gpt_neo")
     engine = TransformersEngine(folder, dtype="float32", device="cpu", context=WINDOW)
     assert not engine._passes.at_once
     pair = [engine.conversation("Win."), engine.conversation("Win.", "- Look.")]
     for talk in pair:
         talk.observe("A door.")
+    read = heard(engine)
     together = engine.score([ScoreRequest(talk, COMMANDS) for talk in pair])
+    assert passed(read) == 2
     again = [engine.score([ScoreRequest(talk, COMMANDS)])[0] for talk in pair]
     assert far([one.logprobs for one in together], [one.logprobs for one in again]) < 1e-4
 
 
-def test_an_episode_that_ends_gives_its_slot_to_the_next(engine: TransformersEngine) -> None:
-    before = engine._passes.slots.count
-    for _ in range(5):
-        pair = talks(engine)[:2]
-        scores(engine, pair, [None] * 2)
+def begun(engine: TransformersEngine) -> tuple[CachedConversation, CachedConversation]:
+    """Two conversations, a short one and a long one, which have their slots."""
+    pair = engine.conversation("Find the coin."), engine.conversation("Find the coin.")
+    for talk, said in zip(pair, (SCENES[0], SCENES[2]), strict=True):
+        talk.observe(said[0])
+    scores(engine, pair, [None] * 2)
+    return pair
+
+
+def held(talk: CachedConversation) -> int:
+    """Which slot this has."""
+    assert talk.cache is not None
+    return talk.cache.index
+
+
+def test_an_episode_that_ends_gives_its_slot_to_the_next_and_leaves_nothing_in_it(engine: TransformersEngine) -> None:
+    memory, used = engine._passes.slots, set[int]()
+    stays = begun(engine)  # without anybody all memory is given back
+    for _ in range(4):
+        pair = begun(engine)
         meant = [
             engine.logprob([*talk.token_ids, *engine.command_tokens("look")], spans(engine, talk)) for talk in pair
         ]
         found = [one.logprobs[0] for one in engine.score([ScoreRequest(talk, ["look"]) for talk in pair])]
-        assert found == pytest.approx(meant, abs=1e-4)  # nothing of whoever had the slot is left
+        assert found == pytest.approx(meant, abs=1e-4)
+        mine = [held(talk) for talk in pair]
+        used.update(mine)
+        with torch.inference_mode():
+            for part in (part for layer in memory.layers.values() for part in layer):
+                part[mine] = torch.nan  # whoever comes next must not see it, not even masked
         for talk in pair:
             talk.close()
-    assert engine._passes.slots.count == before
+    assert len(used) == 2 and not used & {held(talk) for talk in stays}
+
+
+def test_an_episode_that_nobody_closed_gives_its_slot_back(engine: TransformersEngine) -> None:
+    stays = begun(engine)
+    left = begun(engine)
+    lent = {held(talk) for talk in left}
+    del left
+    assert {held(talk) for talk in begun(engine)} == lent and not lent & {held(talk) for talk in stays}
+
+
+def test_equally_long_conversations_are_read_in_the_order_of_their_slots(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, together = [], passes.together
+    monkeypatch.setattr(passes, "together", lambda slots: found.append(together(slots)) or found[-1])
+    same = [engine.conversation("Find the coin.") for _ in range(4)]
+    for asking in (same, same[::-1]):
+        for talk in asking:
+            talk.observe("Dark.")
+        engine.score([ScoreRequest(talk, ["look"]) for talk in asking])
+    assert len(found) == 2 and all(isinstance(slots, slice) for slots in found)
 
 
 def spans(engine: TransformersEngine, talk: Conversation) -> list[tuple[int, int]]:
@@ -128,73 +177,58 @@ def test_a_conversation_of_another_engine_is_refused_and_not_mixed_up(
         other.score([ScoreRequest(talks(engine)[0], COMMANDS)])
 
 
-def test_one_conversation_may_be_asked_twice_in_a_list(engine: TransformersEngine) -> None:
-    talk, other = talks(engine)[:2]
+def test_one_conversation_may_be_asked_twice_in_a_list(engine: TransformersEngine, heard: Heard) -> None:
+    (talk, other), read = talks(engine)[:2], heard(engine)
     requests = [ScoreRequest(talk, COMMANDS), ScoreRequest(other, COMMANDS), ScoreRequest(talk, COMMANDS[::-1])]
     first, _, second = engine.score(requests)
+    assert passed(read) == 2
     assert second.logprobs[::-1] == pytest.approx(first.logprobs, abs=1e-4)
 
 
 def test_very_much_at_once_is_read_in_several_passes(
-    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+    engine: TransformersEngine, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nobody = [None] * len(SCENES)
+    nobody, read = [None] * len(SCENES), heard(engine)
     meant = scores(engine, talks(engine), nobody)
+    assert passed(read) == 1
     for bound, most in (("TOKENS", 100), ("LOGITS", 30 * 512)):
         with monkeypatch.context() as patch:
             patch.setattr(passes, bound, most)
             assert far(scores(engine, talks(engine), nobody), meant) < 1e-4
-
-
-@pytest.fixture
-def adapters(tiny_model: Path, tmp_path: Path, engine: TransformersEngine) -> list[Adapter]:
-    """Two adapters that change something."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    made = []
-    for seed in (1, 2):
-        base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-        with torch.random.fork_rng(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft's own
-            torch.manual_seed(seed)
-            config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
-            model = get_peft_model(base, config)
-        folder = tmp_path / f"ad-{seed}"
-        model.save_pretrained(str(folder), save_embedding_layers=False)
-        ids, places = engine.tokenize("Task: Find the coin.\n> look\n"), [(4, 9)]
-        scored = engine._logprob(model.merge_and_unload().eval(), ids, places)
-        base_scored = engine.logprob(ids, places)
-        Canary(token_ids=ids, spans=places, base_logprob=base_scored, adapter_logprob=scored, base="any").save(
-            folder / "canary.json"
-        )
-        made.append(Adapter(f"ad-{seed}", folder))
-    return made
+        assert 1 < passed(read) < 2 * len(SCENES)
 
 
 @pytest.mark.parametrize("merged", [True, False])
 def test_base_and_adapters_are_asked_in_one_list(
-    tiny_model: Path, adapters: list[Adapter], monkeypatch: pytest.MonkeyPatch, merged: bool
+    tiny_model: Path, adapter: Callable[..., Path], heard: Heard, monkeypatch: pytest.MonkeyPatch, merged: bool
 ) -> None:
     if not merged:
         monkeypatch.setattr(adapted, "MERGED_BELOW", 0)
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
-    for adapter in adapters:
-        engine.load(adapter)
-    playing = [None, adapters[0], None, adapters[1]]
-    one, other = talks(engine), talks(engine)
-    for _ in range(2):
-        found, meant = scores(engine, one, playing), alone(engine, other, playing)
+    first, second = (Adapter(f"ad-{seed}", adapter(f"ad-{seed}", seed)) for seed in (1, 2))
+    for loaded in (first, second):
+        engine.load(loaded)
+    playing = [None, first, None, second]
+    one, other, read = talks(engine), talks(engine), heard(engine)
+    for turn in range(2):
+        if turn:
+            for talk in (*one, *other):
+                talk.act("look")
+                talk.observe("It is dark.")
+        found, together = scores(engine, one, playing), passed(read)
+        meant = alone(engine, other, playing)
         assert far(found, meant) < 1e-4
-        for talk in (*one, *other):
-            talk.act("look")
-            talk.observe("It is dark.")
-    without = alone(engine, other, [None] * 4)
-    assert far(without, meant) > 0.01
+        assert (together, passed(read)) == (3, 4)
+    for others in ([None] * 4, [None, second, None, first]):  # of the same conversations, for each tells another story
+        differing = alone(engine, other, others)
+        apart = [far([differing[at]], [meant[at]]) for at in range(4)]
+        assert max(apart[0], apart[2]) < 1e-4 and min(apart[1], apart[3]) > 0.01
 
 
 @pytest.mark.parametrize(("think", "temperature", "chat"), [(0, 0.0, False), (8, 0.9, True), (8, 0.0, False)])
-def test_turns_beside_others_are_those_alone(tmp_path: Path, think: int, temperature: float, chat: bool) -> None:
+def test_turns_beside_others_are_those_alone(
+    tmp_path: Path, heard: Heard, think: int, temperature: float, chat: bool
+) -> None:
     folder = make(tmp_path / "mistral", "mistral", Tokens(template=chat))
     engine = TransformersEngine(folder, dtype="float32", device="cpu")
     prompting = Prompting(chat=chat, thought=think > 0)
@@ -208,9 +242,14 @@ def test_turns_beside_others_are_those_alone(tmp_path: Path, think: int, tempera
             for at, talk in enumerate(talks(engine, prompting))
         ]  # fmt: skip
 
-    one, other = requests(), requests()
+    one, other, read = requests(), requests(), heard(engine)
     for _ in range(2):
-        together, meant = engine.write_turns(one), [engine.write_turns([request])[0] for request in other]
+        together, passes = engine.write_turns(one), passed(read)
+        meant, longest = [], 0
+        for request in other:
+            meant += engine.write_turns([request])
+            longest = max(longest, passed(read))
+        assert passes == longest
         assert [turn.token_ids for turn in together] == [turn.token_ids for turn in meant]
         assert [turn.usage for turn in together] == [turn.usage for turn in meant]
         assert far([turn.logprobs for turn in together], [turn.logprobs for turn in meant]) < 1e-4
@@ -222,12 +261,16 @@ def test_turns_beside_others_are_those_alone(tmp_path: Path, think: int, tempera
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.2])
-def test_texts_beside_others_are_those_alone(engine: TransformersEngine, temperature: float) -> None:
+def test_texts_beside_others_are_those_alone(engine: TransformersEngine, heard: Heard, temperature: float) -> None:
     requests = [
         WriteRequest(prompt, max_tokens=most, temperature=temperature, seed=at)
         for at, (prompt, most) in enumerate([("Hello?", 3), ("Find the coin. " * 20, 12), ("", 8)])
     ]
-    together, meant = engine.write(requests), [engine.write([request])[0] for request in requests]
+    read = heard(engine)
+    together, passes = engine.write(requests), passed(read)
+    meant = [engine.write([request])[0] for request in requests]
+    tokens = [len(one.token_ids) for one in meant]
+    assert (passes, passed(read)) == (max(tokens), sum(tokens))
     assert [one.token_ids for one in together] == [one.token_ids for one in meant]
     assert far([one.logprobs for one in together], [one.logprobs for one in meant]) < 1e-4
 
@@ -244,9 +287,11 @@ def test_who_asks_for_too_much_leaves_the_others_as_they_were(engine: Transforme
 
 @pytest.mark.parametrize("actor", [None, WritingActor(think=3, max_tokens=6)])
 def test_episodes_in_flight_are_read_together_and_come_out_as_one_at_a_time(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, actor: WritingActor | None
+    tiny_model: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch, actor: WritingActor | None
 ) -> None:
-    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=512, gather=True)
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=512)
+    engine.batcher, read = Batcher(), heard(engine)
+    monkeypatch.setattr(batching, "PATIENCE", 10.0)  # nobody asks before all have, or one left
     ask = "score" if actor is None else "write_turns"
     answer, lists = getattr(engine, ask), list[int]()
     monkeypatch.setattr(engine, ask, lambda requests: lists.append(len(requests)) or answer(requests))
@@ -262,8 +307,9 @@ def test_episodes_in_flight_are_read_together_and_come_out_as_one_at_a_time(
 
     alone = played(1)
     assert set(lists) == {1}
+    passes = passed(read)
     together = played(6)
-    assert max(lists) > 1
+    assert max(lists) > 1 and passed(read) < passes
     assert [one.actions for one in together] == [one.actions for one in alone]
     for one, other in zip(together, alone, strict=True):
         found, meant = ([step.scores or step.logprobs for step in each.steps] for each in (one, other))

@@ -31,12 +31,9 @@ from trainers.errors import BadAdapter, CanaryFailed
 from trainers.objectives.tree import TokenTree
 from trainers.training.canary import Canary
 
+Heard = Callable[[TransformersEngine], list[list[int]]]
+
 COMMANDS = ["look", "open black door", "open blue door", "open blue", "read note", "take coin", "jump ✓"]
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_model: Path) -> TransformersEngine:
-    return TransformersEngine(tiny_model, dtype="float32", device="cpu")
 
 
 def naive(engine: TransformersEngine, ids: list[int], command: str, adapter: Adapter | None = None) -> float:
@@ -84,22 +81,15 @@ def test_equal_candidates_have_equal_scores_and_one_candidate_is_enough(engine: 
     assert first == second == pytest.approx(Model(engine).score(conversation, ["look"]).logprobs[0], abs=1e-4)
 
 
-def test_a_step_pays_for_its_new_tokens_only(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_pays_for_its_new_tokens_only(engine: TransformersEngine, heard: Heard) -> None:
     conversation = played(engine, 3)
     Model(engine).score(conversation, ["look"])
     conversation.act("look")
     conversation.observe("Dark.")
-    new, run = len(conversation.pending), []
-    forward = engine.weights().model.forward
-
-    def counted(input_ids: torch.Tensor, **rest: object) -> object:
-        run.append(input_ids.shape[1])
-        return forward(input_ids=input_ids, **rest)
-
-    monkeypatch.setattr(engine.weights().model, "forward", counted)
+    new, read = len(conversation.pending), heard(engine)
     Model(engine).score(conversation, ["look"])
     inner = len(engine.command_tokens("look")) - 1
-    assert run == [new + inner]
+    assert [len(one) for one in read] == [new + inner]
 
 
 def test_the_tokens_of_a_conversation_are_those_that_training_makes(engine: TransformersEngine) -> None:
@@ -169,39 +159,6 @@ def test_a_closed_conversation_gives_its_cache_back_and_can_be_read(engine: Tran
     assert Model(engine).score(conversation, ["look"]).logprobs == pytest.approx(
         [naive(engine, conversation.token_ids, "look")], abs=1e-4
     )
-
-
-@pytest.fixture
-def adapter(tiny_model: Path, tmp_path: Path, engine: TransformersEngine) -> Callable[..., Path]:
-    """Makes a LoRA adapter that changes something, with a canary that is right unless told otherwise."""
-
-    def made(name: str = "adapter", seed: int = 1, off_by: float = 0.0) -> Path:
-        from peft import LoraConfig, get_peft_model
-        from transformers import AutoModelForCausalLM
-
-        base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # peft's own
-                model = get_peft_model(base, config)
-        folder = tmp_path / name
-        model.save_pretrained(str(folder), save_embedding_layers=False)
-        ids, spans = engine.tokenize("Task: Find the coin.\n> look\n"), [(4, 9)]
-        merged = model.merge_and_unload().eval()
-        scored = engine._logprob(merged, ids, spans)
-        canary = Canary(
-            token_ids=ids,
-            spans=spans,
-            base_logprob=engine.logprob(ids, spans),
-            adapter_logprob=scored + off_by,
-            base="any",
-        )
-        canary.save(folder / "canary.json")
-        return folder
-
-    return made
 
 
 def test_an_engine_with_an_adapter_plays_with_it_and_the_base_stays_what_it_was(
@@ -356,19 +313,6 @@ def test_a_conversation_that_meets_another_adapter_is_read_again(
         assert Model(engine).score(conversation, COMMANDS).logprobs == pytest.approx(base, abs=1e-4)
 
 
-def heard(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """The tokens that the base is given from now on, pass by pass."""
-    asked: list[list[int]] = []
-    forward = engine.weights().forward
-
-    def listening(input_ids: torch.Tensor, **rest: object) -> object:
-        asked.append(input_ids[0].tolist())
-        return forward(input_ids=input_ids, **rest)
-
-    monkeypatch.setattr(engine.weights(), "forward", listening)
-    return asked
-
-
 def test_writing_is_repeatable_greedily_and_by_seed(engine: TransformersEngine) -> None:
     greedy = [Model(engine).write("Find the coin.", max_tokens=6).text for _ in range(2)]
     assert greedy[0] == greedy[1]
@@ -378,17 +322,17 @@ def test_writing_is_repeatable_greedily_and_by_seed(engine: TransformersEngine) 
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_chat_model_is_asked_through_its_template(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chat_model_is_asked_through_its_template(tiny_model: Path, heard: Heard) -> None:
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
     engine.tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %} =>"
-    asked = heard(engine, monkeypatch)
+    asked = heard(engine)
     Model(engine).write("Hello?", max_tokens=2)
     assert engine.tokenizer.decode(asked[0]) == "[user] Hello? =>"
 
 
-def test_a_prompt_longer_than_the_window_keeps_its_end(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_longer_than_the_window_keeps_its_end(tiny_model: Path, heard: Heard) -> None:
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=64)
-    asked = heard(engine, monkeypatch)
+    asked = heard(engine)
     Model(engine).write("read note " * 100 + "The end?", max_tokens=16)
     assert len(asked[0]) + 16 == 64
     assert engine.tokenizer.decode(asked[0]).endswith("The end?")

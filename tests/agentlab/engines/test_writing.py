@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from agentlab.engines.base import Model, TurnRequest
-from agentlab.engines.conversation import TokenConversation
+from agentlab.engines.cached import CachedConversation
 from agentlab.engines.transformers import TransformersEngine
 from memory.prompts import Prompting
 
 COMMANDS = ["look", "open black door", "open blue door", "read note"]
 
 
-@pytest.fixture(scope="module")
-def engine(tiny_model: Path) -> TransformersEngine:
-    return TransformersEngine(tiny_model, dtype="float32", threads=1, context=512)
-
-
-def talk(engine: TransformersEngine, thought: bool) -> TokenConversation:
+def talk(engine: TransformersEngine, thought: bool) -> CachedConversation:
     conversation = engine.conversation("Find the coin.", "", Prompting(thought=thought))
     conversation.observe("You are in the attic. You see a note, a door.", COMMANDS)
     return conversation
@@ -46,6 +41,11 @@ def test_what_was_written_leaves_the_cache_as_it_was(engine: TransformersEngine)
     fresh, used = talk(engine, False), talk(engine, False)
     Model(engine).write_turn(TurnRequest(used, COMMANDS))
     Model(engine).write_turn(TurnRequest(used, None, refused="sing", objection="That is not possible."))
+    used.act("look")
+    used.observe("It is dark.")
+    Model(engine).write_turn(TurnRequest(used, None, max_tokens=0))  # which reads nothing
+    fresh.act("look")
+    fresh.observe("It is dark.")
     scores = [Model(engine).score(one, COMMANDS).logprobs for one in (fresh, used)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
@@ -71,3 +71,28 @@ def test_a_thought_that_was_left_empty_is_not_taught(engine: TransformersEngine)
     (start, end), marks = silent.action_spans[0], silent.marks
     assert silent.token_ids[start:end] == engine.command_tokens("look")
     assert silent.token_ids[start - sum(map(len, marks)) : start] == [*marks[0], *marks[1]]
+
+
+def test_what_is_written_is_read_when_the_next_choice_needs_it(
+    engine: TransformersEngine, heard: Callable[[TransformersEngine], list[list[int]]]
+) -> None:
+    conversation, read = talk(engine, True), heard(engine)
+    pending, (before, between) = list(conversation.pending), conversation.marks
+    request = TurnRequest(conversation, ["open blue door"], think=3, temperature=2.0, seed=4)
+    turn = Model(engine).write_turn(request)
+    first, second, third = turn.token_ids[len(before) :][:3]
+    command = conversation.command_tokens("open blue door")
+    assert turn.token_ids == [*before, first, second, third, *between, *command]
+    # What has to be written costs no pass of its own, and nothing is read behind the last token.
+    assert read == [[*pending, *before], [first], [second], [third, *between, *command[:-1]]]
+
+
+def test_the_rest_of_a_command_is_read_in_one_pass_once_no_other_is_left(
+    engine: TransformersEngine, heard: Callable[[TransformersEngine], list[list[int]]]
+) -> None:
+    conversation, read = talk(engine, False), heard(engine)
+    pending, commands = list(conversation.pending), ["open black door", "open blue door"]
+    written = Model(engine).write_turn(TurnRequest(conversation, commands)).token_ids
+    other = next(ids for ids in map(conversation.command_tokens, commands) if ids != written)
+    parted = next(at for at, (one, two) in enumerate(zip(written, other, strict=False)) if one != two)
+    assert read == [pending, *([token] for token in written[:parted]), written[parted:-1]]
