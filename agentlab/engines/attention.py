@@ -6,17 +6,14 @@ Attention is computed in blocks of conversations that have about as many new tok
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import eager_mask, sdpa_mask
 
 from agentlab.engines.slots import Slot
+from trainers.training import register_attention
 
 ROW = "conversations_of_a_row"
 """The keyword by which the blocks of a row travel to the attention."""
@@ -95,14 +92,5 @@ def _interface(attend: Callable[..., Any]) -> Callable[..., Any]:
     return forward
 
 
-def _own_eager(module: Any, *tensors: Any, **options: Any) -> Any:
-    """The plain attention of the family that `module` is of."""
-    return sys.modules[type(module).__module__].eager_attention_forward(module, *tensors, **options)
-
-
-for _name, _attend, _mask in (
-    ("eager", _own_eager, eager_mask),
-    ("sdpa", sdpa_attention_forward, sdpa_mask),
-):
-    AttentionInterface.register(NAMES[_name], _interface(_attend))
-    AttentionMaskInterface.register(NAMES[_name], _mask)
+for _like, _name in NAMES.items():
+    register_attention(_name, _like, _interface)

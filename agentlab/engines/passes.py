@@ -12,15 +12,13 @@ import torch
 from agentlab.engines.attention import NAMES, ROW, Block, blocks, together
 from agentlab.engines.slots import CacheSlots, Slot, SlotCache
 from trainers.objectives import TokenTree
+from trainers.training import layer_kinds, layer_window
 
 LOGITS = 2**26
 """Logits of one forward pass, at most: 256 MiB in float32. Where a vocabulary needs more, commands go in parts."""
 
 TOKENS = 8192
 """New tokens of one forward pass, at most, unless one conversation alone has more."""
-
-ATTENTION = {"full_attention", "sliding_attention"}
-"""Kinds of layers whose masks and caches are known here."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,7 @@ class Passes:
         self.slots = CacheSlots()
         settings = model.config.get_text_config(decoder=True)
         self.vocabulary = int(settings.vocab_size)
-        self.kinds = set(getattr(settings, "layer_types", None) or ())
-        self.window = getattr(settings, "sliding_window", None) if self.kinds != {"full_attention"} else None
+        self.kinds, self.window = layer_kinds(settings), layer_window(settings)
         self._masked = sorted(self.kinds) or ["sliding_attention" if self.window else "full_attention"]
         # Renamed in transformers 5.24.
         names = inspect.signature(model.forward).parameters

@@ -9,9 +9,9 @@ import torch
 
 from agentlab.engines.base import Likelihood, Scorer, ScoreRequest, Tokenizing
 from agentlab.engines.cached import CachedConversation
-from agentlab.engines.passes import ATTENTION, Passes
+from agentlab.engines.passes import Passes
 from agentlab.errors import UnsupportedModel
-from trainers.training import ran_out
+from trainers.training import LAYER_KINDS, ran_out
 
 COMMANDS = ("open door", "open the window")
 SCENE = "You see a door, and a window. "
@@ -36,8 +36,8 @@ def prove(engine: Local, passes: Passes, model: Any) -> None:
     """
     window, most = passes.window or 0, engine.context // 2
     try:
-        if passes.kinds - ATTENTION:
-            raise ValueError(f"it has layers of {', '.join(sorted(passes.kinds - ATTENTION))}")
+        if passes.kinds - LAYER_KINDS:
+            raise ValueError(f"it has layers of {', '.join(sorted(passes.kinds - LAYER_KINDS))}")
         long, short = engine.conversation("Find the coin."), engine.conversation("Find the coin.")
         long.observe(SCENE * (min(window, most) // max(len(engine.tokenize(SCENE)), 1) + 1))
         _agree(engine, passes, [long])

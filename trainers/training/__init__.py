@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from trainers.doors import lazy
 
 if TYPE_CHECKING:
+    from trainers.training.attention import LAYER_KINDS, layer_kinds, layer_window, register_attention
     from trainers.training.batches import plan
     from trainers.training.canary import Canary
     from trainers.training.code import code_version
@@ -41,6 +42,11 @@ __all__ = [
     "plan",
     "ran_out",
     "resolve",
+    # How models attend
+    "LAYER_KINDS",
+    "layer_kinds",
+    "layer_window",
+    "register_attention",
     # What proves its results
     "Canary",
     "sha256",
@@ -53,6 +59,7 @@ __getattr__, __dir__ = lazy(
         "trainers.training.weights": ("fingerprint", "flaw", "load_model", "locate", "reference"),
         "trainers.training.code": ("code_version",),
         "trainers.training.setup": ("resolve",),
+        "trainers.training.attention": ("LAYER_KINDS", "layer_kinds", "layer_window", "register_attention"),
         "trainers.training.batches": ("plan",),
         "trainers.training.footprint": ("ran_out",),
         "trainers.training.loop": ("Watch",),

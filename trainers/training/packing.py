@@ -8,21 +8,18 @@ done. The result is that of the padded batch to floating point.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from inspect import signature
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention, softmax
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import eager_mask, sdpa_mask
 
 from trainers.errors import CannotPack
+from trainers.training.attention import LAYER_KINDS, layer_kinds, layer_window, register_attention
 
 LENGTHS = "packed_lengths"
 """The keyword by which the lengths of a row's examples travel to the attention."""
@@ -41,8 +38,8 @@ def why_not(model: Any, longest: int) -> str | None:
     What can be told from the model's settings: `trainers.training.proof` tries it.
     """
     config = model.config.get_text_config(decoder=True)
-    odd = sorted(set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"})
-    seen = window(config)
+    odd = sorted(layer_kinds(config) - LAYER_KINDS)
+    seen = layer_window(config)
     if odd:
         return f"it has layers of {', '.join(odd)}"
     if not model._supports_attention_backend or model.base_model is model:
@@ -50,12 +47,6 @@ def why_not(model: Any, longest: int) -> str | None:
     if seen is not None and longest > seen:
         return f"its layers see {seen} tokens, and the longest example has {longest}"
     return None
-
-
-def window(config: Any) -> int | None:
-    """How many tokens the layers of a model with this configuration see that do not see all; None if there are none."""
-    found: int | None = getattr(config, "sliding_window", None)
-    return None if set(getattr(config, "layer_types", None) or ()) == {"full_attention"} else found
 
 
 @contextmanager
@@ -191,15 +182,5 @@ def _interface(attend: Attend, unpacked: Callable[..., Any]) -> Callable[..., An
     return forward
 
 
-def _own_eager(module: Any, *tensors: Any, **options: Any) -> Any:
-    """The plain attention of the family that `module` is of."""
-    return sys.modules[type(module).__module__].eager_attention_forward(module, *tensors, **options)
-
-
-for _name, _attend, _unpacked, _mask in (
-    ("eager", _eager, _own_eager, eager_mask),
-    ("sdpa", _sdpa, sdpa_attention_forward, sdpa_mask),
-    ("flash", _flash, sdpa_attention_forward, sdpa_mask),
-):
-    AttentionInterface.register(NAMES[_name], _interface(_attend, _unpacked))
-    AttentionMaskInterface.register(NAMES[_name], _mask)
+for _name, _like, _attend in (("eager", "eager", _eager), ("sdpa", "sdpa", _sdpa), ("flash", "sdpa", _flash)):
+    register_attention(NAMES[_name], _like, partial(_interface, _attend))

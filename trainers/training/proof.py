@@ -21,6 +21,7 @@ from trainers.objectives import branching
 from trainers.objectives.base import Objective
 from trainers.objectives.losses import chosen_logprobs, collate
 from trainers.training import packing
+from trainers.training.attention import layer_window
 from trainers.training.footprint import ran_out
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
@@ -62,7 +63,7 @@ def check_model(model: Any, objective: Objective, records: Sequence[Record], pre
             f"an example has the token {largest}; the model knows {rows}; they were made with another tokenizer; make "
             "them with the one in the model's folder"
         )
-    window = packing.window(config)
+    window = layer_window(config)
     if objective.in_trees and window is not None and longest > window:
         raise UnsupportedModel(
             f"{objective.config.objective} lays sequences into trees, but layers of this model see {window} tokens and "
