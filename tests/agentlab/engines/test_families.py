@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from agentlab.engines.base import Model, ScoreRequest
 from agentlab.engines.transformers import TransformersEngine
@@ -137,17 +136,10 @@ def test_a_model_that_was_trained_with_a_begin_token_sees_it_in_play_and_in_trai
 
 @pytest.mark.parametrize("template", [True, False])
 def test_what_is_written_is_asked_behind_one_begin_token(
-    loaded: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch, template: bool
+    loaded: Callable[..., TransformersEngine], heard: Callable[[TransformersEngine], list[list[int]]], template: bool
 ) -> None:
     engine = loaded("llama", Tokens(bos=True, template=template), context=128)
-    asked: list[list[int]] = []
-    forward = engine.weights().forward
-
-    def heard(input_ids: torch.Tensor, **rest: object) -> object:
-        asked.append(input_ids[0].tolist())
-        return forward(input_ids=input_ids, **rest)
-
-    monkeypatch.setattr(engine.weights(), "forward", heard)
+    asked = heard(engine)
     for prompt in ("Hello?", "read note " * 200):
         Model(engine).write(prompt, max_tokens=4)
     read = [ids for ids in asked if len(ids) > 1]
