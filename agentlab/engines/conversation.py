@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -82,12 +83,12 @@ class TokenConversation(Conversation):
         return [*before, *self.engine.command_tokens(command)]
 
     def command_tokens(self, command: str) -> list[int]:
-        """The tokens of a command as it ends a turn, behind `opening_of_command`."""
+        """The tokens of a command as it ends a turn."""
         if self.chat is None:
             return self.engine.command_tokens(command)
         return self.chat.said(prompts.answer(command, prompting=self.prompting)[-1])
 
-    @property
+    @cached_property
     def marks(self) -> tuple[list[int], list[int]]:
         """The tokens that begin a thought, and those between it and its command; none where nothing is thought."""
         if not self.prompting.thought:
@@ -101,7 +102,7 @@ class TokenConversation(Conversation):
             return [*self.chat.said(refused), *self.chat.turn(why, first=False)]
         return [*self.engine.tokenize(prompts.action(refused)), *self.end, *self.engine.tokenize(prompts.turn(why))]
 
-    @property
+    @cached_property
     def end(self) -> list[int]:
         """What ends a turn."""
         return self.chat.end if self.chat is not None else self.engine.tokenize(prompts.LINE_END)
