@@ -22,6 +22,8 @@ TEXTWORLD := textworld==1.7.0
 WORKERS ?= $(shell echo $$(($$($(PYTHON) -c 'import os; print(os.cpu_count() or 1)') + 1)))
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# The many processes that tests start would each compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup docs demo gpu-check test pytest coverage test-newest lock lint types clean
 
