@@ -44,7 +44,7 @@ def work(folder: Path, model: Path, progress: Progress | None = None) -> tuple[R
     config = LabConfig(model=str(model), embedder="hashing", dtype="float32", threads=1, context=512)
     with Lab.open(folder, create=True, config=config, progress=progress) as lab:
         report = lab.round(ROUND)
-        return report, lab.evaluate(ENV, seeds=range(5), arms=ARMS, trials=2)
+        return report, lab.evaluate(ENV, seeds=range(3), arms=ARMS, trials=2)
 
 
 def die(*_: Any, **__: Any) -> NoReturn:

@@ -72,7 +72,7 @@ def outcome(folder: Path, model: Path, killing: Killing | None = None) -> tuple[
             calls += 1
             try:
                 report = lab.round(ROUND["ROUND"])
-                table = lab.evaluate(ROUND["ENV"], seeds=range(5), arms=ROUND["ARMS"], trials=2)
+                table = lab.evaluate(ROUND["ENV"], seeds=range(3), arms=ROUND["ARMS"], trials=2)
             except AgentLabError:
                 assert calls < 3
                 continue
@@ -122,7 +122,7 @@ def test_what_vllm_played_is_trained_here_and_judged_by_transformers(
         assert run_round(lab, ROUND["ROUND"], until="gate").phase == "gate"
     with served(tmp_path / "lab", tiny_model, engine="transformers") as lab:
         report = lab.round(ROUND["ROUND"])
-        here = lab.evaluate(ROUND["ENV"], seeds=range(5), arms=ROUND["ARMS"], trials=2)
+        here = lab.evaluate(ROUND["ENV"], seeds=range(3), arms=ROUND["ARMS"], trials=2)
     meant, rows, _ = unbroken
     assert report.adapter is not None and report.promoted
     assert report.gate == meant.gate

@@ -276,8 +276,8 @@ def test_an_adapter_trained_in_another_number_format_is_recognised_here(
 ) -> None:
     """What a GPU does: bfloat16 there, float32 here."""
     here = job.load(sent / "lab" / "jobs" / "round-1")
-    config = here.config.model_copy(update={"dtype": "bfloat16"})
-    job.create(tmp_path / "job", config, here.examples, here.lineage)
+    config = here.config.model_copy(update={"dtype": "bfloat16", "epochs": 1})
+    job.create(tmp_path / "job", config, here.examples[:6], here.lineage)
     outcome = job.run(tmp_path / "job")
     assert outcome.report.dtype == "bfloat16" and outcome.canary.discriminates
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=512, threads=1)
