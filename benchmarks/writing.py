@@ -48,7 +48,6 @@ def main() -> None:
     parser.add_argument("--games", type=int, default=50, help="held-out games of each environment")
     parser.add_argument("--learn", type=int, default=30, help="train games of each environment")
     parser.add_argument("--gate", type=int, default=10, help="games of each environment at the gate")
-    parser.add_argument("--at-once", type=int, default=16, help="games in flight")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--engine", default="transformers")
     parser.add_argument("--lab", type=Path, default=Path("labs-writing"))
@@ -56,7 +55,7 @@ def main() -> None:
     asked = parser.parse_args()
     blocks = []
     for way in asked.ways:
-        config = LabConfig(model=asked.model, engine=asked.engine, concurrency=asked.at_once, **WAYS[way])
+        config = LabConfig(model=asked.model, engine=asked.engine, **WAYS[way])
         folder = asked.lab / f"{asked.model.replace('/', '-')}-{way.replace(', ', '-').replace(' ', '-')}"
         with Lab.open(folder, create=True, config=config, progress=Lines()) as lab:
             lab.run(asked.envs, seeds=range(asked.learn), trials=2, name="learn")

@@ -299,7 +299,7 @@ def rollout_of(
         ),
         checkpointer=workspace.checkpointer,
         router=router,
-        concurrency=workspace.config.concurrency,
+        concurrency=workspace.concurrency,
         seed=workspace.config.seed if seed is None else seed,
         refining=refining,
         spending=workspace.spending,

@@ -83,7 +83,7 @@ def _played(workspace: Workspace, name: str, games: int, steps: int, thinks: boo
     if not done or not spent:
         return Phase(phase=name, games=games, steps=steps)
     # Episodes are in flight side by side, and each counts all of the time.
-    seconds = steps * spent / done / max(1, workspace.config.concurrency)
+    seconds = steps * spent / done / workspace.concurrency
     return Phase(phase=name, games=games, steps=steps, seconds=seconds, basis=f"{done:,} steps played here")
 
 

@@ -69,7 +69,8 @@ class LabConfig(BaseModel):
         dtype: `auto`, `bfloat16` or `float32`.
         threads: processor threads of one process; 0 takes all that there are.
         context: tokens of a conversation, at most.
-        concurrency: tasks in flight at once.
+        concurrency: tasks in flight at once; None: 16 on a graphics card or a vLLM server, which take many beside each
+            other well, 4 behind an API, 2 in this process on a CPU.
         recency: weight of recency when an agent recalls. It depends on the clock, so anything but 0 gives up that a
             resumed run equals an unbroken one.
         recall_text: reflections whose text enters the prompt of an arm with memory. Small models do not profit.
@@ -103,7 +104,7 @@ class LabConfig(BaseModel):
     dtype: str = Field("auto", pattern="^(auto|bfloat16|float32)$")
     threads: int = Field(0, ge=0)
     context: int = Field(2048, ge=256)
-    concurrency: int = Field(2, ge=1, le=64)
+    concurrency: int | None = Field(None, ge=1, le=64)
     recency: float = Field(0.0, ge=0)
     recall_text: int = Field(0, ge=0, le=10)
     recall_exemplars: int = Field(1, ge=0, le=5)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from agentlab.bars import visible
 from agentlab.engines import hub, model_folder
-from agentlab.engines.base import Closing
+from agentlab.engines.base import Batching, Closing
 from agentlab.errors import AgentLabError, BadConfig, LabClosed, NotALab
 from agentlab.progress import Progress
 from agentlab.workspace.config import LabConfig, check, read_config, rename_settings, write_config
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from trainers.adapters import AdapterRegistry
 
 CONFIG_FILE = "lab.toml"
+
+AT_ONCE = {"transformers": 2, "gathered": 16, "vllm": 16, "chat": 4}
+"""Tasks in flight at once where the settings name no number."""
 
 
 class Workspace:
@@ -255,6 +258,14 @@ class Workspace:
             served = self.config.engine == "vllm"
             self._engine = self._serve() if served else self._load(self.config.model, self.config.server)
         return self._engine
+
+    @property
+    def concurrency(self) -> int:
+        """Tasks in flight at once: as set, or as many as whoever answers takes well beside each other."""
+        if self.config.concurrency is not None:
+            return self.config.concurrency
+        gathered = self.config.engine == "transformers" and isinstance(self._engine, Batching)
+        return AT_ONCE["gathered" if gathered else self.config.engine]
 
     def limit(self, *, cost: float | None = None, tokens: int | None = None) -> None:
         """Play on until models took so much: `cost` in US dollars, `tokens` read and written; None is no limit.

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from agentlab.agent.arms import arm_of
+from agentlab.agent.arms import BASE, arm_of
+from agentlab.engines.batching import Batcher
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import NotALab
 from agentlab.experiments.evaluation import evaluate
@@ -38,3 +40,17 @@ def test_a_lab_whose_database_is_gone_begins_nothing_anew(tmp_path: Path, how: s
             lab.database.episodes.count()
     assert how == "missing" or database.read_bytes() == b""
     assert database.exists() == (how == "empty")
+
+
+def test_as_many_games_are_in_flight_as_who_answers_takes_well(open_lab: Callable[..., Lab]) -> None:
+    class Gathering(ScriptedEngine):
+        batcher = Batcher()
+
+    assert open_lab("one by one").concurrency == 2
+    gathered = open_lab("gathered", engine=Gathering({}))
+    assert gathered.rollout("run", BASE).concurrency == gathered.concurrency == 16
+    served = open_lab("served")
+    for engine, many in (("vllm", 16), ("chat", 4)):
+        served.config = served.config.model_copy(update={"engine": engine})
+        assert served.concurrency == many
+    assert open_lab("as set", engine=Gathering({}), concurrency=3).concurrency == 3
