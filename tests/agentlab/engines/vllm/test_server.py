@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from agentlab.engines.base import Model
 from agentlab.engines.vllm import PYTHON, Installed, VllmEngine
 from agentlab.engines.vllm.server import OwnServer, adaptable
+from agentlab.engines.waiting import Waiters
 from agentlab.errors import MissingPackage, ServerFailed, ServerUnavailable, Stopped
 
 STUB = '''#!{python} -S
@@ -176,16 +178,25 @@ def test_whoever_waits_for_its_start_may_be_told_to_give_up(engine: VllmEngine, 
         except Stopped as error:
             caught.append(error)
 
+    class Noted(Waiters):
+        @property
+        def given_up(self) -> Future[None]:
+            found = super().given_up
+            begun.add(threading.get_ident())
+            return found
+
+    begun: set[int] = set()
+    engine._waiters.__class__ = Noted
     waiting = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
     for thread in waiting:
         thread.start()
-    while not (stub.log.exists() and "children" in stub.log.read_text()):
+    while len(begun) < 3 or not (stub.log.exists() and "children" in stub.log.read_text()):
         time.sleep(0.01)
-    while any(thread.is_alive() for thread in waiting):  # who comes later waits for another start
-        engine.give_up(Stopped("Enough."))
-        time.sleep(0.1)
+    engine.give_up(Stopped("Enough."))
+    for thread in waiting:
+        thread.join(60)
     assert [str(error) for error in caught] == ["Enough."] * 3
-    assert stub.gone()
+    assert stub.gone() and stub.log.read_text().count("children") == 1
     stub.sick.unlink()
     assert asked(engine)  # who asks afterwards is answered
 
