@@ -252,7 +252,7 @@ class ReflectionMemory:
         changed = clean(text, len(text))
         if not changed:
             raise errors.InvalidReflection(
-                "The new text is empty, so nothing changed; `agentlab memory forget` takes a reflection out of use."
+                "The new text is empty, so nothing changed; `memory forget` takes a reflection out of use."
             )
         if len(changed) > TEXT_LIMIT:
             raise errors.InvalidReflection(
