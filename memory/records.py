@@ -349,7 +349,8 @@ class Recall(Record):
 
     `won` is None until the episode has ended. One that was `held_out` was chosen but not served, so that its effect
     can be told from chance; `propensity` is the probability with which it was served rather than held out. `env` is
-    the environment of the episode: effects are compared within one environment.
+    the environment of the episode: effects are compared within one environment. `step` is the step at which it first
+    had a part; None for what stands in the prompt from the beginning.
     """
 
     episode: str
@@ -364,6 +365,7 @@ class Recall(Record):
     env: str = ""
     held_out: bool = False
     propensity: Unit = 1.0
+    step: Annotated[Count | None, Field(exclude_if=lambda step: step is None)] = None
 
 
 class Link(Record):

@@ -28,6 +28,7 @@ from agentlab.cli import (
     runs,
     search,
     skills,
+    view,
 )
 from agentlab.cli.boundary import Commands
 from agentlab.cli.help import SETTINGS
@@ -81,6 +82,7 @@ app.command(rich_help_panel=WORK)(distill.distill)
 app.add_typer(rounds.app, name="rounds", rich_help_panel=WORK)
 
 LOOK = "Look"
+app.command(rich_help_panel=LOOK)(view.view)
 app.command(rich_help_panel=LOOK)(episodes.episodes)
 app.command(rich_help_panel=LOOK)(episodes.replay)
 app.add_typer(memory.app, name="memory", rich_help_panel=LOOK)

@@ -8,10 +8,39 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from agentlab.errors import LabLocked
 from memory.records import now
+
+
+class Holder(NamedTuple):
+    """The process that writes to a lab: what was typed to start it, and since when it holds the lock (ISO 8601)."""
+
+    pid: int
+    host: str
+    command: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} ({self.command}, since {self.since[:19]})"
+
+
+def holder(path: Path) -> Holder | None:
+    """Who holds the lock in the file `path`, as far as can be seen without touching it; None if nobody does here."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        found = Holder(int(known["pid"]), str(known["host"]), str(known["command"]), str(known["since"]))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    if found.host == socket.gethostname():
+        try:
+            os.kill(found.pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            pass  # it is there, and somebody else's
+    return found
 
 
 class WriteLock:
@@ -27,11 +56,11 @@ class WriteLock:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = self._holder(stream)
             stream.close()
+            who = holder(self.path) or "another process"
             raise LabLocked(
-                f"The lab {self.path.parent} is being written by {holder}; wait for it, stop it, or use another "
-                "lab folder (--lab)."
+                f"The lab {self.path.parent} is being written by {who}; wait for it, stop it, or use another lab "
+                "folder (--lab)."
             ) from None
         stream.seek(0)
         stream.truncate()
@@ -40,16 +69,9 @@ class WriteLock:
         stream.flush()
         self._stream = stream
 
-    @staticmethod
-    def _holder(stream: IO[str]) -> str:
-        stream.seek(0)
-        try:
-            known = json.loads(stream.read())
-            return f"process {known['pid']} on {known['host']} ({known['command']}, since {known['since'][:19]})"
-        except (ValueError, KeyError):
-            return "another process"
-
     def release(self) -> None:
         if self._stream is not None:
+            # Who looks on need not ask the kernel whether anybody is there.
+            self._stream.truncate(0)
             self._stream.close()
             self._stream = None

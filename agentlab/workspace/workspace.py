@@ -24,11 +24,13 @@ from agentlab.errors import AgentLabError, BadConfig, LabClosed, NotALab
 from agentlab.progress import Progress
 from agentlab.workspace.config import LabConfig, check, read_config, rename_settings, write_config
 from agentlab.workspace.lock import WriteLock
+from agentlab.workspace.recorded import Recorded
 from agentlab.workspace.spending import Spending
 
 if TYPE_CHECKING:
     from agentlab.engines.base import Engine, Model
     from memory import CreditConfig, Database, ReflectionMemory, SqliteFaissStore
+    from memory.store import Events
     from trainers.adapters import AdapterRegistry
 
 CONFIG_FILE = "lab.toml"
@@ -54,7 +56,9 @@ class Workspace:
         self.folder = folder
         self.config = config
         self.write = write
-        self.progress = progress if isinstance(progress, Progress) else visible() if progress else Progress()
+        drawn = progress if isinstance(progress, Progress) else visible() if progress else Progress()
+        # Nothing is opened in order to tell of it.
+        self.progress = Recorded(drawn, self._events) if write else drawn
         self._closing = ExitStack()
         self.spending = Spending()
         self._closed = False
@@ -145,6 +149,11 @@ class Workspace:
         self.must_be_open()
         if not self.write:
             raise AgentLabError(f"The lab {self.folder} was opened for looking only; open it with write=True.")
+
+    def _events(self) -> Events | None:
+        """Where what is told is written for others; None while the database is not open."""
+        database: Database | None = self.__dict__.get("database")
+        return database.events if database is not None and not self._closed else None
 
     # -- its parts ---------------------------------------------------------------------------------------------------
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from memory import errors
-from memory.store import schema
 from memory.store.database import Database
 from memory.store.filters import EVERYTHING, Filter
+from memory.store.words import texts_indexed
 from memory.text.cleaning import clean
 from memory.text.segmentation import TOKENIZER, phrases, segmented
 
@@ -36,7 +36,7 @@ class BM25:
         self._lock = threading.Lock()
         self._snapshot: _Snapshot | None = None
         # A writer has seen to it when it opened the file.
-        self._sound = not database.connection.readonly or schema.texts_indexed(database.connection.execute)
+        self._sound = not database.connection.readonly or texts_indexed(database.connection.execute)
 
     def search(self, text: str, count: int, wanted: Filter = EVERYTHING) -> list[tuple[int, float]]:
         """The `count` best of those that are `wanted`: (number, BM25 > 0), the best first, of equals the older.

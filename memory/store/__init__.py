@@ -5,7 +5,8 @@ from __future__ import annotations
 from memory.store.connection import Connection
 from memory.store.database import Database
 from memory.store.detail import Detail
-from memory.store.episodes import EpisodeRow
+from memory.store.episodes import EpisodeRow, Totals
+from memory.store.events import Event, EventKind, Events
 from memory.store.filters import ACTIVE, EVERYTHING, EpisodeFilter, Filter
 from memory.store.history import Change, History
 from memory.store.links import LinkChange
@@ -23,12 +24,16 @@ __all__ = [
     "EVERYTHING",
     "EpisodeFilter",
     "EpisodeRow",
+    "Event",
+    "EventKind",
+    "Events",
     "Filter",
     "History",
     "LinkChange",
     "RecallCount",
     "RecallEvidence",
     "RecallFilter",
+    "Totals",
     "chunks",
     "conditions",
     "evidence",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from memory import errors
 from memory.store import schema
+from memory.store.words import index_texts, texts_indexed
 
 if TYPE_CHECKING:
     import sqlite_utils
@@ -126,7 +127,7 @@ class Connection:
         self._write_ahead()
         if version < schema.VERSION:
             self._migrate()
-        elif not schema.texts_indexed(run):
+        elif not texts_indexed(run):
             self.index_texts()
 
     def _write_ahead(self) -> None:
@@ -216,7 +217,7 @@ class Connection:
     def index_texts(self) -> None:
         """Make the index of words anew from the texts of the reflections."""
         with self.transaction():
-            schema.index_texts(self.tables)
+            index_texts(self.tables)
 
     def damage(self) -> list[str]:
         """What SQLite finds wrong with the file (`quick_check`); empty if nothing is."""

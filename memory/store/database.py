@@ -11,6 +11,7 @@ from typing import Self
 from memory.store.connection import BUSY_SECONDS, Connection
 from memory.store.documents import Documents
 from memory.store.episodes import Episodes
+from memory.store.events import Events
 from memory.store.journal import Journal
 from memory.store.links import Links
 from memory.store.operations import Operations
@@ -34,6 +35,7 @@ class Database:
         episodes, reflections, versions, recalls, links, operations: the memory.
         vectors: a cache of what an embedder gave for texts.
         journal, settings: what a program notes of its own work.
+        events: how far it says that it is.
         rounds, evaluations: what it found out. They stand here since lower floors read what higher ones write.
 
     Raises:
@@ -59,6 +61,7 @@ class Database:
         self.vectors = Vectors(self.connection)
         self.journal = Journal(self.connection)
         self.settings = Settings(self.connection)
+        self.events = Events(self.connection)
         self.rounds = Documents(self.connection, "rounds")
         self.evaluations = Documents(self.connection, "evaluations")
 

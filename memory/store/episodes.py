@@ -10,7 +10,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from memory import errors
-from memory.records import Episode, Status
+from memory.records import Episode, ErrorKind, Status
 from memory.store.connection import Connection
 from memory.store.filters import ALL_EPISODES, EpisodeFilter
 from memory.store.sql import Row, chunks, full_ids, marks
@@ -20,7 +20,7 @@ AT_ONCE = 20
 
 _COLUMNS = (
     "id", "run", "env", "split", "seed", "task", "trial", "arm", "engine", "adapter", "status", "score", "steps",
-    "goal", "error", "minimised_from", "started_at", "seconds",
+    "goal", "error", "minimised_from", "started_at", "seconds", "error_kind", "input_tokens", "output_tokens", "cost",
 )  # fmt: skip
 _PUT = (
     f"INSERT INTO episodes ({', '.join(_COLUMNS)}, payload) VALUES ({', '.join('?' * (len(_COLUMNS) + 1))}) "
@@ -30,7 +30,8 @@ _PUT = (
 
 @dataclass(frozen=True, slots=True)
 class EpisodeRow:
-    """An episode without its steps and tokens; `steps` is their number, `seconds` how long it took."""
+    """An episode without its steps and tokens; `steps` is their number, `seconds` how long it took,
+    tokens (read and written) and `cost` (US dollars) what the model took."""
 
     id: str
     run: str
@@ -50,6 +51,10 @@ class EpisodeRow:
     minimised_from: str | None
     started_at: str
     seconds: float
+    error_kind: ErrorKind | None
+    input_tokens: int
+    output_tokens: int
+    cost: float
 
     @property
     def won(self) -> bool:
@@ -66,6 +71,21 @@ class Results(NamedTuple):
     n: int
 
 
+class Totals(NamedTuple):
+    """How many episodes there are, how they ended, and what they took."""
+
+    n: int
+    won: int
+    lost: int
+    truncated: int
+    errored: int
+    steps: int
+    seconds: float
+    input_tokens: int
+    output_tokens: int
+    cost: float
+
+
 class Episodes:
     """The repository of episodes."""
 
@@ -79,7 +99,8 @@ class Episodes:
         row = (
             episode.id, episode.run, episode.env, episode.split, episode.seed, episode.task_id, episode.trial,
             episode.arm, episode.engine, episode.adapter, episode.status, episode.score, len(episode.steps),
-            episode.goal, episode.error, episode.minimised_from, episode.started_at, episode.seconds, payload,
+            episode.goal, episode.error, episode.minimised_from, episode.started_at, episode.seconds,
+            episode.error_kind, episode.usage.input_tokens, episode.usage.output_tokens, episode.usage.cost, payload,
         )  # fmt: skip
         self.connection.execute(_PUT, row)
 
@@ -212,6 +233,19 @@ class Episodes:
             values,
         )
         return rows[0][0], rows[0][1]
+
+    def totals(self, wanted: EpisodeFilter = ALL_EPISODES) -> Totals:
+        """All episodes that are `wanted`, counted and summed; shortened forms of others, which nobody played, are left
+        out."""
+        where, values = wanted.sql()
+        ended = ", ".join(f"ifnull(sum(status = '{status}'), 0)" for status in ("won", "lost", "truncated", "errored"))
+        took = ", ".join(
+            f"ifnull(sum({name}), 0)" for name in ("steps", "seconds", "input_tokens", "output_tokens", "cost")
+        )
+        rows = self.connection.execute(
+            f"SELECT count(*), {ended}, {took} FROM episodes WHERE {where} AND minimised_from IS NULL", values
+        )
+        return Totals(*rows[0])
 
 
 def _row(row: EpisodeRow) -> EpisodeRow:

@@ -18,7 +18,7 @@ from memory.store.filters import Filter
 from memory.store.merges import families, first_assignments
 from memory.store.sql import chunks, marks
 
-_COLUMNS = "episode, reflection, channel, rank, query, score, parts, at, won, env, held_out, propensity"
+_COLUMNS = "episode, reflection, channel, rank, query, score, parts, at, won, env, held_out, propensity, step"
 
 
 class RecallCount(NamedTuple):
@@ -103,7 +103,7 @@ class Recalls:
                 (
                     recall.episode, recall.reflection, recall.channel, recall.rank, recall.query, recall.score,
                     json.dumps(recall.parts), recall.at, recall.won, recall.env, recall.held_out, recall.propensity,
-                    recall.episode, recall.reflection,
+                    recall.step, recall.episode, recall.reflection,
                 )
                 for recall in recalls
             ],

@@ -5,23 +5,18 @@ A migration is never edited once released: a change to the tables is a new funct
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from memory.text.segmentation import TOKENIZER, segmented
+from memory.store.words import index_texts
 
 if TYPE_CHECKING:
     import sqlite_utils
 
 APPLICATION_ID = 0x41474C42
 """`AGLB`, kept in the header of the file, so that another program's database is not taken for ours."""
-
-EMPTY_STAMP = int.from_bytes(hashlib.sha256(b"").digest()[:8], "big", signed=True)
-"""The stamp of an empty text."""
 
 
 def episodes_and_reflections(db: sqlite_utils.Database) -> None:
@@ -311,42 +306,6 @@ def texts_in_every_script(db: sqlite_utils.Database) -> None:
     index_texts(db)
 
 
-def index_texts(db: sqlite_utils.Database) -> None:
-    """Make the index of words anew from the texts. What has none is not in it, so that it bends no rarity of words."""
-    try:
-        db.execute("DROP TABLE IF EXISTS reflections_fts")
-    except sqlite3.DatabaseError:
-        # FTS5 does not let go of a table that it cannot read: what is left of it are tables like others.
-        db.execute("PRAGMA writable_schema = ON")
-        db.execute("DELETE FROM sqlite_master WHERE name = 'reflections_fts'")
-        db.execute("PRAGMA writable_schema = RESET")
-        for part in ("data", "idx", "content", "docsize", "config"):
-            db.execute(f"DROP TABLE IF EXISTS reflections_fts_{part}")
-    db.execute(f"CREATE VIRTUAL TABLE reflections_fts USING fts5(text, tokenize='{TOKENIZER}')")
-    rows = db.execute("SELECT number, text FROM reflections WHERE text <> '' ORDER BY number")
-    db.conn.executemany(
-        "INSERT INTO reflections_fts (rowid, text) VALUES (?, ?)", ((number, segmented(text)) for number, text in rows)
-    )
-    db.execute(
-        "CREATE TRIGGER IF NOT EXISTS reflections_fts_delete AFTER DELETE ON reflections BEGIN "
-        "DELETE FROM reflections_fts WHERE rowid = old.number; END"
-    )
-
-
-def texts_indexed(execute: Callable[[str], Iterable[Sequence[Any]]]) -> bool:
-    """True if the index of words is there, and holds as many texts as there are."""
-    # The table, its five shadows and the trigger.
-    ((parts,),) = execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'reflections\\_fts%' ESCAPE '\\'")
-    if parts < 7:
-        return False
-    # By the stamps, which have an index, where the texts would have to be read.
-    ((same,),) = execute(
-        f"SELECT count(*) - (SELECT count(*) FROM reflections WHERE stamp = {EMPTY_STAMP}) "
-        "= (SELECT count(*) FROM reflections_fts_docsize) FROM reflections"
-    )
-    return bool(same)
-
-
 def topics_and_repeats(db: sqlite_utils.Database) -> None:
     """Version 9: which question a reflection answers, and a way from a text to the one that says it."""
     db.table("reflections").add_column("topic", str, not_null_default="")
@@ -369,6 +328,38 @@ def held_out_and_channels(db: sqlite_utils.Database) -> None:
         db.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
 
 
+def events_and_facets(db: sqlite_utils.Database) -> None:
+    """Version 11: what a program at work tells, the step of a recall, and by what listings of episodes are sorted."""
+    db.table("events").create(
+        {"number": int, "at": str, "kind": str, "stage": str, "done": int, "total": int, "note": str},
+        pk="number",
+        not_null={"at", "kind", "stage", "done", "total", "note"},
+    )
+    db.table("recalls").add_column("step", int)
+    episodes = db.table("episodes")
+    episodes.add_column("error_kind", str)
+    for name, kind in (("input_tokens", int), ("output_tokens", int), ("cost", float)):
+        episodes.add_column(name, kind, not_null_default=0)
+    update = "UPDATE episodes SET error_kind = ?, input_tokens = ?, output_tokens = ?, cost = ? WHERE number = ?"
+    numbers = [number for (number,) in db.execute("SELECT number FROM episodes")]
+    for number in numbers:
+        ((payload,),) = db.execute("SELECT payload FROM episodes WHERE number = ?", (number,)).fetchall()
+        stored = json.loads(zlib.decompress(payload))
+        took = stored.get("usage") or {}
+        values = [stored.get("error_kind"), *(took.get(name, 0) for name in ("input_tokens", "output_tokens", "cost"))]
+        if any(values):
+            db.execute(update, [*values, number])
+    # All that a listing is narrowed, sorted and counted by: the rows themselves, with their payloads, are far longer.
+    db.execute(
+        "CREATE INDEX episodes_listed ON episodes (env, arm, split, status, adapter, error_kind, run, trial, score, "
+        "steps, input_tokens, output_tokens, cost, seconds, started_at, minimised_from)"
+    )
+    db.execute(
+        "CREATE INDEX reflections_listed ON reflections (namespace, status, tier, kind, source, env, pinned, "
+        "importance, created_at, task, run)"
+    )
+
+
 MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...]
 MIGRATIONS = (
     episodes_and_reflections,
@@ -381,5 +372,6 @@ MIGRATIONS = (
     texts_in_every_script,
     topics_and_repeats,
     held_out_and_channels,
+    events_and_facets,
 )
 VERSION = len(MIGRATIONS)

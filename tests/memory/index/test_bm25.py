@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from memory import Database, HashingEmbedder, Reflection, ReflectionMemory
 from memory.index.bm25 import BM25
-from memory.store import Filter, schema
+from memory.store import Filter
 from memory.store.reflections import stamp
+from memory.store.words import EMPTY_STAMP, texts_indexed
 from memory.text.cleaning import clean
 from memory.text.segmentation import phrases
 
@@ -170,8 +171,8 @@ def test_what_has_no_text_changes_nothing_of_how_rare_words_and_how_long_texts_a
     database.reflections.put(reflection("rf-44", "", created_at=NEW))
     assert BM25(database).search("the key door", 9) == alone
     with Database(path, readonly=True) as reader:
-        assert schema.texts_indexed(reader.connection.execute)
-    assert stamp("") == schema.EMPTY_STAMP
+        assert texts_indexed(reader.connection.execute)
+    assert stamp("") == EMPTY_STAMP
 
 
 def test_an_edit_is_found_by_its_new_words_only(

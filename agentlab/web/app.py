@@ -1,0 +1,190 @@
+"""The application: every page of every lab at its address, its JSON beside it, and the changes that forms ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from agentlab.errors import AgentLabError, LabClosed, LabLocked
+from agentlab.lab import Lab
+from agentlab.web.asked import Asked, BadAddress
+from agentlab.web.looking import Looking
+from agentlab.web.page import Action, Done, Page
+from agentlab.web.pages import ACTIONS, PAGES, TABS
+from agentlab.web.pages.labs import labs
+from agentlab.web.rendering import HERE, link_below, render
+from agentlab.web.safety import Access, Guard
+from environments.errors import EnvironmentsError
+from memory.errors import DatabaseBusy, DatabaseClosed, MemoryStoreError, UnknownEpisode, UnknownReflection
+from trainers.errors import TrainersError, UnknownAdapter
+
+FAILURES = (AgentLabError, MemoryStoreError, TrainersError, EnvironmentsError)
+"""What is told in a line on a page of its own."""
+
+MISSING = (UnknownEpisode, UnknownReflection, UnknownAdapter)
+BUSY = (DatabaseBusy, DatabaseClosed, LabClosed, LabLocked)
+
+LARGEST_FORM = 100_000
+"""Bytes of a form."""
+
+
+class Application:
+    """The labs on the screens, who may see them, and how their pages are made."""
+
+    def __init__(self, found: Sequence[Looking], access: Access) -> None:
+        self.labs = list(found)
+        self.access = access
+
+    def asgi(self) -> Starlette:
+        """The application for a server."""
+        routes: list[Any] = [Mount("/static", StaticFiles(directory=HERE / "static"), name="static")]
+        several = len(self.labs) > 1 or self.labs[0].name != ""
+        if several:
+            routes += [Route("/", self._labs), Route("/index.json", self._labs_json)]
+        for lab in self.labs:
+            below = [route for page in PAGES for route in self._routes(lab, page)]
+            below += [Route(action.path, self._action(lab, action), methods=["POST"]) for action in ACTIONS]
+            routes.append(Mount(f"/labs/{lab.name}" if several else "", routes=below))
+        return Starlette(
+            routes=routes,
+            middleware=[Middleware(Guard, access=self.access)],
+            exception_handlers={404: self._not_found},
+        )
+
+    # -- pages -----------------------------------------------------------------------------------------------------
+
+    def _routes(self, lab: Looking, page: Page) -> list[Route]:
+        twin = "/index.json" if page.path == "/" else f"{page.path}.json"
+        # The twin first: a path that takes anything would take its ending for a part of the name.
+        return [Route(twin, self._page(lab, page, as_json=True)), Route(page.path, self._page(lab, page))]
+
+    def _page(self, lab: Looking, page: Page, *, as_json: bool = False) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            asked = _asked(request)
+            try:
+                view = await run_in_threadpool(lambda: page.view(lab.workspace, asked))
+                if as_json:
+                    return Response(view.model_dump_json(indent=2), media_type="application/json")
+                return HTMLResponse(await run_in_threadpool(self.html, lab, page, asked, view, request.url.path))
+            except FAILURES as failure:
+                return self._failed(lab, failure, as_json=as_json)
+
+        return answer
+
+    def root(self, lab: Looking) -> str:
+        """What stands before the addresses of a lab."""
+        return f"/labs/{lab.name}" if lab.name else ""
+
+    def html(self, lab: Looking, page: Page, asked: Asked, view: BaseModel, address: str = "", **more: Any) -> str:
+        """A page as HTML; `more` replaces what all pages are given."""
+        values = self.common(lab) | {
+            "view": view,
+            "asked": asked,
+            "tab": page.tab.key,
+            "title": page.title(view),
+            "here": address,
+            "twin": f"{address}index.json" if address.endswith("/") else f"{address}.json",
+            "done": asked.text("done"),
+        }
+        return render(page.template, values | more)
+
+    def common(self, lab: Looking | None) -> dict[str, Any]:
+        """What every page is given; `lab` is None for one that belongs to none."""
+        root = self.root(lab) if lab is not None else ""
+        return {
+            "link": link_below(root),
+            "static": link_below("/static"),
+            "top": "/",
+            "lab_link": lambda name: link_below("")(f"/labs/{name}/"),
+            "lab": lab.name or lab.folder.name if lab is not None else "",
+            "folder": str(lab.folder) if lab is not None else "",
+            "several": [one.name for one in self.labs if one.name],
+            "tabs": TABS if lab is not None else [],
+            "tab": "",
+            "token": self.access.token,
+            "writable": lab is not None,
+            "live": True,
+            "done": "",
+            "here": "",
+            "twin": "",
+        }
+
+    # -- changes ---------------------------------------------------------------------------------------------------
+
+    def _action(self, lab: Looking, action: Action) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            try:
+                asked = await self._form(request)
+                done = await run_in_threadpool(_acted, lab, action, asked)
+            except FAILURES as failure:
+                return self._failed(lab, failure)
+            address = link_below(self.root(lab))(done.path, **{**done.query, "done": done.line})
+            return RedirectResponse(address, status_code=303)
+
+        return answer
+
+    async def _form(self, request: Request) -> Asked:
+        """The values of a form. Raises BadAddress if it does not come from one of these pages."""
+        length = request.headers.get("content-length", "")
+        if not length.isdigit() or int(length) > LARGEST_FORM:
+            raise BadAddress(f"A form has at most {LARGEST_FORM:,} bytes, and says how many.")
+        form: FormData = await request.form(max_files=0, max_fields=10_000)
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        if not self.access.same(dict(fields).get("token", "")):
+            raise BadAddress("The form has no token, or an old one: load its page again.")
+        values: dict[str, str] = {}
+        for name, value in fields:  # what was ticked several times is one value, an id a line
+            values[name] = f"{values[name]}\n{value}" if name in values else value
+        return Asked({**values, **request.path_params})
+
+    # -- what goes wrong -------------------------------------------------------------------------------------------
+
+    def _failed(self, lab: Looking | None, failure: Exception, *, as_json: bool = False) -> Response:
+        status = 404 if isinstance(failure, MISSING) else 503 if isinstance(failure, BUSY) else 400
+        if as_json:
+            return JSONResponse({"error": str(failure)}, status_code=status)
+        values = self.common(lab) | {"line": str(failure), "title": "Not possible"}
+        return HTMLResponse(render("failed.html", values), status_code=status)
+
+    def _not_found(self, request: Request, _: Exception) -> Response:
+        values = self.common(None) | {"line": f"There is no page at {request.url.path}.", "title": "No such page"}
+        return HTMLResponse(render("failed.html", values), status_code=404)
+
+    # -- several labs ----------------------------------------------------------------------------------------------
+
+    async def _labs(self, request: Request) -> Response:
+        view = await run_in_threadpool(labs, self.labs)
+        return HTMLResponse(render("labs.html", self.common(None) | {"view": view, "title": "Labs"}))
+
+    async def _labs_json(self, request: Request) -> Response:
+        view = await run_in_threadpool(labs, self.labs)
+        return Response(view.model_dump_json(indent=2), media_type="application/json")
+
+
+def _asked(request: Request) -> Asked:
+    given: Mapping[str, str] = {**request.query_params, **request.path_params}
+    return Asked(given)
+
+
+def _acted(lab: Looking, action: Action, asked: Asked) -> Done:
+    """Do it with the writer's lock, which is given back at once."""
+    with Lab.open(lab.folder, progress=False) as writing:
+        return action.act(writing, asked)
+
+
+def application(folder: Path, access: Access | None = None) -> Application:
+    """The screens of the lab in a folder, or of all labs in it. Raises NotALab if there is none."""
+    from agentlab.web.looking import labs_in
+
+    return Application(labs_in(folder), access or Access())

@@ -1,0 +1,111 @@
+"""The pages as files, to be read without a server: what a colleague is sent, or a paper links to."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote, unquote
+
+from agentlab.errors import AgentLabError
+from agentlab.web.app import Application, application
+from agentlab.web.asked import Asked
+from agentlab.web.looking import Looking
+from agentlab.web.page import Page
+from agentlab.web.pages import PAGES
+from agentlab.web.pages.labs import labs
+from agentlab.web.rendering import HERE, render
+
+MARK = "agentlab-export"
+"""A file by which a folder is known as one that an export wrote, and may be written over."""
+
+
+def export(folder: Path, target: Path) -> int:
+    """Write the pages of the lab in `folder`, or of all in it, into `target`; returns how many.
+
+    Raises NotALab, and AgentLabError if `target` holds something else.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())) and not (target / MARK).exists():
+        raise AgentLabError(f"{target} is not empty, and holds no export; give --export a new folder.")
+    made = application(folder)
+    try:
+        return _write(made, target)
+    finally:
+        for lab in made.labs:
+            lab.close()
+
+
+def _write(made: Application, target: Path) -> int:
+    target.mkdir(parents=True, exist_ok=True)
+    (target / MARK).write_text("The pages of a lab, written by `agentlab view --export`.\n", encoding="utf-8")
+    shutil.copytree(HERE / "static", target / "static", dirs_exist_ok=True)
+    written = 0
+    for lab in made.labs:
+        root = PurePosixPath("labs", lab.name) if lab.name else PurePosixPath()
+        pages = list(_pages(lab))
+        known = {address for _, _, address in pages}
+        for page, asked, address in pages:
+            place = root / _file(address)
+            view = page.view(lab.workspace, asked)
+            links = _Links(place, root, known)
+            text = made.html(lab, page, asked, view, address, **links.values)
+            _put(target / place, text)
+            written += 1
+    if made.labs[0].name:
+        links = _Links(PurePosixPath("index.html"), PurePosixPath(), set())
+        values = made.common(None) | links.values | {"view": labs(made.labs), "title": "Labs"}
+        _put(target / "index.html", render("labs.html", values))
+        written += 1
+    return written
+
+
+def _pages(lab: Looking) -> Iterator[tuple[Page, Asked, str]]:
+    """Every page that is written, with its address below the lab."""
+    for page in PAGES:
+        for values in page.exported(lab.workspace):
+            address = page.path
+            for name, value in values.items():
+                for kind in ("", ":path"):
+                    address = address.replace("{" + name + kind + "}", quote(value, safe=""))
+            yield page, Asked(values), address
+
+
+def _file(address: str) -> PurePosixPath:
+    """The file of an address: one level a part, so that no name leads out of the folder."""
+    parts = [part.replace("%", "_") for part in address.strip("/").split("/") if part]
+    parts = [f"_{part}" if part.startswith(".") else part for part in parts]
+    return PurePosixPath(*parts[:-1], f"{parts[-1]}.html") if parts else PurePosixPath("index.html")
+
+
+class _Links:
+    """How one page, as a file, leads to others: by relative paths, and nowhere where there is no file."""
+
+    def __init__(self, place: PurePosixPath, root: PurePosixPath, known: set[str]) -> None:
+        self.up = "../" * len(place.parent.parts)
+        self.root = root
+        self.known = known
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the templates are given instead of a server's addresses."""
+        return {
+            "link": self.page,
+            "static": lambda path: self.up + "static" + path,
+            "top": self.up + "index.html",
+            "lab_link": lambda name: quote(f"{self.up}labs/{name}/index.html"),
+            "writable": False,
+            "live": False,
+        }
+
+    def page(self, path: str, anchor: str = "", **query: Any) -> str:
+        """The file of a page; the list it is a part of where that was not written, since a file has no query."""
+        address = "/" + "/".join(quote(unquote(part), safe="") for part in path.strip("/").split("/") if part)
+        while address not in self.known and address != "/":
+            address = address.rpartition("/")[0] or "/"
+        return self.up + str(self.root / _file(address)) + (f"#{anchor}" if anchor else "")
+
+
+def _put(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")

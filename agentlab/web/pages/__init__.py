@@ -1,0 +1,13 @@
+"""The pages of a lab, the changes that can be made on them, and the navigation between them."""
+
+from __future__ import annotations
+
+from agentlab.web.page import Action, Page, Tab
+from agentlab.web.pages.home import HOME
+
+PAGES: tuple[Page, ...] = (HOME,)
+
+ACTIONS: tuple[Action, ...] = ()
+
+TABS: tuple[tuple[Tab, str], ...] = tuple({page.tab: page.path for page in reversed(PAGES)}.items())[::-1]
+"""Each entry of the navigation, with the first page that belongs to it."""

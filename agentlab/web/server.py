@@ -1,0 +1,58 @@
+"""The server of the screens, on this machine's own address."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from agentlab.errors import AgentLabError
+from agentlab.web.app import application
+from agentlab.web.safety import Access
+
+
+def serve(
+    folder: Path, host: str, port: int, *, any_port: bool, open_it: bool, say: Callable[[str], None] = print
+) -> None:
+    """Serve the lab in `folder`, or all in it, until Ctrl-C. With `any_port` another one is taken if it is not free.
+
+    Raises NotALab, and AgentLabError if it cannot listen there.
+    """
+    access = Access(host)
+    made = application(folder, access)
+    with _listening(host, port, any_port=any_port) as listening:
+        access = Access(host, listening.getsockname()[1], access.token)
+        made.access = access
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{access.port}/" + ("" if access.local else f"?token={access.token}")
+        say(f"The screens of {folder} are at {address} (Ctrl-C ends them).")
+        if open_it:
+            import webbrowser
+
+            webbrowser.open(address)
+        config = uvicorn.Config(made.asgi(), log_level="warning", access_log=False, server_header=False)
+        uvicorn.Server(config).run(sockets=[listening])
+    for lab in made.labs:
+        lab.close()
+
+
+def _listening(host: str, port: int, *, any_port: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        try:
+            found.bind((host, port))
+        except OSError:
+            if not any_port:
+                raise
+            found.bind((host, 0))
+        found.listen(128)
+    except OSError as error:
+        found.close()
+        raise AgentLabError(
+            f"Nothing can listen at {host}, port {port} ({error.strerror or error}); give another --port or --host."
+        ) from error
+    return found
