@@ -3,10 +3,10 @@
     python benchmarks/writing.py --model SmolLM2-135M-Instruct --games 50 --lab FOLDER [--engine vllm]
 
 For each way to play (rank; write without a thought; write with one of 32 tokens) one lab is made, in which the same
-games are collected, remembered and distilled; then the arms are measured on held-out games: base, base + memory, each
-with a second try (Retry), and the adapter of the round, whatever its gate said of it, with and without memory. What is
+games are collected, remembered and distilled; then the arms are measured on held-out games: base, also with a second
+try (Retry), base + memory, and the adapter of the round, whatever its gate said of it, with and without memory. What is
 finished is not played again, so that the same command goes on after a stop. The table goes to
-benchmarks/results/writing-MODEL.md.
+benchmarks/results/writing-MODEL.md; ways that were measured in another call stay in it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from machine import describe
 
 from agentlab import Lab, LabConfig, RoundConfig, RoundReport
 from agentlab.bars import Lines
+from agentlab.experiments.evaluation import Table
 
 GAMES = tuple(f"twx/{name}?step_limit=15" for name in ("coin", "twc", "mapreader", "cookingworld"))
 WAYS = {"rank": {"actor": "rank"}, "write": {"actor": "write"}, "write, think 32": {"actor": "write", "think": 32}}
@@ -39,6 +40,29 @@ def verdict(report: RoundReport) -> str:
     return f"The round's adapter {report.adapter} was {said} by its gate: {report.gate.get('reason', report.note)}"
 
 
+def measured(lab: Lab, asked: argparse.Namespace, arms: list[str]) -> Table:
+    """The arms on the same held-out games; of the base also its second try, which needs no other arm's."""
+    named = f"{asked.split}-{asked.games}"
+    games = {"split": asked.split, "seeds": range(asked.games), "name": named}
+    first = lab.evaluate(asked.envs, arms=arms[:1], trials=2, **games)
+    rest = lab.evaluate(asked.envs, arms=arms[1:], **games)
+    return Table(envs=first.envs, rows=[*first.rows, *rest.rows]).compare_with_base()
+
+
+def keep(asked: argparse.Namespace, blocks: dict[str, str]) -> None:
+    """Write the file of results: the ways of this call, and those of earlier ones that were not measured again."""
+    target = RESULTS / f"writing-{asked.model.replace('/', '-')}.md"
+    before = target.read_text(encoding="utf-8").split("\n## ")[1:] if target.exists() else []
+    earlier = {block.partition("\n")[0].partition(": ")[2]: f"## {block.rstrip()}\n" for block in before}
+    found = {**earlier, **blocks}
+    command = f"python benchmarks/writing.py --games {asked.games} --learn {asked.learn} --gate {asked.gate}"
+    about = (
+        f"# Ranking against writing, {asked.split} games\n\nMade by `{command}`: {', '.join(asked.envs)}; "
+        f"{describe(os.cpu_count() or 1)}.\n\n"
+    )
+    target.write_text(about + "\n".join(found[way] for way in WAYS if way in found), encoding="utf-8")
+
+
 def main() -> None:
     """Play, learn and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -53,7 +77,7 @@ def main() -> None:
     parser.add_argument("--lab", type=Path, default=Path("labs-writing"))
     parser.add_argument("--no-round", action="store_true", help="leave the round out")
     asked = parser.parse_args()
-    blocks = []
+    blocks: dict[str, str] = {}
     for way in asked.ways:
         config = LabConfig(model=asked.model, engine=asked.engine, **WAYS[way])
         folder = asked.lab / f"{asked.model.replace('/', '-')}-{way.replace(', ', '-').replace(' ', '-')}"
@@ -65,12 +89,10 @@ def main() -> None:
                 report = trained(lab, RoundConfig(envs=list(asked.envs), seeds=asked.learn, gate_seeds=asked.gate))
                 names += [report.adapter, f"{report.adapter} + memory"] if report.adapter else []
                 told = f"{verdict(report)}\n\n"
-            table = lab.evaluate(asked.envs, split=asked.split, seeds=range(asked.games), arms=names, trials=2)
-            blocks.append(f"## {asked.model}: {way}\n\n{told}```\n{table}\n```\n")
-            print(blocks[-1], flush=True)
-    target = RESULTS / f"writing-{asked.model.replace('/', '-')}.md"
-    about = f"# Ranking against writing, {asked.split} games\n\n{describe(os.cpu_count() or 1)}\n\n"
-    target.write_text(about + "\n".join(blocks), encoding="utf-8")
+            table = measured(lab, asked, names)
+            blocks[way] = f"## {asked.model}: {way}\n\n{told}```\n{table}\n```\n"
+            print(blocks[way], flush=True)
+            keep(asked, blocks)
 
 
 if __name__ == "__main__":

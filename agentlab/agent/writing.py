@@ -45,11 +45,16 @@ class WritingActor:
         return Prompting(chat=self.chat, thought=self.think > 0)
 
     def act(self, view: View) -> Decision:
+        return self.decided(view)
+
+    def decided(self, view: View, plan: str = "", go_on: str = "") -> Decision:
+        """The decision of a turn. `plan` is what the model thought of beforehand, and `go_on` what it is asked then:
+        both stand in the prompt of this turn, and not in the conversation."""
         temperature = view.policy.temperature_at(view.trial)
         if self.samples > 1:
             temperature = temperature or self.spread
         seeds = [view.rng.getrandbits(31) for _ in range(self.samples)]
-        turns = [self._turn(view, temperature, seed) for seed in seeds]
+        turns = [self._turn(view, temperature, seed, plan, go_on) for seed in seeds]
         usage = sum((turn.usage for turn, _ in turns), Usage())
         votes = Counter(command for _, command in turns if command is not None)
         if not votes:
@@ -59,10 +64,14 @@ class WritingActor:
         turn = next(turn for turn, command in turns if command == chosen)
         return decision(turn, chosen, view.commands, usage)
 
-    def _turn(self, view: View, temperature: float, seed: int) -> tuple[Turn, str | None]:
+    def _turn(
+        self, view: View, temperature: float, seed: int, plan: str = "", go_on: str = ""
+    ) -> tuple[Turn, str | None]:
         """A turn, and the command in it; None if even the second try has none."""
         asked = {"think": self.think, "max_tokens": self.max_tokens, "temperature": temperature, "seed": seed}
-        first = view.write(view.commands, **asked)
+        first = view.write(view.commands, **asked, refused=plan, objection=go_on)
+        if plan:  # its probabilities are of a text that is not in the conversation
+            first = replace(first, logprobs=[])
         command = meant(first.command, view.commands)
         if command is not None:
             return first, command
@@ -70,7 +79,7 @@ class WritingActor:
             view.commands, **asked, refused=first.text.strip() or "…", objection=objection(first, view.commands)
         )
         usage = first.usage + second.usage
-        # It was written behind the objection, which is not in the conversation: its probabilities are of another text.
+        # It was written behind the objection, which is not in the conversation either.
         turn = replace(second, usage=usage, logprobs=[])
         return turn, meant(second.command, view.commands)
 

@@ -125,7 +125,8 @@ class TurnRequest:
 
     `commands` are the admissible ones: the turn ends with one of them where the engine can hold it to that. None takes
     any line of at most `max_tokens`. A thought has at most `think` tokens. Where this is the second try, `refused` is
-    the reply before, and `objection` what was wrong with it: they stand in the prompt, and not in the conversation.
+    the reply before, and `objection` what was wrong with it, or what is asked now: they stand in the prompt, and not in
+    the conversation.
     Raises ValueError if `commands` is empty.
     """
 
@@ -264,6 +265,15 @@ class Closing(Protocol):
 
     def close(self) -> None:
         """Give it back."""
+        ...
+
+
+@runtime_checkable
+class GivingWay(Protocol):
+    """An engine that may hold memory of a GPU which training needs."""
+
+    def make_room(self) -> None:
+        """Give that memory back. It can be asked again afterwards."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentlab.engines.base import GivingWay
 from agentlab.rounds.report import RoundReport
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def train(workspace: Workspace, report: RoundReport) -> str:
             started = True
         workspace.progress.advance(stage, 1, f"loss {metrics['loss']:.3f}")
 
+    if isinstance(workspace.engine, GivingWay):
+        workspace.engine.make_room()
     outcome = job.run(folder, base=workspace.model_folder, progress=on_result)
     if started:
         workspace.progress.finish(stage)

@@ -1,1 +1,1 @@
-"""Actors that no table compares with the usual ones yet: LeCo. None is a default."""
+"""Actors that no table compares with the usual ones yet: LeCo, SelfGoal. None is a default."""

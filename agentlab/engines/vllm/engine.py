@@ -214,6 +214,12 @@ class VllmEngine(TokenEngine):
         with self._lock:
             self._end()
 
+    def make_room(self) -> None:
+        """End a server of one's own that leaves no room to train on its GPU; the next question starts it again."""
+        with self._lock:
+            if self._own is not None and self._own.gives_way:
+                self._end()
+
     # -- adapters --------------------------------------------------------------------------------------------------
 
     def load(self, adapter: Adapter) -> None:

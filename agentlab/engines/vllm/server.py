@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -34,9 +35,11 @@ RANK, AT_ONCE, KEPT = 64, 4, 64
 LOGPROBS = 128
 """Tokens of which one request can have the log-probabilities."""
 
-SHARE, MOST, BESIDE = 0.35, 0.9, 4 * 2**30
-"""Of a GPU: the least and the largest share that serves, and bytes beside the weights; what is left is for training on
-the same one."""
+SHARE, MOST = 0.35, 0.9
+"""Of a GPU's memory: what serves where training has room beside it, at least, and what serves at most."""
+
+SERVING, TRAINING = 4 * 2**30, 8 * 2**30
+"""Bytes beside the weights: of conversations that are served, and of adapters that are trained on the same GPU."""
 
 
 @dataclass
@@ -65,11 +68,18 @@ class OwnServer:
         """Whether its process is there."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether it holds memory that training on the same GPU needs."""
+        return self.running and not self.installed.cpu and room_on_gpu(self.folder).gives_way
+
     def start(self) -> Client:
         """Start it, and wait until it answers. Raises ServerUnavailable if it ends before that, or takes too long."""
         self.stop()
         given_up = self.waiters.given_up
         port, key = _free_port(), secrets.token_hex(16)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # what training had, and PyTorch would keep for this process
         self.say(f"Starting vLLM {self.installed.version} with {self.name} (its output is in {self.log}).")
         try:
             with self.log.open("ab") as log:
@@ -144,7 +154,7 @@ class OwnServer:
             layers = ["--lora-target-modules", *adaptable(self.folder)]
             flags = ["--enforce-eager", "--no-enable-chunked-prefill", *layers]
         else:
-            shown |= {"--gpu-memory-utilization": f"{share_of_gpu(self.folder):.2f}"}
+            shown |= {"--gpu-memory-utilization": f"{room_on_gpu(self.folder).share:.2f}"}
             flags = []
         options = [str(part) for option in shown.items() for part in option]
         module = "vllm.entrypoints.openai.api_server"
@@ -178,17 +188,27 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def share_of_gpu(folder: Path) -> float:
-    """The share of the GPU's memory that the model in `folder` needs to serve, 0.35 at least and 0.9 at most.
+class Room(NamedTuple):
+    """The `share` of a GPU's memory that serves, and whether the server `gives_way` while something is trained."""
 
-    Up to a model of 7B in 16 bits on 80 GB the rest is enough to train its adapters. Where PyTorch sees no GPU here,
-    nothing is trained on one.
+    share: float
+    gives_way: bool
+
+
+def room_on_gpu(folder: Path) -> Room:
+    """The room that a server of the model in `folder` takes on the GPU.
+
+    Where the weights fit twice, once to serve and once to be trained on, both have their part of it; where they do not,
+    the server takes all that it may, and gives way while something is trained. Where PyTorch sees no GPU here, nothing
+    is trained on one.
     """
     if not torch.cuda.is_available():
-        return MOST
+        return Room(MOST, gives_way=False)
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     _, whole = torch.cuda.mem_get_info()
-    return min(max(SHARE, (weights + BESIDE) / whole), MOST)
+    if 2 * weights + SERVING + TRAINING > whole:
+        return Room(MOST, gives_way=True)
+    return Room(max(min(SHARE, (whole - weights - TRAINING) / whole), (weights + SERVING) / whole), gives_way=False)
 
 
 def adaptable(folder: Path) -> list[str]:

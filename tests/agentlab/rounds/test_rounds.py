@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.lab import Lab
 from agentlab.progress import Progress
 from agentlab.rounds import RoundConfig, RoundReport, TrainingConfig, abandon
 from agentlab.rounds.graph import run_round
+from agentlab.rounds.training import train
 from environments import Task, TextEnv, Turn, register, registry
 from memory.store import EpisodeFilter
 from trainers.data.selection import SelectionConfig
@@ -113,6 +115,26 @@ def test_training_that_gives_the_serving_weights_again_ends_without_a_change(
         assert (again.adapter, lab.serving()) == (first.adapter, first.adapter)
         assert "they keep serving" in again.note
         assert lab.adapters.get(str(first.adapter)).status == "promoted"
+
+
+def test_an_engine_that_may_hold_the_gpu_makes_room_before_anything_is_trained(
+    open_lab: Callable[..., Lab], report: Callable[..., RoundReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Roomy(ScriptedEngine):
+        made = False
+
+        def make_room(self) -> None:
+            self.made = True
+
+    engine = Roomy({})
+
+    def trains(*_: object, **__: object) -> None:
+        raise RuntimeError("in time" if engine.made else "too early")
+
+    monkeypatch.setattr("trainers.job.run", trains)
+    monkeypatch.setattr(Lab, "model_folder", Path())
+    with pytest.raises(RuntimeError, match="in time"):
+        train(open_lab(engine=engine), report())
 
 
 def test_an_adapter_that_does_not_pass_the_gate_is_kept_as_rejected(

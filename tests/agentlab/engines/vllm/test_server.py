@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 
 from agentlab.engines.base import Model
 from agentlab.engines.vllm import PYTHON, Installed, VllmEngine
-from agentlab.engines.vllm.server import OwnServer, adaptable
+from agentlab.engines.vllm.server import OwnServer, Room, adaptable, room_on_gpu
 from agentlab.engines.waiting import Waiters
 from agentlab.errors import MissingPackage, ServerFailed, ServerUnavailable, Stopped
 
@@ -268,3 +269,44 @@ def test_where_no_gpu_is_seen_here_another_pythons_vllm_is_given_all_of_its_own(
     assert (told["--gpu-memory-utilization"], told["--dtype"]) == ("0.90", "auto")
     given = OwnServer(tiny_model, "tiny", "bfloat16", 4096, stub.log, lambda _: None).command(1)
     assert dict(pairwise(given))["--dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("weights", "whole", "room"),
+    [
+        (1, 80, Room(0.35, False)),  # small: the usual part
+        (15, 80, Room(0.35, False)),  # 7B in 16 bits
+        (30, 80, Room(34 / 80, False)),
+        (40, 80, Room(0.9, True)),  # not twice
+        (15, 40, Room(0.9, True)),
+        (5, 24, Room(9 / 24, False)),
+        (15, 24, Room(0.9, True)),
+    ],
+)
+def test_a_server_leaves_room_to_train_beside_it_or_gives_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: int, whole: int, room: Room
+) -> None:
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(weights * 2**30)  # a hole: it takes no room on the disk
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (whole * 2**30, whole * 2**30))
+    share, gives_way = room_on_gpu(tmp_path)
+    assert (share, gives_way) == (pytest.approx(room.share), room.gives_way)
+    if not gives_way:
+        assert share * whole >= weights + 4 and (1 - share) * whole >= weights + 8
+
+
+def test_one_that_leaves_no_room_on_the_gpu_ends_for_training_and_is_started_again(
+    engine: VllmEngine, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, server = asked(engine), stub.pids()
+    engine.make_room()
+    assert all(map(alive, server)), "on a CPU there is no such room"
+    own = engine._own
+    assert own is not None
+    own.installed = replace(own.installed, cpu=False)
+    monkeypatch.setattr("agentlab.engines.vllm.server.room_on_gpu", lambda folder: Room(0.9, True))
+    engine.make_room()
+    assert stub.gone()
+    engine.make_room()  # with nothing to give
+    assert asked(engine) == first and stub.pids() != server
