@@ -19,6 +19,7 @@ from machine import describe
 
 from agentlab import Lab, LabConfig, RoundConfig, RoundReport
 from agentlab.bars import Lines
+from agentlab.engines.batching import Batcher
 from agentlab.experiments.evaluation import Table
 
 GAMES = tuple(f"twx/{name}?step_limit=15" for name in ("coin", "twc", "mapreader", "cookingworld"))
@@ -74,14 +75,17 @@ def main() -> None:
     parser.add_argument("--gate", type=int, default=10, help="games of each environment at the gate")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--engine", default="transformers")
+    parser.add_argument("--threads", type=int, default=0, help="of this process; 0 takes all that there are")
     parser.add_argument("--lab", type=Path, default=Path("labs-writing"))
     parser.add_argument("--no-round", action="store_true", help="leave the round out")
     asked = parser.parse_args()
     blocks: dict[str, str] = {}
     for way in asked.ways:
-        config = LabConfig(model=asked.model, engine=asked.engine, **WAYS[way])
+        config = LabConfig(model=asked.model, engine=asked.engine, threads=asked.threads, concurrency=16, **WAYS[way])
         folder = asked.lab / f"{asked.model.replace('/', '-')}-{way.replace(', ', '-').replace(' ', '-')}"
         with Lab.open(folder, create=True, config=config, progress=Lines()) as lab:
+            if asked.engine == "transformers":
+                lab.engine.batcher = Batcher()  # on a CPU too: what is read together differs in its last bits only
             lab.run(asked.envs, seeds=range(asked.learn), trials=2, name="learn")
             names, told = ["base", "base + memory"], ""
             if not asked.no_round:
