@@ -110,13 +110,15 @@ class OutOfBudget(AgentLabError):
 class ServerFailed(EngineFailed):
     """A server did not answer, refused, or answered something else than what was asked for.
 
-    `status` is the HTTP status it refused with, None where it did not; `reason` what went wrong, without a sentence.
+    `status` is the HTTP status it refused with, None where it did not; `reason` what went wrong, without a sentence;
+    `hangs` says that it was there, and silent for too long.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, reason: str = "") -> None:
+    def __init__(self, message: str, *, status: int | None = None, reason: str = "", hangs: bool = False) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.hangs = hangs
 
 
 class ServerUnavailable(AgentLabError):

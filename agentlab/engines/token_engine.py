@@ -10,6 +10,9 @@ from agentlab.errors import UnsupportedModel
 from memory import prompts
 from trainers.data import Tokenizer
 
+REMEMBERED = 100_000
+"""Commands whose tokens are kept; where an environment has more, all are cut anew."""
+
 
 class TokenEngine:
     """Reads by the tokenizer in `folder`, up to `context` tokens (default: the model's own window, at most 2,048).
@@ -41,5 +44,7 @@ class TokenEngine:
         ids = self._tokens.get(command)
         if ids is None:
             ids = [*self.tokenize(prompts.action(command)), *self.tokenize(prompts.LINE_END)]
+            if len(self._tokens) >= REMEMBERED:
+                self._tokens.clear()
             self._tokens[command] = ids
         return ids

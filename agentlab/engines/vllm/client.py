@@ -72,7 +72,9 @@ class Client:
         except httpx.TimeoutException as error:
             what = f"{type(error).__name__} after {self.seconds:.0f} s"
             raise ServerFailed(
-                f"The vLLM server hangs ({what} at {self.url}{path}); the same command tries again.", reason=what
+                f"The vLLM server hangs ({what} at {self.url}{path}); the same command tries again.",
+                reason=what,
+                hangs=True,
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, RuntimeError) as error:
             what = " ".join(str(error).split())[:160] or type(error).__name__

@@ -172,7 +172,8 @@ class VllmEngine(TokenEngine):
     def _lost(self, link: Link, failure: ServerFailed) -> None:
         """Meet the server anew before it is asked again, where it may be another; one's own that is not well is ended.
 
-        Who is still being answered by one that is well goes on.
+        Who is still being answered by one that is well goes on. One that was silent for too long is not well, whatever
+        it says of its health: its engine may hang behind a front that answers.
         """
         if failure.status is not None and failure.status < 500 and failure.status != NOT_FOUND:
             return
@@ -180,7 +181,7 @@ class VllmEngine(TokenEngine):
             if self._link is not link:
                 return
             self._link = None
-            if self._own is not None and not (self._own.running and link.client.healthy()):
+            if self._own is not None and (failure.hangs or not (self._own.running and link.client.healthy())):
                 self._end()
 
     def _end(self) -> None:

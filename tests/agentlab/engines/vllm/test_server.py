@@ -24,14 +24,14 @@ from agentlab.errors import MissingPackage, ServerFailed, ServerUnavailable, Sto
 
 STUB = '''#!{python} -S
 """What is started instead of vLLM: knows its version, and serves one endless answer."""
-import json, os, subprocess, sys
+import json, os, subprocess, sys, time
 if "-c" in sys.argv:
     print(open({version!r}).read())
     sys.exit()
 if os.path.exists({broken!r}):
     print("ValueError: no memory for the cache")
     sys.exit(1)
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 given = dict(zip(sys.argv, sys.argv[1:]))
 beside = subprocess.Popen(["sleep", "600"])  # as vLLM's engine beside its front
 print("children", os.getpid(), beside.pid, flush=True)
@@ -55,6 +55,9 @@ class Handler(BaseHTTPRequestHandler):
         if os.path.exists({deadly!r}):
             os.unlink({deadly!r})
             os._exit(1)
+        if os.path.exists({hanging!r}):
+            os.unlink({hanging!r})
+            time.sleep(600)
         if os.path.exists({failing!r}):
             code = int(open({failing!r}).read())
             os.unlink({failing!r})
@@ -63,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
         prompts = range(len(body["prompt"]))
         self.answer({{"choices": [{{"index": at, "logprobs": {{"top_logprobs": [top]}}}} for at in prompts]}})
 
-HTTPServer(("127.0.0.1", int(given["--port"])), Handler).serve_forever()
+ThreadingHTTPServer(("127.0.0.1", int(given["--port"])), Handler).serve_forever()
 '''
 
 
@@ -73,6 +76,7 @@ class Stub:
     def __init__(self, folder: Path) -> None:
         self.broken, self.deadly, self.tokens = folder / "broken", folder / "deadly", folder / "tokens"
         self.failing, self.sick, self.version = folder / "failing", folder / "sick", folder / "version"
+        self.hanging = folder / "hanging"
         self.python, self.log = folder / "python", folder / "vllm.log"
         files = {name: str(file) for name, file in vars(self).items() if name != "python"}
         self.python.write_text(STUB.format(python=sys.executable, **files))
@@ -166,6 +170,19 @@ def test_one_that_is_not_well_is_ended_and_started_again(engine: VllmEngine, stu
         asked(engine)
     stub.sick.unlink()
     assert not any(map(alive, server))
+    assert asked(engine) == first and stub.pids() != server
+
+
+def test_one_that_hangs_behind_a_good_health_is_ended_and_started_again(
+    engine: VllmEngine, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert engine._own is not None
+    monkeypatch.setattr(engine._own, "seconds", 1.0)
+    first, server = asked(engine), stub.pids()
+    stub.hanging.touch()
+    with pytest.raises(ServerFailed) as failed:
+        asked(engine)
+    assert failed.value.hangs and not any(map(alive, server))
     assert asked(engine) == first and stub.pids() != server
 
 
