@@ -20,6 +20,8 @@ import gymnasium
 from environments.base import ANSWER_LIMIT, TextEnv
 from environments.errors import EnvironmentsError, UnknownEnvironment, did_you_mean
 from environments.parameters import Game, Value, join, split_id
+from environments.tools.shelf import PARAMETER, joined, named, tool
+from environments.tools.wrapper import WithTools
 from environments.worker import Worker
 
 Factory = Callable[..., gymnasium.Env[Any, Any]]
@@ -60,12 +62,22 @@ def make(env_id: str, worker: Worker | None = None, /, **overrides: Value) -> Te
     """
     name, given = split_id(env_id)
     parameters = {**given, **overrides}
+    if PARAMETER in parameters:
+        names = named(parameters.pop(PARAMETER))
+        bare = join(name, parameters)
+        full = canonical(bare, **{PARAMETER: joined(names)})
+        return made(full, lambda: WithTools(_factory(bare)(), [tool(one) for one in names], full), worker)
+    return made(env_id, _factory(join(name, parameters)), worker)
+
+
+def _factory(env_id: str) -> Callable[[], TextEnv]:
+    """Makes an environment without tools, which runs in the thread in which it is made. Raises as `make` does."""
+    name, parameters = split_id(env_id)
     if _is_own(name):
-        own = join(name, parameters)
-        return made(own, lambda: _as_text_env(_own[name](**parameters), own), worker)
+        return lambda: _as_text_env(_own[name](**parameters), env_id)
     module, game = _find(name)
     complete = parameters if game is None else game.complete(name, parameters)
-    return made(env_id, lambda: module.make(name, complete), worker)
+    return lambda: module.make(name, complete)
 
 
 def made(name: str, factory: Callable[[], TextEnv], worker: Worker | None = None) -> TextEnv:
@@ -86,10 +98,10 @@ def canonical(env_id: str, /, **overrides: Value) -> str:
     """
     name, given = split_id(env_id)
     parameters = {**given, **overrides}
-    if _is_own(name):
-        return join(name, parameters)
-    game = _find(name)[1]
-    return join(name, parameters) if game is None else game.canonical(name, parameters)
+    tools = {PARAMETER: joined(named(parameters.pop(PARAMETER)))} if PARAMETER in parameters else {}
+    if not _is_own(name) and (game := _find(name)[1]) is not None:
+        parameters = split_id(game.canonical(name, parameters))[1]
+    return join(name, {**parameters, **tools})
 
 
 def register(env_id: str, factory: Factory) -> None:

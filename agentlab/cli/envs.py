@@ -19,6 +19,8 @@ OWN = (
     "in AGENTLAB_IMPORT, or by an entry point of the group agentlab.environments."
 )
 
+TOOLS = "Each takes tools, whose calls are commands: {names}, as in 'twx/arithmetic?tools=calculator+notes'."
+
 
 def envs(
     env: Annotated[
@@ -49,6 +51,8 @@ def _all(json: bool) -> None:
                     "why_not": family.why_not,
                 }
             )
+    from environments.tools import tool_names
+
     columns = [Column("env"), Column("available", head=True), Column("about", wide=True)]
     if any(row["why_not"] for row in rows):
         columns.append(Column("why_not", "what is missing", wide=True))
@@ -56,6 +60,8 @@ def _all(json: bool) -> None:
     if not json:
         output.say("")
         output.console().print(output.text("`agentlab envs ENV` shows the parameters of one. " + OWN))
+        output.say("")
+        output.console().print(output.text(TOOLS.format(names=", ".join(tool_names()))))
 
 
 def _one(env: str, json: bool) -> None:

@@ -1,0 +1,135 @@
+"""An environment with tools: the calls stand among its commands, and it does not move while one is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from environments.base import Split, Task, TextEnv, Turn
+from environments.errors import EnvironmentDied
+from environments.tools.base import Call, Seen, Tool
+from environments.worker import Worker, format_error
+
+TOOL_LIMIT = 10.0
+"""Seconds that a tool may take."""
+
+MOST_CALLS = 200
+"""Calls that one tool may propose at once."""
+
+LONGEST_ANSWER = 2000
+"""Characters of an answer."""
+
+
+Result = TypeVar("Result")
+
+
+class WithTools(TextEnv):
+    """`env` with some tools, under the id `env_id`.
+
+    A call that makes sense is admissible beside the game's own commands; one that was answered is not offered again
+    before the game moved. An answer is an observation: score and reward stay, a step has passed. The state says what
+    was answered since the game moved last, since a player knows more then. A tool that raises, hangs or answers nothing
+    is answered for in one line, and nothing else happens.
+    """
+
+    def __init__(self, env: TextEnv, tools: Sequence[Tool], env_id: str) -> None:
+        super().__init__(env_id, env.step_limit)
+        self.env = env
+        self.tools = list(tools)
+        self.answer_limit = None if env.answer_limit is None else env.answer_limit + TOOL_LIMIT * len(self.tools)
+        self._bench = Worker(f"tools of {env_id}")
+        self._turn = Turn("", ())
+        self._aim = ""
+        self._told: list[Call] = []
+        self._calls: list[Call] = []
+        self._since: list[Call] = []
+        """Calls since the game moved."""
+
+    def seeds(self, split: Split) -> Sequence[int]:
+        return self.env.seeds(split)
+
+    def begin(self, task: Task) -> Turn:
+        turn = self.env.begin(Task(env=self.env.env_id, split=task.split, seed=task.seed))
+        self._calls = []
+        return self._moved("", turn, goal=turn.goal)
+
+    def act(self, action: str) -> Turn:
+        asked = self._asked(action)
+        if asked is None:
+            return self._moved(action, self.env.act(action))
+        call = Call(action, self._answer(asked, action))
+        self._calls.append(call)
+        self._since.append(call)
+        return self._shown(call.answer)
+
+    def close(self) -> None:
+        self.env.close()
+
+    def _moved(self, action: str, turn: Turn, goal: str | None = None) -> Turn:
+        """The game moved: what it said, with the calls that make sense now."""
+        if goal is not None:
+            self._told, self._aim = [], goal
+        self._turn, self._since = turn, []
+        self._told.append(Call(action, str(turn.observation)))
+        return self._shown(turn.observation)
+
+    def _shown(self, observation: str) -> Turn:
+        turn = self._turn
+        if turn.won or turn.lost:
+            return turn
+        commands = None if turn.admissible is None else list(turn.admissible)
+        self._turn = turn._replace(admissible=commands)
+        score = turn.score if turn.score is not None else float(turn.won)
+        state = turn.state or f"{turn.observation}\nScore: {score:.2f}"
+        if self._since:
+            state = "\n".join([state, *(f"{call.action}: {call.answer}" for call in self._since)])
+        offered = None if commands is None else [*commands, *self._offered(commands)]
+        # The reward is the change of the value, so nothing is gained twice.
+        return turn._replace(observation=observation, admissible=offered, state=state)
+
+    def _offered(self, commands: Sequence[str]) -> list[str]:
+        """The calls that make sense now, without those that were answered already and those that are commands."""
+        seen, taken = self._seen(commands), {*commands, *(call.action for call in self._since)}
+        found: list[str] = []
+        for tool in self.tools:
+            try:
+                calls = self._run(partial(_calls, tool, seen))
+            except Exception:  # a tool that cannot say which calls make sense offers none
+                continue
+            found += [call for call in calls[:MOST_CALLS] if self._asked(call) is tool]
+        return [call for call in dict.fromkeys(found) if call not in taken]
+
+    def _seen(self, commands: Sequence[str]) -> Seen:
+        return Seen(self._aim, tuple(self._told), tuple(self._calls), tuple(commands))
+
+    def _asked(self, action: str) -> Tool | None:
+        """The tool that a command calls; None for a command of the game, which comes first."""
+        if action in (self._turn.admissible or ()):
+            return None
+        verbs = [(verb, tool) for tool in self.tools for verb in tool.verbs]
+        return next((tool for verb, tool in verbs if action == verb or action.startswith(f"{verb} ")), None)
+
+    def _answer(self, tool: Tool, call: str) -> str:
+        """What the tool answers, in one text; a line that says what went wrong where it has no answer."""
+        commands = self._turn.admissible or ()
+        try:
+            said = self._run(lambda: tool.answer(call, self._seen(list(commands))))
+        except Exception as error:
+            return f"{tool.name}: {' '.join(format_error(error).split())[:200] or 'it gave no answer'}."
+        answer = said.strip() if isinstance(said, str) else ""
+        if not answer:
+            return f"{tool.name}: it gave no answer."
+        return answer if len(answer) <= LONGEST_ANSWER else answer[: LONGEST_ANSWER - 1] + "…"
+
+    def _run(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives, within the limit; after one that hung the next has a thread of its own."""
+        try:
+            return self._bench.call(work, TOOL_LIMIT)
+        except EnvironmentDied:
+            self._bench = Worker(self._bench.name)
+            raise
+
+
+def _calls(tool: Tool, seen: Seen) -> list[str]:
+    return [str(call) for call in tool.calls(seen)]

@@ -1,0 +1,148 @@
+"""Tools: each proposes the calls that make sense now, and answers in the words of the game's commands."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from environments.errors import BadParameter, EnvironmentsError
+from environments.tools import Call, LangChainTool, Seen, Tool, register_tool, tool, tool_names, unregister_tool
+from environments.tools.calculator import Calculator
+from environments.tools.navigator import Navigator
+from environments.tools.notes import Notes
+from environments.tools.sorter import Sorter
+
+
+def seen(*told: str, commands: tuple[str, ...] = (), goal: str = "Do it.", calls: tuple[Call, ...] = ()) -> Seen:
+    return Seen(goal, [Call("" if at == 0 else "go", text) for at, text in enumerate(told)], calls, commands)
+
+
+MAP = "The map reads: The hall connects to the attic, cellar and shed. The attic connects to the hall and loft."
+
+
+def test_a_calculator_calculates_with_the_numbers_of_the_newest_problem() -> None:
+    calls = Calculator().calls(seen("A room (4 grapes, 5 pears, 6 figs, 7 plums).", "Multiply 34 and 5."))
+    assert calls == ["calculate 34 + 5", "calculate 34 * 5", "calculate 34 - 5"]
+    assert "calculate 22 / 11" in Calculator().calls(seen("Divide 22 by 11."))
+    assert "calculate 32 / 32" in Calculator().calls(seen("Divide 32 by 32."))
+    assert "calculate 1,200 - 3" in Calculator().calls(seen("Subtract 3 from 1,200."))
+    assert not Calculator().calls(seen("A room with 3 doors."))
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        ("calculate 34 * 5", "34 * 5 = 170."),
+        ("calculate 1,200 - 3", "1,200 - 3 = 1197."),
+        ("calculate 1 / 3", "1 / 3 = 0.333333."),
+        ("calculate -(2 + 3) * 0.1", "-(2 + 3) * 0.1 = -0.5."),
+        ("calculate 6 ÷ 4", "6 ÷ 4 = 1.5."),
+    ],
+)
+def test_a_calculator_is_exact(call: str, answer: str) -> None:
+    assert Calculator().answer(call, seen()) == answer
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["", "x + 1", "__import__('os')", "9 ** 9 ** 9", "1 / 0", "1e400", "9" * 99, "(" * 90, "True + 1", "1 if 1 else 2"],
+)
+def test_a_calculator_refuses_whatever_is_no_sum_in_a_line(expression: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        Calculator().answer(f"calculate {expression}", seen())
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@given(st.integers(0, 10**5), st.integers(0, 10**5))
+def test_a_calculator_comes_to_what_whole_numbers_come_to(a: int, b: int) -> None:
+    assert Calculator().answer(f"calculate {a} * {b} - {a}", seen()).endswith(f"= {a * b - a}.")
+
+
+def test_sorting_understands_units_and_writes_things_as_commands_do() -> None:
+    here = seen("", commands=("look", "take 16l of oak", "take 18ml of marble", "put 2l of gold in box", "take box"))
+    assert Sorter().calls(here) == ["sort quantities"]
+    assert Sorter().answer("sort quantities", here) == "From least to most: 18ml of marble, 2l of gold, 16l of oak."
+    mixed = seen("", commands=("take 2kg of gold", "take 7 figs", "take 300g of salt", "take 1,000 pears"))
+    assert Sorter().answer("sort quantities", mixed) == (
+        "From least to most: 300g of salt, 2kg of gold. From least to most: 7 figs, 1,000 pears."
+    )
+    assert not Sorter().calls(seen("", commands=("take 7 figs", "look")))
+
+
+def test_where_commands_name_no_quantities_those_in_sight_are_sorted() -> None:
+    here = seen("A sink (35 figs, 4 grapes) and a shelf.", commands=("look", "open sink"))
+    assert Sorter().answer("sort quantities", here) == "From least to most: 4 grapes, 35 figs."
+
+
+def test_a_navigator_finds_ways_by_a_map_and_by_what_was_walked() -> None:
+    start = "You are in the shed. West: the hall."
+    assert Navigator().calls(seen(start)) == ["find way to hall"]
+    here = seen(start, MAP)
+    assert Navigator().calls(here) == [f"find way to {room}" for room in ("attic", "cellar", "hall", "loft")]
+    assert Navigator().answer("find way to hall", here) == "To reach the hall, move west to the hall."
+    far = Navigator().answer("find way to the loft", here)
+    assert far == "To reach the loft, move west to the hall. 3 rooms to go."
+    walked = Seen("", [Call("", "You are in the den."), Call("move north", "You are in the bath.")], (), ())
+    assert Navigator().answer("find way to den", walked) == "To reach the den, move south to the den."
+
+
+@pytest.mark.parametrize("call", ["find way to", "find way to moon", "find way to shed"])
+def test_a_navigator_refuses_what_it_knows_no_way_to(call: str) -> None:
+    with pytest.raises(ValueError):
+        Navigator().answer(call, seen("You are in the shed. West: the hall."))
+
+
+def test_notes_are_written_once_and_read_again() -> None:
+    notes = Notes()
+    assert not notes.calls(seen("A room."))
+    told = [Call("", "A room."), Call("read map", "North is the hall.")]
+    here = Seen("", told, (), ())
+    (call,) = notes.calls(here)
+    written = Call(call, notes.answer(call, here))
+    later = Seen("", told, (written,), ())
+    assert notes.calls(later) == ["read notes"]
+    assert notes.answer("read notes", later) == "Your notes: North is the hall."
+    assert notes.answer("note beware of the cat", later) == "Noted: beware of the cat"
+    with pytest.raises(ValueError):
+        notes.answer("read notes", here)
+
+
+def test_any_langchain_tool_is_one() -> None:
+    from langchain_core.tools import tool as made
+
+    @made
+    def weigh(thing: str) -> str:
+        """Weigh a thing."""
+        return f"The {thing} weighs\n7 g."
+
+    @made
+    def mix(a: str, b: int) -> str:
+        """Mix."""
+        return f"{b} of {a}"
+
+    scale = LangChainTool(weigh, propose=lambda here: [command.split()[-1] for command in here.commands])
+    assert isinstance(scale, Tool)
+    assert scale.calls(seen("", commands=("take fig", "take pear"))) == ["weigh fig", "weigh pear"]
+    assert scale.answer("weigh fig", seen()) == "The fig weighs 7 g."
+    mixer = LangChainTool(mix, propose=lambda here: [{"b": 2, "a": "milk"}])
+    (call,) = mixer.calls(seen())
+    assert mixer.answer(call, seen()) == "2 of milk"
+    assert list(mixer.schema) == ["a", "b"]
+    with pytest.raises(ValueError):
+        mixer.answer("mix milk", seen())
+
+
+def test_a_tool_of_ones_own_has_a_name_that_an_id_can_have() -> None:
+    with pytest.raises(BadParameter, match="calculator"):
+        tool("calculater")
+    with pytest.raises(EnvironmentsError):
+        register_tool("calculator", Calculator)
+    with pytest.raises(EnvironmentsError):
+        register_tool("a+b", Calculator)
+    register_tool("abacus", Calculator)
+    try:
+        assert "abacus" in tool_names() and isinstance(tool("abacus"), Calculator)
+    finally:
+        unregister_tool("abacus")
+    assert "abacus" not in tool_names()
