@@ -74,17 +74,38 @@ class Conversation:
         said = "".join(prompts.thought(thought)) if self.prompting.thought else ""
         self.text += said + prompts.action(command) + prompts.LINE_END
 
+    def text_after(self, aside: Aside | None) -> str:
+        """The text as it would be after an aside."""
+        said = prompts.action(aside.command) + prompts.LINE_END + prompts.turn(aside.answer) if aside else ""
+        return self.text + said
+
     def close(self) -> None:
         """Give back what the conversation holds (a cache, say). It can still be read."""
 
 
+class Aside(NamedTuple):
+    """What might have been done first, and answered: another command, what came of it, and what may be done then."""
+
+    command: str
+    answer: str
+    commands: Sequence[str] | None = None
+
+
 @dataclass(frozen=True)
 class ScoreRequest:
-    """Which of these commands comes next in a conversation? `adapter` is the one asked; None is the base."""
+    """Which of these commands comes next in a conversation? `adapter` is the one asked; None is the base.
+
+    With `asides` each command, one for each, is asked about as if that had been done just before it (None: nothing).
+    """
 
     conversation: Conversation
     commands: Sequence[str]
     adapter: Adapter | None = None
+    asides: Sequence[Aside | None] = ()
+
+    def __post_init__(self) -> None:
+        if self.asides and len(self.asides) != len(self.commands):
+            raise ValueError(f"{len(self.asides)} asides for {len(self.commands)} commands")
 
 
 @dataclass(frozen=True)
@@ -125,8 +146,7 @@ class TurnRequest:
 
     `commands` are the admissible ones: the turn ends with one of them where the engine can hold it to that. None takes
     any line of at most `max_tokens`. A thought has at most `think` tokens. Where this is the second try, `refused` is
-    the reply before, and `objection` what was wrong with it, or what is asked now: they stand in the prompt, and not in
-    the conversation.
+    the reply before, and `objection` what was wrong with it, or what is asked now: in the prompt, not the conversation.
     Raises ValueError if `commands` is empty.
     """
 
@@ -325,8 +345,8 @@ class Model:
         # Engines of one's own may know of no other prompting than their own.
         return self.engine.conversation(goal, hints, prompting) if prompting else self.engine.conversation(goal, hints)
 
-    def score(self, conversation: Conversation, commands: Sequence[str]) -> Scores:
-        """The scores of some commands, a finite number for each.
+    def score(self, conversation: Conversation, commands: Sequence[str], asides: Sequence[Aside | None] = ()) -> Scores:
+        """The scores of some commands, a finite number for each; with `asides` as of a `ScoreRequest`.
 
         Raises AgentLabError if the engine ranks nothing, ValueError if it gave something else than asked for.
         """
@@ -334,7 +354,7 @@ class Model:
             raise AgentLabError(
                 f"The engine {self.name} ranks no commands, it only writes; play with an actor that has it write."
             )
-        scores = self._ask(self.engine.score, ScoreRequest(conversation, commands, self.adapter))
+        scores = self._ask(self.engine.score, ScoreRequest(conversation, commands, self.adapter, asides))
         if len(scores.logprobs) != len(commands) or not all(map(math.isfinite, scores.logprobs)):
             raise ValueError(f"{len(scores.logprobs)} scores for {len(commands)} commands, which need a number each")
         count(scores.usage)

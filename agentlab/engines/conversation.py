@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from agentlab.engines.base import TRANSCRIPT, Conversation, Tokenizing, TurnRequest
+from agentlab.engines.base import TRANSCRIPT, Aside, Conversation, ScoreRequest, Tokenizing, TurnRequest
 from agentlab.errors import ContextExceeded
 from memory import prompts
 from memory.prompts import Prompting
@@ -101,6 +101,22 @@ class TokenConversation(Conversation):
         if self.chat is not None:
             return [*self.chat.said(refused), *self.chat.turn(why, first=False)]
         return [*self.engine.tokenize(prompts.action(refused)), *self.end, *self.engine.tokenize(prompts.turn(why))]
+
+    def aside(self, aside: Aside | None) -> list[int]:
+        """What is read before the command of a turn that follows an aside: its tokens, and the marks of a thought."""
+        silent = [token for mark in self.marks for token in mark]
+        if aside is None:
+            return silent
+        answered = self._turn(aside.answer, aside.commands if self.chat is not None else None, "")
+        return [*self.said(aside.command), *answered, *silent]
+
+    def continuations(self, request: ScoreRequest) -> list[tuple[int, list[int]]]:
+        """The tokens of each command of a request, after how many of its aside, which count for nothing."""
+        commands = [self.command_tokens(command) for command in request.commands]
+        if not request.asides:
+            return [(0, tokens) for tokens in commands]
+        before = [self.aside(aside) for aside in request.asides]
+        return [(len(first), [*first, *tokens]) for first, tokens in zip(before, commands, strict=True)]
 
     @cached_property
     def end(self) -> list[int]:

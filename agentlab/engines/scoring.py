@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,9 +28,9 @@ class Scoring:
         """The request with trees of at most `most` nodes. Raises ContextExceeded if a command does not fit."""
         conversation = request.conversation
         assert isinstance(conversation, CachedConversation), "made by `conversation`"
-        commands: Sequence[Sequence[int]] = [conversation.command_tokens(command) for command in request.commands]
+        skipped, commands = zip(*conversation.continuations(request), strict=True) if request.commands else ((), ())
         chosen = parts(commands, min(conversation.room_for(commands), most))
-        trees = [(part, TokenTree.of([commands[at] for at in part])) for part in chosen]
+        trees = [(part, TokenTree.of([commands[at] for at in part], [skipped[at] for at in part])) for part in chosen]
         return cls(
             conversation,
             request.adapter,

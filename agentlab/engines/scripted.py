@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 
-from agentlab.engines.base import Adapter, ScoreRequest, Scores, Turn, TurnRequest, WriteRequest, Writing
+from agentlab.engines.base import Adapter, Aside, ScoreRequest, Scores, Turn, TurnRequest, WriteRequest, Writing
 from memory import prompts
 
 Script = Callable[[str, str], float]
@@ -43,12 +44,20 @@ class ScriptedEngine:
         """Any adapter is taken."""
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
-        return [Scores([self._score(request, command) for command in request.commands]) for request in requests]
+        return [
+            Scores(
+                [
+                    self._score(request, command, aside)
+                    for command, aside in zip_longest(request.commands, request.asides)
+                ]
+            )
+            for request in requests
+        ]
 
-    def _score(self, request: ScoreRequest, command: str) -> float:
+    def _score(self, request: ScoreRequest, command: str, aside: Aside | None) -> float:
         script = self.by_adapter.get(request.adapter.id if request.adapter else "", self.preferences)
         if callable(script):
-            return float(script(request.conversation.text, command))
+            return float(script(request.conversation.text_after(aside), command))
         return float(script.get(command, self.floor))
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Writing]:

@@ -28,14 +28,19 @@ class TokenTree:
     _children: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, candidates: Sequence[Sequence[int]]) -> TokenTree:
-        """The trie of candidates, level by level. Each has at least one token; equal ones share all their nodes."""
+    def of(cls, candidates: Sequence[Sequence[int]], skipped: Sequence[int] = ()) -> TokenTree:
+        """The trie of candidates, level by level. Each has at least one token; equal ones share all their nodes.
+
+        Of each the first tokens, as many as `skipped` says, are read and not asked about.
+        """
         tree = cls()
         inner = {tuple(ids[:cut]) for ids in candidates for cut in range(1, len(ids))}
         for prefix in sorted(inner, key=lambda prefix: (len(prefix), prefix)):
             tree.follow(prefix)
         for ids in candidates:
             tree.add(ids)
+        for at, count in enumerate(skipped):
+            tree.edges[at] = tree.edges[at][count:]
         return tree
 
     def __len__(self) -> int:

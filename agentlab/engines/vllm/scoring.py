@@ -104,9 +104,9 @@ class Ranking:
         """The nodes of a request; its conversation makes room for them. Raises ContextExceeded if one has none."""
         conversation = request.conversation
         assert isinstance(conversation, TokenConversation), "made by `conversation`"
-        commands = [conversation.command_tokens(command) for command in request.commands]
+        skipped, commands = zip(*conversation.continuations(request), strict=True) if request.commands else ((), ())
         # As much as a local engine needs, so that both read the same turns of a long episode.
-        tree, pieces = TokenTree.of(commands), parts(commands, max(conversation.room_for(commands), 1))
+        tree, pieces = TokenTree.of(commands, skipped), parts(commands, max(conversation.room_for(commands), 1))
         several = [TokenTree.of([commands[at] for at in part]) for part in pieces] if len(pieces) > 1 else [tree]
         conversation.make_room(max(map(len, several)))
         begun = conversation.context_ids

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from agentlab.engines.base import (
     Adapter,
     Adapting,
+    Aside,
     Conversation,
     Conversing,
     Likelihood,
@@ -80,6 +81,12 @@ def test_scores_are_those_of_the_local_engine_and_a_list_of_requests_is_one_ques
     adapted = Model(engine, adapter).score(played(engine), COMMANDS).logprobs
     assert adapted == pytest.approx(Model(behind, adapter).score(played(behind), COMMANDS).logprobs, abs=1e-4)
     assert adapted != pytest.approx(Model(engine).score(played(engine), COMMANDS).logprobs, abs=0.1)
+
+
+def test_commands_after_an_aside_have_the_scores_of_the_local_engine(served: Serve, behind: TransformersEngine) -> None:
+    asides = [None, Aside("ask", "The red door.", COMMANDS), Aside("wait", "Nothing happens.", COMMANDS)]
+    here, there = (Model(one).score(played(one), [COMMANDS[0]] * 3, asides).logprobs for one in (behind, served()))
+    assert there == pytest.approx(here, abs=1e-4) and len(set(here)) == 3
 
 
 def test_a_server_that_gives_few_log_probabilities_at_once_is_asked_more_often(
