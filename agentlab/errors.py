@@ -91,6 +91,10 @@ class MissingPackage(AgentLabError):
     """A package that only some work needs is not installed."""
 
 
+class UnknownEvaluation(AgentLabError):
+    """No evaluation of the lab has this name, or it has no such arm."""
+
+
 class UnknownReflector(AgentLabError):
     """No reflector has this name."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -161,9 +160,8 @@ class Play:
         if self.recalled is None:
             return costs
         scale = self.episode.strength * arm.policy.scale_at(self.spec.trial)
-        enough = least / scale if scale > 0 else math.inf
-        advice = self.recalled.bonuses(state, commands, self.tried, arm.policy.weights, enough if least else 0.0)
-        return [scale * extra + cost for extra, cost in zip(advice, costs, strict=True)]
+        advice = self.recalled.bonuses(state, commands, self.tried, arm.policy.weights, least, scale)
+        return [extra + cost for extra, cost in zip(advice, costs, strict=True)]
 
     def must_go_on(self) -> None:
         """Raise Stopped if that was asked for, LimitReached if nothing may be spent any more."""

@@ -38,6 +38,11 @@ KNOWN_BEFORE = 50  # reflections on a task from earlier runs that advise on it, 
 BOOKS = 64  # tasks whose advice is at hand for their next trial
 
 
+Parts = dict[str, float]
+"""Of an action prior: the `bonus` that it added to a score, in nats, the place of that `command` among the admissible
+ones, and the `cosine` of the two states where it comes from another task."""
+
+
 class _Elsewhere(NamedTuple):
     """What the most similar state of another task advises on one command: bonus in nats, cosine, reflection."""
 
@@ -66,73 +71,84 @@ class Recalled:
     config: RecallConfig = field(default_factory=RecallConfig)
     credit: Credit | None = None
     draws: dict[str, Assignment] = field(default_factory=dict)
-    _advised: dict[str, float] = field(default_factory=dict)
+    _advised: set[str] = field(default_factory=set)
     _similar: dict[str, list[tuple[Advice, float, str]]] = field(default_factory=dict)
 
     def bonuses(
-        self, state: str, commands: Sequence[str], tried: Tried, weights: AdviceWeights, least: float = 0.0
+        self,
+        state: str,
+        commands: Sequence[str],
+        tried: Tried,
+        weights: AdviceWeights,
+        least: float = 0.0,
+        scale: float = 1.0,
     ) -> list[float]:
-        """What earlier trials of this task and similar states elsewhere advise on each command, in nats.
+        """What earlier trials of this task and similar states elsewhere advise on each command, in nats, times `scale`.
 
         Advice from elsewhere counts only for commands of which nothing is known here. A gain attracts until it was
         `tried` in this episode. Where several trials spoke of one command, the one that said most counts as recalled:
         all of them would be ever more with every trial. What says less than `least` is not given, and so not recalled.
         """
-        bonuses = self.task_book.bonuses(state, commands, weights, tried)
+        known = self.task_book.bonuses(state, commands, weights, tried)
+        bonuses = [scale * bonus for bonus in known]
         transferred = self._elsewhere(state, commands, weights)
-        served: dict[str, float] = {}
+        served: dict[str, Parts] = {}
         for at, (command, times) in enumerate(zip(commands, tried.times(state, commands), strict=True)):
             source = self.task_book.source(state, command)
             if source is not None:
                 if abs(bonuses[at]) < least:
                     bonuses[at] = 0.0
-                elif bonuses[at]:
-                    served.setdefault(source, 1.0)
+                elif known[at]:
+                    served.setdefault(source, {"bonus": bonuses[at], "command": at})
             elif not times:
-                enough = (one for one in transferred.get(command, []) if one.bonus >= least)
-                found = next((one for one in enough if self._assigned(one, state)), None)
-                if found is not None:
-                    bonuses[at] = found.bonus
-                    served.setdefault(found.reflection, found.cosine)
-        self.note_advice(served, state)
+                for one in transferred.get(command, []):
+                    parts: Parts = {"bonus": scale * one.bonus, "cosine": one.cosine, "command": at}
+                    if parts["bonus"] >= least and self._assigned(one.reflection, parts, state, len(tried)):
+                        bonuses[at] = parts["bonus"]
+                        served.setdefault(one.reflection, parts)
+                        break
+        self._served(served, state, len(tried))
         return bonuses
 
-    def note_advice(self, served: Mapping[str, float], query: str) -> None:
-        """Record, once for each, that advice of these reflections (id: similarity) entered the episode's scores."""
-        fresh = {reflection: score for reflection, score in served.items() if reflection not in self._advised}
+    def _served(self, served: Mapping[str, Parts], state: str, step: int) -> None:
+        """Record, once for each, that advice of these reflections entered the episode's scores."""
+        fresh = {reflection: parts for reflection, parts in served.items() if reflection not in self._advised}
         if not fresh or self.memory is None:
             return
-        self._record({self.draws.get(id) or Assignment(id, False, 1.0): score for id, score in fresh.items()}, query)
+        draws = {self.draws.get(id) or Assignment(id, False, 1.0): parts for id, parts in fresh.items()}
+        self._record(draws, state, step)
         self.ids = list(dict.fromkeys([*self.ids, *fresh]))
 
-    def _assigned(self, found: _Elsewhere, state: str) -> bool:
+    def _assigned(self, reflection: str, parts: Parts, state: str, step: int) -> bool:
         """Whether this advice may serve; that it was held out is recorded where it would have entered a score."""
         if self.credit is None:
             return True
-        draw = self.draws.get(found.reflection)
+        draw = self.draws.get(reflection)
         if draw is None:
-            (draw,) = self.credit.split(self.episode, [found.reflection], env=self.env, decided=self.recalls)
-            self.draws[found.reflection] = draw
-        if draw.held_out and found.reflection not in self._advised:
-            self._record({draw: found.cosine}, state)
+            (draw,) = self.credit.split(self.episode, [reflection], env=self.env, decided=self.recalls)
+            self.draws[reflection] = draw
+        if draw.held_out and reflection not in self._advised:
+            self._record({draw: parts}, state, step)
         return not draw.held_out
 
-    def _record(self, draws: Mapping[Assignment, float], query: str) -> None:
+    def _record(self, draws: Mapping[Assignment, Parts], state: str, step: int) -> None:
         self.recalls += [
             Recall(
                 episode=self.episode,
                 reflection=draw.reflection,
                 rank=len(self._advised) + place,
-                query=query[:QUERY_LIMIT],
-                score=score,
+                query=state[:QUERY_LIMIT],
+                score=parts.get("cosine", 1.0),
+                parts=parts,
                 channel="advice",
                 env=self.env,
                 held_out=draw.held_out,
                 propensity=draw.propensity,
+                step=step,
             )
-            for place, (draw, score) in enumerate(draws.items())
+            for place, (draw, parts) in enumerate(draws.items())
         ]
-        self._advised.update({draw.reflection: score for draw, score in draws.items()})
+        self._advised.update(draw.reflection for draw in draws)
 
     def _elsewhere(self, state: str, commands: Sequence[str], weights: AdviceWeights) -> dict[str, list[_Elsewhere]]:
         """What the most similar states of other tasks advise, by command, the strongest advice first.
@@ -266,9 +282,11 @@ class MemorySnapshot:
     ) -> Recalled:
         """The same again for a resumed episode: its hints as they stood, and its advice as it was when it began."""
         config = spec.arm.recall or RecallConfig(advice=False)
-        # Advice is recorded anew as its steps are played again; what was held out then stays held out.
-        served = [one for one in recalls if one.channel != "advice"]
-        again = self._recalled(spec, config, hints, list(ids), served, before)
+        # What was given or held out before stands as it was recorded; it comes after what the prompt began with.
+        advised = [one for one in recalls if one.channel == "advice"]
+        served = dict.fromkeys([*ids, *(one.reflection for one in advised if not one.held_out)])
+        again = self._recalled(spec, config, hints, list(served), list(recalls), before)
+        again._advised = {one.reflection for one in advised}
         again.draws = {one.reflection: Assignment(one.reflection, one.held_out, one.propensity) for one in recalls}
         return again
 

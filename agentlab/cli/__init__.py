@@ -22,6 +22,7 @@ from agentlab.cli import (
     memory_history,
     memory_screens,
     memory_serve,
+    memory_why,
     models,
     play,
     rounds,
@@ -88,6 +89,7 @@ app.command(rich_help_panel=LOOK)(episodes.replay)
 app.add_typer(memory.app, name="memory", rich_help_panel=LOOK)
 memory.app.command()(memory_screens.show)
 memory.app.command()(memory_screens.stats)
+memory.app.command()(memory_why.why)
 memory.app.command()(memory_serve.serve)
 memory_history.add_to(memory.app)
 memory.app.command()(memory_consolidate.consolidate)

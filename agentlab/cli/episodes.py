@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,9 +15,7 @@ from agentlab.workspace.environments import environment
 
 if TYPE_CHECKING:
     from environments import TextEnv
-    from memory import Database
-    from memory.records import Episode, Step, Usage
-    from memory.store import EpisodeRow
+    from memory.records import Episode, Step
 
 Status = Literal["won", "lost", "truncated", "errored"]
 
@@ -53,10 +51,12 @@ def episodes(
     json: Json = False,
 ) -> None:
     """List episodes, the newest first."""
+    from agentlab.views.episodes import listed
     from memory.store import EpisodeFilter
 
     with opened(lab) as here:
-        found = here.database.episodes.find(
+        found = listed(
+            here,
             EpisodeFilter(
                 run=run,
                 env=environment(env, here.database),
@@ -67,27 +67,16 @@ def episodes(
                 status=status,
             ),
             limit=limit,
-            newest=True,
         )
         some = bool(here.database.episodes.find(limit=1))
-        usages = _usages(here.database, found)
     rows = [output.row_of(row) for row in found]
-    if json:
-        rows = [row | ({"usage": usages[row["id"]]} if row["id"] in usages else {}) for row in rows]
-    else:
+    if not json:
         rows = [
-            row | {"started_at": output.ago(row["started_at"])} | output.took(usages.get(row["id"])) for row in rows
+            row | {"started_at": output.ago(row["started_at"])} | output.took(one.usage)
+            for row, one in zip(rows, found, strict=True)
         ]
     empty = NO_FIT if some else "No episodes here yet. `agentlab run` plays some."
     output.listing(rows, [*_COLUMNS, *output.took_columns(rows)], as_data=json, empty=empty)
-
-
-def _usages(database: Database, rows: Sequence[EpisodeRow]) -> dict[str, Usage]:
-    """What the model took in each of these episodes, and in others of their runs, by their ids, where it is known."""
-    from agentlab.agent.result import DatabaseSink
-
-    sink = DatabaseSink(database)
-    return {id: usage for run in {row.run for row in rows} for id, usage in sink.usages(run).items()}
 
 
 def replay(

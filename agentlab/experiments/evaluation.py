@@ -195,6 +195,7 @@ def evaluate(
         "model": workspace.config.model,
         "trials": trials,
         "arms": {**before.about.get("arms", {}), **{arm.name: arm.identity for arm in chosen}},
+        "runs": {**before.about.get("runs", {}), **{arm.name: named.run_of(arm) for arm in chosen}},
     }
     if playing := playing_of(workspace):
         about["playing"] = playing
@@ -204,7 +205,7 @@ def evaluate(
     count_spent(workspace, {named.run, named.plain_run})
     for arm in chosen:
         many = 1 if arm.player.name == "random" else trials
-        under = named.run if arm.recall is not None else named.plain_run
+        under = named.run_of(arm)
         results = run(workspace, table.envs, split=split, seeds=seeds, trials=many, arm=arm, name=under, again=again)
         errored = errored or any(result.part_errored for result in results)
         table.rows.append(row(arm.name, results, trials=1))
@@ -234,6 +235,10 @@ class Naming:
     run: str
     plain_run: str
     measured: str = ""
+
+    def run_of(self, arm: Arm) -> str:
+        """The run in which an arm plays."""
+        return self.run if arm.recall is not None else self.plain_run
 
     def finish(self, database: Database) -> None:
         """Note that nothing of it is left to be played."""

@@ -7,7 +7,7 @@ memory should reach what the old one reached with it. The share of the memory's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Memory = Literal["off", "on"]
 Side = Literal["old", "new"]
+CELLS = ("old, off", "old, on", "new, off", "new, on")
 SEED = 0
 """Of the bootstrap: the same outcomes give the same interval."""
 
@@ -109,34 +110,43 @@ def analyse(old: str, new: str, table: Table, *, alpha: float = 0.05, same_memor
 
     Games that errored for one of the four are left out of whatever is compared. Raises AgentLabError if none is left.
     """
-    names = ("old, off", "old, on", "new, off", "new, on")
-    cells = dict(zip(names, table.rows, strict=True))
-    known = {name: row.known for name, row in cells.items()}
-    tasks = set.intersection(*(set(found) for found in known.values()))
+    cells = dict(zip(CELLS, table.rows, strict=True))
+    known, tasks = in_common(cells)
     if not tasks:
         raise AgentLabError("No game was played to its end by all four arms, so nothing can be compared; play others.")
-    pairs: list[tuple[Literal["memory", "adapter"], Side | Memory, str, str]] = [
-        ("memory", "old", "old, on", "old, off"),
-        ("memory", "new", "new, on", "new, off"),
-        ("adapter", "off", "new, off", "old, off"),
-        ("adapter", "on", "new, on", "old, on"),
-    ]
     return TwoByTwo(
         old=old,
         new=new,
         cells=cells,
-        effects=[
-            Effect(of=of, at=at, paired=paired(_only(known[one], tasks), known[other])) for of, at, one, other in pairs
-        ],
-        internalised=_internalised(known, tasks, table.envs),
+        effects=simple_effects(known, tasks),
+        internalised=internalised(known, tasks, table.envs),
         changes=_changes(known, tasks, table.envs, alpha),
         table=table,
         same_memory=same_memory,
     )
 
 
-def _internalised(known: dict[str, dict[str, bool]], tasks: set[str], envs: Sequence[str]) -> Ratio:
-    """Tasks are drawn within their game: how many there are of each was decided, not found."""
+def in_common(cells: Mapping[str, Row]) -> tuple[dict[str, dict[str, bool]], set[str]]:
+    """The outcomes in each of the four cells, and the games that all of them played to their end."""
+    known = {name: row.known for name, row in cells.items()}
+    return known, set.intersection(*(set(found) for found in known.values()))
+
+
+def simple_effects(known: dict[str, dict[str, bool]], tasks: set[str]) -> list[Effect]:
+    """What each change does where the other factor stands still, on these games."""
+    pairs: list[tuple[Literal["memory", "adapter"], Side | Memory, str, str]] = [
+        ("memory", "old", "old, on", "old, off"),
+        ("memory", "new", "new, on", "new, off"),
+        ("adapter", "off", "new, off", "old, off"),
+        ("adapter", "on", "new, on", "old, on"),
+    ]
+    return [Effect(of=of, at=at, paired=paired(_only(known[one], tasks), known[other])) for of, at, one, other in pairs]
+
+
+def internalised(known: dict[str, dict[str, bool]], tasks: set[str], envs: Sequence[str]) -> Ratio:
+    """The share of the memory's gain that the new adapter has without memory, with a bootstrap's interval.
+
+    Tasks are drawn within their game: how many there are of each was decided, not found."""
 
     def gains(task: str) -> tuple[float, float]:
         before = known["old, off"][task]

@@ -109,6 +109,10 @@ class Tried:
         """Take in one step of the episode."""
         self._counts[state_key(step.state), step.action] += 1
 
+    def __len__(self) -> int:
+        """How many steps were taken in."""
+        return self._counts.total()
+
     def times(self, state: str, commands: Sequence[str]) -> list[int]:
         """How often each command was tried in `state`."""
         here = state_key(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from agentlab.errors import AgentLabError, LabClosed, LabLocked
+from agentlab.errors import AgentLabError, LabClosed, LabLocked, UnknownEvaluation
 from agentlab.lab import Lab
 from agentlab.web.asked import Asked, BadAddress
 from agentlab.web.looking import Looking
-from agentlab.web.page import Action, Done, Page
+from agentlab.web.page import Action, Done, Elsewhere, Page
 from agentlab.web.pages import ACTIONS, PAGES, TABS
+from agentlab.web.pages.comparisons import compared
 from agentlab.web.pages.labs import labs
 from agentlab.web.rendering import HERE, link_below, render
 from agentlab.web.safety import Access, Guard
@@ -32,7 +33,7 @@ from trainers.errors import TrainersError, UnknownAdapter
 FAILURES = (AgentLabError, MemoryStoreError, TrainersError, EnvironmentsError)
 """What is told in a line on a page of its own."""
 
-MISSING = (UnknownEpisode, UnknownReflection, UnknownAdapter)
+MISSING = (UnknownEpisode, UnknownReflection, UnknownAdapter, UnknownEvaluation)
 BUSY = (DatabaseBusy, DatabaseClosed, LabClosed, LabLocked)
 
 LARGEST_FORM = 100_000
@@ -52,6 +53,7 @@ class Application:
         several = len(self.labs) > 1 or self.labs[0].name != ""
         if several:
             routes += [Route("/", self._labs), Route("/index.json", self._labs_json)]
+            routes += [Route("/compare", self._compare()), Route("/compare.json", self._compare(as_json=True))]
         for lab in self.labs:
             below = [route for page in PAGES for route in self._routes(lab, page)]
             below += [Route(action.path, self._action(lab, action), methods=["POST"]) for action in ACTIONS]
@@ -67,7 +69,18 @@ class Application:
     def _routes(self, lab: Looking, page: Page) -> list[Route]:
         twin = "/index.json" if page.path == "/" else f"{page.path}.json"
         # The twin first: a path that takes anything would take its ending for a part of the name.
-        return [Route(twin, self._page(lab, page, as_json=True)), Route(page.path, self._page(lab, page))]
+        texts = [Route(f"{page.path}.{ending}", self._text(lab, page, ending)) for ending in page.texts]
+        return [Route(twin, self._page(lab, page, as_json=True)), *texts, Route(page.path, self._page(lab, page))]
+
+    def _text(self, lab: Looking, page: Page, ending: str) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            try:
+                view = await run_in_threadpool(page.view, lab.workspace, _asked(request))
+            except FAILURES as failure:
+                return self._failed(lab, failure)
+            return PlainTextResponse(page.texts[ending](view))
+
+        return answer
 
     def _page(self, lab: Looking, page: Page, *, as_json: bool = False) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
@@ -77,6 +90,8 @@ class Application:
                 if as_json:
                     return Response(view.model_dump_json(indent=2), media_type="application/json")
                 return HTMLResponse(await run_in_threadpool(self.html, lab, page, asked, view, request.url.path))
+            except Elsewhere as other:
+                return RedirectResponse(link_below(self.root(lab))(other.path, **other.query), status_code=303)
             except FAILURES as failure:
                 return self._failed(lab, failure, as_json=as_json)
 
@@ -167,14 +182,31 @@ class Application:
         view = await run_in_threadpool(labs, self.labs)
         return HTMLResponse(render("labs.html", self.common(None) | {"view": view, "title": "Labs"}))
 
+    def _compare(self, *, as_json: bool = False) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            asked = _asked(request)
+            try:
+                view = await run_in_threadpool(compared, self.labs, asked)
+            except FAILURES as failure:
+                return self._failed(None, failure, as_json=as_json)
+            if as_json:
+                return Response(view.model_dump_json(indent=2), media_type="application/json")
+            here = {"here": "/compare", "twin": "/compare.json"}
+            values = self.common(None) | {"view": view, "asked": asked, "title": "Labs beside each other", **here}
+            return HTMLResponse(await run_in_threadpool(render, "compare.html", values))
+
+        return answer
+
     async def _labs_json(self, request: Request) -> Response:
         view = await run_in_threadpool(labs, self.labs)
         return Response(view.model_dump_json(indent=2), media_type="application/json")
 
 
 def _asked(request: Request) -> Asked:
-    given: Mapping[str, str] = {**request.query_params, **request.path_params}
-    return Asked(given)
+    values: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():  # what was ticked several times is one value, a line each
+        values[name] = f"{values[name]}\n{value}" if name in values else value
+    return Asked({**values, **request.path_params}, frozenset(request.path_params))
 
 
 def _acted(lab: Looking, action: Action, asked: Asked) -> Done:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
+from agentlab.errors import AgentLabError
 from agentlab.lab import Lab
 from agentlab.web.asked import Asked
 from agentlab.workspace.workspace import Workspace
@@ -34,6 +35,7 @@ class Page:
         view: reads the lab, and gives what the page shows; the page's `.json` twin is that model.
         tab: what of the navigation it belongs to.
         title: of the window; a function of the model.
+        texts: what else there is of the model at the same address, as text, by the ending: `md`, `csv`.
         exported: the values of `path` for which the page is written by an export.
     """
 
@@ -43,6 +45,15 @@ class Page:
     tab: Tab
     title: Callable[[BaseModel], str]
     exported: Callable[[Workspace], Iterable[Mapping[str, str]]] = field(default=_none)
+    texts: Mapping[str, Callable[[BaseModel], str]] = field(default_factory=dict)
+
+
+class Elsewhere(AgentLabError):
+    """What was asked for has an address of its own: a path below the lab, and its query."""
+
+    def __init__(self, path: str, **query: str) -> None:
+        super().__init__(f"See {path}.")
+        self.path, self.query = path, query
 
 
 class Done(NamedTuple):

@@ -10,6 +10,7 @@ from memory.store.events import Event, EventKind, Events
 from memory.store.filters import ACTIVE, EVERYTHING, EpisodeFilter, Filter
 from memory.store.history import Change, History
 from memory.store.links import LinkChange
+from memory.store.listing import Group, Played, Sort
 from memory.store.recalls import RecallCount, RecallEvidence, RecallFilter
 from memory.store.reflections import stamp
 from memory.store.repeats import evidence, tallies, with_tally
@@ -28,11 +29,14 @@ __all__ = [
     "EventKind",
     "Events",
     "Filter",
+    "Group",
     "History",
     "LinkChange",
+    "Played",
     "RecallCount",
     "RecallEvidence",
     "RecallFilter",
+    "Sort",
     "Totals",
     "chunks",
     "conditions",

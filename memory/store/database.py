@@ -14,6 +14,7 @@ from memory.store.episodes import Episodes
 from memory.store.events import Events
 from memory.store.journal import Journal
 from memory.store.links import Links
+from memory.store.listing import EpisodeListing
 from memory.store.operations import Operations
 from memory.store.recalls import Recalls
 from memory.store.reflections import Reflections
@@ -33,6 +34,7 @@ class Database:
     Attributes:
         connection: where SQL is run.
         episodes, reflections, versions, recalls, links, operations: the memory.
+        episode_listing: episodes for whoever looks through them.
         vectors: a cache of what an embedder gave for texts.
         journal, settings: what a program notes of its own work.
         events: how far it says that it is.
@@ -53,6 +55,7 @@ class Database:
     ) -> None:
         self.connection = Connection(path, readonly=readonly, busy_timeout=busy_timeout, notify=notify)
         self.episodes = Episodes(self.connection)
+        self.episode_listing = EpisodeListing(self.connection)
         self.operations = Operations(self.connection)
         self.versions = Versions(self.connection, self.operations)
         self.reflections = Reflections(self.connection, self.versions)

@@ -131,7 +131,7 @@ class Episodes:
             f"ORDER BY number {'DESC' if newest else 'ASC'} LIMIT ?",
             [*values, -1 if limit is None else limit],
         )
-        return [_row(EpisodeRow(*row)) for row in rows]
+        return [checked(EpisodeRow(*row)) for row in rows]
 
     def rows(self, ids: Iterable[str]) -> list[EpisodeRow]:
         """Light rows of the episodes with exactly these ids, the oldest first; ids that nothing has are left out."""
@@ -140,7 +140,7 @@ class Episodes:
             rows = self.connection.execute(
                 f"SELECT number, {', '.join(_COLUMNS)} FROM episodes WHERE id IN {marks(part)}", part
             )
-            found += [(number, _row(EpisodeRow(*row))) for number, *row in rows]
+            found += [(number, checked(EpisodeRow(*row))) for number, *row in rows]
         return [row for _, row in sorted(found, key=lambda item: item[0])]
 
     def learned_from(self, row: type[Row], namespace: str, splits: Sequence[str], *, after: int = 0) -> list[Row]:
@@ -248,7 +248,7 @@ class Episodes:
         return Totals(*rows[0])
 
 
-def _row(row: EpisodeRow) -> EpisodeRow:
+def checked(row: EpisodeRow) -> EpisodeRow:
     """The row, unless its score is no number, as earlier versions stored it: such an episode counts as errored."""
     known = isinstance(row.score, int | float) and math.isfinite(row.score)
     return row if known else replace(row, score=0.0, status="errored")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from memory.records import TASK_SPLIT, ReflectionStatus, Status, Tier
+from memory.records import TASK_SPLIT, ErrorKind, ReflectionStatus, Status, Tier
 from memory.store.sql import conditions, marks
 
 _ADVISING = (
@@ -122,8 +122,8 @@ class EpisodeFilter:
     """Which episodes are meant; None leaves a property open.
 
     `adapter=""` means those played without an adapter; `minimised` those that are a shortened form of another one,
-    `by_model` those in which a model
-    chose; without, those in which chance did.
+    `by_model` those in which a model chose; without, those in which chance did. `goal` is what their goal has in it,
+    in capitals or not.
     """
 
     run: str | None = None
@@ -135,18 +135,23 @@ class EpisodeFilter:
     status: Status | None = None
     minimised: bool | None = None
     by_model: bool | None = None
+    error_kind: ErrorKind | None = None
+    goal: str | None = None
 
     def sql(self) -> tuple[str, list[Any]]:
         """A WHERE condition and its values."""
         where, values = conditions(
             {
                 "run": self.run, "env": self.env, "split": self.split, "task": self.task, "arm": self.arm,
-                "status": self.status, "ifnull(adapter, '')": self.adapter,
+                "status": self.status, "error_kind": self.error_kind, "ifnull(adapter, '')": self.adapter,
                 "(minimised_from IS NOT NULL)": self.minimised,
             }
         )  # fmt: skip
         if self.by_model is not None:
             where.append("engine NOT IN ('', 'random')" if self.by_model else "engine = 'random'")
+        if self.goal is not None:
+            where.append("goal LIKE ? ESCAPE '!'")
+            values.append(f"%{self.goal.translate({ord(sign): f'!{sign}' for sign in '%_!'})}%")
         return " AND ".join(where), values
 
 

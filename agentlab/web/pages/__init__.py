@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from agentlab.web.page import Action, Page, Tab
+from agentlab.web.pages.comparisons import COMPARISON, COMPARISONS
+from agentlab.web.pages.episodes import BESIDE, EPISODES, REPLAY
 from agentlab.web.pages.home import HOME
 
-PAGES: tuple[Page, ...] = (HOME,)
+PAGES: tuple[Page, ...] = (HOME, EPISODES, BESIDE, REPLAY, COMPARISONS, COMPARISON)
 
 ACTIONS: tuple[Action, ...] = ()
 

@@ -331,6 +331,34 @@ def test_a_similar_state_of_another_task_advises_scaled_by_similarity(memory: Re
     assert (recorded.channel, recorded.score) == ("advice", pytest.approx(cosine))
 
 
+def test_an_action_prior_is_recorded_with_the_step_and_the_nats_that_it_first_added(memory: ReflectionMemory) -> None:
+    cosine = elsewhere(memory)
+    memory.remember([of_trial("t0", arm=Arm("m", recall=RecallConfig(similarity=0.5)), lost=1)])
+    recalled = recall(memory, RecallConfig(similarity=0.5, transfer=0.5))
+    recalled.bonuses("Another state.", ["look", "read note"], Tried(), WEIGHTS)
+    assert recalled.recalls == [], "nothing was said yet"
+    for tried in (having_tried("open chest", 3), having_tried("open chest", 4)):
+        bonuses = recalled.bonuses(STATE, ["look", "read note"], tried, WEIGHTS, scale=2.0)
+    assert bonuses == [-16.0, pytest.approx(2.0 * 0.5 * cosine * 3.0 * 1.4)]
+    (mine,), (far,) = of(recalled, "t0"), of(recalled, "far")
+    assert (mine.step, mine.parts) == (3, {"bonus": -16.0, "command": 0})
+    assert (far.step, far.parts) == (3, {"bonus": bonuses[1], "cosine": pytest.approx(cosine), "command": 1})
+
+
+def test_what_was_held_out_is_recorded_with_what_it_would_have_added(memory: ReflectionMemory) -> None:
+    elsewhere(memory)
+    credit = CreditConfig(hold_out=0.5, max_cost=1.0)
+    recaller = MemorySnapshot(memory, "now", now(), credit=credit)
+    arm = Arm("m", recall=RecallConfig(similarity=0.5))
+    found = []
+    for seed in range(20):
+        recalled = recaller.recall(spec_of(arm, seed, split="train", trial=0), "Find the coin.", "")
+        recalled.bonuses(STATE, ["read note"], having_tried("look", 2), WEIGHTS)
+        found += of(recalled, "far")
+    assert {one.held_out for one in found} == {True, False}
+    assert {one.step for one in found} == {2} and all(one.parts["bonus"] > 0 for one in found)
+
+
 def test_a_state_that_is_not_similar_enough_does_not_speak(memory: ReflectionMemory) -> None:
     cosine = elsewhere(memory)
     recalled = recall(memory, RecallConfig(similarity=cosine + 0.01))
@@ -362,7 +390,17 @@ def test_an_episode_resumed_is_recorded_once_and_advised_as_before(memory: Refle
         assert again.hints == "hints as they stood"
         assert again.bonuses(STATE, ["look"], Tried(), WEIGHTS) == bonuses == [-8.0]
         assert again.ids == ["t0"]
-        assert [one.reflection for one in again.recalls] == ["t0"]
+        assert again.recalls == first.recalls
+
+
+def test_advice_that_an_actor_asked_for_before_a_kill_stays_recorded(memory: ReflectionMemory) -> None:
+    memory.remember([of_trial("t0", lost=1), of_trial("t1", trial=1, visits=1)])
+    spec = spec_of(PLAIN, trial=2)
+    first = MemorySnapshot(memory, "now", now()).recall(spec, "Find the coin.", "")
+    first.bonuses(STATE, ["look"], Tried(), WEIGHTS)
+    again = MemorySnapshot(memory, "now", now()).restore(spec, [], "", first.recalls, before=None)
+    # What a model wrote is not asked for again: the decision is taken from the checkpoint.
+    assert (again.ids, again.recalls) == (["t0"], first.recalls)
 
 
 def episodes_of(lab: Lab, run: str) -> dict[str, dict[str, Any]]:
