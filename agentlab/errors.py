@@ -95,6 +95,10 @@ class UnknownEvaluation(AgentLabError):
     """No evaluation of the lab has this name, or it has no such arm."""
 
 
+class UnknownRound(AgentLabError):
+    """No round has this id, or it has no example of this number."""
+
+
 class UnknownReflector(AgentLabError):
     """No reflector has this name."""
 

@@ -1,7 +1,7 @@
 """A training job is a folder: put data and settings in, run it anywhere, get an adapter out.
 
     job.json  examples.jsonl  lineage.json          what to do, written once by `create`
-    checkpoints/                                    where a killed run goes on
+    checkpoints/  curve.jsonl                       where a killed run goes on, and its losses, a line a step
     adapter/  canary.json  report.json  done        what came out, and its seal
 
 `python -m trainers.job FOLDER [--base PATH]` needs only torch, transformers, peft and pydantic, so a folder can be
@@ -19,6 +19,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,28 @@ def load(folder: Path | str) -> Job:
         reason = " ".join(str(error).split())[:200]
         raise NotAJob(f"{folder} is not a training job; {reason}; make one with trainers.job.create") from error
     return Job(folder=folder, config=config, examples=examples, lineage=lineage)
+
+
+def settings(folder: Path | str) -> JobConfig:
+    """The settings of the job in `folder`. Raises NotAJob."""
+    try:
+        return JobConfig.model_validate_json((Path(folder) / "job.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise NotAJob(f"{folder} is not a training job; {' '.join(str(error).split())[:200]}") from error
+
+
+def records(folder: Path | str, first: int = 0, count: int = 1) -> Iterator[Record]:
+    """`count` records of a job from the `first` one on, counted from 0, without the others being read into memory.
+
+    Raises NotAJob.
+    """
+    folder, objective = Path(folder), settings(folder).objective
+    try:
+        with (folder / "examples.jsonl").open("rb") as stream:
+            for line in islice((line for line in stream if line.strip()), first, first + count):
+                yield read(objective, line.decode("utf-8"))
+    except (OSError, ValueError) as error:
+        raise NotAJob(f"{folder} is not a training job; {' '.join(str(error).split())[:200]}") from error
 
 
 def result(folder: Path | str) -> JobResult | None:

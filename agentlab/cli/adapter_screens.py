@@ -13,7 +13,8 @@ from agentlab.cli.options import DEFAULT_LAB, Json, LabFolder, opened
 from agentlab.cli.scoreboard import short_names
 
 if TYPE_CHECKING:
-    from trainers.adapters import AdapterRecord, Change, Difference, Distance, Provenance, Use
+    from agentlab.views.adapters import Traced
+    from trainers.adapters import AdapterRecord, Change, Difference, Distance, Use
     from trainers.gate import GateResult, Paired
     from trainers.training import Canary
 
@@ -31,18 +32,17 @@ def show(adapter: Id, lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
 
     With --json nothing is shortened: every episode and reflection by its id.
     """
-    from trainers.adapters import trace
+    from agentlab.views.adapters import traced
 
     with opened(lab) as here:
-        found = trace(here.adapters, adapter)
-        canary = _canary(here.folder / found.record.path)
+        found = traced(here, adapter)
     if json:
         data = found.model_dump(mode="json")
-        output.as_json(data.pop("record") | data | {"canary": canary})
+        output.as_json(data.pop("record") | data)
         return
     record = found.record
     output.say(f"{record.id}  {record.status}{', serves now' if found.serving else ''}", "bold")
-    output.facts(_facts(found, canary), width=WIDTH)
+    output.facts(_facts(found), width=WIDTH)
     _gate("Gate", record.gate)
     if found.uses:
         output.say("")
@@ -52,7 +52,7 @@ def show(adapter: Id, lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
         output.say(f"… and {len(found.uses) - MOST} more (--json has all)")
 
 
-def _facts(found: Provenance, canary: Canary | None) -> list[tuple[str, object]]:
+def _facts(found: Traced) -> list[tuple[str, object]]:
     record, ran = found.record, found.record.training
     versions = [f"{name} {version}" for name, version in ran.get("versions", {}).items()]
     code = [f"agentlab {record.lineage.code_version}" if record.lineage.code_version else "", *versions]
@@ -72,7 +72,7 @@ def _facts(found: Provenance, canary: Canary | None) -> list[tuple[str, object]]
         ("objective", record.settings.get("objective")),
         ("settings", ", ".join(settings)),
         ("training", _training(ran)),
-        ("canary", _sung(canary)),
+        ("canary", _sung(found.canary)),
         ("weights", record.weights and f"SHA-256 {record.weights[:12]}… in {record.path}"),
     ]
 
@@ -112,16 +112,6 @@ def _training(ran: Mapping[str, Any]) -> str:
         f"{ran['examples']:,} examples, {ran['steps']:,} steps, {ran['tokens']:,} tokens ({ran['chosen_tokens']:,} "
         f"with loss) in {ran['seconds']:.0f} s on {ran['device']} in {ran['dtype']}{killed}{loss}"
     )
-
-
-def _canary(folder: Path) -> Canary | None:
-    from trainers.errors import BadAdapter
-    from trainers.training import Canary
-
-    try:
-        return Canary.load(folder / "canary.json")
-    except BadAdapter:
-        return None
 
 
 def _sung(canary: Canary | None) -> str:

@@ -11,38 +11,18 @@ if TYPE_CHECKING:
     from trainers.gate import Estimate, Paired
 
 
-GOOD = {
-    "Pass@1": "much is good: Pass@1, Pass@K, distinct successes",
-    "action entropy": "action entropy at 0: it explores nothing any more",
-    "drift": "drift above 0: what was trained became likelier, at 0: the adapter changes nothing",
-}
-"""What is good and bad in the monitors, none of which decides anything."""
-
-
 def show(report: RoundReport) -> None:
     """Print the monitors of a round, and what its adapter lost or kept; nothing where nothing was measured."""
+    from agentlab.views.monitors import GOOD, basis
+
     if report.monitors:
-        output.say(_basis(report), "dim")
+        output.say(basis(report), "dim")
         found = monitored(report.monitors)
         output.facts(
             [*found, ("good and bad", "; ".join(GOOD[name] for name, value in found if value and name in GOOD))]
         )
     if report.forgetting:
         _print_retention(report)
-
-
-def _basis(report: RoundReport) -> str:
-    """What the monitors rest on."""
-    monitor = report.config.monitor
-    if monitor.tasks:
-        return (
-            f"The new adapter, {monitor.k} trials of {monitor.tasks} dev games each, no memory, "
-            f"temperature {monitor.temperature:g}:"
-        )
-    if not report.monitors.get("pass_at_1"):
-        return "The new adapter, which played nothing yet:"
-    early = ", which stopped early" if report.gate.get("saved") else ""
-    return f"The new adapter, its games at the gate{early}: once each, no memory, best command:"
 
 
 def monitored(monitors: dict[str, Any]) -> list[tuple[str, str]]:

@@ -73,31 +73,14 @@ def show(
     json: Json = False,
 ) -> None:
     """Show one round: its settings, what it collected and selected, its training, and the gate."""
+    from agentlab.views.rounds import find_round
+
     with opened(lab) as here:
-        report = find(here, round)
+        report = find_round(here, round)
     if json:
         output.as_json(report)
     else:
         print_report(report)
-
-
-def find(lab: Lab, id: str) -> RoundReport:
-    """The round with this id, or this number.
-
-    Raises:
-        AgentLabError: with the nearest id.
-    """
-    from difflib import get_close_matches
-
-    from agentlab.errors import AgentLabError
-
-    known = {report.id: report for report in lab.rounds()}
-    wanted = f"round-{id}" if id.isdecimal() else id
-    if wanted in known:
-        return known[wanted]
-    near = get_close_matches(wanted, known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else "`agentlab rounds list` shows which there are."
-    raise AgentLabError(f"No round has the id '{id}'; {hint}")
 
 
 @app.command()
@@ -203,6 +186,7 @@ def run_(
 def _stopped(lab: Lab, config: RoundConfig) -> str | None:
     """Why no further round is run; None if one is."""
     from agentlab.rounds.stopping import course
+    from agentlab.views.rounds import find_round
     from environments import canonical
 
     if config.early_stop is None:
@@ -211,7 +195,7 @@ def _stopped(lab: Lab, config: RoundConfig) -> str | None:
     known = course((report for report in lab.rounds() if report.config.envs == envs), config.early_stop)
     if not known.stop or known.best is None:
         return None
-    best = find(lab, str(known.best))
+    best = find_round(lab, str(known.best))
     return (
         f"Stopped early: no gain on held-out games in {config.early_stop.patience} rounds. The best is {best.id} "
         f"({100 * (known.scores[known.best] or 0):+.0f} points on what served at first, {best.adapter}); "
@@ -227,9 +211,10 @@ def abandon(
 ) -> None:
     """Give up a round that cannot be finished. Nothing is lost, and the next `rounds run` begins a new one."""
     from agentlab.rounds import abandon
+    from agentlab.views.rounds import find_round
 
     with opened(lab, write=True) as here:
-        report = abandon(here, find(here, round).id, reason)
+        report = abandon(here, find_round(here, round).id, reason)
     output.say(f"{report.id}: {report.note} `agentlab rounds run` begins a new round.")
 
 

@@ -9,9 +9,14 @@ from agentlab.rounds.report import reports as all_rounds
 from agentlab.views.work import Work, work
 from agentlab.workspace.workspace import Workspace
 from memory.store import EpisodeRow
+from trainers.adapters import Change
 
 NEWEST = 8
 """Rows of a list on this page."""
+
+
+CHANGES = 5
+"""Changes of what serves, the last ones."""
 
 
 class RoundLine(BaseModel):
@@ -63,12 +68,13 @@ class MemoryLine(BaseModel):
 
 
 class Home(BaseModel):
-    """The first page of a lab."""
+    """The first page of a lab. `served` are the last changes of what serves, the newest last."""
 
     folder: str
     model: str
     engine: str
     serving: str | None
+    served: list[Change]
     work: Work | None
     took: Took
     memory: MemoryLine
@@ -90,6 +96,7 @@ def home(workspace: Workspace) -> Home:
         model=config.model,
         engine=config.engine,
         serving=workspace.serving(),
+        served=list(workspace.adapters.history())[-CHANGES:],
         work=work(workspace),
         took=Took(**{("episodes" if name == "n" else name): value for name, value in totals._asdict().items()}),
         memory=MemoryLine(items=sum(statuses.values()), statuses=statuses, pinned=pinned),

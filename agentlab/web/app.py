@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from agentlab.errors import AgentLabError, LabClosed, LabLocked, UnknownEvaluation
+from agentlab.errors import AgentLabError, LabClosed, LabLocked, UnknownEvaluation, UnknownRound
 from agentlab.lab import Lab
 from agentlab.web.asked import Asked, BadAddress
 from agentlab.web.looking import Looking
@@ -33,7 +33,7 @@ from trainers.errors import TrainersError, UnknownAdapter
 FAILURES = (AgentLabError, MemoryStoreError, TrainersError, EnvironmentsError)
 """What is told in a line on a page of its own."""
 
-MISSING = (UnknownEpisode, UnknownReflection, UnknownAdapter, UnknownEvaluation)
+MISSING = (UnknownEpisode, UnknownReflection, UnknownAdapter, UnknownEvaluation, UnknownRound)
 BUSY = (DatabaseBusy, DatabaseClosed, LabClosed, LabLocked)
 
 LARGEST_FORM = 100_000

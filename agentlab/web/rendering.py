@@ -77,7 +77,7 @@ def ago(stamp: str) -> str:
     """A stored time as how long ago it was: `3 min ago`; whatever is no time as it is."""
     then, present = _moment(stamp), _moment(now())
     if then is None or present is None:
-        return str(stamp or "")
+        return one_line(str(stamp or ""))
     past = (present - then).total_seconds()
     if past < 0:
         return exact(stamp)
@@ -90,7 +90,7 @@ def ago(stamp: str) -> str:
 def exact(stamp: str) -> str:
     """A stored time to the second, in UTC."""
     then = _moment(stamp)
-    return f"{then.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if then else str(stamp or "")
+    return f"{then.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if then else one_line(str(stamp or ""))
 
 
 def number(value: float | int | None, digits: int = 2) -> str:

@@ -13,7 +13,7 @@ from trainers.doors import lazy
 if TYPE_CHECKING:
     from trainers.adapters.distance import Distance, distances
     from trainers.adapters.episodes import by_env
-    from trainers.adapters.exports import Exported, export
+    from trainers.adapters.exports import Exported, export, how_to_load, how_to_serve
     from trainers.adapters.files import check_files
     from trainers.adapters.merging import MergeConfig
     from trainers.adapters.prompt_format import PromptFormat
@@ -39,6 +39,8 @@ __all__ = [
     "Exported",
     "PromptFormat",
     "export",
+    "how_to_load",
+    "how_to_serve",
     # Weights: their files, how far two lie apart, and several as one
     "Distance",
     "Merge",
@@ -58,7 +60,7 @@ __getattr__, __dir__ = lazy(
         "trainers.adapters.provenance": ("Difference", "Provenance", "Use", "difference", "trace"),
         "trainers.adapters.episodes": ("by_env",),
         "trainers.adapters.files": ("check_files",),
-        "trainers.adapters.exports": ("Exported", "export"),
+        "trainers.adapters.exports": ("Exported", "export", "how_to_load", "how_to_serve"),
         "trainers.adapters.prompt_format": ("PromptFormat",),
         "trainers.adapters.distance": ("Distance", "distances"),
         "trainers.adapters.merging": ("MergeConfig",),

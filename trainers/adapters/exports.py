@@ -54,6 +54,21 @@ class Exported(NamedTuple):
     caution: str
 
 
+def how_to_serve(id: str, base: str, rank: int) -> str:
+    """The command that serves an exported adapter with vLLM, called in its folder."""
+    return loading.serving(id, cards.hub_id(base) or base, rank)
+
+
+def how_to_load(folder: str) -> str:
+    """The lines of Python that load an adapter that was exported into `folder` with peft."""
+    place = json.dumps(folder)
+    return (
+        "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer\n\n"
+        f"model = AutoPeftModelForCausalLM.from_pretrained({place})\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({place})"
+    )
+
+
 def export(
     registry: AdapterRegistry,
     adapter: str,

@@ -90,6 +90,14 @@ class AdapterRegistry:
         """Every change of the serving adapter, oldest first."""
         return [Change.model_validate(change) for change in self.database.settings.get(HISTORY) or ()]
 
+    def returning(self) -> Sequence[str | None]:
+        """What rollbacks would let serve, the next one last; None is the base. Empty: nothing can be rolled back."""
+        before = [*self._before()]
+        # What was put away since must not come back.
+        while before and before[-1] is not None and self.get(before[-1]).status in ("retired", "rejected"):
+            before.pop()
+        return before
+
     def folder_of(self, adapter: str, base: str | None = None) -> Path:
         """Where an adapter's weights lie, checked.
 
@@ -204,10 +212,7 @@ class AdapterRegistry:
         Raises NothingToRollBack if none has served before.
         """
         with self.database.transaction():
-            serving, before = self.serving(), [*self._before()]
-            # What was put away since must not come back.
-            while before and before[-1] is not None and self.get(before[-1]).status in ("retired", "rejected"):
-                before.pop()
+            serving, before = self.serving(), [*self.returning()]
             if not before:
                 raise NothingToRollBack(
                     "nothing served before the present model; only a promotion can be undone; promote an adapter first"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trainers.training.batches import plan
     from trainers.training.canary import Canary
     from trainers.training.code import code_version
+    from trainers.training.curve import Point, read_curve
     from trainers.training.footprint import ran_out
     from trainers.training.job_data import Job, JobResult, Report
     from trainers.training.loop import Watch
@@ -35,6 +36,9 @@ __all__ = [
     "load_model",
     "locate",
     "reference",
+    # How it goes
+    "Point",
+    "read_curve",
     # What it runs on
     "Watch",
     "check_model",
@@ -58,6 +62,7 @@ __getattr__, __dir__ = lazy(
         "trainers.training.job_data": ("Job", "JobResult", "Report"),
         "trainers.training.weights": ("fingerprint", "flaw", "load_model", "locate", "reference"),
         "trainers.training.code": ("code_version",),
+        "trainers.training.curve": ("Point", "read_curve"),
         "trainers.training.setup": ("resolve",),
         "trainers.training.attention": ("LAYER_KINDS", "layer_kinds", "layer_window", "register_attention"),
         "trainers.training.batches": ("plan",),

@@ -26,6 +26,7 @@ from trainers.objectives.base import Item, Objective
 from trainers.objectives.losses import Batch, collate, example_logprobs
 from trainers.training import checkpoints, code, divergence, footprint
 from trainers.training.batches import plan, shares
+from trainers.training.curve import Curve, Point
 from trainers.training.footprint import Footprint
 from trainers.training.job_data import Job, Progress, Report
 from trainers.training.setup import Setup
@@ -104,6 +105,8 @@ class JobTrainer(Trainer):
         if last is not None:
             self.watch.recall(checkpoints.facts(last))
         self.footprint.apply(self.model)
+        if self.args.process_index == 0:
+            self.watch.curve = Curve(self.job.folder)
         try:
             self.train(resume_from_checkpoint=str(last) if last else None)
         except KeyboardInterrupt:
@@ -253,6 +256,7 @@ class Watch(TrainerCallback):
         self.unsaved = False
         self.stepped = self.saved = 0.0
         self.cost = 0.0
+        self.curve: Curve | None = None
 
     def spent(self) -> float:
         """Seconds of training, those of earlier runs up to their last checkpoint included."""
@@ -267,6 +271,8 @@ class Watch(TrainerCallback):
         """Start the clock."""
         self.began = self.saved = monotonic()
         self.first_step = state.global_step
+        if self.curve is not None:
+            self.curve.begin(after=state.global_step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Stop the clock."""
@@ -283,10 +289,12 @@ class Watch(TrainerCallback):
         control.should_save |= _of_first(due, args)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Tell the progress."""
+        """Tell the progress, and add to the curve."""
         if "loss" not in (logs or {}):
             return
         self.unsaved = True
+        if self.curve is not None:
+            self.curve.add(_point(logs, state))
         if self.progress is None or self.began is None:
             return
         fresh = sum(self.tokens[self.first_step : state.global_step])
@@ -307,6 +315,18 @@ class Watch(TrainerCallback):
         self.saved = monotonic()
         self.cost = self.saved - self.stepped
         self.unsaved = False
+
+
+def _point(logs: dict[str, float], state: Any) -> Point:
+    """What Trainer logs of a step, as a point of the curve; whatever else it logs of itself is left out."""
+    own = ("loss", "learning_rate", "grad_norm", "epoch")
+    return Point(
+        step=state.global_step,
+        steps=state.max_steps,
+        loss=logs["loss"],
+        learning_rate=logs.get("learning_rate"),
+        measures={name: value for name, value in logs.items() if name not in own},
+    )
 
 
 def _of_first(answer: bool, args: Any) -> bool:

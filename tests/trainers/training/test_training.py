@@ -17,7 +17,7 @@ from trainers.data.examples import Example
 from trainers.errors import BadBase, CanaryFailed, OutOfMemory, TrainingDiverged
 from trainers.objectives import dispatch
 from trainers.objectives.losses import chosen_logprobs, collate
-from trainers.training import checkpoints, loop, setup, training
+from trainers.training import checkpoints, loop, read_curve, setup, training
 from trainers.training.canary import Canary
 from trainers.training.weights import reference
 
@@ -59,7 +59,17 @@ def test_the_report_counts_what_was_done(trained: Path, some_examples: list[Exam
 
 
 def test_a_finished_job_holds_results_and_no_leftovers(trained: Path) -> None:
-    names = ["adapter", "canary.json", "done", "examples.jsonl", "job.json", "lineage.json", "lock", "report.json"]
+    names = [
+        "adapter",
+        "canary.json",
+        "curve.jsonl",
+        "done",
+        "examples.jsonl",
+        "job.json",
+        "lineage.json",
+        "lock",
+        "report.json",
+    ]
     assert sorted(path.name for path in trained.iterdir()) == names
     assert sorted(path.name for path in (trained / "adapter").iterdir()) == [
         "adapter_config.json",
@@ -122,6 +132,7 @@ def test_a_killed_job_goes_on_and_gives_the_same_bytes(
     assert (folder / "canary.json").read_bytes() == (trained / "canary.json").read_bytes()
     unbroken = job.Report.model_validate_json((trained / "report.json").read_bytes())
     assert outcome.report.losses == unbroken.losses
+    assert [point.loss for point in read_curve(folder)] == unbroken.losses
     assert outcome.report.resumed == (0 if "first" in moment else 1)
     assert not (folder / "checkpoints").exists()
 
@@ -174,6 +185,7 @@ def test_ctrl_c_costs_no_step_that_was_finished(
     unbroken = job.Report.model_validate_json((trained / "report.json").read_bytes())
     again = job.Report.model_validate_json((folder / "report.json").read_bytes())
     assert again.losses == unbroken.losses and again.resumed == (first > 1)
+    assert [point.loss for point in read_curve(folder)] == unbroken.losses
 
 
 def test_ctrl_c_again_and_again_still_comes_to_the_end(
