@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agentlab.agent.arms import RecallConfig
 from agentlab.agent.tasks import make_tasks
 from agentlab.experiments.collection import OWN_TRIALS, collect_model, collect_random, explored
+from agentlab.rounds.calling import writes_calls
 from agentlab.rounds.report import RoundReport
 from agentlab.search.config import METHODS, Method
 from agentlab.trajectories.budget import Cost
@@ -43,7 +44,7 @@ def collect(workspace: Workspace, report: RoundReport) -> str:
         won = sum(bool(result.won_within(config.model_trials)) for result in results)
         refining = sum(trial.refining for result in results for trial in result.trials)
         report.collected["model"] = {"tasks": len(tasks), "won": won, "refining": refining}
-    return "revise" if config.revise else "select"
+    return "revise" if config.revise else "call" if writes_calls(config) else "select"
 
 
 def _search(workspace: Workspace, report: RoundReport, tasks: Sequence[Task], method: Method) -> dict[str, int]:

@@ -23,6 +23,7 @@ from agentlab.rounds.parts import (
     Way,
     each_once,
 )
+from agentlab.search.calls import CallsConfig
 from memory.credit import RetirementConfig
 from trainers.data import SelectionConfig
 from trainers.gate import GateConfig
@@ -73,6 +74,7 @@ class RoundConfig(BaseModel):
         revision: how failures are revised, where `revise` is set.
         selection: which successes are trained on, out of all that the lab has. The objectives in pairs only heed its
             `max_trial`, and refuse the rest, as they do `revise`, `anchors`, `validation` and `general`.
+        calls: when a call of a tool is written into a success, in games that have tools.
         learn_from: `all` episodes, or only those in which something was `recalled`.
         anchors: ids of fixed episodes, which a rehearsal draws its share from.
         validation: ids of trusted episodes, whose loss is the scale of the others' (`importance`); without any, the
@@ -116,6 +118,7 @@ class RoundConfig(BaseModel):
     revise: bool = False
     revision: RevisionConfig = RevisionConfig()
     selection: SelectionConfig = SelectionConfig()
+    calls: CallsConfig = CallsConfig()
     learn_from: Literal["all", "recalled"] = "all"
     anchors: list[str] = []
     validation: list[str] = []

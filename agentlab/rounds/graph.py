@@ -13,6 +13,7 @@ from agentlab.agent.tasks import check_tasks
 from agentlab.engines import hub
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.rounds.balancing import balance
+from agentlab.rounds.calling import call
 from agentlab.rounds.challenges import fresh_seeds, next_challenge
 from agentlab.rounds.checking import check_actor, check_settings, hopeless
 from agentlab.rounds.collecting import collect
@@ -38,6 +39,7 @@ NODES: dict[str, Node] = {
     "balance": balance,
     "collect": collect,
     "revise": revise,
+    "call": call,
     "select": select,
     "train": train,
     "monitor": monitor,

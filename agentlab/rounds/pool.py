@@ -7,7 +7,6 @@ came from is kept beside it, for the lineage.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentlab.agent.playing import prompting_of
 from agentlab.errors import BadConfig, ReplayMismatch
+from agentlab.rounds.candidates import fitting, rows_of
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.report import RoundReport, reports
 from memory.prompts import Prompting
@@ -58,11 +58,13 @@ def rules(report: RoundReport) -> SelectionConfig:
 def pool(workspace: Workspace, report: RoundReport) -> Pool:
     """The successes of the train fold that the lab has, in all runs; other episodes where the selection asks for them,
     failures relabelled in hindsight where that does, and revisions where the round makes them."""
+    from agentlab.rounds.calling import with_calls, writes_calls
     from agentlab.rounds.revising import revisions
 
     config, selection, prompting = report.config, rules(report), prompting_of(workspace)
-    rows, left_out = _fit(_rows(workspace, config), report)
+    rows, left_out = fitting(rows_of(workspace, config), report)
     items: list[Selected] = []
+    sources: dict[str, list[str]] = {}
 
     def take(episode: Episode, **how: Any) -> None:
         reason = _unfit(episode, report)
@@ -71,7 +73,14 @@ def pool(workspace: Workspace, report: RoundReport) -> Pool:
         else:
             left_out[reason] += 1
 
-    for episode in _each(workspace, [row for row in rows if row.status == "won"]):
+    called = with_calls(workspace, report) if writes_calls(config) else {}
+    for id, made_with in called.items():
+        if made_with.episode is None:
+            left_out[made_with.reason] += 1
+        else:
+            take(made_with.episode)
+            sources[made_with.episode.id] = [id]
+    for episode in _each(workspace, [row for row in rows if row.status == "won" and row.id not in called]):
         take(episode)
     if selection.hindsight or not selection.wins_only:
         from agentlab.reflectors.experimental.hindsight import HindsightReflector
@@ -85,7 +94,8 @@ def pool(workspace: Workspace, report: RoundReport) -> Pool:
     made = revisions(workspace, report)
     for one in made:
         take(one.episode, step_weights=one.step_weights, admitted=True)
-    return Pool(items, left_out=dict(left_out), sources={one.episode.id: [one.bad, one.good] for one in made})
+    sources |= {one.episode.id: [one.bad, one.good] for one in made}
+    return Pool(items, left_out=dict(left_out), sources=sources)
 
 
 def attempts(workspace: Workspace, config: RoundConfig) -> Iterator[Episode]:
@@ -93,32 +103,15 @@ def attempts(workspace: Workspace, config: RoundConfig) -> Iterator[Episode]:
     replayed; only a few are held at once."""
     tasks: dict[str, list[str]] = {}
     prompting = prompting_of(workspace)
-    for row in _rows(workspace, config):
+    for row in rows_of(workspace, config):
         if row.status != "errored":
             tasks.setdefault(row.task, []).append(row.id)
     for episode in workspace.database.episodes.each(id for ids in tasks.values() for id in ids):
         yield as_read(_lean(episode, config), prompting)
 
 
-def _rows(workspace: Workspace, config: RoundConfig) -> list[EpisodeRow]:
-    return [
-        row for env in config.envs for row in workspace.database.episodes.find(EpisodeFilter(env=env, split="train"))
-    ]
-
-
 def _each(workspace: Workspace, rows: Sequence[EpisodeRow]) -> Iterator[Episode]:
     return workspace.database.episodes.each(row.id for row in rows)
-
-
-def _fit(rows: Sequence[EpisodeRow], report: RoundReport) -> tuple[list[EpisodeRow], Counter[str]]:
-    """The rows without those whose episodes need not be read: of a success and its refined form only the latter is
-    trained on. Where what was recalled counts, or who played, it is the success as it was played, and all are read."""
-    left_out: Counter[str] = Counter()
-    if report.config.learn_from == "recalled" or report.config.training.objective == "soft_distill":
-        return list(rows), left_out
-    refined = {row.minimised_from for row in rows if row.status == "won" and row.minimised_from}
-    left_out["minimised"] = sum(row.id in refined for row in rows)
-    return [row for row in rows if row.id not in refined], +left_out
 
 
 def _lean(episode: Episode, config: RoundConfig) -> Episode:

@@ -29,6 +29,8 @@ class RoundReport(Grid, BaseModel):
         balance: the temperature and threshold that were picked for this round, if that was asked for.
         collected: what each way to collect won, and what a search cost.
         revised: how many tasks had failures to revise, by which alpha, and how many revisions ran that far.
+        calls: how many successes of games with tools were looked at, how many can be learned from, and the calls in
+            these by their first word.
         selected: records to train on, by environment.
         kl_episodes: episodes of the KL regularisation to the base, by environment.
         left_out: how many were left out for which reason.
@@ -51,6 +53,7 @@ class RoundReport(Grid, BaseModel):
     balance: dict[str, float] = {}
     collected: dict[str, dict[str, int]] = {}
     revised: dict[str, int | float] = {}
+    calls: dict[str, int] = Field({}, exclude_if=operator.not_)
     selected: dict[str, int] = {}
     kl_episodes: dict[str, int] = {}
     left_out: dict[str, int] = {}

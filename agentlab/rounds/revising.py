@@ -9,6 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from agentlab.failures import Streak
+from agentlab.rounds.calling import writes_calls
 from agentlab.rounds.report import RoundReport, reports
 from memory.records import Episode
 from memory.store import EpisodeFilter
@@ -46,7 +47,7 @@ def revise(workspace: Workspace, report: RoundReport) -> str:
     finally:
         workspace.progress.finish(stage)
     report.revised = {"alpha": alpha, "tasks": total, "revisions": len(revisions(workspace, report))}
-    return "select"
+    return "call" if writes_calls(report.config) else "select"
 
 
 def _revise(

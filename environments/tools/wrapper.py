@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
+from environments.answers import validate_text
 from environments.base import Split, Task, TextEnv, Turn
 from environments.errors import EnvironmentDied
 from environments.tools.base import Call, Seen, Tool
@@ -65,6 +66,24 @@ class WithTools(TextEnv):
 
     def close(self) -> None:
         self.env.close()
+
+    # -- what could be called ----------------------------------------------------------------------------------------
+
+    def is_call(self, action: str) -> bool:
+        """Whether a command is a call of a tool now, rather than one of the game."""
+        return self._asked(action) is not None
+
+    def proposed(self) -> list[str]:
+        """The calls that make sense now."""
+        commands = self._turn.admissible
+        return [] if commands is None or self._over else self._offered(list(commands))
+
+    def answer_to(self, call: str) -> str:
+        """What a call would be answered now. Nothing changes by that, and no step passes."""
+        tool = self._asked(call)
+        return "" if tool is None else validate_text(self.env_id, "observation", self._answer(tool, call))
+
+    # -- the game ----------------------------------------------------------------------------------------------------
 
     def _moved(self, action: str, turn: Turn, goal: str | None = None) -> Turn:
         """The game moved: what it said, with the calls that make sense now."""

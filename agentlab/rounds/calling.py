@@ -1,0 +1,123 @@
+"""Calling: calls of tools are written into the successes of games that have tools, by the model of the round.
+
+They are kept in the journal, which is no place for episodes: nothing but the training of their round ever sees them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agentlab.agent.playing import asked_prompting
+from agentlab.rounds.candidates import successes
+from agentlab.rounds.config import RoundConfig
+from agentlab.rounds.report import RoundReport
+from agentlab.search.calls import Called, Kept, write_calls
+from memory.records import Episode
+
+if TYPE_CHECKING:
+    from agentlab.workspace.workspace import Workspace
+
+STORED = 16
+"""Successes whose calls are entered into the journal together."""
+
+
+class WithCalls(NamedTuple):
+    """A success as it is trained on, or the reason why it is not; and the calls in it."""
+
+    episode: Episode | None
+    reason: str
+    calls: list[Kept]
+
+
+def has_tools(env: str) -> bool:
+    """Whether an environment's id names tools."""
+    from environments.parameters import split_id
+    from environments.tools.shelf import PARAMETER
+
+    return PARAMETER in split_id(env)[1]
+
+
+def writes_calls(config: RoundConfig) -> bool:
+    """Whether a round writes calls: some of its games have tools, and it learns from successes as they could have been.
+
+    What is learned from as it was played, recall and all, or in pairs, is left as it is.
+    """
+    as_played = config.learn_from == "recalled" or config.training.objective == "soft_distill"
+    return not as_played and not config.training.in_pairs and any(map(has_tools, config.envs))
+
+
+def call(workspace: Workspace, report: RoundReport) -> str:
+    """Write calls into every success of a game with tools, once in each round. Raises EngineFailed."""
+    from agentlab.trajectories.environment_pool import EnvironmentPool
+
+    config, stage, database = report.config, "writing calls of tools", workspace.database
+    rows = [row for row in successes(workspace, report) if has_tools(row.env)]
+    done = database.journal.items(_scope(report))
+    todo = [row.id for row in rows if row.id not in done]
+    workspace.progress.start(stage, len(rows))
+    workspace.progress.advance(stage, len(rows) - len(todo))
+    environments, waiting = EnvironmentPool(), dict[str, dict[str, Any]]()
+
+    def store() -> None:
+        with database.transaction():
+            for id, entry in waiting.items():
+                database.journal.put(_scope(report), id, entry)
+        waiting.clear()
+
+    try:
+        made = write_calls(
+            workspace.model(report.incumbent),
+            environments.lent,
+            database.episodes.each(todo),
+            config.calls,
+            asked_prompting(workspace),
+        )
+        for episode, called in made:
+            waiting[episode.id] = _as_stored(called)
+            workspace.progress.advance(stage, 1)
+            if len(waiting) >= STORED:
+                store()
+    finally:
+        store()
+        environments.close()
+        workspace.progress.finish(stage)
+    report.calls = _counted(database.journal.items(_scope(report)))
+    return "select"
+
+
+def with_calls(workspace: Workspace, report: RoundReport) -> dict[str, WithCalls]:
+    """The successes of games with tools as this round has written calls into them, by the id of what they were."""
+    entries = workspace.database.journal.items(_scope(report))
+    return {
+        id: WithCalls(
+            Episode.model_validate(entry["episode"]) if entry["episode"] else None,
+            entry["reason"],
+            [Kept(*kept) for kept in entry["calls"]],
+        )
+        for id, entry in entries.items()
+    }
+
+
+def _counted(entries: dict[str, dict[str, Any]]) -> dict[str, int]:
+    """How many successes were looked at, how many can be learned from, and how many calls of which beginning stand in
+    those."""
+    found = Counter[str](successes=len(entries))
+    for entry in entries.values():
+        if entry["episode"]:
+            found["learned from"] += 1
+            found["with calls"] += bool(entry["calls"])
+            found.update(Kept(*kept).call.split()[0] for kept in entry["calls"])
+    return dict(found)
+
+
+def _scope(report: RoundReport) -> str:
+    return f"calls|{report.id}"
+
+
+def _as_stored(called: Called) -> dict[str, Any]:
+    return {
+        "episode": called.episode.model_dump(mode="json") if called.episode is not None else None,
+        "reason": called.reason,
+        "calls": [list(kept) for kept in called.calls],
+    }

@@ -1,0 +1,207 @@
+"""Calls of tools written into successes by Toolformer's criterion (Schick et al. 2023), on the agent's own wins.
+
+A success is played again. Where the model is unsure of its next action, every call that makes sense there is tried: the
+one whose answer raises the log-probability of that action most is written before it, if it does so by more than `gain`.
+Nobody says when to call what. Calls that stand in the success already are left out first, so that one which does not
+pay for the model of today is unlearned by the same criterion.
+
+All calls at one step are scored in one pass behind the conversation, those of several successes beside each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agentlab import failures
+from agentlab.engines.base import Aside, Model, Scorer, ScoreRequest, Scores
+from agentlab.engines.batching import answered
+from agentlab.errors import AgentLabError
+from agentlab.trajectories.transition import Decision, Game
+from environments import EnvironmentDied, Task, TextEnv
+from environments.tools import WithTools
+from memory.prompts import Prompting
+from memory.records import Episode, Usage, content_id
+
+AT_ONCE = 16
+"""Successes that are gone through beside each other."""
+
+UNEXPLAINED = "no call explains it"
+NO_ROOM = "no room for its calls"
+NOT_AGAIN = "not won again"
+
+
+class CallsConfig(BaseModel):
+    """When a call is written into a success, in nats.
+
+    Attributes:
+        unsure: only before an action whose log-probability is below minus this.
+        gain: only a call by whose answer that rises by more than this.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    unsure: float = Field(0.3, ge=0, allow_inf_nan=False)
+    gain: float = Field(1.0, ge=0, allow_inf_nan=False)
+
+
+class Kept(NamedTuple):
+    """A call that was written before an action, whose log-probability its answer raised by `gain` nats."""
+
+    call: str
+    action: str
+    gain: float
+
+
+@dataclass(frozen=True)
+class Called:
+    """What came of a success: its form with calls, or the reason why nothing can be learned from it.
+
+    `tried` counts the calls that were scored, `unsure` the steps at which they were.
+    """
+
+    episode: Episode | None
+    reason: str = ""
+    calls: list[Kept] = field(default_factory=list)
+    tried: int = 0
+    unsure: int = 0
+
+
+Asking = Generator[ScoreRequest, Scores, Called]
+
+
+def write_calls(
+    model: Model,
+    lent: Callable[[str], AbstractContextManager[TextEnv]],
+    successes: Iterable[Episode],
+    config: CallsConfig | None = None,
+    prompting: Prompting | None = None,
+) -> Iterator[tuple[Episode, Called]]:
+    """Each success with what came of it, in the order in which they come to their ends.
+
+    `lent` lends an environment by its id. Raises EngineFailed, AgentLabError if the model ranks nothing.
+    """
+    if not isinstance(model.engine, Scorer):
+        raise AgentLabError(f"The engine {model.name} ranks no commands, so no call can be weighed by it.")
+    waiting, asked = iter(successes), dict[str, tuple[Episode, Asking, ScoreRequest, ExitStack]]()
+    try:
+        while True:
+            while len(asked) < AT_ONCE and (episode := next(waiting, None)) is not None:
+                stack = ExitStack()
+                asking = _asking(model, stack, lent, episode, config or CallsConfig(), prompting)
+                following = _next(asking, None, stack)
+                if isinstance(following, Called):
+                    yield episode, following
+                else:
+                    asked[episode.id] = episode, asking, following, stack
+            if not asked:
+                return
+            with failures.engine(model.name):
+                scores = answered(model.engine.score, [request for _, _, request, _ in asked.values()])
+            for (episode, asking, _, stack), score in zip(list(asked.values()), scores, strict=True):
+                following = _next(asking, score, stack)
+                if isinstance(following, Called):
+                    del asked[episode.id]
+                    yield episode, following
+                else:
+                    asked[episode.id] = episode, asking, following, stack
+    finally:
+        for _, asking, _, stack in asked.values():
+            asking.close()
+            stack.close()
+
+
+def _next(asking: Asking, scores: Scores | None, stack: ExitStack) -> ScoreRequest | Called:
+    """What it asks next, or what came of it; then what it held is given back."""
+    try:
+        return asking.send(scores)  # type: ignore[arg-type]
+    except StopIteration as stop:
+        stack.close()
+        found: Called = stop.value
+        return found
+    except EnvironmentDied as died:
+        # What it was lent is thrown away, and the error is passed on by that.
+        with suppress(EnvironmentDied):
+            stack.__exit__(type(died), died, died.__traceback__)
+        return Called(None, NOT_AGAIN)
+
+
+def _asking(
+    model: Model,
+    stack: ExitStack,
+    lent: Callable[[str], AbstractContextManager[TextEnv]],
+    episode: Episode,
+    config: CallsConfig,
+    prompting: Prompting | None,
+) -> Asking:
+    """Go through one success, asking for scores."""
+    env = stack.enter_context(lent(episode.env))
+    if not isinstance(env, WithTools):
+        return Called(episode)
+    game = Game(env, Task(env=episode.env, split=episode.split, seed=episode.seed))
+    conversation = model.conversation(game.goal, "", prompting)
+    stack.callback(conversation.close)
+    shown = conversation.prompting.chat
+
+    def see() -> None:
+        conversation.observe(game.observation, game.admissible() if shown else None)
+
+    def play(action: str, thought: str = "") -> None:
+        game.step(Decision(action, game.admissible() or [], thought=thought, invalid=not _listed(game, action)))
+        conversation.act(action, thought)
+        if not game.ended:
+            see()
+
+    see()
+    kept: list[Kept] = []
+    tried = unsure = 0
+    for step in episode.admissible_steps:
+        if game.ended:
+            break
+        if env.is_call(step.action):
+            continue
+        proposed = env.proposed()
+        if proposed:
+            (alone,) = (yield ScoreRequest(conversation, [step.action], model.adapter, [None])).logprobs
+            if alone < -config.unsure:
+                unsure, tried = unsure + 1, tried + len(proposed)
+                asides = [Aside(call, env.answer_to(call), game.admissible()) for call in proposed]
+                after = yield ScoreRequest(conversation, [step.action] * len(asides), model.adapter, asides)
+                best, call = max(zip(after.logprobs, proposed, strict=True), key=lambda pair: pair[0])
+                if best - alone > config.gain:
+                    kept.append(Kept(call, step.action, best - alone))
+                    play(call)
+                    if game.ended:
+                        break
+        play(step.action, step.thought)
+    if not game.info["won"]:
+        return Called(None, NO_ROOM if kept else NOT_AGAIN, kept, tried, unsure)
+    if unsure and not kept:
+        return Called(None, UNEXPLAINED, kept, tried, unsure)
+    return Called(_made(episode, game), "", kept, tried, unsure)
+
+
+def _listed(game: Game, action: str) -> bool:
+    commands = game.admissible()
+    return commands is None or action in commands
+
+
+def _made(episode: Episode, game: Game) -> Episode:
+    """The success as it was played again, with its calls. No model played it, and nothing was recalled for it."""
+    return episode.model_copy(
+        update={
+            "id": content_id("ep", episode.id, "calls", *(step.action for step in game.steps)),
+            "steps": game.steps,
+            "score": game.score,
+            "token_ids": [],
+            "action_spans": [],
+            "hints": "",
+            "recalled": [],
+            "usage": Usage(),
+            "minimised_from": episode.minimised_from or episode.id,
+        }
+    )

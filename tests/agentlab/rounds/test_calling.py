@@ -1,0 +1,88 @@
+"""A round writes calls into the successes of games with tools, goes on where it stopped, and trains on nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from agentlab.engines.scripted import ScriptedEngine
+from agentlab.lab import Lab
+from agentlab.rounds import RoundConfig, RoundReport, calling
+from agentlab.rounds.calling import call, with_calls, writes_calls
+from agentlab.rounds.collecting import collect
+from agentlab.rounds.pool import pool
+from environments.tools import register_tool, unregister_tool
+from tests.agentlab.search.test_calls import Oracle, knowing, won
+
+ENV = "toy/doors?tools=oracle"
+
+
+@pytest.fixture(autouse=True)
+def oracle() -> Iterator[None]:
+    register_tool("oracle", Oracle)
+    yield
+    unregister_tool("oracle")
+
+
+@pytest.fixture
+def report() -> RoundReport:
+    return RoundReport(id="round-1", number=1, config=RoundConfig(envs=[ENV], seeds=2, collect="none"))
+
+
+def filled(lab: Lab, count: int = 3) -> Lab:
+    for at in range(count):
+        lab.database.episodes.put(won().model_copy(update={"id": f"ep-{at}", "seed": 3}))
+    return lab
+
+
+def test_only_rounds_of_games_with_tools_that_learn_from_successes_write_calls() -> None:
+    assert writes_calls(RoundConfig(envs=["toy/doors", ENV]))
+    assert not writes_calls(RoundConfig(envs=["toy/doors?colours=2"]))
+    assert not writes_calls(RoundConfig(envs=[ENV], learn_from="recalled"))
+
+
+def test_what_is_trained_on_has_the_calls_and_names_what_it_was(
+    open_lab: Callable[..., Lab], report: RoundReport
+) -> None:
+    lab = filled(open_lab(engine=ScriptedEngine(knowing)))
+    assert collect(lab, report) == "call" and call(lab, report) == "select"
+    assert report.calls == {"successes": 3, "learned from": 3, "with calls": 3, "ask": 6}
+    here = pool(lab, report)
+    assert [item.episode.actions.count("ask about doors") for item in here.items] == [2, 2, 2]
+    assert sorted(here.origin(item.episode)[0] for item in here.items) == ["ep-0", "ep-1", "ep-2"]
+    assert {row.id for row in lab.database.episodes.find()} == {"ep-0", "ep-1", "ep-2"}, "it is no success of its own"
+
+
+def test_what_no_call_explains_is_left_out_and_counted(open_lab: Callable[..., Lab], report: RoundReport) -> None:
+    lab = filled(open_lab(engine=ScriptedEngine(lambda text, command: -2.0)))
+    call(lab, report)
+    here = pool(lab, report)
+    assert not here.items and sum(here.left_out.values()) == 3
+    assert report.calls == {"successes": 3}
+
+
+def test_it_goes_on_where_it_stopped(
+    open_lab: Callable[..., Lab], report: RoundReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    class Failing(ScriptedEngine):
+        def score(self, requests):  # type: ignore[no-untyped-def]
+            asked.append(len(requests))
+            if len(asked) == 8:
+                raise KeyboardInterrupt
+            return super().score(requests)
+
+    monkeypatch.setattr(calling, "STORED", 1)
+    monkeypatch.setattr("agentlab.search.calls.AT_ONCE", 1)
+    lab = filled(open_lab(engine=Failing(knowing)))
+    with pytest.raises(KeyboardInterrupt):
+        call(lab, report)
+    done = with_calls(lab, report)
+    assert 0 < len(done) < 3
+    call(lab, report)
+    assert {**with_calls(lab, report), **done} == with_calls(lab, report) and len(with_calls(lab, report)) == 3
+    before = len(asked)
+    call(lab, report)
+    assert len(asked) == before, "nothing is asked twice"

@@ -1,0 +1,156 @@
+"""Calls are written into successes where their answers make the right next action likelier, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from agentlab.engines.base import Model
+from agentlab.engines.scripted import ScriptedEngine
+from agentlab.search.calls import NO_ROOM, NOT_AGAIN, UNEXPLAINED, CallsConfig, Kept, write_calls
+from agentlab.trajectories.environment_pool import EnvironmentPool
+from agentlab.trajectories.replay import replay
+from environments import Task, make
+from environments.tools import Seen, register_tool, unregister_tool
+from memory.records import Episode
+
+ENV = "toy/doors?tools=oracle"
+
+
+class Oracle:
+    """Knows the safe door, and the weather; asked about the weather it talks of that alone."""
+
+    name, verbs = "oracle", ("ask",)
+
+    def calls(self, seen: Seen) -> Sequence[str]:
+        return ["ask about doors", "ask about the weather"]
+
+    def answer(self, call: str, seen: Seen) -> str:
+        if call != "ask about doors":
+            return "It rains."
+        twin = make("toy/doors")
+        twin.start(Task(env="toy/doors", split="train", seed=SEED))
+        for told in seen.told[1:]:
+            twin.step(told.action)
+        return twin.step("read note")[0].removeprefix("The note says: ")
+
+
+SEED = 3
+
+
+@pytest.fixture(autouse=True)
+def oracle() -> Iterator[None]:
+    register_tool("oracle", Oracle)
+    yield
+    unregister_tool("oracle")
+
+
+def knowing(text: str, command: str) -> float:
+    """Opens a door that was named last with certainty, and guesses otherwise."""
+    last = text.rstrip(">").rstrip().splitlines()[-1]
+    if command.startswith("open "):
+        return -0.1 if f"the {command.removeprefix('open ')} is safe" in last else -2.0
+    return -0.1
+
+
+def won(*actions: str, env: str = ENV, seed: int = SEED) -> Episode:
+    """A success by these actions; without any by guessing right at once."""
+    if not actions:
+        twin, found = make("toy/doors"), list[str]()
+        twin.start(Task(env="toy/doors", split="train", seed=seed))
+        for _ in range(2):
+            safe = twin.step("read note")[0].removeprefix("The note says: the ").removesuffix(" is safe.")
+            found.append(f"open {safe}")
+            twin.step(found[-1])
+        actions = (*found, "take coin")
+    played = replay(make(env), Task(env=env, split="train", seed=seed), actions)
+    assert played is not None and played.won
+    return Episode(
+        id=f"ep-{len(actions)}", run="r", env=env, split="train", seed=seed, status="won", score=1.0,
+        goal="Find the coin.", steps=played.steps,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def written() -> Iterator[Callable[..., list]]:
+    pool = EnvironmentPool()
+
+    def made(*successes: Episode, engine: object = None, **config: float) -> list:
+        model = Model(engine or ScriptedEngine(knowing))  # type: ignore[arg-type]
+        return [called for _, called in write_calls(model, pool.lent, successes, CallsConfig(**config))]
+
+    yield made
+    pool.close()
+
+
+def test_the_call_that_explains_an_action_is_written_before_it(written: Callable[..., list]) -> None:
+    success = won()
+    (called,) = written(success)
+    first, second, last = success.actions
+    ask = "ask about doors"
+    assert called.episode.actions == [ask, first, ask, second, last]
+    assert called.calls == [Kept(ask, first, pytest.approx(1.9)), Kept(ask, second, pytest.approx(1.9))]
+    assert (called.unsure, called.tried, called.reason) == (2, 4, "")
+    episode = called.episode
+    assert episode.won and episode.score == 1.0 and episode.minimised_from == success.id != episode.id
+    assert not episode.token_ids and not episode.recalled
+    assert ask in episode.steps[1].admissible or ask in episode.steps[0].admissible
+    again = replay(make(ENV), Task(env=ENV, split="train", seed=SEED), episode.actions)
+    assert again is not None and again.won
+
+
+def test_what_the_model_is_sure_of_gets_no_call(written: Callable[..., list]) -> None:
+    success = won()
+    (called,) = written(success, engine=ScriptedEngine(lambda text, command: -0.2))
+    assert called.episode.actions == success.actions and called.tried == 0
+
+
+def test_a_success_that_no_call_explains_is_not_learned_from(written: Callable[..., list]) -> None:
+    (called,) = written(won(), engine=ScriptedEngine(lambda text, command: -2.0))
+    assert called.episode is None and called.reason == UNEXPLAINED and called.tried == 4 + 2
+    (called,) = written(won(), gain=5.0)
+    assert called.episode is None
+
+
+def test_calls_that_do_not_pay_any_more_are_left_out(written: Callable[..., list]) -> None:
+    (before,) = written(won())
+    idle = won("ask about the weather", *before.episode.actions)
+    (called,) = written(idle)
+    assert called.episode.actions == before.episode.actions
+    sure = ScriptedEngine(lambda text, command: -0.1)
+    (called,) = written(idle, engine=sure)
+    assert not any(action.startswith("ask") for action in called.episode.actions)
+
+
+def test_calls_that_leave_no_room_to_win_are_refused(written: Callable[..., list]) -> None:
+    (called,) = written(won(env="toy/doors?step_limit=4,tools=oracle"))
+    assert called.episode is None and called.reason == NO_ROOM
+
+
+def test_a_success_that_is_none_in_this_game_is_told(written: Callable[..., list]) -> None:
+    other = won().model_copy(update={"seed": SEED + 1})
+    (called,) = written(other)
+    assert called.episode is None and called.reason in (NOT_AGAIN, NO_ROOM)
+
+
+def test_many_successes_come_to_what_each_comes_to_alone(written: Callable[..., list]) -> None:
+    success = won()
+    many = [success.model_copy(update={"id": f"ep-x{at}"}) for at in range(20)]
+    alone = [called.episode.actions for one in many for called in written(one)]
+    asked: list[int] = []
+
+    class Counting(ScriptedEngine):
+        def score(self, requests):  # type: ignore[no-untyped-def]
+            asked.append(len(requests))
+            return super().score(requests)
+
+    together = written(*many, engine=Counting(knowing))
+    assert [called.episode.actions for called in together] == alone
+    assert max(asked) == 16 and len({called.episode.id for called in together}) == 20
+
+
+def test_a_game_without_tools_stays_as_it_is(written: Callable[..., list]) -> None:
+    success = won(env="toy/doors")
+    (called,) = written(success)
+    assert called.episode is success
