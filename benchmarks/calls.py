@@ -3,8 +3,8 @@
     python benchmarks/calls.py [--games N] [--env ENV] [--model M] [--threads N]
 
 Random exploration wins some games; then both ways go through the same successes, and must write the same calls. The
-plain way is that of Toolformer's paper: for each step and each call the whole text up to there is scored again. The exit
-code is 1 if a call differs, a gain by more than 0.05 nats, or fewer than 10 times as many episodes are done in a second.
+plain way is that of Toolformer's paper: for each step and each call the whole text up to there is scored again. The
+exit code is 1 if a call differs, a gain by more than 0.05 nats, or fewer than 10 times as many episodes are done.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ from memory.records import Episode
 from memory.store import EpisodeFilter
 
 RATIO, APART = 10.0, 0.05
+COLUMNS = (
+    "successes", "steps", "calls tried", "with calls", "s an episode, plainly", "in one pass", "ratio", "same calls",
+    "max Δ gain",
+)  # fmt: skip
 
 
 def plainly(model: Model, env: WithTools, episode: Episode, config: CallsConfig) -> list[Kept]:
