@@ -109,10 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tried = sum(called.tried for called in quick.values())
     with_calls = sum(called.episode is not None and bool(called.calls) for called in quick.values())
     print(f"{given.model}, float32, {given.env}; {describe(given.threads)}\n")
-    print(
-        "| successes | steps | calls tried | with calls | s an episode, plainly | in one pass | ratio | same calls | max Δ gain |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
     steps = sum(len(episode.steps) for episode in wins)
     print(
         f"| {len(wins)} | {steps} | {tried} | {with_calls} | {slow / len(wins):.2f} | {fast / len(wins):.2f} "
