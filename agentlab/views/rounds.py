@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from agentlab.errors import UnknownRound
 from agentlab.rounds.config import RoundConfig
+from agentlab.rounds.calling import writes_calls
 from agentlab.rounds.graph import NODES
 from agentlab.rounds.report import RoundReport
 from agentlab.rounds.report import reports as all_rounds
@@ -230,6 +231,7 @@ def phases(report: RoundReport) -> list[Phase]:
     left_out = {"reject" if report.promoted or report.phase == "promote" else "promote"}
     left_out |= set() if report.config.balance else {"balance"}
     left_out |= set() if report.config.revise else {"revise"}
+    left_out |= set() if writes_calls(report.config) else {"call"}
     names = [name for name in NODES if name not in left_out or name == report.phase]
     at = names.index(report.phase) if report.phase in names else _reached(report, names)
     ended = report.ended
