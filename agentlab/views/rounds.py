@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from agentlab.errors import UnknownRound
-from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.calling import writes_calls
+from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.graph import NODES
 from agentlab.rounds.report import RoundReport
 from agentlab.rounds.report import reports as all_rounds
