@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,12 +11,14 @@ from pydantic import BaseModel, Field
 
 from agentlab.workspace.workspace import Workspace
 from memory.records import ErrorKind, Status, Usage
-from memory.store import EpisodeFilter, EpisodeRow, Group, Sort
+from memory.store import EpisodeFilter, EpisodeRow, Sort
+from memory.store import Facet as Property
 
 SIZE = 50
 """Episodes of a page."""
 
-FACETS = ("env", "arm", "split", "status", "adapter", "error_kind")
+CROSSED: tuple[Property, ...] = ("env", "arm", "split", "status")
+FACETS: tuple[Property, ...] = (*CROSSED, "adapter", "error_kind")
 BASE = "none"
 """The value of the facet `adapter` for episodes that were played without one."""
 
@@ -105,7 +107,7 @@ def listed(
 
 def episodes(
     workspace: Workspace,
-    chosen: dict[str, str | None],
+    chosen: Mapping[str, str | None],
     *,
     run: str | None = None,
     task: str | None = None,
@@ -117,53 +119,61 @@ def episodes(
 ) -> EpisodeList:
     """A page of episodes. `chosen` are values of `FACETS`; each is counted among what fits all the others."""
     listing = workspace.database.episode_listing
-    narrowed = EpisodeFilter(run=run, task=task, goal=goal)
-    groups = [(group, _count(group, form)) for group in listing.groups(narrowed)]
-    wanted = replace(narrowed, minimised=None if form == "all" else form == "shortened", **_columns(chosen))
-    fits = [all(_fits(group, name, value) for name, value in chosen.items()) for group, _ in groups]
-    total = sum(n for (_, n), fit in zip(groups, fits, strict=True) if fit)
+    narrowed = EpisodeFilter(
+        run=run, task=task, goal=goal, minimised=None if form == "all" else form == "shortened", **_columns(chosen)
+    )
+    # The four that come first in the index are counted crosswise in one pass, the others alone; in what a search for a
+    # goal finds, which takes longest, all are.
+    crossed = CROSSED if goal is None else FACETS
+    groups = {
+        tuple(value or (BASE if name == "adapter" else "") for name, value in zip(crossed, values, strict=True)): n
+        for values, n in listing.counts(crossed, replace(narrowed, **dict.fromkeys(crossed))).items()
+    }
+    counts: dict[str, Mapping[str, int]] = {name: _others(groups, crossed, chosen, name) for name in crossed}
+    if crossed is CROSSED:
+        adapters = listing.counts(("adapter",), replace(narrowed, adapter=None))
+        kinds = listing.counts(("error_kind",), replace(narrowed, error_kind=None, status=narrowed.status or "errored"))
+        counts["adapter"] = {adapter or BASE: n for (adapter,), n in adapters.items()}
+        counts["error_kind"] = {kind or "": n for (kind,), n in kinds.items()}
+    total = sum(n for values, n in groups.items() if _fits(values, crossed, chosen))
     return EpisodeList(
         total=total,
         offset=offset,
         size=size,
         sort=sort,
         form=form,
-        some=bool(groups) or bool(workspace.database.episodes.find(limit=1)),
-        facets=[_facet(groups, name, chosen) for name in FACETS],
-        episodes=listed(workspace, wanted, sort, limit=size, offset=offset) if offset < total else [],
+        some=total > 0 or bool(workspace.database.episodes.find(limit=1)),
+        facets=[_facet(name, counts[name], chosen.get(name)) for name in FACETS],
+        episodes=listed(workspace, narrowed, sort, limit=size, offset=offset) if offset < total else [],
     )
 
 
-def _count(group: Group, form: str) -> int:
-    return {"all": group.n, "shortened": group.shortened}.get(form, group.n - group.shortened)
-
-
-def _columns(chosen: dict[str, str | None]) -> dict[str, Any]:
+def _columns(chosen: Mapping[str, str | None]) -> dict[str, Any]:
     """The columns of an `EpisodeFilter`."""
-    adapter = chosen.get("adapter")
-    return {**chosen, "adapter": "" if adapter == BASE else adapter}
+    return {**chosen, "adapter": "" if chosen.get("adapter") == BASE else chosen.get("adapter")}
 
 
-def _value(group: Group, name: str) -> str | None:
-    found: str | None = getattr(group, name)
-    return found or (BASE if name == "adapter" else None)
+def _others(
+    groups: Mapping[tuple[str, ...], int], names: Sequence[str], chosen: Mapping[str, str | None], facet: str
+) -> Counter[str]:
+    """How many have each value of a facet, of those that fit what is chosen of the others."""
+    others = {**chosen, facet: None}
+    place, counts = names.index(facet), Counter[str]()
+    for values, n in groups.items():
+        if _fits(values, names, others):
+            counts[values[place]] += n
+    return counts
 
 
-def _fits(group: Group, name: str, value: str | None) -> bool:
-    return value is None or _value(group, name) == value
+def _fits(values: Sequence[str], names: Sequence[str], chosen: Mapping[str, str | None]) -> bool:
+    return all(chosen.get(name) in (None, value) for name, value in zip(names, values, strict=True))
 
 
-def _facet(groups: Sequence[tuple[Group, int]], name: str, chosen: dict[str, str | None]) -> Facet:
-    others = {other: value for other, value in chosen.items() if other != name and value is not None}
-    counts = Counter[str]()
-    mine = chosen.get(name)
+def _facet(name: str, counts: Mapping[str, int], mine: str | None) -> Facet:
+    known = {value: n for value, n in counts.items() if value}
     if mine is not None:
-        counts[mine] = 0
-    for group, n in groups:
-        value = _value(group, name)
-        if value is not None and n and all(_fits(group, other, wanted) for other, wanted in others.items()):
-            counts[value] += n
-    ranked = sorted(counts.items(), key=lambda pair: (pair[0] != mine, -pair[1], pair[0]))
+        known.setdefault(mine, 0)
+    ranked = sorted(known.items(), key=lambda pair: (pair[0] != mine, -pair[1], pair[0]))
     return Facet(
         name=name,
         values=[FacetValue(value=value, n=n, chosen=value == mine) for value, n in ranked[:MOST_VALUES]],

@@ -10,7 +10,7 @@ from memory.store.events import Event, EventKind, Events
 from memory.store.filters import ACTIVE, EVERYTHING, EpisodeFilter, Filter
 from memory.store.history import Change, History
 from memory.store.links import LinkChange
-from memory.store.listing import Group, Played, Sort
+from memory.store.listing import Facet, Played, Sort
 from memory.store.recalls import RecallCount, RecallEvidence, RecallFilter
 from memory.store.reflections import stamp
 from memory.store.repeats import evidence, tallies, with_tally
@@ -28,8 +28,8 @@ __all__ = [
     "Event",
     "EventKind",
     "Events",
+    "Facet",
     "Filter",
-    "Group",
     "History",
     "LinkChange",
     "Played",

@@ -18,13 +18,13 @@ from memory.store.sql import Row, chunks, full_ids, marks
 AT_ONCE = 20
 """How many whole episodes are read at once where they come one after the other."""
 
-_COLUMNS = (
+COLUMNS = (
     "id", "run", "env", "split", "seed", "task", "trial", "arm", "engine", "adapter", "status", "score", "steps",
     "goal", "error", "minimised_from", "started_at", "seconds", "error_kind", "input_tokens", "output_tokens", "cost",
 )  # fmt: skip
 _PUT = (
-    f"INSERT INTO episodes ({', '.join(_COLUMNS)}, payload) VALUES ({', '.join('?' * (len(_COLUMNS) + 1))}) "
-    "ON CONFLICT(id) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in (*_COLUMNS[1:], "payload"))
+    f"INSERT INTO episodes ({', '.join(COLUMNS)}, payload) VALUES ({', '.join('?' * (len(COLUMNS) + 1))}) "
+    "ON CONFLICT(id) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in (*COLUMNS[1:], "payload"))
 )
 
 
@@ -127,7 +127,7 @@ class Episodes:
         """Light rows of the episodes that are `wanted`, the oldest first, or the `newest` first."""
         where, values = wanted.sql()
         rows = self.connection.execute(
-            f"SELECT {', '.join(_COLUMNS)} FROM episodes WHERE {where} "
+            f"SELECT {', '.join(COLUMNS)} FROM episodes WHERE {where} "
             f"ORDER BY number {'DESC' if newest else 'ASC'} LIMIT ?",
             [*values, -1 if limit is None else limit],
         )
@@ -138,7 +138,7 @@ class Episodes:
         found: list[tuple[int, EpisodeRow]] = []
         for part in chunks(sorted(set(ids))):
             rows = self.connection.execute(
-                f"SELECT number, {', '.join(_COLUMNS)} FROM episodes WHERE id IN {marks(part)}", part
+                f"SELECT number, {', '.join(COLUMNS)} FROM episodes WHERE id IN {marks(part)}", part
             )
             found += [(number, checked(EpisodeRow(*row))) for number, *row in rows]
         return [row for _, row in sorted(found, key=lambda item: item[0])]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from memory.store.connection import Connection
-from memory.store.episodes import EpisodeRow, checked
+from memory.store.episodes import COLUMNS, EpisodeRow, checked
 from memory.store.filters import ALL_EPISODES, EpisodeFilter
 from memory.store.sql import chunks, marks
 
@@ -26,24 +26,9 @@ _ORDERS: dict[str, str] = {
     },
 }  # fmt: skip
 
-_LISTED = (
-    "number", "env", "arm", "split", "status", "adapter", "error_kind", "run", "trial", "score", "steps",
-    "input_tokens", "output_tokens", "cost", "seconds", "started_at", "minimised_from",
-)  # fmt: skip
-_OTHERS = ("id", "task", "seed", "engine", "goal", "error")
 
-
-class Group(NamedTuple):
-    """How many episodes there are of these facets; `shortened` of the `n` are shortened forms, which nobody played."""
-
-    env: str
-    arm: str
-    split: str
-    status: str
-    adapter: str | None
-    error_kind: str | None
-    n: int
-    shortened: int
+Facet = Literal["env", "arm", "split", "status", "adapter", "error_kind"]
+"""A property by which episodes are counted."""
 
 
 class Played(NamedTuple):
@@ -63,41 +48,33 @@ class EpisodeListing:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
-    def groups(self, wanted: EpisodeFilter = ALL_EPISODES) -> list[Group]:
-        """The episodes that are `wanted`, counted by their facets."""
+    def counts(self, by: Sequence[Facet], wanted: EpisodeFilter = ALL_EPISODES) -> dict[tuple[str | None, ...], int]:
+        """How many episodes that are `wanted` have each combination of values of these facets."""
         where, values = wanted.sql()
+        names = ", ".join(by)
         rows = self.connection.execute(
-            "SELECT env, ifnull(arm, ''), split, status, adapter, error_kind, count(*), count(minimised_from) "
-            f"FROM episodes {_by(wanted)} WHERE {where} GROUP BY env, arm, split, status, adapter, error_kind",
-            values,
+            f"SELECT {names}, count(*) FROM episodes {_by(wanted)} WHERE {where} GROUP BY {names}", values
         )
-        return [Group(*row) for row in rows]
+        return {tuple(row[:-1]): row[-1] for row in rows}
 
     def page(
         self, wanted: EpisodeFilter = ALL_EPISODES, sort: Sort = "newest", *, limit: int, offset: int = 0
     ) -> list[EpisodeRow]:
         """At most `limit` light rows of those that are `wanted`, after the first `offset`, in this order."""
         where, values = wanted.sql()
-        listed = self.connection.execute(
-            f"SELECT {', '.join(_LISTED)} FROM episodes {_by(wanted)} WHERE {where} "
-            f"ORDER BY {_ORDERS[sort]} LIMIT ? OFFSET ?",
+        # The numbers first: they are sorted and cut without reading what the rows hold.
+        found = self.connection.execute(
+            f"SELECT number FROM episodes {_by(wanted)} WHERE {where} ORDER BY {_ORDERS[sort]} LIMIT ? OFFSET ?",
             [*values, limit, offset],
         )
-        others: dict[int, tuple[Any, ...]] = {}
-        for part in chunks([row[0] for row in listed]):
-            rows = self.connection.execute(
-                f"SELECT number, {', '.join(_OTHERS)} FROM episodes WHERE number IN {marks(part)}", part
+        numbers = [number for (number,) in found]
+        rows: dict[int, EpisodeRow] = {}
+        for part in chunks(numbers):
+            read = self.connection.execute(
+                f"SELECT number, {', '.join(COLUMNS)} FROM episodes WHERE number IN {marks(part)}", part
             )
-            others.update((number, tuple(row)) for number, *row in rows)
-        return [
-            checked(
-                EpisodeRow(
-                    **dict(zip(_LISTED[1:], row[1:], strict=True)), **dict(zip(_OTHERS, others[row[0]], strict=True))
-                )
-            )
-            for row in listed
-            if row[0] in others  # gone since, if another process deleted it
-        ]
+            rows.update((number, checked(EpisodeRow(*row))) for number, *row in read)
+        return [rows[number] for number in numbers if number in rows]
 
     def of_tasks(self, tasks: Sequence[str], runs: Sequence[str]) -> list[Played]:
         """What these runs played of these tasks, the oldest first, without shortened forms."""
@@ -113,6 +90,9 @@ class EpisodeListing:
 
 
 def _by(wanted: EpisodeFilter) -> str:
-    """The index that holds all that is asked for, where there is one: SQLite might read the rows instead."""
-    covered = wanted.task is None and wanted.goal is None and wanted.by_model is None
+    """The index that holds all that is asked for, where there is one: SQLite might read the rows instead.
+
+    A goal is looked for in an index of its own, which gives the numbers of the episodes.
+    """
+    covered = wanted.task is None and wanted.by_model is None
     return "INDEXED BY episodes_listed" if covered else ""

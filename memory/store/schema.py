@@ -354,6 +354,7 @@ def events_and_facets(db: sqlite_utils.Database) -> None:
         "CREATE INDEX episodes_listed ON episodes (env, arm, split, status, adapter, error_kind, run, trial, score, "
         "steps, input_tokens, output_tokens, cost, seconds, started_at, minimised_from)"
     )
+    db.execute("CREATE INDEX episodes_goals ON episodes (goal)")
     db.execute(
         "CREATE INDEX reflections_listed ON reflections (namespace, status, tier, kind, source, env, pinned, "
         "importance, created_at, task, run)"

@@ -9,7 +9,7 @@ import pytest
 from memory.records import Episode, Step, Usage
 from memory.store import Database, EpisodeFilter
 from memory.store.filters import ALL_EPISODES
-from memory.store.listing import _LISTED, EpisodeListing
+from memory.store.listing import EpisodeListing
 
 
 def lived(id: str, **values: Any) -> Episode:
@@ -63,12 +63,12 @@ def test_a_goal_is_searched_for_as_it_stands_in_capitals_or_not(database: Databa
     assert ids(database.episode_listing, EpisodeFilter(goal="_")) == []
 
 
-def test_episodes_are_counted_by_their_facets_and_shortened_forms_apart(database: Database) -> None:
-    groups = {(group.env, group.adapter, group.error_kind): group for group in database.episode_listing.groups()}
-    assert len(groups) == 3
-    assert (groups["toy/doors", None, None].n, groups["toy/doors", None, None].shortened) == (2, 1)
-    assert groups["toy/other", None, "engine"].n == 1
-    assert [group.n for group in database.episode_listing.groups(EpisodeFilter(error_kind="engine"))] == [1]
+def test_episodes_are_counted_by_combinations_of_their_facets(database: Database) -> None:
+    counts = database.episode_listing.counts
+    assert counts(("env", "status")) == {("toy/doors", "won"): 3, ("toy/other", "errored"): 1}
+    assert counts(("adapter",), EpisodeFilter(env="toy/doors")) == {(None,): 2, ("adapter-x",): 1}
+    assert counts(("env",), EpisodeFilter(minimised=True)) == {("toy/doors",): 1}
+    assert counts(("error_kind",), EpisodeFilter(error_kind="engine")) == {("engine",): 1}
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,20 @@ def test_a_listing_reads_no_row_with_its_payload(database: Database, wanted: Epi
         return execute(statement, values)
 
     database.connection.execute = noted  # type: ignore[method-assign]
-    database.episode_listing.groups(wanted)
+    database.episode_listing.counts(("env", "adapter"), wanted)
     database.episode_listing.page(wanted, "score", limit=1)
     for statement, values in asked[:2]:
         plan = " ".join(row[3] for row in execute(f"EXPLAIN QUERY PLAN {statement}", values))
         assert "USING COVERING INDEX episodes_listed" in plan
     assert all(len(values) == 1 for _, values in asked[2:]), "the rest is read of the rows that are shown"
-    assert "payload" not in _LISTED
+    assert not any("payload" in statement for statement, _ in asked)
+
+
+def test_a_goal_is_searched_for_without_reading_the_rows(database: Database) -> None:
+    where, values = EpisodeFilter(goal="coin").sql()
+    statement = f"EXPLAIN QUERY PLAN SELECT number FROM episodes INDEXED BY episodes_listed WHERE {where}"
+    plan = " ".join(row[3] for row in database.connection.execute(statement, values))
+    assert "USING COVERING INDEX episodes_goals" in plan
 
 
 def test_what_runs_played_of_some_games_is_found_without_shortened_forms(database: Database) -> None:
