@@ -25,7 +25,7 @@ export TOKENIZERS_PARALLELISM ?= false
 # The many processes that tests start would each compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup docs demo gpu-check test pytest coverage test-newest lock lint types clean
+.PHONY: help setup setup-browser docs demo gpu-check test pytest test-browser coverage test-newest lock lint types clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -49,7 +49,7 @@ $(STAMP): pyproject.toml Makefile $(LOCK)
 lock: $(STAMP) ## write requirements.lock anew: the newest versions that pyproject.toml allows, with their hashes
 	$(PIP) uv
 	@# What PyTorch needs of CUDA comes with it, in the versions that it names itself.
-	printf '%s\n' $(TORCH) $(TEXTWORLD) | $(BIN)/uv pip compile pyproject.toml - --extra games --extra dev \
+	printf '%s\n' $(TORCH) $(TEXTWORLD) | $(BIN)/uv pip compile pyproject.toml - --extra games --extra ui --extra dev \
 	  --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-annotate --no-header --upgrade --quiet \
 	  --excludes .ci/not-locked.txt --no-emit-package torch --output-file $(LOCK)
 
@@ -75,16 +75,22 @@ test: lint ## lint, then types and all tests beside each other
 	@$(MAKE) --no-print-directory --jobs 2 types pytest
 
 pytest: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not browser"
+
+setup-browser: $(STAMP) ## what `make test-browser` needs beside Chromium itself (Debian, Ubuntu: apt install chromium)
+	$(PIP) --no-build-isolation -e ".[browser]"
+
+test-browser: $(STAMP) ## the screens in a real Chromium, by keyboard alone (after `make setup-browser`)
+	$(BIN)/python -m pytest -m browser tests/e2e/test_browser.py
 
 coverage: $(STAMP) ## all tests, and which lines they reach; less than 95 % is an error (takes half as long again)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not browser" \
 	  --cov=agentlab --cov=memory --cov=environments --cov=trainers --cov-report=term --cov-fail-under=95
 
 test-newest: ## the tests with the newest versions that pyproject.toml allows (PyTorch stays), and what they change
 	$(PYTHON) -m venv --clear $(NEWEST)
 	$(NEWEST)/bin/python $(INSTALL) --upgrade $(TORCH)
-	$(NEWEST)/bin/python $(INSTALL) --upgrade --upgrade-strategy eager -e ".[games,dev]" $(TORCH)
+	$(NEWEST)/bin/python $(INSTALL) --upgrade --upgrade-strategy eager -e ".[games,ui,dev]" $(TORCH)
 	$(NEWEST)/bin/python $(INSTALL) --no-deps $(TEXTWORLD)
 	@touch $(NEWEST)/.installed
 	@$(NEWEST)/bin/python .ci/versions.py $(LOCK)

@@ -52,7 +52,7 @@ def demo(model: Model = None, lab: LabFolder = DEFAULT_LAB, json: Json = False) 
 
 
 def commands(lab: Lab, came: Demonstration, folder: Path) -> list[tuple[str, str]]:
-    """The three commands to look further, on things that this lab really has, each with what it shows."""
+    """The commands to look further, on things that this lab really has, each with what it shows."""
     episode = came.tried_again[-1:] or [row.id for row in lab.database.episodes.find(newest=True, limit=1)]
     return [
         (
@@ -61,4 +61,5 @@ def commands(lab: Lab, came: Demonstration, folder: Path) -> list[tuple[str, str
         ),
         (command_line(folder, "replay", *episode), "an episode again, step by step, verified in its environment"),
         (command_line(folder, "rounds", "run"), "another round, which explores with the adapter that serves"),
+        (command_line(folder, "view", "--open"), "all of it in a browser"),
     ]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Verdict = Literal["ok", "warning", "problem"]
 GIB = 2**30
-EXTRAS = ("games",)  # those that something here makes use of
+EXTRAS = ("games", "ui")  # those that something here makes use of
 # Installed by itself, without its dependencies; so it stands in no list.
 TEXTWORLD = 'textworld==1.7.0; extra == "games"'
 ENOUGH_ROOM, TOO_LITTLE_ROOM = 2 * GIB, GIB // 4

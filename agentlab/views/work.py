@@ -96,4 +96,7 @@ def _stage(event: Event, begun: str, present: str) -> Stage:
 
 
 def _between(earlier: str, later: str) -> float:
-    return max(0.0, (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds())
+    try:
+        return max(0.0, (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds())
+    except (ValueError, TypeError):  # a file from elsewhere
+        return 0.0

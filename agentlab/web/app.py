@@ -10,14 +10,15 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from agentlab.errors import AgentLabError, LabClosed, LabLocked, UnknownEvaluation, UnknownRound
 from agentlab.lab import Lab
+from agentlab.terminal import one_line
 from agentlab.web.asked import Asked, BadAddress
 from agentlab.web.looking import Looking
 from agentlab.web.page import Action, Done, Elsewhere, Page
@@ -36,8 +37,12 @@ FAILURES = (AgentLabError, MemoryStoreError, TrainersError, EnvironmentsError)
 MISSING = (UnknownEpisode, UnknownReflection, UnknownAdapter, UnknownEvaluation, UnknownRound)
 BUSY = (DatabaseBusy, DatabaseClosed, LabClosed, LabLocked)
 
+FORM = "application/x-www-form-urlencoded"
 LARGEST_FORM = 100_000
 """Bytes of a form."""
+
+SHOWN_LINE = 300
+"""Characters of what an action did, as the next page shows it."""
 
 
 class Application:
@@ -47,7 +52,7 @@ class Application:
         self.labs = list(found)
         self.access = access
 
-    def asgi(self) -> Starlette:
+    def asgi(self) -> ASGIApp:
         """The application for a server."""
         routes: list[Any] = [Mount("/static", StaticFiles(directory=HERE / "static"), name="static")]
         several = len(self.labs) > 1 or self.labs[0].name != ""
@@ -58,11 +63,9 @@ class Application:
             below = [route for page in PAGES for route in self._routes(lab, page)]
             below += [Route(action.path, self._action(lab, action), methods=["POST"]) for action in ACTIONS]
             routes.append(Mount(f"/labs/{lab.name}" if several else "", routes=below))
-        return Starlette(
-            routes=routes,
-            middleware=[Middleware(Guard, access=self.access)],
-            exception_handlers={404: self._not_found},
-        )
+        handlers: Any = {404: self._not_found, Exception: self._broken}
+        # Around all of it: what Starlette answers by itself has the headers of safety too.
+        return Guard(Starlette(routes=routes, exception_handlers=handlers), self.access)
 
     # -- pages -----------------------------------------------------------------------------------------------------
 
@@ -86,7 +89,7 @@ class Application:
         async def answer(request: Request) -> Response:
             asked = _asked(request)
             try:
-                view = await run_in_threadpool(lambda: page.view(lab.workspace, asked))
+                view = await run_in_threadpool(_looked, lab, page, asked)
                 if as_json:
                     return Response(view.model_dump_json(indent=2), media_type="application/json")
                 return HTMLResponse(await run_in_threadpool(self.html, lab, page, asked, view, request.url.path))
@@ -144,24 +147,27 @@ class Application:
                 done = await run_in_threadpool(_acted, lab, action, asked)
             except FAILURES as failure:
                 return self._failed(lab, failure)
-            address = link_below(self.root(lab))(done.path, **{**done.query, "done": done.line})
+            told = one_line(done.line, SHOWN_LINE)
+            address = link_below(self.root(lab))(done.path, **{**done.query, "done": told})
             return RedirectResponse(address, status_code=303)
 
         return answer
 
     async def _form(self, request: Request) -> Asked:
         """The values of a form. Raises BadAddress if it does not come from one of these pages."""
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+            raise BadAddress(f"A form is sent as {FORM}.")
         length = request.headers.get("content-length", "")
-        if not length.isdigit() or int(length) > LARGEST_FORM:
+        if not (length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= LARGEST_FORM):
             raise BadAddress(f"A form has at most {LARGEST_FORM:,} bytes, and says how many.")
-        form: FormData = await request.form(max_files=0, max_fields=10_000)
-        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
-        if not self.access.same(dict(fields).get("token", "")):
+        form: FormData = await request.form()
+        values: dict[str, list[str]] = {}
+        for name, value in form.multi_items():
+            values.setdefault(name, []).append(str(value))
+        if not self.access.same(values.pop("token", [""])[0]):
             raise BadAddress("The form has no token, or an old one: load its page again.")
-        values: dict[str, str] = {}
-        for name, value in fields:  # what was ticked several times is one value, an id a line
-            values[name] = f"{values[name]}\n{value}" if name in values else value
-        return Asked({**values, **request.path_params})
+        # What was ticked several times is one value, an id a line.
+        return Asked({**{name: "\n".join(given) for name, given in values.items()}, **request.path_params})
 
     # -- what goes wrong -------------------------------------------------------------------------------------------
 
@@ -171,6 +177,14 @@ class Application:
             return JSONResponse({"error": str(failure)}, status_code=status)
         values = self.common(lab) | {"line": str(failure), "title": "Not possible"}
         return HTMLResponse(render("failed.html", values), status_code=status)
+
+    def _broken(self, request: Request, failure: Exception) -> Response:
+        """What nobody expected: a line for the reader; the server prints where it was."""
+        line = f"This page could not be made ({type(failure).__name__}); the terminal of `agentlab view` says where."
+        if request.url.path.endswith(".json"):
+            return JSONResponse({"error": line}, status_code=500)
+        values = self.common(None) | {"line": line, "title": "An error"}
+        return HTMLResponse(render("failed.html", values), status_code=500)
 
     def _not_found(self, request: Request, _: Exception) -> Response:
         values = self.common(None) | {"line": f"There is no page at {request.url.path}.", "title": "No such page"}
@@ -207,6 +221,14 @@ def _asked(request: Request) -> Asked:
     for name, value in request.query_params.multi_items():  # what was ticked several times is one value, a line each
         values[name] = f"{values[name]}\n{value}" if name in values else value
     return Asked({**values, **request.path_params}, frozenset(request.path_params))
+
+
+def _looked(lab: Looking, page: Page, asked: Asked) -> BaseModel:
+    """What a page shows; once more where another lab has taken the place of the one that was being read."""
+    try:
+        return page.view(lab.workspace, asked)
+    except (DatabaseClosed, LabClosed):
+        return page.view(lab.workspace, asked)
 
 
 def _acted(lab: Looking, action: Action, asked: Asked) -> Done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -9,13 +10,16 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from agentlab.errors import AgentLabError
-from agentlab.web.app import Application, application
+from agentlab.web.app import FAILURES, Application, application
 from agentlab.web.asked import Asked
 from agentlab.web.looking import Looking
 from agentlab.web.page import Page
 from agentlab.web.pages import PAGES
 from agentlab.web.pages.labs import labs
 from agentlab.web.rendering import HERE, render
+
+LONGEST = 120
+"""Characters of a file's name; of a longer one the beginning and a hash are kept."""
 
 MARK = "agentlab-export"
 """A file by which a folder is known as one that an export wrote, and may be written over."""
@@ -41,20 +45,27 @@ def _write(made: Application, target: Path) -> int:
     (target / MARK).write_text("The pages of a lab, written by `agentlab view --export`.\n", encoding="utf-8")
     shutil.copytree(HERE / "static", target / "static", dirs_exist_ok=True)
     written = 0
+    listed = labs(made.labs) if made.labs[0].name else None
+    broken = {lab.name for lab in listed.labs if lab.problem} if listed else set()
     for lab in made.labs:
+        if lab.name in broken:
+            continue  # the list of labs says why
         root = PurePosixPath("labs", lab.name) if lab.name else PurePosixPath()
         pages = list(_pages(lab))
         known = {address for _, _, address in pages}
         for page, asked, address in pages:
             place = root / _file(address)
-            view = page.view(lab.workspace, asked)
             links = _Links(place, root, known)
-            text = made.html(lab, page, asked, view, address, **links.values)
+            try:
+                text = made.html(lab, page, asked, page.view(lab.workspace, asked), address, **links.values)
+            except FAILURES as failure:  # one record that is broken hides no other
+                values = made.common(lab) | links.values | {"line": str(failure), "title": "Not possible"}
+                text = render("failed.html", values)
             _put(target / place, text)
             written += 1
-    if made.labs[0].name:
+    if listed:
         links = _Links(PurePosixPath("index.html"), PurePosixPath(), set())
-        values = made.common(None) | links.values | {"view": labs(made.labs), "title": "Labs"}
+        values = made.common(None) | links.values | {"view": listed, "title": "Labs"}
         _put(target / "index.html", render("labs.html", values))
         written += 1
     return written
@@ -73,9 +84,17 @@ def _pages(lab: Looking) -> Iterator[tuple[Page, Asked, str]]:
 
 def _file(address: str) -> PurePosixPath:
     """The file of an address: one level a part, so that no name leads out of the folder."""
-    parts = [part.replace("%", "_") for part in address.strip("/").split("/") if part]
-    parts = [f"_{part}" if part.startswith(".") else part for part in parts]
+    parts = [_name(part) for part in address.strip("/").split("/") if part]
     return PurePosixPath(*parts[:-1], f"{parts[-1]}.html") if parts else PurePosixPath("index.html")
+
+
+def _name(part: str) -> str:
+    """A quoted part of an address as the name of a file: no two have the same, and none begins with a dot."""
+    name = part.replace("%", "=")
+    if name.startswith("."):
+        name = f"=2E{name[1:]}"
+    digest = hashlib.sha256(part.encode()).hexdigest()[:16]
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}={digest}"
 
 
 class _Links:
@@ -103,7 +122,7 @@ class _Links:
         address = "/" + "/".join(quote(unquote(part), safe="") for part in path.strip("/").split("/") if part)
         while address not in self.known and address != "/":
             address = address.rpartition("/")[0] or "/"
-        return self.up + str(self.root / _file(address)) + (f"#{anchor}" if anchor else "")
+        return self.up + quote(str(self.root / _file(address)), safe="/=") + (f"#{quote(anchor)}" if anchor else "")
 
 
 def _put(file: Path, text: str) -> None:

@@ -68,16 +68,16 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 def _moment(stamp: str) -> datetime | None:
     try:
         found = datetime.fromisoformat(stamp)
-    except (ValueError, TypeError):
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, TypeError, OverflowError):
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def ago(stamp: str) -> str:
     """A stored time as how long ago it was: `3 min ago`; whatever is no time as it is."""
     then, present = _moment(stamp), _moment(now())
     if then is None or present is None:
-        return one_line(str(stamp or ""))
+        return cut(str(stamp or ""), 40)
     past = (present - then).total_seconds()
     if past < 0:
         return exact(stamp)
@@ -90,7 +90,7 @@ def ago(stamp: str) -> str:
 def exact(stamp: str) -> str:
     """A stored time to the second, in UTC."""
     then = _moment(stamp)
-    return f"{then.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if then else one_line(str(stamp or ""))
+    return f"{then:%Y-%m-%d %H:%M:%S} UTC" if then else cut(str(stamp or ""), 40)
 
 
 def number(value: float | int | None, digits: int = 2) -> str:

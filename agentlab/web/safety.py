@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
@@ -54,11 +54,16 @@ class Access:
         name, _, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
         if not name:
             name, port = host, ""
-        return name.lower() in LOOPBACK and (not self.port or port == str(self.port))
+        return name.lower() in LOOPBACK and (not self.port or (port or "80") == str(self.port))
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie that keeps the token. Browsers share cookies between the ports of a host."""
+        return f"{COOKIE}-{self.port}"
 
     def same(self, given: str) -> bool:
         """Whether somebody has the token."""
-        return secrets.compare_digest(given.encode(), self.token.encode())
+        return secrets.compare_digest(given.encode(errors="replace"), self.token.encode())
 
 
 class Guard:
@@ -91,10 +96,10 @@ class Guard:
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return _refused(405, "Pages are read with GET, and changes are made with POST.")
         origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc != host
-        if scope["method"] == "POST":
-            foreign = foreign or headers.get("sec-fetch-site", "none") in ("cross-site", "same-site")
-        if foreign:
+        foreign = origin is not None and _site(origin) != host
+        # A link from elsewhere may be followed; nothing may be sent from there, and nothing taken into a page there.
+        followed = scope["method"] != "POST" and headers.get("sec-fetch-mode") == "navigate"
+        if foreign or (headers.get("sec-fetch-site") in ("cross-site", "same-site") and not followed):
             return _refused(403, "This request comes from another site.")
         if not self.access.local and not self._has_token(headers, scope):
             return _refused(403, "Open the address that `agentlab view` printed: it has the token in it.")
@@ -102,7 +107,7 @@ class Guard:
 
     def _has_token(self, headers: Headers, scope: Scope) -> bool:
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self.access.cookie)
         except CookieError:
             cookie = None
         return self.access.same(cookie.value if cookie else "") or self.access.same(_given(scope))
@@ -111,13 +116,29 @@ class Guard:
         """To the same address without the token, which a cookie keeps: it is not to stay in what is shared."""
         if self.access.local or scope["method"] == "POST" or not self.access.same(_given(scope)):
             return None
-        response = RedirectResponse(scope["path"] or "/", status_code=303)
-        response.set_cookie(COOKIE, self.access.token, httponly=True, samesite="strict")
+        path = scope.get("raw_path", b"").decode("latin-1") or quote(scope["path"])
+        rest = urlencode([(name, value) for name, value in parse_qsl(_query(scope), True) if name != "token"])
+        # One slash: two would name another host.
+        response = RedirectResponse("/" + path.lstrip("/") + (f"?{rest}" if rest else ""), status_code=303)
+        response.set_cookie(self.access.cookie, self.access.token, httponly=True, samesite="strict")
         return response
 
 
+def _query(scope: Scope) -> str:
+    query: bytes = scope["query_string"]
+    return query.decode("latin-1")
+
+
 def _given(scope: Scope) -> str:
-    return parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+    return parse_qs(_query(scope)).get("token", [""])[0]
+
+
+def _site(origin: str) -> str:
+    """Host and port of an `Origin`; empty for one that is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _refused(status: int, line: str) -> PlainTextResponse:

@@ -32,10 +32,16 @@ def serve(
             import webbrowser
 
             webbrowser.open(address)
-        config = uvicorn.Config(made.asgi(), log_level="warning", access_log=False, server_header=False)
-        uvicorn.Server(config).run(sockets=[listening])
-    for lab in made.labs:
-        lab.close()
+        config = uvicorn.Config(
+            made.asgi(), log_level="warning", access_log=False, server_header=False, proxy_headers=False
+        )
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        except KeyboardInterrupt:
+            pass  # how it is ended
+        finally:
+            for lab in made.labs:
+                lab.close()
 
 
 def _listening(host: str, port: int, *, any_port: bool) -> socket.socket:

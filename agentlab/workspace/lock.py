@@ -13,6 +13,9 @@ from typing import IO, NamedTuple
 from agentlab.errors import LabLocked
 from memory.records import now
 
+LONGEST = 10_000
+"""Bytes of what a holder writes of itself, at most."""
+
 
 class Holder(NamedTuple):
     """The process that writes to a lab: what was typed to start it, and since when it holds the lock (ISO 8601)."""
@@ -29,14 +32,17 @@ class Holder(NamedTuple):
 def holder(path: Path) -> Holder | None:
     """Who holds the lock in the file `path`, as far as can be seen without touching it; None if nobody does here."""
     try:
-        known = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        with path.open("rb") as stream:
+            known = json.loads(stream.read(LONGEST).decode(errors="replace"))
         found = Holder(int(known["pid"]), str(known["host"]), str(known["command"]), str(known["since"]))
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        return None
+    if found.pid <= 0:  # to the kernel, a group of processes
         return None
     if found.host == socket.gethostname():
         try:
             os.kill(found.pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return None
         except PermissionError:
             pass  # it is there, and somebody else's

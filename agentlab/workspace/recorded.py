@@ -83,5 +83,5 @@ class Recorded(Progress):
             return
         try:
             events.put(kind, stage, done, total, note[:NOTE])
-        except MemoryStoreError:
+        except (MemoryStoreError, ValueError, OverflowError):  # halves of characters, numbers beyond SQLite's
             return

@@ -33,6 +33,9 @@ class Connection:
     A file of an earlier version is migrated when it is opened for writing, after a copy was made beside it; a reader
     migrates a temporary copy, and reads that. `notify` is told of both in a line.
 
+    A reader is `frozen` if it does not see what others write later: one that reads such a copy, or in a folder where
+    nobody could write when it was opened.
+
     Raises NotADatabase, DamagedDatabase, DatabaseMissing, NewerDatabase, CannotMigrate, DatabaseBusy, DiskFull.
     """
 
@@ -52,6 +55,7 @@ class Connection:
         self._depth = 0
         self._owner = 0
         self._tidy = False
+        self.frozen = False
         in_memory = str(path) == ":memory:"
         if not in_memory:
             self._check_file()
@@ -108,6 +112,7 @@ class Connection:
             if not log.exists() and not os.access(self.path.resolve().parent, os.W_OK):
                 # Nobody can write there, so there is nothing to lock, and nowhere to put what locks are kept in.
                 target += "&immutable=1"
+                self.frozen = True
         return sqlite3.connect(
             target, uri=not in_memory, isolation_level=None, check_same_thread=False, timeout=self._busy_timeout
         )
@@ -204,7 +209,7 @@ class Connection:
         copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._connection.backup(copy)
         self._connection.close()
-        self._connection = copy
+        self._connection, self.frozen = copy, True
         copy.execute("PRAGMA foreign_keys = ON")
         self._migrate()
         copy.execute("PRAGMA query_only = ON")

@@ -10,6 +10,10 @@ from memory.store.connection import Connection
 EventKind = Literal["start", "advance", "finish", "say"]
 
 
+FURTHEST = 100_000
+"""Events behind which no start of a stage is looked for: a day of work."""
+
+
 class Event(NamedTuple):
     """At a moment, `done` of the `total` units of a stage; or a `note` to the person, which belongs to no stage."""
 
@@ -36,10 +40,14 @@ class Events:
         )
 
     def last(self, *, limit: int = 200, since: str = "") -> list[Event]:
-        """Of the newest ones, `limit` at most, those that are no older than `since` (ISO 8601); the oldest first."""
+        """The newest `limit` ones, and before them each start of a stage; none older than `since` (ISO 8601). The
+        oldest first.
+
+        How far a stage is, is in its newest event; how long it has been at work, in its start alone.
+        """
         rows = self.connection.execute(
-            "SELECT * FROM (SELECT number, at, kind, stage, done, total, note FROM events "
-            "ORDER BY number DESC LIMIT ?) WHERE at >= ?",
-            (limit, since),
+            "SELECT number, at, kind, stage, done, total, note FROM events, (SELECT max(number) AS last FROM events) "
+            "WHERE number > last - ? AND at >= ? AND (kind = 'start' OR number > last - ?) ORDER BY number",
+            (max(limit, FURTHEST), since, limit),
         )
-        return [Event(*row) for row in reversed(rows)]
+        return [Event(*row) for row in rows]

@@ -344,9 +344,15 @@ def events_and_facets(db: sqlite_utils.Database) -> None:
     numbers = [number for (number,) in db.execute("SELECT number FROM episodes")]
     for number in numbers:
         ((payload,),) = db.execute("SELECT payload FROM episodes WHERE number = ?", (number,)).fetchall()
-        stored = json.loads(zlib.decompress(payload))
+        try:
+            stored = json.loads(zlib.decompress(payload))
+        except (zlib.error, ValueError):  # one record that is damaged keeps nobody from the others
+            continue
         took = stored.get("usage") or {}
-        values = [stored.get("error_kind"), *(took.get(name, 0) for name in ("input_tokens", "output_tokens", "cost"))]
+        values = [
+            stored.get("error_kind"),
+            *(took.get(name) or 0 for name in ("input_tokens", "output_tokens", "cost")),
+        ]
         if any(values):
             db.execute(update, [*values, number])
     # All that a listing is narrowed, sorted and counted by: the rows themselves, with their payloads, are far longer.

@@ -37,14 +37,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "demonstrate", demonstrate)
 
 
-def test_the_demo_ends_with_the_table_the_lab_and_three_commands_that_work(quick: None, tmp_path: Path) -> None:
+def test_the_demo_ends_with_the_table_the_lab_and_commands_that_work(quick: None, tmp_path: Path) -> None:
     lab = tmp_path / "my lab"
     result = RUNNER.invoke(app, ["demo", "--lab", str(lab)])
     assert result.exit_code == 0, result.output
     for part in ("toy/doors", "/2)", "ad-1 was promoted: ahead by 20 pairs", str(lab)):
         assert part in result.stdout
     commands = [shlex.split(line) for line in result.stdout.splitlines() if line.startswith("  agentlab ")]
-    assert [command[1] for command in commands] == ["memory", "replay", "rounds"]
+    assert [command[1] for command in commands] == ["memory", "replay", "rounds", "view"]
     replayed = RUNNER.invoke(app, commands[1][1:])
     assert replayed.exit_code == 0, replayed.output
 

@@ -150,8 +150,9 @@ def test_little_room_is_a_warning_and_none_a_problem(
 def test_packages_are_held_against_what_the_distribution_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib import metadata
 
-    installed = {"agentlab": "0.1.0", "torch": "2.13.0+cpu", "peft": "0.1", "py4j": "1"}
+    installed = {"agentlab": "0.1.0", "torch": "2.13.0+cpu", "peft": "0.1", "py4j": "1", "starlette": "1.10.0"}
     needed = ["torch<3,>=2.6", "peft>=0.18", "faiss-cpu", 'vllm; extra == "vllm"', 'pytest; extra == "dev"']
+    needed += ['starlette<2,>=1; extra == "ui"', 'uvicorn>=0.30; extra == "ui"']
 
     def version(name: str) -> str:
         if name not in installed:
@@ -167,6 +168,8 @@ def test_packages_are_held_against_what_the_distribution_needs(monkeypatch: pyte
         "peft": "problem",
         "faiss-cpu": "problem",
         "textworld": "warning",
+        "starlette": "ok",
+        "uvicorn": "warning",
     }
     assert found["peft"].detail == "0.1, but >=0.18 is needed"
     assert found["faiss-cpu"].remedy == "pip install 'faiss-cpu'"

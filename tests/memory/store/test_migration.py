@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,3 +108,57 @@ def test_without_room_for_a_copy_nothing_is_changed(old: Path, monkeypatch: pyte
     assert old.read_bytes() == before
     assert [file.name for file in old.parent.iterdir() if not file.name.endswith(("-wal", "-shm"))] == [old.name]
     assert held_out(old) == [("exemplar", True)]
+
+
+def test_what_episodes_took_and_what_failed_in_them_is_read_out_of_them(path: Path, older: Callable[..., Any]) -> None:
+    def payload(stored: object) -> bytes:
+        return zlib.compress(json.dumps(stored).encode())
+
+    usage = {"input_tokens": 120, "output_tokens": 7, "seconds": 1.5, "cost": 0.25}
+    stored = {
+        "took": payload({"usage": usage}),
+        "failed": payload({"error_kind": "engine", "usage": {"input_tokens": 3}}),
+        "plain": payload({}),
+        "odd": payload({"usage": {"cost": None, "input_tokens": None}, "error_kind": None}),
+        "none": payload({"usage": None}),
+        "damaged": b"no payload",
+        "torn": zlib.compress(b'{"usage": {'),
+    }
+    with older(10) as database:
+        for number, (id, content) in enumerate(stored.items()):
+            database.connection.execute(
+                "INSERT INTO episodes (number, id, run, env, split, seed, task, status, score, steps, seconds, "
+                "payload) VALUES (?, ?, 'r', 'e', 'train', 0, 'e:train:0', 'won', 1, 2, 3, ?)",
+                (number + 1, id, content),
+            )
+    with Database(path) as database:
+        columns = "id, error_kind, input_tokens, output_tokens, cost"
+        found = {row[0]: row[1:] for row in database.connection.execute(f"SELECT {columns} FROM episodes")}
+        assert found["took"] == (None, 120, 7, 0.25)
+        assert found["failed"] == ("engine", 3, 0, 0.0)
+        assert all(found[id] == (None, 0, 0, 0.0) for id in ("plain", "odd", "none", "damaged", "torn"))
+        totals = database.episodes.totals()
+        assert (totals.n, totals.input_tokens, totals.output_tokens, totals.cost) == (7, 123, 7, 0.25)
+        assert database.events.last() == []
+    assert version(path.with_name("lab.version-10.db")) == 10
+
+
+def test_a_listing_is_answered_by_an_index_that_holds_no_payload(database: Database) -> None:
+    for sql in (
+        "SELECT env, arm, count(*), sum(status = 'won') FROM episodes GROUP BY env, arm",
+        "SELECT sum(steps), sum(input_tokens), sum(cost), sum(seconds) FROM episodes WHERE minimised_from IS NULL",
+        "SELECT status, count(*) FROM reflections WHERE namespace = '' GROUP BY status",
+    ):
+        plan = " ".join(row[3] for row in database.connection.execute(f"EXPLAIN QUERY PLAN {sql}"))
+        assert "COVERING INDEX" in plan, plan
+
+
+def test_a_reader_knows_whether_it_sees_what_others_write(path: Path, older: Callable[..., Any]) -> None:
+    with older(10):
+        pass
+    with Database(path, readonly=True) as old:
+        assert old.connection.frozen
+    with Database(path) as writer:
+        assert not writer.connection.frozen
+        with Database(path, readonly=True) as reader:
+            assert not reader.connection.frozen

@@ -1,0 +1,109 @@
+"""Work in flight, read off events that another process wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab.lab import Lab
+from agentlab.views.work import READ, SAID, stages, work
+from memory.store import Event
+
+
+def event(kind: str, stage: str, done: int, total: int, second: float, note: str = "") -> Event:
+    at = f"2026-01-01T{int(second) // 3600:02d}:{int(second) // 60 % 60:02d}:{second % 60:09.6f}+00:00"
+    return Event(0, at, kind, stage, done, total, note)  # type: ignore[arg-type]
+
+
+def at(second: float) -> str:
+    return event("say", "", 0, 0, second).at
+
+
+def test_a_stage_says_how_far_it_is_how_long_it_took_and_what_is_left() -> None:
+    told = [event("start", "Playing", 0, 40, 0), event("advance", "Playing", 10, 40, 20, "3 won")]
+    (stage,) = stages(told, at(20))
+    assert (stage.done, stage.total, stage.elapsed, stage.eta, stage.note) == (10, 40, 20.0, 60.0, "3 won")
+    assert stages(told, at(30))[0].eta == 50.0  # it goes down between two events
+    assert stages(told, at(500))[0].eta == 0.0
+
+
+def test_what_has_not_begun_to_move_or_has_ended_has_no_time_left() -> None:
+    begun, *_ = stages([event("start", "Playing", 0, 40, 0)], at(5))
+    assert begun.eta is None and begun.elapsed == 5
+    (ended,) = stages([event("start", "Playing", 0, 4, 0), event("finish", "Playing", 4, 4, 8)], at(100))
+    assert ended.ended and ended.eta is None and ended.elapsed == 8
+
+
+def test_a_stage_that_begins_again_is_the_newest_and_counts_anew() -> None:
+    told = [
+        event("start", "Playing", 0, 4, 0),
+        event("finish", "Playing", 4, 4, 8),
+        event("start", "Training", 0, 10, 8),
+        event("start", "Playing", 0, 6, 10),
+        event("say", "", 0, 0, 11, "A word."),
+        event("advance", "Playing", 3, 6, 13),
+    ]
+    training, playing = stages(told, at(13))
+    assert (training.name, playing.name) == ("Training", "Playing")
+    assert (playing.done, playing.total, playing.elapsed, playing.eta) == (3, 6, 3.0, 3.0)
+
+
+def test_times_that_are_none_make_no_error() -> None:
+    (stage,) = stages([Event(0, "<b>", "advance", "odd", 1, 2, "")], "never")
+    assert (stage.elapsed, stage.eta) == (0.0, None)
+
+
+def test_nobody_at_work_is_none(open_lab: Any) -> None:
+    lab: Lab = open_lab()
+    lab.database.settings.put("a", "b")
+    lab.progress.start("Playing", 4)
+    folder = lab.folder
+    lab.close()
+    with Lab.open(folder, write=False, progress=False) as looking:
+        assert work(looking) is None
+
+
+def test_the_work_of_a_process_is_what_it_told_since_it_took_the_lock(open_lab: Any) -> None:
+    lab: Lab = open_lab()
+    lab.database.settings.put("a", "b")
+    lab.progress.start("An earlier stage", 4)
+    lab.progress.say("An earlier line.")
+    lab.close()
+    lab = open_lab()
+    lab.database.settings.get("a")
+    for number in range(SAID + 3):
+        lab.progress.say(f"Line {number}.")
+    lab.progress.start("Playing", 4)
+    with Lab.open(lab.folder, write=False, progress=False) as looking:
+        found = work(looking)
+        assert found is not None and found.pid > 0 and found.command and found.since
+        assert [stage.name for stage in found.stages] == ["Playing"]
+        assert found.said == [f"Line {number}." for number in range(3, SAID + 3)]
+
+
+def test_a_stage_of_hours_still_knows_when_it_began(open_lab: Any) -> None:
+    lab: Lab = open_lab()
+    events = lab.database.events
+    with lab.database.transaction():
+        events.put("start", "Playing", 0, 10 * READ)
+        for done in range(READ + 100):
+            events.put("advance", "Playing", done, 10 * READ)
+    with Lab.open(lab.folder, write=False, progress=False) as looking:
+        first, *rest = looking.database.events.last(limit=READ)
+        assert first.kind == "start" and len(rest) == READ
+        found = work(looking)
+        assert found is not None and found.stages[0].done == READ + 99
+
+
+@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "\u202e\x1b[31m", "x" * 100_000])
+def test_hostile_words_of_a_program_are_kept_as_they_are_for_who_shows_them(text: str, open_lab: Any) -> None:
+    lab: Lab = open_lab()
+    lab.database.settings.put("a", "b")
+    lab.progress.start(text, 3)
+    lab.progress.say(text)
+    folder: Path = lab.folder
+    with Lab.open(folder, write=False, progress=False) as looking:
+        found = work(looking)
+        assert found is not None and found.stages[0].name == text and found.said[0] == text[:300]

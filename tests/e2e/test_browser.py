@@ -1,0 +1,326 @@
+"""The screens in a real Chromium: journeys by keyboard alone, without scripts, live, with hostile text, on a phone."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+pytest.importorskip("playwright")
+
+import itertools
+
+import uvicorn
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from starlette.routing import compile_path
+
+from agentlab.engines.scripted import ScriptedEngine
+from agentlab.lab import Lab
+from agentlab.web.app import application
+from agentlab.web.pages import PAGES
+from agentlab.web.safety import Access
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
+]
+
+WIDE = {"width": 1280, "height": 900}
+PHONE = {"width": 360, "height": 780}
+POISONED = [
+    "/episodes/ep-poison", "/memory/r-poison", "/comparisons/poison", "/rounds/round-3", "/adapters/adapter-poison",
+    "/episodes?env=%3Cscript%3E", "/memory?q=%3Cscript%3Ealert(1)%3C/script%3E", "/?done=%3Cimg%20src=x%3E",
+]  # fmt: skip
+
+
+class Screens:
+    """The screens of a lab at an address, served by a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        port = self.socket.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}"
+        self.made = application(folder, Access(port=port))
+        config = uvicorn.Config(self.made.asgi(), log_level="warning", access_log=False)
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(10)
+        for lab in self.made.labs:
+            lab.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        root = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=root)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[[Path], Screens]]:
+    opened: list[Screens] = []
+
+    def served(folder: Path) -> Screens:
+        opened.append(Screens(folder))
+        return opened[-1]
+
+    yield served
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def screens(build: Callable[[Path], Path], serve: Callable[[Path], Screens], tmp_path_factory: Any) -> Screens:
+    """The screens of a lab in which something is on every page."""
+    return serve(build(tmp_path_factory.mktemp("browser") / "lab"))
+
+
+@pytest.fixture
+def look(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens an address; afterwards nothing must have left for elsewhere, failed, or been refused by the policy."""
+    contexts: list[BrowserContext] = []
+    wrong: list[str] = []
+
+    def opened(screens: Screens, path: str = "/", **settings: Any) -> Page:
+        context = browser.new_context(**{"viewport": WIDE, **settings})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(8000)
+        page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+        page.on(
+            "console",
+            lambda said: wrong.append(said.text) if said.type == "error" and "status of" not in said.text else None,
+        )
+        page.on(
+            "request", lambda request: request.url.startswith((screens.address, "data:")) or wrong.append(request.url)
+        )
+        page.goto(screens.address + path)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+def links(page: Page) -> list[str]:
+    """Where a page leads to, as addresses of this server."""
+    found = page.eval_on_selector_all("a[href]", "all => all.map(one => one.getAttribute('href'))")
+    return [address.partition("#")[0] for address in found if address.startswith("/")]
+
+
+def addresses(page: Page, screens: Screens) -> dict[str, str]:
+    """One address of each page, found by following links from Home."""
+    patterns = {one.path: compile_path(one.path)[0] for one in PAGES}
+    found: dict[str, str] = {}
+    waiting = ["/"]
+    while waiting:
+        address = waiting.pop(0)
+        path = urlsplit(address).path
+        if path.endswith((".json", ".csv", ".md")):
+            continue
+        name = next((name for name, pattern in patterns.items() if pattern.match(path)), None)
+        if name is None or name in found:
+            continue
+        found[name] = address
+        page.goto(screens.address + address)
+        waiting += links(page)
+    return found
+
+
+def tab_to(page: Page, target: Locator, most: int = 250) -> None:
+    """Have the keyboard's focus on an element, by the tab key alone."""
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if target.evaluate("one => one === document.activeElement"):
+            return
+    raise AssertionError(f"the tab key does not reach {target}")
+
+
+def follow(page: Page, target: Locator) -> None:
+    """Open a link by the keyboard, and wait for its page."""
+    before = page.url
+    tab_to(page, target)
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda url: url != before)
+
+
+def go(page: Page, letter: str) -> None:
+    """To a page of the navigation by its key."""
+    before = page.url
+    page.keyboard.press("g")
+    page.keyboard.press(letter)
+    page.wait_for_url(lambda url: url != before)
+
+
+def serious(page: Page) -> list[str]:
+    """What axe finds that keeps people out."""
+    from axe_core_python.sync_playwright import Axe
+
+    found = Axe().run(page)["violations"]
+    return [
+        f"{one['id']}: {node['html'][:200]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"][:3]
+    ]
+
+
+# -- every page
+
+
+def test_every_page_is_reached_by_links_and_axe_finds_nothing_serious_in_light_and_dark(
+    screens: Screens, look: Callable[..., Page]
+) -> None:
+    found = addresses(look(screens), screens)
+    assert set(found) == {page.path for page in PAGES}
+    problems = []
+    for scheme in ("light", "dark"):
+        page = look(screens, color_scheme=scheme)
+        for address in found.values():
+            page.goto(screens.address + address)
+            problems += [f"{scheme} {address}: {problem}" for problem in serious(page)]
+    assert not problems
+
+
+def test_on_a_phone_nothing_scrolls_sideways(screens: Screens, look: Callable[..., Page]) -> None:
+    page = look(screens, viewport=PHONE)
+    wide = {}
+    for address in addresses(page, screens).values():
+        page.goto(screens.address + address)
+        width = page.evaluate("document.scrollingElement.scrollWidth")
+        if width > PHONE["width"]:
+            wide[address] = width
+    assert not wide
+
+
+def test_every_page_reads_without_scripts(screens: Screens, look: Callable[..., Page]) -> None:
+    with_scripts = look(screens)
+    found = addresses(with_scripts, screens)
+    page = look(screens, java_script_enabled=False)
+    for address in found.values():
+        page.goto(screens.address + address)
+        expect(page.locator("main h1")).to_be_visible()
+        shown = page.locator("main").inner_text()
+        with_scripts.goto(screens.address + address)
+        words = set(re.findall(r"\w{4,}", with_scripts.locator("main h1").first.inner_text()))
+        assert words <= set(re.findall(r"\w{4,}", shown)) and len(shown) > 20, address
+
+
+def test_every_page_has_one_title_and_its_headings_in_order(screens: Screens, look: Callable[..., Page]) -> None:
+    page = look(screens)
+    for address in addresses(page, screens).values():
+        page.goto(screens.address + address)
+        levels = page.eval_on_selector_all("main :is(h1,h2,h3,h4)", "all => all.map(one => Number(one.tagName[1]))")
+        assert levels and levels[0] == 1 and levels.count(1) == 1, address
+        assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels)), (address, levels)
+
+
+# -- at work
+
+
+def test_a_lab_that_is_being_written_is_live_within_two_seconds(
+    build: Callable[[Path], Path], serve: Any, look: Callable[..., Page], tmp_path: Path
+) -> None:
+    screens = serve(build(tmp_path / "lab"))
+    page = look(screens)
+    page.evaluate("window.same = true")
+    with Lab.open(screens.folder, engine=ScriptedEngine({}), progress=False) as lab:
+        lab.database.episodes.count()
+        lab.progress.start("Playing <b>games</b>", 40)
+        lab.progress.say("A word.")
+        expect(page.get_by_text("Playing <b>games</b>")).to_be_visible(timeout=3000)
+        assert page.evaluate("window.same")  # no reload
+        expect(page.get_by_text("A word.")).to_be_visible()
+    expect(page.get_by_text("Nobody writes to this lab now")).to_be_visible(timeout=3000)
+
+
+def test_an_empty_lab_says_what_fills_each_page(serve: Any, look: Callable[..., Page], tmp_path: Path) -> None:
+    from agentlab.workspace.config import LabConfig
+
+    with Lab.open(
+        tmp_path / "lab",
+        create=True,
+        config=LabConfig(embedder="hashing"),
+        engine=ScriptedEngine({}),
+        progress=False,
+    ):
+        pass
+    screens = serve(tmp_path / "lab")
+    page = look(screens)
+    for one in PAGES:
+        if "{" in one.path:
+            continue
+        page.goto(screens.address + one.path)
+        expect(page.locator("main h1")).to_be_visible()
+        assert "agentlab " in page.locator("main").inner_text(), one.path
+        assert not serious(page), one.path
+
+
+# -- hostile text
+
+
+def test_hostile_text_in_every_field_shows_as_text(
+    build: Callable[[Path], Path], poison: Callable[[Path], str], serve: Any, look: Callable[..., Page], tmp_path: Path
+) -> None:
+    folder = build(tmp_path / "lab")
+    text = poison(folder)
+    screens = serve(folder)
+    page = look(screens)
+    found = addresses(page, screens)
+    seen = 0
+    # The poisoned records are the newest, or else the first of their lists.
+    for address in [*found.values(), *POISONED]:
+        page.goto(screens.address + address)
+        body = page.content()
+        seen += text in page.locator("body").inner_text()
+        assert "\u202e" not in body and "\x1b" not in body, address
+        assert page.locator("main :is(img, script, iframe, object, embed, base, [onload], [onerror])").count() == 0
+        assert page.evaluate("document.title.includes('AgentLab')"), address
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= WIDE["width"], address
+    assert seen >= 5
+
+
+# -- by the keyboard
+
+
+def test_the_keys_lead_to_every_page_and_their_list_opens_and_closes(
+    screens: Screens, look: Callable[..., Page]
+) -> None:
+    page = look(screens)
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#help")).to_be_hidden()
+    tabs = page.eval_on_selector_all('nav[aria-label="Pages"] a', "all => all.map(one => one.getAttribute('href'))")
+    names = page.eval_on_selector_all('nav[aria-label="Pages"] a', "all => all.map(one => one.textContent.trim())")
+    for name, target in list(zip(names, tabs, strict=True))[1:]:
+        go(page, name[0].lower())
+        assert urlsplit(page.url).path == target
+
+
+def test_the_first_tab_leads_past_the_navigation(screens: Screens, look: Callable[..., Page]) -> None:
+    page = look(screens)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "To the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
