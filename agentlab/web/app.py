@@ -78,7 +78,7 @@ class Application:
     def _text(self, lab: Looking, page: Page, ending: str) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
             try:
-                view = await run_in_threadpool(page.view, lab.workspace, _asked(request))
+                view = await run_in_threadpool(_looked, lab, page, _asked(request))
             except FAILURES as failure:
                 return self._failed(lab, failure)
             return PlainTextResponse(page.texts[ending](view))

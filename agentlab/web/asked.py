@@ -18,10 +18,14 @@ class BadAddress(AgentLabError):
 
 @dataclass(frozen=True)
 class Asked:
-    """The values in an address by their names: those of its path, whose names are `fixed`, and those of its query."""
+    """The values in an address by their names: those of its path, whose names are `fixed`, and those of its query.
+
+    A page that is written as a file (`as_file`) has an address without a query.
+    """
 
     values: Mapping[str, str] = field(default_factory=dict)
     fixed: frozenset[str] = frozenset()
+    as_file: bool = False
 
     def text(self, name: str, default: str = "") -> str:
         """A value, without blanks around it. Raises BadAddress if it is longer than anything that is looked for."""
@@ -54,4 +58,5 @@ class Asked:
         """The query of the same address with some values changed (None or empty: left out); with its `?`."""
         kept = {name: value for name, value in {**self.values, **changed}.items() if value not in (None, "")}
         kept = {name: value for name, value in kept.items() if name not in self.fixed}
-        return f"?{urlencode({name: str(value) for name, value in kept.items()})}" if kept else ""
+        shown = kept and not self.as_file
+        return f"?{urlencode({name: str(value) for name, value in kept.items()})}" if shown else ""

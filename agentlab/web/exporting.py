@@ -79,7 +79,7 @@ def _pages(lab: Looking) -> Iterator[tuple[Page, Asked, str]]:
             for name, value in values.items():
                 for kind in ("", ":path"):
                     address = address.replace("{" + name + kind + "}", quote(value, safe=""))
-            yield page, Asked(values), address
+            yield page, Asked(values, frozenset(values), as_file=True), address
 
 
 def _file(address: str) -> PurePosixPath:

@@ -48,4 +48,4 @@ def test_the_same_address_with_some_values_changed() -> None:
 def test_what_stands_in_the_path_is_not_repeated_in_the_query_and_a_file_has_none() -> None:
     asked = Asked({"id": "ep-1", "step": "3"}, frozenset({"id"}))
     assert asked.text("id") == "ep-1" and asked.query(step=4) == "?step=4"
-    assert Asked({"id": "ep-1", "step": "3"}, frozenset({"id"}), fixed=True).query(step=4) == ""
+    assert Asked({"id": "ep-1", "step": "3"}, frozenset({"id"}), as_file=True).query(step=4) == ""
