@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import combinations
 
 from environments.tools.base import Seen
-from environments.tools.quantities import number, shown
+from environments.tools.quantities import number, of_commands, shown
 
 MOST_NUMBERS = 3
 """Numbers of a text that is taken for a problem, at most; a room full of things has more."""
@@ -59,7 +59,10 @@ class Calculator:
         return [f"calculate {a} + {b}", f"calculate {a} * {b}", f"calculate {more} - {less}", *quotient]
 
     def answer(self, call: str, seen: Seen) -> str:
-        """`34 * 5 = 170.` Raises ValueError for what is no expression of numbers."""
+        """`34 * 5 = 170: 170 tangerines.`, with what the commands have so many of, if they have.
+
+        Raises ValueError for what is no expression of numbers.
+        """
         expression = call.removeprefix("calculate").strip()
         if not expression or len(expression) > 100:
             raise ValueError(f"'{expression[:40]}' is no calculation; write one such as 34 * 5")
@@ -70,7 +73,8 @@ class Calculator:
             raise ValueError(f"'{expression}' is no calculation; write one such as 34 * 5") from None
         except ZeroDivisionError:
             raise ValueError("nothing can be divided by 0") from None
-        return f"{expression} = {shown(value)}."
+        meant = [one.text for one in of_commands(seen.commands) if not one.measure and one.amount == value]
+        return f"{expression} = {shown(value)}{': ' if meant else ''}{', '.join(meant)}."
 
 
 def _value(node: ast.AST) -> Fraction:

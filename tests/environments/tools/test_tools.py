@@ -44,6 +44,12 @@ def test_a_calculator_is_exact(call: str, answer: str) -> None:
     assert Calculator().answer(call, seen()) == answer
 
 
+def test_a_calculator_names_what_the_commands_have_so_many_of() -> None:
+    here = seen("", commands=("take 170 tangerines", "put 170 pears in box", "take 17 figs", "take 170g of salt"))
+    assert Calculator().answer("calculate 34 * 5", here) == "34 * 5 = 170: 170 tangerines, 170 pears."
+    assert Calculator().answer("calculate 1 + 1", here) == "1 + 1 = 2."
+
+
 @pytest.mark.parametrize(
     "expression",
     ["", "x + 1", "__import__('os')", "9 ** 9 ** 9", "1 / 0", "1e400", "9" * 99, "(" * 90, "True + 1", "1 if 1 else 2"],

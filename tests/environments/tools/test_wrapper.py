@@ -142,7 +142,7 @@ def test_a_problem_is_solved_with_a_call_that_was_proposed() -> None:
         for action in ("take math problem", "read math problem", "calculate 35 * 20"):
             assert action in (info["admissible_commands"] or ())
             answer, *_, info = env.step(action)
-        assert answer == "35 * 20 = 700."
+        assert answer == "35 * 20 = 700: 700 grapes."
         for action in ("take 700 grapes", "put 700 grapes in box"):
             *_, info = env.step(action)
         assert info["won"] and info["score"] == 1.0
