@@ -82,6 +82,10 @@ class CannotUndo(MemoryStoreError):
     """An operation that cannot be taken back as things stand."""
 
 
+class CannotPurge(MemoryStoreError):
+    """A reflection that cannot be deleted for good as things stand. Nothing was deleted."""
+
+
 class BadImport(MemoryStoreError):
     """A file of reflections that cannot be read, or an entry of it that cannot be kept. Nothing was imported."""
 

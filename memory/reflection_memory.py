@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TextIO
 
-from memory import errors
 from memory.credit.assignment import all_served
 from memory.credit.credit import Credit, CreditConfig
 from memory.index.bm25 import BM25
@@ -25,7 +24,8 @@ from memory.store import repeats
 from memory.store.database import Database
 from memory.store.detail import Detail
 from memory.store.filters import ACTIVE, EVERYTHING, Filter
-from memory.text.cleaning import TEXT_LIMIT, clean, cleaned
+from memory.store.mending import Mending, Verb
+from memory.text.cleaning import clean, cleaned
 
 Channel = Literal["text", "exemplar", "advice"]
 
@@ -231,35 +231,25 @@ class ReflectionMemory:
 
         Of one that only repeats another one it is that other one, which says it for both.
         """
-        saying = repeats.saying(self.database, self.database.reflections.get(id, self.namespace))
-        return self._change(saying.id, "pinned", pinned=True)
+        return self._mend("pin", id)
 
     def unpin(self, id: str) -> Reflection:
         """Undo `pin`."""
-        found = self.database.reflections.get(id, self.namespace)
-        pinned = found if found.pinned else repeats.saying(self.database, found)
-        return self._change(pinned.id, "unpinned", pinned=False)
+        return self._mend("unpin", id)
+
+    def bench(self, id: str) -> Reflection:
+        """Take it out of use as one that harms is: it is recalled no more. Raises `PinnedReflection`."""
+        return self._mend("bench", id)
 
     def edit(self, id: str, text: str) -> Reflection:
         """Put another text in place of its text; the old one stays in its versions.
 
-        One that only repeated another one says something of its own from then on; one that others repeat leaves its old
-        words to them.
-
         Raises:
             InvalidReflection: if the text is empty, or too long to be kept whole. Then nothing changed.
         """
-        changed = clean(text, len(text))
-        if not changed:
-            raise errors.InvalidReflection(
-                "The new text is empty, so nothing changed; `memory forget` takes a reflection out of use."
-            )
-        if len(changed) > TEXT_LIMIT:
-            raise errors.InvalidReflection(
-                f"The new text has {len(changed):,} characters, and a reflection at most {TEXT_LIMIT:,}, so nothing "
-                "changed; shorten it."
-            )
-        return self._change(id, "edited", text=changed)
+        self._mending.edit(id, text)
+        self.follow()
+        return self.database.reflections.get(id, self.namespace)
 
     def forget(self, id: str) -> Reflection:
         """Take it out of use. It is recalled no more, and can be restored.
@@ -267,16 +257,11 @@ class ReflectionMemory:
         Raises:
             PinnedReflection: if a person has pinned it; `unpin` it first.
         """
-        found = self.database.reflections.get(id, self.namespace)
-        if found.pinned:
-            raise errors.PinnedReflection(
-                f"{found.id} is pinned, so it is not forgotten; unpin it first (`agentlab memory unpin {found.id}`)."
-            )
-        return self._change(id, "forgotten", status="forgotten")
+        return self._mend("forget", id)
 
     def restore(self, id: str) -> Reflection:
         """Bring a forgotten, benched or retired one back into use."""
-        return self._change(id, "restored", status="active")
+        return self._mend("restore", id)
 
     def export(self, target: Path | str | TextIO, *, wanted: Filter = EVERYTHING) -> int:
         """Write the reflections that are `wanted`, the oldest first; return how many. See
@@ -338,14 +323,14 @@ class ReflectionMemory:
             worded = [item for item in worded if item[0] in held]
         return self._retriever.retrieve(vector, k, wanted, weights, worded=worded, use=use, seed=seed, shown=shown)
 
-    def _change(self, id: str, change: str, **values: Any) -> Reflection:
-        with self.database.transaction():
-            old = self.database.reflections.get(id, self.namespace)
-            new = repeats.reworded(old, old.model_copy(update={**values, "updated_at": self.clock()}))
-            with self.database.operations.record(change, old.id):
-                changed = repeats.put_changed(self.database, old, new, change)
+    @property
+    def _mending(self) -> Mending:
+        return Mending(self.database, self.namespace, self.clock)
+
+    def _mend(self, verb: Verb, id: str) -> Reflection:
+        changed = self._mending.apply(verb, [id]).changed
         self.follow()
-        return new if changed else old
+        return changed[0] if changed else self.database.reflections.get(id, self.namespace)
 
     def _put(self, new: Reflection) -> Reflection:
         """Keep what is not there yet, as what it says or as one more that says it."""

@@ -20,6 +20,7 @@ from agentlab.cli import (
     memory,
     memory_consolidate,
     memory_history,
+    memory_mend,
     memory_screens,
     memory_serve,
     memory_why,
@@ -91,6 +92,7 @@ memory.app.command()(memory_screens.show)
 memory.app.command()(memory_screens.stats)
 memory.app.command()(memory_why.why)
 memory.app.command()(memory_serve.serve)
+memory_mend.add_to(memory.app)
 memory_history.add_to(memory.app)
 memory.app.command()(memory_consolidate.consolidate)
 app.add_typer(adapters.app, name="adapters", rich_help_panel=LOOK)

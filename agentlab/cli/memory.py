@@ -1,4 +1,4 @@
-"""`agentlab memory`: look into the reflections, mend them, take them out, bring them back."""
+"""`agentlab memory`: look into the reflections, search them, and mend their texts."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from agentlab.cli.output import Column
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agentlab.views.memories import Effect, MemoryRow
     from memory import Evidence, Hit
 
 app = typer.Typer(cls=Sections, no_args_is_help=True, help="Inspect and mend the reflections.")
@@ -44,6 +45,7 @@ Status = Annotated[
     Literal["active", "benched", "forgotten", "merged", "repeated", "retired", "all"],
     typer.Option("--status", help="Only this status; what is `repeated` is counted with the one that says it."),
 ]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the history.")]
 
 MOST_SOURCES = 6
 """So many episodes that a hit rests on are named on a screen."""
@@ -61,6 +63,8 @@ _COLUMNS = [
     Column("importance", "weight"),
     Column("recalled"),
     Column("won"),
+    Column("uplift"),
+    Column("n", "served+held out"),
     Column("text", wide=True),
 ]
 
@@ -78,32 +82,58 @@ def list_(
     before: Before = None,
     run: Run = None,
     pinned: Annotated[bool, typer.Option("--pinned", help="Only pinned ones.")] = False,
+    adapter: Annotated[str | None, typer.Option("--adapter", help="Only what this adapter learned from.")] = None,
+    sort: Annotated[
+        Literal["age", "uplift", "harm", "recalled", "importance"],
+        typer.Option("--sort", help="What comes first: the newest, what helped or harmed most, was recalled most, …"),
+    ] = "age",
     limit: Limit = 50,
+    all_: Annotated[bool, typer.Option("--all", help="All of them, whatever --limit says.")] = False,
     namespace: Namespace = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
-    """List reflections, the newest first, with how often each was recalled and how many of those episodes were won."""
-    from memory.store import tallies, with_tally
+    """List reflections, the newest first, with how often each was recalled and how many of those episodes were won,
+    and with its uplift: mean, 95 % interval, and the episodes served and held out on which it rests."""
+    from agentlab.views.memories import Asked, rows, select
 
     with opened(lab, namespace=namespace) as here:
         chosen = wanted(
             here, env=env, task=task, kind=kind, tag=tag, status=status, tier=tier, source=source, after=after,
             before=before, run=run, pinned=pinned or None, repeats=status == "repeated",
         )  # fmt: skip
-        found = here.database.reflections.find(chosen, limit=limit, newest=True)
-        counts = here.database.recalls.counts([reflection.id for reflection in found])
-        seen = tallies(here.database, found)
+        found, total = select(here, Asked(chosen, adapter=adapter, sort=sort), limit=None if all_ else limit)
+        known = rows(here, found)
         some = here.database.reflections.count(wanted(here)) > 0
-    rows = []
-    for reflection in found:
-        recalled, won, ended = counts.get(reflection.id, (0, 0, 0))
-        tally = seen[reflection.id]
-        row = reflection.model_dump() | {"recalled": recalled, "won": won, "ended": ended, **tally._asdict()}
-        rows.append(row if json else row | {"text": output.one_line(with_tally(reflection, tally))})
+    if json:
+        listed = [reflection.model_dump() | _known(row) for reflection, row in zip(found, known, strict=True)]
+    else:
+        listed = [
+            row.model_dump() | {"text": output.one_line(row.text), "uplift": uplift_cell(row.uplift), "n": n_cell(row)}
+            for row in known
+        ]
     output.listing(
-        rows, _COLUMNS, as_data=json, empty=NO_FIT if some else "No reflections here yet. `agentlab run` writes some."
+        listed, _COLUMNS, as_data=json, empty=NO_FIT if some else "No reflections here yet. `agentlab run` writes some."
     )
+    if len(found) < total:
+        output.note(f"{len(found):,} of {total:,} reflections; --all shows all of them, --limit more.")
+
+
+def _known(row: MemoryRow) -> dict[str, Any]:
+    """What is known of a reflection beside itself, as plain data."""
+    names = ("recalled", "won", "ended", "games", "of", "repeats")
+    more = {"uplift": row.uplift and row.uplift.model_dump(), "adapters": [one.adapter for one in row.adapters]}
+    return {name: getattr(row, name) for name in names} | more
+
+
+def uplift_cell(uplift: Effect | None) -> str:
+    """An uplift with its interval; empty where it was not measured."""
+    return f"{uplift.mean:+.2f} [{uplift.low:+.2f}, {uplift.high:+.2f}]" if uplift else ""
+
+
+def n_cell(row: MemoryRow) -> str:
+    """On how many episodes an uplift rests: served and held out."""
+    return f"{row.uplift.served}+{row.uplift.held_out}" if row.uplift else ""
 
 
 @app.command()
@@ -203,48 +233,18 @@ def ranges(numbers: list[int]) -> str:
 
 
 @app.command()
-def pin(reflection: Id, namespace: Namespace = None, lab: LabFolder = DEFAULT_LAB) -> None:
-    """Pin a reflection: it is never benched or retired."""
-    _change(lab, namespace, "pin", reflection, "Pinned")
-
-
-@app.command()
-def unpin(reflection: Id, namespace: Namespace = None, lab: LabFolder = DEFAULT_LAB) -> None:
-    """Take the pin off again."""
-    _change(lab, namespace, "unpin", reflection, "Unpinned")
-
-
-@app.command()
-def forget(reflection: Id, namespace: Namespace = None, lab: LabFolder = DEFAULT_LAB) -> None:
-    """Forget a reflection: it is served no more. Its record stays, so that `restore` can bring it back.
-
-    A pinned one has to be unpinned first.
-    """
-    _change(lab, namespace, "forget", reflection, "Forgot")
-
-
-@app.command()
-def restore(reflection: Id, namespace: Namespace = None, lab: LabFolder = DEFAULT_LAB) -> None:
-    """Bring back a forgotten, benched or retired reflection."""
-    _change(lab, namespace, "restore", reflection, "Restored")
-
-
-def _change(lab: Path, namespace: str | None, verb: str, reflection: str, done: str) -> None:
-    with opened(lab, write=True, namespace=namespace) as here:
-        changed = getattr(here.memory, verb)(reflection)
-    output.say(f"{done} {changed.id}.")
-
-
-@app.command()
 def edit(
     reflection: Id,
     text: Annotated[
         str | None, typer.Argument(help="The new text; `-` reads it from stdin. Without it an editor opens.")
     ] = None,
+    reason: Reason = "",
     namespace: Namespace = None,
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
     """Change a reflection's text. The earlier text is kept as a version."""
+    from memory.store import Mending
+
     with opened(lab, write=True, namespace=namespace) as here:
         before = here.database.reflections.get(reflection, here.config.namespace)
         if text == "-":
@@ -254,7 +254,7 @@ def edit(
         if text.strip() == before.text.strip():
             output.say("Nothing changed.")
             return
-        here.memory.edit(before.id, text.strip())
+        Mending(here.database, here.config.namespace).edit(before.id, text.strip(), reason=reason)
     output.say(f"Changed {before.id}.")
 
 

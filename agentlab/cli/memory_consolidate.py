@@ -38,17 +38,19 @@ def consolidate(
 ) -> None:
     """Merge duplicates, vote on rules, sum up, link, find shortcuts, and forget what faded.
 
-    Each action is one operation, which can be undone. After Ctrl-C or a kill the same command does what is left.
+    Each action is one operation, which can be undone, and `memory undo` takes back the whole command in one go. After
+    Ctrl-C or a kill the same command does what is left.
     """
     from agentlab.experiments.consolidation import consolidation
 
-    chosen = methods(only)
+    chosen, batch = methods(only), ""
     if dry_run:
         with opened(lab) as here:
             plan = consolidation(here).plan(chosen)
     else:
         with progress() as bars, opened(lab, write=True, progress=bars) as here:
-            plan = consolidation(here, write=write, progress=_Bar(bars)).run(chosen)
+            with here.database.operations.batch("consolidate") as batch:
+                plan = consolidation(here, write=write, progress=_Bar(bars)).run(chosen)
             bars.finish(STAGE)
     if json:
         output.as_json([row_of(action) for action in plan])
@@ -61,7 +63,8 @@ def consolidate(
     if rows:
         counts = ", ".join(f"{count} {method}" for method, count in plan.counts.items())
         more = " --limit shows more of each." if len(shown) < len(plan) else ""
-        output.say(f"{len(plan)} actions {'planned' if dry_run else 'done'}: {counts}.{more}")
+        undo = "" if dry_run else f" `agentlab memory undo {batch}` takes back all of them."
+        output.say(f"{len(plan)} actions {'planned' if dry_run else 'done'}: {counts}.{more}{undo}")
 
 
 def methods(given: str | None) -> list[Method] | None:

@@ -29,21 +29,24 @@ def history(
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
-    """List what was done to the memory, the newest first; with an ID, show what one operation did, or all that became
-    of one reflection."""
+    """List what was done to the memory, the newest first; with an ID, show what one operation did, what belongs to one
+    command, or all that became of one reflection."""
     with opened(lab, namespace=namespace) as here:
         past = _past(here, all_namespaces)
         if id is None:
-            rows = [operation._asdict() for operation in past.operations(limit=limit)]
+            found: list[Any] = past.operations(limit=limit) if json else past.batches(limit=limit)
+            rows = [operation._asdict() for operation in found]
+        elif id.startswith("ops-"):
+            rows = [operation._asdict() for operation in past.batch(id)[:limit]]
         elif id.startswith("op-"):
             operation, changes, links = past.operation(id), past.changes(id), past.links(id)
         else:
             versions = past.versions(id)
             names = {operation.number: operation.id for operation in past.operations()}
-    if id is None:
+    if id is None or id.startswith("ops-"):
         columns = [Column("id"), Column("at", head=True), Column("name", head=True)]
-        columns += [Column("changed"), Column("links"), Column("undone")]
-        rows = rows if json else [row | {"at": output.ago(row["at"])} for row in rows]
+        columns += [Column("changed"), Column("undone")]
+        rows = rows if json else [row | {"at": output.ago(row["at"]), "undone": _undone(row)} for row in rows]
         empty = "Nothing was changed yet. What `agentlab run` learns is not listed here, but `memory diff` shows it."
         output.listing(rows, [*columns, Column("detail", wide=True)], as_data=json, empty=empty)
     elif id.startswith("op-"):
@@ -76,14 +79,18 @@ def history(
 
 
 def undo(
-    operation: Annotated[str, typer.Argument(help="The operation's id, or its beginning (see `memory history`).")],
+    operation: Annotated[str, typer.Argument(help="Its id, or the beginning of it (see `memory history`).")],
     namespace: Namespace = None,
     all_namespaces: Everywhere = False,
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
-    """Take back what an operation did. Undoing the undo does it again."""
+    """Take back what an operation, or a whole command, did. Undoing the undo does it again."""
     with opened(lab, write=True, namespace=namespace) as here:
         past = _past(here, all_namespaces)
+        if operation.startswith("ops-"):
+            undone = past.undo_batch(operation)
+            output.say(f"Undid {_count(len(undone), 'operation')} of {operation}. This is {undone[0].batch}.")
+            return
         target = past.operation(operation)
         done = past.undo(target.id)
     counts = [(done.changed - done.links, "reflection"), (done.links, "link")]
@@ -111,6 +118,12 @@ def diff(
     counts = ", ".join(f"{len(found.of(kind))} {kind}" for kind in kinds if found.of(kind)) or "nothing changed"
     output.say(f"{output.ago(found.start)} – {output.ago(found.end)}: {counts}", "bold")
     _print_changes([change for kind in kinds for change in found.of(kind)], limit)
+
+
+def _undone(row: dict[str, Any]) -> str:
+    """Whether it is undone, or how much of a command that did several things."""
+    some = 0 < row["undone"] < row.get("n", 1)
+    return f"{row['undone']} of {row['n']}" if some else "yes" if row["undone"] else "no"
 
 
 def _past(lab: Lab, everywhere: bool) -> History:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from memory import Advice, Detail, Recall, Reflection
     from memory.consolidation import Health, IndexHealth
     from memory.records import Link
+    from trainers.adapters import Taught
 
 MOST_STATES = 12
 """Advice on so many states is shown on a screen."""
@@ -40,6 +41,7 @@ def show(
     With --json nothing is shortened.
     """
     from memory.consolidation import uplift_line
+    from trainers.adapters import learned_from
 
     with opened(lab, namespace=namespace) as here:
         detail = here.memory.show(reflection)
@@ -47,10 +49,11 @@ def show(
         links = here.database.links.of(id)
         effect = uplift_line(here.memory, id)
         measured = here.memory.credit.uplift(id)
+        taught = learned_from(here.adapters, [id]).get(id, [])
     if json:
-        output.as_json(output.row_of(detail) | {"links": links, "uplift": measured})
+        output.as_json(output.row_of(detail) | {"links": links, "uplift": measured, "adapters": taught})
         return
-    _head(detail, effect)
+    _head(detail, effect, taught)
     _advice(detail.reflection.advice)
     _sources(detail)
     _section("Versions", _versions(detail))
@@ -59,7 +62,7 @@ def show(
     _recalls(detail.recalls, id, limit)
 
 
-def _head(detail: Detail, effect: str) -> None:
+def _head(detail: Detail, effect: str, taught: Sequence[Taught]) -> None:
     from memory.store import with_tally
 
     item = detail.reflection
@@ -91,6 +94,7 @@ def _head(detail: Detail, effect: str) -> None:
             ("written", output.ago(item.created_at)),
             ("changed", output.ago(item.updated_at) if len(detail.versions) > 1 else None),
             ("uplift", effect),
+            ("in the weights of", [_taught(one) for one in taught] or "no adapter: none was trained on what it served"),
             (
                 "recalled",
                 f"served {_many(len(served), 'episode')}, won {sum(ended)} of {len(ended)} ended; "
@@ -98,6 +102,11 @@ def _head(detail: Detail, effect: str) -> None:
             ),
         ]
     )
+
+
+def _taught(one: Taught) -> str:
+    serving = "which serves" if one.serving else one.status
+    return f"{one.adapter} ({serving}; trained on {_many(one.episodes, 'episode')} that it served)"
 
 
 def _many(count: int, noun: str) -> str:

@@ -112,6 +112,7 @@ class Application:
             "tab": page.tab.key,
             "title": page.title(view),
             "here": address,
+            "below": address.removeprefix(self.root(lab)),
             "twin": f"{address}index.json" if address.endswith("/") else f"{address}.json",
             "done": asked.text("done"),
         }

@@ -204,6 +204,27 @@ class Credit:
         """What is known of one item, over all environments. Raises `UnknownReflection`."""
         return self._strata([self.database.reflections.full_id(id)]).estimate(0, self.config.level)
 
+    def uplifts(self, ids: Sequence[str]) -> dict[str, Uplift]:
+        """What is known of each of these items over all environments; those that were not both served and held out
+        at random are left out."""
+        strata = self._strata(ids)
+        if not strata.ids:
+            return {}
+        both = [at for at, (served, _, held_out, _) in enumerate(strata.totals()) if served and held_out]
+        return {strata.ids[at]: strata.estimate(at, self.config.level) for at in both}
+
+    def by_env(self, id: str) -> dict[str, Uplift]:
+        """What is known of one item in each environment where a lot was drawn over it. Raises `UnknownReflection`."""
+        full = self.database.reflections.full_id(id)
+        grouped: dict[str, list[RecallEvidence]] = {}
+        for row in self._evidence([full], None):
+            grouped.setdefault(row.env, []).append(row)
+        return {env: self._arranged(rows).estimate(0, self.config.level) for env, rows in sorted(grouped.items())}
+
+    def all(self) -> Strata:
+        """The evidence on all items of all namespaces over which a lot was drawn."""
+        return self._arranged(self.database.recalls.evidence(RecallFilter(before=self.before)))
+
     def helpful(self, ids: Sequence[str]) -> dict[str, bool]:
         """Whether the uplift of these items is credibly above 0: as sure as one below it must be for benching.
 

@@ -11,13 +11,20 @@ from memory.store.filters import ACTIVE, EVERYTHING, EpisodeFilter, Filter
 from memory.store.history import Change, History
 from memory.store.links import LinkChange
 from memory.store.listing import Facet, Played, Sort
+from memory.store.mending import MENDED, VERBS, Mended, Mending, Verb
+from memory.store.merges import family
+from memory.store.operations import Batch, Operation
+from memory.store.purging import Purged, meant, purge
 from memory.store.recalls import RecallCount, RecallEvidence, RecallFilter
+from memory.store.reflection_listing import Listing, Order, ReflectionFacet, repeat_counts
 from memory.store.reflections import stamp
 from memory.store.repeats import evidence, tallies, with_tally
 from memory.store.sql import chunks, conditions, marks
+from memory.store.versions import Version
 
 __all__ = [
     "ACTIVE",
+    "Batch",
     "Change",
     "Connection",
     "Database",
@@ -32,16 +39,31 @@ __all__ = [
     "Filter",
     "History",
     "LinkChange",
+    "Listing",
+    "MENDED",
+    "Mended",
+    "Mending",
+    "Operation",
+    "Order",
     "Played",
+    "Purged",
     "RecallCount",
     "RecallEvidence",
     "RecallFilter",
+    "ReflectionFacet",
     "Sort",
     "Totals",
+    "VERBS",
+    "Verb",
+    "Version",
     "chunks",
     "conditions",
     "evidence",
+    "family",
     "marks",
+    "meant",
+    "purge",
+    "repeat_counts",
     "stamp",
     "tallies",
     "with_tally",

@@ -224,9 +224,21 @@ class Connection:
         with self.transaction():
             index_texts(self.tables)
 
+    def vacuum(self) -> bool:
+        """Write the file anew, without what was deleted, and empty its log; False if a reader keeps the log from it."""
+        with self._lock, self._errors_translated():
+            self._connection.execute("VACUUM")
+            return not self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+
     def damage(self) -> list[str]:
         """What SQLite finds wrong with the file (`quick_check`); empty if nothing is."""
         return [str(row[0]) for row in self.execute("PRAGMA quick_check") if row[0] != "ok"]
+
+    @property
+    def mark(self) -> tuple[int, int]:
+        """What differs as soon as anything was written, by this connection or by another one. Cheap."""
+        with self._lock:
+            return int(self.execute("PRAGMA data_version")[0][0]), self._connection.total_changes
 
     def size(self) -> int:
         """The bytes of the database, without its log."""

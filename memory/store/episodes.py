@@ -163,6 +163,10 @@ class Episodes:
         where, values = wanted.sql()
         return int(self.connection.execute(f"SELECT count(*) FROM episodes WHERE {where}", values)[0][0])
 
+    def newest(self) -> int:
+        """The number of the newest episode; 0 if there is none."""
+        return int(self.connection.execute("SELECT ifnull(max(number), 0) FROM episodes")[0][0])
+
     def load(self, ids: Sequence[str]) -> list[Episode]:
         """The whole episodes with exactly these ids, in this order.
 

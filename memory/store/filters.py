@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ class Filter:
     out those without text; what others repeat then fits if it, or one of these, was not learned too late or there.
     `advising` lets in, whatever the `status`, what gives advice: what is active, and what repeats something that nobody
     took out of use. Without `repeats` what only says again what another one says is left out. `before` is exclusive,
-    `after` inclusive (both ISO 8601, of the writing).
+    `after` inclusive (both ISO 8601, of the writing). `merged_into` names the one with which they are counted.
     """
 
     env: str | None = None
@@ -48,11 +49,13 @@ class Filter:
     anywhere: bool = False
     advising: bool = False
     repeats: bool = True
+    merged_into: str | None = None
 
     @property
     def narrow(self) -> bool:
         """True if few reflections are likely to fit."""
-        return self.env is not None or self.task is not None or self.source is not None
+        named = (self.env, self.task, self.source, self.merged_into)
+        return any(one is not None for one in named)
 
     def sql(self) -> tuple[str, list[Any]]:
         """A WHERE condition and its values."""
@@ -63,6 +66,7 @@ class Filter:
                 "env": env, "task": self.task, "status": None if self.advising else self.status, "run": self.run,
                 "pinned": self.pinned,
                 "+namespace" if self.narrow else "namespace": self.namespace, "source": self.source, "tier": self.tier,
+                "merged_into": self.merged_into,
             }
         )  # fmt: skip
         if self.kinds is not None:
@@ -73,6 +77,10 @@ class Filter:
             "EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)": self.tag,
             "created_at >= ?": self.after,
         }
+        if self.tag is not None:
+            # Most rows are done with by this, which is far quicker.
+            where.append("instr(tags, ?)")
+            values.append(json.dumps(self.tag))
         for condition, value in more.items():
             if value is not None:
                 where.append(condition)

@@ -12,21 +12,13 @@ from memory.records import Reflection, now
 from memory.store import repeats
 from memory.store.database import Database
 from memory.store.links import LinkChange
-from memory.store.operations import Operation
+from memory.store.operations import PURGED, Batch, Operation
 from memory.store.reflections import same
 from memory.store.versions import Version, stored
 from memory.text import moments
 
 ChangeKind = Literal["added", "removed", "returned", "changed"]
 UNDO = "undo"
-
-# Which namespaces operations reached into. A link has no namespace but that of its ends.
-_TOUCHED = (
-    "(SELECT operation, namespace FROM reflection_versions JOIN reflections ON reflections.number = reflection "
-    "UNION ALL SELECT operation, namespace FROM links JOIN reflections ON id = links.source UNION ALL "
-    "SELECT operation, namespace FROM link_versions JOIN reflections ON id = link_versions.source UNION ALL "
-    "SELECT ended, namespace FROM link_versions JOIN reflections ON id = link_versions.source)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +56,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """What became of the memory after `start` and up to `end` (stored times), the oldest reflection first."""
+    """What became of the memory after `start` and up to `end` (stored times), the oldest reflection first.
+
+    `touched` is how many reflections of any namespace had a version between them.
+    """
 
     start: str
     end: str
     changes: list[Change]
+    touched: int = 0
 
     def of(self, kind: ChangeKind) -> list[Change]:
         """The changes of one kind."""
@@ -91,31 +87,35 @@ class History:
 
     def operations(self, *, limit: int | None = None) -> list[Operation]:
         """What was done, the newest first."""
-        if self.namespace is None:
-            return self.database.operations.recent(limit=limit)
-        rows = self.database.connection.execute(
-            f"SELECT operation FROM {_TOUCHED} WHERE namespace = ?", (self.namespace,)
-        )
-        here = {row[0] for row in rows}
-        return [operation for operation in self.database.operations.recent() if operation.number in here][:limit]
+        return self.database.operations.recent(limit=limit, namespace=self.namespace)
+
+    def batches(self, *, limit: int = -1, offset: int = 0) -> list[Batch]:
+        """What was done, each command once, the newest first, from the one at `offset` on."""
+        return self.database.operations.batches(limit=limit, offset=offset, namespace=self.namespace)
+
+    def batch(self, id: str) -> list[Operation]:
+        """The operations of one command, the newest first. Raises `UnknownOperation`."""
+        return [self.operation(one.id) for one in self.database.operations.of_batch(id)]
 
     def operation(self, id: str) -> Operation:
         """One operation; a beginning of its id is enough. Raises `UnknownOperation`."""
         found = self.database.operations.get(id)
-        if self.namespace is not None and self.namespace not in self._namespaces(found):
+        reached = self.database.operations.namespaces(found.number)
+        if self.namespace is not None and self.namespace not in reached and found.name != PURGED:
             raise errors.UnknownOperation(errors.unknown("operation", id, [], "`agentlab memory history`"))
         return found
 
-    def changes(self, id: str) -> list[Change]:
-        """What an operation did to each reflection that it changed. Raises `UnknownOperation`."""
+    def changes(self, id: str, *, limit: int = -1, offset: int = 0) -> list[Change]:
+        """What an operation did to each reflection that it changed, or to `limit` from the one at `offset` on, the
+        oldest first. Raises `UnknownOperation`."""
         rows = self.database.connection.execute(
             "SELECT before.payload, after.payload FROM ("
             "SELECT reflection, min(version) AS first, max(version) AS last FROM reflection_versions "
-            "WHERE operation = ? GROUP BY reflection) AS touched "
+            "WHERE operation = ? GROUP BY reflection ORDER BY reflection LIMIT ? OFFSET ?) AS touched "
             "JOIN reflection_versions AS after ON after.reflection = touched.reflection AND after.version = last "
             "LEFT JOIN reflection_versions AS before "
             "ON before.reflection = touched.reflection AND before.version = first - 1 ORDER BY touched.reflection",
-            (self.operation(id).number,),
+            (self.operation(id).number, limit, offset),
         )
         changes = [_change(*row) for row in rows]
         # An import that brought old versions along has put the reflection behind its own last one: it is new here.
@@ -132,21 +132,28 @@ class History:
         before = [None, *(version.reflection for version in found)]
         return [(version, Change(old, version.reflection)) for old, version in zip(before, found, strict=False)]
 
-    def diff(self, start: str, end: str = "now") -> Diff:
-        """What differs between two times, each as `moments.typed` understands it. Raises `BadMoment`."""
+    def diff(self, start: str, end: str = "now", *, limit: int = -1, offset: int = 0) -> Diff:
+        """What differs between two times, each as `moments.typed` understands it: of all that had a version between
+        them, or of `limit` from the one at `offset` on, the oldest first. Raises `BadMoment`."""
         present = self.clock()
         first, last = moments.typed(start, present), moments.typed(end, present)
         if first > last:
             raise errors.BadMoment(f"'{start}' is later than '{end}'; give the earlier time first.")
+        # From the beginning, nearly all versions are meant: they are read one after the other, not each by an index.
+        at = "+at" if first == moments.START else "at"
+        between = f"FROM reflection_versions WHERE {at} > ? AND {at} <= ?"
         state = "SELECT payload FROM reflection_versions WHERE reflection = number AND at <= ? ORDER BY version DESC"
         rows = self.database.connection.execute(
-            f"SELECT ({state} LIMIT 1), ({state} LIMIT 1) FROM reflections WHERE number IN "
-            "(SELECT reflection FROM reflection_versions WHERE at > ? AND at <= ?) "
-            "AND (? IS NULL OR namespace = ?) ORDER BY number",
-            (first, last, first, last, self.namespace, self.namespace),
+            f"SELECT ({state} LIMIT 1), ({state} LIMIT 1) FROM reflections "
+            f"WHERE number IN (SELECT reflection {between}) AND (? IS NULL OR namespace = ?) "
+            "ORDER BY number LIMIT ? OFFSET ?",
+            (first, last, first, last, self.namespace, self.namespace, limit, offset),
         )
         changes = [_change(*row) for row in rows]
-        return Diff(first, last, [change for change in changes if not _stands(change.before, change.after)])
+        touched = self.database.connection.execute(f"SELECT count(DISTINCT reflection) {between}", (first, last))
+        return Diff(
+            first, last, [change for change in changes if not _stands(change.before, change.after)], touched[0][0]
+        )
 
     # Taking back
 
@@ -181,10 +188,27 @@ class History:
                         f"There is nothing to take back of {target.id}: what it made is out of use already."
                     )
                 self._mark(target, undone=True)
-            row = self.database.connection.execute("SELECT id FROM operations WHERE number = ?", (number,))
-            return self.database.operations.get(row[0][0])
+            done = self.database.operations.id_of(number)
+            return self.database.operations.get(done or "")
+
+    def undo_batch(self, id: str) -> list[Operation]:
+        """Take back all that one command did and that still stands, the newest first: all of it, or nothing.
+
+        What takes it back is a batch too, so that undoing that one does the command again.
+
+        Raises:
+            UnknownOperation, or CannotUndo: as `undo` does, and if all of it is undone already.
+        """
+        with self.database.transaction():
+            standing = [one for one in self.batch(id) if not one.undone]
+            if not standing:
+                raise errors.CannotUndo(f"All that {id} did is undone already.")
+            with self.database.operations.batch(UNDO):
+                return [self.undo(one.id) for one in standing]
 
     def _check(self, target: Operation) -> None:
+        if target.name == PURGED:
+            raise errors.CannotUndo(f"{target.id} deleted {target.detail} for good; nothing is left to bring back.")
         if target.undone:
             rows = self.database.connection.execute(
                 "SELECT id FROM operations WHERE name = ? AND detail = ? AND NOT undone ORDER BY number DESC LIMIT 1",
@@ -192,7 +216,7 @@ class History:
             )
             again = f"; `agentlab memory undo {rows[0][0]}` does it again" if rows else ""
             raise errors.CannotUndo(f"{target.id} ({target.name}) is undone already{again}.")
-        if self.namespace is not None and self._namespaces(target) != {self.namespace}:
+        if self.namespace is not None and self.database.operations.namespaces(target.number) != {self.namespace}:
             raise errors.CannotUndo(
                 f"{target.id} ({target.name}) also changed what is in another namespace; undo it with --all-namespaces."
             )
@@ -246,12 +270,6 @@ class History:
         self.database.operations.mark_undone(operation.number, undone)
         if operation.name == UNDO:
             self._mark(self.database.operations.get(operation.detail), undone=not undone)
-
-    def _namespaces(self, operation: Operation) -> set[str]:
-        rows = self.database.connection.execute(
-            f"SELECT namespace FROM {_TOUCHED} WHERE operation = ?", (operation.number,)
-        )
-        return {row[0] for row in rows}
 
 
 def _stands(before: Reflection | None, after: Reflection) -> bool:

@@ -117,6 +117,26 @@ class Recalls:
         """Every recall of one reflection, the oldest first."""
         return self._recalls("reflection = ?", reflection_id)
 
+    def page(self, ids: Sequence[str], limit: int, offset: int = 0) -> list[Recall]:
+        """Some recalls of these reflections, the newest first, from the one at `offset` on."""
+        rows = self.connection.execute(
+            f"SELECT rowid FROM recalls WHERE reflection IN {marks(ids)} "
+            "ORDER BY at DESC, rank, rowid LIMIT ? OFFSET ?",
+            [*ids, limit, offset],
+        )
+        which = ", ".join(str(row) for (row,) in rows)
+        return self._recalls(f"rowid IN ({which}) AND ? = 1", 1, order="at DESC, rank, rowid") if rows else []
+
+    def count_of(self, ids: Sequence[str]) -> int:
+        """How many recalls these reflections have."""
+        rows = self.connection.execute(f"SELECT count(*) FROM recalls WHERE reflection IN {marks(ids)}", ids)
+        return int(rows[0][0])
+
+    def totals(self) -> tuple[int, ...]:
+        """A few sums that differ after any recall was kept, ended, or taken away."""
+        rows = self.connection.execute("SELECT count(*), sum(n), sum(ended), sum(won) FROM recall_totals")
+        return tuple(value or 0 for value in rows[0])
+
     def as_they_came(self, reflection_id: str) -> list[Recall]:
         """Every recall of one reflection, in the order in which they were kept: an episode counts by its first."""
         return self._recalls("reflection = ?", reflection_id, order="rowid")
@@ -125,7 +145,7 @@ class Recalls:
         """Every recall that served one episode, the best ranked first."""
         return self._recalls("episode = ?", episode_id)
 
-    def _recalls(self, where: str, value: str, order: str = "at, rank") -> list[Recall]:
+    def _recalls(self, where: str, value: str | int, order: str = "at, rank") -> list[Recall]:
         rows = self.connection.execute(f"SELECT {_COLUMNS} FROM recalls WHERE {where} ORDER BY {order}", (value,))
         names = _COLUMNS.split(", ")
         return [
@@ -135,18 +155,20 @@ class Recalls:
             for row in rows
         ]  # fmt: skip
 
-    def served(self, ids: Sequence[str]) -> dict[str, Served]:
-        """Whom each of these reflections has served, in all channels; those that have served nobody are left out.
+    def served(self, ids: Sequence[str] | None = None) -> dict[str, Served]:
+        """Whom each of these reflections, or of all, has served, in all channels; those that have served nobody are
+        left out.
 
         What was merged into it counts, each episode once.
         """
         found: dict[str, Served] = {}
         merged = bool(self.connection.execute("SELECT 1 FROM reflections WHERE merged_into IS NOT NULL LIMIT 1"))
-        for part in chunks(ids):
+        for part in [None] if ids is None else chunks(ids):
+            among = f"reflection IN {marks(part)} AND " if part is not None else ""
             rows = self.connection.execute(
                 "SELECT reflection, sum(n), sum(won), sum(ended), max(CASE WHEN n THEN last END) FROM recall_totals "
-                f"WHERE reflection IN {marks(part)} AND NOT held_out GROUP BY reflection",
-                part,
+                f"WHERE {among}NOT held_out GROUP BY reflection",
+                part or (),
             )
             if merged:
                 rows += self.connection.execute(
@@ -154,7 +176,7 @@ class Recalls:
                     "count(DISTINCT CASE WHEN won THEN episode END), "
                     "count(DISTINCT CASE WHEN won IS NOT NULL THEN episode END), max(at) "
                     "FROM family JOIN recalls ON reflection = member WHERE NOT held_out GROUP BY root",
-                    part,
+                    part or (),
                 )
             found.update((row[0], Served(*row[1:])) for row in rows if row[1])
         return found

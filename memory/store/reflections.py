@@ -193,6 +193,19 @@ class Reflections:
         )
         return [stored(row[0]) for row in rows]
 
+    def numbers_of(self) -> dict[str, int]:
+        """The number of every reflection, by its id."""
+        return dict(self.connection.execute("SELECT id, number FROM reflections"))
+
+    def ids(self, numbers: Sequence[int]) -> list[str]:
+        """The ids of the reflections with these numbers, in this order."""
+        found: dict[int, str] = {}
+        for part in chunks(numbers):
+            found.update(
+                self.connection.execute(f"SELECT number, id FROM reflections WHERE number IN {marks(part)}", part)
+            )
+        return [found[number] for number in numbers]
+
     def load(self, numbers: Sequence[int]) -> dict[int, Reflection]:
         """The reflections with these numbers; numbers that nothing has are left out."""
         found: dict[int, Reflection] = {}

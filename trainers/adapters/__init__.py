@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trainers.adapters.files import check_files
     from trainers.adapters.merging import MergeConfig
     from trainers.adapters.prompt_format import PromptFormat
-    from trainers.adapters.provenance import Difference, Provenance, Use, difference, trace
+    from trainers.adapters.provenance import Difference, Provenance, Taught, Use, difference, learned_from, trace
     from trainers.adapters.record import AdapterRecord, Change, identity
     from trainers.adapters.registry import AdapterRegistry
     from trainers.adapters.skills import compose, merge
@@ -30,10 +30,12 @@ __all__ = [
     "Change",
     "Difference",
     "Provenance",
+    "Taught",
     "Use",
     "by_env",
     "difference",
     "identity",
+    "learned_from",
     "trace",
     # For other programs
     "Exported",
@@ -57,7 +59,15 @@ __getattr__, __dir__ = lazy(
     {
         "trainers.adapters.record": ("AdapterRecord", "Change", "identity"),
         "trainers.adapters.registry": ("AdapterRegistry",),
-        "trainers.adapters.provenance": ("Difference", "Provenance", "Use", "difference", "trace"),
+        "trainers.adapters.provenance": (
+            "Difference",
+            "Provenance",
+            "Taught",
+            "Use",
+            "difference",
+            "learned_from",
+            "trace",
+        ),
         "trainers.adapters.episodes": ("by_env",),
         "trainers.adapters.files": ("check_files",),
         "trainers.adapters.exports": ("Exported", "export", "how_to_load", "how_to_serve"),

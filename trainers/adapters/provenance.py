@@ -6,12 +6,14 @@ its episodes; everything else is found from there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
+from memory.store import family
 from trainers.adapters.episodes import by_env
-from trainers.adapters.record import AdapterRecord, Change
+from trainers.adapters.record import AdapterRecord, AdapterStatus, Change
 from trainers.adapters.registry import AdapterRegistry
 from trainers.gate.gate import Rate, rate
 
@@ -67,14 +69,14 @@ def trace(registry: AdapterRegistry, adapter: str) -> Provenance:
         episodes=by_env(database, record.lineage.episodes),
         kl_episodes=by_env(database, record.lineage.kl_episodes),
         missing=[id for id in dict.fromkeys(used) if id not in found],
-        reflections=_recalled(database, record),
+        reflections=_recalled(registry, record),
         changes=[change for change in registry.history() if record.id in (change.serving, change.before)],
         uses=_uses(database, record.id),
     )
 
 
-def _recalled(database: Database, record: AdapterRecord) -> dict[str, int]:
-    counts = dict.fromkeys(record.lineage.reflections, 0) | database.recalls.served_in(record.lineage.episodes)
+def _recalled(registry: AdapterRegistry, record: AdapterRecord) -> dict[str, int]:
+    counts = dict.fromkeys(record.lineage.reflections, 0) | registry.served(record)
     return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
@@ -89,6 +91,42 @@ def _uses(database: Database, adapter: str) -> list[Use]:
         for found in database.episodes.results_of(adapter)
     ]
     return sorted(uses, key=lambda use: KINDS.index(use.kind))
+
+
+class Taught(BaseModel):
+    """An adapter that learned from a reflection: it was trained on `episodes` episodes that the reflection served.
+
+    `round` is the round that made it, `serving` whether it is in use.
+    """
+
+    adapter: str
+    status: AdapterStatus
+    serving: bool
+    round: str | None
+    episodes: int
+
+
+def learned_from(registry: AdapterRegistry, ids: Sequence[str]) -> dict[str, list[Taught]]:
+    """Which adapters learned from each of these reflections, the newest first: "is it in the weights by now?".
+
+    The lineage is reflection → episode that it served → example → round → adapter. What is counted with a reflection
+    counts; those from which none learned are left out.
+    """
+    members = {member: id for id, kin in family(registry.database.connection, ids).items() for member in kin}
+    serving = registry.serving()
+    found: dict[str, list[Taught]] = {}
+    for record in reversed(registry.list()):
+        counts: dict[str, int] = {}
+        for reflection, count in registry.served(record).items():
+            if reflection in members:
+                counts[members[reflection]] = counts.get(members[reflection], 0) + count
+        for id, count in counts.items():
+            one = Taught(
+                adapter=record.id, status=record.status, serving=record.id == serving, round=record.lineage.round,
+                episodes=count,
+            )  # fmt: skip
+            found.setdefault(id, []).append(one)
+    return found
 
 
 class Sides(BaseModel):

@@ -54,6 +54,7 @@ class AdapterRegistry:
         self.database = database
         self.records = AdapterTable(database.connection)
         self.folder = Path(folder)
+        self._served: dict[str, dict[str, int]] = {}
 
     # Looking
 
@@ -97,6 +98,13 @@ class AdapterRegistry:
         while before and before[-1] is not None and self.get(before[-1]).status in ("retired", "rejected"):
             before.pop()
         return before
+
+    def served(self, record: AdapterRecord) -> dict[str, int]:
+        """In how many of the episodes that an adapter was trained on each reflection served. Looked up once: these
+        episodes have ended."""
+        if record.id not in self._served:
+            self._served[record.id] = self.database.recalls.served_in(record.lineage.episodes)
+        return self._served[record.id]
 
     def folder_of(self, adapter: str, base: str | None = None) -> Path:
         """Where an adapter's weights lie, checked.

@@ -1,0 +1,374 @@
+"""The memory as a list: what it holds, what each item is worth and how sure that is, and where it went.
+
+Everything is read from indexes, sorted by numbers of which a process keeps those that take longer than a page may
+(`Standings`), and only the rows of one page are read whole. No model is loaded, unless a search by meaning asks for it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
+
+from pydantic import BaseModel
+
+from agentlab.views.memory_answers import Item, fields
+from agentlab.workspace.workspace import Workspace
+from memory.credit import Credit
+from memory.index import BM25
+from memory.records import Reflection
+from memory.store import Database, ReflectionFacet, Filter, Listing, Order, RecallCount, repeat_counts, tallies, with_tally
+from trainers.adapters import Taught, learned_from
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PAGE = 50
+"""Rows of a page."""
+
+DEEP = 2000
+"""From this row on, a list is cut from one order of all, which is kept."""
+
+MOST_HITS = 1000
+"""So many hits of a search by words are looked at."""
+
+Sort = Literal["age", "uplift", "harm", "recalled", "importance"]
+SORTS: tuple[Sort, ...] = ("age", "uplift", "harm", "recalled", "importance")
+
+_PLAIN: dict[Sort, Order] = {"age": "newest", "importance": "importance"}
+"""The sorts for which a reflection's own row is enough."""
+
+FACETS = ("status", "kind", "env", "tier", "source")
+"""What a list is narrowed by with one click; each a property of `ReflectionFacet`."""
+
+
+LISTED = Filter(status=None, repeats=False)
+"""What a list shows that nothing narrows: what repeats another one is counted with that one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of the memory is asked for; `wanted` says which reflections, whatever their namespace.
+
+    `adapter` (an id) lets in only what that adapter learned from, `ids` only these. A `search` gives its hits, the best
+    first, by `words` or by `meaning`, where `sort` (None) is not another order.
+    """
+
+    wanted: Filter = LISTED
+    adapter: str | None = None
+    search: str = ""
+    by: Literal["words", "meaning"] = "words"
+    sort: Sort | None = None
+
+
+class Effect(BaseModel):
+    """What a reflection changes: success when served less success when held out, with its interval.
+
+    `below` is the probability that it is below 0; `p` is of the exact test of no effect. The rest are the episodes on
+    which it rests.
+    """
+
+    mean: float
+    low: float
+    high: float
+    below: float
+    p: float
+    served: int
+    served_won: int
+    held_out: int
+    held_out_won: int
+
+    @property
+    def n(self) -> int:
+        """The episodes on which it rests."""
+        return self.served + self.held_out
+
+
+class MemoryRow(Item):
+    """A reflection in a row of a list.
+
+    `games` is in how many games it was seen, of those `of` that answer its question (0: there is none). `uplift` is
+    None where it was not measured. `repeats` are the reflections that are counted with it, `adapters` those that
+    learned from it.
+    """
+
+    games: int
+    of: int
+    last: str | None
+    uplift: Effect | None
+    repeats: int
+    adapters: list[Taught]
+
+
+class Memories(BaseModel):
+    """A page of the reflections that are asked for; `facets` say how many of them there are of each sort."""
+
+    total: int
+    offset: int
+    items: int
+    facets: dict[str, dict[str, int]]
+    pinned: int
+    adapters: list[str]
+    rows: list[MemoryRow]
+
+
+def memories(workspace: Workspace, asked: Asked, *, offset: int = 0, limit: int = PAGE) -> Memories:
+    """A page of the memory. Raises UnknownAdapter."""
+    database = workspace.database
+    found = _Found(workspace, asked)
+    numbers = found.page(offset, limit)
+    loaded = database.reflections.load(numbers)
+    return Memories(
+        total=found.total,
+        offset=offset,
+        items=found.items,
+        facets={name: found.facet(name) for name in FACETS},
+        pinned=found.facet("pinned").get("1", 0),
+        adapters=[record.id for record in reversed(workspace.adapters.list())],
+        rows=rows(workspace, [loaded[number] for number in numbers if number in loaded]),
+    )
+
+
+def select(workspace: Workspace, asked: Asked, *, limit: int | None = None) -> tuple[list[Reflection], int]:
+    """The reflections that are asked for, at most `limit`, and how many there are. Raises UnknownAdapter."""
+    found = _Found(workspace, asked)
+    numbers = found.page(0, found.total if limit is None else limit)
+    loaded = workspace.database.reflections.load(numbers)
+    return [loaded[number] for number in numbers if number in loaded], found.total
+
+
+def rows(workspace: Workspace, reflections: Sequence[Reflection]) -> list[MemoryRow]:
+    """What is known of each of these reflections, in a row."""
+    database, ids = workspace.database, [item.id for item in reflections]
+    served = database.recalls.served(ids)
+    seen = tallies(database, reflections)
+    uplifts = credit(workspace).uplifts(ids)
+    repeated = repeat_counts(database.connection, ids)
+    taught = learned_from(workspace.adapters, ids)
+    found = []
+    for item in reflections:
+        whom, tally, measured = served.get(item.id), seen[item.id], uplifts.get(item.id)
+        count = RecallCount(*whom[:3]) if whom else RecallCount(0, 0, 0)
+        found.append(
+            MemoryRow(
+                **fields(item, count, with_tally(item, tally)),
+                games=tally.games,
+                of=tally.of,
+                last=whom.last if whom else None,
+                uplift=effect(measured) if measured else None,
+                repeats=repeated.get(item.id, 0),
+                adapters=taught.get(item.id, []),
+            )
+        )
+    return found
+
+
+def credit(workspace: Workspace) -> Credit:
+    """How the lab measures its reflections, without its memory, which would load an embedder.
+
+    It is kept until there are more episodes: the base rates of the environments are counted once.
+    """
+    database, namespace = workspace.database, workspace.config.namespace
+    mark = (namespace, workspace.credit_config, database.episodes.newest())
+    found: Credit = _kept(
+        database, "credit", mark, lambda: Credit(database, workspace.credit_config, namespace=namespace)
+    )
+    return found
+
+
+def effect(measured: Any) -> Effect:
+    """An `Uplift` as a record."""
+    return Effect(**{name: getattr(measured, name) for name in Effect.model_fields})
+
+
+class _Found:
+    """The reflections that are asked for, by their numbers."""
+
+    def __init__(self, workspace: Workspace, asked: Asked) -> None:
+        self.workspace = workspace
+        self.database = workspace.database
+        self.wanted = replace(asked.wanted, namespace=workspace.config.namespace)
+        self.sort = asked.sort
+        self._hits = _hits(workspace, asked, self.wanted) if asked.search else None
+        among = self._hits
+        if asked.adapter:
+            taught = self._taught(asked.adapter)
+            among = [number for number in among if number in taught] if among is not None else sorted(taught)
+        self.listing = Listing(self.database.connection, self.wanted, among)
+        self._among = among
+        # How many there would be with another value of one property, too: so without what is asked of any.
+        self._opened = replace(
+            self.wanted, status=None, kinds=None, env=None, tier=None, source=None, pinned=None, repeats=True
+        )
+        self._facets = self._facets_of(self._opened, among)
+        self.total = sum(one.n for one in self._facets if self._fits(one))
+
+    @property
+    def items(self) -> int:
+        """How many reflections there are, whatever is asked for."""
+        everything = Filter(status=None, namespace=self.wanted.namespace)
+        return sum(one.n for one in self._facets_of(everything))
+
+    def _facets_of(self, wanted: Filter, among: Sequence[int] | None = None) -> list[ReflectionFacet]:
+        listing = Listing(self.database.connection, wanted, among)
+        if among is not None or wanted != Filter(status=None, namespace=wanted.namespace):
+            return listing.facets()
+        mark = (wanted.namespace, self.database.reflections.last_change())
+        found: list[ReflectionFacet] = _kept(self.database, "facets", mark, listing.facets)
+        return found
+
+    def facet(self, name: str) -> dict[str, int]:
+        """How many of what is otherwise asked for have each value of one property, the most frequent first."""
+        counts = Counter[str]()
+        for one in self._facets:
+            if self._fits(one, but=name):
+                counts[str(getattr(one, name))] += one.n
+        return dict(counts.most_common())
+
+    def _fits(self, one: ReflectionFacet, but: str = "") -> bool:
+        wanted = self.wanted
+        asked: dict[str, object] = {
+            "status": wanted.status, "kind": wanted.kinds and wanted.kinds[0], "env": wanted.env,
+            "tier": wanted.tier, "source": wanted.source,
+            "pinned": None if wanted.pinned is None else int(wanted.pinned),
+        }  # fmt: skip
+        if not wanted.repeats and one.status == "repeated" and but != "status":
+            return False
+        return all(value is None or name == but or getattr(one, name) == value for name, value in asked.items())
+
+    def page(self, offset: int, limit: int) -> list[int]:
+        """The numbers of one page."""
+        if self.sort is None and self._hits is not None:
+            fitting = set(self.listing.numbers().tolist())
+            return [number for number in self._among or () if number in fitting][offset : offset + limit]
+        plain = _PLAIN.get(self.sort or "age")
+        if plain and offset < DEEP:
+            return self.listing.page(plain, limit, offset)
+        import numpy as np
+
+        order = self._all(plain) if plain else standings(self.workspace).orders[self.sort or ""]
+        numbers = self.listing.numbers()
+        marked = np.zeros(1 + max(order.max(initial=0), numbers.max(initial=0)), dtype=bool)
+        marked[numbers] = True
+        known = order[marked[order]]
+        # What was written since the order was made comes last.
+        marked[known] = False
+        found: list[int] = np.concatenate([known, marked.nonzero()[0][::-1]])[offset : offset + limit].tolist()
+        return found
+
+    def _all(self, order: Order) -> np.ndarray:
+        """The numbers of all reflections of the namespace in an order that has to be sorted anew for every page."""
+        import numpy as np
+
+        everything = Filter(status=None, namespace=self.wanted.namespace)
+        listing = Listing(self.database.connection, everything)
+        mark = (everything.namespace, self.database.reflections.last_change())
+        found: np.ndarray = _kept(self.database, order, mark, lambda: np.asarray(listing.page(order, -1), np.int64))
+        return found
+
+    def _taught(self, adapter: str) -> set[int]:
+        registry = self.workspace.adapters
+        ids = list(registry.served(registry.get(adapter)))
+        found: set[int] = set()
+        for item in ids:
+            found.update(_numbers_up(self.database, item))
+        return found
+
+
+def _numbers_up(database: Database, id: str) -> list[int]:
+    """The number of a reflection and of all that it is counted with."""
+    rows = database.connection.execute(
+        "WITH RECURSIVE up (number, next) AS (SELECT number, merged_into FROM reflections WHERE id = ? UNION "
+        "SELECT reflections.number, reflections.merged_into FROM up JOIN reflections ON reflections.id = up.next) "
+        "SELECT number FROM up",
+        (id,),
+    )
+    return [number for (number,) in rows]
+
+
+def _hits(workspace: Workspace, asked: Asked, wanted: Filter) -> list[int]:
+    if asked.by == "words":
+        words: BM25 = _kept(workspace.database, "words", None, lambda: BM25(workspace.database))
+        found = words.search(asked.search, MOST_HITS, wanted)
+        return [number for number, _ in found]
+    hits = workspace.memory.search(asked.search, k=PAGE, wanted=wanted)
+    numbers = workspace.database.reflections
+    return [numbers.number(hit.reflection.id) for hit in hits]
+
+
+@dataclass(frozen=True)
+class Standings:
+    """What takes longer than a page may, of one moment.
+
+    `orders` are the numbers of all reflections by each of the sorts that need what recalls say of all of them: what was
+    not measured comes last, of equals the newest first.
+    """
+
+    orders: dict[str, np.ndarray]
+
+
+class _Kept(NamedTuple):
+    """Something that was made when `mark` stood, in `took` seconds, at a time (`time.monotonic`)."""
+
+    mark: object
+    value: Any
+    took: float
+    at: float
+
+
+SELDOM = 10
+"""What was made may be this many times as old as it took to make, though a run has changed a little since: a page that
+is looked at while it plays takes no more than a tenth of the time."""
+
+_KEPT: WeakKeyDictionary[Database, dict[str, _Kept]] = WeakKeyDictionary()
+_KEEPING = threading.RLock()
+
+
+def _kept(database: Database, name: str, mark: object, make: Callable[[], Any], seldom: int = 0) -> Any:
+    """What `make` gives, made once as long as `mark` is the same."""
+    with _KEEPING:
+        known = _KEPT.setdefault(database, {})
+        found, present = known.get(name), time.monotonic()
+        if found is None or (found.mark != mark and present - found.at >= seldom * found.took):
+            value = make()
+            found = known[name] = _Kept(mark, value, time.monotonic() - present, time.monotonic())
+        return found.value
+
+
+def standings(workspace: Workspace) -> Standings:
+    """The orders of all reflections, made anew only after recalls or reflections have changed."""
+    database = workspace.database
+
+    def sums() -> object:
+        return *database.recalls.totals(), database.reflections.last_change()
+
+    # Whatever else was written, such as how far a run is, changes none of it.
+    mark = _kept(database, "sums", database.connection.mark, sums)
+    found: Standings = _kept(database, "standings", mark, lambda: _standings(workspace), SELDOM)
+    return found
+
+
+def _standings(workspace: Workspace) -> Standings:
+    import numpy as np
+
+    database = workspace.database
+    numbers = database.reflections.numbers_of()
+    size = max(numbers.values(), default=0) + 1
+    uplift, recalled = np.full(size, np.nan), np.zeros(size)
+    strata = credit(workspace).all()
+    if strata.ids:
+        served, held_out = strata.totals()[:, [0, 2]].T
+        means = np.where((served > 0) & (held_out > 0), strata.moments()[0], np.nan)
+        uplift[[numbers[id] for id in strata.ids]] = means
+    for id, served in database.recalls.served().items():
+        if id in numbers:
+            recalled[numbers[id]] = served.n
+    newest = -np.arange(size)
+    measured = {"uplift": -uplift, "harm": uplift, "recalled": -recalled}
+    return Standings(
+        {sort: np.lexsort((newest, np.nan_to_num(values, nan=np.inf))) for sort, values in measured.items()}
+    )

@@ -1,0 +1,100 @@
+"""The page of one reflection, with what can be done to it, and why it would be recalled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+from agentlab.lab import Lab
+from agentlab.views.memories import Asked as Wanted
+from agentlab.views.memories import select
+from agentlab.views.memory_item import RECALLS, MemoryItem, memory_item
+from agentlab.views.why_recalled import WhyRecalled, why_recalled
+from agentlab.web.asked import Asked, BadAddress
+from agentlab.web.page import Action, Done, Page
+from agentlab.web.pages.memory import TAB
+from agentlab.workspace.purging import Purging, plan, purge_all
+from agentlab.workspace.workspace import Workspace
+from memory.errors import MemoryStoreError
+from memory.store import VERBS, Mending, Verb
+
+EXPORTED = 500
+"""So many pages of reflections an export writes, the newest."""
+
+
+class MemoryItemPage(MemoryItem):
+    """A reflection; `why` is what a query recalls, where one was asked, `purging` what deleting it would do, where that
+    was asked, and `problem` why it cannot be."""
+
+    why: WhyRecalled | None = None
+    purging: str = ""
+    problem: str = ""
+    size: int = RECALLS
+
+
+def _view(lab: Workspace, asked: Asked) -> MemoryItemPage:
+    item = memory_item(lab, asked.text("id"), offset=asked.number("offset", 0))
+    found = MemoryItemPage(**item.__dict__)
+    if query := asked.text("why"):
+        env = asked.text("env", item.row.env)
+        found.why = why_recalled(lab, query, "" if env == "any" else env, item.row.kind)
+    if asked.text("purge"):
+        try:
+            found.purging = plan(lab, [item.row.id]).line
+        except MemoryStoreError as refused:
+            found.problem = str(refused)
+    return found
+
+
+def _exported(lab: Workspace) -> Iterator[Mapping[str, str]]:
+    for reflection in select(lab, Wanted(), limit=EXPORTED)[0]:
+        yield {"id": reflection.id}
+
+
+def _title(view: object) -> str:
+    return f"Memory {cast('MemoryItem', view).row.id}"
+
+
+ITEM = Page("/memory/{id:path}", "memory_item.html", _view, TAB, _title, _exported)
+
+
+def _reason(asked: Asked) -> str:
+    reason = asked.text("reason")
+    if not reason:
+        raise BadAddress("A reason is missing, so nothing was changed; it is kept in the history.")
+    return reason
+
+
+def _mend(lab: Lab, asked: Asked) -> Done:
+    verb, reason = asked.choice("verb", VERBS), _reason(asked)
+    if not verb:
+        raise BadAddress(f"Nothing says what to do; give one of {', '.join(VERBS)}.")
+    done = Mending(lab.database, lab.config.namespace).apply(cast("Verb", verb), [asked.text("id")], reason=reason)
+    return Done(done.line, _path(asked.text("id")), {"undo": done.operation or ""})
+
+
+def _edit(lab: Lab, asked: Asked) -> Done:
+    reason, text = _reason(asked), asked.values.get("text", "").replace("\r\n", "\n").strip()
+    done = Mending(lab.database, lab.config.namespace).edit(asked.text("id"), text, reason=reason)
+    return Done(done.line, _path(asked.text("id")), {"undo": done.operation or ""})
+
+
+def _purge(lab: Lab, asked: Asked) -> Done:
+    id = lab.database.reflections.full_id(asked.text("id"), lab.config.namespace)
+    if asked.text("name") != id:
+        raise BadAddress(f"'{asked.text('name')}' is not {id}, so nothing was deleted.")
+    done: Purging = purge_all(lab, [id], _reason(asked))
+    return Done(" ".join([done.line, *done.notes]), "/memory", {})
+
+
+def _path(id: str) -> str:
+    from urllib.parse import quote
+
+    return f"/memory/{quote(id, safe='')}"
+
+
+ITEM_ACTIONS = (
+    Action("/memory/{id:path}/mend", _mend),
+    Action("/memory/{id:path}/edit", _edit),
+    Action("/memory/{id:path}/purge", _purge),
+)
