@@ -11,7 +11,7 @@ from agentlab.views.memories import Effect, MemoryRow, credit, effect, rows
 from agentlab.workspace.workspace import Workspace
 from memory.errors import UnknownEpisode
 from memory.records import Advice, Link, Recall, Reflection
-from memory.store import Change, Database, History, Version, evidence, family
+from memory.store import MENDED, Change, Database, History, Operation, Version, evidence, family
 from memory.text import clean
 
 SOURCES = 12
@@ -233,13 +233,18 @@ def _versions(database: Database, item: Reflection) -> list[VersionLine]:
                 at=version.at,
                 change=version.change,
                 operation=operation.id if operation else None,
-                reason=operation.detail.partition(": ")[2] if operation else "",
+                reason=reason_of(operation),
                 undone=operation.undone if operation else False,
                 fields=changed_fields(change),
                 text=pieces(before, version.reflection.text),
             )
         )
     return found
+
+
+def reason_of(operation: Operation | None) -> str:
+    """Why a person changed something; empty where nobody said."""
+    return operation.detail.partition(": ")[2] if operation is not None and operation.name in MENDED else ""
 
 
 def _link(database: Database, link: Link, id: str) -> LinkLine:

@@ -32,6 +32,9 @@ _DONE: dict[Verb, tuple[str, dict[str, Any]]] = {
 }
 """The name of the operation, and what it sets."""
 
+MENDED = ("edited", *(name for name, _ in _DONE.values()))
+"""The names of the operations by which a person changes something."""
+
 _MEANT: dict[Verb, tuple[ReflectionStatus, ...]] = {
     "bench": ("active",),
     "pin": ("active", "benched", "retired"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -59,8 +60,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 reflection("r-again-1"),
                 reflection("r-again-2", task="toy/doors:train:2"),
                 reflection(
-                    "r-odd", HOSTILE, kind=HOSTILE, env=HOSTILE, task=HOSTILE, goal=HOSTILE, tags=[HOSTILE], run=HOSTILE,
-                    source=HOSTILE, topic=HOSTILE, context=HOSTILE, derived_from=[HOSTILE],
+                    "r-odd", HOSTILE, kind=HOSTILE, env=HOSTILE, task=HOSTILE, goal=HOSTILE, tags=[HOSTILE],
+                    run=HOSTILE, source=HOSTILE, topic=HOSTILE, context=HOSTILE, derived_from=[HOSTILE],
                     evidence=[{"episode": HOSTILE, "steps": [0]}],
                     advice=[Advice(state=HOSTILE, action=HOSTILE, value=1.0)],
                 ),
@@ -137,7 +138,7 @@ def test_it_is_sorted_by_what_helped_and_by_what_harmed(client: TestClient) -> N
 
 def test_repeats_stand_under_the_one_that_they_repeat(client: TestClient) -> None:
     assert "r-again-2" not in rows(client)
-    assert 'data-testid="repeats-r-again-1">1 more say' in page(client, "/memory")
+    assert 'data-testid="repeats-r-again-1" class="whole">1 repeat</a>' in page(client, "/memory")
     assert rows(client, "?of=r-again-1") == rows(client, "?status=repeated") == ["r-again-2"]
 
 
@@ -274,9 +275,7 @@ def test_a_purge_needs_the_id_typed_and_leaves_the_text_nowhere(client: TestClie
 
 def _readable(value: object) -> str:
     if isinstance(value, bytes):
-        try:
+        with contextlib.suppress(zlib.error):
             value = zlib.decompress(value)
-        except zlib.error:
-            pass
         return value.decode("utf-8", "replace")
     return json.dumps(value, ensure_ascii=False)
