@@ -21,7 +21,17 @@ from agentlab.workspace.workspace import Workspace
 from memory.credit import Credit
 from memory.index import BM25
 from memory.records import Reflection
-from memory.store import Database, ReflectionFacet, Filter, Listing, Order, RecallCount, repeat_counts, tallies, with_tally
+from memory.store import (
+    Database,
+    Filter,
+    Listing,
+    Order,
+    RecallCount,
+    ReflectionFacet,
+    repeat_counts,
+    tallies,
+    with_tally,
+)
 from trainers.adapters import Taught, learned_from
 
 if TYPE_CHECKING:
