@@ -25,6 +25,9 @@ from trainers.errors import TrainersError
 from trainers.gate import GateResult, wilson
 from trainers.training import Canary
 
+EITHER = "promote or reject"
+"""The phase that follows a gate which has not decided yet."""
+
 SIZE = 50
 """Rounds of a part of the list, and games of a part of a gate."""
 
@@ -228,14 +231,15 @@ def beside(workspace: Workspace, id: str, other: str = "") -> Beside:
 
 def phases(report: RoundReport) -> list[Phase]:
     """The phases that a round goes through, and where it is in them."""
-    left_out = {"reject" if report.promoted or report.phase == "promote" else "promote"}
-    left_out |= set() if report.config.balance else {"balance"}
+    decided = "promote" if report.promoted else "reject" if report.promoted is not None else None
+    shown = decided or (report.phase if report.phase in ("promote", "reject") else EITHER)
+    left_out = {"promote"} | (set() if report.config.balance else {"balance"})
     left_out |= set() if report.config.revise else {"revise"}
     left_out |= set() if writes_calls(report.config) else {"call"}
-    names = [name for name in NODES if name not in left_out or name == report.phase]
+    names = [shown if name == "reject" else name for name in NODES if name not in left_out or name == report.phase]
+    names = list(dict.fromkeys(names))
     at = names.index(report.phase) if report.phase in names else _reached(report, names)
-    ended = report.ended
-    states = ("done", "passed over" if ended else "now", "passed over" if ended else "next")
+    states = ("done", "passed over", "passed over") if report.ended else ("done", "now", "next")
     return [Phase(name=name, state=states[(index >= at) + (index > at)]) for index, name in enumerate(names)]
 
 

@@ -28,12 +28,16 @@ def states(found: RoundReport) -> dict[str, str]:
 
 def test_a_round_stands_in_one_phase_behind_those_that_are_done() -> None:
     found = states(report(phase="train"))
-    assert list(found) == ["collect", "select", "train", "monitor", "gate", "retention", "reject", "retire"]
+    decision = "promote or reject"
+    assert list(found) == ["collect", "select", "train", "monitor", "gate", "retention", decision, "retire"]
     assert [name for name, state in found.items() if state == "now"] == ["train"]
     assert [name for name, state in found.items() if state == "done"] == ["collect", "select"]
     assert "revise" in states(report(config=CONFIG.model_copy(update={"revise": True})))
     assert set(states(report(phase="done", promoted=True)).values()) == {"done"}
     assert "promote" in states(report(phase="done", promoted=True))
+    assert "reject" in states(report(phase="retire", promoted=False))
+    for phase in ("promote", "reject", "balance", "revise"):
+        assert [name for name, state in states(report(phase=phase)).items() if state == "now"] == [phase]
 
 
 def test_of_a_round_that_was_given_up_it_is_seen_how_far_it_came() -> None:
