@@ -359,7 +359,7 @@ class Recall(Record):
     query: str
     score: Finite
     parts: dict[str, Finite] = Field(default_factory=dict)
-    channel: Literal["text", "exemplar", "advice"] = "text"
+    channel: Literal["text", "exemplar", "advice", "tool"] = "text"
     at: str = Field(default_factory=now)
     won: bool | None = None
     env: str = ""

@@ -27,7 +27,7 @@ from memory.store.filters import ACTIVE, EVERYTHING, Filter
 from memory.store.mending import Mending, Verb
 from memory.text.cleaning import clean, cleaned
 
-Channel = Literal["text", "exemplar", "advice"]
+Channel = Literal["text", "exemplar", "advice", "tool"]
 
 
 class ReflectionMemory:

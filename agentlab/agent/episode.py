@@ -20,6 +20,7 @@ from agentlab.trajectories.refinement import Refiner
 from agentlab.trajectories.transition import Decision, Game
 from environments import TextEnv
 from environments.answers import format_value
+from environments.tools import Recall as RecallTool
 from memory.records import Episode, ErrorKind, Recall, Reflection, Usage
 from memory.text import clean
 
@@ -105,11 +106,25 @@ class Play:
 
     def reset(self) -> bool:
         """Reset the environment to the task, and say whether the game is over already."""
+        self._lend_memory(self.snapshot is not None and self.spec.arm.recall is not None)
         self.game = Game(self.env, self.spec.task)
         self.episode.goal = self.game.goal
         if self.game.status is not None:
             self.episode.status, self.episode.score = self.game.status, self.game.score
         return self.game.ended
+
+    def _lend_memory(self, lent: bool) -> None:
+        """Let the tools of the environment that ask for it search the memory, as it was when the run began; or no more,
+        before the environment is used for something else."""
+        for tool in getattr(self.env, "tools", ()):
+            if isinstance(tool, RecallTool):
+                tool.search = self._remembered if lent else None
+
+    def _remembered(self, query: str) -> list[str]:
+        """What the memory knows about something, in the middle of the game; it counts as recalled at this step."""
+        if self.snapshot is None or self.recalled is None:
+            return []
+        return self.snapshot.search(self.spec, query, self.recalled, len(self.episode.steps))
 
     def start_prompt(self, hints: str, recalled: list[str]) -> None:
         """Start the conversation with its memory block."""
@@ -262,6 +277,7 @@ class Play:
 
     def finalize(self) -> None:
         """Fill in what is known only at the end."""
+        self._lend_memory(False)
         if self.recalled is not None:
             self.episode.recalled = list(self.recalled.ids)
         if self.conversation is not None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 CONSOLIDATED = ("rule", "summary")  # the kinds of text that consolidation makes of reflections
 QUERY_LIMIT = 200  # characters of a state that are kept with a recall
 KNOWN_BEFORE = 50  # reflections on a task from earlier runs that advise on it, the newest: later plays tried them all
+TOLD = 2  # reflections that the tool `recall` tells at once
 BOOKS = 64  # tasks whose advice is at hand for their next trial
 
 
@@ -273,6 +274,34 @@ class MemorySnapshot:
             ids += [hit.reflection.id for hit in hits]
             left -= sum(tokens(hit.text) for hit in hits)
         return self._recalled(spec, config, "\n".join(lines), list(dict.fromkeys(ids)), recalls)
+
+    def search(self, spec: EpisodeSpec, query: str, recalled: Recalled, step: int) -> list[str]:
+        """Texts on what is asked about in the middle of an episode (by the tool `recall`); they count as recalled."""
+        config = spec.arm.recall or RecallConfig()
+        found: list[Recall] = list(recalled.recalls)
+        hits = self.memory.recall(
+            query,
+            episode=spec.id,
+            wanted=Filter(
+                env=spec.task.env,
+                kinds=[*TEXT_KINDS, *CONSOLIDATED],
+                exclude_task=spec.task.id,
+                before=self.frozen_at,
+                split="train",
+            ),
+            k=TOLD,
+            channel="tool",
+            budget=config.budget,
+            count_tokens=self.count_tokens,
+            credit=self.credit if config.credit else None,
+            recorded=found,
+            lots=spec.task.split == "train",
+        )
+        fresh = [one.model_copy(update={"step": step}) for one in found[len(recalled.recalls) :]]
+        known = {one.reflection for one in recalled.recalls if one.channel == "tool"}
+        recalled.recalls += [one for one in fresh if one.reflection not in known]
+        recalled.ids = list(dict.fromkeys([*recalled.ids, *(hit.reflection.id for hit in hits)]))
+        return [hit.text for hit in hits]
 
     def _tokens(self, mark: str, text: str) -> int:
         return self.count_tokens(f"{mark}{text}\n")

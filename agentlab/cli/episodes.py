@@ -124,6 +124,7 @@ def compare(episode: Episode, env: TextEnv | None = None) -> Iterator[Difference
     from environments import Task, dispose, make
 
     played = env or make(episode.env)
+    _remember(episode, played)
     try:
         with failures.environment(episode.env):
             observation, info = played.start(Task(env=episode.env, split=episode.split, seed=episode.seed))
@@ -152,6 +153,16 @@ def compare(episode: Episode, env: TextEnv | None = None) -> Iterator[Difference
     finally:
         if env is None:
             dispose(played)
+
+
+def _remember(episode: Episode, env: TextEnv) -> None:
+    """Have the tool `recall` find what it found then: the memory may know more by now."""
+    from environments.tools.recall import HERE, Recall, recorded
+
+    asked = any(HERE in step.admissible or step.action.startswith("recall ") for step in episode.steps)
+    for tool in getattr(env, "tools", ()):
+        if isinstance(tool, Recall) and asked:
+            tool.search = recorded(step.result for step in episode.steps if step.action.startswith("recall"))
 
 
 def transcript(episode: Episode) -> None:

@@ -13,7 +13,7 @@ from agentlab.cli.output import Column
 if TYPE_CHECKING:
     from agentlab.views.recalls import RecalledItem
 
-CHANNELS = {"text": "prompt text", "exemplar": "example", "advice": "action prior"}
+CHANNELS = {"text": "prompt text", "exemplar": "example", "advice": "action prior", "tool": "tool"}
 
 _COLUMNS = [
     Column("step"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from environments.tools.base import Call, Seen, Tool
 from environments.tools.langchain import LangChainTool
+from environments.tools.recall import Recall
 from environments.tools.shelf import register_tool, tool, tool_names, unregister_tool
 from environments.tools.wrapper import WithTools
 
 __all__ = [
     "Call",
     "LangChainTool",
+    "Recall",
     "Seen",
     "Tool",
     "WithTools",

@@ -9,6 +9,7 @@ from environments.tools.base import Tool
 from environments.tools.calculator import Calculator
 from environments.tools.navigator import Navigator
 from environments.tools.notes import Notes
+from environments.tools.recall import Recall
 from environments.tools.sorter import Sorter
 
 PARAMETER = "tools"
@@ -18,6 +19,7 @@ _SHIPPED: dict[str, Callable[[], Tool]] = {
     "calculator": Calculator,
     "navigator": Navigator,
     "notes": Notes,
+    "recall": Recall,
     "sort": Sorter,
 }
 _own: dict[str, Callable[[], Tool]] = {}
