@@ -23,6 +23,7 @@ _COLUMNS = [
     Column("rank"),
     Column("score", digits=3),
     Column("parts"),
+    Column("command", "for"),
     Column("query", "asked with", wide=True),
     Column("text", wide=True),
 ]
@@ -68,7 +69,8 @@ def _row(one: RecalledItem) -> dict[str, object]:
         "served": served if one.propensity >= 1 else f"{served}, probability of serving {one.propensity:.2f}",
         "rank": one.rank + 1,
         "score": one.score,
-        "parts": ", ".join(f"{name} {part:.3g}" for name, part in one.parts.items()),
+        "parts": ", ".join(f"{name} {part:.3g}" for name, part in one.parts.items() if name != "command"),
+        "command": one.command,
         "query": output.one_line(one.query, TEXT),
         "text": output.one_line(one.text, TEXT),
     }

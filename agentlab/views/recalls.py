@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from agentlab.workspace.workspace import Workspace
 from memory.errors import UnknownReflection
-from memory.records import Recall, Reflection
+from memory.records import Episode, Recall, Reflection
 
 
 class RecalledItem(BaseModel):
@@ -14,9 +14,9 @@ class RecalledItem(BaseModel):
 
     `step` is where it first had a part; None for what stood in the prompt from the beginning, and for action priors of
     which no step was recorded. `parts` are those of its `score`: for a text or an example as a search has them, for an
-    action prior the `bonus` in nats, the place of the `command` among the admissible ones, and the `cosine` of the
-    states where it comes from another task. What was `held_out` was chosen, but not served, with this `propensity` of
-    being served. `kind` and `status` are empty where the reflection is gone.
+    action prior the `bonus` in nats, the place of the `command` that it first spoke of, and the `cosine` of the states
+    where it comes from another task. What was `held_out` was chosen, but not served, with this `propensity` of being
+    served. `kind` and `status` are empty where the reflection is gone.
     """
 
     reflection: str
@@ -30,6 +30,7 @@ class RecalledItem(BaseModel):
     propensity: float
     won: bool | None
     at: str
+    command: str = ""
     kind: str = ""
     status: str = ""
     text: str = ""
@@ -50,21 +51,32 @@ def recalls(workspace: Workspace, episode: str, step: int | None = None) -> Epis
     A beginning of the episode's id is enough. Raises UnknownEpisode.
     """
     found = workspace.database.episodes.get(episode)
-    items = [one for one in recalled(workspace, found.id) if step is None or one.step in (None, step)]
+    items = [one for one in recalled(workspace, found) if step is None or one.step in (None, step)]
     return EpisodeRecalls(episode=found.id, task=found.task_id, step=step, recalls=items)
 
 
-def recalled(workspace: Workspace, episode: str) -> list[RecalledItem]:
-    """What was recalled for the episode with this id: what stood in the prompt first, then step by step."""
-    found = workspace.database.recalls.of_episode(episode)
+def recalled(workspace: Workspace, episode: Episode) -> list[RecalledItem]:
+    """What was recalled for an episode: what stood in the prompt first, then step by step."""
+    found = workspace.database.recalls.of_episode(episode.id)
     known = {id: _reflection(workspace, id) for id in {one.reflection for one in found}}
     ranked = sorted(found, key=lambda one: (-1 if one.step is None else one.step, one.channel, one.rank))
-    return [_item(one, known[one.reflection]) for one in ranked]
+    return [_item(one, known[one.reflection], episode) for one in ranked]
 
 
-def _item(one: Recall, reflection: Reflection | None) -> RecalledItem:
+def _item(one: Recall, reflection: Reflection | None, episode: Episode) -> RecalledItem:
     own = {} if reflection is None else {name: getattr(reflection, name) for name in ("kind", "status", "text")}
-    return RecalledItem(**one.model_dump(exclude={"episode", "env", "step"}), step=one.step, **own)
+    return RecalledItem(
+        **one.model_dump(exclude={"episode", "env", "step"}), step=one.step, command=_command(one, episode), **own
+    )
+
+
+def _command(one: Recall, episode: Episode) -> str:
+    """The command of which the place is recorded; empty where nothing fits that."""
+    place = one.parts.get("command", -1)
+    if one.step is None or not 0 <= one.step < len(episode.steps):
+        return ""
+    listed = episode.steps[one.step].admissible
+    return listed[int(place)] if 0 <= place < len(listed) else ""
 
 
 def _reflection(workspace: Workspace, id: str) -> Reflection | None:

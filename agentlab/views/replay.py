@@ -159,7 +159,7 @@ def replay(workspace: Workspace, id: str, step: int = 0, *, most: int = 1, aroun
     UnknownEpisode.
     """
     episode = workspace.database.episodes.get(id)
-    items = recalled(workspace, episode.id)
+    items = recalled(workspace, episode)
     first = max(0, min(step, len(episode.steps) - 1))
     siblings, others = _siblings(workspace, episode) if around else ([], 0)
     kept = {name: getattr(episode, name) for name in Replay.model_fields if name in Episode.model_fields}
@@ -217,7 +217,7 @@ def options(step: Step, temperature: float, items: Sequence[RecalledItem] = ()) 
             total=totals[at] if totals else None,
             probability=odds[at] if odds else None,
             chosen=command == step.action and not step.invalid,
-            sources=[one.reflection for one in items if not one.held_out and one.parts.get("command") == at],
+            sources=[one.reflection for one in items if not one.held_out and one.command == command],
         )
         for at, command in enumerate(step.admissible)
     ]

@@ -180,7 +180,8 @@ def test_a_resumed_episode_has_the_advice_and_hints_that_it_had(
         frozen = now()
         _, info = make("toy/doors").start(spec.task)
         memory.remember([of_this_task("r-2", spec, info["state"], "read note", lost=1)])
-        whole = play_episode(play_with(spec, memory, frozen, lazy), build_graph(None))
+        unbroken = play_with(spec, memory, frozen, lazy)
+        whole = play_episode(unbroken, build_graph(None))
         assert whole.recalled == ["r-1", "r-2"]
         assert "Read the note" in whole.hints
         assert "read note" not in whole.actions[:3]
@@ -191,8 +192,15 @@ def test_a_resumed_episode_has_the_advice_and_hints_that_it_had(
             play_episode(cut, graph)
         # What is written meanwhile must not change the half that is still to be played.
         memory.remember([of_this_task("r-3", spec, info["state"], "look", lost=1)])
-        resumed = play_episode(play_with(spec, memory, frozen, lazy), graph)
+        again = play_with(spec, memory, frozen, lazy)
+        resumed = play_episode(again, graph)
     assert comparable(resumed) == comparable(whole)
+    first, second = (
+        [one.model_dump(exclude={"at"}) for one in play.recalled.recalls if one.channel == "advice"]
+        for play in (unbroken, again)
+        if play.recalled is not None
+    )
+    assert first == second and [one["step"] for one in first] == [0]
 
 
 def play_with(spec: EpisodeSpec, memory: ReflectionMemory, frozen: str, engine: Any) -> Play:

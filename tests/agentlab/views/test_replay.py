@@ -132,6 +132,7 @@ def test_recalled_items_stand_beside_the_step_that_used_them(recalling: Lab) -> 
         ("prior", False, "prior"),
         ("held", True, "held"),
     ]
+    assert [one.command for one in shown.steps[0].recalled] == ["look", "look"]
     assert shown.steps[0].options[0].sources == ["prior"], "what was held out spoke for nothing"
     assert [mark.recalled for mark in shown.line] == [2, 0, 1]
 
