@@ -35,6 +35,7 @@ def print_report(report: RoundReport) -> None:
             ("search cost", _costs(report.collected)),
             ("steps to refine", str(sum(part.get("refining", 0) for part in report.collected.values()))),
             ("revised", _counts(report.revised)),
+            ("calls of tools", _counts(report.calls)),
             ("selected", _counts(report.selected)),
             ("KL to the base", _counts(report.kl_episodes)),
             ("left out", _counts(report.left_out)),

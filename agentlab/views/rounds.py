@@ -91,6 +91,7 @@ class Funnel(BaseModel):
     short_of: dict[str, int]
     kl_episodes: dict[str, int]
     revised: dict[str, int | float]
+    calls: dict[str, int]
     examples: int
 
 
@@ -269,6 +270,7 @@ def funnel(report: RoundReport, examples: int = 0) -> Funnel:
         short_of=_most_first(report.short_of),
         kl_episodes=_most_first(report.kl_episodes),
         revised=report.revised,
+        calls=report.calls,
         examples=examples,
     )
 
