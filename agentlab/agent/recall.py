@@ -312,10 +312,9 @@ class MemorySnapshot:
         """The same again for a resumed episode: its hints as they stood, and its advice as it was when it began."""
         config = spec.arm.recall or RecallConfig(advice=False)
         # What was given or held out before stands as it was recorded; it comes after what the prompt began with.
-        advised = [one for one in recalls if one.channel == "advice"]
-        served = dict.fromkeys([*ids, *(one.reflection for one in advised if not one.held_out)])
+        served = dict.fromkeys([*ids, *(one.reflection for one in recalls if not one.held_out)])
         again = self._recalled(spec, config, hints, list(served), list(recalls), before)
-        again._advised = {one.reflection for one in advised}
+        again._advised = {one.reflection for one in recalls if one.channel == "advice"}
         again.draws = {one.reflection: Assignment(one.reflection, one.held_out, one.propensity) for one in recalls}
         return again
 

@@ -53,7 +53,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         parts = {"bonus": 0.5, "command": 0, HOSTILE: 1.0}
         recall: dict[str, Any] = {"episode": "ep-hostile", "reflection": "r-1", "query": HOSTILE}
         recall |= {"rank": 0, "score": 1.0}
-        lab.database.recalls.put([Recall(**recall, channel="advice", parts=parts, step=1), Recall(**recall)])
+        lab.database.recalls.put([Recall(**recall)])
+        for channel in ("advice", "tool"):
+            lab.database.recalls.put([Recall(**recall, channel=channel, parts=parts, step=1)])  # type: ignore[arg-type]
     return found
 
 
