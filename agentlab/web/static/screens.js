@@ -67,3 +67,12 @@ document.addEventListener("change", (event) => {
   if (!event.target.matches("input[data-all]")) return;
   document.querySelectorAll(`input[name="${event.target.dataset.all}"]`).forEach((box) => { box.checked = event.target.checked; });
 });
+
+// Whatever scrolls in itself can be reached by Tab, and then scrolled with the arrows.
+function reachable() {
+  document.querySelectorAll(".scroll, pre").forEach((box) => {
+    if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
+  });
+}
+document.addEventListener("htmx:afterSettle", reachable);
+reachable();
