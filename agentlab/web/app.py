@@ -21,8 +21,8 @@ from agentlab.lab import Lab
 from agentlab.terminal import one_line
 from agentlab.web.asked import Asked, BadAddress
 from agentlab.web.looking import Looking
-from agentlab.web.page import Action, Done, Elsewhere, Page
-from agentlab.web.pages import ACTIONS, PAGES, TABS
+from agentlab.web.page import Action, Done, Forward, Page
+from agentlab.web.pages import ACTIONS, FORWARDS, PAGES, TABS
 from agentlab.web.pages.comparisons import compared
 from agentlab.web.pages.labs import labs
 from agentlab.web.rendering import HERE, link_below, render
@@ -60,7 +60,8 @@ class Application:
             routes += [Route("/", self._labs), Route("/index.json", self._labs_json)]
             routes += [Route("/compare", self._compare()), Route("/compare.json", self._compare(as_json=True))]
         for lab in self.labs:
-            below = [route for page in PAGES for route in self._routes(lab, page)]
+            below = [Route(forward.path, self._forward(lab, forward)) for forward in FORWARDS]
+            below += [route for page in PAGES for route in self._routes(lab, page)]
             below += [Route(action.path, self._action(lab, action), methods=["POST"]) for action in ACTIONS]
             routes.append(Mount(f"/labs/{lab.name}" if several else "", routes=below))
         handlers: Any = {404: self._not_found, Exception: self._broken}
@@ -93,10 +94,18 @@ class Application:
                 if as_json:
                     return Response(view.model_dump_json(indent=2), media_type="application/json")
                 return HTMLResponse(await run_in_threadpool(self.html, lab, page, asked, view, request.url.path))
-            except Elsewhere as other:
-                return RedirectResponse(link_below(self.root(lab))(other.path, **other.query), status_code=303)
             except FAILURES as failure:
                 return self._failed(lab, failure, as_json=as_json)
+
+        return answer
+
+    def _forward(self, lab: Looking, forward: Forward) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            try:
+                path, query = forward.to(_asked(request))
+            except FAILURES as failure:
+                return self._failed(lab, failure)
+            return RedirectResponse(link_below(self.root(lab))(path, **query), status_code=303)
 
         return answer
 

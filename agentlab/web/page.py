@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from agentlab.errors import AgentLabError
 from agentlab.lab import Lab
 from agentlab.web.asked import Asked
 from agentlab.workspace.workspace import Workspace
@@ -48,12 +47,12 @@ class Page:
     texts: Mapping[str, Callable[[BaseModel], str]] = field(default_factory=dict)
 
 
-class Elsewhere(AgentLabError):
-    """What was asked for has an address of its own: a path below the lab, and its query."""
+@dataclass(frozen=True)
+class Forward:
+    """An address to which a form is sent, and which only leads on: `to` gives a path below the lab, and its query."""
 
-    def __init__(self, path: str, **query: str) -> None:
-        super().__init__(f"See {path}.")
-        self.path, self.query = path, query
+    path: str
+    to: Callable[[Asked], tuple[str, Mapping[str, str]]]
 
 
 class Done(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentlab.web.page import Action, Page, Tab
+from agentlab.web.page import Action, Forward, Page, Tab
 from agentlab.web.pages.adapters import ADAPTER, ADAPTERS, PROMOTE, ROLL_BACK
 from agentlab.web.pages.changes import CHANGE, CHANGES, UNDO
 from agentlab.web.pages.comparisons import COMPARISON, COMPARISONS
@@ -13,13 +13,15 @@ from agentlab.web.pages.memory_item import ITEM, ITEM_ACTIONS
 from agentlab.web.pages.rounds import EXAMPLE, EXAMPLES, ROUND, ROUNDS, TWO_ROUNDS
 
 PAGES: tuple[Page, ...] = (
-    *(HOME, EPISODES, BESIDE, REPLAY),
+    *(HOME, EPISODES, REPLAY),
     *(MEMORY, ITEM),
     *(COMPARISONS, COMPARISON),
     *(ROUNDS, ROUND, TWO_ROUNDS, EXAMPLES, EXAMPLE),
     *(ADAPTERS, ADAPTER),
     *(CHANGES, CHANGE),
 )
+
+FORWARDS: tuple[Forward, ...] = (BESIDE,)
 
 ACTIONS: tuple[Action, ...] = (PROMOTE, ROLL_BACK, MEND, *ITEM_ACTIONS, UNDO)
 

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import cast, get_args
 from urllib.parse import quote
 
-from pydantic import BaseModel
-
 from agentlab.views.episodes import FACETS, FORMS, EpisodeList, episodes
 from agentlab.views.replay import SideBySide, side_by_side
 from agentlab.web.asked import Asked, BadAddress
-from agentlab.web.page import Elsewhere, Page, Tab
+from agentlab.web.page import Forward, Page, Tab
 from agentlab.workspace.workspace import Workspace
 from memory.store import Sort
 
@@ -43,11 +41,11 @@ def _replay(lab: Workspace, asked: Asked) -> SideBySide:
     return side_by_side(lab, asked.text("id"), asked.maybe("beside"), step, most=TRANSCRIPT if whole else 1)
 
 
-def _ticked(lab: Workspace, asked: Asked) -> BaseModel:
+def _ticked(asked: Asked) -> tuple[str, Mapping[str, str]]:
     ticked = list(dict.fromkeys(asked.text("episode").split("\n")))
     if len(ticked) != 2 or not all(ticked):
         raise BadAddress(f"{len(ticked)} episodes are ticked; tick two, and they stand beside each other.")
-    raise Elsewhere(f"/episodes/{quote(ticked[0], safe='')}", beside=ticked[1])
+    return f"/episodes/{quote(ticked[0], safe='')}", {"beside": ticked[1]}
 
 
 def _exported(lab: Workspace) -> Iterator[Mapping[str, str]]:
@@ -56,5 +54,5 @@ def _exported(lab: Workspace) -> Iterator[Mapping[str, str]]:
 
 
 EPISODES = Page("/episodes", "episodes.html", _episodes, TAB, lambda view: "Episodes")
-BESIDE = Page("/episodes/beside", "replay.html", _ticked, TAB, lambda view: "Beside", lambda lab: ())
+BESIDE = Forward("/episodes/beside", _ticked)
 REPLAY = Page("/episodes/{id}", "replay.html", _replay, TAB, lambda view: cast(SideBySide, view).episode.id, _exported)
