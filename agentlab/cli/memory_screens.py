@@ -49,7 +49,7 @@ def show(
         links = here.database.links.of(id)
         effect = uplift_line(here.memory, id)
         measured = here.memory.credit.uplift(id)
-        taught = learned_from(here.adapters, [id]).get(id, [])
+        taught = learned_from(here.adapters, [detail.reflection]).get(id, [])
     if json:
         output.as_json(output.row_of(detail) | {"links": links, "uplift": measured, "adapters": taught})
         return
@@ -94,7 +94,11 @@ def _head(detail: Detail, effect: str, taught: Sequence[Taught]) -> None:
             ("written", output.ago(item.created_at)),
             ("changed", output.ago(item.updated_at) if len(detail.versions) > 1 else None),
             ("uplift", effect),
-            ("in the weights of", [_taught(one) for one in taught] or "no adapter: none was trained on what it served"),
+            (
+                "in the weights of",
+                [_taught(one) for one in taught]
+                or "no adapter: none was trained on an episode that it served or was read off",
+            ),
             (
                 "recalled",
                 f"served {_many(len(served), 'episode')}, won {sum(ended)} of {len(ended)} ended; "
@@ -106,7 +110,12 @@ def _head(detail: Detail, effect: str, taught: Sequence[Taught]) -> None:
 
 def _taught(one: Taught) -> str:
     serving = "which serves" if one.serving else one.status
-    return f"{one.adapter} ({serving}; trained on {_many(one.episodes, 'episode')} that it served)"
+    how = [
+        f"{count} {what}"
+        for count, what in ((one.served, "that it served"), (one.read_off, "it was read off"))
+        if count
+    ]
+    return f"{one.adapter} ({serving}; trained on episodes: {', '.join(how)})"
 
 
 def _many(count: int, noun: str) -> str:

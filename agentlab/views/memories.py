@@ -158,7 +158,7 @@ def rows(workspace: Workspace, reflections: Sequence[Reflection]) -> list[Memory
     seen = tallies(database, reflections)
     uplifts = credit(workspace).uplifts(ids)
     repeated = repeat_counts(database.connection, ids)
-    taught = learned_from(workspace.adapters, ids)
+    taught = learned_from(workspace.adapters, reflections)
     found = []
     for item in reflections:
         whom, tally, measured = served.get(item.id), seen[item.id], uplifts.get(item.id)
@@ -281,11 +281,17 @@ class _Found:
         return found
 
     def _taught(self, adapter: str) -> set[int]:
-        registry = self.workspace.adapters
-        ids = list(registry.served(registry.get(adapter)))
+        registry, reflections = self.workspace.adapters, self.database.reflections
+        record = registry.get(adapter)
+        trained = registry.trained(record)
+        read_off = [
+            item.id
+            for item in reflections.load(reflections.written_in(sorted(trained))).values()
+            if any(one.episode in trained for one in item.evidence)
+        ]
         found: set[int] = set()
-        for item in ids:
-            found.update(_numbers_up(self.database, item))
+        for id in {*registry.served(record), *read_off}:
+            found.update(_numbers_up(self.database, id))
         return found
 
 

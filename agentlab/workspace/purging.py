@@ -13,6 +13,9 @@ from agentlab.workspace.workspace import Workspace
 from memory.store import Purged, meant, purge
 from trainers.adapters import learned_from
 
+SAID = 10
+"""So many reflections are named that have a purged text in their own."""
+
 READ = 1 << 22
 """Bytes of a file that are looked through at once."""
 
@@ -66,14 +69,20 @@ def purge_all(workspace: Workspace, ids: Sequence[str], reason: str = "") -> Pur
     notes = [*_forget_files(workspace), *_forget_in_flight(workspace.folder / "checkpoints.db", found)]
     if not database.connection.vacuum():
         notes.append(f"{database.connection.path.name}-wal keeps them until the last reader of the lab has closed it.")
-    notes += [f"{id} has the text in its own, and stays." for id in found.said]
+    if found.said:
+        notes.append(f"What stays, and has such a text in its own: {', '.join(found.said[:SAID])}{_more(found.said)}.")
     texts = [text for text in found.texts if len(text) >= TELLING]
-    notes += [f"The text stands in {path} too, which is not touched." for path in _files_with(workspace.folder, texts)]
+    files = [path for path in _files_with(workspace.folder, texts) if not (found.said and path.name == "lab.db")]
+    notes += [f"The text stands in {path} too, which is not touched." for path in files]
     return Purging(found.ids, found.recalls, len(found.episodes), adapters, True, notes)
 
 
+def _more(ids: Sequence[str]) -> str:
+    return f" and {len(ids) - SAID} more" if len(ids) > SAID else ""
+
+
 def _adapters(workspace: Workspace, ids: Sequence[str]) -> list[str]:
-    taught = learned_from(workspace.adapters, ids) if ids else {}
+    taught = learned_from(workspace.adapters, [workspace.database.reflections.get(id) for id in ids])
     return list(dict.fromkeys(one.adapter for those in taught.values() for one in those))
 
 

@@ -197,6 +197,19 @@ class Reflections:
         """The number of every reflection, by its id."""
         return dict(self.connection.execute("SELECT id, number FROM reflections"))
 
+    def written_in(self, episodes: Sequence[str]) -> list[int]:
+        """The numbers of the reflections on the tasks of these episodes, written in their runs, which may rest on
+        them."""
+        found: list[int] = []
+        for part in chunks(episodes):
+            rows = self.connection.execute(
+                "SELECT DISTINCT reflections.number FROM episodes JOIN reflections ON reflections.task = episodes.task "
+                f"AND reflections.run = episodes.run WHERE episodes.id IN {marks(part)}",
+                part,
+            )
+            found += [number for (number,) in rows]
+        return sorted(set(found))
+
     def ids(self, numbers: Sequence[int]) -> list[str]:
         """The ids of the reflections with these numbers, in this order."""
         found: dict[int, str] = {}

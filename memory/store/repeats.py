@@ -149,8 +149,8 @@ def answers(database: Database, item: Reflection, wanted: Filter) -> str:
     return f"{' '.join([*words[0][:alike], ', '.join([*lines[:MOST_ANSWERS], *more])])}, of {seen[item.id].of} games."
 
 
-def kin(database: Database, reflections: Iterable[Reflection]) -> dict[str, list[Reflection]]:
-    """For each of these, by id, itself and all that is counted with it, the oldest first."""
+def kin(database: Database, reflections: Iterable[Reflection], most: int | None = None) -> dict[str, list[Reflection]]:
+    """For each of these, by id, itself and what is counted with it, `most` of that or all, the oldest first."""
     items = {item.id: item for item in reflections}
     found = {}
     for root, members in family(database.connection, list(items)).items():
@@ -161,13 +161,15 @@ def kin(database: Database, reflections: Iterable[Reflection]) -> dict[str, list
                 f"SELECT number FROM reflections WHERE id IN {marks(part)}", part
             )
         ]
-        found[root] = [items[root], *database.reflections.load(sorted(numbers)).values()]
+        found[root] = [items[root], *database.reflections.load(sorted(numbers)[:most]).values()]
     return found
 
 
-def evidence(database: Database, reflections: Iterable[Reflection]) -> dict[str, list[Evidence]]:
-    """What each of these rests on, by id: its own evidence and that of all that is counted with it."""
-    return {id: merged_evidence(items) for id, items in kin(database, reflections).items()}
+def evidence(
+    database: Database, reflections: Iterable[Reflection], most: int | None = None
+) -> dict[str, list[Evidence]]:
+    """What each of these rests on, by id: its own evidence and that of what is counted with it (see `kin`)."""
+    return {id: merged_evidence(items) for id, items in kin(database, reflections, most).items()}
 
 
 def put_changed(database: Database, old: Reflection, new: Reflection, change: str) -> bool:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
-from memory.store import family
+from memory.store import evidence, family
 from trainers.adapters.episodes import by_env
 from trainers.adapters.record import AdapterRecord, AdapterStatus, Change
 from trainers.adapters.registry import AdapterRegistry
 from trainers.gate.gate import Rate, rate
 
 if TYPE_CHECKING:
+    from memory.records import Reflection
     from memory.store import Database
 
 Kind = Literal["evaluation", "gate", "play"]
@@ -94,38 +95,50 @@ def _uses(database: Database, adapter: str) -> list[Use]:
 
 
 class Taught(BaseModel):
-    """An adapter that learned from a reflection: it was trained on `episodes` episodes that the reflection served.
+    """An adapter that learned what a reflection says, or with its help.
 
-    `round` is the round that made it, `serving` whether it is in use.
+    `served` of the episodes that it was trained on the reflection served; from `read_off` of them it was read off.
+    `round` is the round that made the adapter, `serving` whether it is in use.
     """
 
     adapter: str
     status: AdapterStatus
     serving: bool
     round: str | None
-    episodes: int
+    served: int
+    read_off: int
 
 
-def learned_from(registry: AdapterRegistry, ids: Sequence[str]) -> dict[str, list[Taught]]:
-    """Which adapters learned from each of these reflections, the newest first: "is it in the weights by now?".
+MOST_KIN = 200
+"""Of so many that are counted with a reflection the episodes are looked at that they were read off."""
 
-    The lineage is reflection → episode that it served → example → round → adapter. What is counted with a reflection
-    counts; those from which none learned are left out.
+
+def learned_from(registry: AdapterRegistry, reflections: Sequence[Reflection]) -> dict[str, list[Taught]]:
+    """Which adapters learned from each of these reflections, by id, the newest first: "is it in the weights by now?".
+
+    The lineage is reflection → episode → example → round → adapter: the reflection served an episode on which the
+    adapter was trained, or was read off one. What is counted with a reflection counts; those from which none learned
+    are left out.
     """
-    members = {member: id for id, kin in family(registry.database.connection, ids).items() for member in kin}
+    database, records = registry.database, list(reversed(registry.list()))
+    if not records or not reflections:
+        return {}
+    members = family(database.connection, [item.id for item in reflections])
+    rests_on = {
+        id: {one.episode for one in found} for id, found in evidence(database, reflections, most=MOST_KIN).items()
+    }
     serving = registry.serving()
     found: dict[str, list[Taught]] = {}
-    for record in reversed(registry.list()):
-        counts: dict[str, int] = {}
-        for reflection, count in registry.served(record).items():
-            if reflection in members:
-                counts[members[reflection]] = counts.get(members[reflection], 0) + count
-        for id, count in counts.items():
-            one = Taught(
-                adapter=record.id, status=record.status, serving=record.id == serving, round=record.lineage.round,
-                episodes=count,
-            )  # fmt: skip
-            found.setdefault(id, []).append(one)
+    for record in records:
+        counts, trained = registry.served(record), registry.trained(record)
+        for id, kin in members.items():
+            served, read_off = sum(counts.get(one, 0) for one in kin), len(rests_on[id] & trained)
+            if served or read_off:
+                taught = Taught(
+                    adapter=record.id, status=record.status, serving=record.id == serving,
+                    round=record.lineage.round, served=served, read_off=read_off,
+                )  # fmt: skip
+                found.setdefault(id, []).append(taught)
     return found
 
 

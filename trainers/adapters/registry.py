@@ -55,6 +55,7 @@ class AdapterRegistry:
         self.records = AdapterTable(database.connection)
         self.folder = Path(folder)
         self._served: dict[str, dict[str, int]] = {}
+        self._trained: dict[str, frozenset[str]] = {}
 
     # Looking
 
@@ -105,6 +106,14 @@ class AdapterRegistry:
         if record.id not in self._served:
             self._served[record.id] = self.database.recalls.served_in(record.lineage.episodes)
         return self._served[record.id]
+
+    def trained(self, record: AdapterRecord) -> frozenset[str]:
+        """The episodes that an adapter was trained on, and those of which these are shortened forms."""
+        if record.id not in self._trained:
+            rows = self.database.episodes.rows(record.lineage.episodes)
+            whole = [row.minimised_from for row in rows if row.minimised_from]
+            self._trained[record.id] = frozenset([*record.lineage.episodes, *whole])
+        return self._trained[record.id]
 
     def folder_of(self, adapter: str, base: str | None = None) -> Path:
         """Where an adapter's weights lie, checked.

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from agentlab.lab import Lab
 from agentlab.web.app import application
+from agentlab.web.exporting import export
 from agentlab.web.safety import Access
 from agentlab.workspace.config import LabConfig
 from memory.records import Advice, Episode, Link, Recall, Reflection, Step
@@ -271,6 +272,14 @@ def test_a_purge_needs_the_id_typed_and_leaves_the_text_nowhere(client: TestClie
                     assert SECRET not in _readable(value), table
         assert lab.database.episodes.get("e-told").hints
     assert page(client, "/changes").count("purged") >= 1
+
+
+def test_as_files_it_can_be_read_and_not_changed(folder: Path, tmp_path: Path) -> None:
+    export(folder, tmp_path / "pages")
+    listed = (tmp_path / "pages" / "memory.html").read_text()
+    item = (tmp_path / "pages" / "memory" / "r-helps.html").read_text()
+    assert "memory/r-helps.html" in listed and "Read the note" in item
+    assert 'method="post"' not in listed + item + (tmp_path / "pages" / "changes.html").read_text()
 
 
 def _readable(value: object) -> str:
