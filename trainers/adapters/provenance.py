@@ -70,14 +70,14 @@ def trace(registry: AdapterRegistry, adapter: str) -> Provenance:
         episodes=by_env(database, record.lineage.episodes),
         kl_episodes=by_env(database, record.lineage.kl_episodes),
         missing=[id for id in dict.fromkeys(used) if id not in found],
-        reflections=_recalled(registry, record),
+        reflections=_recalled(database, record),
         changes=[change for change in registry.history() if record.id in (change.serving, change.before)],
         uses=_uses(database, record.id),
     )
 
 
-def _recalled(registry: AdapterRegistry, record: AdapterRecord) -> dict[str, int]:
-    counts = dict.fromkeys(record.lineage.reflections, 0) | registry.served(record)
+def _recalled(database: Database, record: AdapterRecord) -> dict[str, int]:
+    counts = dict.fromkeys(record.lineage.reflections, 0) | database.recalls.served_in(record.lineage.episodes)
     return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
