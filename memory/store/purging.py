@@ -85,7 +85,7 @@ def purge(database: Database, ids: Sequence[str], *, namespace: str | None = Non
         last = database.reflections.last_change()
         numbers = _column(database, "SELECT number FROM reflections WHERE id IN", found.ids)
         for episode in found.episodes:
-            _take_out_of_prompt(database, episode)
+            _take_out_of_prompt(database, episode, found.texts)
         _delete_vectors(database, found.texts)
         _delete_rows(database, found.ids, numbers)
         said = _take_out_of_contexts(database, found.texts)
@@ -132,12 +132,23 @@ def _served(database: Database, ids: Sequence[str]) -> list[str]:
     return sorted(set(found))
 
 
-def _take_out_of_prompt(database: Database, id: str) -> None:
+def _take_out_of_prompt(database: Database, id: str, texts: Sequence[str]) -> None:
+    """Without the memory block, its tokens and its notes; and without a text that a tool told in the game."""
     rows = database.connection.execute("SELECT payload FROM episodes WHERE id = ?", (id,))
     if not rows:
         return
+
+    def without(said: str) -> str:
+        for text in texts:
+            said = said.replace(text, GONE) if len(text) >= TELLING else said
+        return said
+
+    told = ("observation", "state", "result", "next_state")
     episode = Episode.stored(zlib.decompress(rows[0][0]))
-    steps = [step.model_copy(update={"note": ""}) for step in episode.steps]
+    steps = [
+        step.model_copy(update={"note": "", **{name: without(getattr(step, name)) for name in told}})
+        for step in episode.steps
+    ]
     gone: dict[str, Any] = {"hints": GONE, "token_ids": [], "action_spans": [], "steps": steps}
     database.episodes.put(episode.model_copy(update=gone))
 

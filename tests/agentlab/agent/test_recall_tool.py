@@ -12,6 +12,7 @@ from agentlab.lab import Lab
 from environments import Task, make
 from environments.tools import Recall
 from memory.records import Reflection
+from memory.store.purging import purge
 
 ENV = "toy/doors?tools=recall"
 TEXT = "The note tells which door is safe."
@@ -76,6 +77,13 @@ def test_a_replay_finds_what_was_found_then_whatever_is_known_by_now(lab: Lab) -
     assert episode.steps[0].result == f"You remember: {TEXT}", "nothing is held out on dev games"
     lab.memory.forget("r-note")
     assert list(compare(episode)) == []
+
+
+def test_what_is_purged_is_gone_from_the_games_in_which_it_was_told(lab: Lab) -> None:
+    (result,) = lab.run(ENV, split="dev", seeds=[1], trials=1, arm="base + memory")
+    assert TEXT in lab.database.episodes.get(result.trials[0].episode).model_dump_json()
+    purge(lab.database, ["r-note"])
+    assert TEXT not in lab.database.episodes.get(result.trials[0].episode).model_dump_json()
 
 
 def test_an_environment_that_is_given_back_asks_nobody(lab: Lab) -> None:
