@@ -50,7 +50,7 @@ def fill(lab: Lab) -> None:
     """Play, learn, distil (without weights), stand at a gate, compare."""
     lab.run(ENV, seeds=range(6), trials=2, arm="base + memory", name="first")
     won = [row.id for row in lab.database.episodes.find(EpisodeFilter(run="first")) if row.won]
-    learned = [row.id for row in lab.memory.find(limit=5)]
+    learned = [id for (id,) in lab.database.connection.execute("SELECT id FROM reflections ORDER BY number LIMIT 5")]
     for number, id in enumerate((GOOD, ODD), 1):
         lineage = Lineage(round=f"round-{number}", episodes=won, reflections=learned)
         record = AdapterRecord(id=id, base="b", fingerprint="f", path=f"adapters/{id}", lineage=lineage)
