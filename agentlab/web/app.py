@@ -45,6 +45,17 @@ SHOWN_LINE = 300
 """Characters of what an action did, as the next page shows it."""
 
 
+def _letters(keys: Sequence[str]) -> dict[str, str]:
+    """The letter that leads to each page of the navigation, behind `g`: the first of its name that is free."""
+    found: dict[str, str] = {}
+    for key in keys:
+        found[key] = next((letter for letter in key if letter not in found.values()), "")
+    return found
+
+
+LETTERS = _letters([tab.key for tab, _ in TABS])
+
+
 class Application:
     """The labs on the screens, who may see them, and how their pages are made."""
 
@@ -139,6 +150,7 @@ class Application:
             "folder": str(lab.folder) if lab is not None else "",
             "several": [one.name for one in self.labs if one.name],
             "tabs": TABS if lab is not None else [],
+            "letters": LETTERS,
             "tab": "",
             "token": self.access.token,
             "writable": lab is not None,
@@ -158,7 +170,8 @@ class Application:
             except FAILURES as failure:
                 return self._failed(lab, failure)
             told = one_line(done.line, SHOWN_LINE)
-            address = link_below(self.root(lab))(done.path, **{**done.query, "done": told})
+            path = "/" + done.path.lstrip("/\\")  # two slashes would name another host
+            address = link_below(self.root(lab))(path, **{**done.query, "done": told})
             return RedirectResponse(address, status_code=303)
 
         return answer

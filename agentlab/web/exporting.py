@@ -114,6 +114,7 @@ class _Links:
             "top": self.up + "index.html",
             "lab_link": lambda name: quote(f"{self.up}labs/{name}/index.html"),
             "writable": False,
+            "token": "",
             "live": False,
         }
 

@@ -15,12 +15,14 @@ from agentlab.rounds.gating import gate
 from agentlab.rounds.report import save
 from agentlab.workspace.config import LabConfig
 from memory.records import Advice, Episode, Evidence, Recall, Reflection, Step, now
-from memory.store import EpisodeFilter
+from memory.store import EpisodeFilter, Mending
+from trainers import BaseRef, JobConfig, job
 from trainers.adapters.record import AdapterRecord
 from trainers.adapters.registry import AdapterRegistry
+from trainers.data import Example
 from trainers.lineage import Lineage
 
-ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
+ENV = "toy/doors?colours=2,rooms=2,step_limit=6"
 GOOD, ODD = "adapter-good", "adapter-odd"
 
 
@@ -51,6 +53,7 @@ def fill(lab: Lab) -> None:
     lab.run(ENV, seeds=range(6), trials=2, arm="base + memory", name="first")
     won = [row.id for row in lab.database.episodes.find(EpisodeFilter(run="first")) if row.won]
     learned = [id for (id,) in lab.database.connection.execute("SELECT id FROM reflections ORDER BY number LIMIT 5")]
+    Mending(lab.database, lab.config.namespace).apply("pin", learned[:1], reason="It is always true.")
     for number, id in enumerate((GOOD, ODD), 1):
         lineage = Lineage(round=f"round-{number}", episodes=won, reflections=learned)
         record = AdapterRecord(id=id, base="b", fingerprint="f", path=f"adapters/{id}", lineage=lineage)
@@ -71,6 +74,11 @@ def fill(lab: Lab) -> None:
         report.promoted = bool(report.gate["promote"])
         report.ended_at = now()
         save(lab, report, "done")
+        examples = [
+            Example(token_ids=[1, 2, 3], weights=[0.0, 1.0, 1.0], episode=id, task=f"{ENV}:train:0") for id in won
+        ]
+        base = BaseRef(name="b", fingerprint="f", path="")
+        job.create(lab.folder / "jobs" / report.id, JobConfig(base=base), examples, lineage)
         if report.promoted:
             lab.database.settings.put("serving adapter", id)
     lab.evaluate(ENV, split="train", seeds=range(6), arms=["random", "base", "base + memory", "adapter"], name="table")

@@ -32,8 +32,7 @@ document.addEventListener("keydown", (event) => {
   const key = event.key;
   if (going) {
     going = false;
-    const tabs = [...document.querySelectorAll('nav[aria-label="Pages"] a')];
-    const tab = tabs.find((one) => one.textContent.trim().toLowerCase().startsWith(key));
+    const tab = [...document.querySelectorAll("a[data-go]")].find((one) => one.dataset.go === key);
     if (tab) tab.click();
   } else if (key === "/") {
     const search = document.querySelector("[data-search]");

@@ -89,6 +89,7 @@ def small_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("looked-at") / "lab"
     with Lab.open(folder, create=True, config=config(), engine=ScriptedEngine(at_random), progress=False) as lab:
         lab.run("toy/doors", seeds=range(4), trials=2, arm="random", name="first")
+        lab.run("toy/doors", seeds=range(4), trials=2, arm="base + memory", name="second")
     return folder
 
 

@@ -24,7 +24,7 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
 
     def note(lab: Lab, asked: Asked) -> Done:
         given.append(asked)
-        return Done(f"Noted: {asked.text('text')}", "/")
+        return Done(f"Noted: {asked.text('text')}", asked.text("back", "/"))
 
     monkeypatch.setattr(web, "ACTIONS", (Action("/note", note),))
     return given
@@ -255,6 +255,12 @@ def test_a_long_line_of_what_was_done_is_cut_so_that_the_next_page_can_show_it(
     app = show(small_lab)
     target = post(app, "/note", {"text": "ä" * 1900}, **SENT).headers["location"]
     assert ask(app, target).status == 200
+
+
+@pytest.mark.parametrize("back", ["//evil.example", "/\\evil.example", "////evil.example", "https://evil.example"])
+def test_a_change_leads_to_no_other_host(back: str, show: Any, post: Any, small_lab: Path, noted: list[Asked]) -> None:
+    target = post(show(small_lab), "/note", {"back": back}, **SENT).headers["location"]
+    assert target.startswith("/") and not target.startswith(("//", "/\\"))
 
 
 async def _nothing(*_: Any) -> None: ...
