@@ -37,6 +37,7 @@ from memory.interchange import CLIENTS, NAME_LIMIT, admitted
 from memory.records import Evidence, Reflection, ReflectionStatus, content_id, now, task_parts
 from memory.store import Filter, RecallCount, tallies, with_tally
 from memory.text import TEXT_LIMIT, clean, name
+from trainers.adapters import learned_from
 
 INSTRUCTIONS = """\
 The long-term memory of an agent that plays text games: reflections, each a short text about an environment (`env`, \
@@ -122,6 +123,7 @@ class MemoryTools:
             lab = self.lab
             detail = lab.memory.show(id)
             item = detail.reflection
+            taught = learned_from(lab.adapters, [item]).get(item.id, [])
             return Whole(
                 **_counted(lab, [item])[0],
                 goal=clean(item.goal),
@@ -131,6 +133,7 @@ class MemoryTools:
                 evidence=[Evidence(episode=shown.id, steps=shown.indices) for shown in detail.evidence],
                 versions=[Change(version=one.version, at=one.at, change=one.change) for one in detail.versions],
                 links=lab.database.links.of(item.id),
+                adapters=[one.adapter for one in taught],
             )
 
     def list_reflections(

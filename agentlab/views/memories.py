@@ -341,7 +341,7 @@ SELDOM = 10
 is looked at while it plays takes no more than a tenth of the time."""
 
 _KEPT: WeakKeyDictionary[Database, dict[str, _Kept]] = WeakKeyDictionary()
-_KEEPING = threading.RLock()
+_KEEPING = threading.Lock()
 
 
 def _kept(database: Database, name: str, mark: object, make: Callable[[], Any], seldom: int = 0) -> Any:
@@ -349,10 +349,11 @@ def _kept(database: Database, name: str, mark: object, make: Callable[[], Any], 
     with _KEEPING:
         known = _KEPT.setdefault(database, {})
         found, present = known.get(name), time.monotonic()
-        if found is None or (found.mark != mark and present - found.at >= seldom * found.took):
-            value = make()
-            found = known[name] = _Kept(mark, value, time.monotonic() - present, time.monotonic())
-        return found.value
+    if found is None or (found.mark != mark and present - found.at >= seldom * found.took):
+        # Nobody waits for what somebody else has made; made twice it is the same.
+        value = make()
+        found = known[name] = _Kept(mark, value, time.monotonic() - present, time.monotonic())
+    return found.value
 
 
 def standings(workspace: Workspace) -> Standings:

@@ -69,6 +69,7 @@ class Whole(Item):
     evidence: list[Evidence]
     versions: list[Change]
     links: list[Link]
+    adapters: list[str] = Field(description="Adapters that learned it: their weights have it by now.")
 
 
 class Stored(BaseModel):

@@ -20,6 +20,15 @@ SOURCES = 12
 RECALLS = 50
 """Recalls of a page."""
 
+MOST_KIN = 200
+"""What it rests on is looked for in so many of those that are counted with it."""
+
+VERSIONS = 50
+"""So many versions are shown, the newest."""
+
+LINKS = 50
+"""So many links are shown, the strongest."""
+
 MEMBERS = 50
 """So many reflections that are counted with it are named."""
 
@@ -106,7 +115,10 @@ class RecallLine(BaseModel):
 
 
 class MemoryItem(BaseModel):
-    """A reflection, whole. `members` are counted with it, `total` is how many recalls there are of all of them."""
+    """A reflection, whole. `members` are counted with it, `total` is how many recalls there are of all of them.
+
+    Long lists are cut: `sources`, `links` (the strongest), `members`, and `versions` (the newest).
+    """
 
     row: MemoryRow
     text: str
@@ -125,6 +137,7 @@ class MemoryItem(BaseModel):
     more_sources: list[str]
     versions: list[VersionLine]
     links: list[LinkLine]
+    more_links: int
     effects: list[EnvEffect]
     recalls: list[RecallLine]
     offset: int
@@ -138,7 +151,8 @@ def memory_item(workspace: Workspace, id: str, *, offset: int = 0) -> MemoryItem
     database = workspace.database
     item = database.reflections.get(id, workspace.config.namespace)
     members = family(database.connection, [item.id])[item.id]
-    rests_on = evidence(database, [item])[item.id]
+    rests_on = evidence(database, [item], most=MOST_KIN)[item.id]
+    links = database.links.of(item.id)
     return MemoryItem(
         row=rows(workspace, [item])[0],
         text=item.text,
@@ -156,7 +170,8 @@ def memory_item(workspace: Workspace, id: str, *, offset: int = 0) -> MemoryItem
         sources=[_source(database, one.episode, one.steps) for one in rests_on[:SOURCES]],
         more_sources=[one.episode for one in rests_on[SOURCES:]],
         versions=_versions(database, item),
-        links=[_link(database, link, item.id) for link in database.links.of(item.id)],
+        links=[_link(database, link, item.id) for link in links[:LINKS]],
+        more_links=max(0, len(links) - LINKS),
         effects=_effects(workspace, item.id),
         recalls=[_recall(one) for one in database.recalls.page(members, RECALLS, offset)],
         offset=offset,
@@ -224,7 +239,7 @@ def _versions(database: Database, item: Reflection) -> list[VersionLine]:
     past: list[tuple[Version, Change]] = History(database).versions(item.id)
     named = database.operations.by_number([version.operation for version, _ in past if version.operation is not None])
     found = []
-    for version, change in past:
+    for version, change in past[-VERSIONS:]:
         operation = named.get(version.operation or 0)
         before = change.before.text if change.before else version.reflection.text
         found.append(

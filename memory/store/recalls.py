@@ -21,6 +21,10 @@ from memory.store.sql import chunks, marks
 _COLUMNS = "episode, reflection, channel, rank, query, score, parts, at, won, env, held_out, propensity, step"
 
 
+_OF = "reflection IN (SELECT value FROM json_each(?))"
+"""That a recall is of one of these reflections, however many they are."""
+
+
 class RecallCount(NamedTuple):
     """How often a reflection was recalled: episodes served, those of them won, those of them ended."""
 
@@ -120,16 +124,15 @@ class Recalls:
     def page(self, ids: Sequence[str], limit: int, offset: int = 0) -> list[Recall]:
         """Some recalls of these reflections, the newest first, from the one at `offset` on."""
         rows = self.connection.execute(
-            f"SELECT rowid FROM recalls WHERE reflection IN {marks(ids)} "
-            "ORDER BY at DESC, rank, rowid LIMIT ? OFFSET ?",
-            [*ids, limit, offset],
+            f"SELECT rowid FROM recalls WHERE {_OF} ORDER BY at DESC, rank, rowid LIMIT ? OFFSET ?",
+            [json.dumps(list(ids)), limit, offset],
         )
         which = ", ".join(str(row) for (row,) in rows)
         return self._recalls(f"rowid IN ({which}) AND ? = 1", 1, order="at DESC, rank, rowid") if rows else []
 
     def count_of(self, ids: Sequence[str]) -> int:
         """How many recalls these reflections have."""
-        rows = self.connection.execute(f"SELECT count(*) FROM recalls WHERE reflection IN {marks(ids)}", ids)
+        rows = self.connection.execute(f"SELECT count(*) FROM recalls WHERE {_OF}", (json.dumps(list(ids)),))
         return int(rows[0][0])
 
     def totals(self) -> tuple[int, ...]:
