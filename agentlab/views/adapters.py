@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from agentlab.errors import UnknownRound
 from agentlab.views.lineage import Lineage, lineage
+from agentlab.views.memories import Asked, select
 from agentlab.views.rounds import canary
 from agentlab.views.training_examples import count, folder_of
 from agentlab.workspace.workspace import Workspace
@@ -19,7 +20,7 @@ SIZE = 50
 """Adapters of a part of the list."""
 
 NAMED = 12
-"""Episodes of an environment, and reflections, that are named; the others are counted."""
+"""Reflections that are named; the others are counted."""
 
 
 class AdapterRow(BaseModel):
@@ -60,12 +61,22 @@ class Traced(Provenance):
     canary: Canary | None = None
 
 
+class Behind(BaseModel):
+    """A reflection from which an adapter learned; `served` is in how many of its episodes it was recalled."""
+
+    id: str
+    text: str
+    served: int
+
+
 class Adapter(BaseModel):
     """One adapter.
 
     Attributes:
         known: where it comes from, and where it was used.
         graph: the same as a graph.
+        learned: how many reflections it learned from, which served its episodes or were read off them.
+        behind: some of these.
         children: adapters that were trained while this one served.
         merged_into: those that this one was merged into.
         refusal: why it may not be promoted without force; empty where it may.
@@ -77,6 +88,8 @@ class Adapter(BaseModel):
 
     known: Traced
     graph: Lineage
+    learned: int
+    behind: list[Behind]
     children: list[str]
     merged_into: list[str]
     refusal: str
@@ -132,11 +145,14 @@ def adapter(workspace: Workspace, id: str) -> Adapter:
     registry, known = workspace.adapters, traced(workspace, id)
     record, others = known.record, registry.list()
     returning = registry.returning()
+    some, learned = select(workspace, Asked(adapter=record.id), limit=NAMED)
     folder = f"./{record.id}"
     rank = int(record.settings.get("rank") or (record.lineage.merge.rank if record.lineage.merge else 0) or 16)
     return Adapter(
         known=known,
-        graph=lineage(known, _examples(workspace, record)),
+        graph=lineage(known, reflections=learned, examples=_examples(workspace, record)),
+        learned=learned,
+        behind=[Behind(id=item.id, text=item.text, served=known.reflections.get(item.id, 0)) for item in some],
         children=[other.id for other in others if other.parent == record.id and other.lineage.merge is None],
         merged_into=[other.id for other in others if other.lineage.merge and record.id in other.lineage.merge.weights],
         refusal=_refusal(record),

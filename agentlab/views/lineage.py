@@ -55,11 +55,11 @@ class Lineage(BaseModel):
         return {node.key: node for node in self.nodes}
 
 
-def lineage(found: Provenance, examples: int) -> Lineage:
-    """The graph of one adapter, of whose round `examples` are kept."""
+def lineage(found: Provenance, *, reflections: int, examples: int) -> Lineage:
+    """The graph of one adapter that learned from so many `reflections`, and of whose round `examples` are kept."""
     record = found.record
     columns: list[list[Entry]] = [
-        _reflections(found),
+        _reflections(reflections),
         _episodes(found),
         _examples(record, examples),
         _made(record),
@@ -74,9 +74,8 @@ def lineage(found: Provenance, examples: int) -> Lineage:
     return Lineage(nodes=nodes, edges=_edges(nodes), rows=max(map(len, columns)))
 
 
-def _reflections(found: Provenance) -> list[Entry]:
-    n = len(found.reflections)
-    return [("reflections", "", _count(n, "reflection"), "recalled in these episodes")] if n else []
+def _reflections(n: int) -> list[Entry]:
+    return [("reflections", "", _count(n, "reflection"), "served, or read off")] if n else []
 
 
 def _episodes(found: Provenance) -> list[Entry]:

@@ -6,10 +6,11 @@ Everything is read from indexes, sorted by numbers of which a process keeps thos
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
@@ -289,21 +290,19 @@ class _Found:
             for item in reflections.load(reflections.written_in(sorted(trained))).values()
             if any(one.episode in trained for one in item.evidence)
         ]
-        found: set[int] = set()
-        for id in {*registry.served(record), *read_off}:
-            found.update(_numbers_up(self.database, id))
-        return found
+        return _numbers_up(self.database, {*registry.served(record), *read_off})
 
 
-def _numbers_up(database: Database, id: str) -> list[int]:
-    """The number of a reflection and of all that it is counted with."""
+def _numbers_up(database: Database, ids: Iterable[str]) -> set[int]:
+    """The numbers of some reflections and of all that they are counted with."""
     rows = database.connection.execute(
-        "WITH RECURSIVE up (number, next) AS (SELECT number, merged_into FROM reflections WHERE id = ? UNION "
+        "WITH RECURSIVE up (number, next) AS (SELECT number, merged_into FROM reflections "
+        "WHERE id IN (SELECT value FROM json_each(?)) UNION "
         "SELECT reflections.number, reflections.merged_into FROM up JOIN reflections ON reflections.id = up.next) "
         "SELECT number FROM up",
-        (id,),
+        (json.dumps(list(ids)),),
     )
-    return [number for (number,) in rows]
+    return {number for (number,) in rows}
 
 
 def _hits(workspace: Workspace, asked: Asked, wanted: Filter) -> list[int]:

@@ -37,6 +37,10 @@ class ReflectionFacet(NamedTuple):
     n: int
 
 
+FEW = 5000
+"""Reflections that are looked up by their numbers; of more, the index of all of them is read."""
+
+
 class Listing:
     """The reflections that are `wanted`, of `among` these numbers if they are given."""
 
@@ -47,8 +51,9 @@ class Listing:
             where += " AND number IN (SELECT value FROM json_each(?))"
             self._values = [*self._values, json.dumps(list(map(int, among)))]
         covered = wanted.tag is None and wanted.merged_into is None and not wanted.text_only
-        # Without being told, SQLite takes a shorter index, and reads the rows for the rest.
-        index = "INDEXED BY reflections_listed " if covered else ""
+        few = among is not None and len(among) <= FEW
+        # Without being told, SQLite takes a shorter index and reads the rows for the rest, or for a few a whole index.
+        index = "NOT INDEXED " if few else "INDEXED BY reflections_listed " if covered else ""
         self._from = f"FROM reflections {index}WHERE {where}"
 
     def facets(self) -> list[ReflectionFacet]:

@@ -15,7 +15,7 @@ from agentlab.lab import Lab
 from agentlab.web.app import application
 from agentlab.web.safety import Access
 from agentlab.workspace.config import LabConfig
-from memory.records import Episode, Reflection
+from memory.records import Episode, Recall, Reflection
 from trainers import Lineage, Merge
 from trainers.adapters import AdapterRecord
 from trainers.gate import decide
@@ -52,6 +52,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
         played = {"run": "eval-1", "env": "toy/doors", "split": "test", "seed": 1, "status": "won"}
         lab.database.episodes.put(Episode.model_validate({"id": "ep-1", **played, "adapter": "adapter-good"}))
         lab.database.reflections.put(Reflection(id="rf-1", kind="k", env="toy/doors", task="t", run="r", text="x"))
+        recall = Recall(episode="ep-1", reflection="rf-1", channel="advice", rank=0, query="q", score=1.0)
+        lab.database.recalls.put([recall])
         lab.database.evaluations.put("eval-1", {})
         odd = Episode.model_validate(
             {**played, "id": HOSTILE, "run": HOSTILE, "env": HOSTILE, "arm": HOSTILE, "adapter": "adapter-odd"}
