@@ -17,7 +17,7 @@ from agentlab.views.comparison_text import comma_separated, markdown
 from agentlab.views.labs import compare
 from agentlab.workspace.config import LabConfig
 from environments import Task
-from memory.records import Episode
+from memory.records import Episode, Reflection
 from trainers.gate import holm, mcnemar
 
 WON = {"base": "1000000000", "base + memory": "1111111100", "adapter": "1111110000", "adapter + memory": "1111111110"}
@@ -134,12 +134,14 @@ def test_what_errored_is_unknown_and_counts_for_nobody(tmp_path: Path) -> None:
 def test_of_several_trials_the_one_that_won_is_shown_else_the_last(tmp_path: Path) -> None:
     task = Task(env="toy/doors", split="test", seed=0)
     lost, won = Trial("a", "lost", 0.0, 1), Trial("b", "won", 1.0, 1)
-    rows = [row("base + retry, 3 trials", [TaskResult(task, "base", (lost, won))], trials=3)]
+    tried = [TaskResult(task, "base", (lost, won))]
+    rows = [row("base + retry, 3 trials", tried, trials=3), row("base", tried)]
     with made(tmp_path / "lab") as lab:
         stored(lab, Table(envs=["toy/doors"], rows=rows, about={"name": "mine", "arms": {"base": "x"}}))
         for trial, status in enumerate(("lost", "won", "lost")):
             played(lab, "base", 0, status, trial=trial)
-        assert comparison(lab, "mine").games[0].results[0].episode == "base-0-1"
+        several, first = comparison(lab, "mine").games[0].results
+        assert (several.episode, first.episode) == ("base-0-1", "base-0-0"), "the first trial alone is the arm without"
         played(lab, "base", 0, "lost", trial=1)
         assert comparison(lab, "mine").games[0].results[0].episode == "base-0-2"
 
@@ -164,8 +166,11 @@ def test_episodes_are_found_in_the_runs_of_the_evaluation(
 
 def test_an_evaluation_notes_the_runs_of_its_arms(tmp_path: Path, note_reader: Any) -> None:
     with Lab.open(tmp_path / "lab", create=True, config=LabConfig(embedder="hashing"), engine=note_reader) as lab:
+        lab.evaluate("toy/doors", seeds=[0], arms=["random", "base + memory"])
+        lab.memory.remember([Reflection(id="r", kind="note", env="toy/doors", task="toy/doors:train:1", text="Look.")])
         table = lab.evaluate("toy/doors", seeds=[0], arms=["random", "base + memory"])
-        assert set(table.about["runs"]) == {"random", "base + memory"}
+        plain, remembering = (table.about["runs"][arm] for arm in ("random", "base + memory"))
+        assert remembering == f"{plain}-2", "what depends on no memory is not played again"
         (game,) = comparison(lab, table.about["name"]).games
         assert all(result.episode for result in game.results)
 

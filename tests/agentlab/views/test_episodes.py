@@ -58,6 +58,7 @@ def test_episodes_without_an_adapter_are_a_value_of_their_own(lab: Lab) -> None:
 
 def test_what_failed_is_counted_where_something_did(lab: Lab) -> None:
     assert counts(episodes(lab, {}), "error_kind") == {"engine": 1}
+    assert counts(episodes(lab, {"status": "won"}), "error_kind") == {}
 
 
 @pytest.mark.parametrize(("form", "total"), [("played", 5), ("shortened", 1), ("all", 6)])

@@ -72,7 +72,7 @@ def test_episodes_are_counted_by_combinations_of_their_facets(database: Database
 
 
 @pytest.mark.parametrize(
-    "wanted", [EpisodeFilter(), EpisodeFilter(env="toy/doors", adapter="", minimised=False, run="r")]
+    "wanted", [ALL_EPISODES, EpisodeFilter(run="r"), EpisodeFilter(env="e", adapter="", minimised=False)]
 )
 def test_a_listing_reads_no_row_with_its_payload(database: Database, wanted: EpisodeFilter) -> None:
     asked: list[tuple[str, Any]] = []
