@@ -7,19 +7,16 @@ Everything is read from indexes, sorted by numbers of which a process keeps thos
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
 from agentlab.views.memory_answers import Item, fields
+from agentlab.views.standings import credit, kept, standings
 from agentlab.workspace.workspace import Workspace
-from memory.credit import Credit
 from memory.index import BM25
 from memory.records import Reflection
 from memory.store import (
@@ -178,19 +175,6 @@ def rows(workspace: Workspace, reflections: Sequence[Reflection]) -> list[Memory
     return found
 
 
-def credit(workspace: Workspace) -> Credit:
-    """How the lab measures its reflections, without its memory, which would load an embedder.
-
-    It is kept until there are more episodes: the base rates of the environments are counted once.
-    """
-    database, namespace = workspace.database, workspace.config.namespace
-    mark = (namespace, workspace.credit_config, database.episodes.newest())
-    found: Credit = _kept(
-        database, "credit", mark, lambda: Credit(database, workspace.credit_config, namespace=namespace)
-    )
-    return found
-
-
 def effect(measured: Any) -> Effect:
     """An `Uplift` as a record."""
     return Effect(**{name: getattr(measured, name) for name in Effect.model_fields})
@@ -204,11 +188,16 @@ class _Found:
         self.database = workspace.database
         self.wanted = replace(asked.wanted, namespace=workspace.config.namespace)
         self.sort = asked.sort
-        self._hits = _hits(workspace, asked, self.wanted) if asked.search else None
+        self._hits = self._searched(asked) if asked.search else None
         among = self._hits
         if asked.adapter:
             taught = self._taught(asked.adapter)
             among = [number for number in among if number in taught] if among is not None else sorted(taught)
+        if self.wanted.tag is not None:
+            tagged = self._tagged(self.wanted.tag)
+            among = [number for number in among if number in tagged] if among is not None else sorted(tagged)
+            # Looked up once: no index has the tags.
+            self.wanted = replace(self.wanted, tag=None)
         self.listing = Listing(self.database.connection, self.wanted, among)
         self._among = among
         # How many there would be with another value of one property, too: so without what is asked of any.
@@ -229,7 +218,7 @@ class _Found:
         if among is not None or wanted != Filter(status=None, namespace=wanted.namespace):
             return listing.facets()
         mark = (wanted.namespace, self.database.reflections.last_change())
-        found: list[ReflectionFacet] = _kept(self.database, "facets", mark, listing.facets)
+        found: list[ReflectionFacet] = kept(self.database, "facets", mark, listing.facets)
         return found
 
     def facet(self, name: str) -> dict[str, int]:
@@ -278,7 +267,29 @@ class _Found:
         everything = Filter(status=None, namespace=self.wanted.namespace)
         listing = Listing(self.database.connection, everything)
         mark = (everything.namespace, self.database.reflections.last_change())
-        found: np.ndarray = _kept(self.database, order, mark, lambda: np.asarray(listing.page(order, -1), np.int64))
+        found: np.ndarray = kept(self.database, order, mark, lambda: np.asarray(listing.page(order, -1), np.int64))
+        return found
+
+    def _searched(self, asked: Asked) -> list[int]:
+        """The numbers of what a search finds, the best first; kept for the pages that follow."""
+        database, wanted = self.database, self.wanted
+        if asked.by == "meaning":
+            hits = self.workspace.memory.search(asked.search, k=PAGE, wanted=wanted)
+            return [database.reflections.number(hit.reflection.id) for hit in hits]
+
+        def found() -> list[int]:
+            words: BM25 = kept(database, "words", None, lambda: BM25(database))
+            return [number for number, _ in words.search(asked.search, MOST_HITS, wanted)]
+
+        mark = (asked.search, str(wanted), database.reflections.last_change())
+        numbers: list[int] = kept(database, "hits", mark, found)
+        return numbers
+
+    def _tagged(self, tag: str) -> set[int]:
+        wanted = Filter(status=None, namespace=self.wanted.namespace, tag=tag)
+        mark = (tag, wanted.namespace, self.database.reflections.last_change())
+        listing = Listing(self.database.connection, wanted)
+        found: set[int] = kept(self.database, "tagged", mark, lambda: set(listing.numbers().tolist()))
         return found
 
     def _taught(self, adapter: str) -> set[int]:
@@ -303,88 +314,3 @@ def _numbers_up(database: Database, ids: Iterable[str]) -> set[int]:
         (json.dumps(list(ids)),),
     )
     return {number for (number,) in rows}
-
-
-def _hits(workspace: Workspace, asked: Asked, wanted: Filter) -> list[int]:
-    if asked.by == "words":
-        words: BM25 = _kept(workspace.database, "words", None, lambda: BM25(workspace.database))
-        found = words.search(asked.search, MOST_HITS, wanted)
-        return [number for number, _ in found]
-    hits = workspace.memory.search(asked.search, k=PAGE, wanted=wanted)
-    numbers = workspace.database.reflections
-    return [numbers.number(hit.reflection.id) for hit in hits]
-
-
-@dataclass(frozen=True)
-class Standings:
-    """What takes longer than a page may, of one moment.
-
-    `orders` are the numbers of all reflections by each of the sorts that need what recalls say of all of them: what was
-    not measured comes last, of equals the newest first.
-    """
-
-    orders: dict[str, np.ndarray]
-
-
-class _Kept(NamedTuple):
-    """Something that was made when `mark` stood, in `took` seconds, at a time (`time.monotonic`)."""
-
-    mark: object
-    value: Any
-    took: float
-    at: float
-
-
-SELDOM = 10
-"""What was made may be this many times as old as it took to make, though a run has changed a little since: a page that
-is looked at while it plays takes no more than a tenth of the time."""
-
-_KEPT: WeakKeyDictionary[Database, dict[str, _Kept]] = WeakKeyDictionary()
-_KEEPING = threading.Lock()
-
-
-def _kept(database: Database, name: str, mark: object, make: Callable[[], Any], seldom: int = 0) -> Any:
-    """What `make` gives, made once as long as `mark` is the same."""
-    with _KEEPING:
-        known = _KEPT.setdefault(database, {})
-        found, present = known.get(name), time.monotonic()
-    if found is None or (found.mark != mark and present - found.at >= seldom * found.took):
-        # Nobody waits for what somebody else has made; made twice it is the same.
-        value = make()
-        found = known[name] = _Kept(mark, value, time.monotonic() - present, time.monotonic())
-    return found.value
-
-
-def standings(workspace: Workspace) -> Standings:
-    """The orders of all reflections, made anew only after recalls or reflections have changed."""
-    database = workspace.database
-
-    def sums() -> object:
-        return *database.recalls.totals(), database.reflections.last_change()
-
-    # Whatever else was written, such as how far a run is, changes none of it.
-    mark = _kept(database, "sums", database.connection.mark, sums)
-    found: Standings = _kept(database, "standings", mark, lambda: _standings(workspace), SELDOM)
-    return found
-
-
-def _standings(workspace: Workspace) -> Standings:
-    import numpy as np
-
-    database = workspace.database
-    numbers = database.reflections.numbers_of()
-    size = max(numbers.values(), default=0) + 1
-    uplift, recalled = np.full(size, np.nan), np.zeros(size)
-    strata = credit(workspace).all()
-    if strata.ids:
-        served, held_out = strata.totals()[:, [0, 2]].T
-        means = np.where((served > 0) & (held_out > 0), strata.moments()[0], np.nan)
-        uplift[[numbers[id] for id in strata.ids]] = means
-    for id, served in database.recalls.served().items():
-        if id in numbers:
-            recalled[numbers[id]] = served.n
-    newest = -np.arange(size)
-    measured = {"uplift": -uplift, "harm": uplift, "recalled": -recalled}
-    return Standings(
-        {sort: np.lexsort((newest, np.nan_to_num(values, nan=np.inf))) for sort, values in measured.items()}
-    )

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
-from agentlab.views.memories import Effect, MemoryRow, credit, effect, rows
+from agentlab.views.memories import Effect, MemoryRow, effect, rows
+from agentlab.views.standings import credit
 from agentlab.workspace.workspace import Workspace
 from memory.errors import UnknownEpisode
 from memory.records import Advice, Link, Recall, Reflection

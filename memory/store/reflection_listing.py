@@ -53,7 +53,9 @@ class Listing:
         covered = wanted.tag is None and wanted.merged_into is None and not wanted.text_only
         few = among is not None and len(among) <= FEW
         # Without being told, SQLite takes a shorter index and reads the rows for the rest, or for a few a whole index.
-        index = "NOT INDEXED " if few else "INDEXED BY reflections_listed " if covered else ""
+        # Where all rows have to be read, they are read one after the other.
+        aside = "NOT INDEXED " if few or wanted.tag is not None else ""
+        index = aside or ("INDEXED BY reflections_listed " if covered else "")
         self._from = f"FROM reflections {index}WHERE {where}"
 
     def facets(self) -> list[ReflectionFacet]:

@@ -78,7 +78,7 @@ def test_sorting_by_uplift_is_by_the_mean_that_credit_gives_each(lab: Lab) -> No
 
 
 def test_an_order_is_made_anew_when_an_episode_has_ended(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentlab.views.memories.SELDOM", 0)
+    monkeypatch.setattr("agentlab.views.standings.SELDOM", 0)
     assert memories(lab, Asked(sort="harm")).rows[0].id == "r-2"
     lab.database.recalls.put(
         [chosen("r-4", f"z{n}", held_out=n % 2 == 0, won=n % 2 == 0) for n in range(200)]
