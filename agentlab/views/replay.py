@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from agentlab.views.home import EpisodeLine, episode_line
 from agentlab.views.recalls import RecalledItem, recalled
 from agentlab.workspace.workspace import Workspace
+from environments.errors import EnvironmentsError
+from environments.tools import tool
 from memory.records import Episode, Reflection, Step, Usage
 from memory.store import EpisodeFilter, EpisodeRow, Filter
 
@@ -42,15 +44,18 @@ class Option(BaseModel):
 
 
 class StepView(BaseModel):
-    """One step; `options` are ranked, the best first. `tokens` were written, `cut` characters not read."""
+    """One step; `options` are ranked, the best first. `tokens` were written, `cut` characters not read. `state` is the
+    situation as far as the player can know it (look, inventory, score); `tool` the name of the tool that was called."""
 
     index: int
     observation: str
+    state: str
     note: str
     thought: str
     options: list[Option]
     action: str
     invalid: bool
+    tool: str
     logprob: float | None
     result: str
     reward: float
@@ -236,11 +241,13 @@ def _step(episode: Episode, at: int, items: Sequence[RecalledItem]) -> StepView:
     return StepView(
         index=at,
         observation=step.observation,
+        state=step.state,
         note=step.note,
         thought=step.thought,
         options=options(step, episode.temperature, here),
         action=step.action,
         invalid=step.invalid,
+        tool=called(episode.env, step.action),
         logprob=step.logprob,
         result=step.result,
         reward=step.reward,
@@ -250,6 +257,19 @@ def _step(episode: Episode, at: int, items: Sequence[RecalledItem]) -> StepView:
         tokens=len(step.token_ids),
         recalled=here,
     )
+
+
+def called(env: str, action: str) -> str:
+    """The tool whose verb an action begins with, among those that the environment's id names; empty for none."""
+    named = re.search(r"[?,]tools=([^,]*)", env)
+    for name in named[1].split("+") if named else ():
+        try:
+            verbs = tool(name.strip()).verbs
+        except EnvironmentsError:  # one of a module that is not imported here
+            continue
+        if any(action == verb or action.startswith(f"{verb} ") for verb in verbs):
+            return name.strip()
+    return ""
 
 
 def _siblings(workspace: Workspace, episode: Episode) -> tuple[list[Sibling], int]:

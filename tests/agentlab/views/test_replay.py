@@ -7,7 +7,7 @@ import pytest
 
 from agentlab.lab import Lab
 from agentlab.views.recalls import recalls
-from agentlab.views.replay import first_difference, first_loss, options, replay, side_by_side
+from agentlab.views.replay import called, first_difference, first_loss, options, replay, side_by_side
 from memory.errors import UnknownEpisode
 from memory.records import Advice, Episode, Evidence, Recall, Reflection, Step
 
@@ -172,6 +172,12 @@ def test_a_hindsight_or_shortened_form_says_what_it_is_of(lab: Lab) -> None:
 def test_the_temperature_stands_before_the_ranking(step: Make) -> None:
     cold: Step = step(0, "a", admissible=["a", "b"], scores=[-1.0, -2.0])
     assert [one.probability for one in options(cold, 0.5)] == pytest.approx([0.8808, 0.1192], abs=1e-4)
+
+
+def test_a_call_of_a_tool_is_told_from_a_command_of_the_game() -> None:
+    env = "twx/arithmetic?step_limit=9,tools=calculator+unknown"
+    assert called(env, "calculate 3 * 4") == "calculator"
+    assert called(env, "calculated") == called(env, "take coin") == called("twx/arithmetic", "calculate 3 * 4") == ""
 
 
 def test_an_unknown_beginning_of_an_id_is_told(lab: Lab, lived: Callable[..., Episode]) -> None:
