@@ -209,7 +209,8 @@ def timed(server: Server, pages: Sequence[str]) -> dict[str, Timing]:
     """What each address took."""
     found = {}
     for address in pages:
-        server.get(address)
+        if server.get(address)[0] == 400:  # a word in a field for times
+            continue
         before = server.processor
         taken = [server.get(address) for _ in range(TIMES)]
         work = (server.processor - before) / TIMES
