@@ -2,7 +2,7 @@
 
     python benchmarks/screens.py [--size N] [--requests N] [--slices N] [--lab FOLDER] [--out FILE]
 
-A lab of `--size` episodes and as many reflections is made (`large_lab.py`) and served by `agentlab view`, a process of
+A lab of `--size` episodes and as many reflections is made (`screens_lab.py`) and served by `agentlab view`, a process of
 its own. Its pages are found as a reader finds them: by their links and by the choices of their forms, one address of
 each kind (a page with the same filters set is one kind), and the last part of each list. Three measurements:
 
@@ -36,8 +36,8 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from large_lab import make
 from machine import describe
+from screens_lab import make
 
 from agentlab import Lab
 from agentlab.engines.scripted import ScriptedEngine
