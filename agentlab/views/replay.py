@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Sequence
 
 from pydantic import BaseModel
@@ -173,7 +174,7 @@ def replay(workspace: Workspace, id: str, step: int = 0, *, most: int = 1, aroun
         **kept
         | {
             "task": episode.task_id,
-            "command": f"agentlab replay {episode.id}",
+            "command": shlex.join(["agentlab", "replay", episode.id, "--lab", str(workspace.folder)]),
             "length": len(episode.steps),
             "step": first,
             "steps": [_step(episode, index, items) for index in range(first, min(first + most, len(episode.steps)))],

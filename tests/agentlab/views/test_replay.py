@@ -75,7 +75,7 @@ def test_an_episode_is_shown_at_a_step_with_the_line_of_all_steps(lab: Lab) -> N
     assert [one.index for one in shown.steps] == [1] and shown.length == 3
     assert shown.steps[0].gained == pytest.approx(-0.3)
     assert [mark.score for mark in shown.line] == [0.5, 0.2, 1.0]
-    assert shown.first_loss == 1 and shown.command == "agentlab replay ep-1"
+    assert shown.first_loss == 1 and shown.command == f"agentlab replay ep-1 --lab {lab.folder}"
     assert [one.index for one in replay(lab, "ep-1", 99).steps] == [2], "beyond the end is the last"
     assert len(replay(lab, "ep-1", 1, most=50).steps) == 2
 
