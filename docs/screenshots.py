@@ -25,8 +25,8 @@ from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).parent / "screens"
 WAYS = {"light": (1280, 900, "light"), "dark": (1280, 900, "dark"), "phone": (360, 780, "light")}
-COLOURS = 64
-"""Of a picture: text on a plain ground needs no more, and takes a third of the room."""
+COLOURS = 128
+"""Of a picture, at most: text on a plain ground needs no more, and takes a third of the room."""
 
 PIXELS = """async (url) => {
   const picture = new Image();
@@ -67,11 +67,12 @@ def pages(page: Any, address: str) -> Iterator[tuple[str, str]]:
         yield name, tab
         if name == "home":
             continue
-        page.goto(f"{tab}?status=lost" if name == "episodes" else tab)
+        page.goto(f"{tab}?arm=base+%2B+memory&sort=-steps" if name == "episodes" else tab)
         below = f"main [data-rows] a[href^='/{name}/'], main a[href^='/{name}/']"
         links = page.eval_on_selector_all(below, "all => all.map(one => one.href)")
         if links:
-            yield {"episodes": "replay", "memory": "reflection"}.get(name, name.rstrip("s")), links[0]
+            shown = {"episodes": "replay", "memory": "reflection"}.get(name, name.removesuffix("s"))
+            yield shown, f"{links[0]}?step=1" if shown == "replay" else links[0]
 
 
 def small(picture: bytes, page: Any) -> bytes:
@@ -80,7 +81,10 @@ def small(picture: bytes, page: Any) -> bytes:
     pixels = np.frombuffer(base64.b64decode(data), np.uint8).reshape(-1, 4)[:, :3].astype(np.int32)
     names, places, counts = np.unique(pixels @ (65536, 256, 1), return_inverse=True, return_counts=True)
     colours = np.stack([names >> 16, names >> 8 & 255, names & 255], axis=1)
-    kept = colours[np.argsort(-counts)[:COLOURS]]
+    # The most frequent one of each kind, so that a rare red is not taken for grey.
+    frequent = np.argsort(-counts)
+    _, first = np.unique((colours[frequent] >> 5) @ (64, 8, 1), return_index=True)
+    kept = colours[frequent[np.sort(first)[:COLOURS]]]
     nearest = ((colours[:, None] - kept[None]) ** 2).sum(-1).argmin(1).astype(np.uint8)
     lines = np.pad(nearest[places].reshape(height, width), ((0, 0), (1, 0)))  # before each line its filter: none
     found = b"\x89PNG\r\n\x1a\n"
