@@ -3,8 +3,8 @@
     python benchmarks/screens.py [--size N] [--requests N] [--slices N] [--lab FOLDER] [--out FILE]
 
 A lab of `--size` episodes and as many reflections is made (`screens_lab.py`) and served by `agentlab view`, in a
-process of its own. Its pages are found as a reader finds them: by their links and by the choices of their forms, one address of
-each kind (a page with the same filters set is one kind), and the last part of each list. Three measurements:
+process of its own. Its pages are found as a reader finds them: by their links and by the choices of their forms, one
+address of each kind (a page with the same filters set is one kind), and the last part of each list. Three measurements:
 
 - the time to the first byte of every page, median and worst of 20, and the processor time of the server for one; at
   most 300 ms, by whichever is less of the median and the processor time: on a quiet machine they are the same, on a
