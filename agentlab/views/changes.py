@@ -93,7 +93,7 @@ class OneChange(BaseModel):
 
 def changes(workspace: Workspace, *, offset: int = 0, start: str = "", end: str = "now") -> Changes:
     """A page of what was done, or with `start` of what differs between two moments. Raises BadMoment."""
-    past = History(workspace.database, namespace=workspace.config.namespace)
+    past = History(workspace.database)
     if start:
         found = past.diff(start, end, limit=PAGE, offset=offset)
         moments = TwoMoments(
@@ -106,13 +106,13 @@ def changes(workspace: Workspace, *, offset: int = 0, start: str = "", end: str 
         )
         return Changes(total=found.touched, offset=offset, operations=[], moments=moments)
     batches = past.batches(limit=PAGE, offset=offset)
-    total = workspace.database.operations.count_batches(workspace.config.namespace)
+    total = workspace.database.operations.count_batches()
     return Changes(total=total, offset=offset, operations=[_line(past, one) for one in batches])
 
 
 def one_change(workspace: Workspace, id: str, *, offset: int = 0) -> OneChange:
     """What one operation, or one command, did. Raises UnknownOperation."""
-    past = History(workspace.database, namespace=workspace.config.namespace)
+    past = History(workspace.database)
     if id.startswith("ops-"):
         parts = past.batch(id)
         first = parts[0]
@@ -178,5 +178,5 @@ def _link(change: LinkChange) -> LinkLine:
 
 def undo(workspace: Workspace, id: str) -> Sequence[Operation]:
     """Take back an operation, or a whole command; returns what did that. Raises UnknownOperation, CannotUndo."""
-    past = History(workspace.database, namespace=workspace.config.namespace)
+    past = History(workspace.database)
     return past.undo_batch(id) if id.startswith("ops-") else [past.undo(id)]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
+from agentlab.errors import BadConfig
 from agentlab.views.memory_answers import Item, fields
 from agentlab.views.standings import credit, kept, standings
 from agentlab.workspace.workspace import Workspace
@@ -60,7 +61,7 @@ LISTED = Filter(status=None, repeats=False)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What of the memory is asked for; `wanted` says which reflections, whatever their namespace.
+    """What of the memory is asked for; `wanted` says which reflections, without a namespace of the lab's own.
 
     `adapter` (an id) lets in only what that adapter learned from, `ids` only these. A `search` gives its hits, the best
     first, by `words` or by `meaning`, where `sort` (None) is not another order.
@@ -113,13 +114,15 @@ class MemoryRow(Item):
 
 
 class Memories(BaseModel):
-    """A page of the reflections that are asked for; `facets` say how many of them there are of each sort."""
+    """A page of the reflections that are asked for; `facets` say how many of them there are of each sort, `namespaces`
+    how many reflections the lab has in each."""
 
     total: int
     offset: int
     items: int
     facets: dict[str, dict[str, int]]
     pinned: int
+    namespaces: dict[str, int]
     adapters: list[str]
     rows: list[MemoryRow]
 
@@ -136,6 +139,7 @@ def memories(workspace: Workspace, asked: Asked, *, offset: int = 0, limit: int 
         items=found.items,
         facets={name: found.facet(name) for name in FACETS},
         pinned=found.facet("pinned").get("1", 0),
+        namespaces=kept(database, "namespaces", database.reflections.last_change(), database.reflections.namespaces),
         adapters=[record.id for record in reversed(workspace.adapters.list())],
         rows=rows(workspace, [loaded[number] for number in numbers if number in loaded]),
     )
@@ -186,7 +190,8 @@ class _Found:
     def __init__(self, workspace: Workspace, asked: Asked) -> None:
         self.workspace = workspace
         self.database = workspace.database
-        self.wanted = replace(asked.wanted, namespace=workspace.config.namespace)
+        own, named = workspace.config.namespace, asked.wanted.namespace
+        self.wanted = replace(asked.wanted, namespace=own if named is None else named)
         self.sort = asked.sort
         self._hits = self._searched(asked) if asked.search else None
         among = self._hits
@@ -273,6 +278,8 @@ class _Found:
     def _searched(self, asked: Asked) -> list[int]:
         """The numbers of what a search finds, the best first; kept for the pages that follow."""
         database, wanted = self.database, self.wanted
+        if asked.by == "meaning" and wanted.namespace != self.workspace.config.namespace:
+            raise BadConfig("By meaning only the lab's own namespace is searched; search the others by words.")
         if asked.by == "meaning":
             hits = self.workspace.memory.search(asked.search, k=PAGE, wanted=wanted)
             return [database.reflections.number(hit.reflection.id) for hit in hits]

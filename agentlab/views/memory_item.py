@@ -150,7 +150,7 @@ class MemoryItem(BaseModel):
 def memory_item(workspace: Workspace, id: str, *, offset: int = 0) -> MemoryItem:
     """All that is known of one reflection. Raises UnknownReflection."""
     database = workspace.database
-    item = database.reflections.get(id, workspace.config.namespace)
+    item = database.reflections.get(id)
     members = family(database.connection, [item.id])[item.id]
     rests_on = evidence(database, [item], most=MOST_KIN)[item.id]
     links = database.links.of(item.id)

@@ -52,7 +52,7 @@ class Purging:
 
 def plan(workspace: Workspace, ids: Sequence[str]) -> Purging:
     """What a purge of these reflections would delete. Raises UnknownReflection, PinnedReflection, CannotPurge."""
-    found = meant(workspace.database, ids, workspace.config.namespace)
+    found = meant(workspace.database, ids)
     return Purging(found.ids, found.recalls, len(found.episodes), _adapters(workspace, ids))
 
 
@@ -65,7 +65,7 @@ def purge_all(workspace: Workspace, ids: Sequence[str], reason: str = "") -> Pur
     workspace.must_write()
     database, adapters = workspace.database, _adapters(workspace, ids)
     detail = f"{ids[0] if len(ids) == 1 else f'{len(ids)} reflections'}{f': {reason}' if reason else ''}"
-    found = purge(database, ids, namespace=workspace.config.namespace, detail=detail)
+    found = purge(database, ids, detail=detail)
     notes = [*_forget_files(workspace), *_forget_in_flight(workspace.folder / "checkpoints.db", found)]
     if not database.connection.vacuum():
         notes.append(f"{database.connection.path.name}-wal keeps them until the last reader of the lab has closed it.")

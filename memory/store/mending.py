@@ -66,9 +66,9 @@ class Mended:
 
 
 class Mending:
-    """Changes by hand in one namespace; `clock` gives the present as `records.now` does."""
+    """Changes by hand in one namespace (None: in all); `clock` gives the present as `records.now` does."""
 
-    def __init__(self, database: Database, namespace: str = "", clock: Callable[[], str] = now) -> None:
+    def __init__(self, database: Database, namespace: str | None = None, clock: Callable[[], str] = now) -> None:
         self.database = database
         self.namespace = namespace
         self.clock = clock

@@ -197,6 +197,10 @@ class Reflections:
         """The number of every reflection, by its id."""
         return dict(self.connection.execute("SELECT id, number FROM reflections"))
 
+    def namespaces(self) -> dict[str, int]:
+        """How many reflections there are in each namespace."""
+        return dict(self.connection.execute("SELECT namespace, count(*) FROM reflections GROUP BY namespace"))
+
     def written_in(self, episodes: Sequence[str]) -> list[int]:
         """The numbers of the reflections on the tasks of these episodes, written in their runs, which may rest on
         them."""

@@ -21,7 +21,7 @@ STATUSES = ("active", "benched", "forgotten", "merged", "repeated", "retired")
 TIERS = ("raw", "summary", "rule")
 
 AGENT = "-"
-"""In an address, the source that is the agent itself: an empty value would ask for nothing."""
+"""In an address, the source that is the agent itself, and the namespace without a name: an empty value asks nothing."""
 
 
 class MemoryPage(Memories):
@@ -39,6 +39,7 @@ def _view(lab: Workspace, asked: Asked) -> MemoryPage:
 def wanted(asked: Asked) -> Wanted:
     """What an address asks of the memory. Raises BadAddress, BadMoment."""
     kind, source, of = asked.maybe("kind"), asked.maybe("source"), asked.maybe("of")
+    namespace = asked.maybe("namespace")
     status = asked.choice("status", STATUSES) or None
     pinned = asked.choice("pinned", ("yes", "no"))
     present = now()
@@ -54,6 +55,7 @@ def wanted(asked: Asked) -> Wanted:
             after=typed(asked.text("after"), present) if asked.text("after") else None,
             before=typed(asked.text("before"), present) if asked.text("before") else None,
             merged_into=of,
+            namespace=None if namespace is None else namespace.removeprefix(AGENT),
             repeats=status == "repeated" or of is not None,
         ),
         adapter=asked.maybe("adapter"),
@@ -74,7 +76,7 @@ def _mend(lab: Lab, asked: Asked) -> Done:
     reason = asked.text("reason")
     if not reason:
         raise BadAddress("A reason is missing, so nothing was changed; it is kept in the history.")
-    done = Mending(lab.database, lab.config.namespace).apply(cast("Verb", verb), ids, reason=reason)
+    done = Mending(lab.database).apply(cast("Verb", verb), ids, reason=reason)
     # Back to the same part of the list.
     kept = {name: value for name, value in parse_qsl(asked.text("back").lstrip("?")) if name not in ("done", "undo")}
     return Done(done.line, "/memory", {**kept, "undo": done.operation or ""})

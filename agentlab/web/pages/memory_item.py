@@ -69,18 +69,18 @@ def _mend(lab: Lab, asked: Asked) -> Done:
     verb, reason = asked.choice("verb", VERBS), _reason(asked)
     if not verb:
         raise BadAddress(f"Nothing says what to do; give one of {', '.join(VERBS)}.")
-    done = Mending(lab.database, lab.config.namespace).apply(cast("Verb", verb), [asked.text("id")], reason=reason)
+    done = Mending(lab.database).apply(cast("Verb", verb), [asked.text("id")], reason=reason)
     return Done(done.line, _path(asked.text("id")), {"undo": done.operation or ""})
 
 
 def _edit(lab: Lab, asked: Asked) -> Done:
     reason, text = _reason(asked), asked.values.get("text", "").replace("\r\n", "\n").strip()
-    done = Mending(lab.database, lab.config.namespace).edit(asked.text("id"), text, reason=reason)
+    done = Mending(lab.database).edit(asked.text("id"), text, reason=reason)
     return Done(done.line, _path(asked.text("id")), {"undo": done.operation or ""})
 
 
 def _purge(lab: Lab, asked: Asked) -> Done:
-    id = lab.database.reflections.full_id(asked.text("id"), lab.config.namespace)
+    id = lab.database.reflections.full_id(asked.text("id"))
     if asked.text("name") != id:
         raise BadAddress(f"'{asked.text('name')}' is not {id}, so nothing was deleted.")
     done: Purging = purge_all(lab, [id], _reason(asked))

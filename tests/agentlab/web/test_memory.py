@@ -162,6 +162,16 @@ def test_it_is_narrowed_by_the_address(client: TestClient, query: str, ids: set[
     page(client, f"/memory{query}")
 
 
+def test_another_namespace_is_looked_into_when_it_is_asked_for(client: TestClient, folder: Path) -> None:
+    with Lab.open(folder, progress=False) as lab:
+        lab.database.reflections.put(reflection("r-theirs", namespace="theirs"))
+    assert "r-theirs" not in rows(client) and rows(client, "?namespace=theirs") == ["r-theirs"]
+    assert "theirs</a>" in page(client, "/memory") and "r-helps" in rows(client, "?namespace=-")
+    send(client, "/memory/r-theirs/mend", verb="bench")
+    assert statuses(folder)["r-theirs"] == "benched"
+    assert client.get("/memory?namespace=theirs&search=coins&by=meaning").status_code == 400
+
+
 def test_facets_count_what_another_choice_would_show(client: TestClient) -> None:
     facets = client.get("/memory.json?kind=written").json()["facets"]
     assert facets["kind"]["grounded"] == 2 and facets["env"] == {"toy/other": 1}
