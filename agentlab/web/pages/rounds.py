@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import BaseModel
 
@@ -51,6 +51,11 @@ def _ids(lab: Workspace) -> Iterator[Mapping[str, str]]:
     return ({"id": report.id} for report in reports(lab))
 
 
+def _pairs(lab: Workspace) -> Iterable[Mapping[str, str]]:
+    found = list(_ids(lab))
+    return found if len(found) > 1 else ()
+
+
 def _numbers(lab: Workspace) -> Iterator[Mapping[str, str]]:
     for report in reports(lab):
         for number in range(1, min(WRITTEN, count(folder_of(lab, report.id))) + 1):
@@ -61,6 +66,6 @@ ROUNDS = Page(
     "/rounds", "rounds.html", lambda lab, asked: rounds(lab, asked.number("offset", 0)), TAB, lambda _: "Rounds"
 )
 ROUND = Page("/rounds/{id}", "round.html", _round, TAB, _name, _ids)
-TWO_ROUNDS = Page("/rounds/{id}/beside", "rounds_beside.html", _beside, TAB, lambda _: "Two rounds", _ids)
+TWO_ROUNDS = Page("/rounds/{id}/beside", "rounds_beside.html", _beside, TAB, lambda _: "Two rounds", _pairs)
 EXAMPLES = Page("/rounds/{id}/examples", "examples.html", _examples, TAB, lambda _: "Examples", _ids)
 EXAMPLE = Page("/rounds/{id}/examples/{number}", "example.html", _example, TAB, lambda _: "Example", _numbers)
