@@ -112,7 +112,18 @@ def test_a_list_is_narrowed_by_links_and_its_twin_is_the_same(client: TestClient
 
 def test_a_step_has_its_commands_ranked_with_what_was_recalled_beside_it(client: TestClient) -> None:
     html = page(client, "/episodes/ep-hostile?step=1")
-    for mark in ("commands", "chosen", "recalled", "born", "sibling", "slider", "first-loss", "previous", "next"):
+    for mark in (
+        "commands",
+        "chosen",
+        "recalled",
+        "born",
+        "sibling",
+        "slider",
+        "first-loss",
+        "first-difference",
+        "previous",
+        "next",
+    ):
         assert f'data-testid="{mark}"' in html, mark
     assert 'data-key="ArrowLeft"' in html and 'data-key="ArrowRight"' in html
     assert 'data-testid="previous"' not in page(client, "/episodes/ep-hostile")
