@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
 from pydantic import BaseModel
 
 from agentlab.rounds.report import RoundReport
 from agentlab.rounds.report import reports as all_rounds
 from agentlab.views.work import Work, work
 from agentlab.workspace.workspace import Workspace
-from memory.store import EpisodeRow
+from memory.store import EpisodeRow, Totals
 from trainers.adapters import Change
 
 NEWEST = 8
@@ -17,6 +21,22 @@ NEWEST = 8
 
 CHANGES = 5
 """Changes of what serves, the last ones."""
+
+
+SELDOM, QUICK = 40, 0.02
+"""Sums that took longer than QUICK (seconds) are made anew only after SELDOM times as long."""
+
+
+class _Sums(NamedTuple):
+    """What takes a pass over all rows: as it was when the file was `seen` so, and until when that is good enough."""
+
+    seen: int
+    until: float
+    totals: Totals
+    census: list[tuple[Any, ...]]
+
+
+_KEPT: WeakKeyDictionary[Workspace, _Sums] = WeakKeyDictionary()
 
 
 class RoundLine(BaseModel):
@@ -85,10 +105,10 @@ class Home(BaseModel):
 def home(workspace: Workspace) -> Home:
     """Everything that a person wants to see first."""
     database, config = workspace.database, workspace.config
-    totals = database.episodes.totals()
+    sums = _sums(workspace)
     statuses: dict[str, int] = {}
     pinned = 0
-    for status, *_, pins, count in database.reflections.census(config.namespace):
+    for status, *_, pins, count in sums.census:
         statuses[status] = statuses.get(status, 0) + count
         pinned += pins
     return Home(
@@ -98,11 +118,32 @@ def home(workspace: Workspace) -> Home:
         serving=workspace.serving(),
         served=list(workspace.adapters.history())[-CHANGES:],
         work=work(workspace),
-        took=Took(**{("episodes" if name == "n" else name): value for name, value in totals._asdict().items()}),
+        took=Took(**{("episodes" if name == "n" else name): value for name, value in sums.totals._asdict().items()}),
         memory=MemoryLine(items=sum(statuses.values()), statuses=statuses, pinned=pinned),
         rounds=[round_line(report) for report in all_rounds(workspace)[: -NEWEST - 1 : -1]],
         episodes=[episode_line(row) for row in database.episodes.find(limit=NEWEST, newest=True)],
     )
+
+
+def _sums(workspace: Workspace) -> _Sums:
+    """The sums over all episodes and reflections. Who looks at a large lab while it is played in sees them some seconds
+    late: they cost most of the page, which is asked for every two seconds."""
+    database = workspace.database
+    if workspace.write:
+        return _summed(workspace, 0)
+    seen, kept = database.connection.seen, _KEPT.get(workspace)
+    if kept is None or (kept.seen != seen and time.monotonic() > kept.until):
+        kept = _KEPT[workspace] = _summed(workspace, seen)
+    return kept
+
+
+def _summed(workspace: Workspace, seen: int) -> _Sums:
+    began = time.monotonic()
+    totals = workspace.database.episodes.totals()
+    census = workspace.database.reflections.census(workspace.config.namespace)
+    ended = time.monotonic()
+    took = ended - began
+    return _Sums(seen, ended + (SELDOM * took if took > QUICK else 0), totals, census)
 
 
 def round_line(report: RoundReport) -> RoundLine:

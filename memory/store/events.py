@@ -10,8 +10,8 @@ from memory.store.connection import Connection
 EventKind = Literal["start", "advance", "finish", "say"]
 
 
-FURTHEST = 100_000
-"""Events behind which no start of a stage is looked for: a day of work."""
+FURTHEST = 20_000
+"""Events behind which no start of a stage is looked for: hours of work."""
 
 
 class Event(NamedTuple):
