@@ -17,6 +17,7 @@ from agentlab.web.page import Page
 from agentlab.web.pages import PAGES
 from agentlab.web.pages.labs import labs
 from agentlab.web.rendering import HERE, render
+from agentlab.workspace.workspace import CONFIG_FILE
 
 LONGEST = 120
 """Characters of a file's name; of a longer one the beginning and a hash are kept."""
@@ -28,8 +29,11 @@ MARK = "agentlab-export"
 def export(folder: Path, target: Path) -> int:
     """Write the pages of the lab in `folder`, or of all in it, into `target`; returns how many.
 
-    Raises NotALab, and AgentLabError if `target` holds something else.
+    Pages of an earlier export that are no more are deleted there. Raises NotALab, and AgentLabError if `target` holds
+    something else, or lies in a lab.
     """
+    if any((place / CONFIG_FILE).exists() for place in (target, *target.expanduser().resolve().parents)):
+        raise AgentLabError(f"{target} lies in a lab, whose files are its own; give --export a folder outside of it.")
     if target.exists() and (not target.is_dir() or any(target.iterdir())) and not (target / MARK).exists():
         raise AgentLabError(f"{target} is not empty, and holds no export; give --export a new folder.")
     made = application(folder)
@@ -44,7 +48,7 @@ def _write(made: Application, target: Path) -> int:
     target.mkdir(parents=True, exist_ok=True)
     (target / MARK).write_text("The pages of a lab, written by `agentlab view --export`.\n", encoding="utf-8")
     shutil.copytree(HERE / "static", target / "static", dirs_exist_ok=True)
-    written = 0
+    written: set[Path] = set()
     listed = labs(made.labs) if made.labs[0].name else None
     broken = {lab.name for lab in listed.labs if lab.problem} if listed else set()
     for lab in made.labs:
@@ -61,14 +65,15 @@ def _write(made: Application, target: Path) -> int:
             except FAILURES as failure:  # one record that is broken hides no other
                 values = made.common(lab) | links.values | {"line": str(failure), "title": "Not possible"}
                 text = render("failed.html", values)
-            _put(target / place, text)
-            written += 1
+            written.add(_put(target / place, text))
     if listed:
         links = _Links(PurePosixPath("index.html"), PurePosixPath(), set())
         values = made.common(None) | links.values | {"view": listed, "title": "Labs"}
-        _put(target / "index.html", render("labs.html", values))
-        written += 1
-    return written
+        written.add(_put(target / "index.html", render("labs.html", values)))
+    for page_before in target.rglob("*.html"):
+        if page_before not in written:  # what was deleted in the lab is not to be sent on
+            page_before.unlink()
+    return len(written)
 
 
 def _pages(lab: Looking) -> Iterator[tuple[Page, Asked, str]]:
@@ -126,6 +131,7 @@ class _Links:
         return self.up + quote(str(self.root / _file(address)), safe="/=") + (f"#{quote(anchor)}" if anchor else "")
 
 
-def _put(file: Path, text: str) -> None:
+def _put(file: Path, text: str) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
+    return file

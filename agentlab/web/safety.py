@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -107,11 +107,9 @@ class Guard:
         return None
 
     def _has_token(self, headers: Headers, scope: Scope) -> bool:
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(self.access.cookie)
-        except CookieError:
-            cookie = None
-        return self.access.same(cookie.value if cookie else "") or self.access.same(_given(scope))
+        # As browsers write them: one odd cookie of this host hides no other.
+        kept = cookie_parser(headers.get("cookie", "")).get(self.access.cookie, "")
+        return self.access.same(kept) or self.access.same(_given(scope))
 
     def _token_taken(self, scope: Scope) -> RedirectResponse | None:
         """To the same address without the token, which a cookie keeps: it is not to stay in what is shared."""

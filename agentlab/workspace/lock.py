@@ -39,14 +39,21 @@ def holder(path: Path) -> Holder | None:
         return None
     if found.pid <= 0:  # to the kernel, a group of processes
         return None
-    if found.host == socket.gethostname():
-        try:
-            os.kill(found.pid, 0)
-        except (ProcessLookupError, OverflowError):
-            return None
-        except PermissionError:
-            pass  # it is there, and somebody else's
-    return found
+    # Of another machine's lock nothing can be seen here.
+    return found if found.host != socket.gethostname() or _locked(path, found.pid) else None
+
+
+def _locked(path: Path, pid: int) -> bool:
+    """Whether somebody on this machine holds a file locked, as the kernel lists it; without its list, whether the
+    process is there."""
+    try:
+        listed = Path("/proc/locks").read_text(encoding="ascii", errors="replace")
+        inode = path.stat().st_ino
+    except OSError:
+        return Path(f"/proc/{pid}").exists()
+    fields = (line.split() for line in listed.splitlines())
+    # By the inode alone: some file systems number their devices otherwise there.
+    return any("FLOCK" in field and any(part.endswith(f":{inode}") for part in field) for field in fields)
 
 
 class WriteLock:

@@ -11,12 +11,12 @@ from environments.tools.base import Seen
 DIRECTIONS = ("north", "east", "south", "west", "up", "down")
 _BACK = {"north": "south", "south": "north", "east": "west", "west": "east", "up": "down", "down": "up"}
 
-_HERE = re.compile(r"\bYou are (?:now )?in (?:the |an? )?([a-z][a-z' -]*?)(?=[.,;:]|$)", re.IGNORECASE)
+_HERE = re.compile(r"\bYou are (?:now )?in (?:the |an? )?([a-z][a-z' -]{0,60}?)(?=[.,;:]|$)", re.IGNORECASE)
 _EXIT = re.compile(
-    r"\b(?:To the )?(North|East|South|West|Up|Down)(?:,? you see|:) (?:the |an? )?([a-z][a-z' -]*?)(?=[.,;(]|$)",
+    r"\b(?:To the )?(North|East|South|West|Up|Down)(?:,? you see|:) (?:the |an? )?([a-z][a-z' -]{0,60}?)(?=[.,;(]|$)",
     re.IGNORECASE,
 )
-_CONNECTS = re.compile(r"\bThe ([a-z][a-z' -]*?) connects to the ([a-z][a-z', -]*?)(?=\.|$)", re.IGNORECASE)
+_CONNECTS = re.compile(r"\bThe ([a-z][a-z' -]{0,60}?) connects to the ([a-z][a-z', -]{0,400}?)(?=\.|$)", re.IGNORECASE)
 
 
 class Rooms:

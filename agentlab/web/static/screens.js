@@ -43,9 +43,24 @@ document.addEventListener("keydown", (event) => {
   else if (key === "g") going = true;
   else if (key === "?") document.getElementById("help").showModal();
   else if (key === "ArrowLeft" || key === "ArrowRight") {
-    if (!step(key)) return;
+    if (event.target.closest(".scroll, pre") || !step(key)) return;
   } else return;
   event.preventDefault();
+});
+
+// What is live is swapped every two seconds: focus and the chosen row stay where they were.
+let focused = null;
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const link = event.target.contains(document.activeElement) ? document.activeElement.closest("a") : null;
+  focused = link && link.getAttribute("href");
+  if (window.getSelection().toString() && event.target.contains(window.getSelection().anchorNode)) {
+    event.detail.shouldSwap = false;
+  }
+});
+document.addEventListener("htmx:afterSettle", () => {
+  const link = focused && [...document.querySelectorAll("main a")].find((one) => one.getAttribute("href") === focused);
+  if (link) link.focus({ preventScroll: true });
+  if (chosen >= 0 && rows()[chosen]) rows()[chosen].setAttribute("aria-selected", "true");
 });
 
 // Forms that a change of theirs sends at once: filters, the slider of a replay.

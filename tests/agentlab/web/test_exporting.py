@@ -148,8 +148,16 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(small_lab:
         with pytest.raises(AgentLabError, match="--export"):
             export(small_lab, target)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+    with pytest.raises(AgentLabError, match="--export"):
+        export(small_lab, small_lab / "pages")
+    assert not (small_lab / "pages").exists()
 
 
 def test_an_export_may_be_written_over(small_lab: Path, tmp_path: Path) -> None:
     assert export(small_lab, tmp_path / "out") == export(small_lab, tmp_path / "out")
     assert (tmp_path / "out" / MARK).is_file()
+    gone = tmp_path / "out" / "memory" / "r-purged.html"
+    gone.parent.mkdir(exist_ok=True)
+    gone.write_text("what was deleted since")
+    export(small_lab, tmp_path / "out")
+    assert not gone.exists()

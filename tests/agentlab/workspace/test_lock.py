@@ -113,6 +113,10 @@ def test_a_holder_on_another_machine_is_believed(tmp_path: Path) -> None:
     assert found is not None and "another-machine" in str(found)
 
 
+def test_a_process_that_has_the_number_of_a_holder_that_died_holds_nothing(tmp_path: Path) -> None:
+    assert lock.holder(named(tmp_path / ".lock")) is None  # this process is there, and has locked nothing
+
+
 @pytest.mark.parametrize("pid", [0, -1, -(2**40), 10**30, 1e400, "x", None, [], {}])
 def test_a_process_that_cannot_be_is_no_holder(pid: object, tmp_path: Path) -> None:
     assert lock.holder(named(tmp_path / ".lock", pid=pid)) is None

@@ -93,6 +93,11 @@ def test_a_navigator_finds_ways_by_a_map_and_by_what_was_walked() -> None:
     assert Navigator().answer("find way to den", walked) == "To reach the den, move south to the den."
 
 
+def test_a_navigator_is_done_with_any_text() -> None:
+    here = seen("You are in the hall. North: the den. " + "The door " * 40_000)
+    assert Navigator().calls(here) == ["find way to den"]
+
+
 @pytest.mark.parametrize("call", ["find way to", "find way to moon", "find way to shed"])
 def test_a_navigator_refuses_what_it_knows_no_way_to(call: str) -> None:
     with pytest.raises(ValueError):
