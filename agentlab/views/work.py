@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import datetime
 
 from pydantic import BaseModel
@@ -13,6 +14,9 @@ from memory.store import Event
 
 READ = 2000
 """Events that are looked back upon."""
+
+SILENT = 900.0
+"""Seconds after which a process of another machine that told nothing is taken for one that is gone."""
 
 SAID = 5
 """Lines for the person that are shown, the last ones."""
@@ -50,6 +54,9 @@ def work(workspace: Workspace) -> Work | None:
     if at_work is None:
         return None
     events = workspace.database.events.last(limit=READ, since=at_work.since)
+    newest = events[-1].at if events else at_work.since
+    if at_work.host != socket.gethostname() and _between(newest, now()) > SILENT:
+        return None  # nobody can see from here whether it is still there
     said = [event.note for event in events if event.kind == "say"]
     return Work(
         command=at_work.command,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,14 @@ def test_hostile_words_of_a_program_are_kept_as_they_are_for_who_shows_them(text
     with Lab.open(folder, write=False, progress=False) as looking:
         found = work(looking)
         assert found is not None and found.stages[0].name == text and found.said[0] == text[:300]
+
+
+def test_a_process_of_another_machine_is_at_work_as_long_as_it_tells_something(open_lab: Any) -> None:
+    lab: Lab = open_lab()
+    file = lab.folder / ".lock"
+    kept = {"pid": 7, "host": "another-machine", "command": "agentlab run", "since": "2026-01-01T00:00:00+00:00"}
+    file.write_text(json.dumps(kept))
+    assert work(lab) is None, "it was killed long ago"
+    lab.database.events.put("start", "Playing", 0, 4)
+    found = work(lab)
+    assert found is not None and (found.host, found.stages[0].name) == ("another-machine", "Playing")
