@@ -142,9 +142,10 @@ def comparison(
 ) -> ComparisonView:
     """One evaluation, with those games that are asked for.
 
-    With `arm` and `against` these two are compared as well; `only` then names the one that won the games alone which
-    are listed. `env` leaves the games of one environment. The internalised share is found by a bootstrap, which takes
-    seconds for many games: it is there for few, or if `share` asks for it. Raises UnknownEvaluation.
+    With `arm` and `against` these two are compared as well, that way round; `only` then names the one that won the
+    games alone which are listed. `env` leaves the games of one environment. The internalised share is found by a
+    bootstrap, which takes seconds for many games: it is there for few, or if `share` asks for it. Raises
+    UnknownEvaluation.
     """
     payload = workspace.database.evaluations.get(name)
     if payload is None or not payload.get("rows"):
@@ -155,6 +156,8 @@ def comparison(
         if asked is not None and asked not in rows:
             raise UnknownEvaluation(f"{name} has no arm {asked!r}; it has: {', '.join(rows)}.")
     if arm and against and arm != against:
+        # Turned round it is the same test, and counts once in the correction.
+        table.comparisons = [one for one in table.comparisons if {one.arm, one.against} != {arm, against}]
         table.compare(arm, against)
     tasks = _tasks(table, env)
     shown = f"games of {env}" if env and env != ALL else "all games"

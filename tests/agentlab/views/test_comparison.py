@@ -85,6 +85,14 @@ def test_any_two_arms_can_be_compared_and_count_in_the_correction(lab: Lab) -> N
     assert [pair.p_holm for pair in pairs] == holm([pair.p for pair in pairs])
 
 
+def test_a_pair_that_is_asked_for_the_other_way_round_is_turned_and_counts_once(lab: Lab) -> None:
+    usual = {pair.arm: pair.p_holm for pair in comparison(lab, "mine").pairs}
+    *others, turned = comparison(lab, "mine", arm="base", against="base + memory").pairs
+    assert (turned.arm, turned.against, turned.only_arm, turned.only_against) == ("base", "base + memory", 0, 7)
+    assert turned.p_holm == usual.pop("base + memory")
+    assert {pair.arm: pair.p_holm for pair in others} == usual
+
+
 def test_the_games_that_one_arm_won_alone_lead_to_both_episodes(lab: Lab) -> None:
     found = comparison(lab, "mine", arm="base + memory", against="adapter", only="base + memory")
     assert [game.seed for game in found.games] == ["6", "7"] and found.total == 2
