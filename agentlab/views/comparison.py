@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -14,7 +14,7 @@ from agentlab.experiments.two_by_two import CELLS, Effect, in_common, internalis
 from agentlab.workspace.workspace import Workspace
 from memory.records import task_parts
 from memory.store import Played
-from trainers.gate import Ratio, holm
+from trainers.gate import Ratio, holm, wilson
 
 SIZE = 50
 """Games of a page."""
@@ -78,8 +78,18 @@ class Game(BaseModel):
         return next(result for result in self.results if result.arm == arm)
 
 
+class Rate(BaseModel):
+    """A rate: successes of n, with its Wilson 95 % interval."""
+
+    wins: int
+    n: int
+    low: float
+    high: float
+
+
 class Factors(BaseModel):
-    """Memory off and on × an old and a new adapter, over the games that all four arms played to their end.
+    """Memory off and on × an old and a new adapter, over the games that all four arms played to their end: the rates
+    of these too, so that they subtract to the gains.
 
     `internalised` is the share of the memory's gain that the new adapter has without memory; None where it was not
     asked for.
@@ -87,7 +97,7 @@ class Factors(BaseModel):
 
     old: str
     new: str
-    cells: dict[str, Cell]
+    cells: dict[str, Rate]
     effects: list[Effect]
     internalised: Ratio | None
 
@@ -280,7 +290,13 @@ def _factors(table: Table, share: bool) -> Factors | None:
     return Factors(
         old=old,
         new=new,
-        cells={name: row.cells[ALL] for name, row in cells.items()},
+        cells={name: _rate(outcomes[task] for task in tasks) for name, outcomes in known.items()},
         effects=simple_effects(known, tasks),
         internalised=internalised(known, tasks, table.envs) if share or len(tasks) <= FEW else None,
     )
+
+
+def _rate(won: Iterable[bool]) -> Rate:
+    marks = list(won)
+    low, high = wilson(sum(marks), len(marks))
+    return Rate(wins=sum(marks), n=len(marks), low=low, high=high)

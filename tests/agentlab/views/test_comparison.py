@@ -122,6 +122,17 @@ def test_memory_by_adapter_is_read_off_an_evaluation_that_has_both(lab: Lab, tmp
         assert comparison(other, "mine").factors is None
 
 
+def test_the_rates_of_memory_by_adapter_subtract_to_the_gains_also_where_games_errored(tmp_path: Path) -> None:
+    won = {"base": "10e0", "base + memory": "1110", "adapter": "1e11", "adapter + memory": "1111"}
+    with made(tmp_path / "lab") as lab:
+        stored(lab, table_of(won))
+        factors = comparison(lab, "mine").factors
+    assert factors is not None
+    cells = {name: (cell.wins, cell.n) for name, cell in factors.cells.items()}
+    assert cells == {"old, off": (1, 2), "old, on": (1, 2), "new, off": (2, 2), "new, on": (2, 2)}
+    assert factors.effect("adapter", "off").difference == 2 / 2 - 1 / 2
+
+
 def test_the_share_of_many_games_is_computed_only_where_that_is_asked_for(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
