@@ -41,7 +41,7 @@ FORM = "application/x-www-form-urlencoded"
 LARGEST_FORM = 100_000
 """Bytes of a form."""
 
-SHOWN_LINE = 300
+SHOWN_LINE = 8000
 """Characters of what an action did, as the next page shows it."""
 
 

@@ -19,9 +19,6 @@ SAID = 10
 READ = 1 << 22
 """Bytes of a file that are looked through at once."""
 
-TELLING = 20
-"""A text of fewer characters may stand anywhere; it is not looked for in files."""
-
 
 @dataclass(frozen=True)
 class Purging:
@@ -71,8 +68,9 @@ def purge_all(workspace: Workspace, ids: Sequence[str], reason: str = "") -> Pur
         notes.append(f"{database.connection.path.name}-wal keeps them until the last reader of the lab has closed it.")
     if found.said:
         notes.append(f"What stays, and has such a text in its own: {', '.join(found.said[:SAID])}{_more(found.said)}.")
-    texts = [text for text in found.texts if len(text) >= TELLING]
-    files = [path for path in _files_with(workspace.folder, texts) if not (found.said and path.name == "lab.db")]
+    files = [
+        path for path in _files_with(workspace.folder, found.quotable) if not (found.said and path.name == "lab.db")
+    ]
     notes += [f"The text stands in {path} too, which is not touched." for path in files]
     return Purging(found.ids, found.recalls, len(found.episodes), adapters, True, notes)
 
@@ -102,7 +100,7 @@ def _forget_in_flight(path: Path, found: Purged) -> list[str]:
     """Delete the checkpoints of episodes in flight in which one of these stands, and what was freed in their file."""
     if not path.exists() or not path.stat().st_size:
         return []
-    wanted = [text.encode() for text in [*found.ids, *(text for text in found.texts if len(text) >= TELLING)]]
+    wanted = [text.encode() for text in [*found.ids, *found.quotable]]
     threads: set[str] = set()
     with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as file:
         tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

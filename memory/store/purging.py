@@ -2,13 +2,15 @@
 
 What is counted with one goes with it, since it says the same. The recalls of all of them go at once, so that the sums
 from which credit is read stay those of the recalls that are left. Of the episodes that they served the record of the
-prompt is taken out: the memory block, and the tokens in which it stood.
+prompt is taken out: the memory block, and the tokens in which it stood. Where a tool told one in the game, its answers
+go whole, since they may have it with a count or among other answers, and with them whatever repeats them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,13 +30,19 @@ GONE = "(purged)"
 TELLING = 20
 """A text of fewer characters may stand anywhere; it is not looked for."""
 
+TELLS = "recall "
+"""What begins a call of the tool that tells reflections in a game."""
+
+_MADE_OF = re.compile(rb'"(?:minimised|relabelled)_from":"([^"\\]+)"')
+"""Of an episode as it is stored, the one that it was made of."""
+
 
 @dataclass(frozen=True)
 class Purged:
     """What was deleted, or is to be: `ids` of reflections, the `texts` that any of their versions had, `recalls`, and
     the `episodes` in whose prompts they stood.
 
-    `said` names reflections that stay and have one of the texts in theirs.
+    `said` names reflections and episodes that stay and have one of the texts in theirs.
     """
 
     ids: list[str]
@@ -42,6 +50,13 @@ class Purged:
     recalls: int = 0
     episodes: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+
+    @property
+    def quotable(self) -> list[str]:
+        """The texts as they may stand elsewhere, the longest first: without their last point, as before a count. None
+        that is so short that it may stand anywhere."""
+        forms = {text.removesuffix(".") for text in self.texts}
+        return sorted((form for form in forms if len(form) >= TELLING), key=len, reverse=True)
 
 
 def meant(database: Database, ids: Sequence[str], namespace: str | None = None) -> Purged:
@@ -84,11 +99,10 @@ def purge(database: Database, ids: Sequence[str], *, namespace: str | None = Non
             return found
         last = database.reflections.last_change()
         numbers = _column(database, "SELECT number FROM reflections WHERE id IN", found.ids)
-        for episode in found.episodes:
-            _take_out_of_prompt(database, episode, found.texts)
+        said = _take_out_of_episodes(database, found)
         _delete_vectors(database, found.texts)
         _delete_rows(database, found.ids, numbers)
-        said = _take_out_of_contexts(database, found.texts)
+        said += _take_out_of_contexts(database, found.quotable)
         database.operations.note(PURGED, detail or _named(found.ids))
         # Indexes follow by this number, which must not begin again below what they have seen.
         database.connection.execute(
@@ -132,25 +146,55 @@ def _served(database: Database, ids: Sequence[str]) -> list[str]:
     return sorted(set(found))
 
 
-def _take_out_of_prompt(database: Database, id: str, texts: Sequence[str]) -> None:
-    """Without the memory block, its tokens and its notes; and without a text that a tool told in the game."""
-    rows = database.connection.execute("SELECT payload FROM episodes WHERE id = ?", (id,))
-    if not rows:
-        return
+def _take_out_of_episodes(database: Database, found: Purged) -> list[str]:
+    """Out of those that these served, and of what was made of them; returns the others in which a text stands."""
+    told = set(_column(
+        database,
+        "SELECT DISTINCT episode FROM recalls WHERE NOT held_out AND channel = 'tool' AND reflection IN", found.ids,
+    ))  # fmt: skip
+    for id in found.episodes:
+        for (payload,) in database.connection.execute("SELECT payload FROM episodes WHERE id = ?", (id,)):
+            episode = Episode.stored(zlib.decompress(payload))
+            database.episodes.put(_without_prompt(episode, found.quotable, told=id in told))
+    # What is asked in the middle of a game may repeat what was read or told before.
+    _run(database, "UPDATE recalls SET query = '' WHERE channel IN ('advice', 'tool') AND episode IN (…)",
+         found.episodes)  # fmt: skip
+    served, said, written = set(found.episodes), [], _written(found.quotable)
+    for (number,) in database.connection.execute("SELECT number FROM episodes ORDER BY number"):
+        ((payload,),) = database.connection.execute("SELECT payload FROM episodes WHERE number = ?", (number,))
+        whole = zlib.decompress(payload)
+        if served.intersection(origin.decode() for origin in _MADE_OF.findall(whole)):
+            episode = Episode.stored(whole)
+            served.add(episode.id)
+            database.episodes.put(_without_prompt(episode, found.quotable, told=True))
+        elif any(text in whole for text in written):
+            said.append(Episode.stored(whole).id)
+    return said
 
-    def without(said: str) -> str:
-        for text in texts:
-            said = said.replace(text, GONE) if len(text) >= TELLING else said
-        return said
 
-    told = ("observation", "state", "result", "next_state")
-    episode = Episode.stored(zlib.decompress(rows[0][0]))
-    steps = [
-        step.model_copy(update={"note": "", **{name: without(getattr(step, name)) for name in told}})
-        for step in episode.steps
-    ]
-    gone: dict[str, Any] = {"hints": GONE, "token_ids": [], "action_spans": [], "steps": steps}
-    database.episodes.put(episode.model_copy(update=gone))
+def _without_prompt(episode: Episode, texts: Sequence[str], *, told: bool) -> Episode:
+    """Without the memory block, its tokens and its notes, and without these texts, wherever they are repeated; where a
+    tool `told` one, without all that it answered."""
+    answers = [step.result for step in episode.steps if told and f"{step.action} ".startswith(TELLS)]
+    # "You remember: …" is repeated without its first words too.
+    parts = [part for answer in answers for part in (answer, answer.partition(": ")[2]) if len(part) >= TELLING]
+    forms = sorted({*texts, *parts}, key=len, reverse=True)
+
+    def without(value: Any) -> Any:
+        if isinstance(value, list):
+            return [without(one) for one in value]
+        for form in forms if isinstance(value, str) else ():
+            value = value.replace(form, GONE)
+        return value
+
+    steps = []
+    for step in episode.steps:
+        kept = {name: without(value) for name, value in step if isinstance(value, str | list)}
+        if (kept["thought"], kept["action"]) != (step.thought, step.action):
+            kept |= {"token_ids": [], "logprobs": []}
+        steps.append(step.model_copy(update={**kept, "note": ""}))
+    whole: dict[str, Any] = {"hints": GONE, "token_ids": [], "action_spans": [], "steps": steps}
+    return episode.model_copy(update={**whole, "error": without(episode.error)})
 
 
 def _delete_vectors(database: Database, texts: Sequence[str]) -> None:
@@ -182,22 +226,26 @@ def _delete_rows(database: Database, ids: Sequence[str], numbers: Sequence[int])
 
 
 def _take_out_of_contexts(database: Database, texts: Sequence[str]) -> list[str]:
-    """Empty the contexts, also of earlier versions, in which one of these texts stands; returns what has one in its
-    own text."""
-    telling = [text for text in texts if len(text) >= TELLING]
-    # As JSON has them: most payloads are then done with before they are read.
-    written = [json.dumps(text, ensure_ascii=False)[1:-1].encode(errors="surrogatepass") for text in telling]
+    """Empty the contexts, also of earlier versions, in which one of these texts stands; returns what has one elsewhere,
+    in its own text or in its advice."""
+    written = _written(texts)
     said: dict[str, None] = {}
-    for table, key in (("reflections", "number"), ("reflection_versions", "rowid")) if telling else ():
+    for table, key in (("reflections", "number"), ("reflection_versions", "rowid")) if written else ():
         for (number,) in database.connection.execute(f"SELECT {key} FROM {table}"):
             ((payload,),) = database.connection.execute(f"SELECT payload FROM {table} WHERE {key} = ?", (number,))
             whole = zlib.decompress(payload)
             if not any(text in whole for text in written):
                 continue
             item = Reflection.stored(whole)
-            if any(text in item.context for text in telling):
-                packed = zlib.compress(item.model_copy(update={"context": ""}).model_dump_json().encode(), 1)
+            if any(text in item.context for text in texts):
+                whole = item.model_copy(update={"context": ""}).model_dump_json().encode()
+                packed = zlib.compress(whole, 1)
                 database.connection.execute(f"UPDATE {table} SET payload = ? WHERE {key} = ?", (packed, number))
-            if any(text in item.text for text in telling):
+            if any(text in whole for text in written):
                 said[item.id] = None
     return list(said)
+
+
+def _written(texts: Sequence[str]) -> list[bytes]:
+    """Texts as JSON has them: most payloads are then done with before they are read."""
+    return [json.dumps(text, ensure_ascii=False)[1:-1].encode(errors="surrogatepass") for text in texts]

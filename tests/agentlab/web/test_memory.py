@@ -284,6 +284,13 @@ def test_a_purge_needs_the_id_typed_and_leaves_the_text_nowhere(client: TestClie
     assert page(client, "/changes").count("purged") >= 1
 
 
+def test_all_that_a_purge_leaves_to_do_is_told(client: TestClient, folder: Path) -> None:
+    for n in range(20):
+        (folder / f"copy-of-my-own-notes-{n}.txt").write_text(SECRET)
+    text = send(client, "/memory/r-hurts/purge", name="r-hurts")
+    assert [n for n in range(20) if f"copy-of-my-own-notes-{n}.txt" not in text] == []
+
+
 def test_as_files_it_can_be_read_and_not_changed(folder: Path, tmp_path: Path) -> None:
     export(folder, tmp_path / "pages")
     listed = (tmp_path / "pages" / "memory.html").read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from memory.errors import CannotPurge, CannotUndo, PinnedReflection, UnknownReflection
-from memory.records import Link, Recall, Reflection
+from memory.records import Advice, Episode, Link, Recall, Reflection, Step
 from memory.store import Database, History, Mending, meant, purge
 
 TEXT = "The silver key opens the cellar behind the oven."
@@ -61,6 +61,56 @@ def test_a_note_beside_another_one_that_quotes_it_is_emptied_and_a_text_is_named
     assert purge(database, ["r-1"]).said == ["r-3"]
     assert database.reflections.get("r-2").context == ""
     assert all(version.reflection.context == "" for version in database.versions.of("r-2"))
+
+
+def played(id: str, *steps: dict[str, object], **values: object) -> Episode:
+    usual = {"observation": "A room.", "state": "s", "admissible": [], "action": "look", "result": "A room.",
+             "next_state": "s"}  # fmt: skip
+    lived = [Step.model_validate({"index": n, **usual, **step}) for n, step in enumerate(steps)]
+    return Episode.model_validate(
+        {"id": id, "run": "r", "env": "e", "split": "train", "seed": 1, "steps": lived, **values}
+    )
+
+
+def test_what_a_tool_told_of_it_in_a_game_is_gone_from_all_of_the_game(database: Database) -> None:
+    put(database, "r-1")
+    put(database, "r-2", "Look behind the oven.")
+    counted = f"{TEXT.removesuffix('.')} in 2 of 3 games."
+    among = "You remember: The silver key opens the cellar (2), attic (1), of 3 games."
+    game = played(
+        "e-1",
+        {"action": "recall key", "result": f"You remember: {counted}", "next_state": f"s\nrecall key: {counted}"},
+        {
+            "observation": f"You remember: {counted}",
+            "thought": f"I know that {counted}",
+            "token_ids": [1],
+            "logprobs": [0],
+        },
+        {"action": "recall attic", "result": among, "thought": "Which door?", "token_ids": [2], "logprobs": [0]},
+        {"state": among.removeprefix("You remember: "), "admissible": [f"say {counted}"]},
+    )
+    database.episodes.put(game)
+    database.episodes.put(game.model_copy(update={"id": "e-short", "minimised_from": "e-1"}))
+    database.recalls.put(
+        [
+            Recall(episode="e-1", reflection="r-1", rank=0, query="key", score=1, channel="tool", step=0),
+            Recall(episode="e-1", reflection="r-2", rank=0, query=counted, score=1, channel="advice", step=2),
+        ]
+    )
+    assert purge(database, ["r-1"]).said == []
+    for id in ("e-1", "e-short"):
+        left = database.episodes.get(id)
+        assert "silver" not in left.model_dump_json() and [step.token_ids for step in left.steps[1:3]] == [[], [2]]
+    assert [recall.query for recall in database.recalls.of_episode("e-1")] == [""]
+
+
+def test_games_and_advice_in_which_its_words_stand_otherwise_are_named(database: Database) -> None:
+    put(database, "r-1")
+    said = f"{TEXT.removesuffix('.')} in 2 games."
+    put(database, "r-2", "Look.", advice=[Advice(state=said, action="look", value=1.0)])
+    database.episodes.put(played("e-1", {"result": said}))
+    database.episodes.put(played("e-2", {"result": "Nothing."}))
+    assert purge(database, ["r-1"]).said == ["e-1", "r-2"]
 
 
 def test_what_an_index_follows_by_does_not_begin_again(database: Database) -> None:
