@@ -87,7 +87,8 @@ class Mending:
         """Do it to all of these, or to none. Ids may be shortened.
 
         Of what only repeats another one that other one is pinned, which says it for both. What a person has pinned is
-        neither benched nor forgotten; of several it is left out.
+        neither benched nor forgotten; of several it is left out. What was counted with another one is so again when it
+        is restored.
 
         Raises:
             UnknownReflection, and PinnedReflection if there is nothing but pinned ones.
@@ -104,7 +105,8 @@ class Mending:
             free = [item for id, item in items.items() if id not in pinned]
             what = free[0].id if len(free) == 1 else f"{len(free)} reflections"
             with self.database.operations.record(name, _detail(what, reason)) as number:
-                changed = [new for item in free if (new := self._put(item, name, values)) is not None]
+                found = [self._put(item, name, self._restored(item) if verb == "restore" else values) for item in free]
+                changed = [new for new in found if new is not None]
             operation = self.database.operations.id_of(number)
         return Mended(name, changed, pinned, operation)
 
@@ -129,6 +131,13 @@ class Mending:
         if verb == "pin" or (verb == "unpin" and not found.pinned):
             return repeats.saying(self.database, found)
         return found
+
+    def _restored(self, item: Reflection) -> dict[str, Any]:
+        """As what it comes back into use."""
+        if item.merged_into is None:
+            return {"status": "active"}
+        past = [version.reflection.status for version in self.database.versions.of(item.id)]
+        return {"status": next((status for status in reversed(past) if status in ("repeated", "merged")), "repeated")}
 
     def _put(self, old: Reflection, change: str, values: dict[str, Any]) -> Reflection | None:
         """The reflection as it is now; None if it was so before."""

@@ -210,6 +210,18 @@ def test_the_item_has_its_versions_as_a_diff_with_reasons(client: TestClient) ->
     assert "<b>pinned</b>" in page(client, "/memory/r-helps")
 
 
+def test_what_repeats_another_one_comes_back_as_that_and_is_not_offered_as_more(
+    client: TestClient, folder: Path
+) -> None:
+    assert 'value="restore"' not in page(client, "/memory/r-again-2")
+    send(client, "/memory/r-again-2/mend", verb="bench")
+    assert 'value="restore"' in page(client, "/memory/r-again-2")
+    send(client, "/memory/r-again-2/mend", verb="restore")
+    assert statuses(folder)["r-again-2"] == "repeated" and "r-again-2" not in rows(client)
+    send(client, "/memory/mend", id="r-again-2", verb="restore")
+    assert statuses(folder)["r-again-2"] == "repeated"
+
+
 def test_a_pinned_one_is_not_forgotten_and_the_page_says_why(client: TestClient, folder: Path) -> None:
     send(client, "/memory/r-helps/mend", verb="pin")
     answer = client.post("/memory/r-helps/mend", data={"token": "t", "verb": "forget", "reason": "x"})
