@@ -4,7 +4,8 @@
 
 A lab of `--size` episodes and as many reflections is made (`screens_lab.py`) and served by `agentlab view`, in a
 process of its own. Its pages are found as a reader finds them: by their links and by the choices of their forms, one
-address of each kind (a page with the same filters set is one kind), and the last part of each list. Three measurements:
+address of each kind (a page with the same filters set is one kind), and the last part of each list; not those of which
+their link says that they take seconds (`?share=1`, which resamples a whole table). Three measurements:
 
 - the time to the first byte of every page, median and worst of 20, and the processor time of the server for one; at
   most 300 ms, by whichever is less of the median and the processor time: on a quiet machine they are the same, on a
@@ -105,7 +106,7 @@ class Found(HTMLParser):
     def _add(self, address: str) -> None:
         if address.startswith("?"):
             address = self.at.partition("?")[0] + address
-        if address.startswith("/") and not address.startswith("/static"):
+        if address.startswith("/") and not address.startswith("/static") and "share=" not in address:
             self.addresses.append(address.partition("#")[0])
 
 
