@@ -91,9 +91,12 @@ class OneChange(BaseModel):
     size: int = PAGE
 
 
-def changes(workspace: Workspace, *, offset: int = 0, start: str = "", end: str = "now") -> Changes:
-    """A page of what was done, or with `start` of what differs between two moments. Raises BadMoment."""
-    past = History(workspace.database)
+def changes(
+    workspace: Workspace, *, offset: int = 0, start: str = "", end: str = "now", namespace: str | None = None
+) -> Changes:
+    """A page of what was done, or with `start` of what differs between two moments, in a namespace (None: the lab's
+    own). Raises BadMoment."""
+    past = _past(workspace, namespace)
     if start:
         found = past.diff(start, end, limit=PAGE, offset=offset)
         moments = TwoMoments(
@@ -106,13 +109,13 @@ def changes(workspace: Workspace, *, offset: int = 0, start: str = "", end: str 
         )
         return Changes(total=found.touched, offset=offset, operations=[], moments=moments)
     batches = past.batches(limit=PAGE, offset=offset)
-    total = workspace.database.operations.count_batches()
+    total = workspace.database.operations.count_batches(past.namespace)
     return Changes(total=total, offset=offset, operations=[_line(past, one) for one in batches])
 
 
-def one_change(workspace: Workspace, id: str, *, offset: int = 0) -> OneChange:
-    """What one operation, or one command, did. Raises UnknownOperation."""
-    past = History(workspace.database)
+def one_change(workspace: Workspace, id: str, *, offset: int = 0, namespace: str | None = None) -> OneChange:
+    """What one operation, or one command, did in a namespace (None: the lab's own). Raises UnknownOperation."""
+    past = _past(workspace, namespace)
     if id.startswith("ops-"):
         parts = past.batch(id)
         first = parts[0]
@@ -129,6 +132,10 @@ def one_change(workspace: Workspace, id: str, *, offset: int = 0) -> OneChange:
         shown = [_operation(past, one, BRIEF) for one in parts[offset : offset + PAGE]]
         return OneChange(operation=whole, parts=shown, offset=offset)
     return OneChange(operation=_operation(past, past.operation(id), None, offset), parts=[], offset=offset)
+
+
+def _past(workspace: Workspace, namespace: str | None) -> History:
+    return History(workspace.database, namespace=workspace.config.namespace if namespace is None else namespace)
 
 
 def _line(past: History, batch: Batch) -> OperationLine:
@@ -176,7 +183,11 @@ def _link(change: LinkChange) -> LinkLine:
     return LinkLine(source=link.source, target=link.target, kind=link.kind, before=before, after=after)
 
 
-def undo(workspace: Workspace, id: str) -> Sequence[Operation]:
-    """Take back an operation, or a whole command; returns what did that. Raises UnknownOperation, CannotUndo."""
-    past = History(workspace.database)
+def undo(workspace: Workspace, id: str, namespace: str | None = None) -> Sequence[Operation]:
+    """Take back an operation, or a whole command, of a namespace (None: the lab's own); returns what did that.
+
+    Raises:
+        UnknownOperation, and CannotUndo also for what reached into another namespace.
+    """
+    past = _past(workspace, namespace)
     return past.undo_batch(id) if id.startswith("ops-") else [past.undo(id)]

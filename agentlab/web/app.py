@@ -41,7 +41,7 @@ FORM = "application/x-www-form-urlencoded"
 LARGEST_FORM = 100_000
 """Bytes of a form."""
 
-SHOWN_LINE = 8000
+SHOWN_LINE = 4000
 """Characters of what an action did, as the next page shows it."""
 
 
@@ -134,7 +134,7 @@ class Application:
             "here": address,
             "below": address.removeprefix(self.root(lab)),
             "twin": f"{address}index.json" if address.endswith("/") else f"{address}.json",
-            "done": asked.text("done"),
+            "done": asked.values.get("done", ""),
         }
         return render(page.template, values | more)
 

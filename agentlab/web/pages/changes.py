@@ -10,6 +10,7 @@ from agentlab.lab import Lab
 from agentlab.views.changes import PAGE, Changes, OneChange, changes, one_change, undo
 from agentlab.web.asked import Asked
 from agentlab.web.page import Action, Done, Page, Tab
+from agentlab.web.pages.memory import namespace
 from agentlab.workspace.workspace import Workspace
 
 TAB = Tab("Changes", "changes")
@@ -23,13 +24,14 @@ class ChangesPage(Changes):
 
 def _view(lab: Workspace, asked: Asked) -> ChangesPage:
     found = changes(
-        lab, offset=asked.number("offset", 0), start=asked.text("from"), end=asked.text("to", "now")
+        lab, offset=asked.number("offset", 0), start=asked.text("from"), end=asked.text("to", "now"),
+        namespace=namespace(asked),
     )  # fmt: skip
     return ChangesPage(**found.__dict__)
 
 
 def _one(lab: Workspace, asked: Asked) -> OneChange:
-    return one_change(lab, asked.text("id"), offset=asked.number("offset", 0))
+    return one_change(lab, asked.text("id"), offset=asked.number("offset", 0), namespace=namespace(asked))
 
 
 def _exported(lab: Workspace) -> Iterator[Mapping[str, str]]:
@@ -39,7 +41,7 @@ def _exported(lab: Workspace) -> Iterator[Mapping[str, str]]:
 
 def _undo(lab: Lab, asked: Asked) -> Done:
     id = asked.text("id")
-    done = undo(lab, id)
+    done = undo(lab, id, namespace(asked))
     again = done[0].batch or done[0].id
     back = urlsplit(asked.text("back"))
     kept = {name: value for name, value in parse_qsl(back.query) if name not in ("done", "undo")}

@@ -39,7 +39,6 @@ def _view(lab: Workspace, asked: Asked) -> MemoryPage:
 def wanted(asked: Asked) -> Wanted:
     """What an address asks of the memory. Raises BadAddress, BadMoment."""
     kind, source, of = asked.maybe("kind"), asked.maybe("source"), asked.maybe("of")
-    namespace = asked.maybe("namespace")
     status = asked.choice("status", STATUSES) or None
     pinned = asked.choice("pinned", ("yes", "no"))
     present = now()
@@ -55,7 +54,7 @@ def wanted(asked: Asked) -> Wanted:
             after=typed(asked.text("after"), present) if asked.text("after") else None,
             before=typed(asked.text("before"), present) if asked.text("before") else None,
             merged_into=of,
-            namespace=None if namespace is None else namespace.removeprefix(AGENT),
+            namespace=namespace(asked),
             repeats=status == "repeated" or of is not None,
         ),
         adapter=asked.maybe("adapter"),
@@ -63,6 +62,12 @@ def wanted(asked: Asked) -> Wanted:
         by=cast("Any", asked.choice("by", ("words", "meaning"), "words")),
         sort=cast("Any", asked.choice("sort", SORTS) or None),
     )
+
+
+def namespace(asked: Asked) -> str | None:
+    """The namespace that an address or a form names; None for the lab's own."""
+    named = asked.maybe("namespace")
+    return None if named is None else named.removeprefix(AGENT)
 
 
 MEMORY = Page("/memory", "memory.html", _view, TAB, lambda view: "Memory")

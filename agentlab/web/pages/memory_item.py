@@ -12,11 +12,11 @@ from agentlab.views.memory_item import RECALLS, MemoryItem, memory_item
 from agentlab.views.why_recalled import WhyRecalled, why_recalled
 from agentlab.web.asked import Asked, BadAddress
 from agentlab.web.page import Action, Done, Page
-from agentlab.web.pages.memory import TAB
+from agentlab.web.pages.memory import AGENT, TAB
 from agentlab.workspace.purging import Purging, plan, purge_all
 from agentlab.workspace.workspace import Workspace
 from memory.errors import MemoryStoreError
-from memory.store import VERBS, Mending, Verb
+from memory.store import VERBS, Mended, Mending, Verb
 
 EXPORTED = 500
 """So many pages of reflections an export writes, the newest."""
@@ -24,17 +24,18 @@ EXPORTED = 500
 
 class MemoryItemPage(MemoryItem):
     """A reflection; `why` is what a query recalls, where one was asked, `purging` what deleting it would do, where that
-    was asked, and `problem` why it cannot be."""
+    was asked, and `problem` why it cannot be. `elsewhere` names its namespace where that is not the lab's."""
 
     why: WhyRecalled | None = None
     purging: str = ""
     problem: str = ""
+    elsewhere: str = ""
     size: int = RECALLS
 
 
 def _view(lab: Workspace, asked: Asked) -> MemoryItemPage:
     item = memory_item(lab, asked.text("id"), offset=asked.number("offset", 0))
-    found = MemoryItemPage(**item.__dict__)
+    found = MemoryItemPage(**item.__dict__, elsewhere=_elsewhere(lab, item.namespace))
     if query := asked.text("why"):
         env = asked.text("env", item.row.env)
         found.why = why_recalled(lab, query, "" if env == "any" else env, item.row.kind)
@@ -58,6 +59,16 @@ def _title(view: object) -> str:
 ITEM = Page("/memory/{id:path}", "memory_item.html", _view, TAB, _title, _exported)
 
 
+def _elsewhere(lab: Workspace, namespace: str) -> str:
+    return "" if namespace == lab.config.namespace else namespace or AGENT
+
+
+def _done(lab: Lab, asked: Asked, done: Mended) -> Done:
+    id = asked.text("id")
+    namespace = lab.database.reflections.get(id).namespace
+    return Done(done.line, _path(id), {"undo": done.operation or "", "namespace": _elsewhere(lab, namespace)})
+
+
 def _reason(asked: Asked) -> str:
     reason = asked.text("reason")
     if not reason:
@@ -70,13 +81,13 @@ def _mend(lab: Lab, asked: Asked) -> Done:
     if not verb:
         raise BadAddress(f"Nothing says what to do; give one of {', '.join(VERBS)}.")
     done = Mending(lab.database).apply(cast("Verb", verb), [asked.text("id")], reason=reason)
-    return Done(done.line, _path(asked.text("id")), {"undo": done.operation or ""})
+    return _done(lab, asked, done)
 
 
 def _edit(lab: Lab, asked: Asked) -> Done:
     reason, text = _reason(asked), asked.values.get("text", "").replace("\r\n", "\n").strip()
     done = Mending(lab.database).edit(asked.text("id"), text, reason=reason)
-    return Done(done.line, _path(asked.text("id")), {"undo": done.operation or ""})
+    return _done(lab, asked, done)
 
 
 def _purge(lab: Lab, asked: Asked) -> Done:

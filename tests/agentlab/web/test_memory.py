@@ -20,6 +20,7 @@ from agentlab.web.exporting import export
 from agentlab.web.safety import Access
 from agentlab.workspace.config import LabConfig
 from memory.records import Advice, Episode, Link, Recall, Reflection, Step
+from memory.store import Mending
 
 HOSTILE = (
     "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)> \u202egnp.exe\x1b[31m{{ 7*7 }} %2e; DROP TABLE"
@@ -172,6 +173,25 @@ def test_another_namespace_is_looked_into_when_it_is_asked_for(client: TestClien
     assert client.get("/memory?namespace=theirs&search=coins&by=meaning").status_code == 400
 
 
+def test_what_reached_into_another_namespace_is_not_taken_back_unasked(client: TestClient, folder: Path) -> None:
+    with Lab.open(folder, progress=False) as lab:
+        lab.database.reflections.put(reflection("r-theirs", namespace="theirs"))
+        both = Mending(lab.database).apply("bench", ["r-helps", "r-theirs"]).operation
+    answer = client.post(f"/changes/{both}/undo", data={"token": "t"})
+    assert answer.status_code == 400 and statuses(folder)["r-theirs"] == "benched"
+    # What was done in another one alone is listed, and taken back, where that one is asked for.
+    text = send(client, "/memory/r-theirs/mend", verb="pin")
+    theirs = [one["id"] for one in client.get("/changes.json?namespace=theirs").json()["operations"]]
+    ours = [one["id"] for one in client.get("/changes.json").json()["operations"]]
+    assert theirs == [theirs[0], both] and ours == [both] and 'name="namespace" value="theirs"' in text
+    assert client.get(f"/changes/{theirs[0]}").status_code == 400
+    assert theirs[0] in page(client, f"/changes/{theirs[0]}?namespace=theirs")
+    assert client.post(f"/changes/{theirs[0]}/undo", data={"token": "t"}).status_code == 400
+    send(client, f"/changes/{theirs[0]}/undo", namespace="theirs")
+    with Lab.open(folder, write=False, progress=False) as lab:
+        assert not lab.database.reflections.get("r-theirs").pinned
+
+
 def test_facets_count_what_another_choice_would_show(client: TestClient) -> None:
     facets = client.get("/memory.json?kind=written").json()["facets"]
     assert facets["kind"]["grounded"] == 2 and facets["env"] == {"toy/other": 1}
@@ -297,10 +317,10 @@ def test_a_purge_needs_the_id_typed_and_leaves_the_text_nowhere(client: TestClie
 
 
 def test_all_that_a_purge_leaves_to_do_is_told(client: TestClient, folder: Path) -> None:
-    for n in range(20):
+    for n in range(40):
         (folder / f"copy-of-my-own-notes-{n}.txt").write_text(SECRET)
     text = send(client, "/memory/r-hurts/purge", name="r-hurts")
-    assert [n for n in range(20) if f"copy-of-my-own-notes-{n}.txt" not in text] == []
+    assert [n for n in range(40) if f"copy-of-my-own-notes-{n}.txt" not in text] == []
 
 
 def test_as_files_it_can_be_read_and_not_changed(folder: Path, tmp_path: Path) -> None:
