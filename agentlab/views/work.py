@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from datetime import datetime
+from itertools import pairwise
 
 from pydantic import BaseModel
 
@@ -25,13 +26,15 @@ SAID = 5
 class Stage(BaseModel):
     """How far one stage is.
 
-    `elapsed` is in seconds; `eta` too, and None where nothing can be said of it. `ended` says that nothing more comes.
+    `elapsed` is in seconds, and at least that where it has `begun_earlier` than what is looked back upon; `eta` is in
+    seconds too, and None where nothing can be said of it. `ended` says that nothing more comes.
     """
 
     name: str
     done: int
     total: int
     elapsed: float
+    begun_earlier: bool = False
     eta: float | None = None
     note: str = ""
     ended: bool = False
@@ -71,35 +74,48 @@ def work(workspace: Workspace) -> Work | None:
 def stages(events: list[Event], present: str = "") -> list[Stage]:
     """The stages of which some events tell, in the order in which they began."""
     present = present or now()
-    begun: dict[str, str] = {}
-    last: dict[str, Event] = {}
+    told: dict[str, list[Event]] = {}
     for event in events:
         if event.kind == "say":
             continue
-        if event.kind == "start" or event.stage not in begun:
-            begun.pop(event.stage, None)
-            last.pop(event.stage, None)
-            begun[event.stage] = event.at
-        last[event.stage] = event
-    return [_stage(event, begun[name], present) for name, event in last.items()]
+        if event.kind == "start":
+            told.pop(event.stage, None)
+        told.setdefault(event.stage, []).append(event)
+    return [_stage(each, present) for each in told.values()]
 
 
-def _stage(event: Event, begun: str, present: str) -> Stage:
-    ended = event.kind == "finish"
-    elapsed = _between(begun, event.at if ended else present)
-    spent = _between(begun, event.at)
-    rest = event.total - event.done
-    # What was finished before it was gone on with says nothing of how quickly the rest goes, but is not known here.
-    eta = None if ended or not event.done or not spent else max(0.0, spent / event.done * rest - (elapsed - spent))
+def _stage(events: list[Event], present: str) -> Stage:
+    first, last = events[0], events[-1]
+    ended = last.kind == "finish"
     return Stage(
-        name=event.stage,
-        done=event.done,
-        total=event.total,
-        elapsed=elapsed,
-        eta=eta,
-        note=event.note,
+        name=last.stage,
+        done=last.done,
+        total=last.total,
+        elapsed=_between(first.at, last.at if ended else present),
+        begun_earlier=first.kind != "start",
+        eta=None if ended else _left(events, present),
+        note=last.note,
         ended=ended,
     )
+
+
+def _left(events: list[Event], present: str) -> float | None:
+    """What is left at the pace of the units that were seen to be done.
+
+    The first event after the start may count what was finished before work went on, in no time, so that the pace is
+    that since then. A unit that takes long may come again: no less is left than the longest wait so far.
+    """
+    seen = events if len(events) > 1 and events[1].done == 1 else [one for one in events if one.kind == "advance"]
+    if len(seen) < 2:
+        return None
+    spent, units = _between(seen[0].at, seen[-1].at), seen[-1].done - seen[0].done
+    if not spent or units <= 0:
+        return None
+    rest, waited = seen[-1].total - seen[-1].done, _between(seen[-1].at, present)
+    if rest <= 0:
+        return 0.0
+    longest = max(_between(one.at, other.at) for one, other in pairwise(seen))
+    return max(spent / units * rest - waited, longest, waited)
 
 
 def _between(earlier: str, later: str) -> float:

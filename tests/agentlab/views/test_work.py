@@ -23,11 +23,35 @@ def at(second: float) -> str:
 
 
 def test_a_stage_says_how_far_it_is_how_long_it_took_and_what_is_left() -> None:
-    told = [event("start", "Playing", 0, 40, 0), event("advance", "Playing", 10, 40, 20, "3 won")]
+    told = [event("start", "Playing", 0, 40, 0), event("advance", "Playing", 1, 40, 2)]
+    (stage,) = stages(told, at(2))
+    assert stage.eta == 78.0
+    told.append(event("advance", "Playing", 10, 40, 20, "3 won"))
     (stage,) = stages(told, at(20))
     assert (stage.done, stage.total, stage.elapsed, stage.eta, stage.note) == (10, 40, 20.0, 60.0, "3 won")
     assert stages(told, at(30))[0].eta == 50.0  # it goes down between two events
-    assert stages(told, at(500))[0].eta == 0.0
+
+
+def test_what_was_finished_before_work_went_on_says_nothing_of_the_pace() -> None:
+    told = [event("start", "Playing", 0, 1000, 0), event("advance", "Playing", 901, 1000, 10)]
+    assert stages(told, at(10))[0].eta is None
+    told.append(event("advance", "Playing", 902, 1000, 20))
+    assert stages(told, at(20))[0].eta == 980.0
+
+
+def test_the_pace_of_a_stage_whose_start_is_out_of_sight_is_that_of_what_is_seen() -> None:
+    told = [event("advance", "Playing", 20_000 + second, 40_000, second) for second in range(100)]
+    (stage,) = stages(told, at(99))
+    assert stage.eta == 40_000 - 20_099 and stage.begun_earlier
+    assert not stages([event("start", "Playing", 0, 40, 0)], at(0))[0].begun_earlier
+
+
+def test_no_less_is_left_than_the_longest_wait_so_far() -> None:
+    told = [event("start", "Playing", 0, 5, 0)]
+    told += [event("advance", "Playing", done, 5, second) for done, second in ((1, 1), (2, 61), (3, 62), (4, 63))]
+    assert stages(told, at(63))[0].eta == 60.0
+    assert stages(told, at(113))[0].eta == 60.0
+    assert stages(told, at(163))[0].eta == 100.0, "this one takes longer than all before it"
 
 
 def test_what_has_not_begun_to_move_or_has_ended_has_no_time_left() -> None:
@@ -44,6 +68,7 @@ def test_a_stage_that_begins_again_is_the_newest_and_counts_anew() -> None:
         event("start", "Training", 0, 10, 8),
         event("start", "Playing", 0, 6, 10),
         event("say", "", 0, 0, 11, "A word."),
+        event("advance", "Playing", 1, 6, 11),
         event("advance", "Playing", 3, 6, 13),
     ]
     training, playing = stages(told, at(13))
