@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -36,6 +38,8 @@ FAILURES = (AgentLabError, MemoryStoreError, TrainersError, EnvironmentsError)
 
 MISSING = (UnknownEpisode, UnknownReflection, UnknownAdapter, UnknownEvaluation, UnknownRound)
 BUSY = (DatabaseBusy, DatabaseClosed, LabClosed, LabLocked)
+
+JSON = "json"
 
 FORM = "application/x-www-form-urlencoded"
 LARGEST_FORM = 100_000
@@ -84,31 +88,31 @@ class Application:
     def _routes(self, lab: Looking, page: Page) -> list[Route]:
         twin = "/index.json" if page.path == "/" else f"{page.path}.json"
         # The twin first: a path that takes anything would take its ending for a part of the name.
-        texts = [Route(f"{page.path}.{ending}", self._text(lab, page, ending)) for ending in page.texts]
-        return [Route(twin, self._page(lab, page, as_json=True)), *texts, Route(page.path, self._page(lab, page))]
+        texts = [Route(f"{page.path}.{ending}", self._page(lab, page, ending)) for ending in page.texts]
+        return [Route(twin, self._page(lab, page, JSON)), *texts, Route(page.path, self._page(lab, page))]
 
-    def _text(self, lab: Looking, page: Page, ending: str) -> Callable[[Request], Any]:
+    def _page(self, lab: Looking, page: Page, ending: str = "") -> Callable[[Request], Any]:
+        """A page; with an ending what it shows as data, or as text."""
+
         async def answer(request: Request) -> Response:
+            asked, path = _asked(request), quote(request.scope["path"])
             try:
-                view = await run_in_threadpool(_looked, lab, page, _asked(request))
+                return await run_in_threadpool(self._answer, lab, page, asked, path, ending)
             except FAILURES as failure:
-                return self._failed(lab, failure)
+                if isinstance(failure, MISSING) and ending and page.path.endswith(":path}"):
+                    with suppress(*MISSING):  # what is called so itself has its page here
+                        return await run_in_threadpool(self._answer, lab, page, asked.extended(f".{ending}"), path, "")
+                return self._failed(lab, failure, as_json=ending == JSON)
+
+        return answer
+
+    def _answer(self, lab: Looking, page: Page, asked: Asked, path: str, ending: str) -> Response:
+        view = _looked(lab, page, asked)
+        if ending == JSON:
+            return Response(view.model_dump_json(indent=2), media_type="application/json")
+        if ending:
             return PlainTextResponse(page.texts[ending](view))
-
-        return answer
-
-    def _page(self, lab: Looking, page: Page, *, as_json: bool = False) -> Callable[[Request], Any]:
-        async def answer(request: Request) -> Response:
-            asked = _asked(request)
-            try:
-                view = await run_in_threadpool(_looked, lab, page, asked)
-                if as_json:
-                    return Response(view.model_dump_json(indent=2), media_type="application/json")
-                return HTMLResponse(await run_in_threadpool(self.html, lab, page, asked, view, request.url.path))
-            except FAILURES as failure:
-                return self._failed(lab, failure, as_json=as_json)
-
-        return answer
+        return HTMLResponse(self.html(lab, page, asked, view, path))
 
     def _forward(self, lab: Looking, forward: Forward) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
@@ -125,15 +129,15 @@ class Application:
         return f"/labs/{lab.name}" if lab.name else ""
 
     def html(self, lab: Looking, page: Page, asked: Asked, view: BaseModel, address: str = "", **more: Any) -> str:
-        """A page as HTML; `more` replaces what all pages are given."""
+        """A page as HTML. `address` is its path as it stands in a link; `more` replaces what all pages are given."""
         values = self.common(lab) | {
             "view": view,
             "asked": asked,
             "tab": page.tab.key,
             "title": page.title(view),
             "here": address,
-            "below": address.removeprefix(self.root(lab)),
-            "twin": f"{address}index.json" if address.endswith("/") else f"{address}.json",
+            "below": address.removeprefix(quote(self.root(lab))),
+            "twin": (f"{address}index.json" if address.endswith("/") else f"{address}.json") + _kept(asked),
             "done": asked.values.get("done", ""),
         }
         return render(page.template, values | more)
@@ -228,7 +232,7 @@ class Application:
                 return self._failed(None, failure, as_json=as_json)
             if as_json:
                 return Response(view.model_dump_json(indent=2), media_type="application/json")
-            here = {"here": "/compare", "twin": "/compare.json"}
+            here = {"here": "/compare", "twin": f"/compare.json{_kept(asked)}"}
             values = self.common(None) | {"view": view, "asked": asked, "title": "Labs beside each other", **here}
             return HTMLResponse(await run_in_threadpool(render, "compare.html", values))
 
@@ -244,6 +248,11 @@ def _asked(request: Request) -> Asked:
     for name, value in request.query_params.multi_items():  # what was ticked several times is one value, a line each
         values[name] = f"{values[name]}\n{value}" if name in values else value
     return Asked({**values, **request.path_params}, frozenset(request.path_params))
+
+
+def _kept(asked: Asked) -> str:
+    """The query of what is shown, without the line of what was done before."""
+    return asked.query(done=None, undo=None)
 
 
 def _looked(lab: Looking, page: Page, asked: Asked) -> BaseModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 
 from agentlab.errors import AgentLabError
@@ -53,6 +53,10 @@ class Asked:
         if text != default and text not in among:
             raise BadAddress(f"'{name}' is {text!r}, and must be one of: {', '.join(among)}.")
         return text
+
+    def extended(self, ending: str) -> Asked:
+        """The same of a path that goes on so."""
+        return replace(self, values={**self.values, **{name: self.values[name] + ending for name in self.fixed}})
 
     def query(self, **changed: object) -> str:
         """The query of the same address with some values changed (None or empty: left out); with its `?`."""

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +19,7 @@ from environments import Task
 from memory.records import Episode
 
 HOSTILE = "</script><script>alert(1)</script>\"' onload=x {{ 7*7 }}; DROP TABLE episodes"
+ODD = "50%? better#2 ü"
 ARMS = {"base": "10e", HOSTILE: "011", "base + memory": "111"}
 
 
@@ -37,7 +40,7 @@ def lab_at(folder: Path) -> Path:
             rows.append(row(arm, results))
         about = {"name": HOSTILE, "date": HOSTILE, "split": HOSTILE, "model": HOSTILE, "runs": {"base": "mine"}}
         table = Table(envs=[HOSTILE, "toy/none"], rows=rows, about=about).compare_with_base()
-        for name in (HOSTILE, "a/b"):
+        for name in (HOSTILE, "a/b", ODD, "x.json", "x.md", "x.csv"):
             lab.database.evaluations.put(name, table.model_dump(mode="json"))
         lab.database.evaluations.put("nothing yet", {})
     return folder
@@ -100,6 +103,32 @@ def test_a_comparison_is_there_as_data_and_as_text(client: TestClient) -> None:
         answer = client.get(f"/comparisons/a/b.{ending}")
         assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain")
         assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def twin(html: str) -> str:
+    """Where the page says that it is as data."""
+    return unescape(re.findall(r'href="([^"]*)" data-testid="json"', html)[0])
+
+
+def test_a_page_leads_to_the_data_of_exactly_what_it_shows(client: TestClient, tmp_path: Path) -> None:
+    address = twin(page(client, f"/comparisons/{quote(ODD, safe='')}", arm="base", env=HOSTILE, done="Done."))
+    found = client.get(address)
+    assert (found.json()["name"], found.json()["total"]) == (ODD, 3) and "done" not in address
+    assert twin(client.get("/episodes?status=lost&offset=0").text) == "/episodes.json?status=lost&offset=0"
+    for name in ("one", "two"):
+        lab_at(tmp_path / name)
+    made = application(tmp_path)
+    several = TestClient(made.asgi(), base_url="http://127.0.0.1")
+    assert several.get(twin(several.get("/compare?lab=two").text)).json()["chosen"] == ["two"]
+    assert several.get(twin(several.get("/labs/two/comparisons/x.md?arm=base").text)).json()["name"] == "x.md"
+    for lab in made.labs:
+        lab.close()
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.md", "x.csv"])
+def test_an_evaluation_whose_name_ends_as_other_forms_of_a_page_do_has_its_page(client: TestClient, name: str) -> None:
+    html = page(client, f"/comparisons/{name}")
+    assert 'data-testid="arms"' in html and client.get(twin(html)).json()["name"] == name
 
 
 @pytest.mark.parametrize("ending", ["", ".json", ".md", ".csv"])
