@@ -33,7 +33,7 @@ def serve(
 
             webbrowser.open(address)
         config = uvicorn.Config(
-            made.asgi(), log_level="warning", access_log=False, server_header=False, proxy_headers=False
+            made.asgi(), log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="off"
         )
         try:
             uvicorn.Server(config).run(sockets=[listening])
