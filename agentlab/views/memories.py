@@ -115,9 +115,11 @@ class MemoryRow(Item):
 
 class Memories(BaseModel):
     """A page of the reflections that are asked for; `facets` say how many of them there are of each sort, `namespaces`
-    how many reflections the lab has in each."""
+    how many reflections the lab has in each. `among` is how many hits of a search these are of, where it may have
+    more."""
 
     total: int
+    among: int | None = None
     offset: int
     items: int
     facets: dict[str, dict[str, int]]
@@ -135,6 +137,7 @@ def memories(workspace: Workspace, asked: Asked, *, offset: int = 0, limit: int 
     loaded = database.reflections.load(numbers)
     return Memories(
         total=found.total,
+        among=found.cut,
         offset=offset,
         items=found.items,
         facets={name: found.facet(name) for name in FACETS},
@@ -193,7 +196,15 @@ class _Found:
         own, named = workspace.config.namespace, asked.wanted.namespace
         self.wanted = replace(asked.wanted, namespace=own if named is None else named)
         self.sort = asked.sort
+        # How many there would be with another value of one property, too: so without what is asked of any.
+        self._opened = replace(
+            self.wanted, status=None, kinds=None, env=None, tier=None, source=None, pinned=None, repeats=True
+        )
         self._hits = self._searched(asked) if asked.search else None
+        most = MOST_HITS if asked.by == "words" else PAGE
+        self.cut = len(self._hits) if self._hits is not None and len(self._hits) >= most else None
+        if self._hits:
+            self._hits = [*self._hits, *self._repeating(self._hits)]
         among = self._hits
         if asked.adapter:
             taught = self._taught(asked.adapter)
@@ -202,13 +213,9 @@ class _Found:
             tagged = self._tagged(self.wanted.tag)
             among = [number for number in among if number in tagged] if among is not None else sorted(tagged)
             # Looked up once: no index has the tags.
-            self.wanted = replace(self.wanted, tag=None)
+            self.wanted, self._opened = replace(self.wanted, tag=None), replace(self._opened, tag=None)
         self.listing = Listing(self.database.connection, self.wanted, among)
         self._among = among
-        # How many there would be with another value of one property, too: so without what is asked of any.
-        self._opened = replace(
-            self.wanted, status=None, kinds=None, env=None, tier=None, source=None, pinned=None, repeats=True
-        )
         self._facets = self._facets_of(self._opened, among)
         self.total = sum(one.n for one in self._facets if self._fits(one))
 
@@ -276,8 +283,9 @@ class _Found:
         return found
 
     def _searched(self, asked: Asked) -> list[int]:
-        """The numbers of what a search finds, the best first; kept for the pages that follow."""
-        database, wanted = self.database, self.wanted
+        """The numbers of what a search finds, the best first, whatever it is narrowed by; kept for the pages that
+        follow."""
+        database, wanted = self.database, self._opened
         if asked.by == "meaning" and wanted.namespace != self.workspace.config.namespace:
             raise BadConfig("By meaning only the lab's own namespace is searched; search the others by words.")
         if asked.by == "meaning":
@@ -291,6 +299,21 @@ class _Found:
         mark = (asked.search, str(wanted), database.reflections.last_change())
         numbers: list[int] = kept(database, "hits", mark, found)
         return numbers
+
+    def _repeating(self, numbers: list[int]) -> list[int]:
+        """What says again what these say: no search finds it by itself."""
+
+        def found() -> list[int]:
+            rows = self.database.connection.execute(
+                "SELECT number FROM reflections WHERE status = 'repeated' AND merged_into IN "
+                "(SELECT id FROM reflections WHERE number IN (SELECT value FROM json_each(?))) ORDER BY number",
+                (json.dumps(numbers),),
+            )
+            return [number for (number,) in rows]
+
+        mark = (tuple(numbers), self.database.reflections.last_change())
+        repeating: list[int] = kept(self.database, "repeating", mark, found)
+        return repeating
 
     def _tagged(self, tag: str) -> set[int]:
         wanted = Filter(status=None, namespace=self.wanted.namespace, tag=tag)

@@ -197,6 +197,35 @@ def test_facets_count_what_another_choice_would_show(client: TestClient) -> None
     assert facets["kind"]["grounded"] == 2 and facets["env"] == {"toy/other": 1}
 
 
+@pytest.mark.parametrize("by", ["words", "meaning"])
+def test_facets_of_a_search_count_its_hits_that_another_choice_would_show(client: TestClient, by: str) -> None:
+    def facets(more: str) -> dict[str, dict[str, int]]:
+        return dict(client.get(f"/memory.json?search=silver+key+note&by={by}{more}").json()["facets"])
+
+    open = facets("")
+    assert open["env"]["toy/other"] == 1 and open["env"]["toy/doors"] >= 1
+    assert facets("&env=toy/other")["env"] == open["env"]
+    assert facets("&status=benched")["status"] == open["status"]
+
+
+def test_what_repeats_is_counted_among_the_hits_of_a_search(client: TestClient) -> None:
+    found = client.get("/memory.json?search=kitchen").json()
+    assert (found["total"], found["among"], found["facets"]["status"]) == (1, None, {"active": 1, "repeated": 1})
+
+
+def test_a_search_that_may_have_more_hits_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentlab.views.memories.MOST_HITS", 1)
+    assert client.get("/memory.json?search=note").json()["among"] == 1
+    monkeypatch.setattr("agentlab.views.memories.PAGE", 1)
+    assert client.get("/memory.json?search=note&by=meaning").json()["among"] == 1
+
+
+def test_the_form_of_a_search_asks_for_the_best_fit_unless_another_order_is_chosen(client: TestClient) -> None:
+    for address in ("/memory", "/memory?search=note"):
+        options = re.findall(r'<option value="(\w*)" ?(selected)?', page(client, address).partition('name="sort"')[2])
+        assert options[0] == ("", "") and not [chosen for _, chosen in options[:6] if chosen]
+
+
 @pytest.mark.parametrize("query", ["?status=gone", "?offset=-1", "?sort=size", "?after=sometime", "?adapter=nobody"])
 def test_an_address_that_makes_no_sense_is_told_in_a_line(client: TestClient, query: str) -> None:
     answer = client.get(f"/memory{query}")
