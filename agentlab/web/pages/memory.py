@@ -21,7 +21,8 @@ STATUSES = ("active", "benched", "forgotten", "merged", "repeated", "retired")
 TIERS = ("raw", "summary", "rule")
 
 AGENT = "-"
-"""In an address, the source that is the agent itself, and the namespace without a name: an empty value asks nothing."""
+"""In an address, what is empty: the source that is the agent itself, no environment, the namespace without a name. An
+empty value asks nothing."""
 
 
 class MemoryPage(Memories):
@@ -44,7 +45,7 @@ def wanted(asked: Asked) -> Wanted:
     present = now()
     return Wanted(
         Filter(
-            env=asked.maybe("env"),
+            env="" if asked.maybe("env") == AGENT else asked.maybe("env"),
             kinds=[kind] if kind else None,
             status=cast("Any", status),
             tier=cast("Any", asked.choice("tier", TIERS) or None),

@@ -208,6 +208,15 @@ def test_facets_of_a_search_count_its_hits_that_another_choice_would_show(client
     assert facets("&status=benched")["status"] == open["status"]
 
 
+def test_what_names_no_environment_is_found_under_its_facet(client: TestClient, folder: Path) -> None:
+    with Lab.open(folder, progress=False) as lab:
+        lab.database.reflections.put(reflection("r-note", "Doors creak.", env="", task="", source="a colleague"))
+    text = page(client, "/memory")
+    (address,) = re.findall(r'<a href="([^"]*)">no environment</a>', text)
+    assert rows(client, address.replace("/memory", "")) == ["r-note"] and text.count(">the agent</a>") == 1
+    assert "<b" in page(client, address).partition("no environment</b>")[0]
+
+
 def test_what_repeats_is_counted_among_the_hits_of_a_search(client: TestClient) -> None:
     found = client.get("/memory.json?search=kitchen").json()
     assert (found["total"], found["among"], found["facets"]["status"]) == (1, None, {"active": 1, "repeated": 1})
