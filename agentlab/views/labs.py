@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
+from agentlab.errors import AgentLabError
 from agentlab.experiments.evaluation import ALL, Row, Table
 from agentlab.views.comparison import ArmLine, arm_line, tables
 from agentlab.workspace.workspace import Workspace
+from memory.errors import MemoryStoreError
 from memory.records import content_id
 from trainers.gate import holm, paired
 
@@ -58,11 +60,16 @@ def compare(
     labs: Mapping[str, Workspace], chosen: list[str], *, games: str | None = None, against: str | None = None
 ) -> LabComparison:
     """The evaluations of the `chosen` labs (all, if none is) that are of the same games: by default those that most
-    labs have in common. `against` is the key of the arm that the others are compared with."""
+    labs have in common. `against` is the key of the arm that the others are compared with. A lab that cannot be read
+    has none."""
     looked = [name for name in labs if name in chosen] or list(labs)
     found: dict[str, list[tuple[str, str, Table]]] = {}
     for lab in looked:
-        for name, table in tables(labs[lab]).items():
+        try:
+            of_lab = tables(labs[lab])
+        except (AgentLabError, MemoryStoreError):  # the list of labs says what is wrong with it
+            continue
+        for name, table in of_lab.items():
             key = content_id("games", *sorted({task for row in table.rows for task in row.outcomes}))
             found.setdefault(key, []).append((lab, name, table))
     sets = [_set(key, tables) for key, tables in found.items()]

@@ -13,6 +13,7 @@ from agentlab.web.asked import Asked
 from agentlab.web.looking import Looking
 from agentlab.web.page import Page, Tab
 from agentlab.workspace.workspace import Workspace
+from memory.errors import MemoryStoreError
 
 TAB = Tab("Comparisons", "comparisons")
 
@@ -60,7 +61,7 @@ def compared(found: Sequence[Looking], asked: Asked) -> LabComparison:
     for lab in found:
         try:
             labs[lab.name] = lab.workspace
-        except AgentLabError:
+        except (AgentLabError, MemoryStoreError):
             continue
     chosen = [name for name in asked.text("lab").split("\n") if name]
     return compare(labs, chosen, games=asked.maybe("games"), against=asked.maybe("against"))

@@ -146,6 +146,10 @@ def test_several_labs_stand_beside_each_other_and_a_broken_one_hides_none(folder
         lab_at(tmp_path / name)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "lab.toml").write_text("=", encoding="utf-8")
+    for name, where in (("damaged", 0), ("torn", 4096)):
+        with (lab_at(tmp_path / name) / "lab.db").open("r+b") as file:
+            file.seek(where)
+            file.write(b"\xff" * 200_000)
     made = application(tmp_path)
     client = TestClient(made.asgi(), base_url="http://127.0.0.1")
     assert 'href="/compare"' in page(client, "/")
