@@ -99,6 +99,10 @@ class UnknownRound(AgentLabError):
     """No round has this id, or it has no example of this number."""
 
 
+class UnreadableRecord(AgentLabError):
+    """A record of a lab has not the form that this version reads."""
+
+
 class UnknownReflector(AgentLabError):
     """No reflector has this name."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from agentlab.grid import Grid
 from agentlab.rounds.config import RoundConfig
@@ -111,6 +111,17 @@ def reports(workspace: Workspace) -> list[RoundReport]:
     """All rounds of a lab, oldest first."""
     found = [RoundReport.model_validate(payload) for payload in workspace.database.rounds.all().values()]
     return sorted(found, key=lambda report: report.number)
+
+
+def readable_reports(workspace: Workspace) -> tuple[list[RoundReport], list[str]]:
+    """All rounds of a lab that can be read, oldest first, and the ids of the others."""
+    found, unreadable = [], []
+    for id, payload in workspace.database.rounds.all().items():
+        try:
+            found.append(RoundReport.model_validate(payload))
+        except ValidationError:
+            unreadable.append(id)
+    return sorted(found, key=lambda report: report.number), unreadable
 
 
 def load(workspace: Workspace, round_id: str) -> RoundReport:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from agentlab.errors import UnknownEvaluation
+from agentlab.errors import UnknownEvaluation, UnreadableRecord
 from agentlab.experiments.evaluation import ALL, Cell, Comparison, Row, Table
 from agentlab.experiments.two_by_two import CELLS, Effect, in_common, internalised, simple_effects
 from agentlab.workspace.workspace import Workspace
@@ -35,9 +35,10 @@ class EvaluationLine(BaseModel):
 
 
 class Evaluations(BaseModel):
-    """All evaluations of a lab, the newest first."""
+    """All evaluations of a lab, the newest first, and the names of those that are `unreadable`."""
 
     evaluations: list[EvaluationLine]
+    unreadable: list[str] = []
 
 
 class ArmLine(BaseModel):
@@ -128,15 +129,32 @@ class ComparisonView(BaseModel):
 
 def evaluations(workspace: Workspace) -> Evaluations:
     """Every evaluation of a lab in a line."""
-    stored = workspace.database.evaluations.all()
-    found = [_line(name, payload) for name, payload in stored.items() if payload.get("rows")]
-    return Evaluations(evaluations=sorted(found, key=lambda line: line.date, reverse=True))
+    found, unreadable = _stored(workspace)
+    lines = [_line(name, table) for name, table in found.items()]
+    return Evaluations(
+        evaluations=sorted(lines, key=lambda line: line.date, reverse=True),
+        unreadable=unreadable,
+    )
 
 
 def tables(workspace: Workspace) -> dict[str, Table]:
-    """The evaluations of a lab by their names, without those of which nothing was measured yet."""
-    stored = workspace.database.evaluations.all()
-    return {name: Table.model_validate(payload) for name, payload in stored.items() if payload.get("rows")}
+    """The evaluations of a lab by their names, without those of which nothing was measured yet, or that cannot be
+    read."""
+    return _stored(workspace)[0]
+
+
+def _stored(workspace: Workspace) -> tuple[dict[str, Table], list[str]]:
+    """The evaluations of which something was measured, and the names of those that cannot be read."""
+    found, unreadable = {}, []
+    for name, payload in workspace.database.evaluations.all().items():
+        try:
+            table = Table.model_validate({"envs": [], "rows": []} if payload == {} else payload)
+        except ValidationError:
+            unreadable.append(name)
+            continue
+        if table.rows:
+            found[name] = table
+    return found, unreadable
 
 
 def comparison(
@@ -155,12 +173,18 @@ def comparison(
     With `arm` and `against` these two are compared as well, that way round; `only` then names the one that won the
     games alone which are listed. `env` leaves the games of one environment. The internalised share is found by a
     bootstrap, which takes seconds for many games: it is there for few, or if `share` asks for it. Raises
-    UnknownEvaluation.
+    UnknownEvaluation, and UnreadableRecord.
     """
     payload = workspace.database.evaluations.get(name)
-    if payload is None or not payload.get("rows"):
+    if not payload or not payload.get("rows"):
         raise UnknownEvaluation(f"No evaluation is called {name!r}; `agentlab eval` makes one.")
-    table = Table.model_validate(payload)
+    try:
+        table = Table.model_validate(payload)
+    except ValidationError as odd:
+        raise UnreadableRecord(
+            f"The evaluation {name!r} has not the form that this version reads; `agentlab eval --name` measures it "
+            "again under another name."
+        ) from odd
     rows = {row.arm: row for row in table.rows}
     for asked in (arm, against, only):
         if asked is not None and asked not in rows:
@@ -213,15 +237,14 @@ def pairs(comparisons: Sequence[Comparison]) -> list[Pair]:
     return [Pair(**one.model_dump(), p_holm=p) for one, p in zip(comparisons, corrected, strict=True)]
 
 
-def _line(name: str, payload: Mapping[str, Any]) -> EvaluationLine:
-    about, rows = payload.get("about", {}), payload["rows"]
+def _line(name: str, table: Table) -> EvaluationLine:
     return EvaluationLine(
         name=name,
-        date=str(about.get("date", "")),
-        split=str(about.get("split", "")),
-        envs=payload["envs"],
-        arms=[row["arm"] for row in rows],
-        games=len({task for row in rows for task in row["outcomes"]}),
+        date=str(table.about.get("date", "")),
+        split=str(table.about.get("split", "")),
+        envs=table.envs,
+        arms=[row.arm for row in table.rows],
+        games=len({task for row in table.rows for task in row.outcomes}),
     )
 
 

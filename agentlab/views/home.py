@@ -8,8 +8,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 
-from agentlab.rounds.report import RoundReport
-from agentlab.rounds.report import reports as all_rounds
+from agentlab.rounds.report import RoundReport, readable_reports
 from agentlab.views.work import Work, work
 from agentlab.workspace.workspace import Workspace
 from memory.store import EpisodeRow, Totals
@@ -120,7 +119,7 @@ def home(workspace: Workspace) -> Home:
         work=work(workspace),
         took=Took(**{("episodes" if name == "n" else name): value for name, value in sums.totals._asdict().items()}),
         memory=MemoryLine(items=sum(statuses.values()), statuses=statuses, pinned=pinned),
-        rounds=[round_line(report) for report in all_rounds(workspace)[: -NEWEST - 1 : -1]],
+        rounds=[round_line(report) for report in readable_reports(workspace)[0][: -NEWEST - 1 : -1]],
         episodes=[episode_line(row) for row in database.episodes.find(limit=NEWEST, newest=True)],
     )
 

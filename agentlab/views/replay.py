@@ -212,22 +212,27 @@ def first_difference(one: Sequence[Step], other: Sequence[Step]) -> int | None:
 def options(step: Step, temperature: float, items: Sequence[RecalledItem] = ()) -> list[Option]:
     """The commands of a step with the parts of their scores, the best first, unranked ones as they were listed."""
     soft = temperature if temperature > 0 else 1.0
-    bonus = step.bonus or [0.0] * len(step.admissible)
-    totals = None if step.scores is None else [s / soft + b for s, b in zip(step.scores, bonus, strict=False)]
-    odds = _softmax(totals) if totals and temperature > 0 else None
+    length = len(step.admissible)
+    # A record from elsewhere may have fewer scores than commands.
+    scores = [*(step.scores or ()), *[None] * length][:length]
+    bonus = [*(step.bonus or ()), *[0.0] * length][:length]
+    totals = [None if one is None else one / soft + more for one, more in zip(scores, bonus, strict=True)]
+    known = [total for total in totals if total is not None]
+    odds = _softmax(known) if length and len(known) == length and temperature > 0 else None
     found = [
         Option(
             command=command,
-            logprob=step.scores[at] if step.scores else None,
+            logprob=scores[at],
             bonus=bonus[at],
-            total=totals[at] if totals else None,
+            total=totals[at],
             probability=odds[at] if odds else None,
             chosen=command == step.action and not step.invalid,
             sources=[one.reflection for one in items if not one.held_out and one.command == command],
         )
         for at, command in enumerate(step.admissible)
     ]
-    return sorted(found, key=lambda option: -option.total if option.total is not None else 0.0)
+    # Unranked ones stay as they were listed, behind the others.
+    return sorted(found, key=lambda option: (option.total is None, -(option.total or 0.0)))
 
 
 def _softmax(totals: Sequence[float]) -> list[float]:

@@ -8,12 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from agentlab.errors import UnknownRound
+from agentlab.errors import UnknownRound, UnreadableRecord
 from agentlab.rounds.calling import writes_calls
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.graph import NODES
-from agentlab.rounds.report import RoundReport
-from agentlab.rounds.report import reports as all_rounds
+from agentlab.rounds.report import RoundReport, readable_reports
 from agentlab.rounds.retention import Retention
 from agentlab.views.curves import Curve, curve
 from agentlab.views.gates import Gate, decision, gate
@@ -52,12 +51,13 @@ class RoundRow(BaseModel):
 
 
 class Rounds(BaseModel):
-    """A part of the `total` rounds, the newest first, and what serves now."""
+    """A part of the `total` rounds, the newest first, what serves now, and the ids of rounds that are `unreadable`."""
 
     total: int
     offset: int
     serving: str | None
     rounds: list[RoundRow]
+    unreadable: list[str] = []
 
 
 class Phase(BaseModel):
@@ -151,12 +151,14 @@ class Beside(BaseModel):
 
 def rounds(workspace: Workspace, offset: int = 0) -> Rounds:
     """The rounds of a lab, the newest first."""
-    found = all_rounds(workspace)[::-1]
+    found, unreadable = readable_reports(workspace)
+    found.reverse()
     return Rounds(
         total=len(found),
         offset=offset,
         serving=workspace.serving(),
         rounds=[row(report) for report in found[offset : offset + SIZE]],
+        unreadable=unreadable,
     )
 
 
@@ -182,14 +184,16 @@ def row(report: RoundReport) -> RoundRow:
 
 def find_round(workspace: Workspace, id: str) -> RoundReport:
     """The round with this id, or this number. Raises UnknownRound with the nearest id."""
-    return _find(all_rounds(workspace), id)
+    return _find(*readable_reports(workspace), id)
 
 
-def _find(found: list[RoundReport], id: str) -> RoundReport:
+def _find(found: list[RoundReport], unreadable: list[str], id: str) -> RoundReport:
     known = {report.id: report for report in found}
     wanted = f"round-{id}" if id.isdecimal() else id
     if wanted in known:
         return known[wanted]
+    if wanted in unreadable:
+        raise UnreadableRecord(f"The record of {wanted} has not the form that this version reads.")
     near = get_close_matches(wanted, known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else "`agentlab rounds list` shows which there are."
     raise UnknownRound(f"No round has the id '{id}'; {hint}")
@@ -197,8 +201,8 @@ def _find(found: list[RoundReport], id: str) -> RoundReport:
 
 def one_round(workspace: Workspace, id: str, offset: int = 0) -> Round:
     """All that is known of a round, with the games of its gate from `offset` on. Raises UnknownRound."""
-    found = all_rounds(workspace)
-    report = _find(found, id)
+    found, unreadable = readable_reports(workspace)
+    report = _find(found, unreadable, id)
     folder = folder_of(workspace, report.id)
     return Round(
         report=report,
@@ -218,8 +222,8 @@ def one_round(workspace: Workspace, id: str, offset: int = 0) -> Round:
 
 def beside(workspace: Workspace, id: str, other: str = "") -> Beside:
     """Two rounds beside each other; without another one, with the round before it. Raises UnknownRound."""
-    found = all_rounds(workspace)
-    report = _find(found, id)
+    found, unreadable = readable_reports(workspace)
+    report = _find(found, unreadable, id)
     if not other:
         at = found.index(report)
         other = found[at - 1].id if at else found[min(1, len(found) - 1)].id

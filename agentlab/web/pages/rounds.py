@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import BaseModel
 
-from agentlab.rounds.report import reports
+from agentlab.rounds.report import readable_reports
 from agentlab.views.rounds import Beside, Round, beside, find_round, one_round, rounds
 from agentlab.views.training_examples import (
     TrainingExample,
@@ -48,7 +48,7 @@ def _name(view: BaseModel) -> str:
 
 
 def _ids(lab: Workspace) -> Iterator[Mapping[str, str]]:
-    return ({"id": report.id} for report in reports(lab))
+    return ({"id": report.id} for report in readable_reports(lab)[0])
 
 
 def _pairs(lab: Workspace) -> Iterable[Mapping[str, str]]:
@@ -57,7 +57,7 @@ def _pairs(lab: Workspace) -> Iterable[Mapping[str, str]]:
 
 
 def _numbers(lab: Workspace) -> Iterator[Mapping[str, str]]:
-    for report in reports(lab):
+    for report in readable_reports(lab)[0]:
         for number in range(1, min(WRITTEN, count(folder_of(lab, report.id))) + 1):
             yield {"id": report.id, "number": str(number)}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agentlab.agent.rollout import TaskResult, Trial
-from agentlab.errors import UnknownEvaluation
+from agentlab.errors import UnknownEvaluation, UnreadableRecord
 from agentlab.experiments.evaluation import Table, row
 from agentlab.lab import Lab
 from agentlab.views.comparison import comparison, evaluations
@@ -192,6 +192,18 @@ def test_an_evaluation_notes_the_runs_of_its_arms(tmp_path: Path, note_reader: A
         assert remembering == f"{plain}-2", "what depends on no memory is not played again"
         (game,) = comparison(lab, table.about["name"]).games
         assert all(result.episode for result in game.results)
+
+
+def test_a_record_of_another_form_hides_no_other_and_is_told(tmp_path: Path) -> None:
+    with made(tmp_path / "lab") as lab:
+        stored(lab, table_of(WON))
+        lab.database.evaluations.put("odd", {"rows": [{"arm": "x"}]})
+        lab.database.evaluations.put("nothing yet", {})
+        found = evaluations(lab)
+        assert [line.name for line in found.evaluations] == ["mine"] and found.unreadable == ["odd"]
+        assert {one.evaluation for one in compare({"lab": lab}, []).arms} == {"mine"}
+        with pytest.raises(UnreadableRecord, match="odd"):
+            comparison(lab, "odd")
 
 
 @pytest.mark.parametrize("asked", [{"name": "none"}, {"name": "mine", "arm": "none"}, {"name": "mine", "only": "none"}])

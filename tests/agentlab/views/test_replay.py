@@ -36,6 +36,15 @@ def test_what_was_written_freely_has_commands_without_scores_or_none(step: Make)
     assert not invalid[0].chosen
 
 
+def test_a_record_with_fewer_scores_than_commands_leaves_the_others_unranked(step: Make) -> None:
+    short = step(0, "b", admissible=["a", "b", "c"], scores=[-2.0, -1.0], bonus=[0.5])
+    ranked = options(short, temperature=1.0)
+    assert [(one.command, one.logprob, one.total) for one in ranked] == [
+        ("b", -1.0, -1.0), ("a", -2.0, -1.5), ("c", None, None),
+    ]  # fmt: skip
+    assert {one.probability for one in ranked} == {None}, "of what is not whole no odds are known"
+
+
 def test_the_first_loss_is_where_the_score_falls_or_a_reward_is_negative(step: Make) -> None:
     assert first_loss([step(0, "a", score=0.5), step(1, "b", score=0.2), step(2, "c", score=0.1)]) == 1
     assert first_loss([step(0, "a"), step(1, "b", reward=-1.0)]) == 1

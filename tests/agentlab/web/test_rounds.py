@@ -102,6 +102,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, phase in enumerate(PHASES, 2):
             save(lab, RoundReport(id=f"round-{number}", number=number, config=RoundConfig(envs=["toy/x"]), phase=phase))
         save(lab, every_text_hostile(99))
+        lab.database.rounds.put("round-odd", {"id": "round-odd"})
         for seed, ours, theirs in [(0, "won", "won"), (1, "lost", "won"), (2, "won", "lost")]:
             for arm, status in (("base", theirs), ("candidate adapter-1", ours)):
                 for round, words in (("round-1", "toy/doors"), ("round-99", HOSTILE)):
@@ -149,6 +150,14 @@ def test_the_list_leads_to_every_round(client: TestClient) -> None:
     known = json.loads(page(client, "/rounds.json"))["rounds"]
     assert len(known) == len(PHASES) + 2
     assert all(f'href="/rounds/{round["id"]}"' in shown for round in known)
+
+
+def test_a_record_of_another_form_hides_no_round_and_is_told(client: TestClient) -> None:
+    assert json.loads(page(client, "/rounds.json"))["unreadable"] == ["round-odd"]
+    told = re.search(r'data-testid="unreadable">[^<]*', page(client, "/rounds"))
+    assert told is not None and "round-odd" in told[0]
+    assert len(json.loads(page(client, "/index.json"))["rounds"]) == 8
+    page(client, "/rounds/round-odd", 400)
 
 
 def test_the_game_that_got_worse_is_one_click_from_its_round(client: TestClient) -> None:
