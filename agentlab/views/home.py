@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 
 from agentlab.rounds.report import RoundReport, readable_reports
+from agentlab.views.standings import kept
 from agentlab.views.work import Work, work
 from agentlab.workspace.workspace import Workspace
 from memory.store import EpisodeRow, Totals
@@ -22,20 +21,15 @@ CHANGES = 5
 """Changes of what serves, the last ones."""
 
 
-SELDOM, QUICK = 40, 0.02
-"""Sums that took longer than QUICK (seconds) are made anew only after SELDOM times as long."""
+SELDOM = 40
+"""Sums that are not quick are made anew only after so many times as long as they took."""
 
 
 class _Sums(NamedTuple):
-    """What takes a pass over all rows: as it was when the file was `seen` so, and until when that is good enough."""
+    """What takes a pass over all rows."""
 
-    seen: int
-    until: float
     totals: Totals
     census: list[tuple[Any, ...]]
-
-
-_KEPT: WeakKeyDictionary[Workspace, _Sums] = WeakKeyDictionary()
 
 
 class RoundLine(BaseModel):
@@ -128,21 +122,12 @@ def _sums(workspace: Workspace) -> _Sums:
     """The sums over all episodes and reflections. Who looks at a large lab while it is played in sees them some seconds
     late: they cost most of the page, which is asked for every two seconds."""
     database = workspace.database
-    if workspace.write:
-        return _summed(workspace, 0)
-    seen, kept = database.connection.seen, _KEPT.get(workspace)
-    if kept is None or (kept.seen != seen and time.monotonic() > kept.until):
-        kept = _KEPT[workspace] = _summed(workspace, seen)
-    return kept
 
+    def summed() -> _Sums:
+        return _Sums(database.episodes.totals(), database.reflections.census(workspace.config.namespace))
 
-def _summed(workspace: Workspace, seen: int) -> _Sums:
-    began = time.monotonic()
-    totals = workspace.database.episodes.totals()
-    census = workspace.database.reflections.census(workspace.config.namespace)
-    ended = time.monotonic()
-    took = ended - began
-    return _Sums(seen, ended + (SELDOM * took if took > QUICK else 0), totals, census)
+    found: _Sums = kept(workspace, "home", database.connection.mark, summed, SELDOM)
+    return found
 
 
 def round_line(report: RoundReport) -> RoundLine:

@@ -142,7 +142,7 @@ def memories(workspace: Workspace, asked: Asked, *, offset: int = 0, limit: int 
         items=found.items,
         facets={name: found.facet(name) for name in FACETS},
         pinned=found.facet("pinned").get("1", 0),
-        namespaces=kept(database, "namespaces", database.reflections.last_change(), database.reflections.namespaces),
+        namespaces=kept(workspace, "namespaces", database.reflections.last_change(), database.reflections.namespaces),
         adapters=[record.id for record in reversed(workspace.adapters.list())],
         rows=rows(workspace, [loaded[number] for number in numbers if number in loaded]),
     )
@@ -230,7 +230,7 @@ class _Found:
         if among is not None or wanted != Filter(status=None, namespace=wanted.namespace):
             return listing.facets()
         mark = (wanted.namespace, self.database.reflections.last_change())
-        found: list[ReflectionFacet] = kept(self.database, "facets", mark, listing.facets)
+        found: list[ReflectionFacet] = kept(self.workspace, "facets", mark, listing.facets)
         return found
 
     def facet(self, name: str) -> dict[str, int]:
@@ -279,7 +279,7 @@ class _Found:
         everything = Filter(status=None, namespace=self.wanted.namespace)
         listing = Listing(self.database.connection, everything)
         mark = (everything.namespace, self.database.reflections.last_change())
-        found: np.ndarray = kept(self.database, order, mark, lambda: np.asarray(listing.page(order, -1), np.int64))
+        found: np.ndarray = kept(self.workspace, order, mark, lambda: np.asarray(listing.page(order, -1), np.int64))
         return found
 
     def _searched(self, asked: Asked) -> list[int]:
@@ -293,11 +293,11 @@ class _Found:
             return [database.reflections.number(hit.reflection.id) for hit in hits]
 
         def found() -> list[int]:
-            words: BM25 = kept(database, "words", None, lambda: BM25(database))
+            words: BM25 = kept(self.workspace, "words", None, lambda: BM25(database))
             return [number for number, _ in words.search(asked.search, MOST_HITS, wanted)]
 
         mark = (asked.search, str(wanted), database.reflections.last_change())
-        numbers: list[int] = kept(database, "hits", mark, found)
+        numbers: list[int] = kept(self.workspace, "hits", mark, found)
         return numbers
 
     def _repeating(self, numbers: list[int]) -> list[int]:
@@ -312,14 +312,14 @@ class _Found:
             return [number for (number,) in rows]
 
         mark = (tuple(numbers), self.database.reflections.last_change())
-        repeating: list[int] = kept(self.database, "repeating", mark, found)
+        repeating: list[int] = kept(self.workspace, "repeating", mark, found)
         return repeating
 
     def _tagged(self, tag: str) -> set[int]:
         wanted = Filter(status=None, namespace=self.wanted.namespace, tag=tag)
         mark = (tag, wanted.namespace, self.database.reflections.last_change())
         listing = Listing(self.database.connection, wanted)
-        found: set[int] = kept(self.database, "tagged", mark, lambda: set(listing.numbers().tolist()))
+        found: set[int] = kept(self.workspace, "tagged", mark, lambda: set(listing.numbers().tolist()))
         return found
 
     def _taught(self, adapter: str) -> set[int]:

@@ -3,16 +3,13 @@ was measured, the base rates that credit needs, and whatever a page would have t
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from agentlab.workspace.workspace import Workspace
 from memory.credit import Credit
-from memory.store import Database
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,20 +39,21 @@ SELDOM = 10
 """What was made may be this many times as old as it took to make, though a run has changed a little since: a page that
 is looked at while it plays takes no more than a tenth of the time."""
 
-_KEPT: WeakKeyDictionary[Database, dict[str, _Kept]] = WeakKeyDictionary()
-_KEEPING = threading.Lock()
+QUICK = 0.02
+"""What took no longer than this (seconds) is made anew with each change."""
 
 
-def kept(database: Database, name: str, mark: object, make: Callable[[], Any], seldom: int = 0) -> Any:
+def kept(workspace: Workspace, name: str, mark: object, make: Callable[[], Any], seldom: float = 0) -> Any:
     """What `make` gives, made once as long as `mark` is the same; with `seldom` also for that many times as long as it
-    took."""
-    with _KEEPING:
-        known = _KEPT.setdefault(database, {})
-        found, present = known.get(name), time.monotonic()
-    if found is None or (found.mark != mark and present - found.at >= seldom * found.took):
+    took, if it was not quick. It goes with the workspace."""
+    found: _Kept | None = workspace.kept.get(name)
+    present = time.monotonic()
+    if found is None or (
+        found.mark != mark and (found.took <= QUICK or present - found.at >= seldom * found.took)
+    ):  # fmt: skip
         # Nobody waits for what somebody else has made; made twice it is the same.
         value = make()
-        found = known[name] = _Kept(mark, value, time.monotonic() - present, time.monotonic())
+        found = workspace.kept[name] = _Kept(mark, value, time.monotonic() - present, time.monotonic())
     return found.value
 
 
@@ -67,8 +65,8 @@ def standings(workspace: Workspace) -> Standings:
         return *database.recalls.totals(), database.reflections.last_change()
 
     # Whatever else was written, such as how far a run is, changes none of it.
-    mark = kept(database, "sums", database.connection.mark, sums)
-    found: Standings = kept(database, "standings", mark, lambda: _standings(workspace), SELDOM)
+    mark = kept(workspace, "sums", database.connection.mark, sums)
+    found: Standings = kept(workspace, "standings", mark, lambda: _standings(workspace), SELDOM)
     return found
 
 
@@ -102,6 +100,6 @@ def credit(workspace: Workspace) -> Credit:
     database, namespace = workspace.database, workspace.config.namespace
     mark = (namespace, workspace.credit_config, database.episodes.newest())
     found: Credit = kept(
-        database, "credit", mark, lambda: Credit(database, workspace.credit_config, namespace=namespace)
+        workspace, "credit", mark, lambda: Credit(database, workspace.credit_config, namespace=namespace)
     )
     return found

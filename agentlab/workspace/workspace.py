@@ -50,6 +50,7 @@ class Workspace:
         database: the SQLite file with everything that was lived and learned.
         progress: told how far long work is.
         spending: what models may take, and took since it was opened.
+        kept: what was made of it to be shown, by name, for as long as it is open (`agentlab.views.standings`).
     """
 
     def __init__(self, folder: Path, config: LabConfig, *, write: bool, progress: Progress | bool = True) -> None:
@@ -61,6 +62,8 @@ class Workspace:
         self.progress = Recorded(drawn, self._events) if write else drawn
         self._closing = ExitStack()
         self.spending = Spending()
+        self.kept: dict[str, Any] = {}
+        self._closing.callback(self.kept.clear)
         self._closed = False
         self._engine: Engine | None = None
         self._given = False  # whether the engine is somebody else's

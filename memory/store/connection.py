@@ -240,11 +240,6 @@ class Connection:
         with self._lock:
             return int(self.execute("PRAGMA data_version")[0][0]), self._connection.total_changes
 
-    @property
-    def seen(self) -> int:
-        """A number that is another one as soon as somebody else has written to the file (`PRAGMA data_version`)."""
-        return int(self.execute("PRAGMA data_version")[0][0])
-
     def size(self) -> int:
         """The bytes of the database, without its log."""
         return int(self.execute("PRAGMA page_count")[0][0]) * int(self.execute("PRAGMA page_size")[0][0])

@@ -45,7 +45,7 @@ def test_the_sums_of_a_large_lab_are_made_seldom_and_not_at_all_while_nothing_is
     passes = []
     totals = Episodes.totals
     monkeypatch.setattr(Episodes, "totals", lambda *given: (passes.append(1), totals(*given))[1])
-    monkeypatch.setattr(module, "QUICK", -1.0)  # as if they had taken long
+    monkeypatch.setattr("agentlab.views.standings.QUICK", -1.0)  # as if they had taken long
     monkeypatch.setattr(module, "SELDOM", 1e9)
     for _ in range(3):
         assert home(looking).took.episodes == 2

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import re
 import shutil
+import weakref
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +17,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from agentlab.lab import Lab
+from agentlab.views.memories import Asked, memories
 from agentlab.web.app import application
 from agentlab.web.exporting import export
+from agentlab.web.looking import Looking
 from agentlab.web.safety import Access
-from agentlab.workspace.config import LabConfig
+from agentlab.workspace.config import LabConfig, write_config
 from memory.records import Advice, Episode, Link, Recall, Reflection, Step
 from memory.store import Mending
 
@@ -359,6 +363,18 @@ def test_all_that_a_purge_leaves_to_do_is_told(client: TestClient, folder: Path)
         (folder / f"copy-of-my-own-notes-{n}.txt").write_text(SECRET)
     text = send(client, "/memory/r-hurts/purge", name="r-hurts")
     assert [n for n in range(40) if f"copy-of-my-own-notes-{n}.txt" not in text] == []
+
+
+def test_a_lab_that_was_opened_anew_leaves_nothing_of_itself_behind(folder: Path) -> None:
+    looking = Looking(folder)
+    old = weakref.ref(looking.workspace.database)
+    for asked in (Asked(), Asked(sort="uplift"), Asked(search="note")):
+        assert memories(looking.workspace, asked).total
+    write_config(folder / "lab.toml", looking.workspace.config)
+    assert memories(looking.workspace, Asked(sort="uplift")).total
+    gc.collect()
+    assert old() is None
+    looking.close()
 
 
 def test_as_files_it_can_be_read_and_not_changed(folder: Path, tmp_path: Path) -> None:
