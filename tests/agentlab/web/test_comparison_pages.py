@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -150,6 +151,8 @@ def test_several_labs_stand_beside_each_other_and_a_broken_one_hides_none(folder
         with (lab_at(tmp_path / name) / "lab.db").open("r+b") as file:
             file.seek(where)
             file.write(b"\xff" * 200_000)
+    with sqlite3.connect(lab_at(tmp_path / "foreign") / "lab.db") as connection:
+        connection.execute("ALTER TABLE evaluations RENAME COLUMN payload TO other")
     made = application(tmp_path)
     client = TestClient(made.asgi(), base_url="http://127.0.0.1")
     assert 'href="/compare"' in page(client, "/")
