@@ -11,7 +11,6 @@ from urllib.parse import quote
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
@@ -58,6 +57,10 @@ def _letters(keys: Sequence[str]) -> dict[str, str]:
 
 
 LETTERS = _letters([tab.key for tab, _ in TABS])
+
+
+class OldForm(BadAddress):
+    """A form does not come from one of these pages, or from one of an earlier start."""
 
 
 class Application:
@@ -138,7 +141,7 @@ class Application:
             "here": address,
             "below": address.removeprefix(quote(self.root(lab))),
             "twin": (f"{address}index.json" if address.endswith("/") else f"{address}.json") + _kept(asked),
-            "done": asked.values.get("done", ""),
+            "done": asked.text("done", longest=SHOWN_LINE),
         }
         return render(page.template, values | more)
 
@@ -162,17 +165,23 @@ class Application:
             "done": "",
             "here": "",
             "twin": "",
+            "typed": [],
         }
 
     # -- changes ---------------------------------------------------------------------------------------------------
 
     def _action(self, lab: Looking, action: Action) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
+            fields: list[tuple[str, str]] = []
             try:
-                asked = await self._form(request)
-                done = await run_in_threadpool(_acted, lab, action, asked)
+                fields = await _form(request)
+                if not self.access.same(next((value for name, value in fields if name == "token"), "")):
+                    raise OldForm("The form has no token, or an old one: load its page again.")
+                done = await run_in_threadpool(_acted, lab, action, _sent(request, fields))
             except FAILURES as failure:
-                return self._failed(lab, failure)
+                # What was typed is not lost. One that may be no form of these pages is not sent again from here.
+                again = "" if isinstance(failure, OldForm) else quote(request.scope["path"])
+                return self._failed(lab, failure, fields=fields, again=again)
             told = one_line(done.line, SHOWN_LINE)
             path = "/" + done.path.lstrip("/\\")  # two slashes would name another host
             address = link_below(self.root(lab))(path, **{**done.query, "done": told})
@@ -180,29 +189,24 @@ class Application:
 
         return answer
 
-    async def _form(self, request: Request) -> Asked:
-        """The values of a form. Raises BadAddress if it does not come from one of these pages."""
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
-            raise BadAddress(f"A form is sent as {FORM}.")
-        length = request.headers.get("content-length", "")
-        if not (length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= LARGEST_FORM):
-            raise BadAddress(f"A form has at most {LARGEST_FORM:,} bytes, and says how many.")
-        form: FormData = await request.form()
-        values: dict[str, list[str]] = {}
-        for name, value in form.multi_items():
-            values.setdefault(name, []).append(str(value))
-        if not self.access.same(values.pop("token", [""])[0]):
-            raise BadAddress("The form has no token, or an old one: load its page again.")
-        # What was ticked several times is one value, an id a line.
-        return Asked({**{name: "\n".join(given) for name, given in values.items()}, **request.path_params})
-
     # -- what goes wrong -------------------------------------------------------------------------------------------
 
-    def _failed(self, lab: Looking | None, failure: Exception, *, as_json: bool = False) -> Response:
+    def _failed(
+        self,
+        lab: Looking | None,
+        failure: Exception,
+        *,
+        as_json: bool = False,
+        fields: Sequence[tuple[str, str]] = (),
+        again: str = "",
+    ) -> Response:
+        """A line that says what went wrong; with the `fields` of a form, and where to send them `again`."""
         status = 404 if isinstance(failure, MISSING) else 503 if isinstance(failure, BUSY) else 400
         if as_json:
             return JSONResponse({"error": str(failure)}, status_code=status)
-        values = self.common(lab) | {"line": str(failure), "title": "Not possible"}
+        # What confirms a deletion is typed anew.
+        typed = [(name, "" if name == "name" else value) for name, value in fields if name != "token"]
+        values = self.common(lab) | {"line": str(failure), "title": "Not possible", "typed": typed, "again": again}
         return HTMLResponse(render("failed.html", values), status_code=status)
 
     def _broken(self, request: Request, failure: Exception) -> Response:
@@ -248,6 +252,25 @@ def _asked(request: Request) -> Asked:
     for name, value in request.query_params.multi_items():  # what was ticked several times is one value, a line each
         values[name] = f"{values[name]}\n{value}" if name in values else value
     return Asked({**values, **request.path_params}, frozenset(request.path_params))
+
+
+async def _form(request: Request) -> list[tuple[str, str]]:
+    """The fields of a form, in their order. Raises BadAddress if it is none, or too large."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+        raise BadAddress(f"A form is sent as {FORM}.")
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= LARGEST_FORM):
+        raise BadAddress(f"A form has at most {LARGEST_FORM:,} bytes, and says how many.")
+    return [(name, str(value)) for name, value in (await request.form()).multi_items()]
+
+
+def _sent(request: Request, fields: Sequence[tuple[str, str]]) -> Asked:
+    """What a form and its address ask for; what was ticked several times is one value, an id a line."""
+    values: dict[str, list[str]] = {}
+    for name, value in fields:
+        values.setdefault(name, []).append(value)
+    values.pop("token", None)  # it would stand in addresses that are made from what was asked
+    return Asked({**{name: "\n".join(given) for name, given in values.items()}, **request.path_params})
 
 
 def _kept(asked: Asked) -> str:

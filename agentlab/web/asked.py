@@ -27,11 +27,11 @@ class Asked:
     fixed: frozenset[str] = frozenset()
     as_file: bool = False
 
-    def text(self, name: str, default: str = "") -> str:
+    def text(self, name: str, default: str = "", *, longest: int = LONGEST) -> str:
         """A value, without blanks around it. Raises BadAddress if it is longer than anything that is looked for."""
         value = self.values.get(name, "").strip()
-        if len(value) > LONGEST:
-            raise BadAddress(f"'{name}' is longer than {LONGEST} characters; shorten it.")
+        if len(value) > longest:
+            raise BadAddress(f"'{name}' is longer than {longest} characters; shorten it.")
         return value or default
 
     def maybe(self, name: str) -> str | None:

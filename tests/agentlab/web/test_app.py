@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 import threading
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from agentlab.errors import NotALab
 from agentlab.lab import Lab
 from agentlab.web import app as web
 from agentlab.web.app import application
-from agentlab.web.asked import Asked
+from agentlab.web.asked import Asked, BadAddress
 from agentlab.web.page import Action, Done
 from agentlab.web.pages import PAGES, TABS
 from agentlab.workspace.config import LabConfig
@@ -183,6 +184,55 @@ def test_a_lab_that_is_being_written_is_refused_for_changes_in_a_line_and_loses_
     assert post(app, "/mark", {}, **sent).status == 303
     with Lab.open(empty, progress=False) as lab:  # the lock was given back at once
         assert lab.database.settings.get("marked") == "yes"
+
+
+def fields_of(html: str) -> dict[str, str]:
+    """What the form of a page that says that it was not possible sends, as it stands."""
+    form = html.partition('data-testid="again"')[2].partition("</form>")[0]
+    found = {name: unescape(value) for name, value in re.findall(r'<input[^>]*name="(\w+)" value="([^"]*)"', form)}
+    text = re.search(r'<textarea name="text"[^>]*>\n(.*?)</textarea>', form, re.S)
+    return found | ({"text": unescape(text[1])} if text else {})
+
+
+def test_what_was_typed_into_a_form_that_failed_is_sent_again_from_the_page_that_says_so(
+    show: Any, post: Any, empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Asked] = []
+
+    def edit(lab: Lab, asked: Asked) -> Done:
+        if not asked.text("reason"):
+            raise BadAddress("A reason is missing.")
+        given.append(asked)
+        return Done("Edited.", "/")
+
+    monkeypatch.setattr(web, "ACTIONS", (Action("/memory/{id:path}/edit", edit),))
+    app, sent, address = show(empty), {"origin": "http://127.0.0.1"}, "/memory/r%3F%201/edit"
+    typed = {
+        "text": 'Two\n"lines"</textarea><script>alert(1)</script>',
+        "reason": 'it\'s "so"',
+        "id": "a",
+        "back": "?x=1",
+    }
+    with Lab.open(empty, engine=ScriptedEngine(lambda *_: 0.0), progress=False) as writing:
+        writing.database.settings.put("theirs", "1")
+        locked = post(app, address, {**typed, "name": "r 1"}, **sent)
+    html = locked.body.decode()
+    assert locked.status == 503 and "<script>alert" not in html and f'action="{address}"' in html
+    assert fields_of(html) == {**typed, "name": "", "token": "secret"}, "what confirms is typed anew"
+    missing = post(app, address, {**typed, "reason": ""}, **sent)
+    assert missing.status == 400
+    again = {**fields_of(missing.body.decode()), "reason": "Now."}
+    assert post(app, address, again, **sent).status == 303
+    assert (given[0].values["text"], given[0].text("id")) == (typed["text"], "r? 1")
+
+
+def test_what_was_typed_into_a_form_of_an_earlier_start_is_shown_and_not_sent_from_there(
+    show: Any, post: Any, empty: Path
+) -> None:
+    refused = post(show(empty), "/memory/r/edit", {"text": "A long text.", "token": "old"}, origin="http://127.0.0.1")
+    html = refused.body.decode()
+    assert refused.status == 400 and "A long text." in html
+    assert 'method="post"' not in html and "secret" not in html
 
 
 def test_who_looks_on_sees_what_is_written_beside_it_and_takes_no_lock(browse: Any, empty: Path) -> None:
