@@ -12,8 +12,9 @@ their link says that they take seconds (`?share=1`, which resamples a whole tabl
   busy one the median is that of the queue for the processor;
 - the server's memory (resident) after each tenth of `--requests` requests to each page without a query in turn; it is
   flat if the last tenth ends within 5 %, or 8 MB, of where the third one ended, when all caches have been filled;
-- games of the toy in the same lab, in slices with and without two requests a second to its pages, in turns; the median
-  of the ratios of two slices beside each other may be 3 % at most.
+- games of the toy in the same lab, in slices with and without two requests a second to its pages, in turns: the median
+  of the ratios of two slices beside each other, by the clock and by the processor time of play; the lesser of them may
+  be 3 % at most, since on a busy machine the clock is that of the queue.
 
 The exit code is 1 if one of them breaks its bound.
 """
@@ -34,7 +35,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from machine import describe
@@ -230,37 +231,43 @@ def grown(server: Server, pages: Sequence[str], requests: int) -> list[float]:
     return memory
 
 
-def ratios(folder: Path, server: Server, pages: Sequence[str], slices: int) -> list[float]:
-    """By how much longer games took while somebody looked on, for each pair of slices."""
+def ratios(folder: Path, server: Server, pages: Sequence[str], slices: int) -> list[tuple[float, float]]:
+    """By how much longer games took while somebody looked on, for each pair of slices: by the clock, and in processor
+    time."""
     command = [sys.executable, "-c", LOOK, str(server.port), str(1 / A_SECOND), *pages]
     looking = subprocess.Popen(command)
-    found: list[float] = []
+    found: list[tuple[float, float]] = []
     try:
         os.kill(looking.pid, signal.SIGSTOP)
         with Lab.open(folder, engine=ScriptedEngine(lambda *_: 0.0), progress=False) as lab:
 
-            def play(number: int, looked_at: bool) -> float:
+            def play(number: int, looked_at: bool) -> tuple[float, float]:
                 os.kill(looking.pid, signal.SIGCONT if looked_at else signal.SIGSTOP)
-                began = time.perf_counter()
+                began, worked = time.perf_counter(), time.process_time()
                 seeds = range(number * GAMES, (number + 1) * GAMES)
                 lab.run("toy/doors", seeds=seeds, trials=3, arm="random", name="beside")
-                return time.perf_counter() - began
+                return time.perf_counter() - began, time.process_time() - worked
 
             play(0, False)
             for number in range(slices):
                 # Whichever comes first has it a little easier or harder, so they take turns.
                 first, second = 2 * number + 1, 2 * number + 2
                 if number % 2:
-                    without = play(first, False)
-                    found.append(play(second, True) / without)
+                    without, beside = play(first, False), play(second, True)
                 else:
-                    beside = play(first, True)
-                    found.append(beside / play(second, False))
+                    beside, without = play(first, True), play(second, False)
+                found.append((beside[0] / without[0], beside[1] / without[1]))
     finally:
         os.kill(looking.pid, signal.SIGCONT)
         looking.kill()
         looking.wait()
     return found
+
+
+def spread(ratios: Sequence[float]) -> str:
+    """The median of some ratios and their quartiles, as differences in percent."""
+    low, middle, high = (100 * (ratio - 1) for ratio in quantiles(ratios, n=4))
+    return f"{middle:+.1f} % [{low:+.1f}, {high:+.1f}]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -315,13 +322,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if memory[-1] - memory[3] > max(GROWTH * memory[3], GROWTH_MB):
                 broken.append(f"memory grew from {memory[3]:.0f} to {memory[-1]:.0f} MB")
             loss = ratios(folder, server, plain, given.slices)
-            low, high = sorted(loss)[len(loss) // 4], sorted(loss)[3 * len(loss) // 4]
+            clock, work = ([pair[one] for pair in loss] for one in (0, 1))
             tell(
-                f"Play beside {A_SECOND} requests a second takes {100 * (median(loss) - 1):+.1f} % "
-                f"(quartiles {100 * (low - 1):+.1f} % and {100 * (high - 1):+.1f} %, {len(loss)} pairs of slices)."
+                f"Play beside {A_SECOND} requests a second takes {spread(clock)} longer by the clock, "
+                f"{spread(work)} of the processor (medians and quartiles of {len(loss)} pairs of slices)."
             )
-            if median(loss) - 1 > LOSS:
-                broken.append(f"play lost {100 * (median(loss) - 1):.1f} %")
+            if min(median(clock), median(work)) - 1 > LOSS:
+                broken.append(f"play lost {spread(clock)}")
     for problem in broken:
         print(f"broken: {problem}")
     if given.out:

@@ -67,7 +67,7 @@ def pages(page: Any, address: str) -> Iterator[tuple[str, str]]:
         yield name, tab
         if name == "home":
             continue
-        page.goto(f"{tab}?arm=base+%2B+memory&sort=-steps" if name == "episodes" else tab)
+        page.goto(f"{tab}?arm=base+%2B+memory&sort=steps" if name == "episodes" else tab)
         below = f"main [data-rows] a[href^='/{name}/'], main a[href^='/{name}/']"
         links = page.eval_on_selector_all(below, "all => all.map(one => one.href)")
         if links:
@@ -83,7 +83,7 @@ def small(picture: bytes, page: Any) -> bytes:
     colours = np.stack([names >> 16, names >> 8 & 255, names & 255], axis=1)
     # The most frequent one of each kind, so that a rare red is not taken for grey.
     frequent = np.argsort(-counts)
-    _, first = np.unique((colours[frequent] >> 5) @ (64, 8, 1), return_index=True)
+    _, first = np.unique((colours[frequent] >> 3) @ (1024, 32, 1), return_index=True)
     kept = colours[frequent[np.sort(first)[:COLOURS]]]
     nearest = ((colours[:, None] - kept[None]) ** 2).sum(-1).argmin(1).astype(np.uint8)
     lines = np.pad(nearest[places].reshape(height, width), ((0, 0), (1, 0)))  # before each line its filter: none

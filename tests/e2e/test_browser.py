@@ -106,7 +106,7 @@ def look(browser: Browser) -> Iterator[Callable[..., Page]]:
         context = browser.new_context(**{"viewport": WIDE, **settings})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(20_000)
         page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
         page.on(
@@ -161,6 +161,7 @@ def tab_to(page: Page, target: Locator, most: int = 250) -> None:
 
 def follow(page: Page, target: Locator) -> None:
     """Open a link by the keyboard, and wait for its page."""
+    page.wait_for_load_state()
     before = page.url
     tab_to(page, target)
     page.keyboard.press("Enter")
@@ -169,6 +170,7 @@ def follow(page: Page, target: Locator) -> None:
 
 def go(page: Page, letter: str) -> None:
     """To a page of the navigation by its key."""
+    page.wait_for_load_state()  # keys are heard from then on
     before = page.url
     page.keyboard.press("g")
     page.keyboard.press(letter)
