@@ -87,8 +87,8 @@ class Mending:
         """Do it to all of these, or to none. Ids may be shortened.
 
         Of what only repeats another one that other one is pinned, which says it for both. What a person has pinned is
-        neither benched nor forgotten; of several it is left out. What was counted with another one is so again when it
-        is restored.
+        neither benched nor forgotten; of several it is left out. What is counted with another one is taken out of that
+        count when it is restored; what was benched or forgotten out of it is counted so again.
 
         Raises:
             UnknownReflection, and PinnedReflection if there is nothing but pinned ones.
@@ -133,11 +133,14 @@ class Mending:
         return found
 
     def _restored(self, item: Reflection) -> dict[str, Any]:
-        """As what it comes back into use."""
-        if item.merged_into is None:
+        """As what it comes back into use: as what it was last in use, where that can be."""
+        counted, into = ("repeated", "merged"), item.merged_into
+        if into is None or item.status in counted or not self.database.reflections.has(into):
             return {"status": "active"}
         past = [version.reflection.status for version in self.database.versions.of(item.id)]
-        return {"status": next((status for status in reversed(past) if status in ("repeated", "merged")), "repeated")}
+        used = next((status for status in reversed(past) if status in ("active", *counted)), "active")
+        stands = self.database.reflections.get(into).status in ("active", *counted)
+        return {"status": used if stands else "active"}
 
     def _put(self, old: Reflection, change: str, values: dict[str, Any]) -> Reflection | None:
         """The reflection as it is now; None if it was so before."""

@@ -272,16 +272,19 @@ def test_the_item_has_its_versions_as_a_diff_with_reasons(client: TestClient) ->
     assert "<b>pinned</b>" in page(client, "/memory/r-helps")
 
 
-def test_what_repeats_another_one_comes_back_as_that_and_is_not_offered_as_more(
+def test_what_was_counted_with_another_one_comes_back_so_unless_it_is_taken_out_of_the_count(
     client: TestClient, folder: Path
 ) -> None:
-    assert 'value="restore"' not in page(client, "/memory/r-again-2")
-    send(client, "/memory/r-again-2/mend", verb="bench")
-    assert 'value="restore"' in page(client, "/memory/r-again-2")
-    send(client, "/memory/r-again-2/mend", verb="restore")
+    verbs = re.findall(r'<option value="(\w+)"', page(client, "/memory/r-again-2").partition('name="verb"')[2])
+    assert verbs[:3] == ["forget", "restore", "pin"]
+    for verb in ("bench", "restore"):
+        send(client, "/memory/r-again-2/mend", verb=verb)
     assert statuses(folder)["r-again-2"] == "repeated" and "r-again-2" not in rows(client)
-    send(client, "/memory/mend", id="r-again-2", verb="restore")
-    assert statuses(folder)["r-again-2"] == "repeated"
+    assert "counted with <a" in page(client, "/memory/r-again-2")
+    for verb in ("restore", "bench", "restore"):
+        send(client, "/memory/r-again-2/mend", verb=verb)
+    assert statuses(folder)["r-again-2"] == "active" and "counted with <a" not in page(client, "/memory/r-again-2")
+    assert {row["id"]: row["repeats"] for row in client.get("/memory.json").json()["rows"]}["r-again-1"] == 0
 
 
 def test_a_pinned_one_is_not_forgotten_and_the_page_says_why(client: TestClient, folder: Path) -> None:
