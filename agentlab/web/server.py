@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
 
 from agentlab.errors import AgentLabError
-from agentlab.web.app import application
+from agentlab.views.standings import standings
+from agentlab.web.app import Application, application
 from agentlab.web.safety import Access
 
 
@@ -35,6 +38,8 @@ def serve(
         config = uvicorn.Config(
             made.asgi(), log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="off"
         )
+        # What a large lab is sorted by takes seconds to sum up; nobody needs to wait for it.
+        threading.Thread(target=_warm, args=(made,), daemon=True, name="warm").start()
         try:
             uvicorn.Server(config).run(sockets=[listening])
         except KeyboardInterrupt:
@@ -42,6 +47,13 @@ def serve(
         finally:
             for lab in made.labs:
                 lab.close()
+
+
+def _warm(made: Application) -> None:
+    """Have at hand what the first page of the memory that is sorted by its worth would wait for."""
+    for lab in made.labs:
+        with suppress(Exception):  # a lab that cannot be read says so on its pages
+            standings(lab.workspace)
 
 
 def _listening(host: str, port: int, *, any_port: bool) -> socket.socket:
