@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pydantic import BaseModel
 
 from agentlab.views.memories import Effect, MemoryRow, effect, rows
-from agentlab.views.standings import credit
+from agentlab.views.standings import credit, kept, measured
 from agentlab.workspace.workspace import Workspace
 from memory.errors import UnknownEpisode
-from memory.records import Advice, Link, Recall, Reflection
+from memory.records import Advice, Evidence, Link, Recall, Reflection
 from memory.store import MENDED, Change, Database, History, Operation, Version, evidence, family
 from memory.text import clean
 
@@ -151,8 +151,9 @@ def memory_item(workspace: Workspace, id: str, *, offset: int = 0) -> MemoryItem
     """All that is known of one reflection. Raises UnknownReflection."""
     database = workspace.database
     item = database.reflections.get(id)
-    members = family(database.connection, [item.id])[item.id]
-    rests_on = evidence(database, [item], most=MOST_KIN)[item.id]
+    # However many are counted with it, its next pages do not look for them again.
+    mark = item.id, measured(workspace), workspace.database.episodes.newest()
+    members, rests_on, effects = kept(workspace, "item", mark, lambda: _hanging(workspace, item))
     links = database.links.of(item.id)
     return MemoryItem(
         row=rows(workspace, [item])[0],
@@ -173,7 +174,7 @@ def memory_item(workspace: Workspace, id: str, *, offset: int = 0) -> MemoryItem
         versions=_versions(database, item),
         links=[_link(database, link, item.id) for link in links[:LINKS]],
         more_links=max(0, len(links) - LINKS),
-        effects=_effects(workspace, item.id),
+        effects=effects,
         recalls=[_recall(one) for one in database.recalls.page(members, RECALLS, offset)],
         offset=offset,
         total=database.recalls.count_of(members),
@@ -237,10 +238,10 @@ def _source(database: Database, id: str, steps: Sequence[int]) -> Source:
 
 
 def _versions(database: Database, item: Reflection) -> list[VersionLine]:
-    past: list[tuple[Version, Change]] = History(database).versions(item.id)
+    past: list[tuple[Version, Change]] = History(database).versions(item.id, VERSIONS)
     named = database.operations.by_number([version.operation for version, _ in past if version.operation is not None])
     found = []
-    for version, change in past[-VERSIONS:]:
+    for version, change in past:
         operation = named.get(version.operation or 0)
         before = change.before.text if change.before else version.reflection.text
         found.append(
@@ -270,6 +271,13 @@ def _link(database: Database, link: Link, id: str) -> LinkLine:
     return LinkLine(
         kind=link.kind, other=other, outward=outward, weight=link.weight, at=link.at, text=clean(found)
     )  # fmt: skip
+
+
+def _hanging(workspace: Workspace, item: Reflection) -> tuple[list[str], list[Evidence], list[EnvEffect]]:
+    """All that counts for it, what that rests on, and what it changes in each environment."""
+    database = workspace.database
+    members = family(database.connection, [item.id])[item.id]
+    return members, evidence(database, [item], most=MOST_KIN)[item.id], _effects(workspace, item.id)
 
 
 def _effects(workspace: Workspace, id: str) -> list[EnvEffect]:

@@ -59,15 +59,19 @@ def kept(workspace: Workspace, name: str, mark: object, make: Callable[[], Any],
 
 def standings(workspace: Workspace) -> Standings:
     """The orders of all reflections, made anew only after recalls or reflections have changed."""
+    found: Standings = kept(workspace, "standings", measured(workspace), lambda: _standings(workspace), SELDOM)
+    return found
+
+
+def measured(workspace: Workspace) -> object:
+    """What is another one after recalls or reflections have changed. Whatever else was written, such as how far a run
+    is, changes none of it."""
     database = workspace.database
 
     def sums() -> object:
         return *database.recalls.totals(), database.reflections.last_change()
 
-    # Whatever else was written, such as how far a run is, changes none of it.
-    mark = kept(workspace, "sums", database.connection.mark, sums)
-    found: Standings = kept(workspace, "standings", mark, lambda: _standings(workspace), SELDOM)
-    return found
+    return kept(workspace, "sums", database.connection.mark, sums)
 
 
 def _standings(workspace: Workspace) -> Standings:

@@ -126,11 +126,15 @@ class History:
         """What an operation did to links. Raises `UnknownOperation`."""
         return self.database.links.changes(self.operation(id).number)
 
-    def versions(self, id: str) -> list[tuple[Version, Change]]:
-        """Every version of a reflection, the first one first, each with what it changed. Raises `UnknownReflection`."""
-        found = self.database.versions.of(self.database.reflections.full_id(id, self.namespace))
+    def versions(self, id: str, newest: int | None = None) -> list[tuple[Version, Change]]:
+        """Every version of a reflection, or so many of the `newest`, the first one first, each with what it changed.
+        Raises `UnknownReflection`."""
+        # One more, which the first of them has changed.
+        most = -1 if newest is None else newest + 1
+        found = self.database.versions.of(self.database.reflections.full_id(id, self.namespace), most)
         before = [None, *(version.reflection for version in found)]
-        return [(version, Change(old, version.reflection)) for old, version in zip(before, found, strict=False)]
+        changes = [(version, Change(old, version.reflection)) for old, version in zip(before, found, strict=False)]
+        return changes if newest is None else changes[-newest:]
 
     def diff(self, start: str, end: str = "now", *, limit: int = -1, offset: int = 0) -> Diff:
         """What differs between two times, each as `moments.typed` understands it: of all that had a version between

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from memory.records import TASK_SPLIT, Evidence, Reflection, task_parts
 from memory.store.filters import Filter
-from memory.store.merges import families, family
+from memory.store.merges import families
 from memory.store.reflections import stamp
 from memory.store.sql import chunks, marks
 
@@ -151,17 +151,14 @@ def answers(database: Database, item: Reflection, wanted: Filter) -> str:
 
 def kin(database: Database, reflections: Iterable[Reflection], most: int | None = None) -> dict[str, list[Reflection]]:
     """For each of these, by id, itself and what is counted with it, `most` of that or all, the oldest first."""
-    items = {item.id: item for item in reflections}
     found = {}
-    for root, members in family(database.connection, list(items)).items():
-        numbers = [
-            number
-            for part in chunks(members[1:])
-            for (number,) in database.connection.execute(
-                f"SELECT number FROM reflections WHERE id IN {marks(part)}", part
-            )
-        ]
-        found[root] = [items[root], *database.reflections.load(sorted(numbers)[:most]).values()]
+    for item in reflections:
+        rows = database.connection.execute(
+            f"{families([item.id])} SELECT number FROM family JOIN reflections ON id = member WHERE member <> root "
+            "ORDER BY number LIMIT ?",
+            (item.id, -1 if most is None else most),
+        )
+        found[item.id] = [item, *database.reflections.load([number for (number,) in rows]).values()]
     return found
 
 

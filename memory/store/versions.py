@@ -40,15 +40,16 @@ class Versions:
             (number, now(), change, payload, self.operations.current, number),
         )
 
-    def of(self, id: str) -> list[Version]:
-        """Every version of the reflection with exactly this id, the first one first."""
+    def of(self, id: str, newest: int = -1) -> list[Version]:
+        """Every version of the reflection with exactly this id, or so many of the `newest`, the first one first."""
         rows = self.connection.execute(
             "SELECT version, at, change, versions.payload, operation FROM reflection_versions AS versions "
-            "JOIN reflections ON reflections.number = versions.reflection WHERE id = ? ORDER BY version",
-            (id,),
+            "JOIN reflections ON reflections.number = versions.reflection WHERE id = ? ORDER BY version DESC LIMIT ?",
+            (id, newest),
         )
         return [
-            Version(version, at, change, stored(payload), operation) for version, at, change, payload, operation in rows
+            Version(version, at, change, stored(payload), operation)
+            for version, at, change, payload, operation in reversed(rows)
         ]
 
     def has(self, id: str, change: str) -> bool:

@@ -11,8 +11,11 @@ from agentlab.lab import Lab
 from agentlab.views.memories import LISTED, Asked, memories, rows, select
 from agentlab.views.memory_item import memory_item, pieces
 from agentlab.workspace.config import LabConfig
+from memory.credit import Credit
 from memory.records import Episode, Evidence, Recall, Reflection, Step
 from memory.store import Filter, Listing
+from memory.store import versions as module
+from memory.store.versions import stored
 from trainers.adapters import AdapterRecord, learned_from
 from trainers.lineage import Lineage
 
@@ -131,6 +134,34 @@ def test_an_item_is_read_without_all_that_hangs_on_it(lab: Lab) -> None:
     item = memory_item(lab, "r-2")
     assert len(item.recalls) == 40 and item.total == 40 and item.effects[0].uplift.high < 0
     assert [source.kept for source in memory_item(lab, "r-4").sources] == [False, True]
+
+
+def test_the_next_page_of_an_item_measures_nothing_again_until_something_was_recalled(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    by_env = Credit.by_env
+    monkeypatch.setattr(Credit, "by_env", lambda *given: (asked.append(1), by_env(*given))[1])
+    first = memory_item(lab, "r-0")
+    assert memory_item(lab, "r-0", offset=10).effects == first.effects and first.effects and len(asked) == 1
+    lab.database.recalls.put([chosen("r-1", "late", held_out=False, won=True)])
+    assert memory_item(lab, "r-0").effects[0].uplift.served == first.effects[0].uplift.served + 1
+    lab.database.connection.execute("DELETE FROM recalls WHERE episode = 'late'")
+
+
+def test_of_many_versions_the_newest_are_read_each_with_what_it_changed(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentlab.views.memory_item.VERSIONS", 3)
+    item = lab.database.reflections.get("r-5")
+    for n in range(8):
+        lab.database.reflections.put(item.model_copy(update={"importance": n / 10}))
+    read = []
+    monkeypatch.setattr(module, "stored", lambda payload: (read.append(1), stored(payload))[1])
+    shown = memory_item(lab, "r-5").versions
+    assert [(one.version, one.fields[0].before, one.fields[0].after) for one in shown[1:]] == [
+        (shown[0].version + 1, "0.5", "0.6"), (shown[0].version + 2, "0.6", "0.7")
+    ] and shown[0].fields[0].before == "0.4" and len(shown) == 3 and len(read) == 4  # fmt: skip
 
 
 @pytest.mark.parametrize(
