@@ -59,6 +59,10 @@ def commands(lab: Lab, came: Demonstration, folder: Path) -> list[tuple[str, str
             command_line(folder, "memory", "search", "where are coins found", "--explain"),
             "what was written down, and why it fits",
         ),
+        (
+            command_line(folder, "memory", "list", "--sort", "uplift"),
+            "what each reflection was measured to change, with its interval, as far as a few games tell",
+        ),
         (command_line(folder, "replay", *episode), "an episode again, step by step, verified in its environment"),
         (command_line(folder, "rounds", "run"), "another round, which explores with the adapter that serves"),
         (command_line(folder, "view", "--open"), "all of it in a browser"),

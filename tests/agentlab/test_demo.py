@@ -9,6 +9,7 @@ from agentlab import demo
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, TrainingConfig
 from agentlab.rounds.checking import hopeless
+from memory.store import EpisodeFilter
 from trainers.gate.gate import GateConfig
 
 ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
@@ -27,6 +28,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(demo, "ENVS", (ENV,))
     monkeypatch.setattr(demo, "TEST_SEEDS", range(4))
+    monkeypatch.setattr(demo, "CREDIT_SEEDS", range(100, 112))
     monkeypatch.setattr(demo, "config", lambda: quick)
 
 
@@ -50,6 +52,11 @@ def test_the_demonstration_goes_round_the_whole_loop_and_can_be_repeated(
             ("adapter + memory, 2 trials", "adapter + retry, 2 trials"),
         ]
         assert shown.tried_again
+        recalls = [one for row in lab.database.episodes.find(EpisodeFilter(run="demo-credit"))
+                   for one in lab.database.recalls.of_episode(row.id)]  # fmt: skip
+        assert {one.propensity for one in recalls} == {0.5} and {one.held_out for one in recalls} == {True, False}
+        assert lab.memory.credit.report(1).measured > 0
+        assert lab.config.hold_out == 0.1
         assert all(lab.database.episodes.get(id).run == "demo-play" for id in shown.tried_again)
         count = len(lab.database.episodes.find())
         assert demo.demonstrate(lab) == shown

@@ -44,9 +44,10 @@ def test_the_demo_ends_with_the_table_the_lab_and_commands_that_work(quick: None
     for part in ("toy/doors", "/2)", "ad-1 was promoted: ahead by 20 pairs", str(lab)):
         assert part in result.stdout
     commands = [shlex.split(line) for line in result.stdout.splitlines() if line.startswith("  agentlab ")]
-    assert [command[1] for command in commands] == ["memory", "replay", "rounds", "view"]
-    replayed = RUNNER.invoke(app, commands[1][1:])
-    assert replayed.exit_code == 0, replayed.output
+    assert [command[1] for command in commands] == ["memory", "memory", "replay", "rounds", "view"]
+    for command in commands[1:3]:
+        shown = RUNNER.invoke(app, command[1:])
+        assert shown.exit_code == 0, shown.output
 
 
 def test_the_demo_as_json_has_the_table_and_the_round(quick: None, tmp_path: Path) -> None:
