@@ -23,6 +23,8 @@ def serve(
 
     Raises NotALab, and AgentLabError if it cannot listen there.
     """
+    if not host.strip():  # to the system, every address of this machine
+        raise AgentLabError("--host names no address; 0.0.0.0 is every address of this machine.")
     access = Access(host)
     made = application(folder, access)
     with _listening(host, port, any_port=any_port) as listening:
@@ -68,9 +70,10 @@ def _listening(host: str, port: int, *, any_port: bool) -> socket.socket:
                 raise
             found.bind((host, 0))
         found.listen(128)
-    except OSError as error:
+    except (OSError, UnicodeError, TypeError) as error:  # what no name of a host can be, too
         found.close()
+        why = getattr(error, "strerror", None) or str(error)
         raise AgentLabError(
-            f"Nothing can listen at {host}, port {port} ({error.strerror or error}); give another --port or --host."
+            f"Nothing can listen at {host}, port {port} ({why}); give another --port or --host."
         ) from error
     return found

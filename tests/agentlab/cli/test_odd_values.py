@@ -30,7 +30,8 @@ ARGUMENTS = {
     "reflection": "r-1", "episode": "e-1", "round": "round-1", "adapter": "ad-1", "operation": "op-1", "query": "door",
     "start": "start", "end": "now", "envs": "toy/doors", "env": "toy/doors", "file": "missing.jsonl",
 }  # fmt: skip
-CHANGE = {"serve", "demo", "run", "eval", "search", "play", "distill", "rounds run", "rounds 2x2", "memory serve"}
+CHANGE = {"serve", "demo", "run", "eval", "search", "play", "distill", "rounds run", "rounds 2x2", "memory serve",
+          "view"}  # fmt: skip
 """What plays, waits or trains: their texts name environments and models, which have tests of their own."""
 
 
@@ -109,6 +110,11 @@ LOOKING = [case for case in options(str) if case.values[0] not in CHANGE]
 def test_no_text_is_too_odd(lab: Path, path: str, option: str) -> None:
     for value in ODD_TEXTS:
         unharmed(invoke(lab, path, option, value), 0, 2)
+
+
+@pytest.mark.parametrize("host", [*ODD_TEXTS, " ", "no.such.host.invalid", "127.0.0.1:80", "\ud800"])
+def test_the_screens_are_served_at_no_odd_host(lab: Path, host: str) -> None:
+    unharmed(invoke(lab, "view", "--host", host), 2)
 
 
 @pytest.mark.parametrize(
