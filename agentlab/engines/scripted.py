@@ -57,7 +57,8 @@ class ScriptedEngine:
     def _score(self, request: ScoreRequest, command: str, aside: Aside | None) -> float:
         script = self.by_adapter.get(request.adapter.id if request.adapter else "", self.preferences)
         if callable(script):
-            return float(script(request.conversation.text_after(aside), command))
+            conversation = request.conversation
+            return float(script(conversation.text_after(aside) if aside else conversation.text, command))
         return float(script.get(command, self.floor))
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Writing]:
