@@ -48,7 +48,7 @@ def writes_calls(config: RoundConfig) -> bool:
 
 
 def call(workspace: Workspace, report: RoundReport) -> str:
-    """Write calls into every success of a game with tools, once in each round. Raises EngineFailed."""
+    """Write calls into every success of a game with tools, once in each round. Raises EngineFailed, LimitReached."""
     from agentlab.trajectories.environment_pool import EnvironmentPool
 
     config, stage, database = report.config, "writing calls of tools", workspace.database
@@ -73,7 +73,12 @@ def call(workspace: Workspace, report: RoundReport) -> str:
             config.calls,
             asked_prompting(workspace),
         )
-        for episode, called in made:
+        while True:
+            with workspace.spending.counted():
+                came = next(made, None)
+            if came is None:
+                break
+            episode, called = came
             waiting[episode.id] = _as_stored(called)
             workspace.progress.advance(stage, 1)
             if len(waiting) >= STORED:

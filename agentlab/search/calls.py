@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentlab import failures
 from agentlab.engines.base import Aside, Model, Scorer, ScoreRequest, Scores
 from agentlab.engines.batching import answered
+from agentlab.engines.metering import count
 from agentlab.errors import AgentLabError
 from agentlab.trajectories.transition import Decision, Game
 from environments import EnvironmentDied, Task, TextEnv
@@ -103,6 +104,7 @@ def write_calls(
             with failures.engine(model.name):
                 scores = answered(model.engine.score, [request for _, _, request, _ in asked.values()])
             for (episode, asking, _, stack), score in zip(list(asked.values()), scores, strict=True):
+                count(score.usage)
                 following = _next(asking, score, stack)
                 if isinstance(following, Called):
                     del asked[episode.id]

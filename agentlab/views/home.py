@@ -10,8 +10,11 @@ from agentlab.rounds.report import RoundReport, readable_reports
 from agentlab.views.standings import kept
 from agentlab.views.work import Work, work
 from agentlab.workspace.workspace import Workspace
-from memory.store import EpisodeRow, Totals
+from memory.store import EpisodeFilter, EpisodeRow, Totals
 from trainers.adapters import Change
+
+PLAYED = EpisodeFilter(minimised=False)
+"""Shortened forms of others nobody played."""
 
 NEWEST = 8
 """Rows of a list on this page."""
@@ -114,7 +117,7 @@ def home(workspace: Workspace) -> Home:
         took=Took(**{("episodes" if name == "n" else name): value for name, value in sums.totals._asdict().items()}),
         memory=MemoryLine(items=sum(statuses.values()), statuses=statuses, pinned=pinned),
         rounds=[round_line(report) for report in readable_reports(workspace)[0][: -NEWEST - 1 : -1]],
-        episodes=[episode_line(row) for row in database.episodes.find(limit=NEWEST, newest=True)],
+        episodes=[episode_line(row) for row in database.episodes.find(PLAYED, limit=NEWEST, newest=True)],
     )
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from agentlab.engines.scripted import ScriptedEngine
+from agentlab.errors import LimitReached
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport, calling
 from agentlab.rounds.calling import call, with_calls, writes_calls
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.pool import pool
 from environments.tools import register_tool, unregister_tool
+from memory.records import Usage
 from tests.agentlab.search.test_calls import Oracle, knowing, won
 
 ENV = "toy/doors?tools=oracle"
@@ -86,3 +89,22 @@ def test_it_goes_on_where_it_stopped(
     before = len(asked)
     call(lab, report)
     assert len(asked) == before, "nothing is asked twice"
+
+
+def test_what_scoring_calls_takes_counts_against_the_limit_of_the_command(
+    open_lab: Callable[..., Lab], report: RoundReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Costly(ScriptedEngine):
+        def score(self, requests):  # type: ignore[no-untyped-def]
+            return [replace(scores, usage=Usage(input_tokens=10)) for scores in super().score(requests)]
+
+    monkeypatch.setattr("agentlab.search.calls.AT_ONCE", 1)
+    lab = filled(open_lab(engine=Costly(knowing)))
+    lab.limit(tokens=15)
+    with pytest.raises(LimitReached):
+        call(lab, report)
+    done = len(with_calls(lab, report))
+    assert 0 < done < 3
+    lab.limit(tokens=10**6)
+    call(lab, report)
+    assert len(with_calls(lab, report)) == 3
