@@ -1,5 +1,8 @@
 """Cheap exploration: a random policy with memory, no model. Forward passes cost; trying things does not.
 
+It calls no tools: a game does not move by a call, so that it only costs a step. What a call is worth, and where, is
+found afterwards, in what was won (`agentlab.search.calls`).
+
 The loop is bare on purpose (no graph, no checkpoints): a trial takes milliseconds, and after a kill the task is simply
 played again from its seed.
 """
@@ -15,6 +18,7 @@ from agentlab.agent.policy import Policy
 from agentlab.trajectories.advice import AdviceBook, Tried, facts_of
 from agentlab.trajectories.transition import Decision, Game
 from environments import Task, TextEnv
+from environments.tools import WithTools
 from memory.records import Episode, content_id
 
 
@@ -61,13 +65,18 @@ def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Po
     )
     tried = Tried()
     while not game.ended:
-        commands, state = game.listed(), game.state
+        listed, state = game.listed(), game.state
+        commands = [one for one in listed if not _is_call(env, one)] or listed
         advice = book.bonuses(state, commands, policy.weights, tried)
         costs = tried.costs(state, commands, policy.weights)
         bonus = [policy.scale_at(trial) * extra + cost for extra, cost in zip(advice, costs, strict=True)]
         chosen = policy.choose([0.0] * len(commands), bonus, trial, rng)
-        tried.observe(game.step(Decision(commands[chosen], commands)))
+        tried.observe(game.step(Decision(commands[chosen], listed)))
     episode.steps, episode.score = game.steps, game.score
     episode.status = game.status or "truncated"
     episode.seconds = round(time.perf_counter() - began, 4)
     return episode
+
+
+def _is_call(env: TextEnv, command: str) -> bool:
+    return isinstance(env, WithTools) and env.is_call(command)

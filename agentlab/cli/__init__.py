@@ -12,6 +12,7 @@ import typer
 from agentlab.cli import (
     adapter_screens,
     adapters,
+    bench,
     demo,
     distill,
     doctor,
@@ -79,6 +80,7 @@ WORK = "Work"
 app.command(rich_help_panel=WORK)(demo.demo)
 app.command(rich_help_panel=WORK)(runs.run)
 app.command("eval", rich_help_panel=WORK)(runs.evaluate)
+app.command(rich_help_panel=WORK)(bench.bench)
 app.command(rich_help_panel=WORK)(search.search)
 app.command(rich_help_panel=WORK)(distill.distill)
 app.add_typer(rounds.app, name="rounds", rich_help_panel=WORK)

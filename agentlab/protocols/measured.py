@@ -1,0 +1,113 @@
+"""What was measured: the score of every game, and what rates and comparisons follow from these."""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+RESAMPLED = 20_000
+"""Resamples of a bootstrap, and sign flips of a test where there are more of them than that."""
+
+
+class Game(BaseModel):
+    """One game that was played: its scores, whether it was won, and how many actions that took."""
+
+    final: float
+    best: float
+    won: bool
+    steps: int
+    invalid: int = Field(0, exclude_if=operator.not_)
+
+
+class Learned(BaseModel):
+    """What one training seed of one way came to: the games by arm, game and seed, and the rounds in a line each.
+
+    `split` and `first` say which games were played, `seconds` how long everything took.
+    """
+
+    protocol: str
+    version: int
+    way: str
+    seed: int
+    model: str
+    split: str
+    first: int
+    arms: dict[str, dict[str, dict[int, Game]]]
+    rounds: list[str] = []
+    seconds: float = 0.0
+
+    @classmethod
+    def load(cls, path: Path) -> Learned:
+        """From its file. Raises ValueError if it is none."""
+        return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
+
+
+class Mean(NamedTuple):
+    """A mean over games with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    games: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def mean_of(games: Sequence[Sequence[float]]) -> Mean:
+    """The mean of several groups of games, each group counting the same, with its bootstrap interval (Efron 1979).
+
+    Games are drawn anew within each group. A game that was played after several trainings stands with its mean, since
+    its plays are not independent. Where all games of all groups have the same score there is nothing to draw, and the
+    interval is that of a rate (Wilson).
+    """
+    values = [np.asarray(group, dtype=float) for group in games]
+    value = float(np.mean([group.mean() for group in values]))
+    if all(np.ptp(group) == 0 for group in values):
+        from trainers.gate import wilson
+
+        count = sum(len(group) for group in values)
+        low, high = wilson(min(max(value, 0.0), 1.0) * count, count)
+        return Mean(value, low, high, count)
+    random = np.random.default_rng(0)
+    drawn = [group[random.integers(len(group), size=(RESAMPLED, len(group)))].mean(axis=1) for group in values]
+    low, high = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975])
+    return Mean(value, float(low), float(high), sum(len(group) for group in values))
+
+
+class Against(NamedTuple):
+    """A paired comparison: the mean difference over the same games, and the two-sided p-value that it has by chance."""
+
+    difference: float
+    p: float
+    games: int
+
+
+def against(ours: Mapping[str, Sequence[float]], theirs: Mapping[str, Sequence[float]]) -> Against:
+    """Two systems on the same games, by name and seed: the paired randomisation test (Fisher 1935).
+
+    Under the null each game's difference has either sign. All sign flips are counted where there are few games that
+    differ, else a sample of them, with the observed one among it, so that p is never 0.
+    """
+    apart = [
+        (np.asarray(ours[name], dtype=float) - np.asarray(theirs[name], dtype=float)) / len(ours[name])
+        for name in ours
+        if name in theirs
+    ]
+    joined = np.concatenate(apart) / len(apart)
+    observed, moving = float(joined.sum()), joined[joined != 0]
+    if not len(moving):
+        return Against(0.0, 1.0, len(joined))
+    if 2 ** len(moving) <= RESAMPLED:
+        flips = 1 - 2 * ((np.arange(2 ** len(moving))[:, None] >> np.arange(len(moving))) & 1)
+        p = float(np.mean(np.abs(flips @ moving) >= abs(observed) - 1e-12))
+    else:
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(RESAMPLED, len(moving)))
+        p = float((np.sum(np.abs(signs @ moving) >= abs(observed) - 1e-12) + 1) / (RESAMPLED + 1))
+    return Against(observed, p, len(joined))

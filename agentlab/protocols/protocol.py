@@ -1,0 +1,70 @@
+"""What a protocol is: which games, what is learned before, who plays, and what others have published on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentlab.rounds.config import RoundConfig
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to play the games of a protocol, such as with tools: the environment of each, by the game's name."""
+
+    name: str
+    envs: Mapping[str, str]
+
+
+def with_tools(envs: Mapping[str, str], tools: Mapping[str, str]) -> dict[str, str]:
+    """The same environments, some of them with tools."""
+    return {name: f"{env},tools={tools[name]}" if name in tools else env for name, env in envs.items()}
+
+
+@dataclass(frozen=True)
+class Published:
+    """What others have reached on the same games: the score of every game, or what each came to in the mean."""
+
+    name: str
+    means: Mapping[str, float]
+    scores: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A benchmark. A change of anything that it measures is another `version`.
+
+    Attributes:
+        name: how a person asks for it.
+        measures: what it measures, in a sentence.
+        takes: how long that takes, and on what.
+        score: what is reported of a game: the `final` score of an episode or the `best` that it reached.
+        games: test games of each environment, from the first seed on.
+        training_seeds: how many times everything is learned anew.
+        rounds: settings of the rounds of distillation, beside `envs` and `seed`.
+        arms: who plays; `adapter` stands for what serves after the rounds.
+        published: what others have reached.
+        note: what has to be said beside the figures.
+    """
+
+    name: str
+    version: int
+    measures: str
+    takes: str
+    score: str
+    games: int
+    training_seeds: int
+    ways: Sequence[Way]
+    rounds: Sequence[Mapping[str, Any]]
+    arms: Sequence[str]
+    published: Sequence[Published] = ()
+    note: str = ""
+
+    def way(self, name: str) -> Way:
+        """The way of a name."""
+        return next(way for way in self.ways if way.name == name)
+
+    def round_config(self, number: int, way: Way, seed: int) -> RoundConfig:
+        """The settings of round `number`, from 0 on, of a training seed."""
+        return RoundConfig(envs=list(dict.fromkeys(way.envs.values())), seed=seed, **self.rounds[number])

@@ -1,0 +1,172 @@
+"""Running a protocol: a lab for each way and training seed, which learns, is measured, and goes on where it stopped."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentlab.errors import BadConfig
+from agentlab.protocols.measured import Game, Learned
+from agentlab.protocols.protocol import Protocol, Way
+from agentlab.workspace.config import LabConfig
+
+if TYPE_CHECKING:
+    from agentlab.experiments.evaluation import Table
+    from agentlab.lab import Lab
+    from agentlab.progress import Progress
+    from agentlab.rounds.report import RoundReport
+    from environments.base import Split
+    from memory.records import Episode
+
+DEV_FIRST = 500
+"""The first dev game that is measured: those before are for gates, which never see them."""
+
+
+def run_protocol(
+    protocol: Protocol,
+    folder: Path,
+    *,
+    split: Split = "test",
+    games: int | None = None,
+    training_seeds: Sequence[int] | None = None,
+    ways: Sequence[str] | None = None,
+    config: LabConfig | None = None,
+    progress: Progress | bool = True,
+) -> list[Learned]:
+    """Learn and measure; labs and figures stay in `folder`. The same call goes on where it stopped.
+
+    `training_seeds` and `ways` choose some of the protocol's, so that several processes may share the work; `config` is
+    for new labs. Returns what stands in the folder by now, of this split and number of games, that of other processes
+    included.
+
+    Raises BadConfig for a name that is no way of the protocol, and where a lab of the folder has another base.
+    """
+    config, known = config or LabConfig(), [way.name for way in protocol.ways]
+    for name in ways or ():
+        if name not in known:
+            raise BadConfig(f"{protocol.name} has no way {name!r} to play; choose among {', '.join(known)}.")
+    count = min(games or protocol.games, protocol.games)
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(protocol.training_seeds) if training_seeds is None else training_seeds:
+        for way in protocol.ways:
+            if way.name in (ways or known):
+                learned = _learned(protocol, folder, way, seed, split, count, config, progress)
+                write(folder / f"{_slug(way)}-{seed}-{split}-{count}.json", learned.model_dump_json(indent=1) + "\n")
+    return found(protocol, folder, split, count)
+
+
+def write(path: Path, content: str) -> None:
+    """Write a file whole, or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(content, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def found(protocol: Protocol, folder: Path, split: Split, games: int) -> list[Learned]:
+    """What was measured in a folder, in the order of the protocol."""
+    here = [Learned.load(path) for way in protocol.ways for path in folder.glob(f"{_slug(way)}-*-{split}-{games}.json")]
+    order = [way.name for way in protocol.ways]
+    same = [one for one in here if (one.protocol, one.version) == (protocol.name, protocol.version)]
+    return sorted(same, key=lambda one: (order.index(one.way), one.seed))
+
+
+def _learned(
+    protocol: Protocol,
+    folder: Path,
+    way: Way,
+    seed: int,
+    split: Split,
+    games: int,
+    config: LabConfig,
+    progress: Progress | bool,
+) -> Learned:
+    """One training seed of one way: its rounds, then its arms on the games."""
+    from agentlab.lab import Lab
+
+    began = time.monotonic()
+    with Lab.open(folder / f"{_slug(way)}-{seed}", create=True, config=config, progress=progress) as lab:
+        if lab.config.model != config.model:
+            raise BadConfig(
+                f"{lab.folder} has learned with {lab.config.model!r}, not {config.model!r}; take another folder."
+            )
+        reports = [_round(lab, protocol, number, way, seed) for number in range(len(protocol.rounds))]
+        first = DEV_FIRST if split == "dev" else 0
+        arms = [arm for arm in protocol.arms if lab.serving() or not arm.startswith("adapter")]
+        envs = list(dict.fromkeys(way.envs.values()))
+        table = lab.evaluate(
+            envs,
+            split=split,
+            seeds=range(first, first + games),
+            arms=arms,
+            name=f"{protocol.name}-{protocol.version}-{split}-{games}",
+        )
+        played = {arm: _games(lab, way, table, arm) for arm in arms}
+        # Where no gate promoted anything, what serves is the base.
+        played = {arm: played.get(arm) or played[arm.replace("adapter", "base")] for arm in protocol.arms}
+        return Learned(
+            protocol=protocol.name,
+            version=protocol.version,
+            way=way.name,
+            seed=seed,
+            model=lab.config.model,
+            split=split,
+            first=first,
+            arms=played,
+            rounds=[told(report) for report in reports],
+            seconds=time.monotonic() - began,
+        )
+
+
+def _round(lab: Lab, protocol: Protocol, number: int, way: Way, seed: int) -> RoundReport:
+    """Round `number` of the protocol, gone on with or begun where that is not done yet."""
+    done = [report for report in lab.rounds() if report.ended]
+    return done[number] if len(done) > number else lab.round(protocol.round_config(number, way, seed))
+
+
+def told(report: RoundReport) -> str:
+    """What a round came to, in a line."""
+    verdict = "promoted" if report.promoted else "refused" if report.adapter else "nothing trained"
+    calls = ", ".join(f"{what} {count}" for what, count in report.calls.items())
+    parts = [f"{report.id}: {verdict}", report.gate.get("reason") or report.note, f"calls: {calls}" if calls else ""]
+    return "; ".join(part for part in parts if part)
+
+
+def _games(lab: Lab, way: Way, table: Table, arm: str) -> dict[str, dict[int, Game]]:
+    """The games of an arm by name and seed. What errored is left out."""
+    from memory import EpisodeFilter
+
+    run, games = table.about["runs"][arm], dict[str, dict[int, Game]]()
+    for name, env in way.envs.items():
+        rows = lab.database.episodes.find(EpisodeFilter(run=run, env=env, arm=arm))
+        ended = [row.id for row in rows if row.status != "errored"]
+        games[name] = {episode.seed: _game(episode) for episode in lab.database.episodes.each(ended)}
+    return games
+
+
+def _game(episode: Episode) -> Game:
+    best = max((step.score for step in episode.steps), default=0.0)
+    return Game(
+        final=episode.score,
+        best=max(best, episode.score),
+        won=episode.won,
+        steps=len(episode.steps),
+        invalid=sum(step.invalid for step in episode.steps),
+    )
+
+
+def _slug(way: Way) -> str:
+    return way.name.replace(" ", "-")
+
+
+def scores(learned: Sequence[Learned], arm: str, score: str) -> Mapping[str, Mapping[int, Sequence[float]]]:
+    """The scores (`final` or `best`) of an arm by game and test seed, one of each training seed."""
+    names = dict.fromkeys(name for one in learned for name in one.arms.get(arm, {}))
+    gathered: dict[str, dict[int, list[float]]] = {name: {} for name in names}
+    for one in learned:
+        for name, games in one.arms.get(arm, {}).items():
+            for seed, game in games.items():
+                gathered[name].setdefault(seed, []).append(float(getattr(game, score)))
+    return gathered

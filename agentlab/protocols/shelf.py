@@ -1,0 +1,22 @@
+"""The protocols by their names."""
+
+from __future__ import annotations
+
+from agentlab.errors import BadConfig
+from agentlab.protocols.protocol import Protocol
+from agentlab.protocols.tales import TALES_TWX
+from agentlab.protocols.wang2023 import WANG2023
+from environments.errors import did_you_mean
+
+
+def protocols() -> list[Protocol]:
+    """All protocols."""
+    return [WANG2023, TALES_TWX]
+
+
+def protocol(name: str) -> Protocol:
+    """The protocol of a name. Raises BadConfig if there is none."""
+    known = {one.name: one for one in protocols()}
+    if name not in known:
+        raise BadConfig(f"There is no protocol {name!r}; {did_you_mean(name, list(known))}.")
+    return known[name]

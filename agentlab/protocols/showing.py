@@ -1,0 +1,185 @@
+"""What a protocol came to, as Markdown and as data: every game, the mean of all, the published figures beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from agentlab.protocols.measured import Against, Learned, Mean, against, mean_of
+from agentlab.protocols.protocol import Protocol, Published
+from agentlab.protocols.running import scores
+
+MEAN = "mean"
+
+
+class Line(BaseModel):
+    """Who played, in what way, and the means with their intervals by game and over all; of others means alone."""
+
+    way: str
+    arm: str
+    means: dict[str, Mean | None]
+
+
+class Compared(BaseModel):
+    """An arm against another, or against a published system, on the same games."""
+
+    way: str
+    arm: str
+    other: str
+    game: str
+    found: Against
+
+
+class Outcome(BaseModel):
+    """A protocol's result: `whole` says whether it is all that the protocol asks for, and on its test games."""
+
+    protocol: str
+    version: int
+    measures: str
+    score: str
+    split: str
+    games: int
+    training_seeds: int
+    whole: bool
+    model: str
+    lines: list[Line]
+    compared: list[Compared]
+    published: list[Line]
+    rounds: list[str]
+    note: str
+
+
+def outcome(protocol: Protocol, learned: Sequence[Learned], split: str, games: int) -> Outcome:
+    """What follows from all that was measured."""
+    lines, compared = list[Line](), list[Compared]()
+    for way in protocol.ways:
+        of_way = [one for one in learned if one.way == way.name]
+        if not of_way:
+            continue
+        by_arm = {arm: scores(of_way, arm, protocol.score) for arm in protocol.arms}
+        lines += [Line(way=way.name, arm=arm, means=means(found)) for arm, found in by_arm.items()]
+        pairs = [("adapter", "base"), ("adapter + memory", "adapter"), ("base + memory", "base")]
+        for arm, other in pairs:
+            if arm in by_arm and other in by_arm:
+                compared += _compared(way.name, arm, other, by_arm[arm], _flat(by_arm[other]))
+        for system in protocol.published:
+            if system.scores:
+                compared += _compared(way.name, "adapter", system.name, by_arm["adapter"], system.scores)
+    seeds = {way.name: [one.seed for one in learned if one.way == way.name] for way in protocol.ways}
+    complete = all(len(found) >= protocol.training_seeds for found in seeds.values())
+    return Outcome(
+        protocol=protocol.name,
+        version=protocol.version,
+        measures=protocol.measures,
+        score=protocol.score,
+        split=split,
+        games=games,
+        training_seeds=max(map(len, seeds.values()), default=0),
+        whole=complete and split == "test" and games == protocol.games,
+        model=", ".join(sorted({one.model for one in learned})),
+        lines=lines,
+        compared=compared,
+        published=[_published(protocol, system) for system in protocol.published],
+        rounds=[f"{one.way}, training seed {one.seed}: {line}" for one in learned for line in one.rounds],
+        note=protocol.note,
+    )
+
+
+def means(found: Mapping[str, Mapping[int, Sequence[float]]]) -> dict[str, Mean | None]:
+    """The mean of each game, and over all of them. A play after each of several trainings counts as one game."""
+    by_game = {name: [sum(several) / len(several) for several in games.values()] for name, games in found.items()}
+    known = {name: values for name, values in by_game.items() if values}
+    each = {name: mean_of([values]) for name, values in known.items()}
+    return {**each, MEAN: mean_of(list(known.values())) if known else None}
+
+
+def _flat(found: Mapping[str, Mapping[int, Sequence[float]]]) -> dict[str, dict[int, float]]:
+    return {name: {seed: sum(all_) / len(all_) for seed, all_ in games.items()} for name, games in found.items()}
+
+
+def _compared(
+    way: str,
+    arm: str,
+    other: str,
+    ours: Mapping[str, Mapping[int, Sequence[float]]],
+    theirs: Mapping[str, Any],
+) -> list[Compared]:
+    """Two on each game alone and on all, paired by test seed."""
+    mine, both = _flat(ours), dict[str, tuple[list[float], list[float]]]()
+    for name, games in mine.items():
+        known = theirs.get(name, {})
+        known = dict(enumerate(known)) if not isinstance(known, Mapping) else known
+        shared = sorted(games.keys() & known.keys())
+        if shared:
+            both[name] = [games[seed] for seed in shared], [known[seed] for seed in shared]
+    rows = [(name, {name: pair[0]}, {name: pair[1]}) for name, pair in both.items()]
+    if len(both) > 1:
+        rows.append((MEAN, {n: pair[0] for n, pair in both.items()}, {n: pair[1] for n, pair in both.items()}))
+    return [
+        Compared(way=way, arm=arm, other=other, game=name, found=against(here, there)) for name, here, there in rows
+    ]
+
+
+def _published(protocol: Protocol, system: Published) -> Line:
+    means: dict[str, Mean | None] = {}
+    for name, value in system.means.items():
+        of_game = system.scores.get(name)
+        means[name] = mean_of([of_game]) if of_game else Mean(value, value, value, 0)
+    if system.scores:
+        means[MEAN] = mean_of(list(system.scores.values()))
+    return Line(way="published", arm=system.name, means=means)
+
+
+def markdown(found: Outcome, protocol: Protocol) -> str:
+    """The result as a document."""
+    games = list(protocol.ways[0].envs)
+    turned = len(games) > 6
+    lines = [f"# {found.protocol}, version {found.version}", "", _about(found), ""]
+    everything = [*found.lines, *found.published]
+    titles = [
+        f"{line.arm}, {line.way}" if line.way != "published" else f"{line.arm} (published)" for line in everything
+    ]
+    rows = [[_cell(line.means.get(name)) for name in [*games, MEAN]] for line in everything]
+    if turned:  # many games stand below each other
+        ours = [line for line in found.lines if line.arm in ("random", "base", "adapter", "adapter + memory")]
+        heads = [f"{line.arm}, {line.way}" for line in ours]
+        lines += _table(["task", *heads], [[n, *(_cell(one.means.get(n)) for one in ours)] for n in [*games, MEAN]])
+        lines += ["", *_table(["who plays", MEAN], [[t, row[-1]] for t, row in zip(titles, rows, strict=True)])]
+    else:
+        lines += _table(["who plays", *games, MEAN], [[t, *row] for t, row in zip(titles, rows, strict=True)])
+    compared = [one for one in found.compared if one.game == MEAN or not turned]
+    if compared:
+        lines += ["", "Paired by game and seed (randomisation test, two-sided):", ""]
+        cells = [[f"{one.arm}, {one.way}", one.other, one.game, *_found(one.found)] for one in compared]
+        lines += _table(["who", "against", "game", "games", "difference", "p"], cells)
+    lines += ["", "What was learned:", "", *(f"- {line}" for line in found.rounds), "", found.note, ""]
+    return "\n".join(lines)
+
+
+def _about(found: Outcome) -> str:
+    """What was measured, in a few sentences."""
+    whole = "" if found.whole else " This is not the whole protocol."
+    return (
+        f"{found.measures[:1].upper()}{found.measures[1:]}. {found.model}; {found.games} {found.split} games of each; "
+        f"training seeds: {found.training_seeds}. Mean of the {found.score} score [95 % interval, bootstrap over "
+        f"games].{whole}"
+    )
+
+
+def _found(found: Against) -> list[str]:
+    from trainers.gate import p_text
+
+    return [str(found.games), f"{found.difference:+.3f}", p_text(found.p)]
+
+
+def _cell(mean: Mean | None) -> str:
+    if mean is None:
+        return "–"
+    return str(mean) if mean.games else f"{mean.value:.3f}"
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    head = f"| {' | '.join(titles)} |"
+    return [head, f"|{'---|' * len(titles)}", *(f"| {' | '.join(row)} |" for row in rows)]

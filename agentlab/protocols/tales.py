@@ -1,0 +1,75 @@
+"""`tales-twx`: the TextWorldExpress part of TALES (Cui et al. 2025), with its tasks, parameters and step limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agentlab.protocols.protocol import Protocol, Published, Way
+
+STEPS = "step_limit=100"
+BAG = "limitInventorySize=0"
+
+
+def _simon(length: int, more: str) -> str:
+    return f"twx/simonsays?gameLength={length},numDistractors=4,{more},{STEPS}"
+
+
+LENGTHS = (10, 50, 100)
+TASKS = {
+    "CookingWorld": (
+        f"twx/cookingworld?numLocations=1,numIngredients=2,numDistractorItems=5,includeDoors=0,{BAG},{STEPS}"
+    ),
+    "TextWorldCommonsense": f"twx/twc?numLocations=1,numItemsToPutAway=1,includeDoors=0,{BAG},{STEPS}",
+    "CoinCollector": f"twx/coin?numLocations=1,numDistractorItems=5,{BAG},{STEPS}",
+    "Arithmetic": f"twx/arithmetic?{STEPS}",
+    "MapReader": (
+        f"twx/mapreader?numLocations=2,maxDistanceApart=1,maxDistractorItemsPerLocation=2,includeDoors=0,{BAG},{STEPS}"
+    ),
+    "Sorting": f"twx/sorting?{STEPS}",
+    "PeckingOrder": f"twx/peckingorder?{STEPS}",
+    **{f"SimonSays{length}": _simon(length, "memorization=0") for length in LENGTHS},
+    **{f"SimonSaysWithMemory{length}": _simon(length, "memorization=1,verbose=0") for length in LENGTHS},
+    **{f"SimonSaysWithMemory{length}Verbose": _simon(length, "memorization=1,verbose=1") for length in LENGTHS},
+}
+TOOLS = {"Arithmetic": "calculator", "MapReader": "navigator", "Sorting": "sort"}
+
+ROUND: Mapping[str, Any] = {
+    "collect": "random",
+    "seeds": 40,
+    "random_trials": 40,
+    "selection": {"cap_per_task": 1, "cap_per_env": 40},
+    "gate_seeds": 5,
+}
+MEANS = {
+    "claude-3.7-sonnet": 0.958,
+    "gpt-4.1": 0.925,
+    "o3 (medium)": 0.919,
+    "Qwen2.5-72B-Instruct": 0.838,
+    "Llama-3.1-8B-Instruct": 0.503,
+    "Qwen2.5-7B-Instruct": 0.456,
+    "Llama-3.2-1B-Instruct": 0.190,
+}
+
+TALES_TWX = Protocol(
+    name="tales-twx",
+    version=1,
+    measures="the sixteen TextWorldExpress tasks of TALES, 100 steps, the best score that was reached",
+    takes="not measured yet",
+    score="best",
+    games=5,
+    training_seeds=1,
+    ways=[
+        Way(
+            "with tools", {name: f"{env},tools={TOOLS[name]}" if name in TOOLS else env for name, env in TASKS.items()}
+        ),
+        Way("without tools", TASKS),
+    ],
+    rounds=[ROUND],
+    arms=["random", "base", "base + memory", "adapter", "adapter + memory"],
+    published=[Published(name, {"mean": mean}) for name, mean in MEANS.items()],
+    note=(
+        "The track of admissible commands: the agent ranks those, and learned from its own games of the train fold. "
+        "The published models play zero-shot and write free text, without a list of commands."
+    ),
+)

@@ -1,0 +1,120 @@
+"""A protocol on the toy game: it learns, is measured, goes on where it stopped, and says what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agentlab.errors import BadConfig
+from agentlab.lab import Lab
+from agentlab.protocols import Protocol, Way, protocol, protocols, run_protocol
+from agentlab.protocols.protocol import Published
+from agentlab.protocols.running import found
+from agentlab.protocols.showing import MEAN, markdown, outcome
+from agentlab.workspace.config import LabConfig
+from environments import canonical, dispose, make
+
+ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
+GAMES = 4
+TOY = Protocol(
+    name="toy",
+    version=1,
+    measures="doors",
+    takes="seconds",
+    score="final",
+    games=GAMES,
+    training_seeds=1,
+    ways=[Way("plainly", {"doors": ENV})],
+    rounds=[
+        {
+            "seeds": 12,
+            "gate_seeds": 14,
+            "held_out_seeds": 0,
+            "training": {"learning_rate": 5e-3, "epochs": 4},
+            "gate": {"min_pairs": 10},
+        }
+    ],
+    arms=["random", "base", "adapter"],
+    published=[Published("somebody", {"doors": 0.25}, {"doors": [0.0, 1.0, 0.0, 0.0]}), Published("else", {MEAN: 0.5})],
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    place = tmp_path_factory.mktemp("bench")
+    run_protocol(TOY, place, split="dev", config=config(tiny_model), progress=False)
+    return place
+
+
+def config(tiny_model: Path) -> LabConfig:
+    return LabConfig(model=str(tiny_model), embedder="hashing", threads=1, dtype="float32")
+
+
+@pytest.mark.slow
+def test_what_was_learned_is_measured_game_by_game_and_set_beside_what_is_published(folder: Path) -> None:
+    (learned,) = found(TOY, folder, "dev", GAMES)
+    assert set(learned.arms) == {"random", "base", "adapter"} and learned.rounds
+    assert all(sorted(games["doors"]) == [500, 501, 502, 503] for games in learned.arms.values())
+    adapter = learned.arms["adapter"]["doors"]
+    assert all(game.won and game.final == 1.0 for game in adapter.values()), "it has learned the toy game"
+    shown = outcome(TOY, [learned], "dev", GAMES)
+    best = next(line for line in shown.lines if line.arm == "adapter").means[MEAN]
+    assert best is not None and best.value == 1.0
+    assert not shown.whole, "dev games are not the protocol's"
+    text = markdown(shown, TOY)
+    assert "1.000" in text and "somebody" in text and learned.rounds[0] in text
+
+
+@pytest.mark.slow
+def test_what_is_finished_is_not_played_again(folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentlab.agent.rollout.Rollout._task", None)
+    monkeypatch.setattr(Lab, "round", None)
+    before = found(TOY, folder, "dev", GAMES)
+    again = run_protocol(TOY, folder, split="dev", config=config(tiny_model), progress=False)
+    assert [one.arms for one in again] == [one.arms for one in before]
+
+
+@pytest.mark.slow
+def test_a_folder_of_another_model_or_an_unknown_way_is_refused(folder: Path, tiny_model: Path) -> None:
+    with pytest.raises(BadConfig, match="another folder"):
+        run_protocol(TOY, folder, split="dev", config=LabConfig(), progress=False)
+    with pytest.raises(BadConfig, match="plainly"):
+        run_protocol(TOY, folder, ways=["flying"], config=config(tiny_model), progress=False)
+
+
+@pytest.mark.slow
+def test_figures_of_another_version_are_left_alone(folder: Path) -> None:
+    assert found(replace(TOY, version=2), folder, "dev", GAMES) == []
+
+
+def test_published_scores_are_paired_with_test_games_alone() -> None:
+    assert outcome(TOY, [], "test", GAMES).compared == []
+
+
+@pytest.mark.parametrize("name", [one.name for one in protocols()])
+def test_the_games_of_a_protocol_exist_and_have_as_many_as_it_asks_for(name: str) -> None:
+    chosen = protocol(name)
+    assert chosen.takes and chosen.measures
+    for way in chosen.ways:
+        assert list(way.envs) == list(chosen.ways[0].envs)
+        for env in way.envs.values():
+            made = make(canonical(env))
+            assert all(len(made.seeds(split)) >= chosen.games for split in ("dev", "test"))
+            dispose(made)
+        for number in range(len(chosen.rounds)):
+            assert chosen.round_config(number, way, 0).envs
+
+
+def test_the_scores_of_wang2023_are_those_of_the_paper() -> None:
+    t5, module = protocol("wang2023").published
+    assert {name: round(mean, 2) for name, mean in t5.means.items()} == {
+        "arithmetic": 0.5, "mapreader": 0.71, "sorting": 0.73, "twc": 0.9,
+    }  # fmt: skip
+    assert all(len(scores) == 100 for scores in [*t5.scores.values(), *module.scores.values()])
+
+
+def test_an_unknown_protocol_is_named_in_a_line() -> None:
+    with pytest.raises(BadConfig, match="wang2023"):
+        protocol("wang2024")
