@@ -124,6 +124,16 @@ def run_(
     envs: Envs = None,
     config: ConfigFile = None,
     count: Annotated[int, typer.Option("--count", min=1, max=MOST, help="How many rounds, one after the other.")] = 1,
+    minutes: Annotated[
+        int | None,
+        typer.Option(
+            "--minutes",
+            min=1,
+            max=MOST,
+            help="Run rounds within this time, each with more games than the one before, as long as that improves on "
+            "held-out games. The first is run whatever it takes.",
+        ),
+    ] = None,
     collect: Annotated[
         Literal["auto", "random", "model", "both", "none", "mcts", "best_of_n", "deepening", "self_explore"] | None,
         typer.Option("--collect", help="Who explores; auto is random while the base serves, both after that."),
@@ -148,9 +158,12 @@ def run_(
     """
     from agentlab.cli import distill
     from agentlab.errors import AgentLabError
+    from agentlab.rounds.series import run_series
 
     if export is not None and count > 1:
         raise AgentLabError("--export stops before the training of one round; leave out --count.")
+    if minutes is not None and (count > 1 or export is not None):
+        raise AgentLabError("--minutes finds by itself how many rounds are run; leave out --count and --export.")
     changes = {"collect": collect, "seeds": games or seeds, "gate_seeds": gate_games or gate_seeds}
     checked(envs)
     reports = []
@@ -169,7 +182,9 @@ def run_(
         before_playing(here, asked, given=given)
         if export is not None:
             sent = distill.send(here, asked, export)
-        for left in reversed(range(0 if export else count)):
+        if minutes is not None:
+            reports = list(run_series(here, asked, minutes))
+        for left in reversed(range(0 if export or minutes is not None else count)):
             asked = settings(here, envs, config, changes)
             reports.append(here.round(asked))
             stop = _stopped(here, asked) if left else None

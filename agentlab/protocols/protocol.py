@@ -43,7 +43,8 @@ class Protocol:
         games: test games of each environment, from the first seed on.
         training_seeds: how many times everything is learned anew.
         rounds: settings of the rounds of distillation, beside `envs` and `seed`.
-        arms: who plays; `adapter` stands for what serves after the rounds.
+        arms: who plays; `adapter` stands for what serves after the rounds. Those without an adapter learn nothing in
+            them, and play after the first training seed only.
         published: what others have reached.
         note: what has to be said beside the figures.
     """
@@ -61,9 +62,9 @@ class Protocol:
     published: Sequence[Published] = ()
     note: str = ""
 
-    def way(self, name: str) -> Way:
-        """The way of a name."""
-        return next(way for way in self.ways if way.name == name)
+    def arms_of(self, seed: int) -> list[str]:
+        """Who plays after a training seed."""
+        return [arm for arm in self.arms if seed == 0 or arm.startswith("adapter")]
 
     def round_config(self, number: int, way: Way, seed: int) -> RoundConfig:
         """The settings of round `number`, from 0 on, of a training seed."""

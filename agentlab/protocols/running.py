@@ -94,7 +94,10 @@ def _learned(
             )
         reports = [_round(lab, protocol, number, way, seed) for number in range(len(protocol.rounds))]
         first = DEV_FIRST if split == "dev" else 0
-        arms = [arm for arm in protocol.arms if lab.serving() or not arm.startswith("adapter")]
+        wanted = protocol.arms_of(seed)
+        # Where no gate promoted anything, what serves is the base.
+        plays = {arm: arm if lab.serving() else arm.replace("adapter", "base") for arm in wanted}
+        arms = list(dict.fromkeys(plays.values()))
         envs = list(dict.fromkeys(way.envs.values()))
         table = lab.evaluate(
             envs,
@@ -103,9 +106,6 @@ def _learned(
             arms=arms,
             name=f"{protocol.name}-{protocol.version}-{split}-{games}",
         )
-        played = {arm: _games(lab, way, table, arm) for arm in arms}
-        # Where no gate promoted anything, what serves is the base.
-        played = {arm: played.get(arm) or played[arm.replace("adapter", "base")] for arm in protocol.arms}
         return Learned(
             protocol=protocol.name,
             version=protocol.version,
@@ -114,7 +114,7 @@ def _learned(
             model=lab.config.model,
             split=split,
             first=first,
-            arms=played,
+            arms={arm: _games(lab, way, table, plays[arm]) for arm in wanted},
             rounds=[told(report) for report in reports],
             seconds=time.monotonic() - began,
         )
