@@ -45,4 +45,6 @@ def following(config: RoundConfig, number: int, took: float, left: float) -> Rou
     games = min(GROWTH * config.seeds, int(config.seeds * left / took) if took > 0 else MOST_GAMES, MOST_GAMES)
     if games < config.seeds:
         return None
-    return config.model_copy(update={"seeds": games, "first_seed": config.train_seeds(number).stop})
+    # The blocks of rounds that never play fewer games than the one before do not overlap; a named start has to move.
+    first = None if config.first_seed is None else config.train_seeds(number).stop
+    return config.model_copy(update={"seeds": games, "first_seed": first})

@@ -15,11 +15,16 @@ from trainers.gate.gate import decide
 CONFIG = RoundConfig(envs=["toy/doors"], seeds=10)
 
 
-def test_the_next_round_plays_twice_as_many_new_games() -> None:
-    after = following(CONFIG, 1, took=10, left=1000)
-    assert after is not None and list(after.train_seeds(2)) == list(range(10, 30))
-    third = following(after, 2, took=20, left=1000)
-    assert third is not None and list(third.train_seeds(3)) == list(range(30, 70))
+@pytest.mark.parametrize("first", [None, 5])
+def test_the_next_round_plays_more_games_all_of_them_new(first: int | None) -> None:
+    config: RoundConfig | None = CONFIG.model_copy(update={"first_seed": first})
+    seen: set[int] = set()
+    for number, (games, left) in enumerate([(10, 1000), (20, 15), (30, 15)], 1):
+        assert config is not None
+        here = set(config.train_seeds(number))
+        assert len(here) == games and not here & seen
+        seen |= here
+        config = following(config, number, took=10, left=left)
 
 
 def test_it_plays_fewer_where_the_time_is_short_and_none_where_less_is_left_than_the_last_one_took() -> None:
