@@ -40,10 +40,10 @@ def plainly(model: Model, env: WithTools, episode: Episode, config: CallsConfig)
     game = Game(env, Task(env=episode.env, split=episode.split, seed=episode.seed))
     said: list[tuple[str, str]] = []
 
-    def logprob(action: str, aside: Aside | None = None) -> float:
+    def logprob(action: str, *asides: Aside) -> float:
         talk = model.conversation(game.goal)
         talk.observe(first)
-        for command, answer in [*said, *([(aside.command, aside.answer)] if aside else [])]:
+        for command, answer in [*said, *((aside.command, aside.answer) for aside in asides)]:
             talk.act(command)
             talk.observe(answer)
         start = len(talk.token_ids)
@@ -62,11 +62,15 @@ def plainly(model: Model, env: WithTools, episode: Episode, config: CallsConfig)
             continue
         proposed = env.proposed()
         if proposed and (alone := logprob(action)) < -config.unsure:
-            gains = [logprob(action, Aside(call, env.answer_to(call))) - alone for call in proposed]
-            gain, at = max((gain, -at) for at, gain in enumerate(gains))
-            if gain > config.gain:
-                kept.append(Kept(proposed[-at], action, gain))
-                play(proposed[-at])
+            helps = list[tuple[float, Kept]]()
+            for call in proposed:
+                after = logprob(action, Aside(call, env.answer_to(call)))
+                gain = after - max(alone, logprob(action, Aside(call, "")))
+                if gain > config.gain:
+                    helps.append((logprob(call) + after, Kept(call, action, gain)))
+            if helps:
+                kept.append(max(helps, key=lambda pair: pair[0])[1])
+                play(kept[-1].call)
         if not game.ended:
             play(action)
     return kept

@@ -1,16 +1,19 @@
 """Calls of tools written into successes by Toolformer's criterion (Schick et al. 2023), on the agent's own wins.
 
-A success is played again. Where the model is unsure of its next action, every call that makes sense there is tried: the
-one whose answer raises the log-probability of that action most is written before it, if it does so by more than `gain`.
-Nobody says when to call what. Calls that stand in the success already are left out first, so that one which does not
-pay for the model of today is unlearned by the same criterion.
+A success is played again. Where the model is unsure of its next action, every call that makes sense there is tried. One
+helps if the action is likelier after the call and its answer than without, and than after the call unanswered, by more
+than `gain`. Of those that help, the one is written before the action with which both together, the call and then the
+action, are likeliest: in the paper the model proposes the calls, here a tool does, and of several that tell the same
+the model's own choice is the one that it will make again. Nobody says when to call what. Calls that stand in the
+success already are left out first, so that one which does not pay for the model of today is unlearned by the same
+criterion.
 
 All calls at one step are scored in one pass behind the conversation, those of several successes beside each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,7 +21,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab import failures
-from agentlab.engines.base import Aside, Model, Scorer, ScoreRequest, Scores
+from agentlab.engines.base import Aside, Conversation, Model, Scorer, ScoreRequest, Scores
 from agentlab.engines.batching import answered
 from agentlab.engines.metering import count
 from agentlab.errors import AgentLabError
@@ -41,7 +44,7 @@ class CallsConfig(BaseModel):
 
     Attributes:
         unsure: only before an action whose log-probability is below minus this.
-        gain: only a call by whose answer that rises by more than this.
+        gain: only a call by whose answer that rises by more than this, beyond what the call alone does.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -172,11 +175,10 @@ def _asking(
             if alone < -config.unsure:
                 unsure, tried = unsure + 1, tried + len(proposed)
                 asides = [Aside(call, env.answer_to(call), game.admissible()) for call in proposed]
-                after = yield ScoreRequest(conversation, [step.action] * len(asides), model.adapter, asides)
-                best, call = max(zip(after.logprobs, proposed, strict=True), key=lambda pair: pair[0])
-                if best - alone > config.gain:
-                    kept.append(Kept(call, step.action, best - alone))
-                    play(call)
+                found = yield from _chosen(model, conversation, step.action, asides, alone, config.gain)
+                if found is not None:
+                    kept.append(found)
+                    play(found.call)
                     if game.ended:
                         break
         play(step.action, step.thought)
@@ -185,6 +187,28 @@ def _asking(
     if unsure and not kept:
         return Called(None, UNEXPLAINED, kept, tried, unsure)
     return Called(_made(episode, game), "", kept, tried, unsure)
+
+
+def _chosen(
+    model: Model, conversation: Conversation, action: str, asides: Sequence[Aside], alone: float, gain: float
+) -> Generator[ScoreRequest, Scores, Kept | None]:
+    """The call to write before an action that has the log-probability `alone`; None if no answer helps."""
+
+    def asked(commands: Sequence[str], before: Sequence[Aside | None]) -> ScoreRequest:
+        return ScoreRequest(conversation, commands, model.adapter, before)
+
+    answered = (yield asked([action] * len(asides), asides)).logprobs
+    likelier = [(aside, after) for aside, after in zip(asides, answered, strict=True) if after - alone > gain]
+    if not likelier:
+        return None
+    silent = (yield asked([action] * len(likelier), [aside._replace(answer="") for aside, _ in likelier])).logprobs
+    calls = (yield asked([aside.command for aside, _ in likelier], [None] * len(likelier))).logprobs
+    helps = [
+        (call + after, Kept(aside.command, action, after - max(alone, unanswered)))
+        for (aside, after), unanswered, call in zip(likelier, silent, calls, strict=True)
+        if after - max(alone, unanswered) > gain
+    ]
+    return max(helps, key=lambda pair: pair[0])[1] if helps else None
 
 
 def _listed(game: Game, action: str) -> bool:

@@ -73,7 +73,7 @@ def test_it_goes_on_where_it_stopped(
     class Failing(ScriptedEngine):
         def score(self, requests):  # type: ignore[no-untyped-def]
             asked.append(len(requests))
-            if len(asked) == 8:
+            if len(asked) == 12:
                 raise KeyboardInterrupt
             return super().score(requests)
 

@@ -46,6 +46,25 @@ def oracle() -> Iterator[None]:
     unregister_tool("oracle")
 
 
+class Twins(Oracle):
+    """Knows the safe door, by either of two calls."""
+
+    name, verbs = "twins", ("ask", "beg")
+
+    def calls(self, seen: Seen) -> Sequence[str]:
+        return ["ask about doors", "beg about doors"]
+
+    def answer(self, call: str, seen: Seen) -> str:
+        return super().answer("ask about doors", seen)
+
+
+@pytest.fixture
+def twins() -> Iterator[None]:
+    register_tool("twins", Twins)
+    yield
+    unregister_tool("twins")
+
+
 def knowing(text: str, command: str) -> float:
     """Opens a door that was named last with certainty, and guesses otherwise."""
     last = text.rstrip(">").rstrip().splitlines()[-1]
@@ -111,6 +130,25 @@ def test_a_success_that_no_call_explains_is_not_learned_from(written: Callable[.
     assert called.episode is None and called.reason == UNEXPLAINED and called.tried == 4 + 2
     (called,) = written(won(), gain=5.0)
     assert called.episode is None
+
+
+def test_a_call_that_makes_an_action_likelier_whatever_is_answered_does_not_help(written: Callable[..., list]) -> None:
+    def talkative(text: str, command: str) -> float:
+        return -0.1 if "> ask" in text or not command.startswith("open ") else -2.0
+
+    (called,) = written(won(), engine=ScriptedEngine(talkative))
+    assert called.episode is None and called.reason == UNEXPLAINED
+
+
+@pytest.mark.parametrize("verb", ["ask", "beg"])
+def test_of_calls_that_tell_the_same_the_one_is_written_that_the_model_would_make(
+    written: Callable[..., list], twins: None, verb: str
+) -> None:
+    def fond(text: str, command: str) -> float:
+        return -3.0 if command.startswith(verb) else -4.0 if "about" in command else knowing(text, command)
+
+    (called,) = written(won(env="toy/doors?tools=twins"), engine=ScriptedEngine(fond))
+    assert [kept.call for kept in called.calls] == [f"{verb} about doors"] * 2
 
 
 def test_calls_that_do_not_pay_any_more_are_left_out(written: Callable[..., list]) -> None:
