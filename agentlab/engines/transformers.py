@@ -20,6 +20,7 @@ from agentlab.engines.cached import CachedConversation
 from agentlab.engines.conversation import PromptSetting, resolved
 from agentlab.engines.decoding import Decoding, decoded
 from agentlab.engines.dropout import dropped
+from agentlab.engines.heaps import share_one_heap
 from agentlab.engines.passes import Passes
 from agentlab.engines.proof import prove
 from agentlab.engines.scoring import Scoring
@@ -75,6 +76,7 @@ class TransformersEngine(TokenEngine):
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
+        share_one_heap()
         super().__init__(folder, name=name, context=context, prompt=prompt)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = best_dtype(self.device) if dtype == "auto" else _dtype(dtype)
