@@ -214,10 +214,13 @@ class Passes:
     def logits(self, model: Any, places: int | torch.Tensor, **inputs: Any) -> torch.Tensor:
         """The logits (places, vocabulary) of a model, float32, at places of a sequence: these, or its last so many."""
         found: torch.Tensor
+        if isinstance(places, int):
+            # By their numbers: of a slice PyTorch would multiply each anew with a copy of the whole vocabulary.
+            length = inputs["input_ids"].shape[1]
+            places = torch.arange(length - places, length, device=self.device)
         if self._chooses:
             # Most of what a small model computes is its vocabulary's; only what is asked for is.
             found = model(**inputs, logits_to_keep=places).logits[0]
         else:
-            found = model(**inputs).logits[0]
-            found = found[-places:] if isinstance(places, int) else found[places]
+            found = model(**inputs).logits[0][places]
         return found.float()
