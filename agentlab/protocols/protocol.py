@@ -11,10 +11,14 @@ from agentlab.rounds.config import RoundConfig
 
 @dataclass(frozen=True)
 class Way:
-    """A way to play the games of a protocol, such as with tools: the environment of each, by the game's name."""
+    """A way to play the games of a protocol, such as with tools: the environment of each, by the game's name.
+
+    `learn` are the environments that are learned from, where these are not the same, such as easier ones.
+    """
 
     name: str
     envs: Mapping[str, str]
+    learn: Sequence[str] = ()
 
 
 def with_tools(envs: Mapping[str, str], tools: Mapping[str, str]) -> dict[str, str]:
@@ -68,4 +72,4 @@ class Protocol:
 
     def round_config(self, number: int, way: Way, seed: int) -> RoundConfig:
         """The settings of round `number`, from 0 on, of a training seed."""
-        return RoundConfig(envs=list(dict.fromkeys(way.envs.values())), seed=seed, **self.rounds[number])
+        return RoundConfig(envs=list(dict.fromkeys(way.learn or way.envs.values())), seed=seed, **self.rounds[number])

@@ -34,10 +34,17 @@ TASKS = {
 }
 TOOLS = {"Arithmetic": "calculator", "MapReader": "navigator", "Sorting": "sort"}
 
+# Chance wins no long game of Simon's, and hardly a meal of two ingredients: what is learned from are shorter ones.
+LEARN = {
+    **{name: env for name, env in TASKS.items() if not name.startswith("SimonSays")},
+    "CookingWorld1": f"twx/cookingworld?numIngredients=1,numDistractorItems=5,{BAG},step_limit=30",
+    **{name: env for name, env in TASKS.items() if "10" in name and "100" not in name},
+}
+
 ROUND: Mapping[str, Any] = {
     "collect": "random",
-    "seeds": 40,
-    "random_trials": 40,
+    "seeds": 60,
+    "random_trials": 300,
     "selection": {"cap_per_task": 1, "cap_per_env": 40},
     "gate_seeds": 5,
 }
@@ -65,7 +72,7 @@ TALES_TWX = Protocol(
         ),
         Way("without tools", TASKS),
     ],
-    rounds=[ROUND],
+    rounds=[ROUND, ROUND],
     arms=["random", "base", "base + memory", "adapter", "adapter + memory"],
     published=[Published(name, {"mean": mean}) for name, mean in MEANS.items()],
     note=(
