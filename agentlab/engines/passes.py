@@ -213,14 +213,11 @@ class Passes:
 
     def logits(self, model: Any, places: int | torch.Tensor, **inputs: Any) -> torch.Tensor:
         """The logits (places, vocabulary) of a model, float32, at places of a sequence: these, or its last so many."""
-        found: torch.Tensor
         if isinstance(places, int):
             # By their numbers: of a slice PyTorch would multiply each anew with a copy of the whole vocabulary.
             length = inputs["input_ids"].shape[1]
             places = torch.arange(length - places, length, device=self.device)
-        if self._chooses:
-            # Most of what a small model computes is its vocabulary's; only what is asked for is.
-            found = model(**inputs, logits_to_keep=places).logits[0]
-        else:
-            found = model(**inputs).logits[0][places]
-        return found.float()
+        # Most of what a small model computes is its vocabulary's; where it can, only what is asked for is computed.
+        more = {"logits_to_keep": places} if self._chooses else {}
+        found: torch.Tensor = model(**inputs, **more).logits[0]
+        return (found if self._chooses else found[places]).float()
