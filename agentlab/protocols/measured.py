@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -48,7 +48,8 @@ class Learned(BaseModel):
         return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
 
 
-class Mean(NamedTuple):
+@dataclass(frozen=True)
+class Mean:
     """A mean over games with its 95 % interval."""
 
     value: float
@@ -81,7 +82,8 @@ def mean_of(games: Sequence[Sequence[float]]) -> Mean:
     return Mean(value, float(low), float(high), sum(len(group) for group in values))
 
 
-class Against(NamedTuple):
+@dataclass(frozen=True)
+class Against:
     """A paired comparison: the mean difference over the same games, and the two-sided p-value that it has by chance."""
 
     difference: float
