@@ -50,7 +50,7 @@ def test_the_result_is_kept_as_text_and_data_with_every_comparison(place: Path) 
     (mean,) = [
         line["means"]["mean"] for line in data["lines"] if (line["arm"], line["way"]) == ("adapter", "with tools")
     ]
-    assert mean[0] == 0.5 and mean[1] < 0.5 < mean[2] and mean[3] == 400
+    assert mean["value"] == 0.5 and mean["low"] < 0.5 < mean["high"] and mean["games"] == 400
     against = {(one["other"], one["game"]): one["found"] for one in data["compared"] if one["way"] == "with tools"}
     assert against["T5 + module", "mean"]["difference"] == pytest.approx(0.5 - (1 + 1 + 0.98 + 0.97) / 4)
     assert against["T5 + module", "mean"]["p"] < 1e-3
