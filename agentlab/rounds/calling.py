@@ -5,7 +5,9 @@ They are kept in the journal, which is no place for episodes: nothing but the tr
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentlab.agent.playing import asked_prompting
@@ -16,10 +18,15 @@ from agentlab.search.calls import Called, Kept, write_calls
 from memory.records import Episode
 
 if TYPE_CHECKING:
+    from agentlab.trajectories.environment_pool import EnvironmentPool
     from agentlab.workspace.workspace import Workspace
+    from memory.store import EpisodeRow
 
 STORED = 16
 """Successes whose calls are entered into the journal together."""
+
+ENOUGH = 1.25
+"""How many times the cap of an environment are given calls: duplicates, and what begins like a held-out game, go."""
 
 
 class WithCalls(NamedTuple):
@@ -48,16 +55,54 @@ def writes_calls(config: RoundConfig) -> bool:
 
 
 def call(workspace: Workspace, report: RoundReport) -> str:
-    """Write calls into every success of a game with tools, once in each round. Raises EngineFailed, LimitReached."""
+    """Write calls into successes of games with tools, once in each round, into so many as its selection has room for.
+
+    Raises EngineFailed, LimitReached.
+    """
     from agentlab.trajectories.environment_pool import EnvironmentPool
 
-    config, stage, database = report.config, "writing calls of tools", workspace.database
+    journal, stage = workspace.database.journal, "writing calls of tools"
     rows = [row for row in successes(workspace, report) if has_tools(row.env)]
-    done = database.journal.items(_scope(report))
-    todo = [row.id for row in rows if row.id not in done]
-    workspace.progress.start(stage, len(rows))
-    workspace.progress.advance(stage, len(rows) - len(todo))
-    environments, waiting = EnvironmentPool(), dict[str, dict[str, Any]]()
+    environments = EnvironmentPool()
+    try:
+        while todo := due(rows, journal.items(_scope(report)), report.config):
+            workspace.progress.start(stage, len(todo))
+            _write(workspace, report, todo, environments, stage)
+            workspace.progress.finish(stage)
+    finally:
+        environments.close()
+    report.calls = _counted(journal.items(_scope(report)))
+    return "select"
+
+
+def due(rows: Sequence[EpisodeRow], done: Mapping[str, Mapping[str, Any]], config: RoundConfig) -> list[str]:
+    """The successes whose turn it is to be given calls; none when there are enough, or no more.
+
+    The selection takes so many of an environment, those of the lowest trials first, so these come first here. They come
+    in blocks, as large as what is still wanted, so that which ones are written does not depend on where a round was
+    interrupted.
+    """
+    cap = config.selection.cap_per_env if config.selection.selectors is None else None
+    enough = len(rows) if cap is None else math.ceil(ENOUGH * cap)
+    found = []
+    for env in dict.fromkeys(row.env for row in rows):
+        ordered = sorted((row for row in rows if row.env == env), key=lambda row: (row.trial, row.id))
+        kept = at = 0
+        while kept < enough and at < len(ordered):
+            block = ordered[at : at + enough - kept]
+            if missing := [row.id for row in block if row.id not in done]:
+                found += missing
+                break
+            kept += sum(done[row.id]["episode"] is not None for row in block)
+            at += len(block)
+    return found
+
+
+def _write(
+    workspace: Workspace, report: RoundReport, todo: Sequence[str], environments: EnvironmentPool, stage: str
+) -> None:
+    """Write calls into these successes, and enter them into the journal."""
+    database, waiting = workspace.database, dict[str, dict[str, Any]]()
 
     def store() -> None:
         with database.transaction():
@@ -65,14 +110,14 @@ def call(workspace: Workspace, report: RoundReport) -> str:
                 database.journal.put(_scope(report), id, entry)
         waiting.clear()
 
+    made = write_calls(
+        workspace.model(report.incumbent),
+        environments.lent,
+        database.episodes.each(todo),
+        report.config.calls,
+        asked_prompting(workspace),
+    )
     try:
-        made = write_calls(
-            workspace.model(report.incumbent),
-            environments.lent,
-            database.episodes.each(todo),
-            config.calls,
-            asked_prompting(workspace),
-        )
         while True:
             with workspace.spending.counted():
                 came = next(made, None)
@@ -85,10 +130,7 @@ def call(workspace: Workspace, report: RoundReport) -> str:
                 store()
     finally:
         store()
-        environments.close()
-        workspace.progress.finish(stage)
-    report.calls = _counted(database.journal.items(_scope(report)))
-    return "select"
+        made.close()
 
 
 def with_calls(workspace: Workspace, report: RoundReport) -> dict[str, WithCalls]:

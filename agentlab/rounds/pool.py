@@ -58,7 +58,7 @@ def rules(report: RoundReport) -> SelectionConfig:
 def pool(workspace: Workspace, report: RoundReport) -> Pool:
     """The successes of the train fold that the lab has, in all runs; other episodes where the selection asks for them,
     failures relabelled in hindsight where that does, and revisions where the round makes them."""
-    from agentlab.rounds.calling import with_calls, writes_calls
+    from agentlab.rounds.calling import has_tools, with_calls, writes_calls
     from agentlab.rounds.revising import revisions
 
     config, selection, prompting = report.config, rules(report), prompting_of(workspace)
@@ -73,14 +73,19 @@ def pool(workspace: Workspace, report: RoundReport) -> Pool:
         else:
             left_out[reason] += 1
 
-    called = with_calls(workspace, report) if writes_calls(config) else {}
+    writes = writes_calls(config)
+    called = with_calls(workspace, report) if writes else {}
     for id, made_with in called.items():
         if made_with.episode is None:
             left_out[made_with.reason] += 1
         else:
             take(made_with.episode)
             sources[made_with.episode.id] = [id]
-    for episode in _each(workspace, [row for row in rows if row.status == "won" and row.id not in called]):
+    as_played = [row for row in rows if row.status == "won" and row.id not in called]
+    if writes:  # there were enough others
+        left_out["no calls written"] = sum(has_tools(row.env) for row in as_played)
+        as_played = [row for row in as_played if not has_tools(row.env)]
+    for episode in _each(workspace, as_played):
         take(episode)
     if selection.hindsight or not selection.wins_only:
         from agentlab.reflectors.experimental.hindsight import HindsightReflector
@@ -95,7 +100,7 @@ def pool(workspace: Workspace, report: RoundReport) -> Pool:
     for one in made:
         take(one.episode, step_weights=one.step_weights, admitted=True)
     sources |= {one.episode.id: [one.bad, one.good] for one in made}
-    return Pool(items, left_out=dict(left_out), sources=sources)
+    return Pool(items, left_out=dict(+left_out), sources=sources)
 
 
 def attempts(workspace: Workspace, config: RoundConfig) -> Iterator[Episode]:

@@ -13,7 +13,7 @@ All calls at one step are scored in one pass behind the conversation, those of s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -84,7 +84,7 @@ def write_calls(
     successes: Iterable[Episode],
     config: CallsConfig | None = None,
     prompting: Prompting | None = None,
-) -> Iterator[tuple[Episode, Called]]:
+) -> Generator[tuple[Episode, Called], None, None]:
     """Each success with what came of it, in the order in which they come to their ends.
 
     `lent` lends an environment by its id. Raises EngineFailed, AgentLabError if the model ranks nothing.

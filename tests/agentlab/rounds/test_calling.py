@@ -11,12 +11,13 @@ from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import LimitReached
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport, calling
-from agentlab.rounds.calling import call, with_calls, writes_calls
+from agentlab.rounds.calling import call, due, with_calls, writes_calls
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.pool import pool
 from environments.tools import register_tool, unregister_tool
 from memory.records import Usage
 from tests.agentlab.search.test_calls import Oracle, knowing, won
+from trainers.data import SelectionConfig
 
 ENV = "toy/doors?tools=oracle"
 
@@ -108,3 +109,37 @@ def test_what_scoring_calls_takes_counts_against_the_limit_of_the_command(
     lab.limit(tokens=10**6)
     call(lab, report)
     assert len(with_calls(lab, report)) == 3
+
+
+def test_so_many_are_given_calls_as_the_selection_has_room_for_those_of_early_trials_first(
+    open_lab: Callable[..., Lab], report: RoundReport
+) -> None:
+    lab = open_lab(engine=ScriptedEngine(knowing))
+    for at in range(8):
+        lab.database.episodes.put(won().model_copy(update={"id": f"ep-{at}", "seed": 3, "trial": 9 - at}))
+    few = report.model_copy(
+        update={"config": report.config.model_copy(update={"selection": SelectionConfig(cap_per_env=2)})}
+    )
+    call(lab, few)
+    assert set(with_calls(lab, few)) == {"ep-7", "ep-6", "ep-5"}, "2 and a half"
+    here = pool(lab, few)
+    assert len(here.items) == 3 and here.left_out["no calls written"] == 5
+
+
+def test_which_successes_are_given_calls_does_not_depend_on_where_it_was_interrupted(
+    open_lab: Callable[..., Lab], report: RoundReport
+) -> None:
+    lab = filled(open_lab(), 12)
+    rows = lab.database.episodes.find()
+    config = report.config.model_copy(update={"selection": SelectionConfig(cap_per_env=4)})
+    fails = {"ep-1", "ep-10", "ep-3"}
+
+    def gone_through(stops: int) -> list[str]:
+        done: dict[str, dict[str, object]] = {}
+        while todo := due(rows, done, config):
+            for id in todo[:stops]:
+                done[id] = {"episode": None if id in fails else {}}
+        return sorted(done)
+
+    assert gone_through(1) == gone_through(2) == gone_through(100)
+    assert 5 <= len(gone_through(1)) < 12
