@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from agentlab.workspace.environments import as_played
 from agentlab.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -90,8 +91,17 @@ class Lab(Workspace):
         """
         from agentlab.experiments.run import run
 
+        envs = as_played(envs, self.config.tools)
         return run(
-            self, envs, split=split, seeds=seeds, trials=trials, arm=arm, name=name, reflectors=reflectors, again=again
+            self,
+            envs,
+            split=split,
+            seeds=seeds,
+            trials=trials,
+            arm=arm,
+            name=name,
+            reflectors=reflectors,
+            again=again,
         )
 
     def explore(
@@ -109,7 +119,7 @@ class Lab(Workspace):
         """
         from agentlab.experiments.collection import explore
 
-        return explore(self, envs, seeds=seeds, trials=trials, name=name)
+        return explore(self, as_played(envs, self.config.tools), seeds=seeds, trials=trials, name=name)
 
     def say_what_is_known(self, run: str) -> None:
         """Say it, if something was learned since a run began: it goes on without."""
@@ -140,13 +150,14 @@ class Lab(Workspace):
         """
         from agentlab.experiments.evaluation import evaluate
 
+        envs = as_played(envs, self.config.tools)
         return evaluate(self, envs, split=split, seeds=seeds, arms=arms, trials=trials, name=name, again=again)
 
     def two_by_two(self, envs: str | Sequence[str], **settings: Any) -> TwoByTwo:
         """Memory off and on × adapter old and new; its settings are those of `agentlab.experiments.two_by_two`."""
         from agentlab.experiments.two_by_two import two_by_two
 
-        return two_by_two(self, envs, **settings)
+        return two_by_two(self, as_played(envs, self.config.tools), **settings)
 
     # -- rounds ------------------------------------------------------------------------------------------------------
 
@@ -155,7 +166,7 @@ class Lab(Workspace):
         from agentlab.rounds import run_round
 
         self.must_write()
-        return run_round(self, config)
+        return run_round(self, config.model_copy(update={"envs": as_played(config.envs, self.config.tools)}))
 
     def rounds(self) -> list[RoundReport]:
         """Reports of all rounds, oldest first."""

@@ -307,7 +307,7 @@ def _counted(lab: Lab, reflections: list[Reflection]) -> list[dict[str, Any]]:
 
 
 def _env(lab: Lab, given: str | None) -> str | None:
-    return environment(given, lab.database)
+    return environment(given, lab.database, lab.config.tools)
 
 
 def _wanted(lab: Lab, *, env: str | None, kind: str | None, **others: Any) -> Filter:

@@ -65,6 +65,8 @@ def make(env_id: str, worker: Worker | None = None, /, **overrides: Value) -> Te
     if PARAMETER in parameters:
         names = named(parameters.pop(PARAMETER))
         bare = join(name, parameters)
+        if not names:
+            return make(bare, worker)
         full = canonical(bare, **{PARAMETER: joined(names)})
         return made(full, lambda: WithTools(_factory(bare)(), [tool(one) for one in names], full), worker)
     return made(env_id, _factory(join(name, parameters)), worker)
@@ -90,7 +92,7 @@ def made(name: str, factory: Callable[[], TextEnv], worker: Worker | None = None
 
 
 def canonical(env_id: str, /, **overrides: Value) -> str:
-    """The one form of `env_id`: parameters sorted, those at their default left out.
+    """The one form of `env_id`: parameters sorted, those at their default and `tools=none` left out.
 
     Raises:
         UnknownEnvironment: if there is no such id.
@@ -98,7 +100,8 @@ def canonical(env_id: str, /, **overrides: Value) -> str:
     """
     name, given = split_id(env_id)
     parameters = {**given, **overrides}
-    tools = {PARAMETER: joined(named(parameters.pop(PARAMETER)))} if PARAMETER in parameters else {}
+    names = named(parameters.pop(PARAMETER)) if PARAMETER in parameters else []
+    tools: dict[str, Value] = {PARAMETER: joined(names)} if names else {}
     if not _is_own(name) and (game := _find(name)[1]) is not None:
         parameters = split_id(game.canonical(name, parameters))[1]
     return join(name, {**parameters, **tools})

@@ -78,19 +78,22 @@ def distill(
 def _settings(here: Lab, envs: list[str] | None, config: Path | None, gate_seeds: int | None) -> RoundConfig:
     """Those of the round that is unfinished, where there is one and nothing else was asked for."""
     from agentlab.errors import AgentLabError
+    from agentlab.workspace.environments import spelt_out
     from memory.store import EpisodeFilter
 
+    tools = here.config.tools
     changes = {"collect": "none", "gate_seeds": gate_seeds}
     waiting = [report for report in here.rounds() if not report.ended]
     if waiting and not (envs or config or gate_seeds):
-        return waiting[0].config
+        asked = waiting[0].config
+        return asked.model_copy(update={"envs": [spelt_out(env, tools) for env in asked.envs]})
     won = {row.env for row in here.database.episodes.find(EpisodeFilter(split="train", status="won"))}
     if not won:
         raise AgentLabError(
             f"The lab {here.folder} has no won games of the train split, so there is nothing to distil; play some with "
             "`agentlab run`, or let `agentlab rounds run` collect them."
         )
-    return settings(here, envs or (None if config else sorted(won)), config, changes)
+    return settings(here, envs or (None if config else [spelt_out(env, tools) for env in sorted(won)]), config, changes)
 
 
 def send(here: Lab, config: RoundConfig, folder: Path) -> dict[str, object]:

@@ -19,7 +19,10 @@ OWN = (
     "in AGENTLAB_IMPORT, or by an entry point of the group agentlab.environments."
 )
 
-TOOLS = "Each takes tools, whose calls are commands: {names}, as in 'twx/arithmetic?tools=calculator+notes'."
+TOOLS = (
+    "Each takes tools, whose calls are commands: {names}, as in 'twx/arithmetic?tools=calculator+notes'; `tools` in "
+    "lab.toml adds some where an id names none, and 'twx/arithmetic?tools=none' then plays without."
+)
 
 
 def envs(

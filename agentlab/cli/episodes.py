@@ -59,7 +59,7 @@ def episodes(
             here,
             EpisodeFilter(
                 run=run,
-                env=environment(env, here.database),
+                env=environment(env, here.database, here.config.tools),
                 split=split,
                 task=task,
                 arm=arm,

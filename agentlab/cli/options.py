@@ -118,7 +118,7 @@ def wanted(
     from memory.store import Filter
 
     return Filter(
-        env=environment(env, lab.database),
+        env=environment(env, lab.database, lab.config.tools),
         kinds=None if kind is None else [kind],
         status=None if status == "all" else status,  # type: ignore[arg-type]
         after=moment(after),

@@ -35,9 +35,10 @@ def play(
 ) -> None:
     """Play a game yourself. Nothing is recorded."""
     from agentlab import failures
+    from agentlab.workspace.environments import with_tools
     from environments import Task, canonical, dispose, make
 
-    env_id = canonical(env)
+    env_id = canonical(with_tools(env, _tools(lab)))
     task = Task(env=env_id, split=split, seed=seed)
     made = make(env_id)
     adviser = Adviser(lambda: _model(lab, adapter))
@@ -74,6 +75,14 @@ def _ask() -> str | None:
         return input("> ").strip()
     except EOFError:
         return None
+
+
+def _tools(lab: Path) -> list[str]:
+    """The tools of the lab; none where there is no lab."""
+    if not (lab / "lab.toml").exists():
+        return []
+    with opened(lab) as here:
+        return here.config.tools
 
 
 def _model(lab: Path, adapter: str | None) -> Model:

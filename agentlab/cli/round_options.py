@@ -102,8 +102,9 @@ def settings(lab: Lab | None, envs: list[str] | None, file: Path | None, changes
     from agentlab.rounds.checking import taken_over
     from agentlab.rounds.config import EXPERT, flat
     from agentlab.workspace.config import merged, parse, read_toml
+    from agentlab.workspace.environments import as_played, spelt_out
 
-    last = lab.rounds()[-1:] if lab is not None else []
+    last, tools = (lab.rounds()[-1:], lab.config.tools) if lab is not None else ([], [])
     if file is not None:
         written = read_toml(file)
         given = flat(written)
@@ -114,6 +115,7 @@ def settings(lab: Lab | None, envs: list[str] | None, file: Path | None, changes
             raise BadConfig(f"{file}: '{unknown}' is no setting of a round; `agentlab rounds config` prints them all.")
     elif last and not envs:
         given = taken_over(last[0].config)
+        given["envs"] = [spelt_out(env, tools) for env in given["envs"]]
         if given["collect"] == "none":  # that round was a distillation; this one is to collect, unless it is said again
             del given["collect"]
     else:
@@ -123,4 +125,5 @@ def settings(lab: Lab | None, envs: list[str] | None, file: Path | None, changes
         given["envs"] = envs
     if not given.get("envs"):
         raise BadConfig("A round needs an environment to learn; name one, such as twx/coin.")
-    return parse(RoundConfig, given, file or Path("the round's settings"))
+    asked = parse(RoundConfig, given, file or Path("the round's settings"))
+    return asked.model_copy(update={"envs": as_played(asked.envs, tools)})

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from agentlab.lab import Lab
     from agentlab.progress import Progress
 
-Envs = Annotated[list[str], typer.Argument(help='Environments, such as toy/doors twx/coin "twx/coin?numLocations=3".')]
+Envs = Annotated[
+    list[str],
+    typer.Argument(
+        help='Environments, such as toy/doors twx/coin "twx/coin?numLocations=3"; one that names no tools has those of '
+        "lab.toml, if there are any."
+    ),
+]
 Split = Annotated[Literal["train", "dev", "test"], typer.Option("--split", help="Which games.")]
 Seeds = Annotated[str, typer.Option("--seeds", help="Which games of the split, such as 0-9,12.")]
 Name = Annotated[
@@ -68,7 +74,7 @@ def run(
     from agentlab.experiments.evaluation import Table, row
     from agentlab.reflectors.registry import validate
 
-    tasks = make_tasks(envs, split, parsed(seeds))
+    make_tasks(envs, split, parsed(seeds))  # refused before a lab is made
     who = None if reflectors is None else [validate(one.strip()) for one in reflectors.split(",")]
     with progress() as bars, workplace(lab, model, bars, **playing) as here:
         results = here.run(envs, split=split, seeds=parsed(seeds), trials=trials, arm=arm, name=name, reflectors=who)
@@ -76,7 +82,7 @@ def run(
         output.as_json([output.row_of(result) for result in results])
         _errors(results)
         return
-    names = list(dict.fromkeys(task.env for task in tasks))
+    names = list(dict.fromkeys(result.task.env for result in results))
     rows = [row(arm, results, trials=1)]
     if trials > 1:
         rows.append(row(arm, results, trials=trials))
@@ -126,10 +132,10 @@ def evaluate(
     """
     from agentlab.agent.tasks import make_tasks
 
-    names = list(dict.fromkeys(task.env for task in make_tasks(envs, split, parsed(seeds))))
+    make_tasks(envs, split, parsed(seeds))  # refused before a lab is made
     with progress() as bars, workplace(lab, model, bars, **playing) as here:
         chosen = arms or default_arms(here)
-        table = here.evaluate(names, split=split, seeds=parsed(seeds), arms=chosen, trials=trials, name=name)
+        table = here.evaluate(envs, split=split, seeds=parsed(seeds), arms=chosen, trials=trials, name=name)
     table.compare_with_base()
     if json:
         output.as_json(table)

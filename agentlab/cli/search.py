@@ -49,9 +49,11 @@ def search(
     from agentlab.search.config import SearchConfig
     from agentlab.search.tasks import search_tasks
     from agentlab.trajectories.budget import Budget
+    from agentlab.workspace.environments import as_played
 
-    tasks = make_tasks(envs, "train", parsed(seeds))
+    make_tasks(envs, "train", parsed(seeds))  # refused before a lab is made
     with progress() as bars, workplace(lab, model, bars) as here:
+        tasks = make_tasks(as_played(envs, here.config.tools), "train", parsed(seeds))
         results = search_tasks(
             here,
             name or f"search-{method}",

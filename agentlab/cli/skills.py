@@ -96,9 +96,11 @@ def gate(
     The same command after Ctrl-C or a kill goes on where it stopped.
     """
     from agentlab.rounds.merge_gate import gate_merge
+    from agentlab.workspace.environments import as_played
 
     with progress() as bars, opened(lab, write=True, progress=bars) as here:
-        result = gate_merge(here, adapter, envs or (), seeds=None if seeds is None else parsed(seeds))
+        further, games = as_played(envs or (), here.config.tools), None if seeds is None else parsed(seeds)
+        result = gate_merge(here, adapter, further, seeds=games)
     if json:
         output.as_json(result)
         return

@@ -31,6 +31,17 @@ def _reflector(name: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _tool(name: str) -> str:
+    from environments.errors import BadParameter
+    from environments.tools import tool
+
+    try:
+        tool(name)
+    except BadParameter as error:
+        raise ValueError(f"{error}, or bring in one's own with --import") from None
+    return name
+
+
 class ChatConfig(BaseModel):
     """What is to be known of a model behind an API.
 
@@ -76,6 +87,8 @@ class LabConfig(BaseModel):
         recall_text: reflections whose text enters the prompt of an arm with memory. Small models do not profit.
         recall_exemplars: recalled successes that enter the prompt of the base with memory.
         namespace: whose memory this lab plays with; what belongs to another namespace is as if it were not there.
+        tools: tools with which every environment is played whose id names none (`?tools=none` plays without), such as
+            `["calculator", "notes"]`; the ids in the records name them.
         reflectors: who reflects on an episode: names of `agentlab.reflectors.registry`; all but `grounded` and
             `exemplar` are for models that can write.
         critic: a second model that criticises and judges where a reflector has a part for one (`critique`, `debate`):
@@ -109,6 +122,7 @@ class LabConfig(BaseModel):
     recall_text: int = Field(0, ge=0, le=10)
     recall_exemplars: int = Field(1, ge=0, le=5)
     namespace: str = Field("", max_length=100)
+    tools: list[Annotated[str, AfterValidator(_tool)]] = []
     reflectors: list[Annotated[str, AfterValidator(_reflector)]] = ["grounded", "exemplar"]
     critic: str = ""
     credit: bool = True

@@ -15,6 +15,9 @@ from environments.tools.sorter import Sorter
 PARAMETER = "tools"
 """The parameter of every environment that names tools, with a plus between two."""
 
+NONE = "none"
+"""What it says where an environment is meant without tools, also where others are added by default."""
+
 _SHIPPED: dict[str, Callable[[], Tool]] = {
     "calculator": Calculator,
     "navigator": Navigator,
@@ -40,7 +43,7 @@ def tool(name: str) -> Tool:
 
 def register_tool(name: str, factory: Callable[[], Tool]) -> None:
     """Add a tool of one's own. Raises EnvironmentsError if the name is taken, or cannot stand in an id."""
-    if not name or any(mark in name for mark in "+,=?:/ "):
+    if not name or name == NONE or any(mark in name for mark in "+,=?:/ "):
         raise EnvironmentsError(f"`{name}` cannot name a tool; use letters, digits and hyphens; rename it")
     if name in _SHIPPED or name in _own:
         raise EnvironmentsError(f"the tool `{name}` is there already; choose another name")
@@ -53,7 +56,9 @@ def unregister_tool(name: str) -> None:
 
 
 def named(value: object) -> list[str]:
-    """The names in a value of the parameter, sorted, each once. Raises BadParameter for none, or an unknown one."""
+    """The names in a value of the parameter, sorted, each once. Raises BadParameter for no name, or an unknown one."""
+    if value == NONE:
+        return []
     names = sorted({name.strip() for name in str(value).split("+") if name.strip()})
     if not names:
         raise BadParameter(f"`{PARAMETER}` names no tool; name some of {', '.join(tool_names())}, with a + between")

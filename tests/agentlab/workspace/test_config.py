@@ -54,6 +54,7 @@ def test_a_newer_format_is_refused_before_its_settings_are_judged(file: Path) ->
             'reflectors = ["grounded", "writen"]',
             "reflectors.1: No reflector is called `writen`; did you mean",
         ),
+        ('tools = ["notes", "calculater"]', "tools.1: there is no tool `calculater`; did you mean"),
         ("context = 1", "context: "),
         ("threads = ", "not valid TOML"),
         ("\\x00", "not valid TOML"),

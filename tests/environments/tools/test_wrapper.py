@@ -53,6 +53,8 @@ def begun(env: TextEnv) -> dict[str, object]:
 def test_the_id_names_the_tools_in_one_form(guide: Guide) -> None:
     assert canonical("toy/doors?tools=sort + guide,colours=3") == "toy/doors?tools=guide+sort"
     assert make("toy/doors?tools=guide", colours=2).env_id == "toy/doors?colours=2,tools=guide"
+    assert canonical("toy/doors?tools=none,rooms=1") == "toy/doors?rooms=1"
+    assert make("toy/doors?rooms=1", tools="none").env_id == "toy/doors?rooms=1"
     with pytest.raises(BadParameter, match="guide"):
         canonical("toy/doors?tools=guid")
     with pytest.raises(BadParameter):
