@@ -7,47 +7,12 @@ Exact commands do not carry over between games with other objects: `put milk in 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "at",
-        "for",
-        "from",
-        "go",
-        "has",
-        "have",
-        "in",
-        "into",
-        "is",
-        "it",
-        "now",
-        "of",
-        "on",
-        "or",
-        "that",
-        "the",
-        "then",
-        "there",
-        "this",
-        "to",
-        "was",
-        "with",
-        "you",
-        "your",
-    ]
-)
+from memory.text import words
 
-
-def words(text: str) -> frozenset[str]:
-    """The content words of a text, lower case."""
-    return frozenset(re.findall(r"[a-z0-9]+", text.lower())) - STOP_WORDS
+__all__ = ["carried", "likeness", "words"]
 
 
 def likeness(one: str, other: str) -> float:

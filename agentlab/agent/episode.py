@@ -147,6 +147,7 @@ class Play:
         # What is admissible is asked for where the conversation can show it, and the game goes on.
         shown = self.game.admissible() if self.conversation.prompting.chat else None
         self.conversation.observe(self.game.observation, shown, note)
+        self.conversation.keep(self.game.reading)
 
     def _noted(self) -> str:
         """What memory warns of and advises here, in words: the loop guard, and what earlier trials and others found."""

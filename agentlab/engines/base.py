@@ -17,12 +17,11 @@ from agentlab.engines.batching import Batcher, answered
 from agentlab.engines.metering import count
 from agentlab.errors import AgentLabError
 from memory import prompts
-from memory.prompts import Prompting
+from memory.prompts import Prompting, Reading
 from memory.records import NO_USAGE, Usage
 
 if TYPE_CHECKING:
     from trainers.data import Tokenizer
-
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -43,9 +42,9 @@ class Conversation:
 
     `token_ids` and `action_spans` are what an Episode records, `cut` what a Step does: how many characters of the last
     observation were left out because they do not fit into the engine's context; `note` is what stands beside the last
-    observation; `prompting` is how the model reads it.
-    This one serves engines without a tokenizer. Those that have one subclass it and keep their key/value cache here, so
-    that it lives exactly as long as the episode.
+    observation; `prompting` is how the model reads it; `readings` is what was read, by turn: it stays when that turn is
+    left out. This one serves engines without a tokenizer. Those that have one subclass it and keep their key/value
+    cache here, so that it lives exactly as long as the episode.
     """
 
     def __init__(self, goal: str, hints: str = "", prompting: Prompting = TRANSCRIPT) -> None:
@@ -53,9 +52,9 @@ class Conversation:
         self.goal = goal
         self.hints = hints
         self.text = prompts.head(goal, hints)
-        self.turns = 0
-        self.cut = 0
+        self.turns = self.cut = 0
         self.note = ""
+        self.readings: dict[int, Reading | None] = {}
         self.token_ids: list[int] = []
         self.action_spans: list[tuple[int, int]] = []
 
@@ -68,9 +67,12 @@ class Conversation:
         self.note = note
         self.text += prompts.turn(observation, note)
 
+    def keep(self, reading: Reading | None) -> None:
+        """Note what was read in the observation that was appended last."""
+        self.readings[self.turns - 1] = reading
+
     def act(self, command: str, thought: str = "", written: Sequence[int] = ()) -> None:
-        """Append the chosen action, and the thought before it; `written` are the tokens in which the model wrote them,
-        where it did."""
+        """Append the chosen action, and the thought before it; `written` are their tokens, where it wrote them."""
         said = "".join(prompts.thought(thought)) if self.prompting.thought else ""
         self.text += said + prompts.action(command) + prompts.LINE_END
 
@@ -368,9 +370,7 @@ class Model:
     def write_turn(self, request: TurnRequest) -> Turn:
         """The next turn of a conversation, by this adapter. Raises AgentLabError if the engine writes no turns."""
         if not isinstance(self.engine, TurnWriter):
-            raise AgentLabError(
-                f"The engine {self.name} writes no turns of a game; play with an actor that ranks commands."
-            )
+            raise AgentLabError(f"The engine {self.name} writes no turns; play with an actor that ranks commands.")
         turn = self._ask(self.engine.write_turns, replace(request, adapter=self.adapter))
         count(turn.usage)
         return turn

@@ -54,9 +54,9 @@ class ChatConversation(Conversation):
         self.steps[-1].said = "".join(prompts.answer(command, thought, prompting=self.prompting))
 
     def messages(self) -> list[Message]:
-        """What the model reads; the task and the memory block are never left out."""
+        """What the model reads; the task and the memory block are never left out, nor what was read."""
         found = [Message("system", prompts.system(self.hints, self.prompting))]
-        begun = prompts.task(self.goal)
+        begun = prompts.task(self.goal) + prompts.pinned([self.readings.get(turn) for turn in range(self.left_out)])
         for step in self.steps[self.left_out :]:
             found.append(Message("user", begun + step.seen))
             begun = ""

@@ -33,9 +33,10 @@ class TokenConversation(Conversation):
     """An episode with its tokens, as a transcript or as a chat in the model's own template.
 
     `turn_starts` are the borders at which old turns are dropped when the context is full. The head (task and memory
-    block) is never dropped; a quarter of the context is kept for commands, and an observation that does not fit beside
-    both loses its middle. Raises ContextExceeded if the head leaves no room for observations, NoChatTemplate
-    (trainers.errors) if a chat is asked for that the tokenizer has not.
+    block) is never dropped, and what was read in turns that are stays behind it as a line (`memory.prompts.pinned`);
+    a quarter of the context is kept for commands, and an observation that does not fit beside both loses its middle.
+    Raises ContextExceeded if the head leaves no room for observations, NoChatTemplate (trainers.errors) if a chat is
+    asked for that the tokenizer has not.
     """
 
     def __init__(self, engine: Tokenizing, goal: str, hints: str, prompting: Prompting = TRANSCRIPT) -> None:
@@ -57,6 +58,8 @@ class TokenConversation(Conversation):
         self.turn_starts: list[int] = []
         self.left_out = 0
         """Tokens after the head that are no longer in the context."""
+        self.pinned: list[int] = []
+        """What stays of them, behind the head."""
 
     # -- its turns -------------------------------------------------------------------------------------------------
 
@@ -154,10 +157,11 @@ class TokenConversation(Conversation):
 
     @property
     def context_ids(self) -> list[int]:
-        """The tokens that the model reads: without those turns that no longer fit."""
+        """The tokens that the model reads: without those turns that no longer fit, but for what was read in them."""
         if not self.left_out:
             return self.token_ids
-        return [*self.token_ids[: self.head_length], *self.token_ids[self.head_length + self.left_out :]]
+        rest = self.token_ids[self.head_length + self.left_out :]
+        return [*self.token_ids[: self.head_length], *self.pinned, *rest]
 
     def remaining(self) -> int:
         """Tokens of the context that are left beside the head and the last turn, which are never dropped."""
@@ -196,12 +200,18 @@ class TokenConversation(Conversation):
         Half of the window is freed at once, so that a long episode does not pay for a rebuild at every step.
         """
         limit = self.engine.context
-        if len(self.token_ids) - self.left_out + needed <= limit or not self.turn_starts:
+        if len(self.token_ids) - self.left_out + len(self.pinned) + needed <= limit or not self.turn_starts:
             return False
-        from trainers.data import drop_oldest
+        from trainers.data import drop_unread
 
         borders = [*self.turn_starts, len(self.token_ids)]
         lengths = [after - before for before, after in pairwise(borders)]
-        dropped = drop_oldest(lengths, self.head_length, min(limit // 2, limit - needed))
+        dropped, self.pinned = drop_unread(
+            lengths, self.head_length, min(limit // 2, limit - needed), self._pinned, limit - needed
+        )
         self.left_out = self.turn_starts[dropped] - self.head_length if dropped else 0
         return True
+
+    def _pinned(self, dropped: int) -> list[int]:
+        """The tokens of what was read in so many of the oldest turns."""
+        return self.engine.tokenize(prompts.pinned([self.readings.get(turn) for turn in range(dropped)]))

@@ -71,7 +71,7 @@ def _agree(engine: Local, passes: Passes, talks: Sequence[CachedConversation]) -
     tolerance = 0.01 if passes.dtype == torch.float32 else 0.75
     for talk, scores in zip(talks, engine.score([ScoreRequest(talk, COMMANDS) for talk in talks]), strict=True):
         for command, score in zip(COMMANDS, scores.logprobs, strict=True):
-            ids = [*talk.token_ids, *engine.command_tokens(command)]
+            ids = [*talk.token_ids, *talk.command_tokens(command)]
             plain = engine.logprob(ids, [(len(talk.token_ids), len(ids))])
             if not abs(score - plain) <= tolerance:
                 raise ValueError(f"{score:.2f} instead of {plain:.2f}")

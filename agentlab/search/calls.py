@@ -154,6 +154,7 @@ def _asking(
 
     def see() -> None:
         conversation.observe(game.observation, game.admissible() if shown else None)
+        conversation.keep(game.reading)
 
     def play(action: str, thought: str = "") -> None:
         game.step(Decision(action, game.admissible() or [], thought=thought, invalid=not _listed(game, action)))

@@ -19,6 +19,7 @@ from typing import Literal
 from agentlab.search.pairs import ALPHA, BETA, Fork, is_good, partings
 from agentlab.search.tree import Tree, worth
 from agentlab.search.walk import Player, Reading
+from memory import prompts
 from memory.records import Episode, Step, content_id
 
 Judge = Literal["actor", "tree"]
@@ -53,10 +54,10 @@ def disliked(player: Player, episode: Episode, shared: int, *, margin: float = M
     nothing about (chance played, and plays) have no verdict. An action that was not admissible is disliked. Raises
     OutOfBudget.
     """
-    reading = Reading(player, episode.goal)
+    reading, told = Reading(player, episode.goal), prompts.readings(episode.goal, episode.steps)
     try:
-        for step, node in zip(episode.steps, player.tree.line(episode), strict=False):
-            reading.observe(step.observation, node.admissible)
+        for step, node, read in zip(episode.steps, player.tree.line(episode), told, strict=False):
+            reading.observe(step.observation, node.admissible, read)
             if step.index >= shared:
                 if step.invalid:
                     return step.index

@@ -19,6 +19,7 @@ from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried, facts
 from agentlab.trajectories.budget import Budget, Meter
 from agentlab.trajectories.transition import Decision, Game
 from environments import Task, TextEnv
+from memory import prompts
 from memory.prompts import Prompting
 from memory.records import Episode, Status, Step, content_id
 
@@ -105,12 +106,13 @@ class Reading:
                 self.conversation = player.model.conversation(goal, "", asked)
         self._read = 0
 
-    def observe(self, observation: str, commands: Sequence[str]) -> None:
-        """What the environment said, and what may be done then, which a chat shows."""
+    def observe(self, observation: str, commands: Sequence[str], told: prompts.Reading | None) -> None:
+        """What the environment said, what may be done then, which a chat shows, and what was read in it."""
         if self.player.model is not None and self.conversation is not None:
             shown = commands if self.conversation.prompting.chat else None
             with failures.engine(self.player.model.name):
                 self.conversation.observe(observation, shown)
+                self.conversation.keep(told)
 
     def act(self, action: str) -> None:
         """The chosen action."""
@@ -163,7 +165,7 @@ class Walk:
         self.node.ended = self.ended
         if not self.ended:
             self._arrive()
-        self.reading.observe(self.game.observation, self.node.admissible)
+        self.reading.observe(self.game.observation, self.node.admissible, self.game.reading)
 
     @property
     def ended(self) -> bool:
@@ -212,7 +214,7 @@ class Walk:
             self.node.ended = True
         else:
             self._arrive()
-            self.reading.observe(step.result, self.node.admissible)
+            self.reading.observe(self.game.observation, self.node.admissible, self.game.reading)
 
     def follow(self, actions: Iterable[str | Step]) -> bool:
         """Do `actions` until the game ends. False if one is not among the commands when its turn comes, unless it is a

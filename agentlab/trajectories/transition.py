@@ -12,6 +12,7 @@ from typing import Any
 from agentlab import failures
 from agentlab.errors import NoCommands
 from environments import EnvironmentDied, Task, TextEnv
+from memory.prompts import Reading, read_at_start, read_by
 from memory.records import NO_USAGE, Status, Step, Usage
 
 
@@ -96,6 +97,11 @@ class Game:
     def status(self) -> Status | None:
         """How the game ended; None while it goes on."""
         return (ending(self.info) or "truncated") if self.ended else None
+
+    @property
+    def reading(self) -> Reading | None:
+        """What was read in the observation, if anything was."""
+        return read_by(self.steps[-1]) if self.steps else read_at_start(self.goal, self.observation, self.state)
 
     def admissible(self) -> list[str] | None:
         """The commands that may be chosen now; None if any text is taken.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memory.prompts.chat import Message, Prompting, Reply, answer, messages, read, seen, system, task
+from memory.prompts.readings import Reading, pinned, read_at_start, read_by, readings
 from memory.prompts.rendering import (
     LINE_END,
     Segment,
@@ -21,6 +22,7 @@ __all__ = [
     "LINE_END",
     "Message",
     "Prompting",
+    "Reading",
     "Reply",
     "Segment",
     "action",
@@ -28,8 +30,12 @@ __all__ = [
     "head",
     "messages",
     "one_line",
+    "pinned",
     "quoted",
     "read",
+    "read_at_start",
+    "read_by",
+    "readings",
     "report",
     "reported",
     "seen",

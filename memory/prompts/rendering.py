@@ -21,7 +21,7 @@ A model that writes about an episode, rather than playing it, reads a `report`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from memory.records import Episode, Step
@@ -44,6 +44,11 @@ def head(goal: str, hints: str = "") -> str:
     """The part that never leaves the context window: the task and the memory block."""
     block = f"Hints:\n{hints.strip()}\n\n" if hints.strip() else ""
     return f"Task: {_no_turns(goal.strip())}\n{block}"
+
+
+def head_line(title: str, texts: Sequence[str]) -> str:
+    """Texts behind each other, as a line that stands behind the head; empty for none."""
+    return f"{title}{' / '.join(_no_turns(one_line(text)) for text in texts)}\n" if texts else ""
 
 
 def turn(observation: str, note: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memory.text.cleaning import TEXT_LIMIT, clean, cleaned, name
+from memory.text.content import words
 from memory.text.jsonlines import parsed
 from memory.text.jsonlines import read as read_lines
 from memory.text.moments import typed
@@ -29,4 +30,5 @@ __all__ = [
     "read_lines",
     "segmented",
     "typed",
+    "words",
 ]

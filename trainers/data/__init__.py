@@ -13,7 +13,7 @@ from trainers.doors import lazy
 if TYPE_CHECKING:
     from trainers.data.chat import ChatFrames, ChatTokens
     from trainers.data.distillation import from_teacher
-    from trainers.data.examples import Example, Tokenize, Tokenizer, drop_oldest, from_episode
+    from trainers.data.examples import Example, Tokenize, Tokenizer, drop_oldest, drop_unread, from_episode
     from trainers.data.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
     from trainers.data.records import Choice, Distilled, Judged, Pair, Record, Regularised
     from trainers.data.selection import SelectionConfig, select, survey
@@ -62,6 +62,7 @@ __all__ = [
     "by_reward",
     "by_votes",
     "drop_oldest",
+    "drop_unread",
     "from_episode",
     "from_outcome",
     "from_preference",
@@ -87,7 +88,7 @@ __getattr__, __dir__ = lazy(
         ),
         "trainers.data.selection": ("SelectionConfig", "select", "survey"),
         "trainers.data.chat": ("ChatFrames", "ChatTokens"),
-        "trainers.data.examples": ("Example", "Tokenize", "Tokenizer", "drop_oldest", "from_episode"),
+        "trainers.data.examples": ("Example", "Tokenize", "Tokenizer", "drop_oldest", "drop_unread", "from_episode"),
         "trainers.data.records": ("Choice", "Distilled", "Regularised", "Judged", "Pair", "Record"),
         "trainers.data.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
         "trainers.data.distillation": ("from_teacher",),

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 from memory.records import Episode, Step
-from trainers.data.examples import Tokenize, command_tokens, cut, drop_oldest, join
+from trainers.data.examples import Tokenize, command_tokens, cut, join, window
 from trainers.data.records import Choice, Distilled
 from trainers.errors import BadExample, NothingToChoose
 
@@ -47,7 +47,7 @@ def from_teacher(
             f"episode {episode.id} has {len(episode.steps)} steps, tokens of {len(turns)} and {len(of_steps)} step "
             "weights; they must be as many; leave the episode out or give a weight a step"
         )
-    dropped = drop_oldest([len(ids) for ids, _ in turns], len(head), max_tokens)
+    head, dropped = window(episode, head, [ids for ids, _ in turns], tokenize, max_tokens)
     weights = [weight * of_step for of_step in of_steps[dropped:]]
     example = join(episode, head, turns[dropped:], weights, max_tokens=max_tokens)
     choices, end = [], len(head)

@@ -140,6 +140,43 @@ def drop_oldest(turns: Sequence[int], head: int, limit: int) -> int:
     return dropped
 
 
+def drop_unread(
+    turns: Sequence[int], head: int, limit: int, pinned: Callable[[int], list[int]], most: int | None = None
+) -> tuple[int, list[int]]:
+    """How many of the oldest turns must go, as `drop_oldest` says it, and the tokens that stay of them behind the head.
+
+    `pinned` gives these for a number of turns. Nothing stays where it would take a quarter of `most` (None: `limit`),
+    which nothing may exceed, or would not fit.
+    """
+    most = limit if most is None else most
+    fewest = dropped = drop_oldest(turns, head, limit)
+    if not dropped:
+        return 0, []
+    while True:
+        ids = pinned(dropped)
+        more = drop_oldest(turns, head + len(ids), limit)
+        if more <= dropped:
+            break
+        dropped = more
+    if not ids or 4 * len(ids) > most or head + len(ids) + sum(turns[dropped:]) > most:
+        return fewest, []
+    return dropped, ids
+
+
+def window(
+    episode: Episode, head: Sequence[int], turns: Sequence[Sequence[int]], tokenize: Tokenize, max_tokens: int
+) -> tuple[list[int], int]:
+    """What stands before the turns of an episode that fit: its head, and what was read in those that do not; and how
+    many these are, the oldest."""
+    found = prompts.readings(episode.goal, episode.steps)
+
+    def pinned(dropped: int) -> list[int]:
+        return list(tokenize(prompts.pinned(found[:dropped])))
+
+    dropped, ids = drop_unread([len(turn) for turn in turns], len(head), max_tokens, pinned)
+    return [*head, *ids], dropped
+
+
 def from_episode(
     episode: Episode,
     tokenize: Tokenize,
@@ -155,13 +192,13 @@ def from_episode(
     prompt, the block and the notes; without it the same actions are taught for the bare prompt. Every token that the
     agent chose gets `weight`, times the weight of its step where `step_weights` gives one for each step, unless the
     action was invalid; all others get 0. A sequence
-    longer than `max_tokens` loses its oldest turns, at turn borders; the head stays.
+    longer than `max_tokens` loses its oldest turns, at turn borders; the head stays, and what was read in them.
 
     Raises BadExample if the episode has no action or weights and steps do not match, NothingTaught if none of its
     actions may be taught, TooLong if its last turn alone does not fit.
     """
     head, turns = cut(episode, tokenize, with_hints=with_hints)
-    dropped = drop_oldest([len(ids) for ids, _ in turns], len(head), max_tokens)
+    head, dropped = window(episode, head, [ids for ids, _ in turns], tokenize, max_tokens)
     of_steps = [1.0] * len(turns) if step_weights is None else step_weights
     if len(of_steps) != len(turns):
         raise BadExample(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from memory.records import Episode
-from trainers.data.examples import Tokenize, cut, drop_oldest, from_episode, join, teachable
+from trainers.data.examples import Tokenize, cut, from_episode, join, teachable, window
 from trainers.data.records import Judged, Pair
 from trainers.errors import NothingTaught, SameSides
 
@@ -63,7 +63,8 @@ def from_preference(
     common, chosen, rejected = turns[:shared], turns[shared:end], cut(worse, tokenize, with_hints=with_hints)[1]
     rejected = rejected[shared:end]
     longest = max(sum(len(ids) for ids, _ in side) for side in (chosen, rejected))
-    common = common[drop_oldest([*(len(ids) for ids, _ in common), longest], len(head), max_tokens) :]
+    head, dropped = window(better, head, [*(ids for ids, _ in common), range(longest)], tokenize, max_tokens)
+    common = common[dropped:]
     counts = teachable(better, turns)[shared:end]
     if not any(counts):
         raise NothingTaught(
