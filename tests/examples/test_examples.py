@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from agentlab import Lab, LabConfig, RoundConfig
+from agentlab.engines.base import Aside, ScoreRequest, Scores
 from agentlab.engines.scripted import ScriptedEngine
+from agentlab.engines.transformers import TransformersEngine
 from agentlab.rounds.checking import hopeless
 from environments import unregister
+from environments.tools import unregister_tool
 from memory.store import EpisodeFilter
 
 Example = Callable[[str], ModuleType]
@@ -63,7 +67,7 @@ def printed(out: str) -> tuple[str, dict[str, float]]:
     """What an example printed: the report on its part, and the first rate of each arm."""
     report, table = out.split("\narm ")
     lines = [re.split(r"\s{2,}", line) for line in table.splitlines()[1:]]
-    return report, {line[0]: float(line[1].split()[0]) for line in lines}
+    return report, {line[0]: float(line[1].split()[0]) for line in lines if len(line) > 1}
 
 
 def test_one_s_own_engine_and_actor_conform_and_win_more_with_memory(
@@ -76,6 +80,42 @@ def test_one_s_own_engine_and_actor_conform_and_win_more_with_memory(
     example("own_actor").main(str(tmp_path / "actor"), config, engine.Recency())
     report, rates = printed(capsys.readouterr().out)
     assert "FAIL" not in report and rates["base"] < 0.1 and rates["reads first + memory"] > 0.9
+
+
+def as_the_mirror_says(requests: Sequence[ScoreRequest]) -> list[Scores]:
+    """Likes a door that was read in the mirror, and calls where an adapter is on, as one does that was taught to."""
+
+    def score(request: ScoreRequest, command: str, aside: Aside | None) -> float:
+        if command.startswith("hold "):
+            return -0.1 if request.adapter else -9.0
+        told = request.conversation.text_after(aside).rpartition("you read: ")[2].splitlines()[0]
+        return -0.2 if told == f"the {command.removeprefix('open ')} is safe." else -3.0
+
+    return [
+        Scores([score(request, *pair) for pair in zip_longest(request.commands, request.asides)])
+        for request in requests
+    ]
+
+
+@pytest.fixture
+def taught(tiny_model: Path) -> Iterator[TransformersEngine]:
+    """An engine that calls as it was taught to, and the example's game and tool taken back afterwards."""
+    engine = TransformersEngine(tiny_model, dtype="float32")
+    engine.score = as_the_mirror_says  # type: ignore[method-assign]
+    yield engine
+    unregister("own/mirrors")
+    unregister_tool("mirror")
+
+
+def test_one_s_own_tool_is_called_after_a_round_and_wins_what_could_not_be_known(
+    example: Example, tmp_path: Path, small: LabConfig, taught: TransformersEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example("own_tool").main(str(tmp_path / "lab"), small, taught, test_seeds=10)
+    out = capsys.readouterr().out
+    calls, rates = printed(out)
+    assert out.endswith("base: 0 calls in 10 games\nadapter: 30 calls in 10 games\n")
+    assert "'successes': 16, 'learned from': 16, 'with calls': 16, 'hold': " in calls
+    assert rates["base"] < 0.3 and rates["adapter"] == 1.0
 
 
 def test_one_s_own_reflector_writes_what_memory_finds(
