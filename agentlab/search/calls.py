@@ -2,9 +2,10 @@
 
 A success is played again. Where the model is unsure of its next action, every call that makes sense there is tried. One
 helps if the action is likelier after the call and its answer than without, and than after the call unanswered, by more
-than `gain`. Of those that help, the one is written before the action with which both together, the call and then the
-action, are likeliest: in the paper the model proposes the calls, here a tool does, and of several that tell the same
-the model's own choice is the one that it will make again. Nobody says when to call what. Calls that stand in the
+than `gain`. In the paper the model proposes the calls; here a tool does, and often several tell the same: all rooms that
+lie behind the next one have the same way. Of those that help, the one is written that shares most words with the task,
+and of several such the one with which both together, the call and then the action, are likeliest: of what tells the
+same, an agent is to learn the call that it can find again. Nobody says when to call what. Calls that stand in the
 success already are left out first, so that one which does not pay for the model of today is unlearned by the same
 criterion.
 
@@ -30,6 +31,7 @@ from environments import EnvironmentDied, Task, TextEnv
 from environments.tools import WithTools
 from memory.prompts import Prompting
 from memory.records import Episode, Usage, content_id
+from memory.text import words
 
 AT_ONCE = 16
 """Successes that are gone through beside each other."""
@@ -203,13 +205,18 @@ def _chosen(
     if not likelier:
         return None
     silent = (yield asked([action] * len(likelier), [aside._replace(answer="") for aside, _ in likelier])).logprobs
-    calls = (yield asked([aside.command for aside, _ in likelier], [None] * len(likelier))).logprobs
     helps = [
-        (call + after, Kept(aside.command, action, after - max(alone, unanswered)))
-        for (aside, after), unanswered, call in zip(likelier, silent, calls, strict=True)
+        (after, Kept(aside.command, action, after - max(alone, unanswered)))
+        for (aside, after), unanswered in zip(likelier, silent, strict=True)
         if after - max(alone, unanswered) > gain
     ]
-    return max(helps, key=lambda pair: pair[0])[1] if helps else None
+    if len(helps) < 2:
+        return helps[0][1] if helps else None
+    calls = [kept.call for _, kept in helps]
+    likely = (yield asked(calls, [None] * len(calls))).logprobs
+    named = [len(words(call) & words(conversation.goal)) for call in calls]
+    ranked = zip(named, [after + call for (after, _), call in zip(helps, likely, strict=True)], helps, strict=True)
+    return max(ranked, key=lambda one: one[:2])[2][1]
 
 
 def _listed(game: Game, action: str) -> bool:

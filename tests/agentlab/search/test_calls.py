@@ -151,6 +151,25 @@ def test_of_calls_that_tell_the_same_the_one_is_written_that_the_model_would_mak
     assert [kept.call for kept in called.calls] == [f"{verb} about doors"] * 2
 
 
+def test_of_calls_that_tell_the_same_the_one_is_written_that_the_task_names(
+    written: Callable[..., list], twins: None
+) -> None:
+    class Named(Twins):
+        def calls(self, seen: Seen) -> Sequence[str]:
+            return ["ask about doors", "ask about the coin"]
+
+    def fond(text: str, command: str) -> float:
+        return -3.0 if command == "ask about doors" else -4.0 if "about" in command else knowing(text, command)
+
+    register_tool("named", Named)
+    try:
+        (called,) = written(won(env="toy/doors?tools=named"), engine=ScriptedEngine(fond))
+    finally:
+        unregister_tool("named")
+    assert "coin" in called.episode.goal
+    assert [kept.call for kept in called.calls] == ["ask about the coin"] * 2
+
+
 def test_calls_that_do_not_pay_any_more_are_left_out(written: Callable[..., list]) -> None:
     (before,) = written(won())
     idle = won("ask about the weather", *before.episode.actions)
