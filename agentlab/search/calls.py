@@ -2,7 +2,7 @@
 
 A success is played again. Where the model is unsure of its next action, every call that makes sense there is tried. One
 helps if the action is likelier after the call and its answer than without, and than after the call unanswered, by more
-than `gain`. In the paper the model proposes the calls; here a tool does, and often several tell the same: all rooms that
+than `gain`. In the paper the model proposes the calls; here a tool does, and often several tell the same: rooms that
 lie behind the next one have the same way. Of those that help, the one is written that shares most words with the task,
 and of several such the one with which both together, the call and then the action, are likeliest: of what tells the
 same, an agent is to learn the call that it can find again. Nobody says when to call what. Calls that stand in the
