@@ -1,7 +1,7 @@
 """Texts written token by token, many beside each other: what each has said is read in one pass.
 
 A text is written by a generator. It gives tokens that are to be read behind what its slot holds, and a tree behind them
-that is not kept; it gets the log-probabilities (1 + nodes, vocabulary) of what comes next at their end and at each
+that is not kept; it gets the log-probabilities (asked nodes, vocabulary) of what comes next at their end and at each
 node. What it returns is the answer. One that is done leaves the others.
 """
 

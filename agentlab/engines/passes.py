@@ -86,8 +86,8 @@ class Passes:
     def read(self, model: Any, readings: Sequence[Reading]) -> Iterator[tuple[int, torch.Tensor]]:
         """Read all, no two of one slot, in as many passes as they need.
 
-        Within `torch.inference_mode`. Gives for each, by its index, log-probabilities (1 + nodes, vocabulary), float32:
-        at the end of its tokens and at every node of its tree.
+        Within `torch.inference_mode`. Gives for each, by its index, log-probabilities (asked nodes, vocabulary),
+        float32: at the nodes that its tree asks for, of which the end of its tokens is one (-1).
         """
         if any(reading.slot.slots is not self.slots for reading in readings):
             raise ValueError("a conversation was begun by another engine; each engine asks for its own")
@@ -96,7 +96,7 @@ class Passes:
             found = torch.log_softmax(self._pass(model, chosen), dim=-1)
             for reading in chosen:
                 reading.slot.length += len(reading.tokens)
-            yield from zip(part, found.split([1 + len(reading.tree) for reading in chosen]), strict=True)
+            yield from zip(part, found.split([len(reading.tree.asked) for reading in chosen]), strict=True)
 
     def _parts(self, readings: Sequence[Reading]) -> list[list[int]]:
         """The readings, by their indices, of each pass: those with few new tokens first, equals by their slots."""
@@ -104,7 +104,7 @@ class Passes:
         rows = tokens = 0
         # Slots that are neighbours are read where they are, see `together`.
         for at in sorted(range(len(readings)), key=lambda at: (readings[at].width, readings[at].slot.index)):
-            more, wide = 1 + len(readings[at].tree), readings[at].width
+            more, wide = len(readings[at].tree.asked), readings[at].width
             if not parts or not self.at_once or rows + more > self.most or tokens + wide > TOKENS:
                 parts.append([])
                 rows = tokens = 0
@@ -119,7 +119,7 @@ class Passes:
         for reading in readings:
             rows += [reading.slot.index] * reading.width
             columns += range(reading.slot.length, reading.end)
-            wanted += range(starts[-1] + len(reading.tokens) - 1, starts[-1] + reading.width)
+            wanted += [starts[-1] + len(reading.tokens) + node for node in reading.tree.asked]
             starts.append(starts[-1] + reading.width)
         tokens = [token for reading in readings for token in (*reading.tokens, *reading.tree.tokens)]
         positions = [reading.positions() for reading in readings]
@@ -129,7 +129,7 @@ class Passes:
             (one,), (at,) = readings, positions
             masks = self.masks(one.visible(), at)
             cache = SlotCache(self.slots, *places, (one.slot, one.end))
-            return self.forward(model, tokens, new, masks, cache, len(wanted))
+            return self.forward(model, tokens, new, masks, cache, self._here(wanted))
         row = [self._block(those, readings, positions, starts) for those in blocks([one.width for one in readings])]
         # What stands for the masks says which of a block's a layer is to have.
         marks = [torch.full((1, 1, 1, 1), float(at)) for at in range(len(self._masked))]

@@ -46,6 +46,11 @@ class TokenTree:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def asked(self) -> list[int]:
+        """The nodes whose distributions are asked for, what came before the tree (-1) first; that alone if none is."""
+        return sorted({node for path in self.edges for node, _ in path}) or [-1]
+
     def follow(self, ids: Sequence[int], after: int = -1) -> list[int]:
         """The nodes of `ids` one after another, the first a child of node `after`; made where there are none yet."""
         nodes = []
@@ -74,8 +79,9 @@ class TokenTree:
         return seen
 
     def sums(self, log_probabilities: torch.Tensor) -> list[float]:
-        """Sum each sequence's log-probabilities. Row 0 is what came before the tree, row i+1 node i."""
-        rows = [at + 1 for path in self.edges for at, _ in path]
+        """Sum each sequence's log-probabilities, of which there is a row for each node of `asked`."""
+        row_of = {node: row for row, node in enumerate(self.asked)}
+        rows = [row_of[node] for path in self.edges for node, _ in path]
         columns = [token for path in self.edges for _, token in path]
         picked = log_probabilities[rows, columns].double().tolist()
         totals, start = [], 0
