@@ -48,7 +48,7 @@ class Scoring:
         return reading
 
     def take(self, logprobs: torch.Tensor) -> None:
-        """The log-probabilities (1 + nodes, vocabulary) of that tree."""
+        """The log-probabilities (asked nodes, vocabulary) of that tree."""
         part, tree = self.trees.pop(0)
         for at, score in zip(part, tree.sums(logprobs), strict=True):
             self.scores[at] = score
