@@ -200,6 +200,18 @@ class Step(Record):
         return self.state == self.next_state and self.result in ("", self.observation)
 
 
+class ToolUse(Record):
+    """What a tool was in an episode: the `steps` at which a call was offered, the calls `proposed` there, those `made`;
+    whether it was `held_out` by lot, to tell its effect from chance, and with which `propensity` it was left in."""
+
+    tool: str
+    steps: Count = 0
+    proposed: Count = 0
+    made: Count = 0
+    held_out: bool = False
+    propensity: Unit = 1.0
+
+
 class Episode(Record):
     """One play of one task, from reset to its end, exactly as it was lived.
 
@@ -210,7 +222,7 @@ class Episode(Record):
     one in hindsight: it is won by a goal that it did reach, which was not its task, so it is no success of the agent.
     `error` says why it `errored`, and `error_kind` what failed. `usage` is what the model took to act and to reflect.
     `prompt` says how the model read it: as a transcript, or as the messages of a chat, with thoughts or without
-    (`memory.prompts.Prompting`).
+    (`memory.prompts.Prompting`). `tools` are those that the id of the environment names, unless nobody played it so.
     """
 
     id: str
@@ -242,6 +254,7 @@ class Episode(Record):
     seconds: NotNegative = 0.0
     usage: Usage = Field(default_factory=Usage, exclude_if=operator.not_)
     prompt: PromptName = Field("transcript", exclude_if=lambda name: name == "transcript")
+    tools: list[ToolUse] = Field(default_factory=list, exclude_if=operator.not_)
 
     @model_validator(mode="before")
     @classmethod
@@ -264,6 +277,11 @@ class Episode(Record):
     @property
     def won(self) -> bool:
         return self.status == "won"
+
+    @property
+    def without_tools(self) -> list[str]:
+        """The tools of its environment that it was played without."""
+        return [use.tool for use in self.tools if use.held_out]
 
     @property
     def actions(self) -> list[str]:

@@ -6,7 +6,7 @@ from environments.tools.base import Call, Seen, Tool
 from environments.tools.langchain import LangChainTool
 from environments.tools.recall import Recall
 from environments.tools.shelf import register_tool, tool, tool_names, unregister_tool
-from environments.tools.wrapper import WithTools
+from environments.tools.wrapper import Use, WithTools
 
 __all__ = [
     "Call",
@@ -14,6 +14,7 @@ __all__ = [
     "Recall",
     "Seen",
     "Tool",
+    "Use",
     "WithTools",
     "register_tool",
     "tool",

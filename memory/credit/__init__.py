@@ -6,6 +6,7 @@ from memory.credit.assignment import Assignment, assign, uniforms
 from memory.credit.credit import Credit, CreditConfig
 from memory.credit.eprocess import log_e_value, log_stakes
 from memory.credit.retirement import Retirement, RetirementConfig
+from memory.credit.tools import ToolCredit, ToolPlace
 from memory.credit.uplift import Strata, Uplift, estimate, moments, sample
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "Retirement",
     "RetirementConfig",
     "Strata",
+    "ToolCredit",
+    "ToolPlace",
     "Uplift",
     "assign",
     "estimate",

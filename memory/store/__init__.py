@@ -20,6 +20,7 @@ from memory.store.reflection_listing import Listing, Order, ReflectionFacet, rep
 from memory.store.reflections import stamp
 from memory.store.repeats import evidence, tallies, with_tally
 from memory.store.sql import chunks, conditions, marks
+from memory.store.tool_uses import ToolEvidence, ToolTotal, ToolUses
 from memory.store.versions import Version
 
 __all__ = [
@@ -52,6 +53,9 @@ __all__ = [
     "RecallFilter",
     "ReflectionFacet",
     "Sort",
+    "ToolEvidence",
+    "ToolTotal",
+    "ToolUses",
     "Totals",
     "VERBS",
     "Verb",

@@ -19,6 +19,7 @@ from memory.store.operations import Operations
 from memory.store.recalls import Recalls
 from memory.store.reflections import Reflections
 from memory.store.settings import Settings
+from memory.store.tool_uses import ToolUses
 from memory.store.vectors import Vectors
 from memory.store.versions import Versions
 
@@ -35,6 +36,7 @@ class Database:
         connection: where SQL is run.
         episodes, reflections, versions, recalls, links, operations: the memory.
         episode_listing: episodes for whoever looks through them.
+        tool_uses: what the tools of games were in episodes.
         vectors: a cache of what an embedder gave for texts.
         journal, settings: what a program notes of its own work.
         events: how far it says that it is.
@@ -60,6 +62,7 @@ class Database:
         self.versions = Versions(self.connection, self.operations)
         self.reflections = Reflections(self.connection, self.versions)
         self.recalls = Recalls(self.connection)
+        self.tool_uses = ToolUses(self.connection)
         self.links = Links(self.connection, self.operations)
         self.vectors = Vectors(self.connection)
         self.journal = Journal(self.connection)

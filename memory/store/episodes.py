@@ -14,6 +14,7 @@ from memory.records import Episode, ErrorKind, Status
 from memory.store.connection import Connection
 from memory.store.filters import ALL_EPISODES, EpisodeFilter
 from memory.store.sql import Row, chunks, full_ids, marks
+from memory.store.tool_uses import ToolUses
 
 AT_ONCE = 20
 """How many whole episodes are read at once where they come one after the other."""
@@ -91,6 +92,7 @@ class Episodes:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self._tools = ToolUses(connection)
 
     def put(self, episode: Episode) -> None:
         """Keep `episode`; one with the same id is replaced. When this returns, a kill can no longer lose it."""
@@ -102,7 +104,12 @@ class Episodes:
             episode.goal, episode.error, episode.minimised_from, episode.started_at, episode.seconds,
             episode.error_kind, episode.usage.input_tokens, episode.usage.output_tokens, episode.usage.cost, payload,
         )  # fmt: skip
-        self.connection.execute(_PUT, row)
+        if not episode.tools:
+            self.connection.execute(_PUT, row)
+            return
+        with self.connection.transaction():
+            self.connection.execute(_PUT, row)
+            self._tools.put(episode)
 
     def get(self, id: str) -> Episode:
         """The whole episode. A beginning of its id is enough if it fits no other.

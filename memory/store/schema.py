@@ -367,6 +367,49 @@ def events_and_facets(db: sqlite_utils.Database) -> None:
     )
 
 
+def uses_of_tools(db: sqlite_utils.Database) -> None:
+    """Version 12: what each tool was in each episode of an environment with tools, and the totals of that."""
+    db.execute(
+        "CREATE TABLE tool_uses (episode TEXT NOT NULL, tool TEXT NOT NULL, env TEXT NOT NULL, engine TEXT NOT NULL, "
+        "adapter TEXT NOT NULL, at TEXT NOT NULL, won INTEGER, steps INTEGER NOT NULL, proposed INTEGER NOT NULL, "
+        "made INTEGER NOT NULL, held_out INTEGER NOT NULL, propensity REAL NOT NULL, PRIMARY KEY (episode, tool)) "
+        "WITHOUT ROWID"
+    )
+    db.execute(
+        "CREATE INDEX tool_uses_by_lot ON tool_uses (env, at, tool, engine, adapter, propensity, held_out, won) "
+        "WHERE propensity < 1 AND won IS NOT NULL"
+    )
+    db.execute("CREATE INDEX tool_uses_made ON tool_uses (tool, env, at) WHERE made > 0")
+    keys = ("tool", "env", "engine", "adapter", "propensity", "held_out")
+    # The sums of the new row and of the old one, by the name of the column.
+    sums = {
+        "episodes": "1",
+        "ended": "{}.won IS NOT NULL",
+        "won": "ifnull({}.won, 0)",
+        "calling": "{0}.made > 0 AND {0}.won IS NOT NULL",
+        "calling_won": "{0}.made > 0 AND ifnull({0}.won, 0)",
+        "steps": "{}.steps",
+        "proposed": "{}.proposed",
+        "made": "{}.made",
+    }
+    columns = ", ".join(f"{name} INTEGER NOT NULL" for name in sums)
+    db.execute(
+        "CREATE TABLE tool_totals (tool TEXT NOT NULL, env TEXT NOT NULL, engine TEXT NOT NULL, adapter TEXT NOT NULL, "
+        f"propensity REAL NOT NULL, held_out INTEGER NOT NULL, {columns}, PRIMARY KEY ({', '.join(keys)})) "
+        "WITHOUT ROWID"
+    )
+    values = ", ".join([*(f"new.{key}" for key in keys), *(value.format("new") for value in sums.values())])
+    db.execute(
+        f"CREATE TRIGGER tool_totals_insert AFTER INSERT ON tool_uses BEGIN INSERT INTO tool_totals VALUES ({values}) "
+        f"ON CONFLICT DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in sums)}; END"
+    )
+    taken = ", ".join(f"{name} = {name} - ({value.format('old')})" for name, value in sums.items())
+    db.execute(
+        f"CREATE TRIGGER tool_totals_delete AFTER DELETE ON tool_uses BEGIN UPDATE tool_totals SET {taken} "
+        f"WHERE {' AND '.join(f'{key} = old.{key}' for key in keys)}; END"
+    )
+
+
 MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...]
 MIGRATIONS = (
     episodes_and_reflections,
@@ -380,5 +423,6 @@ MIGRATIONS = (
     topics_and_repeats,
     held_out_and_channels,
     events_and_facets,
+    uses_of_tools,
 )
 VERSION = len(MIGRATIONS)

@@ -9,7 +9,7 @@ import pytest
 
 from environments import BadParameter, Task, TextEnv, canonical, make
 from environments.check import check_or_raise
-from environments.tools import Seen, register_tool, unregister_tool, wrapper
+from environments.tools import Seen, Use, WithTools, register_tool, unregister_tool, wrapper
 from environments.tools.calculator import Calculator
 
 ENV = "toy/doors?tools=guide"
@@ -156,3 +156,28 @@ def test_a_calculator_is_a_tool_by_its_shape() -> None:
     from environments.tools import Tool
 
     assert isinstance(Calculator(), Tool) and isinstance(Guide(), Tool)
+
+
+def test_a_tool_that_is_held_out_is_neither_offered_nor_answered_until_it_is_back(env: TextEnv) -> None:
+    assert isinstance(env, WithTools)
+    env.hold_out(["guide"])
+    begun(env)
+    _, _, _, _, read = env.step("read note")
+    assert "ask guide" not in read["admissible_commands"] and not env.is_call("ask guide")
+    assert env.step("ask guide")[0] == "Nothing happens.", "the game was told it"
+    assert env.env_id == ENV and env.uses["guide"] == Use()
+    env.hold_out([])
+    begun(env)
+    assert "ask guide" in env.step("read note")[4]["admissible_commands"]
+
+
+def test_it_is_counted_how_often_a_tool_is_offered_and_called_in_a_game(env: TextEnv) -> None:
+    assert isinstance(env, WithTools)
+    begun(env)
+    for action in ("read note", "ask guide", "look", "look", "ask guide"):
+        env.step(action)
+    # At the calls and at the second look; after an answer it was not offered again, and what is offered last was not
+    # chosen from.
+    assert env.uses["guide"] == Use(steps=3, proposed=3, made=2)
+    begun(env)
+    assert env.uses["guide"] == Use()
