@@ -17,10 +17,13 @@ from agentlab.engines.metering import metered
 from agentlab.errors import ReplayMismatch, Stopped
 from agentlab.trajectories.advice import Tried
 from agentlab.trajectories.refinement import Refiner
+from agentlab.trajectories.tool_uses import tool_uses
 from agentlab.trajectories.transition import Decision, Game
 from environments import TextEnv
 from environments.answers import format_value
 from environments.tools import Recall as RecallTool
+from environments.tools import WithTools
+from memory.credit import Assignment, ToolCredit
 from memory.records import Episode, ErrorKind, Recall, Reflection, Usage
 from memory.text import clean
 
@@ -47,6 +50,7 @@ class EpisodeState(TypedDict, total=False):
     hints: str
     recalled: list[str]
     recalls: list[dict[str, Any]]
+    tool_lot: tuple[str, bool, float] | None
     began: str
     actions: list[str]
     digests: list[str]
@@ -71,7 +75,9 @@ class Play:
     router: Router | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     spending: Spending | None = None
+    tool_credit: ToolCredit | None = None
 
+    tool_lot: Assignment | None = None
     recalled: Recalled | None = None
     episode: Episode = field(init=False)
     conversation: Conversation | None = None
@@ -104,14 +110,32 @@ class Play:
 
     # -- the moves of an episode ------------------------------------------------------------------------------------
 
+    def draw(self) -> None:
+        """Draw the lot that decides whether this game is played without one of its tools. Arms that play the same game
+        draw the same, which sharpens pairs; so does a game that is played again."""
+        spec = self.spec
+        if self.tool_credit is not None and self.model is not None and isinstance(self.env, WithTools):
+            # Without a memory nobody has the tool that asks it.
+            has = spec.arm.recall is not None
+            names = [tool.name for tool in self.env.tools if has or not isinstance(tool, RecallTool)]
+            game = (spec.run, spec.task.id, spec.trial, spec.seed)
+            self.tool_lot = self.tool_credit.lot(spec.task.env, names, *game)
+
     def reset(self) -> bool:
         """Reset the environment to the task, and say whether the game is over already."""
+        self._hold_out([self.tool_lot.reflection] if self.tool_lot is not None and self.tool_lot.held_out else [])
         self._lend_memory(self.snapshot is not None and self.spec.arm.recall is not None)
         self.game = Game(self.env, self.spec.task)
         self.episode.goal = self.game.goal
         if self.game.status is not None:
             self.episode.status, self.episode.score = self.game.status, self.game.score
         return self.game.ended
+
+    def _hold_out(self, names: Sequence[str]) -> None:
+        """Have the environment play without these tools; with all again for none, before it is used for something
+        else."""
+        if isinstance(self.env, WithTools):
+            self.env.hold_out(names)
 
     def _lend_memory(self, lent: bool) -> None:
         """Let the tools of the environment that ask for it search the memory, as it was when the run began; or no more,
@@ -279,6 +303,8 @@ class Play:
     def finalize(self) -> None:
         """Fill in what is known only at the end."""
         self._lend_memory(False)
+        self._hold_out([])
+        self.episode.tools = tool_uses(self.env, self.tool_lot)
         if self.recalled is not None:
             self.episode.recalled = list(self.recalled.ids)
         if self.conversation is not None:
@@ -308,6 +334,8 @@ class Play:
 
         The engine scores every step again, in the same chunks, so that its cache is the one that was lost.
         """
+        lot = state.get("tool_lot")
+        self.tool_lot = None if lot is None else Assignment(*lot)
         over = self.reset()
         self._verify(state, 0)
         if over:

@@ -20,8 +20,10 @@ from memory.text import novel
 def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
     """Reset the environment, recall what helps, and open the conversation; a game that is over already has ended."""
     play: Play = runtime.context
+    play.draw()
+    lot = None if play.tool_lot is None else tuple(play.tool_lot)
     if play.reset():
-        return {"actions": [], "digests": [digest(play.game.observation)], "ended": True}
+        return {"actions": [], "digests": [digest(play.game.observation)], "ended": True, "tool_lot": lot}
     hints: str = ""
     ids: list[str] = []
     recalls: list[dict[str, Any]] = []
@@ -34,6 +36,7 @@ def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
         "hints": hints,
         "recalled": ids,
         "recalls": recalls,
+        "tool_lot": lot,
         "began": play.episode.started_at,
         "actions": [],
         "digests": [digest(play.game.observation)],

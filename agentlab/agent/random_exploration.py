@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from agentlab.agent.arms import RANDOM
 from agentlab.agent.policy import Policy
 from agentlab.trajectories.advice import AdviceBook, Tried, facts_of
+from agentlab.trajectories.tool_uses import tool_uses
 from agentlab.trajectories.transition import Decision, Game
 from environments import Task, TextEnv
 from environments.tools import WithTools
@@ -72,7 +73,7 @@ def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Po
         bonus = [policy.scale_at(trial) * extra + cost for extra, cost in zip(advice, costs, strict=True)]
         chosen = policy.choose([0.0] * len(commands), bonus, trial, rng)
         tried.observe(game.step(Decision(commands[chosen], listed)))
-    episode.steps, episode.score = game.steps, game.score
+    episode.steps, episode.score, episode.tools = game.steps, game.score, tool_uses(env)
     episode.status = game.status or "truncated"
     episode.seconds = round(time.perf_counter() - began, 4)
     return episode

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from agentlab.workspace.spending import Spending
     from agentlab.workspace.workspace import Workspace
     from memory import Database, ReflectionMemory
+    from memory.credit import ToolCredit
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ class Rollout:
         router: composes the skills of each episode, for an arm that has them.
         spending: what models may take, and took.
         refining: successes on train games are refined by replay, and their refined forms kept for training.
+        tool_credit: draws lots over the tools of train games; None holds none out.
     """
 
     run: str
@@ -121,6 +123,7 @@ class Rollout:
     seed: int = 0
     refining: bool = False
     spending: Spending | None = None
+    tool_credit: ToolCredit | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     pool: EnvironmentPool = field(default_factory=EnvironmentPool)
     _streak: failures.Streak = field(default_factory=failures.Streak, init=False, repr=False)
@@ -225,6 +228,7 @@ class Rollout:
                 router=self.router,
                 stop=self.stop,
                 spending=self.spending,
+                tool_credit=self.tool_credit if spec.task.split == "train" else None,
             )
             with self.model.episode() if self.model is not None else nullcontext():
                 episode = play_episode(play, graph)
@@ -266,10 +270,12 @@ def rollout_of(
     reflectors: Sequence[str | Reflector] | None = None,
     seed: int | None = None,
     refining: bool = False,
+    hold_out_tools: bool = False,
 ) -> Rollout:
     """A rollout of a lab for an arm, with its model, memory and checkpoints. Close it after use.
 
-    With `refining` it keeps the refined forms of what it wins on train games too.
+    With `refining` it keeps the refined forms of what it wins on train games too. With `hold_out_tools` it plays some
+    of these without one of their tools, where the lab measures what things are worth.
 
     Raises UnknownReflector for a name that no reflector has.
     """
@@ -287,6 +293,11 @@ def rollout_of(
     if arm.recall is not None:
         credit = workspace.credit_config if workspace.config.credit and arm.recall.credit else None
         snapshot = MemorySnapshot(workspace.memory, run, began, count_tokens=counter(model), credit=credit)
+    tool_credit = None
+    if hold_out_tools and workspace.config.credit:
+        from memory.credit import ToolCredit
+
+        tool_credit = ToolCredit(workspace.database, workspace.credit_config, before=began)
     count_spent(workspace, [run])
     return Rollout(
         run,
@@ -303,6 +314,7 @@ def rollout_of(
         seed=workspace.config.seed if seed is None else seed,
         refining=refining,
         spending=workspace.spending,
+        tool_credit=tool_credit,
     )
 
 

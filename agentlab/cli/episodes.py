@@ -122,9 +122,12 @@ def compare(episode: Episode, env: TextEnv | None = None) -> Iterator[Difference
     """
     from agentlab import failures
     from environments import Task, dispose, make
+    from environments.tools import WithTools
 
     played = env or make(episode.env)
     _remember(episode, played)
+    if isinstance(played, WithTools):
+        played.hold_out(episode.without_tools)
     try:
         with failures.environment(episode.env):
             observation, info = played.start(Task(env=episode.env, split=episode.split, seed=episode.seed))
@@ -176,6 +179,7 @@ def transcript(episode: Episode) -> None:
             ("task", episode.goal),
             ("hints", episode.hints),
             ("recalled", episode.recalled),
+            ("played without", episode.without_tools),
         ]
     )
     for step in episode.steps:

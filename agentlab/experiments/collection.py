@@ -139,8 +139,9 @@ def collect_model(
     """
     arm = explorer(adapter, temperature, recall, actor_of(workspace))
     rollout = rollout_of(
-        workspace, run, arm, seed=seed, reflectors=(GroundedReflector(), ExemplarReflector()), refining=True
-    )
+        workspace, run, arm, seed=seed, reflectors=(GroundedReflector(), ExemplarReflector()), refining=True,
+        hold_out_tools=True,
+    )  # fmt: skip
     stage, won = "exploring with the model", 0
     workspace.progress.start(stage, len(tasks))
 

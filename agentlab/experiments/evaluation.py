@@ -206,7 +206,8 @@ def evaluate(
     for arm in chosen:
         many = 1 if arm.player.name == "random" else trials
         under = named.run_of(arm)
-        results = run(workspace, table.envs, split=split, seeds=seeds, trials=many, arm=arm, name=under, again=again)
+        results = run(workspace, table.envs, split=split, seeds=seeds, trials=many, arm=arm, name=under, again=again,
+                      hold_out_tools=False)  # fmt: skip
         errored = errored or any(result.part_errored for result in results)
         table.rows.append(row(arm.name, results, trials=1))
         if many > 1:

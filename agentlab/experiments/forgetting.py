@@ -123,7 +123,15 @@ def play(
     missing = [task.seed for task in tasks if task.id not in found]
     if missing:
         results = run(
-            workspace, env, split=split, seeds=missing, trials=1, arm=adapter, name=run_of(workspace), again=True
+            workspace,
+            env,
+            split=split,
+            seeds=missing,
+            trials=1,
+            arm=adapter,
+            name=run_of(workspace),
+            again=True,
+            hold_out_tools=False,
         )
         found |= {result.task.id: result for result in results}
     return {task.id: found[task.id].won_within(1) for task in tasks}

@@ -30,8 +30,9 @@ def run(
     name: str | None = None,
     reflectors: Sequence[str | Reflector] | None = None,
     again: bool = False,
+    hold_out_tools: bool = True,
 ) -> Results:
-    """Play tasks, and keep what is lived and learned: see `Lab.run`."""
+    """Play tasks, and keep what is lived and learned: see `Lab.run`. Who measures an arm holds out no tools."""
     chosen = arm_of(workspace, arm) if isinstance(arm, str) else arm
     tasks = make_tasks(envs, split, seeds)
     if name is None:
@@ -39,7 +40,7 @@ def run(
         who += ["none"] if reflectors is not None and not who else []
         name = content_id(f"run-{split}", chosen.identity, *(task.id for task in tasks), *who)
         say_what_is_known(workspace, name)
-    rollout = rollout_of(workspace, name, chosen, reflectors=reflectors, refining=True)
+    rollout = rollout_of(workspace, name, chosen, reflectors=reflectors, refining=True, hold_out_tools=hold_out_tools)
     stage = f"{chosen.name}, {split}"
     workspace.progress.start(stage, len(tasks))
     won = 0

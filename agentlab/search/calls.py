@@ -56,11 +56,14 @@ class CallsConfig(BaseModel):
 
 
 class Kept(NamedTuple):
-    """A call that was written before an action, whose log-probability its answer raised by `gain` nats."""
+    """A call that was written before an action, whose log-probability its answer raised by `gain` nats; the `tool` that
+    it calls, and its `step` in the form with calls."""
 
     call: str
     action: str
     gain: float
+    tool: str = ""
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ def _asking(
                 asides = [Aside(call, env.answer_to(call), game.admissible()) for call in proposed]
                 found = yield from _chosen(model, conversation, step.action, asides, alone, config.gain)
                 if found is not None:
-                    kept.append(found)
+                    kept.append(found._replace(tool=env.called(found.call), step=len(game.steps)))
                     play(found.call)
                     if game.ended:
                         break
@@ -236,6 +239,7 @@ def _made(episode: Episode, game: Game) -> Episode:
             "hints": "",
             "recalled": [],
             "usage": Usage(),
+            "tools": [],
             "minimised_from": episode.minimised_from or episode.id,
         }
     )

@@ -154,12 +154,13 @@ def tree_of(workspace: Workspace, run: str | None, task: Task) -> Tree:
     """The tree of what the episodes of a run (None: of all) tried at a task, whoever played them: `pairs` and `values`
     read it.
 
-    Refined episodes are in it too: they were played, by replay. Raises ReplayMismatch if two of them contradict each
-    other.
+    Refined episodes are in it too: they were played, by replay. Those that were played without a tool are not: other
+    commands were admissible in them. Raises ReplayMismatch if two of them contradict each other.
     """
     _only_train([task])
     rows = workspace.database.episodes.find(EpisodeFilter(run=run, task=task.id))
-    return Tree.of(workspace.database.episodes.load([row.id for row in rows]))
+    episodes = workspace.database.episodes.load([row.id for row in rows])
+    return Tree.of(episode for episode in episodes if not episode.without_tools)
 
 
 def revise_tasks(

@@ -17,6 +17,7 @@ from agentlab.search.config import SearchConfig
 from agentlab.search.tree import Node, Tree, take
 from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried, facts_of
 from agentlab.trajectories.budget import Budget, Meter
+from agentlab.trajectories.tool_uses import tool_uses
 from agentlab.trajectories.transition import Decision, Game
 from environments import Task, TextEnv
 from memory import prompts
@@ -258,6 +259,7 @@ class Walk:
             token_ids=list(conversation.token_ids) if conversation is not None else [],
             action_spans=list(conversation.action_spans) if conversation is not None else [],
             prompt=conversation.prompting.name if conversation is not None else "transcript",
+            tools=tool_uses(player.env),
             seconds=round(time.perf_counter() - self.began, 4),
         )
 

@@ -95,6 +95,7 @@ def refine(episode: Episode, env: TextEnv, meter: Meter | None = None) -> Episod
             "hints": "",
             "recalled": [],
             "usage": Usage(),
+            "tools": [],
             "minimised_from": episode.id,
         }
     )

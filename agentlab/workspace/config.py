@@ -93,9 +93,12 @@ class LabConfig(BaseModel):
             `exemplar` are for models that can write.
         critic: a second model that criticises and judges where a reflector has a part for one (`critique`, `debate`):
             named as `model` is; empty: the lab's own model plays all parts.
-        credit: measure what each reflection changes, and recall by it; for that, some are held out on train games.
-        hold_out: the probability with which a recalled reflection is held out; 0 measures nothing further.
-        hold_out_cost: the share of episodes that holding out may cost, by estimate; then it stops.
+        credit: measure what each reflection changes, and recall by it, and what each tool of a game is worth; for that,
+            some are held out on train games.
+        hold_out: the probability with which a recalled reflection, or one tool of a game, is held out; 0 measures
+            nothing further.
+        hold_out_cost: the share of episodes that holding out may cost, by estimate, for reflections and for tools each;
+            no more is held out.
         source_quota: reflections that one source other than the agent itself may bring in within 24 hours.
         consolidate_every: episodes after which a run on the train fold ends with a consolidation; 0 leaves that to
             `agentlab memory consolidate`.

@@ -45,8 +45,10 @@ def lab(open_lab: Callable[..., Lab]) -> Lab:
 
 
 def test_what_is_asked_in_a_game_is_told_and_counts_as_recalled_there(lab: Lab) -> None:
-    (result,) = lab.run(ENV, split="train", seeds=[0], trials=1, arm="base + memory")
+    # In a run of this name the lot leaves the tool in.
+    (result,) = lab.run(ENV, split="train", seeds=[0], trials=1, arm="base + memory", name="told")
     episode = lab.database.episodes.get(result.trials[0].episode)
+    assert not episode.without_tools
     first, second = episode.steps[:2]
     assert (first.action, second.action) == ("recall this task", "look")
     (recall,) = [one for one in lab.database.recalls.of_episode(episode.id) if one.channel == "tool"]

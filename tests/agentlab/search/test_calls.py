@@ -109,7 +109,9 @@ def test_the_call_that_explains_an_action_is_written_before_it(written: Callable
     first, second, last = success.actions
     ask = "ask about doors"
     assert called.episode.actions == [ask, first, ask, second, last]
-    assert called.calls == [Kept(ask, first, pytest.approx(1.9)), Kept(ask, second, pytest.approx(1.9))]
+    gain = pytest.approx(1.9)
+    assert called.calls == [Kept(ask, first, gain, "oracle", 0), Kept(ask, second, gain, "oracle", 2)]
+    assert [called.episode.actions[kept.step] for kept in called.calls] == [ask, ask]
     assert (called.unsure, called.tried, called.reason) == (2, 4, "")
     episode = called.episode
     assert episode.won and episode.score == 1.0 and episode.minimised_from == success.id != episode.id
