@@ -17,6 +17,7 @@ from agentlab import Lab, LabConfig
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.experiments.evaluation import Row, Table
 from agentlab.rounds import RoundConfig, RoundReport
+from agentlab.rounds.learned_calls import LearnedCall, LearnedTool
 from memory import Advice, Episode, Reflection, Step
 from memory.records import Evidence, Usage, state_key
 from memory.store import Connection
@@ -37,6 +38,7 @@ DAY = 1000
 """Episodes a day."""
 
 ROUNDS = ADAPTERS = 20
+TOOLS = ("calculator", "notes")
 OPERATIONS = 400
 
 
@@ -194,6 +196,39 @@ def recalls(n: int) -> Iterator[tuple[Any, ...]]:
             )  # fmt: skip
 
 
+def tool_uses(n: int) -> Iterator[tuple[Any, ...]]:
+    """Two tools in every episode, as if all had been played with some; over one of them a lot was drawn in train games,
+    and one in ten was held out."""
+    chance, named = random.Random(4), f"?tools={'+'.join(TOOLS)}"
+    for number in range(n):
+        drawn = chance.choice(TOOLS) if SPLITS[number % len(SPLITS)] == "train" else ""
+        status = chance.choice(STATUSES)
+        adapter = adapter_id(number * ADAPTERS // n) if chance.random() < 0.5 else ""
+        for tool in TOOLS:
+            out = tool == drawn and chance.random() < 0.1
+            offered = 0 if out else chance.randrange(12)
+            yield (
+                episode_id(number), tool, ENVS[number % len(ENVS)] + named, "SmolLM2-135M-Instruct",
+                adapter, moment(number), None if status == "errored" else status == "won", offered, 3 * offered,
+                offered // 5, out, 0.9 if tool == drawn else 1.0,
+            )  # fmt: skip
+
+
+def taught() -> list[LearnedTool]:
+    """What a round learned of each tool in each of its games."""
+    call = LearnedCall(
+        episode=episode_id(0), seed=0, step=2, seen="You are in the kitchen. " * 12, call="calculate 34 * 5",
+        answer="34 * 5 = 170: 170 tangerines.", action="take 170 tangerines", gain=3.2,
+    )  # fmt: skip
+    return [
+        LearnedTool(
+            tool=tool, env=f"{env}?tools={'+'.join(TOOLS)}", calls=150, episodes=120, gain=2.5, examples=[call] * 5
+        )
+        for tool in TOOLS
+        for env in ENVS[:3]
+    ]
+
+
 def fill(connection: Connection, n: int) -> None:
     """Episodes, reflections with their words, states, versions and links, recalls, operations and events."""
     put = connection.executemany
@@ -229,6 +264,7 @@ def fill(connection: Connection, n: int) -> None:
         f"propensity, step, counted) VALUES ({', '.join('?' * 14)})",
         recalls(n),
     )
+    put(f"INSERT INTO tool_uses VALUES ({', '.join('?' * 12)})", tool_uses(n))
     put(
         "INSERT INTO links (source, target, kind, weight, at) VALUES (?, ?, 'similar', 0.9, ?)",
         [(reflection_id(number), reflection_id(number + 1), moment(number)) for number in range(0, n - 1, 5)],
@@ -305,7 +341,7 @@ def results(lab: Lab, n: int) -> None:
             collected={"random": {"tasks": 900, "won": 700}}, selected={env: 130 for env in ENVS[:3]},
             left_out={"minimised": 300, "duplicate": 40, "environment is full": 900},
             training={"examples": 400, "steps": 200, "first_loss": 1.5, "last_loss": 0.1, "seconds": 125.8},
-            gate=gate, promoted=promoted,
+            gate=gate, promoted=promoted, tools=taught(),
         )  # fmt: skip
         lab.database.rounds.put(report.id, report.model_dump(mode="json"))
         job = lab.folder / "jobs" / report.id

@@ -31,6 +31,7 @@ from agentlab.cli import (
     runs,
     search,
     skills,
+    tools,
     view,
 )
 from agentlab.cli.boundary import Commands
@@ -97,6 +98,7 @@ memory.app.command()(memory_serve.serve)
 memory_mend.add_to(memory.app)
 memory_history.add_to(memory.app)
 memory.app.command()(memory_consolidate.consolidate)
+app.command(rich_help_panel=LOOK)(tools.tools)
 app.add_typer(adapters.app, name="adapters", rich_help_panel=LOOK)
 adapters.app.command()(adapter_screens.show)
 adapters.app.command()(adapter_screens.diff)

@@ -109,7 +109,8 @@ def list_(
         listed = [reflection.model_dump() | _known(row) for reflection, row in zip(found, known, strict=True)]
     else:
         listed = [
-            row.model_dump() | {"text": output.one_line(row.text), "uplift": uplift_cell(row.uplift), "n": n_cell(row)}
+            row.model_dump()
+            | {"text": output.one_line(row.text), "uplift": uplift_cell(row.uplift), "n": n_cell(row.uplift)}
             for row in known
         ]
     output.listing(
@@ -131,9 +132,9 @@ def uplift_cell(uplift: Effect | None) -> str:
     return f"{uplift.mean:+.2f} [{uplift.low:+.2f}, {uplift.high:+.2f}]" if uplift else ""
 
 
-def n_cell(row: MemoryRow) -> str:
+def n_cell(uplift: Effect | None) -> str:
     """On how many episodes an uplift rests: served and held out."""
-    return f"{row.uplift.served}+{row.uplift.held_out}" if row.uplift else ""
+    return f"{uplift.served}+{uplift.held_out}" if uplift else ""
 
 
 @app.command()

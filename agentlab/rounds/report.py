@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from agentlab.grid import Grid
 from agentlab.rounds.config import RoundConfig
+from agentlab.rounds.learned_calls import LearnedTool
 from memory.records import now
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class RoundReport(Grid, BaseModel):
         revised: how many tasks had failures to revise, by which alpha, and how many revisions ran that far.
         calls: how many successes of games with tools were looked at, how many can be learned from, and the calls in
             these by their first word.
+        tools: the calls in what was selected, by tool and environment.
         selected: records to train on, by environment.
         kl_episodes: episodes of the KL regularisation to the base, by environment.
         left_out: how many were left out for which reason.
@@ -54,6 +56,7 @@ class RoundReport(Grid, BaseModel):
     collected: dict[str, dict[str, int]] = {}
     revised: dict[str, int | float] = {}
     calls: dict[str, int] = Field({}, exclude_if=operator.not_)
+    tools: list[LearnedTool] = Field([], exclude_if=operator.not_)
     selected: dict[str, int] = {}
     kl_episodes: dict[str, int] = {}
     left_out: dict[str, int] = {}

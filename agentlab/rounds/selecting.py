@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from agentlab import failures
 from agentlab.errors import AgentLabError
+from agentlab.rounds.learned_calls import learned
 from agentlab.rounds.report import RoundReport, save
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def select(workspace: Workspace, report: RoundReport) -> str:
 
     Raises AgentLabError, and ends the round as failed, if there is nothing to train on or a selector lacks something.
     """
+    from agentlab.rounds.calling import with_calls, writes_calls
     from agentlab.rounds.records import records
     from memory.errors import UnknownEpisode
     from trainers import job
@@ -33,6 +35,11 @@ def select(workspace: Workspace, report: RoundReport) -> str:
     report.left_out = dict(made.left_out)
     report.short_of = made.short_of
     report.kl_episodes = {env: len(ids) for env, ids in made.kl_episodes.items()}
+    if writes_calls(config):
+        chosen, called = set(made.episodes), with_calls(workspace, report)
+        report.tools = learned(
+            {id: (one.episode, one.calls) for id, one in called.items() if id in chosen and one.episode is not None}
+        )
     report.selected = {env: made.selected[env] for env in dict.fromkeys([*config.envs, *made.selected])}
     if not made.episodes:
         why = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items()) or "none was collected"

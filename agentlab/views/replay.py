@@ -14,7 +14,7 @@ from agentlab.views.recalls import RecalledItem, recalled
 from agentlab.workspace.workspace import Workspace
 from environments.errors import EnvironmentsError
 from environments.tools import tool
-from memory.records import Episode, Reflection, Step, Usage
+from memory.records import Episode, Reflection, Step, ToolUse, Usage
 from memory.store import EpisodeFilter, EpisodeRow, Filter
 
 SIBLINGS = 200
@@ -126,6 +126,7 @@ class Replay(BaseModel):
     error_kind: str | None
     minimised_from: str | None
     relabelled_from: str | None
+    tools: list[ToolUse]
     started_at: str
     seconds: float
     usage: Usage

@@ -22,7 +22,7 @@ from agentlab.lab import Lab
 from agentlab.terminal import one_line
 from agentlab.web.asked import Asked, BadAddress
 from agentlab.web.looking import Looking
-from agentlab.web.page import Action, Done, Forward, Page
+from agentlab.web.page import Action, Done, Forward, Page, Tab
 from agentlab.web.pages import ACTIONS, FORWARDS, PAGES, TABS
 from agentlab.web.pages.comparisons import compared
 from agentlab.web.pages.labs import labs
@@ -156,7 +156,7 @@ class Application:
             "lab": lab.name or lab.folder.name if lab is not None else "",
             "folder": str(lab.folder) if lab is not None else "",
             "several": [one.name for one in self.labs if one.name],
-            "tabs": TABS if lab is not None else [],
+            "tabs": _tabs(lab) if lab is not None else [],
             "letters": LETTERS,
             "tab": "",
             "token": self.access.token,
@@ -276,6 +276,14 @@ def _sent(request: Request, fields: Sequence[tuple[str, str]]) -> Asked:
 def _kept(asked: Asked) -> str:
     """The query of what is shown, without the line of what was done before."""
     return asked.query(done=None, undo=None)
+
+
+def _tabs(lab: Looking) -> list[tuple[Tab, str]]:
+    """The navigation of a lab; all of it where the lab cannot be read."""
+    try:
+        return [(tab, path) for tab, path in TABS if tab.shown(lab.workspace)]
+    except FAILURES:
+        return list(TABS)
 
 
 def _looked(lab: Looking, page: Page, asked: Asked) -> BaseModel:

@@ -14,10 +14,11 @@ from agentlab.workspace.workspace import Workspace
 
 
 class Tab(NamedTuple):
-    """An entry of the navigation."""
+    """An entry of the navigation, in labs of which `shown` holds."""
 
     title: str
     key: str
+    shown: Callable[[Workspace], bool] = lambda _: True
 
 
 def _none(_: Workspace) -> Iterable[Mapping[str, str]]:

@@ -12,9 +12,10 @@ from agentlab.experiments.evaluation import Cell, Row, Table
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.gating import gate
+from agentlab.rounds.learned_calls import LearnedCall, LearnedTool
 from agentlab.rounds.report import save
 from agentlab.workspace.config import LabConfig
-from memory.records import Advice, Episode, Evidence, Recall, Reflection, Step, now
+from memory.records import Advice, Episode, Evidence, Recall, Reflection, Step, ToolUse, now
 from memory.store import EpisodeFilter, Mending
 from trainers import BaseRef, JobConfig, job
 from trainers.adapters.record import AdapterRecord
@@ -54,6 +55,14 @@ def fill(lab: Lab) -> None:
     won = [row.id for row in lab.database.episodes.find(EpisodeFilter(run="first")) if row.won]
     learned = [id for (id,) in lab.database.connection.execute("SELECT id FROM reflections ORDER BY number LIMIT 5")]
     Mending(lab.database, lab.config.namespace).apply("pin", learned[:1], reason="It is always true.")
+    played = lab.database.episodes.get(won[0])
+    with_tool = ToolUse(tool="oracle", steps=3, proposed=6, made=1, propensity=0.9)
+    lab.database.episodes.put(played.model_copy(update={"tools": [with_tool]}))
+    called = LearnedCall(
+        episode=played.id, seed=played.seed, step=0, seen=played.steps[0].observation, call="ask about doors",
+        answer="The red door is safe.", action=played.actions[0], gain=1.9,
+    )  # fmt: skip
+    learned_tool = LearnedTool(tool="oracle", env=ENV, calls=2, episodes=1, gain=1.9, examples=[called])
     for number, id in enumerate((GOOD, ODD), 1):
         lineage = Lineage(round=f"round-{number}", episodes=won, reflections=learned)
         record = AdapterRecord(id=id, base="b", fingerprint="f", path=f"adapters/{id}", lineage=lineage)
@@ -67,6 +76,7 @@ def fill(lab: Lab) -> None:
             incumbent=GOOD if number == 2 else None,
             collected={"random": {"tasks": 5, "won": 3}},
             selected={ENV: 3},
+            tools=[learned_tool],
             left_out={"duplicate": 2},
             training={"examples": 3, "steps": 4, "first_loss": 1.5, "last_loss": 0.25},
         )
@@ -115,6 +125,7 @@ def poisoned(lab: Lab) -> None:
         id="ep-poison", run=HOSTILE, env=HOSTILE, split=HOSTILE, seed=1, arm=HOSTILE, engine=HOSTILE, goal=HOSTILE,
         adapter="adapter-poison", hints=HOSTILE, recalled=["r-poison"], status="errored", error=HOSTILE,
         error_kind="engine", steps=[step, step.model_copy(update={"index": 1})],
+        tools=[ToolUse(tool=HOSTILE, made=1, held_out=True, propensity=0.5)],
     )  # fmt: skip
     lab.database.episodes.put(episode)
     reflection = Reflection(
@@ -139,6 +150,9 @@ def poisoned(lab: Lab) -> None:
         id="round-3", number=3, config=RoundConfig(envs=[ENV]), phase="done", adapter="adapter-poison", promoted=False,
         note=HOSTILE, left_out={HOSTILE: 3}, selected={HOSTILE: 2}, retired={"r-poison": HOSTILE}, ended_at=now(),
         gate={**lab.database.rounds.all()["round-2"]["gate"], "reason": HOSTILE},
+        tools=[LearnedTool(tool=HOSTILE, env=HOSTILE, calls=1, episodes=1, gain=2.0, examples=[LearnedCall(
+            episode=HOSTILE, seed=1, step=0, seen=HOSTILE, call=HOSTILE, answer=HOSTILE, action=HOSTILE, gain=2.0,
+        )])],
     )  # fmt: skip
     save(lab, report)
     cell = Cell(wins=1, n=2, low=0.1, high=0.9, score=0.5)

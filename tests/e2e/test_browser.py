@@ -43,7 +43,7 @@ FORMED = {"/rounds/{id}/beside": "/rounds/round-2/beside?other=round-1"}
 
 POISONED = [
     "/episodes/ep-poison", "/memory/r-poison", "/comparisons/poison", "/rounds/round-3", "/adapters/adapter-poison",
-    "/episodes?env=%3Cscript%3E", "/memory?q=%3Cscript%3Ealert(1)%3C/script%3E", "/?done=%3Cimg%20src=x%3E",
+    "/tools", "/episodes?env=%3Cscript%3E", "/memory?q=%3Cscript%3Ealert(1)%3C/script%3E", "/?done=%3Cimg%20src=x%3E",
 ]  # fmt: skip
 
 

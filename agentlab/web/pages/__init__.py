@@ -11,12 +11,14 @@ from agentlab.web.pages.home import HOME
 from agentlab.web.pages.memory import MEMORY, MEND
 from agentlab.web.pages.memory_item import ITEM, ITEM_ACTIONS
 from agentlab.web.pages.rounds import EXAMPLE, EXAMPLES, ROUND, ROUNDS, TWO_ROUNDS
+from agentlab.web.pages.tools import TOOLS
 
 PAGES: tuple[Page, ...] = (
     *(HOME, EPISODES, REPLAY),
     *(MEMORY, ITEM),
     *(COMPARISONS, COMPARISON),
     *(ROUNDS, ROUND, TWO_ROUNDS, EXAMPLES, EXAMPLE),
+    TOOLS,
     *(ADAPTERS, ADAPTER),
     *(CHANGES, CHANGE),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +15,12 @@ from agentlab.rounds import RoundConfig, RoundReport, calling
 from agentlab.rounds.calling import call, due, with_calls, writes_calls
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.pool import pool
+from agentlab.rounds.selecting import select
 from environments.tools import register_tool, unregister_tool
 from memory.records import Usage
+from tests.agentlab.rounds.conftest import Spelling
 from tests.agentlab.search.test_calls import Oracle, knowing, won
+from trainers import BaseRef, training
 from trainers.data import SelectionConfig
 
 ENV = "toy/doors?tools=oracle"
@@ -56,6 +60,28 @@ def test_what_is_trained_on_has_the_calls_and_names_what_it_was(
     assert [item.episode.actions.count("ask about doors") for item in here.items] == [2, 2, 2]
     assert sorted(here.origin(item.episode)[0] for item in here.items) == ["ep-0", "ep-1", "ep-2"]
     assert {row.id for row in lab.database.episodes.find()} == {"ep-0", "ep-1", "ep-2"}, "it is no success of its own"
+
+
+def test_the_report_says_which_calls_stand_in_what_is_trained_on_with_examples(
+    open_lab: Callable[..., Lab], report: RoundReport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Lab, "model_folder", tmp_path)
+    monkeypatch.setattr(training, "reference", lambda *_: BaseRef(name="b", fingerprint="f", path=""))
+    lab = filled(open_lab(engine=Spelling(knowing)))
+    call(lab, report)
+    assert select(lab, report) == "train" and report.selected == {ENV: 1}, "the others are the same"
+    (oracle,) = report.tools
+    assert (oracle.tool, oracle.env, oracle.calls, oracle.episodes) == ("oracle", ENV, 2, 1)
+    assert oracle.gain == pytest.approx(1.9)
+    first, second = oracle.examples
+    origin = lab.database.episodes.get(first.episode)
+    assert (first.step, first.seed, first.call) == (0, 3, "ask about doors") and first.action == origin.actions[0]
+    assert first.seen == origin.steps[0].observation
+    assert first.answer == f"the {first.action.removeprefix('open ')} is safe."
+    assert (second.step, second.action) == (2, origin.actions[1])
+    again = RoundReport.model_validate(report.model_dump(mode="json"))
+    assert again.tools == report.tools
+    assert "tools" not in RoundReport(id="round-2", number=2, config=report.config).model_dump()
 
 
 def test_what_no_call_explains_is_left_out_and_counted(open_lab: Callable[..., Lab], report: RoundReport) -> None:
