@@ -50,7 +50,7 @@ class EpisodeState(TypedDict, total=False):
     hints: str
     recalled: list[str]
     recalls: list[dict[str, Any]]
-    tool_lot: tuple[str, bool, float] | None
+    tool_lot: list[Any] | None
     began: str
     actions: list[str]
     digests: list[str]

@@ -21,7 +21,7 @@ def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
     """Reset the environment, recall what helps, and open the conversation; a game that is over already has ended."""
     play: Play = runtime.context
     play.draw()
-    lot = None if play.tool_lot is None else tuple(play.tool_lot)
+    lot = None if play.tool_lot is None else list(play.tool_lot)
     if play.reset():
         return {"actions": [], "digests": [digest(play.game.observation)], "ended": True, "tool_lot": lot}
     hints: str = ""

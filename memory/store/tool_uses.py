@@ -99,7 +99,11 @@ class ToolUses:
             "GROUP BY tool, env, propensity, engine, adapter ORDER BY tool, env, propensity, engine, adapter",
             {"env": env, "before": before} if before is not None else {"env": env},
         )
-        return [ToolEvidence(*row[:2], RecallEvidence(*row[2:])) for row in rows if row[5] or row[7]]
+        return [
+            ToolEvidence(engine, adapter, RecallEvidence(*counts))
+            for engine, adapter, *counts in rows
+            if counts[3] or counts[5]
+        ]
 
     def newest(self, tool: str, env: str, limit: int) -> list[str]:
         """The ids of the last episodes of an environment in which a tool was called, the newest first."""
