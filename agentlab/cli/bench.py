@@ -101,14 +101,14 @@ def _list(known: list[Protocol], *, as_data: bool) -> None:
 
 def _show(chosen: Protocol, found: Outcome) -> None:
     """The means over all games, and the paired comparisons of these."""
-    from agentlab.protocols.showing import MEAN
+    from agentlab.protocols.showing import MEAN, cell
     from trainers.gate import p_text
 
     names = list(chosen.ways[0].envs)
     shown = [*names, MEAN] if len(names) <= 6 else [MEAN]
     columns = [output.Column("who", "who plays"), *(output.Column(name) for name in shown)]
     rows = [
-        {"who": f"{line.arm}, {line.way}", **{name: _cell(line.means.get(name)) for name in shown}}
+        {"who": f"{line.arm}, {line.way}", **{name: cell(line.means.get(name)) for name in shown}}
         for line in [*found.lines, *found.published]
     ]
     output.listing(rows, columns, as_data=False, empty="Nothing was measured.")
@@ -120,7 +120,3 @@ def _show(chosen: Protocol, found: Outcome) -> None:
             )
     if not found.whole:
         output.note("This is not the whole protocol, so it is not its result.")
-
-
-def _cell(mean: object) -> str:
-    return "–" if mean is None else str(mean)

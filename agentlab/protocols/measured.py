@@ -28,7 +28,7 @@ class Game(BaseModel):
 class Learned(BaseModel):
     """What one training seed of one way came to: the games by arm, game and seed, and the rounds in a line each.
 
-    `split` and `first` say which games were played, `seconds` how long everything took.
+    `split` and `first` say which games were played, `seconds` how long the call took that ended it.
     """
 
     protocol: str

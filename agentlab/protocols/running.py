@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentlab.errors import BadConfig
+from agentlab.errors import AgentLabError, BadConfig
 from agentlab.protocols.measured import Game, Learned
 from agentlab.protocols.protocol import Protocol, Way
 from agentlab.workspace.config import LabConfig
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agentlab.experiments.evaluation import Table
     from agentlab.lab import Lab
     from agentlab.progress import Progress
+    from agentlab.rounds.config import RoundConfig
     from agentlab.rounds.report import RoundReport
     from environments.base import Split
     from memory.records import Episode
@@ -42,19 +43,29 @@ def run_protocol(
     for new labs. Returns what stands in the folder by now, of this split and number of games, that of other processes
     included.
 
-    Raises BadConfig for a name that is no way of the protocol, and where a lab of the folder has another base.
+    Raises BadConfig for what is no way or training seed of the protocol, and where the folder has figures or labs of
+    another base, or labs that have learned otherwise.
     """
     config, known = config or LabConfig(), [way.name for way in protocol.ways]
     for name in ways or ():
         if name not in known:
             raise BadConfig(f"{protocol.name} has no way {name!r} to play; choose among {', '.join(known)}.")
+    seeds = range(protocol.training_seeds)
+    for seed in training_seeds or ():
+        if seed not in seeds:
+            raise BadConfig(f"{protocol.name} has no training seed {seed}; its last one is {seeds[-1]}.")
     count = min(games or protocol.games, protocol.games)
+    for one in found(protocol, folder, split, count):
+        _check_model(folder, one.model, config.model)
     folder.mkdir(parents=True, exist_ok=True)
-    for seed in range(protocol.training_seeds) if training_seeds is None else training_seeds:
+    for seed in seeds if training_seeds is None else training_seeds:
         for way in protocol.ways:
             if way.name in (ways or known):
                 learned = _learned(protocol, folder, way, seed, split, count, config, progress)
-                write(folder / f"{_slug(way)}-{seed}-{split}-{count}.json", learned.model_dump_json(indent=1) + "\n")
+                path = folder / f"{_slug(way)}-{seed}-{split}-{count}.json"
+                if path.exists():  # that took its time when it was measured, not now
+                    learned = learned.model_copy(update={"seconds": _load(path).seconds})
+                write(path, learned.model_dump_json(indent=1) + "\n")
     return found(protocol, folder, split, count)
 
 
@@ -67,10 +78,22 @@ def write(path: Path, content: str) -> None:
 
 def found(protocol: Protocol, folder: Path, split: Split, games: int) -> list[Learned]:
     """What was measured in a folder, in the order of the protocol."""
-    here = [Learned.load(path) for way in protocol.ways for path in folder.glob(f"{_slug(way)}-*-{split}-{games}.json")]
+    here = [_load(path) for way in protocol.ways for path in folder.glob(f"{_slug(way)}-*-{split}-{games}.json")]
     order = [way.name for way in protocol.ways]
     same = [one for one in here if (one.protocol, one.version) == (protocol.name, protocol.version)]
     return sorted(same, key=lambda one: (order.index(one.way), one.seed))
+
+
+def _load(path: Path) -> Learned:
+    try:
+        return Learned.load(path)
+    except ValueError:
+        raise BadConfig(f"{path} is damaged; remove it, and what it held is read from its lab again.") from None
+
+
+def _check_model(place: Path, known: str, asked: str) -> None:
+    if known != asked:
+        raise BadConfig(f"{place} has learned with {known!r}, not {asked!r}; take another folder.")
 
 
 def _learned(
@@ -88,10 +111,7 @@ def _learned(
 
     began = time.monotonic()
     with Lab.open(folder / f"{_slug(way)}-{seed}", create=True, config=config, progress=progress) as lab:
-        if lab.config.model != config.model:
-            raise BadConfig(
-                f"{lab.folder} has learned with {lab.config.model!r}, not {config.model!r}; take another folder."
-            )
+        _check_model(lab.folder, lab.config.model, config.model)
         reports = [_round(lab, protocol, number, way, seed) for number in range(len(protocol.rounds))]
         first = DEV_FIRST if split == "dev" else 0
         wanted = protocol.arms_of(seed)
@@ -122,8 +142,27 @@ def _learned(
 
 def _round(lab: Lab, protocol: Protocol, number: int, way: Way, seed: int) -> RoundReport:
     """Round `number` of the protocol, gone on with or begun where that is not done yet."""
-    done = [report for report in lab.rounds() if report.ended]
-    return done[number] if len(done) > number else lab.round(protocol.round_config(number, way, seed))
+    asked = protocol.round_config(number, way, seed)
+    # More than one call where a round was killed as it ended: the first one only says so.
+    while not (begun := lab.rounds()[number : number + 1]) or not begun[0].ended:
+        if begun:
+            _check_round(lab, protocol, begun[0], asked)
+        try:
+            lab.round(asked)
+        except AgentLabError:
+            # Where nothing was won there is nothing to train on, and what served before serves on.
+            if not [report for report in lab.rounds()[number:] if report.ended]:
+                raise
+    _check_round(lab, protocol, begun[0], asked)
+    return begun[0]
+
+
+def _check_round(lab: Lab, protocol: Protocol, report: RoundReport, asked: RoundConfig) -> None:
+    if report.config != asked.named():
+        raise BadConfig(
+            f"{report.id} of {lab.folder} learned otherwise than {protocol.name}, version {protocol.version}, does; "
+            "take another folder."
+        )
 
 
 def told(report: RoundReport) -> str:
@@ -136,11 +175,12 @@ def told(report: RoundReport) -> str:
 
 def _games(lab: Lab, way: Way, table: Table, arm: str) -> dict[str, dict[int, Game]]:
     """The games of an arm by name and seed. What errored is left out."""
+    from environments import canonical
     from memory import EpisodeFilter
 
     run, games = table.about["runs"][arm], dict[str, dict[int, Game]]()
     for name, env in way.envs.items():
-        rows = lab.database.episodes.find(EpisodeFilter(run=run, env=env, arm=arm))
+        rows = lab.database.episodes.find(EpisodeFilter(run=run, env=canonical(env), arm=arm))
         ended = [row.id for row in rows if row.status != "errored"]
         games[name] = {episode.seed: _game(episode) for episode in lab.database.episodes.each(ended)}
     return games

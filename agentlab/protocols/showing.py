@@ -68,7 +68,6 @@ def outcome(protocol: Protocol, learned: Sequence[Learned], split: str, games: i
             if system.scores:
                 compared += _compared(way.name, "adapter", system.name, by_arm["adapter"], system.scores)
     seeds = {way.name: [one.seed for one in learned if one.way == way.name] for way in protocol.ways}
-    complete = all(len(found) >= protocol.training_seeds for found in seeds.values())
     return Outcome(
         protocol=protocol.name,
         version=protocol.version,
@@ -77,13 +76,25 @@ def outcome(protocol: Protocol, learned: Sequence[Learned], split: str, games: i
         split=split,
         games=games,
         training_seeds=max(map(len, seeds.values()), default=0),
-        whole=complete and split == "test" and games == protocol.games,
+        whole=_complete(protocol, learned, games) and split == "test" and games == protocol.games,
         model=", ".join(sorted({one.model for one in learned})),
         lines=lines,
         compared=compared,
         published=[_published(protocol, system) for system in protocol.published],
         rounds=[f"{one.way}, training seed {one.seed}: {line}" for one in learned for line in one.rounds],
         note=protocol.note,
+    )
+
+
+def _complete(protocol: Protocol, learned: Sequence[Learned], games: int) -> bool:
+    """Whether every arm has ended so many games of each name, in every way and after every training seed."""
+    known = {(one.way, one.seed): one.arms for one in learned}
+    return all(
+        len(known.get((way.name, seed), {}).get(arm, {}).get(name, {})) >= games
+        for way in protocol.ways
+        for seed in range(protocol.training_seeds)
+        for arm in protocol.arms_of(seed)
+        for name in way.envs
     )
 
 
@@ -141,11 +152,11 @@ def markdown(found: Outcome, protocol: Protocol) -> str:
     titles = [
         f"{line.arm}, {line.way}" if line.way != "published" else f"{line.arm} (published)" for line in everything
     ]
-    rows = [[_cell(line.means.get(name)) for name in [*games, MEAN]] for line in everything]
+    rows = [[cell(line.means.get(name)) for name in [*games, MEAN]] for line in everything]
     if turned:  # many games stand below each other
         ours = [line for line in found.lines if line.arm in ("random", "base", "adapter", "adapter + memory")]
         heads = [f"{line.arm}, {line.way}" for line in ours]
-        lines += _table(["task", *heads], [[n, *(_cell(one.means.get(n)) for one in ours)] for n in [*games, MEAN]])
+        lines += _table(["task", *heads], [[n, *(cell(one.means.get(n)) for one in ours)] for n in [*games, MEAN]])
         lines += ["", *_table(["who plays", MEAN], [[t, row[-1]] for t, row in zip(titles, rows, strict=True)])]
     else:
         lines += _table(["who plays", *games, MEAN], [[t, *row] for t, row in zip(titles, rows, strict=True)])
@@ -174,7 +185,8 @@ def _found(found: Against) -> list[str]:
     return [str(found.games), f"{found.difference:+.3f}", p_text(found.p)]
 
 
-def _cell(mean: Mean | None) -> str:
+def cell(mean: Mean | None) -> str:
+    """A mean with its interval, where that is known."""
     if mean is None:
         return "–"
     return str(mean) if mean.games else f"{mean.value:.3f}"

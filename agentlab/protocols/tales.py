@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agentlab.protocols.protocol import Protocol, Published, Way
+from agentlab.protocols.protocol import Protocol, Published, Way, with_tools
 
 STEPS = "step_limit=100"
 BAG = "limitInventorySize=0"
@@ -67,10 +67,8 @@ TALES_TWX = Protocol(
     games=5,
     training_seeds=1,
     ways=[
-        Way(
-            "with tools", {name: f"{env},tools={TOOLS[name]}" if name in TOOLS else env for name, env in TASKS.items()}
-        ),
-        Way("without tools", TASKS),
+        Way("with tools", with_tools(TASKS, TOOLS), list(with_tools(LEARN, TOOLS).values())),
+        Way("without tools", TASKS, list(LEARN.values())),
     ],
     rounds=[ROUND, ROUND],
     arms=["random", "base", "base + memory", "adapter", "adapter + memory"],

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from agentlab.protocols.protocol import Protocol, Published, Way
+from agentlab.protocols.protocol import Protocol, Published, Way, with_tools
 
 STEPS = "step_limit=50"
 GAMES = {
@@ -50,9 +50,7 @@ WANG2023 = Protocol(
     games=100,
     training_seeds=3,
     ways=[
-        Way(
-            "with tools", {name: f"{env},tools={TOOLS[name]}" if name in TOOLS else env for name, env in GAMES.items()}
-        ),
+        Way("with tools", with_tools(GAMES, TOOLS)),
         Way("without tools", GAMES),
     ],
     rounds=[ROUND, ROUND],

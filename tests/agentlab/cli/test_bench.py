@@ -59,6 +59,14 @@ def test_the_result_is_kept_as_text_and_data_with_every_comparison(place: Path) 
     assert text.count("round-1: promoted") == 6
 
 
+def test_a_published_mean_of_which_no_game_is_known_has_no_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocols, "run_protocol", lambda *_, **__: [])
+    result = RUNNER.invoke(app, ["bench", "tales-twx", "--folder", str(tmp_path)])
+    assert result.exit_code == 0 and "0.958" in result.output and "0.958 [" not in result.output
+
+
 def test_an_unknown_protocol_or_way_is_refused_in_a_line(tmp_path: Path) -> None:
     for words in (["wang2024"], ["wang2023", "--way", "flying", "--folder", str(tmp_path / "bench")]):
         result = RUNNER.invoke(app, ["bench", *words])

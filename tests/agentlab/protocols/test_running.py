@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agentlab.errors import BadConfig
+from agentlab.errors import AgentLabError, BadConfig
 from agentlab.lab import Lab
 from agentlab.protocols import Protocol, Way, protocol, protocols, run_protocol
+from agentlab.protocols.measured import Game, Learned
 from agentlab.protocols.protocol import Published
-from agentlab.protocols.running import found
+from agentlab.protocols.running import _round, found
 from agentlab.protocols.showing import MEAN, markdown, outcome
+from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.workspace.config import LabConfig
 from environments import canonical, dispose, make
 
-ENV = "toy/doors?colours=2,rooms=1,step_limit=4"
+ENV = "toy/doors?step_limit=4,rooms=1,colours=2"
+"""Its parameters in an order of their own, as in the published protocols."""
 GAMES = 4
 TOY = Protocol(
     name="toy",
@@ -73,20 +77,111 @@ def test_what_is_finished_is_not_played_again(folder: Path, tiny_model: Path, mo
     monkeypatch.setattr(Lab, "round", None)
     before = found(TOY, folder, "dev", GAMES)
     again = run_protocol(TOY, folder, split="dev", config=config(tiny_model), progress=False)
-    assert [one.arms for one in again] == [one.arms for one in before]
+    assert again == before
 
 
 @pytest.mark.slow
 def test_a_folder_of_another_model_or_an_unknown_way_is_refused(folder: Path, tiny_model: Path) -> None:
     with pytest.raises(BadConfig, match="another folder"):
         run_protocol(TOY, folder, split="dev", config=LabConfig(), progress=False)
+    other = replace(TOY, ways=[Way("other", {"doors": ENV}), *TOY.ways])
+    with pytest.raises(BadConfig, match="another folder"):
+        run_protocol(other, folder, split="dev", ways=["other"], config=LabConfig(), progress=False)
+    assert not (folder / "other-0").exists()
     with pytest.raises(BadConfig, match="plainly"):
         run_protocol(TOY, folder, ways=["flying"], config=config(tiny_model), progress=False)
 
 
 @pytest.mark.slow
+def test_a_lab_that_learned_otherwise_is_not_measured_as_this_protocol(folder: Path, tiny_model: Path) -> None:
+    other = replace(TOY, name="other", rounds=[{**TOY.rounds[0], "seeds": 13}])
+    with pytest.raises(BadConfig, match="another folder"):
+        run_protocol(other, folder, split="dev", config=config(tiny_model), progress=False)
+
+
+@pytest.mark.slow
 def test_figures_of_another_version_are_left_alone(folder: Path) -> None:
     assert found(replace(TOY, version=2), folder, "dev", GAMES) == []
+
+
+def test_a_training_seed_that_is_none_of_the_protocol_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="no training seed 1"):
+        run_protocol(TOY, tmp_path / "bench", training_seeds=[1])
+    assert not (tmp_path / "bench").exists()
+
+
+def test_a_damaged_file_is_named_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / f"plainly-0-dev-{GAMES}.json").write_text("{")
+    with pytest.raises(BadConfig, match="plainly-0-dev"):
+        found(TOY, tmp_path, "dev", GAMES)
+
+
+class Rounds:
+    """A lab whose calls for a round come to what is given: a phase in which one ends, or nothing new."""
+
+    folder = Path("lab")
+
+    def __init__(self, *phases: str | None) -> None:
+        self.known: list[RoundReport] = []
+        self.phases = list(phases)
+
+    def rounds(self) -> list[RoundReport]:
+        return self.known
+
+    def round(self, config: RoundConfig) -> None:
+        if (phase := self.phases.pop(0)) is None:
+            return
+        number = len(self.known) + 1
+        self.known.append(RoundReport(id=f"round-{number}", number=number, config=config.named(), phase=phase))
+        if phase == "failed":
+            raise AgentLabError("nothing to train on")
+
+
+TWICE = replace(TOY, rounds=[TOY.rounds[0], TOY.rounds[0]])
+
+
+def test_a_round_that_only_says_that_the_one_before_had_ended_does_not_stand_for_the_next() -> None:
+    lab: Any = Rounds("done", None, "done")
+    assert [_round(lab, TWICE, number, TOY.ways[0], 0).number for number in (0, 1)] == [1, 2]
+
+
+def test_a_round_with_nothing_to_train_on_is_one_at_the_first_call_as_at_the_second() -> None:
+    lab: Any = Rounds("failed", "done")
+    first = [_round(lab, TWICE, number, TOY.ways[0], 0).phase for number in (0, 1)]
+    assert first == ["failed", "done"] == [_round(lab, TWICE, number, TOY.ways[0], 0).phase for number in (0, 1)]
+
+
+def measured(protocol: Protocol) -> list[Learned]:
+    """All that a protocol asks for, and every game won."""
+    game = {seed: Game(final=1.0, best=1.0, won=True, steps=1) for seed in range(protocol.games)}
+    return [
+        Learned(
+            protocol=protocol.name, version=1, way=way.name, seed=seed, model="m", split="test", first=0,
+            arms={arm: {name: dict(game) for name in way.envs} for arm in protocol.arms_of(seed)},
+        )
+        for way in protocol.ways
+        for seed in range(protocol.training_seeds)
+    ]  # fmt: skip
+
+
+def test_it_is_whole_with_every_game_of_every_arm_after_every_training_seed_alone() -> None:
+    thrice = replace(TOY, training_seeds=3)
+    assert outcome(thrice, measured(thrice), "test", GAMES).whole
+    for at in range(3):
+        less = measured(thrice)
+        del less[at].arms["adapter"]["doors"][2]
+        assert not outcome(thrice, less, "test", GAMES).whole, "a game errored"
+    moved = [one.model_copy(update={"seed": one.seed + 1}) for one in measured(thrice)]
+    assert not outcome(thrice, moved, "test", GAMES).whole
+
+
+def test_tales_is_learned_from_no_game_that_chance_cannot_win() -> None:
+    chosen = protocol("tales-twx")
+    for way in chosen.ways:
+        envs = chosen.round_config(0, way, 0).envs
+        assert not any("gameLength=50" in env or "gameLength=100" in env for env in envs)
+        assert ("tools=" in "".join(envs)) == (way.name == "with tools")
+        assert all(canonical(env) for env in envs)
 
 
 def test_published_scores_are_paired_with_test_games_alone() -> None:
