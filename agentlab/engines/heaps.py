@@ -15,5 +15,5 @@ def share_one_heap() -> None:
     Whichever episode's thread asks for a pass reads for all of them. With a heap for each thread, what the tensors of a
     pass leave there is kept as often as there are threads, and sixteen episodes of a small model fill gigabytes.
     """
-    with suppress(AttributeError, OSError):
+    with suppress(AttributeError, OSError, TypeError):  # Windows wants a name
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)

@@ -82,19 +82,21 @@ def due(rows: Sequence[EpisodeRow], done: Mapping[str, Mapping[str, Any]], confi
     in blocks, as large as what is still wanted, so that which ones are written does not depend on where a round was
     interrupted.
     """
-    cap = config.selection.cap_per_env if config.selection.selectors is None else None
-    enough = len(rows) if cap is None else math.ceil(ENOUGH * cap)
-    found = []
+    selection = config.selection
+    cap = selection.cap_per_env if selection.selectors is None else None
+    enough, found = len(rows) if cap is None else math.ceil(ENOUGH * cap), list[str]()
     for env in dict.fromkeys(row.env for row in rows):
-        ordered = sorted((row for row in rows if row.env == env), key=lambda row: (row.trial, row.id))
-        kept = at = 0
-        while kept < enough and at < len(ordered):
-            block = ordered[at : at + enough - kept]
+        waiting = sorted((row for row in rows if row.env == env), key=lambda row: (row.trial, row.id))
+        kept = Counter[str]()
+        while block := waiting[: enough - kept.total()]:
             if missing := [row.id for row in block if row.id not in done]:
                 found += missing
                 break
-            kept += sum(done[row.id]["episode"] is not None for row in block)
-            at += len(block)
+            kept.update(row.task for row in block if done[row.id]["episode"] is not None)
+            waiting = waiting[len(block) :]
+            if cap is not None:  # of a task that has enough the selection takes no more
+                kept = Counter({task: min(count, selection.cap_per_task) for task, count in kept.items()})
+                waiting = [row for row in waiting if kept[row.task] < selection.cap_per_task]
     return found
 
 

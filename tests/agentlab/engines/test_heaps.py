@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable
 
 import pytest
+
+from agentlab.engines.heaps import share_one_heap
 
 CODE = """
 import sys, threading, torch
@@ -33,3 +36,12 @@ def test_threads_share_one_heap(in_a_process: Callable[..., tuple[int, str]]) ->
         assert code == 0, said
         heaps[how] = int(said.split()[-1])
     assert heaps["shared"] + 4 <= heaps["each its own"]
+
+
+@pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
+def test_elsewhere_nothing_happens(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str | None) -> None:
+        raise error
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    share_one_heap()

@@ -157,7 +157,7 @@ def test_which_successes_are_given_calls_does_not_depend_on_where_it_was_interru
 ) -> None:
     lab = filled(open_lab(), 12)
     rows = lab.database.episodes.find()
-    config = report.config.model_copy(update={"selection": SelectionConfig(cap_per_env=4)})
+    config = report.config.model_copy(update={"selection": SelectionConfig(cap_per_env=4, cap_per_task=12)})
     fails = {"ep-1", "ep-10", "ep-3"}
 
     def gone_through(stops: int) -> list[str]:
@@ -169,3 +169,17 @@ def test_which_successes_are_given_calls_does_not_depend_on_where_it_was_interru
 
     assert gone_through(1) == gone_through(2) == gone_through(100)
     assert 5 <= len(gone_through(1)) < 12
+
+
+def test_successes_of_one_task_do_not_take_the_room_of_other_tasks(
+    open_lab: Callable[..., Lab], report: RoundReport
+) -> None:
+    lab = open_lab()
+    for at in range(12):
+        lab.database.episodes.put(won().model_copy(update={"id": f"ep-{at:02}", "seed": max(at - 7, 0)}))
+    rows, done = lab.database.episodes.find(), dict[str, dict[str, object]]()
+    config = report.config.model_copy(update={"selection": SelectionConfig(cap_per_env=4, cap_per_task=1)})
+    while todo := due(rows, done, config):
+        done |= {id: {"episode": {}} for id in todo}
+    assert {f"ep-{at:02}" for at in range(8, 12)} <= set(done), "four other tasks"
+    assert len(done) < 12, "and not everything of the first"
