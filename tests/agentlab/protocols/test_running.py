@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from agentlab.lab import Lab
 from agentlab.protocols import Protocol, Way, protocol, protocols, run_protocol
 from agentlab.protocols.measured import Game, Learned
 from agentlab.protocols.protocol import Published
-from agentlab.protocols.running import _round, found
+from agentlab.protocols.running import _games, _round, found
 from agentlab.protocols.showing import MEAN, markdown, outcome
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.workspace.config import LabConfig
@@ -102,6 +103,13 @@ def test_a_lab_that_learned_otherwise_is_not_measured_as_this_protocol(folder: P
 @pytest.mark.slow
 def test_figures_of_another_version_are_left_alone(folder: Path) -> None:
     assert found(replace(TOY, version=2), folder, "dev", GAMES) == []
+
+
+def test_games_are_found_however_a_protocol_spells_them(open_lab: Callable[..., Lab]) -> None:
+    assert canonical(ENV) != ENV
+    with open_lab() as lab:
+        table = lab.evaluate([ENV], split="test", seeds=range(2), arms=["random"], name="toy")
+        assert sorted(_games(lab, TOY.ways[0], table, "random")["doors"]) == [0, 1]
 
 
 def test_a_training_seed_that_is_none_of_the_protocol_is_refused(tmp_path: Path) -> None:
