@@ -183,7 +183,13 @@ def run_(
         if export is not None:
             sent = distill.send(here, asked, export)
         if minutes is not None:
-            reports = list(run_series(here, asked, minutes))
+            try:
+                for report in run_series(here, asked, minutes):
+                    reports.append(report)
+            except AgentLabError as error:  # such as no more games
+                if not reports:
+                    raise
+                stop = f"No further round: {error}"
         for left in reversed(range(0 if export or minutes is not None else count)):
             asked = settings(here, envs, config, changes)
             reports.append(here.round(asked))

@@ -203,8 +203,8 @@ def _chosen(
     def asked(commands: Sequence[str], before: Sequence[Aside | None]) -> ScoreRequest:
         return ScoreRequest(conversation, commands, model.adapter, before)
 
-    answered = (yield asked([action] * len(asides), asides)).logprobs
-    likelier = [(aside, after) for aside, after in zip(asides, answered, strict=True) if after - alone > gain]
+    told = (yield asked([action] * len(asides), asides)).logprobs
+    likelier = [(aside, after) for aside, after in zip(asides, told, strict=True) if after - alone > gain]
     if not likelier:
         return None
     silent = (yield asked([action] * len(likelier), [aside._replace(answer="") for aside, _ in likelier])).logprobs

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -429,3 +430,23 @@ def test_the_settings_of_an_example_are_refused_as_those_of_a_round(name: str, l
     refused = agentlab(lab, "rounds", "run", "--config", str(file))
     assert refused.exit_code == 2 and "agentlab rounds config" in refused.stderr
     assert f"examples/{name}.py" in file.read_text(encoding="utf-8").splitlines()[0]
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_what_ends_a_series_loses_no_round_of_it(lab: Path, monkeypatch: pytest.MonkeyPatch, before: int) -> None:
+    def series_of(lab: Lab, config: RoundConfig, minutes: float) -> Iterator[RoundReport]:
+        assert minutes == 30
+        yield from (report(number + 1, promoted=True) for number in range(before))
+        raise BadConfig("there are no more games")
+
+    monkeypatch.setattr("agentlab.rounds.series.run_series", series_of)
+    result = agentlab(lab, "rounds", "run", "toy/doors", "--minutes", "30", "--json")
+    assert result.exit_code == (0 if before else 2) and "no more games" in result.stderr
+    if before:
+        shown = json.loads(result.stdout)
+        assert [one["id"] for one in (shown if isinstance(shown, list) else [shown])] == ["round-1", "round-2"]
+
+
+def test_a_series_finds_its_number_of_rounds_by_itself(lab: Path) -> None:
+    result = agentlab(lab, "rounds", "run", "toy/doors", "--minutes", "30", "--count", "2")
+    assert result.exit_code == 2 and "--count" in result.stderr
