@@ -91,7 +91,7 @@ def some_examples() -> list[Example]:
 @pytest.fixture(scope="session")
 def config(tiny_model: Path) -> job.JobConfig:
     """Ten steps, a checkpoint after every third."""
-    return job.JobConfig(base=reference("tiny", tiny_model), save_every=3)
+    return job.JobConfig(base=reference("tiny", tiny_model), save_every=3, dtype="float32")
 
 
 @pytest.fixture(scope="session")
