@@ -136,10 +136,11 @@ def test_what_an_earlier_version_had_where_nothing_reads_it_does_not_stand_in_th
     earlier = config(seeds=7, training={"nll_weight": 1.0, "epochs": 2})
     with pytest.raises(BadConfig, match="nll_weight"):
         check_settings(earlier)
-    lab: Any = SimpleNamespace(rounds=lambda: [SimpleNamespace(config=earlier)])
+    own = SimpleNamespace(tools=[])
+    lab: Any = SimpleNamespace(config=own, rounds=lambda: [SimpleNamespace(config=earlier)])
     again = taken(lab, None, None, {})
     check_settings(again)
     assert (again.seeds, again.training.epochs) == (7, 2)
     pairs = config(training={"objective": "dpo", "nll_weight": 1.0})
-    lab = SimpleNamespace(rounds=lambda: [SimpleNamespace(config=pairs)])
+    lab = SimpleNamespace(config=own, rounds=lambda: [SimpleNamespace(config=pairs)])
     assert taken(lab, None, None, {}).training.nll_weight == 1.0, "what is read is kept"
