@@ -29,7 +29,7 @@ def run_series(workspace: Workspace, config: RoundConfig, minutes: float) -> Ite
     """
     ends, stop = time.monotonic() + 60 * minutes, config.early_stop or StopConfig()
     asked: RoundConfig | None = config
-    before = len(reports(workspace))
+    before = sum(report.ended for report in reports(workspace))
     while asked is not None:
         began = time.monotonic()
         report = run_round(workspace, asked)

@@ -82,3 +82,12 @@ def test_the_first_round_is_run_whatever_it_takes(
     played([10])
     with open_lab() as lab:
         assert len(list(run_series(lab, CONFIG, minutes=0.1))) == 1
+
+
+def test_a_round_that_is_finished_first_is_one_of_the_series(
+    open_lab: Callable[..., Lab], played: Callable[..., list[RoundReport]]
+) -> None:
+    played([0, 0, 0, 10])
+    with open_lab() as lab:
+        save(lab, RoundReport(id="round-1", number=1, config=CONFIG, phase="train"))
+        assert len(list(run_series(lab, CONFIG, minutes=10_000))) == 3, "two after it gained nothing"
