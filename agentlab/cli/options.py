@@ -128,8 +128,8 @@ def wanted(
     )
 
 
-def seeds(given: str) -> list[int]:
-    """The seeds that a text such as `0-9,12` names, in its order, each once.
+def seeds(given: str, option: str = "--seeds") -> list[int]:
+    """The seeds that a text such as `0-9,12` names, in its order, each once; `option` is where it was given.
 
     Raises:
         BadConfig: if it names none.
@@ -145,9 +145,9 @@ def seeds(given: str) -> list[int]:
             raise BadConfig(f"'{output.one_line(slips[0], 40)}' is no seed: it has more than {DIGITS} digits.")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             shown = output.one_line(part, 40)
-            raise BadConfig(f"'{shown}' in --seeds is neither a number nor a range; write such as 0-9,12.")
+            raise BadConfig(f"'{shown}' in {option} is neither a number nor a range; write such as 0-9,12.")
         if dash and int(last) < int(first):
-            raise BadConfig(f"'{output.one_line(part, 40)}' in --seeds ends before it begins; write {last}-{first}.")
+            raise BadConfig(f"'{output.one_line(part, 40)}' in {option} ends before it begins; write {last}-{first}.")
         wanted = range(int(first), int(last if dash else first) + 1)
         if len(wanted) > MOST_SEEDS:
             raise BadConfig(f"'{given}' names over {MOST_SEEDS} seeds, which is surely a slip; name fewer.")

@@ -74,6 +74,12 @@ def test_an_unknown_protocol_or_way_is_refused_in_a_line(tmp_path: Path) -> None
     assert not (tmp_path / "bench").exists()
 
 
+def test_training_seeds_that_are_none_are_refused_under_their_own_name(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["bench", "wang2023", "--training-seeds", "x", "--folder", str(tmp_path / "bench")])
+    assert result.exit_code == 2 and "--training-seeds" in result.stderr
+    assert not (tmp_path / "bench").exists()
+
+
 def test_protocols_with_many_games_put_them_below_each_other(tmp_path: Path) -> None:
     from agentlab.protocols.showing import markdown, outcome
 
