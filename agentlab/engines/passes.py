@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -28,6 +29,11 @@ class Reading:
     slot: Slot
     tokens: Sequence[int]
     tree: TokenTree = field(default_factory=TokenTree)
+
+    @cached_property
+    def asked(self) -> list[int]:
+        """The nodes of its tree whose distributions are asked for."""
+        return self.tree.asked
 
     @property
     def width(self) -> int:
@@ -96,7 +102,7 @@ class Passes:
             found = torch.log_softmax(self._pass(model, chosen), dim=-1)
             for reading in chosen:
                 reading.slot.length += len(reading.tokens)
-            yield from zip(part, found.split([len(reading.tree.asked) for reading in chosen]), strict=True)
+            yield from zip(part, found.split([len(reading.asked) for reading in chosen]), strict=True)
 
     def _parts(self, readings: Sequence[Reading]) -> list[list[int]]:
         """The readings, by their indices, of each pass: those with few new tokens first, equals by their slots."""
@@ -104,7 +110,7 @@ class Passes:
         rows = tokens = 0
         # Slots that are neighbours are read where they are, see `together`.
         for at in sorted(range(len(readings)), key=lambda at: (readings[at].width, readings[at].slot.index)):
-            more, wide = len(readings[at].tree.asked), readings[at].width
+            more, wide = len(readings[at].asked), readings[at].width
             if not parts or not self.at_once or rows + more > self.most or tokens + wide > TOKENS:
                 parts.append([])
                 rows = tokens = 0
@@ -119,7 +125,7 @@ class Passes:
         for reading in readings:
             rows += [reading.slot.index] * reading.width
             columns += range(reading.slot.length, reading.end)
-            wanted += [starts[-1] + len(reading.tokens) + node for node in reading.tree.asked]
+            wanted += [starts[-1] + len(reading.tokens) + node for node in reading.asked]
             starts.append(starts[-1] + reading.width)
         tokens = [token for reading in readings for token in (*reading.tokens, *reading.tree.tokens)]
         positions = [reading.positions() for reading in readings]

@@ -48,6 +48,17 @@ class Learned(BaseModel):
         return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
 
 
+def scores(learned: Sequence[Learned], arm: str, score: str) -> Mapping[str, Mapping[int, Sequence[float]]]:
+    """The scores (`final` or `best`) of an arm by game and test seed, one of each training seed."""
+    names = dict.fromkeys(name for one in learned for name in one.arms.get(arm, {}))
+    gathered: dict[str, dict[int, list[float]]] = {name: {} for name in names}
+    for one in learned:
+        for name, games in one.arms.get(arm, {}).items():
+            for seed, game in games.items():
+                gathered[name].setdefault(seed, []).append(float(getattr(game, score)))
+    return gathered
+
+
 @dataclass(frozen=True)
 class Mean:
     """A mean over games with its 95 % interval."""

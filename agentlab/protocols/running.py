@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -199,14 +199,3 @@ def _game(episode: Episode) -> Game:
 
 def _slug(way: Way) -> str:
     return way.name.replace(" ", "-")
-
-
-def scores(learned: Sequence[Learned], arm: str, score: str) -> Mapping[str, Mapping[int, Sequence[float]]]:
-    """The scores (`final` or `best`) of an arm by game and test seed, one of each training seed."""
-    names = dict.fromkeys(name for one in learned for name in one.arms.get(arm, {}))
-    gathered: dict[str, dict[int, list[float]]] = {name: {} for name in names}
-    for one in learned:
-        for name, games in one.arms.get(arm, {}).items():
-            for seed, game in games.items():
-                gathered[name].setdefault(seed, []).append(float(getattr(game, score)))
-    return gathered

@@ -7,9 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agentlab.protocols.measured import Against, Learned, Mean, against, mean_of
+from agentlab.protocols.measured import Against, Learned, Mean, against, mean_of, scores
 from agentlab.protocols.protocol import Protocol, Published
-from agentlab.protocols.running import scores
 
 MEAN = "mean"
 
