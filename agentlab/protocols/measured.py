@@ -28,7 +28,7 @@ class Game(BaseModel):
 class Learned(BaseModel):
     """What one training seed of one way came to: the games by arm, game and seed, and the rounds in a line each.
 
-    `split` and `first` say which games were played, `seconds` how long the call took that ended it.
+    `split` and `first` say which games were played.
     """
 
     protocol: str
@@ -40,7 +40,6 @@ class Learned(BaseModel):
     first: int
     arms: dict[str, dict[str, dict[int, Game]]]
     rounds: list[str] = []
-    seconds: float = 0.0
 
     @classmethod
     def load(cls, path: Path) -> Learned:

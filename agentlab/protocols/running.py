@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,10 +61,7 @@ def run_protocol(
         for way in protocol.ways:
             if way.name in (ways or known):
                 learned = _learned(protocol, folder, way, seed, split, count, config, progress)
-                path = folder / f"{_slug(way)}-{seed}-{split}-{count}.json"
-                if path.exists():  # that took its time when it was measured, not now
-                    learned = learned.model_copy(update={"seconds": _load(path).seconds})
-                write(path, learned.model_dump_json(indent=1) + "\n")
+                write(folder / f"{_slug(way)}-{seed}-{split}-{count}.json", learned.model_dump_json(indent=1) + "\n")
     return found(protocol, folder, split, count)
 
 
@@ -109,7 +105,6 @@ def _learned(
     """One training seed of one way: its rounds, then its arms on the games."""
     from agentlab.lab import Lab
 
-    began = time.monotonic()
     with Lab.open(folder / f"{_slug(way)}-{seed}", create=True, config=config, progress=progress) as lab:
         _check_model(lab.folder, lab.config.model, config.model)
         reports = [_round(lab, protocol, number, way, seed) for number in range(len(protocol.rounds))]
@@ -136,7 +131,6 @@ def _learned(
             first=first,
             arms={arm: _games(lab, way, table, plays[arm]) for arm in wanted},
             rounds=[told(report) for report in reports],
-            seconds=time.monotonic() - began,
         )
 
 
