@@ -187,7 +187,7 @@ def test_what_concerns_the_machine_that_trains_may_be_changed_there(here: job.Jo
 @pytest.mark.parametrize(
     "value",
     [{"learning_rate": 0.1}, {"spike": 0.0}, {"clip": 2.0}, {"warmup_ratio": 0.0}, {"targets": ["q_proj"]},
-     {"dtype": "float32"}, {"seed": 1}, {"epochs": 3}, {"batch_size": 2}],
+     {"dtype": "bfloat16"}, {"seed": 1}, {"epochs": 3}, {"batch_size": 2}],
     ids=str,
 )  # fmt: skip
 def test_what_decides_the_weights_may_not(here: job.Job, came: Path, value: dict[str, Any]) -> None:

@@ -332,13 +332,13 @@ def test_auto_follows_the_machine_and_the_data(
     expected: tuple[str, torch.dtype, str],
 ) -> None:
     monkeypatch.setattr(setup, "_cpu_computes_bfloat16", lambda: computes)
-    assert setup.resolve(config.model_copy(update={"device": "cpu"}), longest)[:3] == expected
+    assert setup.resolve(config.model_copy(update={"device": "cpu", "dtype": "auto"}), longest)[:3] == expected
 
 
 def test_auto_takes_an_accelerator(config: job.JobConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    assert setup.resolve(config, 300)[:3] == ("cuda", torch.bfloat16, "sdpa")
+    assert setup.resolve(config.model_copy(update={"dtype": "auto"}), 300)[:3] == ("cuda", torch.bfloat16, "sdpa")
 
 
 @pytest.mark.parametrize("attention", ["auto", "eager"])
