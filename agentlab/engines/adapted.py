@@ -8,6 +8,7 @@ several adapters fit beside each other and none is loaded again for being used i
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -36,37 +37,10 @@ class AdaptedModels:
 
     def __init__(self, folder: Path, device: str, dtype: torch.dtype) -> None:
         self.folder, self.device, self.dtype = folder, device, dtype
-        self.base = self._load(dtype).to(device)
+        self.base = load_base(folder, dtype).to(device)
         self.merges = sum(weights.numel() for weights in self.base.parameters()) < MERGED_BELOW
         self._exact: Any = None
         self._kept: OrderedDict[tuple[str, Path], tuple[Any, int]] = OrderedDict()
-
-    def _load(self, dtype: torch.dtype) -> Any:
-        from transformers import AutoModelForCausalLM
-
-        try:
-            with quiet():
-                model, loading = AutoModelForCausalLM.from_pretrained(
-                    self.folder,
-                    dtype=dtype,
-                    local_files_only=True,
-                    use_safetensors=True,
-                    trust_remote_code=False,
-                    output_loading_info=True,
-                    ignore_mismatched_sizes=True,  # they are reported below, in one line
-                )
-        except Exception as error:  # transformers raises what it likes
-            if ran_out(error):
-                raise
-            reason = " ".join(str(error).split())[:160]
-            raise BadModel(f"{self.folder} cannot be loaded ({reason}); copy the model again.") from error
-        for found, wrong in (("missing_keys", "lack"), ("mismatched_keys", "have in another shape")):
-            if loading[found]:  # they would be drawn at random
-                raise BadModel(
-                    f"The weights in {self.folder} {wrong} {len(loading[found])} of what its config.json asks for, "
-                    f"such as {min(map(str, loading[found]))}; they do not belong together; copy the model again."
-                )
-        return model.eval().requires_grad_(False)
 
     def model(self, adapter: str, folder: Path, prove: Callable[[Any], None]) -> Any:
         """The model with the adapter of this id in `folder`; `prove` is asked about one that is not in memory.
@@ -76,17 +50,8 @@ class AdaptedModels:
         key = adapter, folder
         if key not in self._kept:
             check_files(folder)
-            try:
-                with quiet():
-                    model = (self._merged if self.merges else self._beside)(folder).eval().requires_grad_(False)
-            except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-                if ran_out(error):
-                    raise
-                reason = " ".join(str(error).split())[:160]
-                raise BadAdapter(
-                    f"the adapter in {folder} cannot be laid on {self.folder.name}; {reason}; it is damaged or "
-                    "was made for another model; copy or train it again"
-                ) from error
+            with _laying(folder, self.folder):
+                model = (self._merged if self.merges else self._beside)(folder).eval().requires_grad_(False)
             prove(model)
             self._kept[key] = model, self._own_bytes(model)
             while len(self._kept) > ALWAYS and sum(size for _, size in self._kept.values()) > KEPT:
@@ -101,12 +66,9 @@ class AdaptedModels:
 
     def _merged(self, folder: Path) -> Any:
         """The sum is rounded once: it is formed with the weights as the files have them, in float32."""
-        from peft import PeftModel
-
         if self._exact is None:
-            self._exact = self.base if self.dtype == torch.float32 else self._load(torch.float32)
-        exact = _twin(self._exact)
-        whole = PeftModel.from_pretrained(exact, folder).merge_and_unload(safe_merge=True)
+            self._exact = self.base if self.dtype == torch.float32 else load_base(self.folder, torch.float32)
+        whole = _sum(_twin(self._exact), folder)
         if self.dtype == torch.float32:
             return whole
         model = _twin(self.base)
@@ -123,6 +85,79 @@ class AdaptedModels:
             for weights in model.parameters()
             if weights.data_ptr() not in shared
         )
+
+
+def load_base(folder: Path, dtype: torch.dtype) -> Any:
+    """The model in `folder`. Raises BadModel if it cannot be loaded, or has not all weights."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with quiet():
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are reported below, in one line
+            )
+    except Exception as error:  # transformers raises what it likes
+        if ran_out(error):
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise BadModel(f"{folder} cannot be loaded ({reason}); copy the model again.") from error
+    for found, wrong in (("missing_keys", "lack"), ("mismatched_keys", "have in another shape")):
+        if loading[found]:  # they would be drawn at random
+            raise BadModel(
+                f"The weights in {folder} {wrong} {len(loading[found])} of what its config.json asks for, "
+                f"such as {min(map(str, loading[found]))}; they do not belong together; copy the model again."
+            )
+    return model.eval().requires_grad_(False)
+
+
+def write_merged(base: Path, adapter: Path, dtype: torch.dtype, target: Path) -> None:
+    """Write the model in `base` with an adapter merged into it to the new folder `target`, in a number format.
+
+    Raises BadModel, BadAdapter (trainers.errors) if the adapter cannot be laid on it, and OSError.
+    """
+    check_files(adapter)
+    with _laying(adapter, base):
+        whole = _sum(load_base(base, torch.float32), adapter)
+    with quiet():
+        whole.to(dtype).save_pretrained(target)
+
+
+def is_small(folder: Path) -> bool:
+    """Whether the model in `folder` has so few parameters that adapters are merged into it."""
+    from safetensors import safe_open
+
+    parameters = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            parameters += sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys())  # noqa: SIM118
+    return parameters < MERGED_BELOW
+
+
+def _sum(exact: Any, adapter: Path) -> Any:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(exact, adapter).merge_and_unload(safe_merge=True)
+
+
+@contextmanager
+def _laying(adapter: Path, base: Path) -> Iterator[None]:
+    try:
+        with quiet():
+            yield
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if ran_out(error):
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise BadAdapter(
+            f"the adapter in {adapter} cannot be laid on {base.name}; {reason}; it is damaged or was made for another "
+            "model; copy or train it again"
+        ) from error
 
 
 def _twin(model: Any) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -22,6 +21,7 @@ from agentlab.engines.conversation import PromptSetting, TokenConversation, reso
 from agentlab.engines.token_engine import TokenEngine
 from agentlab.engines.vllm import adapters
 from agentlab.engines.vllm.client import AT_ONCE, Client, nonsense
+from agentlab.engines.vllm.link import Link
 from agentlab.engines.vllm.scoring import Batch, Node, Ranking, batches, finite
 from agentlab.engines.vllm.server import LOGPROBS, OwnServer
 from agentlab.engines.vllm.turns import Line, write_turns
@@ -37,17 +37,6 @@ PLAIN = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 
 FEWER = 20
 """Log-probabilities that a server gives at once where nobody set `--max-logprobs`."""
-
-
-@dataclass
-class Link:
-    """A server as it was met: the name of the base, how many log-probabilities it gives at once, and the adapters that
-    were proved on it."""
-
-    client: Client
-    base: str
-    logprobs: int
-    adapters: dict[str, Path] = field(default_factory=dict)
 
 
 class VllmEngine(TokenEngine):
@@ -120,7 +109,8 @@ class VllmEngine(TokenEngine):
                 self._client = self._connect()
             if self._link is None:
                 base = self._base(self._client)
-                self._link = Link(self._client, base, self._logprobs(self._client, base))
+                weights = self._own.weights(self._client) if self._own else None
+                self._link = Link(self._client, base, self._logprobs(self._client, base), weights)
             return self._link
 
     def _base(self, client: Client) -> str:
@@ -196,9 +186,10 @@ class VllmEngine(TokenEngine):
         """What the server answers to a completion by the base or an adapter. Raises ServerFailed."""
         for again in (True, False):
             link = self._ready()
-            model = self._served(link, adapter)
+            self._proven(link, adapter)
             try:
-                return link.client.post("/v1/completions", {"model": model, **body})
+                with link.asking(adapter) as whom:
+                    return link.client.post("/v1/completions", {**whom, **body})
             except ServerFailed as failure:
                 self._lost(link, failure)
                 # A server that was started anew by somebody knows no adapter.
@@ -228,34 +219,36 @@ class VllmEngine(TokenEngine):
 
         Raises BadAdapter or CanaryFailed (trainers.errors) if it is not, ServerFailed if the server does not answer.
         """
-        self._served(self._ready(), adapter)
+        self._proven(self._ready(), adapter)
 
-    def _served(self, link: Link, adapter: Adapter | None) -> str:
-        """The name by which the server knows whoever is asked."""
+    def _proven(self, link: Link, adapter: Adapter | None) -> None:
+        """Have the server know whoever is asked."""
         if adapter is None:
-            return link.base
+            return
         with self._alone():
             if link.adapters.get(adapter.id) != adapter.folder:
                 try:
-                    adapters.load(link.client, adapter, own=self._own is not None)
-                    adapters.prove(adapter, link.base, partial(self._logprob, link))
+                    if link.weights is None:
+                        adapters.load(link.client, adapter, own=self._own is not None)
+                    adapters.prove(adapter, partial(self._logprob, link))
                 except ServerFailed as failure:
                     self._lost(link, failure)
                     raise
                 link.adapters[adapter.id] = adapter.folder
-        return adapter.id
 
     def logprob(
         self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], adapter: Adapter | None = None
     ) -> float:
         """Summed log-probability of the tokens in `spans` (half-open, in `token_ids`), given all before them."""
         link = self._ready()
-        return self._logprob(link, self._served(link, adapter), token_ids, spans)
+        self._proven(link, adapter)
+        return self._logprob(link, adapter, token_ids, spans)
 
-    def _logprob(self, link: Link, model: str, token_ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> float:
+    def _logprob(
+        self, link: Link, adapter: Adapter | None, token_ids: Sequence[int], spans: Sequence[tuple[int, int]]
+    ) -> float:
         *before, last = token_ids
         body = {
-            "model": model,
             "prompt": before,
             "max_tokens": 1,
             "temperature": 0,
@@ -265,7 +258,8 @@ class VllmEngine(TokenEngine):
             "return_tokens_as_token_ids": True,
         }
         try:
-            (choice,) = link.client.post("/v1/completions", body)["choices"]
+            with link.asking(adapter) as whom:
+                (choice,) = link.client.post("/v1/completions", {**whom, **body})["choices"]
             given = [{}, *choice["prompt_logprobs"][1:], choice["logprobs"]["top_logprobs"][0]]
             places = [place for start, end in spans for place in range(start, end)]
             final = len(token_ids) - 1

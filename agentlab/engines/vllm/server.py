@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
+from agentlab.engines.adapted import is_small
 from agentlab.engines.transformers import best_dtype
 from agentlab.engines.vllm import supervisor
 from agentlab.engines.vllm.client import Client
 from agentlab.engines.vllm.installed import Installed
+from agentlab.engines.vllm.weights import Weights
 from agentlab.engines.waiting import Waiters, paused
 from agentlab.errors import ServerUnavailable
 
@@ -62,6 +66,8 @@ class OwnServer:
     def __post_init__(self) -> None:
         self.installed = Installed.find()
         self._process: subprocess.Popen[bytes] | None = None
+        self._scratch: Path | None = None
+        self._merges = self.installed.cpu and is_small(self.folder)
 
     @property
     def running(self) -> bool:
@@ -82,9 +88,10 @@ class OwnServer:
             torch.cuda.empty_cache()  # what training had, and PyTorch would keep for this process
         self.say(f"Starting vLLM {self.installed.version} with {self.name} (its output is in {self.log}).")
         try:
+            self._scratch = Path(tempfile.mkdtemp(prefix="vllm-weights-", dir=self.log.parent))
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", str(supervisor.__file__), *self.command(port)],
+                    [sys.executable, "-I", str(supervisor.__file__), str(self._scratch), *self.command(port)],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -92,6 +99,7 @@ class OwnServer:
                     start_new_session=True,  # Ctrl-C is for this program, which ends the steps in flight first
                 )
         except OSError as error:
+            self.stop()
             raise ServerUnavailable(
                 f"The vLLM server cannot be started ({error}); check {self.log.parent} and the memory that is free."
             ) from error
@@ -120,18 +128,26 @@ class OwnServer:
             paused(given_up, 0.5)
         self.say(f"vLLM is ready after {time.monotonic() - began:.0f} s.")
 
+    def weights(self, client: Client) -> Weights | None:
+        """Those that it has, where it takes one model's at a time; None where adapters are requests beside the base."""
+        if not self._merges or self._scratch is None:
+            return None
+        return Weights(client, self.folder, self._scratch, getattr(torch, self._dtype()), self.waiters)
+
     def stop(self) -> None:
         """End it, with all that it started."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()  # which its supervisor notices
-        try:
-            process.wait(supervisor.GRACE + 10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        scratch, self._scratch = self._scratch, None
+        if process is not None:
+            assert process.stdin is not None
+            process.stdin.close()  # which its supervisor notices
+            try:
+                process.wait(supervisor.GRACE + 10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)  # by the supervisor, unless that was killed
 
     def command(self, port: int) -> list[str]:
         """What is run."""
@@ -143,22 +159,22 @@ class OwnServer:
             "--dtype": self._dtype(),
             "--max-model-len": self.context,
             "--max-logprobs": LOGPROBS,
-            "--max-lora-rank": RANK,
-            "--max-loras": AT_ONCE,
-            "--max-cpu-loras": KEPT,
         }
+        flags: list[Any] = []
         if self.installed.cpu:
             # A prompt in chunks with a seed ends the engine on a CPU, and compiling takes longer than it saves there.
             shown |= {"--block-size": 32, "--max-num-batched-tokens": max(BATCHED, self.context)}
-            # There too, two adapters at once on the vocabulary's layer do: that layer is left alone.
-            layers = ["--lora-target-modules", *adaptable(self.folder)]
-            flags = ["--enforce-eager", "--no-enable-chunked-prefill", *layers]
+            flags += ["--enforce-eager", "--no-enable-chunked-prefill"]
         else:
             shown |= {"--gpu-memory-utilization": f"{room_on_gpu(self.folder).share:.2f}"}
-            flags = []
+        if not self._merges:
+            shown |= {"--max-lora-rank": RANK, "--max-loras": AT_ONCE, "--max-cpu-loras": KEPT}
+            flags += ["--enable-lora"]
+        if self.installed.cpu and not self._merges:
+            # There, two adapters at once on the vocabulary's layer end the engine: that layer is left alone.
+            flags += ["--lora-target-modules", *adaptable(self.folder)]
         options = [str(part) for option in shown.items() for part in option]
-        module = "vllm.entrypoints.openai.api_server"
-        return [self.installed.python, "-P", "-m", module, *options, "--enable-lora", *flags]
+        return [self.installed.python, "-P", "-m", "vllm.entrypoints.openai.api_server", *options, *flags]
 
     def _dtype(self) -> str:
         """As it is set; by "auto" what a local engine takes where the server runs, as far as that is known here."""
@@ -177,6 +193,8 @@ class OwnServer:
         found = {**os.environ, **mine}
         if self.installed.cpu:
             found.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+        if self._merges:
+            found["VLLM_SERVER_DEV_MODE"] = "1"  # which has the routes that weights are changed by
         if self.installed.python != sys.executable:
             found.pop("PYTHONPATH", None)
         return found

@@ -1,9 +1,10 @@
 """A server's supervisor, a process of its own: the server ends when it does, or when whoever started it is gone.
 
-    python supervisor.py COMMAND …
+    python supervisor.py SCRATCH COMMAND …
 
 It knows that from its standard input, which ends with the process that holds the other side, however that ended
-(SIGKILL included), and from having another parent. Nothing but the standard library, so that it starts at once.
+(SIGKILL included), and from having another parent. The folder SCRATCH, which the server reads while it runs, is removed
+then. Nothing but the standard library, so that it starts at once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,8 +52,8 @@ def _end(server: subprocess.Popen[bytes]) -> None:
             time.sleep(0.05)
 
 
-def supervise(command: list[str]) -> int:
-    """Run a server until it ends or nobody is there any more; its exit code."""
+def supervise(scratch: str, command: list[str]) -> int:
+    """Run a server until it ends or nobody is there any more, and remove its folder; its exit code."""
     parent = os.getppid()
     server = subprocess.Popen(
         command,
@@ -65,8 +67,9 @@ def supervise(command: list[str]) -> int:
             pass
     finally:
         _end(server)
+        shutil.rmtree(scratch, ignore_errors=True)
     return server.wait()
 
 
 if __name__ == "__main__":
-    sys.exit(supervise(sys.argv[1:]))
+    sys.exit(supervise(sys.argv[1], sys.argv[2:]))

@@ -52,6 +52,8 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/tokenize":
             return self.answer({{"tokens": json.loads(open({tokens!r}).read())}})
+        if self.path.startswith(("/pause", "/collective_rpc", "/resume")):
+            return self.answer({{}})
         if os.path.exists({deadly!r}):
             os.unlink({deadly!r})
             os._exit(1)
@@ -87,6 +89,10 @@ class Stub:
         """The processes of the server that was started last."""
         told = [line for line in self.log.read_text().splitlines() if line.startswith("children")]
         return [int(pid) for pid in told[-1].split()[1:]]
+
+    def weights(self) -> list[Path]:
+        """The folders of weights that servers read."""
+        return list(self.log.parent.glob("vllm-weights-*"))
 
     def gone(self) -> bool:
         """Whether they end before long."""
@@ -133,8 +139,9 @@ def test_it_starts_when_it_is_first_asked_and_ends_when_it_is_closed(engine: Vll
     first = asked(engine)
     server = stub.pids()
     assert asked(engine) == first and stub.pids() == server and all(map(alive, server))
+    assert len(stub.weights()) == 1
     engine.close()
-    assert stub.gone()
+    assert stub.gone() and stub.weights() == []
     assert asked(engine) == first and stub.pids() != server  # it can be asked again
 
 
@@ -243,6 +250,10 @@ def test_it_ends_with_a_program_that_was_killed(
     code, said = in_a_process(KILLED, str(stub.log), str(tiny_model), PYTHON, os.environ[PYTHON])
     assert code == -signal.SIGKILL, said
     assert stub.gone()
+    until = time.monotonic() + 30
+    while stub.weights() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert stub.weights() == []
 
 
 def test_where_there_is_no_vllm_it_says_what_to_do(
@@ -257,11 +268,22 @@ def test_where_there_is_no_vllm_it_says_what_to_do(
         VllmEngine(tiny_model, log=tmp_path / "log")
 
 
-def test_adapters_may_be_on_the_linear_layers_of_the_blocks(tiny_model: Path, stub: Stub) -> None:
+def test_on_a_cpu_small_models_take_adapters_by_their_weights_and_large_ones_beside_the_base(
+    tiny_model: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     layers = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
     assert adaptable(tiny_model) == layers
-    command = OwnServer(tiny_model, "tiny", "float32", 4096, stub.log, lambda _: None).command(1)
-    assert command[command.index("--lora-target-modules") + 1 :] == layers
+
+    def command() -> list[str]:
+        return OwnServer(tiny_model, "tiny", "float32", 4096, stub.log, lambda _: None).command(1)
+
+    assert "--enable-lora" not in command()
+    monkeypatch.setattr("agentlab.engines.adapted.MERGED_BELOW", 1000)
+    assert command()[command().index("--lora-target-modules") + 1 :] == layers
+    monkeypatch.undo()
+    monkeypatch.setenv(PYTHON, str(stub.python))
+    stub.version.write_text("vllm 0.32.0")
+    assert "--enable-lora" in command() and "--lora-target-modules" not in command()
 
 
 @pytest.mark.parametrize(
