@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from agentlab.agent.actors import Actor, View
     from agentlab.agent.arms import Arm, RecallConfig
     from agentlab.agent.policy import Policy
-    from agentlab.engines.base import Adapter, Model, ScoreRequest, Scores, WriteRequest, Writing
+    from agentlab.engines.base import Adapter, ScoreRequest, Scores, WriteRequest, Writing
+    from agentlab.engines.model import Model
     from agentlab.errors import AgentLabError
     from agentlab.experiments.evaluation import Table
     from agentlab.lab import Lab

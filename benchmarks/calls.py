@@ -19,7 +19,8 @@ from pathlib import Path
 from machine import describe
 
 from agentlab import Lab, LabConfig
-from agentlab.engines.base import Aside, Model
+from agentlab.engines.base import Aside
+from agentlab.engines.model import Model
 from agentlab.search.calls import CallsConfig, Kept, write_calls
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.transition import Decision, Game

@@ -80,7 +80,7 @@ def refusal(error: Exception) -> str:
 
 def scored(engine: Any) -> float:
     """How far scores of commands are from plain passes, at the worst, in a conversation longer than a window."""
-    from agentlab.engines.base import Model
+    from agentlab.engines.model import Model
 
     talk, worst = engine.conversation("Find the coin."), 0.0
     while len(talk.token_ids) < WINDOW + 40:

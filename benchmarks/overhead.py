@@ -33,7 +33,8 @@ from agentlab.agent.arms import BASE
 from agentlab.agent.episode import Play
 from agentlab.agent.graph import build_graph, play_episode
 from agentlab.agent.spec import EpisodeSpec
-from agentlab.engines.base import Engine, Model
+from agentlab.engines.base import Engine
+from agentlab.engines.model import Model
 
 LIMIT = 0.05
 WHOLE = "+ storage (the whole)"

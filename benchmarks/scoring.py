@@ -23,8 +23,8 @@ import torch
 from machine import describe
 
 from agentlab.engines import hub
-from agentlab.engines.base import Model
 from agentlab.engines.cached import CachedConversation
+from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine
 
 TOKENS = (200, 500, 1000, 1500)

@@ -15,7 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from agentlab import failures
 from agentlab.agent.policy import Policy
-from agentlab.engines.base import Conversation, Model, Scores, Turn, TurnRequest
+from agentlab.engines.base import Conversation, Scores, Turn, TurnRequest
+from agentlab.engines.model import Model
 from agentlab.errors import AgentLabError, NoCommands
 from agentlab.trajectories.transition import Decision
 from memory.prompts import Prompting

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from agentlab import failures
 from agentlab.agent.actors import View
 from agentlab.agent.result import EpisodeResult, EpisodeSink
-from agentlab.engines.base import Conversation, Model
+from agentlab.engines.base import Conversation
 from agentlab.engines.metering import metered
+from agentlab.engines.model import Model
 from agentlab.errors import ReplayMismatch, Stopped
 from agentlab.trajectories.advice import Tried
 from agentlab.trajectories.refinement import Refiner

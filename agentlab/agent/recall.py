@@ -28,7 +28,7 @@ from memory.records import Advice, Recall, now
 
 if TYPE_CHECKING:
     from agentlab.agent.spec import EpisodeSpec
-    from agentlab.engines.base import Model
+    from agentlab.engines.model import Model
     from memory import ReflectionMemory
     from memory.reflection_memory import Channel
 

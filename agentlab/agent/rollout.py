@@ -20,7 +20,8 @@ from agentlab.agent.episode import STOPPED, Play
 from agentlab.agent.graph import build_graph, play_episode
 from agentlab.agent.result import DatabaseSink
 from agentlab.agent.spec import EpisodeSpec
-from agentlab.engines.base import Model, Waiting
+from agentlab.engines.base import Waiting
+from agentlab.engines.model import Model
 from agentlab.errors import AgentLabError, LimitReached, Stopped
 from agentlab.reflectors.exemplar import ExemplarReflector
 from agentlab.trajectories.environment_pool import EnvironmentPool

@@ -21,7 +21,7 @@ from memory.records import content_id
 if TYPE_CHECKING:
     import numpy as np
 
-    from agentlab.engines.base import Model
+    from agentlab.engines.model import Model
     from agentlab.workspace.workspace import Workspace
 
 SERVED = tuple[str, Path]

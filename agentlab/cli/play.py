@@ -14,7 +14,8 @@ from agentlab.cli.options import DEFAULT_LAB, LabFolder, opened
 from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
-    from agentlab.engines.base import Conversation, Model
+    from agentlab.engines.base import Conversation
+    from agentlab.engines.model import Model
     from environments import Info, TextEnv
 
 HELP = "Type a command or its number. Enter lists the commands, ? shows how the agent ranks them, :quit ends."

@@ -6,25 +6,18 @@ engine has no current one. Whoever plays, reflects or judges asks a `Model`, an 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
-from agentlab.engines.batching import Batcher, answered
-from agentlab.engines.metering import count
-from agentlab.errors import AgentLabError
+from agentlab.engines.batching import Batcher
 from memory import prompts
 from memory.prompts import Prompting, Reading
 from memory.records import NO_USAGE, Usage
 
 if TYPE_CHECKING:
     from trainers.data import Tokenizer
-
-Request = TypeVar("Request")
-Answer = TypeVar("Answer")
 
 
 class Adapter(NamedTuple):
@@ -304,97 +297,3 @@ class Batching(Protocol):
     """An engine that reads many requests at once: those of episodes that play beside each other are gathered for it."""
 
     batcher: Batcher
-
-
-@dataclass(frozen=True)
-class Model:
-    """An engine with the adapter that it is asked of (None: the base): neither changes, whoever else asks the engine.
-
-    Raises what `Adapting.load` does when it is made, AgentLabError if the engine takes no adapters.
-    """
-
-    engine: Engine
-    adapter: Adapter | None = None
-
-    def __post_init__(self) -> None:
-        if self.adapter is None:
-            return
-        if not isinstance(self.engine, Adapting):
-            raise AgentLabError(
-                f"The engine {self.engine.name} takes no adapters, so {self.adapter.id} cannot play; choose the arm "
-                "'base', or an engine that has a method `load` for them."
-            )
-        self.engine.load(self.adapter)
-
-    @property
-    def name(self) -> str:
-        """That of the engine's weights."""
-        return self.engine.name
-
-    @property
-    def adapter_id(self) -> str | None:
-        """The id of the adapter; None is the base."""
-        return self.adapter.id if self.adapter is not None else None
-
-    def with_adapter(self, adapter: Adapter) -> Model:
-        """The same engine, asked of another adapter."""
-        return Model(self.engine, adapter)
-
-    def conversation(self, goal: str, hints: str = "", prompting: Prompting | None = None) -> Conversation:
-        """Start one episode, as `Conversing.conversation` does. Raises EngineFailed if the engine cannot read it."""
-        if not isinstance(self.engine, Conversing):
-            return Conversation(goal, hints, replace(prompting or TRANSCRIPT, chat=False))
-        # Engines of one's own may know of no other prompting than their own.
-        return self.engine.conversation(goal, hints, prompting) if prompting else self.engine.conversation(goal, hints)
-
-    def score(self, conversation: Conversation, commands: Sequence[str], asides: Sequence[Aside | None] = ()) -> Scores:
-        """The scores of some commands, a finite number for each; with `asides` as of a `ScoreRequest`.
-
-        Raises AgentLabError if the engine ranks nothing, ValueError if it gave something else than asked for.
-        """
-        if not isinstance(self.engine, Scorer):
-            raise AgentLabError(
-                f"The engine {self.name} ranks no commands, it only writes; play with an actor that has it write."
-            )
-        scores = self._ask(self.engine.score, ScoreRequest(conversation, commands, self.adapter, asides))
-        if len(scores.logprobs) != len(commands) or not all(map(math.isfinite, scores.logprobs)):
-            raise ValueError(f"{len(scores.logprobs)} scores for {len(commands)} commands, which need a number each")
-        count(scores.usage)
-        return scores
-
-    @property
-    def plays_by_writing(self) -> bool:
-        """Whether `write_turn` can be asked for."""
-        return isinstance(self.engine, TurnWriter)
-
-    def write_turn(self, request: TurnRequest) -> Turn:
-        """The next turn of a conversation, by this adapter. Raises AgentLabError if the engine writes no turns."""
-        if not isinstance(self.engine, TurnWriter):
-            raise AgentLabError(f"The engine {self.name} writes no turns; play with an actor that ranks commands.")
-        turn = self._ask(self.engine.write_turns, replace(request, adapter=self.adapter))
-        count(turn.usage)
-        return turn
-
-    @property
-    def writes(self) -> bool:
-        """Whether `write` can be asked for."""
-        return isinstance(self.engine, Writer)
-
-    def write(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> Writing:
-        """An answer to `prompt`, as of a `WriteRequest`. Raises AgentLabError if the engine writes nothing."""
-        if not isinstance(self.engine, Writer):
-            raise AgentLabError(f"The engine {self.name} writes no text, it only ranks commands; ask another one.")
-        request = WriteRequest(prompt, self.adapter, max_tokens, temperature, seed)
-        writing = self._ask(self.engine.write, request)
-        count(writing.usage)
-        return writing
-
-    def episode(self) -> AbstractContextManager[None]:
-        """While open, one more episode plays with this engine, and its requests go with those of the others."""
-        return self.engine.batcher.episode() if isinstance(self.engine, Batching) else nullcontext()
-
-    def _ask(self, ask: Callable[[Sequence[Request]], Sequence[Answer]], request: Request) -> Answer:
-        """The answer of the engine to one request."""
-        if isinstance(self.engine, Batching):
-            return self.engine.batcher(ask, request)
-        return answered(ask, [request])[0]

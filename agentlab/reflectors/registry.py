@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.errors import UnknownReflector
 from agentlab.reflectors.base import Reflector
 from agentlab.reflectors.exemplar import ExemplarReflector

@@ -22,9 +22,10 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab import failures
-from agentlab.engines.base import Aside, Conversation, Model, Scorer, ScoreRequest, Scores
+from agentlab.engines.base import Aside, Conversation, Scorer, ScoreRequest, Scores
 from agentlab.engines.batching import answered
 from agentlab.engines.metering import count
+from agentlab.engines.model import Model
 from agentlab.errors import AgentLabError
 from agentlab.trajectories.transition import Decision, Game
 from environments import EnvironmentDied, Task, TextEnv

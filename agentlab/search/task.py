@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.errors import OutOfBudget
 from agentlab.failures import FAILURES, kind_of
 from agentlab.search.config import Method, SearchConfig

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from agentlab import failures
 from agentlab.agent.actors import scored
 from agentlab.agent.policy import Policy
-from agentlab.engines.base import Conversation, Model, Tokenizing
+from agentlab.engines.base import Conversation, Tokenizing
 from agentlab.engines.conversation import TokenConversation
+from agentlab.engines.model import Model
 from agentlab.search.config import SearchConfig
 from agentlab.search.tree import Node, Tree, take
 from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried, facts_of

@@ -11,7 +11,8 @@ from agentlab.agent.arms import Arm
 from agentlab.agent.episode import Play
 from agentlab.agent.graph import build_graph, play_episode
 from agentlab.agent.spec import EpisodeSpec
-from agentlab.engines.base import Engine, Model
+from agentlab.engines.base import Engine
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import AgentLabError
 from agentlab.testing.report import HOSTILE, Report, expect

@@ -10,13 +10,13 @@ from agentlab.engines.base import (
     Conversation,
     Engine,
     Likelihood,
-    Model,
     Scorer,
     ScoreRequest,
     Tokenizing,
     Writer,
     WriteRequest,
 )
+from agentlab.engines.model import Model
 from agentlab.testing.report import HOSTILE, Report, expect
 
 COMMANDS = ["look", "open black door", "open blue door", "read note", "take coin"]

@@ -28,7 +28,8 @@ from agentlab.workspace.recorded import Recorded
 from agentlab.workspace.spending import Spending
 
 if TYPE_CHECKING:
-    from agentlab.engines.base import Engine, Model
+    from agentlab.engines.base import Engine
+    from agentlab.engines.model import Model
     from memory import CreditConfig, Database, ReflectionMemory, SqliteFaissStore
     from memory.store import Events
     from trainers.adapters import AdapterRegistry
@@ -295,7 +296,8 @@ class Workspace:
 
     def model(self, adapter: str | None = None) -> Model:
         """The engine of this lab with `adapter` (an id; None: the base). What is given never turns to another one."""
-        from agentlab.engines.base import Adapter, Model
+        from agentlab.engines.base import Adapter
+        from agentlab.engines.model import Model
 
         base = Model(self.engine)
         if adapter is None:
@@ -343,7 +345,7 @@ class Workspace:
     def critic(self) -> Model | None:
         """The second model, for reflectors that have a part for one; None if the settings name none."""
         name = self.config.critic
-        from agentlab.engines.base import Model
+        from agentlab.engines.model import Model
 
         return Model(self._load(name)) if name else None
 

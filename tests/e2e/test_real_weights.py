@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agentlab import Lab, LabConfig
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from memory.store import Filter
 
 ENV = "twx/coin?step_limit=4"

@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary
 from agentlab import failures
 from agentlab.agent.actors import View
 from agentlab.agent.writing import WritingActor
-from agentlab.engines.base import Conversation, Model
+from agentlab.engines.base import Conversation
+from agentlab.engines.model import Model
 from agentlab.errors import AgentLabError
 from agentlab.trajectories.transition import Decision
 from memory.prompts import one_line

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.reflectors.base import Reflector
 from agentlab.reflectors.experimental.writing import unnumbered
 from agentlab.reflectors.experimental.written import GROUNDED, LESSON, Lesson, WritingReflector

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.reflectors.base import Reflector
 from agentlab.reflectors.experimental.writing import TEXT_LIMIT, CheckedWriter, usable
 from agentlab.reflectors.experimental.written import GROUNDED, LESSON, Lesson, WritingReflector

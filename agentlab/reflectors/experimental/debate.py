@@ -7,7 +7,7 @@ Experimental: no table shows yet that it helps.
 
 from __future__ import annotations
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.reflectors.base import Reflector
 from agentlab.reflectors.experimental.writing import CheckedWriter
 from agentlab.reflectors.experimental.written import GROUNDED, Lesson, WritingReflector

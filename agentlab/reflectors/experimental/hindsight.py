@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.reflectors.base import reflection_of
 from agentlab.reflectors.experimental.goals import Reached, by_worth, proposed, read_off
 from agentlab.reflectors.experimental.writing import LINE_LIMIT, CheckedWriter, unnumbered

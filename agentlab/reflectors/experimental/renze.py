@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.reflectors.base import Reflector, reflection_of
 from agentlab.reflectors.experimental.writing import TEXT_LIMIT, usable
 from agentlab.reflectors.experimental.written import GROUNDED, Lesson, WritingReflector

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from memory.text import TAGS, answered, clean
 
 TEXT_LIMIT = 400  # characters of a written reflection

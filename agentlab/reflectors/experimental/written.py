@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.reflectors.base import Reflector, reflection_of
 from agentlab.reflectors.experimental.writing import TEXT_LIMIT, CheckedWriter
 from agentlab.reflectors.grounded import GroundedReflector

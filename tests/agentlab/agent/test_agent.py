@@ -16,7 +16,7 @@ from agentlab.agent.policy import Policy
 from agentlab.agent.recall import MemorySnapshot
 from agentlab.agent.result import EpisodeResult
 from agentlab.agent.spec import EpisodeSpec
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import Stopped

@@ -11,7 +11,8 @@ from agentlab.agent.episode import Play
 from agentlab.agent.experimental.leco import LecoActor, confidence, sureness
 from agentlab.agent.graph import build_graph, play_episode
 from agentlab.agent.spec import EpisodeSpec
-from agentlab.engines.base import Model, Turn, TurnRequest
+from agentlab.engines.base import Turn, TurnRequest
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.testing import check_actor
 from environments import Task, make

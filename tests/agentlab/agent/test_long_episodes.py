@@ -10,7 +10,7 @@ import pytest
 
 from agentlab.agent.actors import View
 from agentlab.agent.arms import Arm
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
 from agentlab.search.calls import write_calls

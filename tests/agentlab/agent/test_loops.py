@@ -14,7 +14,7 @@ from agentlab.agent.episode import Play
 from agentlab.agent.graph import build_graph, play_episode
 from agentlab.agent.policy import Policy
 from agentlab.agent.spec import EpisodeSpec
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
 from agentlab.trajectories.advice import AdviceWeights

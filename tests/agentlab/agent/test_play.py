@@ -11,7 +11,8 @@ from agentlab.agent.episode import Play, digest
 from agentlab.agent.policy import Policy
 from agentlab.agent.spec import EpisodeSpec
 from agentlab.agent.writing import WritingActor
-from agentlab.engines.base import Model, Turn, Writing
+from agentlab.engines.base import Turn, Writing
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import ActorFailed, ReflectorFailed, ReplayMismatch
 from agentlab.trajectories.transition import Decision

@@ -10,7 +10,7 @@ from agentlab.agent.arms import Arm, RecallConfig
 from agentlab.agent.policy import Policy
 from agentlab.agent.recall import MemorySnapshot, Recalled, counter
 from agentlab.agent.spec import EpisodeSpec
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
 from agentlab.trajectories.advice import AdviceWeights, Tried

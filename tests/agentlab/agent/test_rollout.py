@@ -13,7 +13,8 @@ from agentlab.agent import rollout as rollouts
 from agentlab.agent.arms import BASE, Arm
 from agentlab.agent.policy import Policy
 from agentlab.agent.rollout import Rollout, TaskResult, Trial
-from agentlab.engines.base import Model, Scores
+from agentlab.engines.base import Scores
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import RunFailed, Stopped
 from agentlab.trajectories.environment_pool import EnvironmentPool

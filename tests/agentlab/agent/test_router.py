@@ -14,7 +14,7 @@ import torch
 from agentlab.agent.arms import Arm, RecallConfig
 from agentlab.agent.router import Router, centroid, format_weights
 from agentlab.agent.router_config import RouterConfig, parse
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import AgentLabError, BadConfig

@@ -7,7 +7,8 @@ from agentlab.agent.episode import Play
 from agentlab.agent.experimental.selfgoal import SelfGoalActor, cosine, listed_lines, novel, picked
 from agentlab.agent.graph import build_graph, play_episode
 from agentlab.agent.spec import EpisodeSpec
-from agentlab.engines.base import Model, WriteRequest, Writing
+from agentlab.engines.base import WriteRequest, Writing
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.testing import check_actor
 from agentlab.trajectories.transition import Decision

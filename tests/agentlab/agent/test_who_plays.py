@@ -9,7 +9,8 @@ import pytest
 
 from agentlab.agent.arms import Arm
 from agentlab.agent.tasks import make_tasks
-from agentlab.engines.base import Adapter, Model
+from agentlab.engines.base import Adapter
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import AgentLabError

@@ -11,7 +11,8 @@ from agentlab.agent.episode import Play
 from agentlab.agent.graph import build_graph, play_episode
 from agentlab.agent.spec import EpisodeSpec
 from agentlab.agent.writing import WritingActor, meant
-from agentlab.engines.base import Model, TurnRequest
+from agentlab.engines.base import TurnRequest
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.testing import check_actor
 from environments import Task, make

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from agentlab.cli import app, play
-from agentlab.engines.base import Conversation, Model, ScoreRequest, Scores
+from agentlab.engines.base import Conversation, ScoreRequest, Scores
+from agentlab.engines.model import Model
 from agentlab.lab import Lab
 from agentlab.workspace.config import LabConfig
 from environments import Task, make

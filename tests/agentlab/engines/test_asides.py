@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agentlab.engines.base import Aside, Conversation, Model, ScoreRequest
+from agentlab.engines.base import Aside, Conversation, ScoreRequest
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.engines.transformers import TransformersEngine
 from memory.prompts import Prompting

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from agentlab.engines.base import Adapter, Model
+from agentlab.engines.base import Adapter
+from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.lab import Lab
 from agentlab.workspace.config import read_config, write_config

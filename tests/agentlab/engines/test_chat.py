@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from agentlab.engines import provider
-from agentlab.engines.base import Model, TurnRequest, WriteRequest
+from agentlab.engines.base import TurnRequest, WriteRequest
 from agentlab.engines.chat import DROPPED, REASONING, ChatEngine
+from agentlab.engines.model import Model
 from agentlab.engines.provider import Price
 from agentlab.errors import (
     ApiRefused,

@@ -9,7 +9,7 @@ import torch
 
 from agentlab import errors
 from agentlab.engines import passes
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine
 from memory.prompts import rendering
 from memory.records import Episode, Step

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agentlab.engines.base import Adapter, Conversation, Model, ScoreRequest, Scores, WriteRequest, Writing
+from agentlab.engines.base import Adapter, Conversation, ScoreRequest, Scores, WriteRequest, Writing
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import AgentLabError
 from memory.prompts import rendering

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agentlab.engines.base import Model, ScoreRequest
+from agentlab.engines.base import ScoreRequest
+from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import UnsupportedModel
 from benchmarks.tiny_models import FAMILIES, ODD, WINDOW, Tokens, make

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from agentlab.engines import hub
-from agentlab.engines.base import Model
 from agentlab.engines.hub import WheelModel
+from agentlab.engines.model import Model
 from agentlab.errors import ModelUnavailable, UnknownModel, WeightsCorrupt
 
 WEIGHTS = b"the weights of the toy model"

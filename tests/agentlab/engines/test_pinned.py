@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from agentlab.engines.base import Model, ScoreRequest, TurnRequest
+from agentlab.engines.base import ScoreRequest, TurnRequest
 from agentlab.engines.chat import ChatConversation
 from agentlab.engines.conversation import TokenConversation
+from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.engines.vllm.scoring import Ranking
 from agentlab.engines.vllm.turns import Draft

@@ -12,9 +12,10 @@ from agentlab.agent.arms import Arm
 from agentlab.agent.rollout import Rollout
 from agentlab.agent.writing import WritingActor
 from agentlab.engines import adapted, batching, passes
-from agentlab.engines.base import Adapter, Conversation, Model, ScoreRequest, TurnRequest, WriteRequest
+from agentlab.engines.base import Adapter, Conversation, ScoreRequest, TurnRequest, WriteRequest
 from agentlab.engines.batching import Batcher
 from agentlab.engines.cached import CachedConversation
+from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import ContextExceeded
 from benchmarks.tiny_models import WINDOW, Tokens, make

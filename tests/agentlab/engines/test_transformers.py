@@ -11,17 +11,9 @@ import torch
 from transformers import GraniteConfig, GraniteForCausalLM
 
 from agentlab.engines import adapted
-from agentlab.engines.base import (
-    Adapter,
-    Adapting,
-    Conversing,
-    Likelihood,
-    Model,
-    Scorer,
-    Tokenizing,
-    Writer,
-)
+from agentlab.engines.base import Adapter, Adapting, Conversing, Likelihood, Scorer, Tokenizing, Writer
 from agentlab.engines.cached import CachedConversation
+from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine, best_dtype
 from agentlab.errors import ModelTooLarge
 from memory.prompts import rendering

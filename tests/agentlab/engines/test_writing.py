@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from agentlab.engines.base import Model, TurnRequest
+from agentlab.engines.base import TurnRequest
 from agentlab.engines.cached import CachedConversation
+from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine
 from memory.prompts import Prompting
 

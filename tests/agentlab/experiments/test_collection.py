@@ -7,7 +7,7 @@ import pytest
 
 import environments
 from agentlab.agent.tasks import make_tasks
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import RunFailed
 from agentlab.experiments import collection

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.experiments.consolidation import consolidation
 from agentlab.lab import Lab

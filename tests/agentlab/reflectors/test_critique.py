@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.reflectors.experimental.critique import CritiqueReflector
 from agentlab.reflectors.experimental.written import LESSON

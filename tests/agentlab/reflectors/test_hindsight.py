@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
 from agentlab.reflectors.experimental.goals import read_off

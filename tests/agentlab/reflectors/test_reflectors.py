@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agentlab.agent.random_exploration import random_exploration
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.reflectors.base import Reflector, reflection_of
 from agentlab.reflectors.exemplar import OBSERVATION_LIMIT, ExemplarReflector

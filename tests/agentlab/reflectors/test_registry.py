@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from agentlab.agent.arms import RecallConfig
 from agentlab.cli import app
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import UnknownReflector
 from agentlab.lab import Lab

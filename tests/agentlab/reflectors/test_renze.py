@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.reflectors.experimental import renze
 from agentlab.reflectors.experimental.renze import KINDS, QUESTIONS, REDACTED, RenzeReflector, redact

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentlab.engines.base import Model, ScoreRequest, Scores, WriteRequest, Writing
+from agentlab.engines.base import ScoreRequest, Scores, WriteRequest, Writing
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.reflectors.experimental.writing import (
     SAME_CHARACTER,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.search.config import SearchConfig
 from agentlab.search.walk import Player
 from agentlab.trajectories.budget import Budget

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.search.calls import NO_ROOM, NOT_AGAIN, UNEXPLAINED, CallsConfig, Kept, write_calls
 from agentlab.trajectories.environment_pool import EnvironmentPool

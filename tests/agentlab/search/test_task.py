@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from agentlab.engines.base import Model
 from agentlab.engines.conversation import TokenConversation, resolved
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.search.config import AGENT_R, METHODS, SearchConfig
 from agentlab.search.pairs import first_pits

@@ -11,7 +11,7 @@ import pytest
 
 from agentlab.agent.actors import Actor, RandomActor, RankingActor, View
 from agentlab.agent.result import DatabaseSink, EpisodeResult
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.reflectors.base import reflection_of
 from agentlab.reflectors.registry import REFLECTORS

@@ -21,7 +21,6 @@ from agentlab.engines.base import (
     Conversation,
     Conversing,
     Likelihood,
-    Model,
     Scorer,
     ScoreRequest,
     Tokenizing,
@@ -31,6 +30,7 @@ from agentlab.engines.base import (
     Writer,
     WriteRequest,
 )
+from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.engines.vllm import VllmEngine, adapters
 from agentlab.engines.vllm.client import Client

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from agentlab.engines.base import Model
+from agentlab.engines.model import Model
 from agentlab.engines.vllm import PYTHON, Installed, VllmEngine
 from agentlab.engines.vllm.server import OwnServer, Room, adaptable, room_on_gpu
 from agentlab.engines.waiting import Waiters

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from agentlab.engines.base import Adapter, Model, TurnRequest
+from agentlab.engines.base import Adapter, TurnRequest
+from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.engines.vllm import PYTHON, VllmEngine
 from agentlab.lab import Lab

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from agentlab.engines.base import Adapter, Model
+from agentlab.engines.base import Adapter
+from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.engines.vllm import VllmEngine, weights
 from agentlab.engines.vllm.client import Client
