@@ -82,15 +82,28 @@ class Model:
 
         Raises AgentLabError if the engine ranks nothing, ValueError if it gave something else than asked for.
         """
+        request = ScoreRequest(conversation, commands, self.adapter, asides)
+        return self._scored([self._ask(self._scorer.score, request)], [request])[0]
+
+    def score_all(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
+        """The scores of several requests, each by the adapter that it carries, read beside each other; as `score`."""
+        return self._scored(answered(self._scorer.score, requests), requests)
+
+    @property
+    def _scorer(self) -> Scorer:
         if not isinstance(self.engine, Scorer):
             raise AgentLabError(
                 f"The engine {self.name} ranks no commands, it only writes; play with an actor that has it write."
             )
-        scores = self._ask(self.engine.score, ScoreRequest(conversation, commands, self.adapter, asides))
-        if len(scores.logprobs) != len(commands) or not all(map(math.isfinite, scores.logprobs)):
-            raise ValueError(f"{len(scores.logprobs)} scores for {len(commands)} commands, which need a number each")
-        count(scores.usage)
-        return scores
+        return self.engine
+
+    def _scored(self, found: Sequence[Scores], requests: Sequence[ScoreRequest]) -> list[Scores]:
+        for scores, request in zip(found, requests, strict=True):
+            many = len(request.commands)
+            if len(scores.logprobs) != many or not all(map(math.isfinite, scores.logprobs)):
+                raise ValueError(f"{len(scores.logprobs)} scores for {many} commands, which need a number each")
+            count(scores.usage)
+        return list(found)
 
     @property
     def plays_by_writing(self) -> bool:

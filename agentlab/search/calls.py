@@ -23,8 +23,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab import failures
 from agentlab.engines.base import Aside, Conversation, Scorer, ScoreRequest, Scores
-from agentlab.engines.batching import answered
-from agentlab.engines.metering import count
 from agentlab.engines.model import Model
 from agentlab.errors import AgentLabError
 from agentlab.trajectories.transition import Decision, Game
@@ -111,9 +109,8 @@ def write_calls(
             if not asked:
                 return
             with failures.engine(model.name):
-                scores = answered(model.engine.score, [request for _, _, request, _ in asked.values()])
+                scores = model.score_all([request for _, _, request, _ in asked.values()])
             for (episode, asking, _, stack), score in zip(list(asked.values()), scores, strict=True):
-                count(score.usage)
                 following = _next(asking, score, stack)
                 if isinstance(following, Called):
                     del asked[episode.id]

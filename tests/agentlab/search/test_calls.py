@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
+from agentlab.errors import EngineFailed
 from agentlab.search.calls import NO_ROOM, NOT_AGAIN, UNEXPLAINED, CallsConfig, Kept, write_calls
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.replay import replay
@@ -170,6 +172,12 @@ def test_of_calls_that_tell_the_same_the_one_is_written_that_the_task_names(
         unregister_tool("named")
     assert "coin" in called.episode.goal
     assert [kept.call for kept in called.calls] == ["ask about the coin"] * 2
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_an_engine_whose_scores_are_no_numbers_writes_no_call(written: Callable[..., list], broken: float) -> None:
+    with pytest.raises(EngineFailed):
+        written(won(), engine=ScriptedEngine(lambda text, command: broken))
 
 
 def test_calls_that_do_not_pay_any_more_are_left_out(written: Callable[..., list]) -> None:
