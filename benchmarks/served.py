@@ -1,6 +1,6 @@
 """A served model against the same one in this process: the scores of all commands, and whole episodes.
 
-    python benchmarks/served.py [--server URL] [--games N] [--env ENV] [--lab FOLDER]
+    python benchmarks/served.py [--model M] [--server URL] [--games N] [--env ENV] [--lab FOLDER]
 
 The same games are played at temperature 0 by a transformers engine and by a vLLM server (one that runs already, or one
 of its own), both in float32: by the base ranking commands, by an adapter that is trained here on what was played first,
@@ -89,6 +89,7 @@ def trained(folder: Path, episodes: list[Episode]) -> str:
 def main() -> int:
     """Play, compare, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="SmolLM2-135M-Instruct")
     parser.add_argument("--server", default="", help="a vLLM server that runs already")
     parser.add_argument("--games", type=int, default=30)
     parser.add_argument("--env", default="twx/coin?step_limit=10")
@@ -96,7 +97,7 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.lab or Path(scratch) / "lab"
-        config = LabConfig(dtype="float32", embedder="hashing", concurrency=8)
+        config = LabConfig(model=given.model, dtype="float32", embedder="hashing", concurrency=8)
         Lab.open(folder, create=True, config=config).close()
         print(f"Made by `python benchmarks/served.py`: {config.model}, float32, {given.env}; {describe(2)}.")
         print(f"\n| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|", flush=True)

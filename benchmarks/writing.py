@@ -93,6 +93,8 @@ def main() -> None:
                 report = trained(lab, RoundConfig(envs=list(asked.envs), seeds=asked.learn, gate_seeds=asked.gate))
                 names += [report.adapter, f"{report.adapter} + memory"] if report.adapter else []
                 told = f"{verdict(report)}\n\n"
+            if asked.engine != "transformers":
+                told += f"Played by `--engine {asked.engine}`.\n\n"
             table = measured(lab, asked, names)
             blocks[way] = f"## {asked.model}: {way}\n\n{told}```\n{table}\n```\n"
             print(blocks[way], flush=True)
