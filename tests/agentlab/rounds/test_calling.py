@@ -18,8 +18,8 @@ from agentlab.rounds.pool import pool
 from agentlab.rounds.selecting import select
 from environments.tools import register_tool, unregister_tool
 from memory.records import Usage
+from tests.agentlab.oracle import Oracle, knowing, won
 from tests.agentlab.rounds.conftest import Spelling
-from tests.agentlab.search.test_calls import Oracle, knowing, won
 from trainers import BaseRef, training
 from trainers.data import SelectionConfig
 
