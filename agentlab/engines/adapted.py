@@ -8,7 +8,9 @@ several adapters fit beside each other and none is loaded again for being used i
 from __future__ import annotations
 
 import copy
+import json
 import math
+import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -25,6 +27,9 @@ from trainers.training import ran_out
 
 MERGED_BELOW = 10**9
 """Parameters of a base below which adapters are merged into it."""
+
+LOADING = threading.RLock()
+"""Held while a model is loaded: transformers changes what all threads share while it does that."""
 
 KEPT = 4 * 2**30
 """Bytes that adapters may have in memory beside the base; the last `ALWAYS` are kept whatever their size."""
@@ -92,7 +97,7 @@ def load_base(folder: Path, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
     try:
-        with quiet():
+        with LOADING, quiet():
             model, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
@@ -122,16 +127,19 @@ def write_merged(base: Path, adapter: Path, dtype: torch.dtype, target: Path) ->
     Raises BadModel, BadAdapter (trainers.errors) if the adapter cannot be laid on it, and OSError.
     """
     check_files(adapter)
-    with _laying(adapter, base):
-        whole = _sum(load_base(base, torch.float32), adapter)
-    with quiet():
-        whole.to(dtype).save_pretrained(target)
+    with LOADING:
+        with _laying(adapter, base):
+            whole = _sum(load_base(base, torch.float32), adapter)
+        with quiet():
+            whole.to(dtype).save_pretrained(target)
 
 
-def is_small(folder: Path) -> bool:
-    """Whether the model in `folder` has so few parameters that adapters are merged into it."""
+def can_be_merged_into(folder: Path) -> bool:
+    """Whether the model in `folder` is small, and its weights are numbers as they are."""
     from safetensors import safe_open
 
+    if "quantization_config" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
+        return False
     parameters = 0
     for file in folder.glob("*.safetensors"):
         with safe_open(file, "pt") as weights:

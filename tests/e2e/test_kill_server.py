@@ -40,11 +40,12 @@ def served(folder: Path, model: Path, progress: Progress | None = None, **playin
 
 
 def kill_server(lab: Any) -> None:
-    """Kill the server, as the system does where memory runs out."""
-    supervisor = lab.engine._own._process
-    (server,) = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text().split()
-    os.kill(int(server), signal.SIGKILL)
-    supervisor.wait()
+    """Kill the servers, as the system does where memory runs out."""
+    for place in lab.engine._places.values():
+        supervisor = place.own._process
+        (server,) = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text().split()
+        os.kill(int(server), signal.SIGKILL)
+        supervisor.wait()
 
 
 class Killing(Progress):

@@ -1,4 +1,4 @@
-"""Adapters on a server: as LoRA requests by their names, and proved by their canaries to be what answers."""
+"""Adapters on a server: loaded by their folder, and proved by their canaries to be what answers to their names."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from agentlab.engines.base import Adapter
     from agentlab.engines.vllm.client import Client
 
-Measure = Callable[["Adapter | None", Sequence[int], Sequence[tuple[int, int]]], float]
-"""The log-probability of spans of a text by what the server has as an adapter, or as the base."""
+Measure = Callable[[str, Sequence[int], Sequence[tuple[int, int]]], float]
+"""The log-probability of spans of a text by whoever answers to a name."""
 
 VOCABULARY = ("lm_head", "embed_tokens")
 """Layers on which a server drops what an adapter adds without saying so, or ends."""
@@ -65,11 +65,14 @@ def layers(adapter: Adapter) -> list[str]:
         return list(weights.keys())
 
 
-def prove(adapter: Adapter, measure: Measure) -> None:
-    """Raise CanaryFailed unless the adapter and the base beneath it score the canary as the trainer recorded."""
+def prove(adapter: Adapter, name: str, base: str | None, measure: Measure) -> None:
+    """Raise CanaryFailed unless whoever answers to `name` scores the adapter's canary as the trainer recorded, and
+    whoever answers to `base`, where there is one, as the base beneath did."""
     recorded = Canary.load(adapter.folder / "canary.json")
-    recorded.check(measure(adapter, recorded.token_ids, recorded.spans))
-    found = measure(None, recorded.token_ids, recorded.spans)
+    recorded.check(measure(name, recorded.token_ids, recorded.spans))
+    if base is None:
+        return
+    found = measure(base, recorded.token_ids, recorded.spans)
     if not abs(found - recorded.base_logprob) <= recorded.tolerance:
         raise CanaryFailed(
             f"the base scored {found:.2f} on the canary of {adapter.id}, and {recorded.base_logprob:.2f} ± "

@@ -7,8 +7,10 @@ trained, and commands have the scores that a local engine gives them.
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,24 +21,21 @@ from agentlab.engines.base import Adapter, ScoreRequest, Scores, Turn, TurnReque
 from agentlab.engines.beside import beside
 from agentlab.engines.conversation import PromptSetting, TokenConversation, resolved
 from agentlab.engines.token_engine import TokenEngine
-from agentlab.engines.vllm import adapters
-from agentlab.engines.vllm.client import AT_ONCE, Client, nonsense
-from agentlab.engines.vllm.link import Link
+from agentlab.engines.vllm.client import AT_ONCE, nonsense
+from agentlab.engines.vllm.place import NOT_FOUND, Link, Place, named
 from agentlab.engines.vllm.scoring import Batch, Node, Ranking, batches, finite
-from agentlab.engines.vllm.server import LOGPROBS, OwnServer
+from agentlab.engines.vllm.server import OwnServer
 from agentlab.engines.vllm.turns import Line, write_turns
-from agentlab.engines.waiting import Waiters, heard
-from agentlab.errors import ServerFailed, ServerUnavailable
+from agentlab.engines.waiting import Waiters
+from agentlab.errors import ServerFailed
 from memory.prompts import Prompting
 from memory.records import Usage
-
-REFUSED, NOT_FOUND = 400, 404
 
 PLAIN = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 """Sampling from all tokens by what the model gives them, whatever its folder recommends."""
 
-FEWER = 20
-"""Log-probabilities that a server gives at once where nobody set `--max-logprobs`."""
+SERVERS = 3
+"""Servers of one's own that go on running beside each other on a CPU, where each adapter has one."""
 
 
 class VllmEngine(TokenEngine):
@@ -44,7 +43,9 @@ class VllmEngine(TokenEngine):
 
     `server` is the URL of one that runs already; without it one is started when it is first needed, with its output in
     the file `log`, and again when it has died; `close` ends it, and so does the end of this program, whatever it ends
-    by. Requests of several threads are answered side by side. `seconds` is how long the server may be silent.
+    by. On a CPU an adapter of a small model has a server of its own, with its weights merged into the base's: a LoRA
+    request is computed nearly token by token there. Requests of several threads are answered side by side. `seconds` is
+    how long a server may be silent.
 
     What fails on the server raises ServerFailed. Raises BadModel or UnsupportedModel if the folder is not whole,
     MissingPackage if there is no vLLM to start, ServerUnavailable if the server that is named is not there.
@@ -65,133 +66,71 @@ class VllmEngine(TokenEngine):
         seconds: float = 300.0,
     ) -> None:
         super().__init__(folder, name=name, context=context, prompt=prompt)
-        self.server = server
-        self._lock = threading.RLock()
         self._waiters = Waiters()
-        self._client: Client | None = None
-        self._link: Link | None = None
-        self._own: OwnServer | None = None
-        self._connect: Callable[[], Client]
+        self._lock = threading.Lock()
+        self._places: OrderedDict[Adapter | None, Place] = OrderedDict()
+        self._make: Callable[[Adapter | None], Place]
+        self._each = False  # whether each adapter has a server of its own
         if server:
-            self._connect = partial(Client, server, key, seconds, self._waiters)
-            try:
-                self._ready()
-            except ServerFailed as failure:
-                raise ServerUnavailable(
-                    f"No vLLM server can be asked at {server} ({failure.reason}); start one there, or go without "
-                    "--server."
-                ) from failure
-            finally:
-                if self._link is None:
-                    self._end()
+            how = {"key": key, "seconds": seconds}
+            self._make = lambda _: named(server, self.name, self.folder, self.tokenize, self._waiters, how)
+            with self._asked(None):
+                pass
         else:
             # A canary may be longer than what is played.
             window = min(self.longest, max(self.context, 4096))
-            self._own = OwnServer(self.folder, self.name, dtype, window, log, say, seconds, self._waiters)
-            self._connect = self._own.start
+            own = OwnServer(self.folder, self.name, dtype, window, log, say, seconds, self._waiters)
+            self._each = own.takes_merged
 
-    # -- the server ------------------------------------------------------------------------------------------------
+            def make(adapter: Adapter | None) -> Place:
+                its = replace(own, adapter=adapter)
+                return Place(self.name, self.folder, self.tokenize, self._waiters, its.start, its)
+
+            self._make = make
+
+    # -- servers ---------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One thread at a time meets the server. Raises what those are given up by who wait for their turn."""
-        given_up = self._waiters.given_up
-        with self._lock:
-            heard(given_up)
-            yield
+    def _asked(self, adapter: Adapter | None) -> Iterator[tuple[Link, str]]:
+        """The server for a model as it is met, started where it is one's own and does not run, and the name by which it
+        knows the model; it stays as long as this is open.
 
-    def _ready(self) -> Link:
-        """The server as it is met; started where it is one's own and does not run."""
-        with self._alone():
-            if self._own is not None and not self._own.running:
-                self._end()
-            if self._client is None:
-                self._client = self._connect()
-            if self._link is None:
-                base = self._base(self._client)
-                weights = self._own.weights(self._client) if self._own else None
-                self._link = Link(self._client, base, self._logprobs(self._client, base), weights)
-            return self._link
-
-    def _base(self, client: Client) -> str:
-        """The name by which the server knows the base.
-
-        Raises ServerUnavailable if it serves another model, or reads texts otherwise than the tokenizer here does.
+        Raises BadAdapter or CanaryFailed (trainers.errors) if an adapter is not what it is taken for, ServerFailed.
         """
+        place = self._place(adapter)
         try:
-            served = [model for model in client.get("/v1/models")["data"] if not model.get("parent")]
-            ids = {str(model["id"]): model for model in served}
-        except (LookupError, TypeError, AttributeError) as error:
-            raise nonsense("its list of models is none") from error
-        mine = {self.name, str(self.folder), self.folder.name}
-        base = next(
-            (one for one, model in ids.items() if {one, str(root := model.get("root", "")), Path(root).name} & mine), ""
-        )
-        if not base:
-            raise ServerUnavailable(
-                f"The server at {client.url} serves {', '.join(ids) or 'nothing'}, and the lab's base model is "
-                f"{self.name}; start it with `--served-model-name {self.name}`."
-            )
-        text = "You see a door.\n> open door\n"
-        asked = {"model": base, "prompt": text, "add_special_tokens": False}
-        if client.post("/tokenize", asked).get("tokens") != self.tokenize(text):
-            raise ServerUnavailable(
-                f"The server at {client.url} reads texts otherwise than the tokenizer of {self.name} does: it serves "
-                "another model under that name; start it with the lab's."
-            )
-        self.context = min(self.context, int(ids[base].get("max_model_len") or self.context))
-        return base
-
-    def _logprobs(self, client: Client, base: str) -> int:
-        """How many tokens a request may have the log-probabilities of. Raises ServerUnavailable if it gives none."""
-        if self._own is not None:
-            return LOGPROBS
-        for most in (LOGPROBS, FEWER):
+            link = place.ready()
+            self.context = min(self.context, int(link.longest or self.context))
             try:
-                client.post("/v1/completions", {"model": base, **Batch(None, [0], [[0]], set(range(most))).body()})
-                return most
+                yield link, place.served(link, adapter, partial(self._logprob, link))
             except ServerFailed as failure:
-                if failure.status != REFUSED:
-                    raise
-                reason = failure.reason
-        raise ServerUnavailable(
-            f"The server at {client.url} gives no log-probabilities of tokens that are named ({reason}), by which "
-            "commands are scored; vLLM 0.32 or newer does."
-        )
+                place.lost(link, failure)
+                raise
+        finally:
+            with self._lock:
+                place.asking -= 1
 
-    def _lost(self, link: Link, failure: ServerFailed) -> None:
-        """Meet the server anew before it is asked again, where it may be another; one's own that is not well is ended.
-
-        Who is still being answered by one that is well goes on. One that was silent for too long is not well, whatever
-        it says of its health: its engine may hang behind a front that answers.
-        """
-        if failure.status is not None and failure.status < 500 and failure.status != NOT_FOUND:
-            return
+    def _place(self, adapter: Adapter | None) -> Place:
+        key = adapter if self._each else None
         with self._lock:
-            if self._link is not link:
-                return
-            self._link = None
-            if self._own is not None and (failure.hangs or not (self._own.running and link.client.healthy())):
-                self._end()
-
-    def _end(self) -> None:
-        """End the connections, and a server of one's own."""
-        client, self._client, self._link = self._client, None, None
-        if client is not None:
-            client.close()
-        if self._own is not None:
-            self._own.stop()
+            if key not in self._places:
+                self._places[key] = self._make(adapter)
+            self._places.move_to_end(key)
+            self._places[key].asking += 1
+            many = len(self._places) - SERVERS
+            left = [one for one, place in self._places.items() if not place.asking][: max(many, 0)]
+            ended = [self._places.pop(one) for one in left]
+        for place in ended:
+            place.end()
+        return self._places[key]
 
     def _complete(self, adapter: Adapter | None, body: dict[str, Any]) -> dict[str, Any]:
         """What the server answers to a completion by the base or an adapter. Raises ServerFailed."""
         for again in (True, False):
-            link = self._ready()
-            self._proven(link, adapter)
             try:
-                with link.asking(adapter) as whom:
-                    return link.client.post("/v1/completions", {**whom, **body})
+                with self._asked(adapter) as (link, model):
+                    return link.client.post("/v1/completions", {"model": model, **body})
             except ServerFailed as failure:
-                self._lost(link, failure)
                 # A server that was started anew by somebody knows no adapter.
                 if failure.status != NOT_FOUND or not again:
                     raise
@@ -202,53 +141,36 @@ class VllmEngine(TokenEngine):
         self._waiters.give_up(error)
 
     def close(self) -> None:
-        """End a server of one's own, and the connections. It can be asked again."""
-        with self._lock:
-            self._end()
+        """End servers of one's own, and the connections. They can be asked again."""
+        for place in list(self._places.values()):
+            place.end()
 
     def make_room(self) -> None:
         """End a server of one's own that leaves no room to train on its GPU; the next question starts it again."""
-        with self._lock:
-            if self._own is not None and self._own.gives_way:
-                self._end()
+        for place in list(self._places.values()):
+            place.make_room()
 
     # -- adapters --------------------------------------------------------------------------------------------------
 
     def load(self, adapter: Adapter) -> None:
-        """Have the server load an adapter, and prove by its canary that it is the one, and that the base is its own.
+        """Have a server ready with an adapter, and prove by its canary that it is the one, on the lab's base.
 
         Raises BadAdapter or CanaryFailed (trainers.errors) if it is not, ServerFailed if the server does not answer.
         """
-        self._proven(self._ready(), adapter)
-
-    def _proven(self, link: Link, adapter: Adapter | None) -> None:
-        """Have the server know whoever is asked."""
-        if adapter is None:
-            return
-        with self._alone():
-            if link.adapters.get(adapter.id) != adapter.folder:
-                try:
-                    if link.weights is None:
-                        adapters.load(link.client, adapter, own=self._own is not None)
-                    adapters.prove(adapter, partial(self._logprob, link))
-                except ServerFailed as failure:
-                    self._lost(link, failure)
-                    raise
-                link.adapters[adapter.id] = adapter.folder
+        with self._asked(adapter):
+            pass
 
     def logprob(
         self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], adapter: Adapter | None = None
     ) -> float:
         """Summed log-probability of the tokens in `spans` (half-open, in `token_ids`), given all before them."""
-        link = self._ready()
-        self._proven(link, adapter)
-        return self._logprob(link, adapter, token_ids, spans)
+        with self._asked(adapter) as (link, model):
+            return self._logprob(link, model, token_ids, spans)
 
-    def _logprob(
-        self, link: Link, adapter: Adapter | None, token_ids: Sequence[int], spans: Sequence[tuple[int, int]]
-    ) -> float:
+    def _logprob(self, link: Link, model: str, token_ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> float:
         *before, last = token_ids
         body = {
+            "model": model,
             "prompt": before,
             "max_tokens": 1,
             "temperature": 0,
@@ -257,9 +179,9 @@ class VllmEngine(TokenEngine):
             "logprob_token_ids": [last],
             "return_tokens_as_token_ids": True,
         }
+        answer = link.client.post("/v1/completions", body)
         try:
-            with link.asking(adapter) as whom:
-                (choice,) = link.client.post("/v1/completions", {**whom, **body})["choices"]
+            (choice,) = answer["choices"]
             given = [{}, *choice["prompt_logprobs"][1:], choice["logprobs"]["top_logprobs"][0]]
             places = [place for start, end in spans for place in range(start, end)]
             final = len(token_ids) - 1
@@ -267,9 +189,6 @@ class VllmEngine(TokenEngine):
                 finite(given[at][f"token_id:{last}"] if at == final else given[at][str(token_ids[at])]["logprob"])
                 for at in places
             )
-        except ServerFailed as failure:
-            self._lost(link, failure)
-            raise
         except (LookupError, TypeError, ValueError) as error:
             raise nonsense(f"no log-probabilities of a text: {type(error).__name__} {error}") from error
 
@@ -300,9 +219,13 @@ class VllmEngine(TokenEngine):
             return list(batch.read(self._complete(batch.adapter, batch.body())))
 
         known: list[dict[int, float]] = [{} for _ in nodes]
-        for at, logprobs in chain.from_iterable(beside(ask, batches(nodes, self._ready().logprobs), AT_ONCE)):
+        for at, logprobs in chain.from_iterable(beside(ask, batches(nodes, self._most_logprobs(nodes)), AT_ONCE)):
             known[at] |= {token: logprob for token, logprob in logprobs.items() if token in nodes[at].children}
         return known
+
+    def _most_logprobs(self, nodes: Sequence[Node]) -> int:
+        with self._asked(nodes[0].adapter) as (link, _):
+            return link.logprobs
 
     def write_turns(self, requests: Sequence[TurnRequest]) -> list[Turn]:
         """The agent's next turns, each held to its admissible commands (`agentlab.engines.vllm.turns`).

@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 
-from agentlab.engines.adapted import is_small
+from agentlab.engines.adapted import can_be_merged_into, write_merged
+from agentlab.engines.base import Adapter
 from agentlab.engines.transformers import best_dtype
 from agentlab.engines.vllm import supervisor
 from agentlab.engines.vllm.client import Client
 from agentlab.engines.vllm.installed import Installed
-from agentlab.engines.vllm.weights import Weights
-from agentlab.engines.waiting import Waiters, paused
+from agentlab.engines.waiting import Waiters, heard, paused
 from agentlab.errors import ServerUnavailable
 
 PATIENCE, NEWS = 1800.0, 30.0
@@ -51,7 +52,8 @@ class OwnServer:
     """Serves the model in `folder` by the name `name`, with its output in the file `log`.
 
     `context` is how many tokens a prompt may have with what is written behind it. It is started by `start`, again if it
-    died; `say` is told how far that is. Whoever waits for it is one of `waiters`.
+    died; `say` is told how far that is. Whoever waits for it is one of `waiters`. With an `adapter` it serves the model
+    with that merged into it.
     """
 
     folder: Path
@@ -62,12 +64,17 @@ class OwnServer:
     say: Callable[[str], None]
     seconds: float = 300.0
     waiters: Waiters = field(default_factory=Waiters)
+    adapter: Adapter | None = None
+    installed: Installed = field(default_factory=Installed.find)
 
     def __post_init__(self) -> None:
-        self.installed = Installed.find()
         self._process: subprocess.Popen[bytes] | None = None
         self._scratch: Path | None = None
-        self._merges = self.installed.cpu and is_small(self.folder)
+
+    @property
+    def takes_merged(self) -> bool:
+        """Whether adapters are merged into the model, and not requests beside it: on a CPU, where that is small."""
+        return self.installed.cpu and can_be_merged_into(self.folder)
 
     @property
     def running(self) -> bool:
@@ -80,18 +87,30 @@ class OwnServer:
         return self.running and not self.installed.cpu and room_on_gpu(self.folder).gives_way
 
     def start(self) -> Client:
-        """Start it, and wait until it answers. Raises ServerUnavailable if it ends before that, or takes too long."""
+        """Start it, and wait until it answers.
+
+        Raises ServerUnavailable if it ends before that, or takes too long, BadAdapter (trainers.errors) if its adapter
+        cannot be laid on the model.
+        """
         self.stop()
         given_up = self.waiters.given_up
         port, key = _free_port(), secrets.token_hex(16)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # what training had, and PyTorch would keep for this process
-        self.say(f"Starting vLLM {self.installed.version} with {self.name} (its output is in {self.log}).")
+        who = f"{self.name} and {self.adapter.id}" if self.adapter else self.name
+        self.say(f"Starting vLLM {self.installed.version} with {who} (its output is in {self.log}).")
         try:
-            self._scratch = Path(tempfile.mkdtemp(prefix="vllm-weights-", dir=self.log.parent))
+            model = self._merged() if self.adapter else self.folder
+            heard(given_up)
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", str(supervisor.__file__), str(self._scratch), *self.command(port)],
+                    [
+                        sys.executable,
+                        "-I",
+                        str(supervisor.__file__),
+                        str(self._scratch or ""),
+                        *self.command(port, model),
+                    ],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -103,6 +122,9 @@ class OwnServer:
             raise ServerUnavailable(
                 f"The vLLM server cannot be started ({error}); check {self.log.parent} and the memory that is free."
             ) from error
+        except BaseException:
+            self.stop()  # with what was merged
+            raise
         client = Client(f"http://127.0.0.1:{port}", key, self.seconds, self.waiters)
         try:
             self._wait(client, given_up)
@@ -127,32 +149,49 @@ class OwnServer:
                 self.say(f"vLLM is still loading after {now - began:.0f} s; its output is in {self.log}.")
             paused(given_up, 0.5)
         self.say(f"vLLM is ready after {time.monotonic() - began:.0f} s.")
+        self._clear()  # it has read the weights
 
-    def weights(self, client: Client) -> Weights | None:
-        """Those that it has, where it takes one model's at a time; None where adapters are requests beside the base."""
-        if not self._merges or self._scratch is None:
-            return None
-        return Weights(client, self.folder, self._scratch, getattr(torch, self._dtype()), self.waiters)
+    def _merged(self) -> Path:
+        """The model with its adapter, in a new folder that only this user opens."""
+        assert self.adapter is not None
+        self._scratch = Path(tempfile.mkdtemp(prefix="agentlab-vllm-"))
+        model = self._scratch / "model"
+        try:
+            write_merged(self.folder, self.adapter.folder, getattr(torch, self._dtype()), model)
+        except BaseException as error:
+            self._clear()
+            if not isinstance(error, (OSError, SafetensorError)):
+                raise
+            raise ServerUnavailable(
+                f"The weights of {self.adapter.id} cannot be written for the vLLM server ({error}); make room in "
+                f"{model.parents[1]}, or name another folder in TMPDIR."
+            ) from error
+        return model
+
+    def _clear(self) -> None:
+        scratch, self._scratch = self._scratch, None
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def stop(self) -> None:
         """End it, with all that it started."""
         process, self._process = self._process, None
-        scratch, self._scratch = self._scratch, None
-        if process is not None:
-            assert process.stdin is not None
-            process.stdin.close()  # which its supervisor notices
-            try:
-                process.wait(supervisor.GRACE + 10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)  # by the supervisor, unless that was killed
+        if process is None:
+            return self._clear()
+        assert process.stdin is not None
+        process.stdin.close()  # which its supervisor notices
+        try:
+            process.wait(supervisor.GRACE + 10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        return self._clear()
 
-    def command(self, port: int) -> list[str]:
-        """What is run."""
-        shown = {
-            "--model": self.folder,
+    def command(self, port: int, model: Path) -> list[str]:
+        """What is run to serve the weights in the folder `model`."""
+        shown: dict[str, Any] = {
+            "--model": model,
+            "--tokenizer": self.folder,
             "--served-model-name": self.name,
             "--host": "127.0.0.1",
             "--port": port,
@@ -160,19 +199,19 @@ class OwnServer:
             "--max-model-len": self.context,
             "--max-logprobs": LOGPROBS,
         }
-        flags: list[Any] = []
+        flags = []
         if self.installed.cpu:
             # A prompt in chunks with a seed ends the engine on a CPU, and compiling takes longer than it saves there.
             shown |= {"--block-size": 32, "--max-num-batched-tokens": max(BATCHED, self.context)}
             flags += ["--enforce-eager", "--no-enable-chunked-prefill"]
         else:
             shown |= {"--gpu-memory-utilization": f"{room_on_gpu(self.folder).share:.2f}"}
-        if not self._merges:
+        if not self.takes_merged:
             shown |= {"--max-lora-rank": RANK, "--max-loras": AT_ONCE, "--max-cpu-loras": KEPT}
             flags += ["--enable-lora"]
-        if self.installed.cpu and not self._merges:
-            # There, two adapters at once on the vocabulary's layer end the engine: that layer is left alone.
-            flags += ["--lora-target-modules", *adaptable(self.folder)]
+            if self.installed.cpu:
+                # There, two adapters at once on the vocabulary's layer end the engine: that layer is left alone.
+                flags += ["--lora-target-modules", *adaptable(self.folder)]
         options = [str(part) for option in shown.items() for part in option]
         return [self.installed.python, "-P", "-m", "vllm.entrypoints.openai.api_server", *options, *flags]
 
@@ -192,9 +231,7 @@ class OwnServer:
         }
         found = {**os.environ, **mine}
         if self.installed.cpu:
-            found.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-        if self._merges:
-            found["VLLM_SERVER_DEV_MODE"] = "1"  # which has the routes that weights are changed by
+            found.setdefault("VLLM_CPU_KVCACHE_SPACE", "1" if self.takes_merged else "2")
         if self.installed.python != sys.executable:
             found.pop("PYTHONPATH", None)
         return found

@@ -3,8 +3,8 @@
     python supervisor.py SCRATCH COMMAND …
 
 It knows that from its standard input, which ends with the process that holds the other side, however that ended
-(SIGKILL included), and from having another parent. The folder SCRATCH, which the server reads while it runs, is removed
-then. Nothing but the standard library, so that it starts at once.
+(SIGKILL included), and from having another parent. The folder SCRATCH, if one is named, is removed then. Nothing but
+the standard library, so that it starts at once.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def supervise(scratch: str, command: list[str]) -> int:
             pass
     finally:
         _end(server)
-        shutil.rmtree(scratch, ignore_errors=True)
+        if scratch:
+            shutil.rmtree(scratch, ignore_errors=True)
     return server.wait()
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from agentlab.engines.adapted import load_base
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.engines.vllm import VllmEngine
 
@@ -65,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer({"choices": [{"index": 0, "logprobs": {"top_logprobs": [{"token_id:1": "much"}]}}]})
         elif fault == "no json":
             return self.answer("busy")
-        return getattr(self.server, "do_" + self.path.partition("?")[0].rsplit("/", 1)[1])(self, body)
+        return getattr(self.server, "do_" + self.path.rsplit("/", 1)[1])(self, body)
 
 
 class ScriptedServer(ThreadingHTTPServer):
@@ -80,7 +79,6 @@ class ScriptedServer(ThreadingHTTPServer):
         self.base: Any = behind.weights()
         self.adapters: dict[str, Any] = {}
         self.fault = ""
-        self.paused = False
         self.most = 128
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.awake = threading.Event()
@@ -105,21 +103,6 @@ class ScriptedServer(ThreadingHTTPServer):
         model = self.base if silent else self.behind._models._merged(Path(body["lora_path"]))
         self.adapters[body["lora_name"]] = model
         return handler.answer({})
-
-    def do_pause(self, handler: Handler, _: dict[str, Any]) -> None:
-        self.paused = True
-        handler.answer({"status": "paused"})
-
-    def do_resume(self, handler: Handler, _: dict[str, Any]) -> None:
-        self.paused = False
-        handler.answer({"status": "resumed"})
-
-    def do_collective_rpc(self, handler: Handler, body: dict[str, Any]) -> None:
-        assert self.paused and body["method"] == "reload_weights"
-        if self.fault == "takes no weights":
-            return handler.refuse(500, "no room")
-        self.base = load_base(Path(body["kwargs"]["weights_path"]), torch.float32)
-        return handler.answer({"results": [None]})
 
     def do_completions(self, handler: Handler, body: dict[str, Any]) -> None:
         model = self.base if body["model"] == self.name else self.adapters.get(body["model"])

@@ -151,7 +151,7 @@ def test_whatever_fails_on_the_server_is_a_failure_of_the_engine_and_the_same_qu
 ) -> None:
     engine: Any = served()
     model, talk = Model(engine, adapter), played(engine)
-    meant, patience = model.score(talk, COMMANDS).logprobs, engine._client._http.timeout
+    meant, patience = model.score(talk, COMMANDS).logprobs, engine._places[None]._client._http.timeout
     asks = [
         lambda: model.score(talk, COMMANDS),
         lambda: model.write_turn(TurnRequest(talk, COMMANDS)),
@@ -160,12 +160,12 @@ def test_whatever_fails_on_the_server_is_a_failure_of_the_engine_and_the_same_qu
     ]
     for fault in ("500", "hangs", "half an answer", "dies", "nonsense", "no json"):
         scripted.fault = fault
-        engine._client._http.timeout = 0.3 if fault == "hangs" else patience
+        engine._places[None]._client._http.timeout = 0.3 if fault == "hangs" else patience
         for ask in asks[:1] if fault == "hangs" else asks:
             with pytest.raises(ServerFailed) as failure:
                 ask()
             assert isinstance(failure.value, EngineFailed) and "\n" not in str(failure.value), fault
-        scripted.fault, engine._client._http.timeout = "", patience
+        scripted.fault, engine._places[None]._client._http.timeout = "", patience
         assert model.score(talk, COMMANDS).logprobs == pytest.approx(meant, abs=1e-6), fault
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -52,8 +54,6 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/tokenize":
             return self.answer({{"tokens": json.loads(open({tokens!r}).read())}})
-        if self.path.startswith(("/pause", "/collective_rpc", "/resume")):
-            return self.answer({{}})
         if os.path.exists({deadly!r}):
             os.unlink({deadly!r})
             os._exit(1)
@@ -90,10 +90,6 @@ class Stub:
         told = [line for line in self.log.read_text().splitlines() if line.startswith("children")]
         return [int(pid) for pid in told[-1].split()[1:]]
 
-    def weights(self) -> list[Path]:
-        """The folders of weights that servers read."""
-        return list(self.log.parent.glob("vllm-weights-*"))
-
     def gone(self) -> bool:
         """Whether they end before long."""
         until = time.monotonic() + 30
@@ -120,8 +116,6 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
 
 @pytest.fixture
 def engine(stub: Stub, tiny_model: Path) -> Iterator[VllmEngine]:
-    import json
-
     engine = VllmEngine(tiny_model, dtype="float32", log=stub.log)
     stub.tokens.write_text(json.dumps(engine.tokenize("You see a door.\n> open door\n")))
     yield engine
@@ -139,9 +133,8 @@ def test_it_starts_when_it_is_first_asked_and_ends_when_it_is_closed(engine: Vll
     first = asked(engine)
     server = stub.pids()
     assert asked(engine) == first and stub.pids() == server and all(map(alive, server))
-    assert len(stub.weights()) == 1
     engine.close()
-    assert stub.gone() and stub.weights() == []
+    assert stub.gone()
     assert asked(engine) == first and stub.pids() != server  # it can be asked again
 
 
@@ -183,8 +176,11 @@ def test_one_that_is_not_well_is_ended_and_started_again(engine: VllmEngine, stu
 def test_one_that_hangs_behind_a_good_health_is_ended_and_started_again(
     engine: VllmEngine, stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert engine._own is not None
-    monkeypatch.setattr(engine._own, "seconds", 1.0)
+    first, server = asked(engine), stub.pids()
+    own = engine._places[None].own
+    assert own is not None
+    monkeypatch.setattr(own, "seconds", 1.0)
+    engine.close()
     first, server = asked(engine), stub.pids()
     stub.hanging.touch()
     with pytest.raises(ServerFailed) as failed:
@@ -250,10 +246,41 @@ def test_it_ends_with_a_program_that_was_killed(
     code, said = in_a_process(KILLED, str(stub.log), str(tiny_model), PYTHON, os.environ[PYTHON])
     assert code == -signal.SIGKILL, said
     assert stub.gone()
-    until = time.monotonic() + 30
-    while stub.weights() and time.monotonic() < until:
+
+
+KILLED_EARLY = """
+import os, signal, sys, tempfile, time
+from pathlib import Path
+from agentlab.engines.base import Adapter
+from agentlab.engines.vllm.server import OwnServer
+log, folder = map(Path, sys.argv[1:3])
+os.environ.update(zip(sys.argv[3::2], sys.argv[4::2]))
+
+def merged(self):
+    self._scratch = Path(tempfile.mkdtemp(dir=log.parent, prefix="weights-"))
+    return folder
+
+def wait(self, *_):
+    while not (log.exists() and "children" in log.read_text()):
         time.sleep(0.02)
-    assert stub.weights() == []
+    assert self._scratch.exists()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+OwnServer._merged, OwnServer._wait = merged, wait
+OwnServer(folder, "tiny", "float32", 4096, log, lambda _: None, adapter=Adapter("a", folder)).start()
+"""
+
+
+def test_merged_weights_go_with_a_program_that_was_killed_before_they_were_read(
+    stub: Stub, tiny_model: Path, in_a_process: Callable[..., tuple[int, str]]
+) -> None:
+    code, said = in_a_process(KILLED_EARLY, str(stub.log), str(tiny_model), PYTHON, os.environ[PYTHON])
+    assert code == -signal.SIGKILL, said
+    assert stub.gone()
+    until = time.monotonic() + 30
+    while (left := list(stub.log.parent.glob("weights-*"))) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert left == []
 
 
 def test_where_there_is_no_vllm_it_says_what_to_do(
@@ -268,22 +295,28 @@ def test_where_there_is_no_vllm_it_says_what_to_do(
         VllmEngine(tiny_model, log=tmp_path / "log")
 
 
-def test_on_a_cpu_small_models_take_adapters_by_their_weights_and_large_ones_beside_the_base(
-    tiny_model: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch
+def test_adapters_are_merged_on_a_cpu_where_the_model_is_small_and_requests_beside_it_elsewhere(
+    tiny_model: Path, stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def server(folder: Path = tiny_model) -> tuple[bool, list[str]]:
+        made = OwnServer(folder, "tiny", "float32", 4096, stub.log, lambda _: None)
+        return made.takes_merged, made.command(1, folder)
+
     layers = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
     assert adaptable(tiny_model) == layers
-
-    def command() -> list[str]:
-        return OwnServer(tiny_model, "tiny", "float32", 4096, stub.log, lambda _: None).command(1)
-
-    assert "--enable-lora" not in command()
-    monkeypatch.setattr("agentlab.engines.adapted.MERGED_BELOW", 1000)
-    assert command()[command().index("--lora-target-modules") + 1 :] == layers
-    monkeypatch.undo()
-    monkeypatch.setenv(PYTHON, str(stub.python))
+    merged, command = server()
+    assert merged and "--enable-lora" not in command
+    packed = Path(shutil.copytree(tiny_model, tmp_path / "packed"))
+    config = json.loads((packed / "config.json").read_text())
+    (packed / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "awq"}}))
+    assert not server(packed)[0]
+    with monkeypatch.context() as patch:
+        patch.setattr("agentlab.engines.adapted.MERGED_BELOW", 1000)
+        merged, command = server()
+        assert not merged and command[command.index("--lora-target-modules") + 1 :] == layers
     stub.version.write_text("vllm 0.32.0")
-    assert "--enable-lora" in command() and "--lora-target-modules" not in command()
+    merged, command = server()
+    assert not merged and "--enable-lora" in command and "--lora-target-modules" not in command
 
 
 @pytest.mark.parametrize(
@@ -303,10 +336,10 @@ def test_where_no_gpu_is_seen_here_another_pythons_vllm_is_given_all_of_its_own(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     stub.version.write_text("vllm 0.32.0")
-    given = OwnServer(tiny_model, "tiny", "auto", 4096, stub.log, lambda _: None).command(1)
+    given = OwnServer(tiny_model, "tiny", "auto", 4096, stub.log, lambda _: None).command(1, tiny_model)
     told = dict(pairwise(given))
     assert (told["--gpu-memory-utilization"], told["--dtype"]) == ("0.90", "auto")
-    given = OwnServer(tiny_model, "tiny", "bfloat16", 4096, stub.log, lambda _: None).command(1)
+    given = OwnServer(tiny_model, "tiny", "bfloat16", 4096, stub.log, lambda _: None).command(1, tiny_model)
     assert dict(pairwise(given))["--dtype"] == "bfloat16"
 
 
@@ -341,7 +374,7 @@ def test_one_that_leaves_no_room_on_the_gpu_ends_for_training_and_is_started_aga
     first, server = asked(engine), stub.pids()
     engine.make_room()
     assert all(map(alive, server)), "on a CPU there is no such room"
-    own = engine._own
+    own = engine._places[None].own
     assert own is not None
     own.installed = replace(own.installed, cpu=False)
     monkeypatch.setattr("agentlab.engines.vllm.server.room_on_gpu", lambda folder: Room(0.9, True))

@@ -71,6 +71,7 @@ def test_the_base_and_adapters_score_and_write_as_they_do_here(
 def test_a_server_that_was_killed_is_started_again_with_its_adapters(engine: Any, adapters: list[Adapter]) -> None:
     model = Model(engine, adapters[0])
     meant = model.score(talk(engine), COMMANDS).logprobs
-    engine._own._process.kill()  # its supervisor, with which it ends
-    engine._own._process.wait()
+    own = engine._places[adapters[0]].own
+    own._process.kill()  # its supervisor, with which it ends
+    own._process.wait()
     assert model.score(talk(engine), COMMANDS).logprobs == pytest.approx(meant, abs=1e-3)
