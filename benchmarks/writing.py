@@ -75,13 +75,16 @@ def main() -> None:
     parser.add_argument("--gate", type=int, default=10, help="games of each environment at the gate")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--engine", default="transformers")
+    parser.add_argument("--at-once", type=int, default=16, help="games in flight")
     parser.add_argument("--threads", type=int, default=0, help="of this process; 0 takes all that there are")
     parser.add_argument("--lab", type=Path, default=Path("labs-writing"))
     parser.add_argument("--no-round", action="store_true", help="leave the round out")
     asked = parser.parse_args()
     blocks: dict[str, str] = {}
     for way in asked.ways:
-        config = LabConfig(model=asked.model, engine=asked.engine, threads=asked.threads, concurrency=16, **WAYS[way])
+        config = LabConfig(
+            model=asked.model, engine=asked.engine, threads=asked.threads, concurrency=asked.at_once, **WAYS[way]
+        )
         folder = asked.lab / f"{asked.model.replace('/', '-')}-{way.replace(', ', '-').replace(' ', '-')}"
         with Lab.open(folder, create=True, config=config, progress=Lines()) as lab:
             if asked.engine == "transformers":
