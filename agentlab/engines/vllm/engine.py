@@ -278,6 +278,8 @@ class VllmEngine(TokenEngine):
             (choice,) = answer["choices"]
             tokens = [int(token) for token in choice["token_ids"]]
             logprobs = [finite(logprob) for logprob in choice["logprobs"]["token_logprobs"]]
+            if choice.get("finish_reason") == "abort":
+                raise ValueError("it was given up there")
             if len(tokens) != len(logprobs) or len(tokens) > most:
                 raise ValueError(f"{len(logprobs)} log-probabilities of {len(tokens)} tokens, of at most {most}")
         except (LookupError, TypeError, ValueError) as error:

@@ -140,6 +140,8 @@ class ScriptedServer(ThreadingHTTPServer):
             if tokens[-1] in ends or body.get("stop", "\0") in self.behind.tokenizer.decode(tokens[-1:]):
                 break
             last = torch.log_softmax(model(input_ids=torch.tensor([tokens])).logits[0, -1].float(), dim=-1)
+        if self.fault == "gives up":
+            made["finish_reason"] = "abort"
         return {**made, "token_ids": tokens[len(ids) :], "logprobs": {"token_logprobs": logprobs}}
 
 

@@ -169,6 +169,17 @@ def test_whatever_fails_on_the_server_is_a_failure_of_the_engine_and_the_same_qu
         assert model.score(talk, COMMANDS).logprobs == pytest.approx(meant, abs=1e-6), fault
 
 
+def test_what_a_server_gave_up_to_write_is_no_turn(served: Serve, scripted: Any) -> None:
+    engine = served()
+    scripted.fault = "gives up"
+    for ask in (
+        lambda: Model(engine).write("Say yes."),
+        lambda: Model(engine).write_turn(TurnRequest(played(engine, 1, Prompting(thought=True)), COMMANDS, think=4)),
+    ):
+        with pytest.raises(ServerFailed, match="given up there"):
+            ask()
+
+
 def test_a_server_that_answers_with_the_base_in_an_adapters_name_is_found_out(
     served: Serve, scripted: Any, adapter: Adapter
 ) -> None:
