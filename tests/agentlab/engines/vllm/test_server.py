@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from agentlab.engines.base import Adapter
 from agentlab.engines.model import Model
 from agentlab.engines.vllm import PYTHON, Installed, VllmEngine
 from agentlab.engines.vllm.server import OwnServer, Room, adaptable, room_on_gpu
@@ -281,6 +282,30 @@ def test_merged_weights_go_with_a_program_that_was_killed_before_they_were_read(
     while (left := list(stub.log.parent.glob("weights-*"))) and time.monotonic() < until:
         time.sleep(0.02)
     assert left == []
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_merged_weights_are_gone_once_the_server_has_read_them_or_cannot(
+    starts: bool, stub: Stub, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "weights"
+
+    def merged(own: OwnServer) -> Path:
+        scratch.mkdir()
+        own._scratch = scratch
+        return tiny_model
+
+    monkeypatch.setattr(OwnServer, "_merged", merged)
+    own = OwnServer(tiny_model, "tiny", "float32", 4096, stub.log, lambda _: None, adapter=Adapter("a", tiny_model))
+    if starts:
+        own.start().close()
+        assert own.running and not scratch.exists()
+        own.stop()
+    else:
+        stub.broken.touch()
+        with pytest.raises(ServerUnavailable):
+            own.start()
+        assert not scratch.exists()
 
 
 def test_where_there_is_no_vllm_it_says_what_to_do(
