@@ -130,15 +130,11 @@ class Place:
         merged = self.own is not None and self.own.adapter is not None
         with self._alone():
             if link.adapters.get(adapter.id) != adapter.folder:
-                try:
-                    if merged:
-                        adapters.prove(adapter, link.base, None, measure)
-                    else:
-                        adapters.load(link.client, adapter, own=self.own is not None)
-                        adapters.prove(adapter, adapter.id, link.base, measure)
-                except ServerFailed as failure:
-                    self.lost(link, failure)
-                    raise
+                if merged:
+                    adapters.prove(adapter, link.base, None, measure)
+                else:
+                    adapters.load(link.client, adapter, own=self.own is not None)
+                    adapters.prove(adapter, adapter.id, link.base, measure)
                 link.adapters[adapter.id] = adapter.folder
         return link.base if merged else adapter.id
 

@@ -176,16 +176,15 @@ class OwnServer:
     def stop(self) -> None:
         """End it, with all that it started."""
         process, self._process = self._process, None
-        if process is None:
-            return self._clear()
-        assert process.stdin is not None
-        process.stdin.close()  # which its supervisor notices
-        try:
-            process.wait(supervisor.GRACE + 10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        return self._clear()
+        if process is not None:
+            assert process.stdin is not None
+            process.stdin.close()  # which its supervisor notices
+            try:
+                process.wait(supervisor.GRACE + 10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._clear()
 
     def command(self, port: int, model: Path) -> list[str]:
         """What is run to serve the weights in the folder `model`."""

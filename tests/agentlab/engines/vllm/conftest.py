@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import torch
 
+from agentlab.engines.base import Adapter
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.engines.vllm import VllmEngine
+from agentlab.lab import Lab
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -179,3 +181,11 @@ def served(scripted: ScriptedServer, tiny_model: Path, tmp_path: Path) -> Iterat
     yield make
     for engine in made:
         engine.close()
+
+
+@pytest.fixture
+def adapters(open_at: Callable[..., Lab], add_skill: Callable[..., str], tmp_path: Path) -> list[Adapter]:
+    """Two adapters of the tiny model, with true canaries."""
+    with open_at(tmp_path / "lab") as lab:
+        ids = [add_skill(lab, seed=seed) for seed in (0, 1)]
+        return [Adapter(id, lab.adapters.folder_of(id, lab.fingerprint)) for id in ids]

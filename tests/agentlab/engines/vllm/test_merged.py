@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from agentlab.engines.vllm import PYTHON, VllmEngine, engine, server
 from agentlab.engines.vllm.client import Client
 from agentlab.engines.vllm.server import OwnServer
 from agentlab.errors import ServerUnavailable
-from agentlab.lab import Lab
 from tests.agentlab.engines.vllm.conftest import ScriptedServer
 from trainers.errors import BadAdapter, CanaryFailed
 
@@ -75,13 +74,6 @@ def served(servers: Servers, tiny_model: Path, tmp_path: Path) -> Iterator[VllmE
     made = VllmEngine(tiny_model, dtype="float32", log=tmp_path / "vllm.log", seconds=20)
     yield made
     made.close()
-
-
-@pytest.fixture
-def adapters(open_at: Callable[..., Lab], add_skill: Callable[..., str], tmp_path: Path) -> list[Adapter]:
-    with open_at(tmp_path / "lab") as lab:
-        ids = [add_skill(lab, seed=seed) for seed in (0, 1)]
-        return [Adapter(id, lab.adapters.folder_of(id, lab.fingerprint)) for id in ids]
 
 
 def asked(engine: Any, adapter: Adapter | None = None) -> ScoreRequest:

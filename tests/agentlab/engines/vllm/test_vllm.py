@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from agentlab.engines.base import Adapter, TurnRequest
 from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.engines.vllm import PYTHON, VllmEngine
-from agentlab.lab import Lab
 from agentlab.testing import check_engine
 from memory.prompts import Prompting
 
@@ -29,13 +28,6 @@ def engine(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     made = VllmEngine(tiny_model, dtype="float32", log=tmp_path_factory.mktemp("vllm") / "vllm.log")
     yield made
     made.close()
-
-
-@pytest.fixture
-def adapters(open_at: Callable[..., Lab], add_skill: Callable[..., str], tmp_path: Path) -> list[Adapter]:
-    with open_at(tmp_path / "lab") as lab:
-        ids = [add_skill(lab, seed=seed) for seed in (0, 1)]
-        return [Adapter(id, lab.adapters.folder_of(id, lab.fingerprint)) for id in ids]
 
 
 def talk(engine: Any, prompting: Prompting | None = None) -> Any:
