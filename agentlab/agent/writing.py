@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 
 from agentlab.agent.actors import View
 from agentlab.engines.base import Turn
@@ -13,8 +14,10 @@ from agentlab.trajectories.transition import Decision
 from memory.prompts import Prompting
 from memory.records import Usage
 
-LIKE = 0.8
-"""How alike (0…1, `difflib`) a written command must be to an admissible one to be taken for it."""
+LIKE = 0.85
+"""How alike (0…1, `difflib`) a word must be to another to be taken for that: one letter of five is too much."""
+
+ARTICLES = frozenset({"a", "an", "the", "some"})
 
 SHOWN = 40
 """Commands that an objection names."""
@@ -24,9 +27,9 @@ SHOWN = 40
 class WritingActor:
     """Has the model write its turn: a thought of at most `think` tokens (0: none), then a command.
 
-    The command is held to the admissible ones where the engine can do that; else the nearest of them is taken. A reply
-    in which no admissible command can be read is asked for once more, with what was wrong; then it is played as it
-    stands, and recorded as invalid.
+    The command is held to the admissible ones where the engine can do that; else the one is taken that was meant. A
+    reply in which no admissible command can be read is asked for once more, with what was wrong; then it is played as
+    it stands, and recorded as invalid.
 
     With `samples` it votes: so many turns are written, and of the most frequent command the first is taken
     (self-consistency, Wang et al. 2023). One of them is drawn at temperature `spread` where the policy's is 0.
@@ -85,14 +88,33 @@ class WritingActor:
 
 
 def meant(written: str, commands: Sequence[str] | None) -> str | None:
-    """The admissible command that was meant, by its letters or by what is most like it; None if there is none."""
+    """The admissible command that was meant: the only one of the same words, or of words that are misspelt at most.
+
+    Articles, punctuation and case do not count. None if there is no such command, or more than one.
+    """
     if not written:
         return None
     if commands is None or written in commands:
         return written
-    folded = {command.casefold(): command for command in commands}
-    near = get_close_matches(written.casefold(), list(folded), n=1, cutoff=LIKE)
-    return folded[near[0]] if near else None
+    mine = _words(written)
+    for like in (1.0, LIKE) if mine else ():
+        found = [command for command in commands if _alike(mine, _words(command), like)]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def _words(command: str) -> list[str]:
+    return [word for word in re.findall(r"\w+", command.casefold()) if word not in ARTICLES]
+
+
+def _alike(written: Sequence[str], command: Sequence[str], like: float) -> bool:
+    """Whether the words are the same one by one; with `like` below 1 also those without digits that are so alike."""
+    return len(written) == len(command) and all(
+        mine == other
+        or (like < 1 and f"{mine}{other}".isalpha() and SequenceMatcher(None, mine, other).ratio() >= like)
+        for mine, other in zip(written, command, strict=True)
+    )
 
 
 def objection(turn: Turn, commands: Sequence[str] | None) -> str:

@@ -13,7 +13,6 @@ from agentlab.engines.provider import PATIENCE, Answer, Price, Provider, Unaccep
 from agentlab.errors import ContextExceeded
 from memory import prompts
 from memory.prompts import Message, Prompting, Reply
-from memory.records import Usage
 
 AT_ONCE = 16
 """Requests of one list that are on their way beside each other."""
@@ -143,15 +142,23 @@ class ChatEngine:
     ) -> Answer:
         think = request.think if isinstance(request, TurnRequest) else 0
         room = think + request.max_tokens + (FRAME if isinstance(request, TurnRequest) else 0)
-        spent = Usage()
-        while True:
-            more = self._more
-            asked = {"max_tokens": room + more, "temperature": request.temperature, "seed": request.seed}
-            answer = self.provider.ask(messages, held, **asked)
-            spent += answer.usage
-            if more or not answer.cut or answer.text.strip():
-                return replace(answer, usage=spent)
+        more = self._more
+
+        def ask(most: int) -> Answer:
+            return self.provider.ask(
+                messages, held, max_tokens=most, temperature=request.temperature, seed=request.seed
+            )
+
+        answer = ask(room + more)
+        if more or not answer.cut or answer.text.strip():
+            return answer
+        try:
+            again = ask(room + REASONING)
+        except (Unacceptable, ContextExceeded):  # it has no such room, so that was its answer
+            return answer
+        if again.text.strip():
             self._more = REASONING
+        return replace(again, usage=answer.usage + again.usage)
 
 
 def schema(commands: Sequence[str], *, thought: bool) -> dict[str, Any]:

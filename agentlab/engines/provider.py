@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from inspect import signature
 from typing import Any
+from urllib.parse import urlsplit
 
 from agentlab.engines.waiting import Waiters, paused, waited
 from agentlab.errors import (
@@ -141,11 +142,12 @@ class Provider:
             # OpenAI's client raises what ended before its JSON did; there was an answer, and it is paid for.
             if (whole := getattr(error, "completion", None)) is None:
                 raise
+            said, used = whole.choices[0], whole.usage
             return Answer(
-                whole.choices[0].message.content or "",
+                said.message.content or "",
                 {},
-                True,
-                self._usage(whole.usage.prompt_tokens, whole.usage.completion_tokens),
+                said.finish_reason == "length",
+                self._usage(used.prompt_tokens, used.completion_tokens) if used else Usage(),
             )
         raw, fields = found["raw"], found.get("parsed")
         about, used = raw.response_metadata, raw.usage_metadata or {}
@@ -239,6 +241,8 @@ def _client(name: str, server: str, timeout: float) -> Any:
         raise MissingPackage(
             f"--model {name} needs packages that are not installed; install them: pip install '{extra}'"
         )
+    if server and provider == "openai" and urlsplit(server).path in ("", "/"):
+        server = f"{server.rstrip('/')}/v1"  # where every server that is compatible has it
     settings: dict[str, Any] = {"base_url": server} if server else {}
     if provider == "ollama":
         settings["client_kwargs"] = {"timeout": timeout}

@@ -159,13 +159,14 @@ class ScriptedApi:
 
     `answer` is given each request and says what comes back: a text, or what is otherwise: `status`, `headers`, `body`;
     `text`, `finish`, `tokens` (read, written) and `message` of a completion; `missing` bytes, after which the
-    connection breaks. `asked` are the requests so far, `keys` what came with them.
+    connection breaks. `asked` are the requests so far, `keys` and `paths` what came with them.
     """
 
     def __init__(self, answer: Callable[[dict[str, Any]], str | dict[str, Any]]) -> None:
         self.answer = answer
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.paths: list[str] = []
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -173,6 +174,7 @@ class ScriptedApi:
                 request = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 api.asked.append(request)
                 api.keys.append(self.headers.get("authorization"))
+                api.paths.append(self.path)
                 said = api.answer(request)
                 said = {"text": said} if isinstance(said, str) else said
                 body = said.get("body", completion(**said)).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,9 @@ from agentlab.errors import ServerFailed
 AT_ONCE = 64
 """Requests to one server under way at once; what is beyond it waits here instead of there."""
 
+COMPLETIONS = "/v1/completions"
+"""Where the model itself is asked, and not only what stands before it."""
+
 OLDEST = "0.32"
 """The version of vLLM that first answers all that is asked here."""
 
@@ -25,15 +29,17 @@ CONNECTING = 10.0
 class Client:
     """Asks one server. It may be used by many threads at once.
 
-    `seconds` is how long an answer may take to begin, and to go on. `key` is sent with each request where there is one.
-    Whoever asks is one of `waiters`, and gets what these are given up by. Every method raises ServerFailed if the
-    server is not there, hangs, refuses, or answers what is no JSON object.
+    `seconds` is how long the server may be silent: an answer may take longer to begin where the model has answered
+    others meanwhile. `key` is sent with each request where there is one. Whoever asks is one of `waiters`, and gets
+    what these are given up by. Every method raises ServerFailed if the server is not there, hangs, refuses, or answers
+    what is no JSON object.
     """
 
     def __init__(self, url: str, key: str = "", seconds: float = 300.0, waiters: Waiters | None = None) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         self.seconds = seconds
         self._waiters = waiters or Waiters()
+        self._answered = 0.0  # when the model did last
         # What a machine says to itself goes through no proxy.
         alone = urlsplit(self.url).hostname in ("127.0.0.1", "localhost", "::1")
         self._http = httpx.Client(
@@ -67,9 +73,12 @@ class Client:
         return waited(partial(self._http.request, method, path, **more), self._waiters.given_up)
 
     def _asked(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        asked = time.monotonic()
         try:
             answer = self._waited(method, path, json=body)
         except httpx.TimeoutException as error:
+            if self._answered > asked and isinstance(error, httpx.ReadTimeout):
+                return self._asked(method, path, body)  # it is busy, and not dead
             what = f"{type(error).__name__} after {self.seconds:.0f} s"
             raise ServerFailed(
                 f"The vLLM server hangs ({what} at {self.url}{path}); the same command tries again.",
@@ -90,6 +99,8 @@ class Client:
                 status=answer.status_code,
                 reason=what,
             )
+        if path == COMPLETIONS:
+            self._answered = time.monotonic()
         try:
             found = json.loads(answer.content) if "json" in answer.headers.get("content-type", "") else {}
         except ValueError as error:

@@ -21,7 +21,7 @@ from agentlab.engines.base import Adapter, ScoreRequest, Scores, Turn, TurnReque
 from agentlab.engines.beside import beside
 from agentlab.engines.conversation import PromptSetting, TokenConversation, resolved
 from agentlab.engines.token_engine import TokenEngine
-from agentlab.engines.vllm.client import AT_ONCE, nonsense
+from agentlab.engines.vllm.client import AT_ONCE, COMPLETIONS, nonsense
 from agentlab.engines.vllm.place import NOT_FOUND, Link, Place, named
 from agentlab.engines.vllm.scoring import Batch, Node, Ranking, batches, finite
 from agentlab.engines.vllm.server import OwnServer
@@ -129,7 +129,7 @@ class VllmEngine(TokenEngine):
         for again in (True, False):
             try:
                 with self._asked(adapter) as (link, model):
-                    return link.client.post("/v1/completions", {"model": model, **body})
+                    return link.client.post(COMPLETIONS, {"model": model, **body})
             except ServerFailed as failure:
                 # A server that was started anew by somebody knows no adapter.
                 if failure.status != NOT_FOUND or not again:
@@ -179,7 +179,7 @@ class VllmEngine(TokenEngine):
             "logprob_token_ids": [last],
             "return_tokens_as_token_ids": True,
         }
-        answer = link.client.post("/v1/completions", body)
+        answer = link.client.post(COMPLETIONS, body)
         try:
             (choice,) = answer["choices"]
             given = [{}, *choice["prompt_logprobs"][1:], choice["logprobs"]["top_logprobs"][0]]

@@ -12,7 +12,7 @@ from typing import Any
 
 from agentlab.engines.base import Adapter
 from agentlab.engines.vllm import adapters
-from agentlab.engines.vllm.client import Client, nonsense
+from agentlab.engines.vllm.client import COMPLETIONS, Client, nonsense
 from agentlab.engines.vllm.scoring import Batch
 from agentlab.engines.vllm.server import LOGPROBS, OwnServer
 from agentlab.engines.waiting import Waiters, heard
@@ -85,10 +85,7 @@ class Place:
             ids = {str(model["id"]): model for model in served}
         except (LookupError, TypeError, AttributeError) as error:
             raise nonsense("its list of models is none") from error
-        mine = {self.name, str(self.folder), self.folder.name}
-        base = next(
-            (one for one, model in ids.items() if {one, str(root := model.get("root", "")), Path(root).name} & mine), ""
-        )
+        base = next((one for one, model in ids.items() if self._is_mine(one, str(model.get("root") or ""))), "")
         if not base:
             raise ServerUnavailable(
                 f"The server at {client.url} serves {', '.join(ids) or 'nothing'}, and the lab's base model is "
@@ -103,13 +100,20 @@ class Place:
             )
         return Link(client, base, ids[base].get("max_model_len"), self._logprobs(client, base))
 
+    def _is_mine(self, served: str, root: str) -> bool:
+        """Whether what is served by a name, from a folder or a repository, is the lab's base by name."""
+        mine, theirs = {self.name, Path(self.name).name, str(self.folder), self.folder.name}, {served, root}
+        if not Path(self.name).is_absolute():  # two folders may end alike, and two models of the hub are not called so
+            theirs |= {Path(served).name, Path(root).name}
+        return bool(mine & theirs)
+
     def _logprobs(self, client: Client, base: str) -> int:
         """How many tokens a request may have the log-probabilities of. Raises ServerUnavailable if it gives none."""
         if self.own is not None:
             return LOGPROBS
         for most in (LOGPROBS, FEWER):
             try:
-                client.post("/v1/completions", {"model": base, **Batch(None, [0], [[0]], set(range(most))).body()})
+                client.post(COMPLETIONS, {"model": base, **Batch(None, [0], [[0]], set(range(most))).body()})
                 return most
             except ServerFailed as failure:
                 if failure.status != REFUSED:

@@ -70,6 +70,7 @@ class OwnServer:
     def __post_init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._scratch: Path | None = None
+        self._from = 0  # where its output begins in the log
 
     @property
     def takes_merged(self) -> bool:
@@ -100,30 +101,34 @@ class OwnServer:
         who = f"{self.name} and {self.adapter.id}" if self.adapter else self.name
         self.say(f"Starting vLLM {self.installed.version} with {who} (its output is in {self.log}).")
         try:
-            model = self._merged() if self.adapter else self.folder
-            heard(given_up)
+            model = self.folder
+            if self.adapter:  # merged in a new folder that only this user opens
+                self._scratch = Path(tempfile.mkdtemp(prefix="agentlab-vllm-"))
+                model = self._scratch / "model"
+            scratch = str(self._scratch or "")
             with self.log.open("ab") as log:
+                self._from = log.tell()
                 self._process = subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-I",
-                        str(supervisor.__file__),
-                        str(self._scratch or ""),
-                        *self.command(port, model),
-                    ],
+                    [sys.executable, "-I", str(supervisor.__file__), scratch, *self.command(port, model)],
                     stdin=subprocess.PIPE,
+                    bufsize=0,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=self._environment(key),
                     start_new_session=True,  # Ctrl-C is for this program, which ends the steps in flight first
                 )
+            if self.adapter:
+                self._merge(self.adapter, model)
+            heard(given_up)
+            assert self._process.stdin is not None
+            self._process.stdin.write(b"\n")
         except OSError as error:
             self.stop()
             raise ServerUnavailable(
                 f"The vLLM server cannot be started ({error}); check {self.log.parent} and the memory that is free."
             ) from error
         except BaseException:
-            self.stop()  # with what was merged
+            self.stop()
             raise
         client = Client(f"http://127.0.0.1:{port}", key, self.seconds, self.waiters)
         try:
@@ -141,8 +146,8 @@ class OwnServer:
             if not self.running or now - began > PATIENCE:
                 what = "takes too long to start" if self.running else "ended while it started"
                 raise ServerUnavailable(
-                    f"The vLLM server {what} ({last_error(self.log)}); its output is in {self.log}: less memory "
-                    "is needed with a smaller `context` in lab.toml or a smaller model."
+                    f"The vLLM server {what} ({last_error(self.log, self._from)}); its output is in {self.log}: less "
+                    "memory is needed with a smaller `context` in lab.toml or a smaller model."
                 )
             if now - told > NEWS:
                 told = now
@@ -151,22 +156,15 @@ class OwnServer:
         self.say(f"vLLM is ready after {time.monotonic() - began:.0f} s.")
         self._clear()  # it has read the weights
 
-    def _merged(self) -> Path:
-        """The model with its adapter, in a new folder that only this user opens."""
-        assert self.adapter is not None
-        self._scratch = Path(tempfile.mkdtemp(prefix="agentlab-vllm-"))
-        model = self._scratch / "model"
+    def _merge(self, adapter: Adapter, model: Path) -> None:
+        """Write the weights with the adapter merged in to the folder `model`."""
         try:
-            write_merged(self.folder, self.adapter.folder, getattr(torch, self._dtype()), model)
-        except BaseException as error:
-            self._clear()
-            if not isinstance(error, (OSError, SafetensorError)):
-                raise
+            write_merged(self.folder, adapter.folder, getattr(torch, self._dtype()), model)
+        except (OSError, SafetensorError) as error:
             raise ServerUnavailable(
-                f"The weights of {self.adapter.id} cannot be written for the vLLM server ({error}); make room in "
+                f"The weights of {adapter.id} cannot be written for the vLLM server ({error}); make room in "
                 f"{model.parents[1]}, or name another folder in TMPDIR."
             ) from error
-        return model
 
     def _clear(self) -> None:
         scratch, self._scratch = self._scratch, None
@@ -280,11 +278,11 @@ def adaptable(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def last_error(log: Path) -> str:
-    """The last line of a log that names an error, or the last of all."""
+def last_error(log: Path, start: int = 0) -> str:
+    """The last line of a log, from the byte `start` on, that names an error, or the last of all."""
     try:
         with log.open("rb") as stream:
-            stream.seek(max(log.stat().st_size - 65536, 0))
+            stream.seek(max(log.stat().st_size - 65536, start))
             lines = [line for line in stream.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         return "no log"

@@ -2,9 +2,9 @@
 
     python supervisor.py SCRATCH COMMAND …
 
-It knows that from its standard input, which ends with the process that holds the other side, however that ended
-(SIGKILL included), and from having another parent. The folder SCRATCH, if one is named, is removed then. Nothing but
-the standard library, so that it starts at once.
+The server is started once a line stands on the standard input. That ends with the process that holds its other side,
+however that ended (SIGKILL included): so it is known, and by having another parent. The folder SCRATCH, if one is
+named, is removed then. Nothing but the standard library, so that it starts at once.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _left(parent: int) -> bool:
-    """Wait up to a second; whether whoever started this is gone."""
+def _heard(parent: int) -> bytes | None:
+    """Wait up to a second for what is said by whoever started this; empty if that is gone, None if it is silent."""
     readable, _, _ = select.select([0], [], [], 1.0)
-    return os.getppid() != parent or bool(readable and not os.read(0, 1))
+    return b"" if os.getppid() != parent else os.read(0, 1) if readable else None
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
@@ -55,20 +55,28 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 def supervise(scratch: str, command: list[str]) -> int:
     """Run a server until it ends or nobody is there any more, and remove its folder; its exit code."""
     parent = os.getppid()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        while (said := _heard(parent)) is None:
+            pass
+        return _served(command, parent) if said else 1
+    finally:
+        if scratch:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _served(command: list[str], parent: int) -> int:
     server = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         preexec_fn=_die_with_parent,  # one thread: no harm
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        while server.poll() is None and not _left(parent):
+        while server.poll() is None and _heard(parent) != b"":
             pass
     finally:
         _end(server)
-        if scratch:
-            shutil.rmtree(scratch, ignore_errors=True)
     return server.wait()
 
 

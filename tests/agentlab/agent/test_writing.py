@@ -42,8 +42,30 @@ def test_a_thought_stands_in_its_step_and_in_the_transcript() -> None:
 def test_what_is_nearly_a_command_is_taken_for_it() -> None:
     assert meant("Open Black Door", ["look", "open black door"]) == "open black door"
     assert meant("open the black door", ["look", "open black door"]) == "open black door"
+    assert meant("open blak door.", ["look", "open black door"]) == "open black door"
+    assert meant("take coins", ["take coin", "take it"]) == "take coin"
     assert meant("sing a song", ["look", "open black door"]) is None
     assert meant("sing a song", None) == "sing a song"
+
+
+@pytest.mark.parametrize(
+    ("written", "command"),
+    [
+        ("move west", "move east"),
+        ("turn off stove", "turn on stove"),
+        ("unlock the door", "lock the door"),
+        ("take 13 apples", "take 18 apples"),
+        ("put 3g of iron in box", "put 3kg of iron in box"),
+        ("read the map again", "read the map"),
+        ("...", "?"),
+    ],
+)
+def test_a_command_of_other_words_is_never_taken_for_the_one_that_was_written(written: str, command: str) -> None:
+    assert meant(written, ["look", command]) is None
+
+
+def test_what_may_mean_two_commands_means_none() -> None:
+    assert meant("take red ball", ["take the red ball", "take a red ball"]) is None
 
 
 def test_a_reply_without_a_command_is_asked_once_more() -> None:

@@ -257,6 +257,33 @@ def test_a_model_that_reasons_first_gets_room_for_it_and_no_temperature(serve: S
     assert first.usage.output_tokens == 60 and second.usage.output_tokens == 10
 
 
+@pytest.mark.parametrize("refusal", ["maximum context length is 128", "max_completion_tokens is too large: 4096"])
+def test_a_model_without_room_to_reason_goes_on_as_before(serve: Serve, refusal: str) -> None:
+    said = iter([{"text": " ", "finish": "length"}, None, turn_of("look")])
+
+    def answer(request: dict[str, Any]) -> Any:
+        return error(refusal, 400) if request["max_completion_tokens"] >= REASONING else next(said) or turn_of("wait")
+
+    engine = ChatEngine("openai:m", server=serve(answer).url)
+    talk = engine.conversation("Find the coin.", prompting=Prompting(thought=True))
+    talk.observe("You are here.")
+    first, _, third = (engine.write_turns([TurnRequest(talk, COMMANDS)])[0] for _ in range(3))
+    assert first.command == "" and first.usage.output_tokens == 10
+    assert third.command == "look" and talk.left_out == 0
+
+
+def test_what_a_filter_has_ended_is_not_asked_again_with_more_room(asked: Any) -> None:
+    turn, requests = asked({"text": "", "finish": "content_filter"})
+    assert turn.command == "" and len(requests) == 1
+
+
+@pytest.mark.parametrize("end", ["", "/", "/v1", "/v1/"])
+def test_a_server_is_found_with_and_without_the_path_of_its_interface(serve: Serve, end: str) -> None:
+    api = serve(lambda _: "Hm.")
+    ChatEngine("openai:m", server=api.url.removesuffix("/v1") + end).write([WriteRequest("Hm?")])
+    assert api.paths == ["/v1/chat/completions"]
+
+
 def test_what_is_too_long_loses_its_oldest_turns_and_never_its_task(serve: Serve) -> None:
     def answer(request: dict[str, Any]) -> Any:
         return error("maximum context length is 9", 400) if len(request["messages"]) > 12 else turn_of("look")

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from agentlab.engines.base import (
 from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.engines.vllm import VllmEngine, adapters
-from agentlab.engines.vllm.client import Client
+from agentlab.engines.vllm.client import COMPLETIONS, Client
 from agentlab.errors import ContextExceeded, EngineFailed, ServerFailed, ServerUnavailable, Stopped
 from agentlab.lab import Lab
 from memory.prompts import Prompting
@@ -167,6 +168,49 @@ def test_whatever_fails_on_the_server_is_a_failure_of_the_engine_and_the_same_qu
             assert isinstance(failure.value, EngineFailed) and "\n" not in str(failure.value), fault
         scripted.fault, engine._places[None]._client._http.timeout = "", patience
         assert model.score(talk, COMMANDS).logprobs == pytest.approx(meant, abs=1e-6), fault
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_server_that_answers_others_meanwhile_is_busy_and_one_that_answers_nobody_hangs(
+    busy: bool, scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+
+    def answer(_: Any, handler: Any, body: dict[str, Any]) -> None:
+        if body["prompt"] == "long" and not asked.is_set():
+            asked.set()
+            scripted.awake.wait(10)
+        handler.answer({"to": body["prompt"]})
+
+    monkeypatch.setattr(type(scripted), "do_completions", answer)
+    client = Client(scripted.url, seconds=1.5)
+    with ThreadPoolExecutor(1) as threads:
+        answered = threads.submit(client.post, COMPLETIONS, {"prompt": "long"})
+        assert asked.wait(10)
+        while not answered.done():
+            if busy:
+                client.post(COMPLETIONS, {"prompt": "short"})
+            time.sleep(0.05)
+    if busy:
+        assert answered.result() == {"to": "long"}
+    else:
+        with pytest.raises(ServerFailed) as failure:
+            answered.result()
+        assert failure.value.hangs
+    client.close()
+
+
+def test_a_model_in_a_folder_is_known_by_the_whole_path_and_one_of_the_hub_by_its_name(
+    served: Serve, scripted: Any, tiny_model: Path
+) -> None:
+    folder = str(tiny_model)
+    for name, there in ((folder, folder), (folder, tiny_model.name), ("tiny", "org/tiny"), ("org/tiny", "tiny")):
+        scripted.name = there
+        assert Model(served(name=name)).score(played(served(name=name)), COMMANDS).logprobs, there
+    for name, there in ((folder, f"/elsewhere/{tiny_model.name}"), ("org/tiny", "org/small")):
+        scripted.name = there
+        with pytest.raises(ServerUnavailable):
+            served(name=name)
 
 
 def test_what_a_server_gave_up_to_write_is_no_turn(served: Serve, scripted: Any) -> None:

