@@ -215,7 +215,7 @@ class Play:
         """Count what a model took, for the episode and for the limits of the command."""
         self.episode.usage += usage
         if self.spending is not None:
-            self.spending.add(usage)
+            self.spending.add(usage, self.episode.id)
 
     def select_action(self, forced: str | None = None) -> Decision:
         """Have the actor decide; `forced` takes that command in its stead (when replaying a record)."""
@@ -348,9 +348,15 @@ class Play:
             )
         self.start_prompt(state.get("hints", ""), state.get("recalled", []))
         written = state.get("written", [])
-        for index, action in enumerate(state.get("actions", [])):
-            self.step(self.recorded(written[index]) if written else self.select_action(forced=action))
-            self._verify(state, index + 1)
+        spending, self.spending = self.spending, None
+        try:
+            for index, action in enumerate(state.get("actions", [])):
+                self.step(self.recorded(written[index]) if written else self.select_action(forced=action))
+                self._verify(state, index + 1)
+        finally:
+            self.spending = spending
+            if spending is not None:
+                spending.resume(self.episode.id, self.episode.usage)
 
     def record(self, decision: Decision) -> dict[str, Any]:
         """What a checkpoint keeps of a decision, before it is played: a served model need not write the same again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -42,7 +43,8 @@ def play(
     env_id = canonical(with_tools(env, _tools(lab)))
     task = Task(env=env_id, split=split, seed=seed)
     made = make(env_id)
-    adviser = Adviser(lambda: _model(lab, adapter))
+    held = ExitStack()
+    adviser = Adviser(lambda: _model(lab, adapter, held))
     try:
         with failures.environment(env_id):
             observation, info = made.start(task)
@@ -66,6 +68,7 @@ def play(
             else:
                 output.say(game.act(line))
     finally:
+        held.close()
         dispose(made)
     output.say(f"{game.over}, score {game.score:.2f}, {len(game.actions)} steps", output.STYLES.get(game.over, ""))
 
@@ -86,16 +89,17 @@ def _tools(lab: Path) -> list[str]:
         return here.config.tools
 
 
-def _model(lab: Path, adapter: str | None) -> Model:
-    """The lab's model with this adapter. A lab is not made for it: without one, the default model ranks."""
+def _model(lab: Path, adapter: str | None, held: ExitStack) -> Model:
+    """The lab's model with this adapter, as long as `held` is open. A lab is not made for it: without one, the default
+    model ranks."""
     from agentlab.lab import Lab
     from agentlab.workspace.config import LabConfig
 
     with output.working("Loading the model"):
         if not lab.exists():
-            return Lab(lab, LabConfig(), write=False).model()
-        with opened(lab) as here:
-            return here.model(here.serving() if adapter is None else None if adapter == "base" else adapter)
+            return held.enter_context(Lab(lab, LabConfig(), write=False)).model()
+        here = held.enter_context(opened(lab))
+        return here.model(here.serving() if adapter is None else None if adapter == "base" else adapter)
 
 
 class Game:
@@ -107,6 +111,8 @@ class Game:
         self.observations = [observation]
         self.actions: list[str] = []
         self.commands = list(info["admissible_commands"] or ())
+        self.offered = [self.commands]
+        """The commands after each observation."""
         self.score = float(info["score"])
         self.over = "won" if info["won"] else "lost" if info["lost"] else ""
 
@@ -123,6 +129,7 @@ class Game:
         self.actions.append(action)
         self.observations.append(observation)
         self.commands = list(info["admissible_commands"] or ())
+        self.offered.append(self.commands)
         self.score = float(info["score"])
         if terminated or truncated:
             self.over = ending(info) or "truncated"
@@ -158,7 +165,7 @@ class Adviser:
             for index in range(self._printed, len(game.observations)):
                 if index:
                     self._conversation.act(game.actions[index - 1])
-                self._conversation.observe(game.observations[index])
+                self._conversation.observe(game.observations[index], game.offered[index])
             self._printed = len(game.observations)
             scores = scored(self._model, self._conversation, game.commands).logprobs
         ranked = sorted(zip(game.commands, scores, shares(scores), strict=True), key=lambda entry: -entry[1])

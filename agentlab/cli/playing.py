@@ -40,10 +40,21 @@ ActorKind = Annotated[
 ]
 Think = Annotated[
     int | None,
-    typer.Option("--think", min=0, max=4096, help="Tokens of a thought before each command that is written."),
+    typer.Option(
+        "--think",
+        min=0,
+        max=4096,
+        help="Tokens of a thought before each command that is written; more than 0 means --actor write.",
+    ),
 ]
 Samples = Annotated[
-    int | None, typer.Option("--samples", min=1, max=64, help="Turns written for one step, which vote on the command.")
+    int | None,
+    typer.Option(
+        "--samples",
+        min=1,
+        max=64,
+        help="Turns written for one step, which vote on the command; more than 1 mean --actor write.",
+    ),
 ]
 MaxCost = Annotated[
     float | None,

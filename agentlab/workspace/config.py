@@ -71,7 +71,8 @@ class LabConfig(BaseModel):
         model: base model: a folder, a name of `agentlab models`, or a Hugging Face id.
         engine: where the model runs: in this process (`transformers`), on a `vllm` server, or behind an API (`chat`).
         server: the URL of a server that runs already; empty: `vllm` starts one of its own.
-        actor: how the model plays: `rank` takes the likeliest of the admissible commands, `write` has it write.
+        actor: how the model plays: `rank` takes the likeliest of the admissible commands, `write` has it write; where
+            it is not said, a model that stands behind an API, thinks or votes writes, and any other ranks.
         think: tokens of a thought before each command that is written; 0 writes none.
         samples: turns that are written for one step, of which the most frequent command is taken.
         prompt: how the model reads a game: as a `transcript`, as a `chat` in its own template, or by `auto` as a chat
@@ -138,8 +139,9 @@ class LabConfig(BaseModel):
 
     @model_validator(mode="after")
     def _writes(self) -> Self:
-        """A model behind an API can only write, so where nothing is said that is what is meant."""
-        if self.engine == "chat" and "actor" not in self.model_fields_set:
+        """A model behind an API can only write, and only who writes thinks or votes: so that is what is meant by it."""
+        writes = self.engine == "chat" or self.think > 0 or self.samples > 1
+        if writes and "actor" not in self.model_fields_set:
             self.actor = "write"
         return self
 

@@ -24,6 +24,7 @@ class Spending:
     tokens: int | None = None
     spent: Usage = field(default_factory=Usage)
     _runs: set[str] = field(default_factory=set, init=False, repr=False)
+    _episodes: set[str] = field(default_factory=set, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
@@ -38,10 +39,16 @@ class Spending:
                 self._runs.add(run)
                 self.spent += before
 
-    def add(self, usage: Usage) -> None:
-        """Count what was taken just now."""
+    def add(self, usage: Usage, episode: str = "") -> None:
+        """Count what was taken just now, in this episode if it was in one."""
         with self._lock:
+            self._episodes.add(episode)
             self.spent += usage
+
+    def resume(self, episode: str, before: Usage) -> None:
+        """Count what an episode took before it was interrupted, unless that was under this command already."""
+        if episode not in self._episodes:
+            self.add(before, episode)
 
     @contextmanager
     def counted(self) -> Iterator[Meter]:

@@ -19,9 +19,10 @@ from typing import Any
 from agentlab.engines.answering import opened, said
 from agentlab.engines.base import Adapter, ScoreRequest, Scores, Turn, TurnRequest, WriteRequest, Writing
 from agentlab.engines.beside import beside
-from agentlab.engines.conversation import PromptSetting, TokenConversation, resolved
+from agentlab.engines.conversation import PromptSetting, resolved
 from agentlab.engines.token_engine import TokenEngine
 from agentlab.engines.vllm.client import AT_ONCE, COMPLETIONS, nonsense
+from agentlab.engines.vllm.conversation import ServedConversation
 from agentlab.engines.vllm.place import NOT_FOUND, Link, Place, named
 from agentlab.engines.vllm.scoring import Batch, Node, Ranking, batches, finite
 from agentlab.engines.vllm.server import OwnServer
@@ -194,10 +195,10 @@ class VllmEngine(TokenEngine):
 
     # -- conversations ---------------------------------------------------------------------------------------------
 
-    def conversation(self, goal: str, hints: str = "", prompting: Prompting | None = None) -> TokenConversation:
+    def conversation(self, goal: str, hints: str = "", prompting: Prompting | None = None) -> ServedConversation:
         """Start one episode, as this engine is set to read it. Raises ContextExceeded if task and hints fill the
         context."""
-        return TokenConversation(self, goal, hints, resolved(self.prompt, self.tokenize, prompting))
+        return ServedConversation(self, goal, hints, resolved(self.prompt, self.tokenize, prompting))
 
     # -- what is asked of it ---------------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentlab.engines.base import Adapter, ScoreRequest, Scores
-from agentlab.engines.conversation import TokenConversation
 from agentlab.engines.vllm.client import nonsense
+from agentlab.engines.vllm.conversation import ServedConversation
 from memory.records import Usage
 from trainers.objectives import TokenTree, parts
 
@@ -103,7 +103,7 @@ class Ranking:
     def of(cls, request: ScoreRequest) -> Ranking:
         """The nodes of a request; its conversation makes room for them. Raises ContextExceeded if one has none."""
         conversation = request.conversation
-        assert isinstance(conversation, TokenConversation), "made by `conversation`"
+        assert isinstance(conversation, ServedConversation), "made by `conversation`"
         skipped, commands = zip(*conversation.continuations(request), strict=True) if request.commands else ((), ())
         # As much as a local engine needs, so that both read the same turns of a long episode.
         tree, pieces = TokenTree.of(commands, skipped), parts(commands, max(conversation.room_for(commands), 1))
@@ -122,7 +122,7 @@ class Ranking:
             Node([*begun, *(paths[node] if node >= 0 else ())], frozenset(children[node]), request.adapter)
             for node in asked
         ]
-        return cls(tree, asked, nodes, Usage(input_tokens=len(begun) + len(tree)))
+        return cls(tree, asked, nodes, Usage(input_tokens=conversation.read(begun) + len(tree)))
 
     def scores(self, distributions: Sequence[dict[int, float]]) -> Scores:
         """The score of each command, from the log-probabilities at each node."""

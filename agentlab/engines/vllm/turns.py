@@ -17,6 +17,7 @@ import torch
 
 from agentlab.engines.base import Adapter, Turn, TurnRequest
 from agentlab.engines.conversation import TokenConversation
+from agentlab.engines.vllm.conversation import ServedConversation
 from agentlab.engines.vllm.scoring import Node
 from memory import prompts
 from memory.records import Usage
@@ -43,12 +44,13 @@ Distributions = Callable[[Sequence[Node]], Sequence[dict[int, float]]]
 
 @dataclass
 class Draft:
-    """A turn as it is written."""
+    """A turn as it is written behind `begun`, of which so many tokens are `new` to the server."""
 
     request: TurnRequest
     begun: list[int]
     ends: frozenset[int]
     tokenizer: Any
+    new: int
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     thought: str = ""
@@ -58,9 +60,10 @@ class Draft:
     def of(cls, request: TurnRequest, tokenizer: Any, ends: Collection[int]) -> Draft:
         """An empty one, in a conversation that has room for it. Raises ContextExceeded if it has none."""
         conversation = request.conversation
-        assert isinstance(conversation, TokenConversation), "made by `conversation`"
+        assert isinstance(conversation, ServedConversation), "made by `conversation`"
         extra = conversation.room_for_turn(request)
-        return cls(request, [*conversation.context_ids, *extra], frozenset({*conversation.end, *ends}), tokenizer)
+        begun = [*conversation.context_ids, *extra]
+        return cls(request, begun, frozenset({*conversation.end, *ends}), tokenizer, conversation.read(begun))
 
     @property
     def conversation(self) -> TokenConversation:
@@ -89,7 +92,7 @@ class Draft:
     def turn(self) -> Turn:
         """The turn, when its command is there."""
         text = str(self.tokenizer.decode(self.token_ids, skip_special_tokens=True))
-        usage = Usage(input_tokens=len(self.begun), output_tokens=len(self.token_ids))
+        usage = Usage(input_tokens=self.new, output_tokens=len(self.token_ids))
         command = prompts.one_line(self.command or "")
         return Turn(text, command, self.thought, self.token_ids, self.logprobs, usage)
 

@@ -90,7 +90,7 @@ def test_unknown_colon_commands_show_the_help_again() -> None:
 def test_the_ranking_shows_the_agents_shares_and_tells_it_all_that_happened(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Preferring("note")
     loads: list[object] = []
-    monkeypatch.setattr(play, "_model", lambda lab, name: loads.append((str(lab), name)) or Model(engine))
+    monkeypatch.setattr(play, "_model", lambda lab, name, held: loads.append((str(lab), name)) or Model(engine))
     shown = typed("look", "?", "read note", "?", ":quit", arguments=["toy/doors", "--seed", "3", "--adapter", "mine"])
     assert loads == [("lab", "mine")]
     best = next(line for line in shown.splitlines() if "read note" in line)
@@ -101,8 +101,35 @@ def test_the_ranking_shows_the_agents_shares_and_tells_it_all_that_happened(monk
     assert text.endswith("\n>")
 
 
+def test_the_lab_stays_open_as_long_as_its_model_may_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Preferring("note")
+    lent: list[Lab] = []
+    closed: list[Lab] = []
+    close = Lab.close
+    with Lab.open(tmp_path / "lab", create=True, config=LabConfig(embedder="hashing")):
+        pass
+
+    def model(lab: Lab, adapter: str | None = None) -> Model:
+        lent.append(lab)
+        return Model(engine)
+
+    def score(requests: Sequence[ScoreRequest]) -> list[Scores]:
+        assert lent[0] not in closed, "a server of the lab's own ends with it"
+        return Preferring.score(engine, requests)
+
+    def closing(lab: Lab) -> None:
+        closed.append(lab)
+        close(lab)
+
+    monkeypatch.setattr(Lab, "model", model)
+    monkeypatch.setattr(engine, "score", score, raising=False)
+    monkeypatch.setattr(Lab, "close", closing)
+    typed("?", ":quit", arguments=["toy/doors", "--lab", str(tmp_path / "lab")])
+    assert lent[0] in closed
+
+
 def test_the_model_is_not_loaded_before_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(play, "_model", lambda lab, name: pytest.fail("loaded"))
+    monkeypatch.setattr(play, "_model", lambda lab, name, held: pytest.fail("loaded"))
     typed("look", ":quit")
 
 

@@ -127,9 +127,14 @@ def test_a_lab_that_is_not_played_in_after_all_is_given_back(
         pass
 
 
-def test_what_follows_from_the_engine_holds_in_a_lab_that_is_there_too(tmp_path: Path) -> None:
+def test_what_follows_from_the_engine_or_a_thought_holds_in_a_lab_that_is_there_too(tmp_path: Path) -> None:
     with Lab.open(tmp_path / "lab", create=True):
         pass
+    for playing in ({"think": 8}, {"samples": 3}):
+        with runs.workplace(tmp_path / "lab", None, Progress(), **playing) as lab:
+            assert lab.config.actor == "write", "who ranks neither thinks nor votes"
+    with runs.workplace(tmp_path / "lab", None, Progress(), think=0, samples=1) as lab:
+        assert lab.config.actor == "rank"
     with runs.workplace(tmp_path / "lab", None, Progress(), engine="chat", think=None) as lab:
         assert (lab.config.engine, lab.config.actor) == ("chat", "write")
     with runs.workplace(tmp_path / "lab", None, Progress(), engine="chat", actor="rank") as lab:

@@ -109,6 +109,18 @@ def test_what_was_spent_counts_when_the_same_is_asked_again(chat_lab: Callable[.
             lab.run("toy/doors", seeds=range(2, 4), trials=1)
 
 
+def test_what_an_episode_took_counts_once_where_it_goes_on_in_the_same_process(chat_lab: Callable[..., Any]) -> None:
+    with chat_lab("lab") as lab:
+        lab.limit(tokens=330)
+        with pytest.raises(LimitReached):
+            lab.run("toy/doors", seeds=[0], trials=1)
+        lab.spending.tokens = 10**6
+        (result,) = lab.run("toy/doors", seeds=[0], trials=1)
+        took = lab.spending.spent
+    (trial,) = result.trials
+    assert took.output_tokens == trial.usage.output_tokens > 30
+
+
 def test_what_reflecting_takes_is_in_the_episode(chat_lab: Callable[..., Any]) -> None:
     with chat_lab("lab") as lab:
         (result,) = lab.run("toy/doors", seeds=[0], trials=1, reflectors=["written", "contrast"])

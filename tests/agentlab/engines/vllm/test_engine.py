@@ -95,7 +95,8 @@ def test_a_server_that_gives_few_log_probabilities_at_once_is_asked_more_often(
 ) -> None:
     scripted.most = 20
     commands = [f"{letter}{other}" for letter in "abcdefghijklmnopqrstuvwxyz" for other in "x"]
-    found = Model(served()).score(played(behind), commands).logprobs
+    engine = served()
+    found = Model(engine).score(played(engine), commands).logprobs
     assert found == pytest.approx(Model(behind).score(played(behind), commands).logprobs, abs=1e-4)
 
 
@@ -115,6 +116,25 @@ def test_turns_are_those_of_the_local_engine(served: Serve, behind: Transformers
             assert (one.command, one.thought, one.token_ids) == (other.command, other.thought, other.token_ids)
             assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
             assert commands is None or one.command in commands
+
+
+def test_what_it_takes_is_counted_as_that_of_the_local_engine(served: Serve, behind: TransformersEngine) -> None:
+    def took(engine: Any, prompting: Prompting | None = None) -> list[int]:
+        model, talk, counted = Model(engine), played(engine, 0, prompting), []
+        for command in COMMANDS[:3]:
+            if prompting is None:
+                counted += [model.score(talk, COMMANDS).usage.input_tokens for _ in range(2)]
+                talk.act(command)
+            else:
+                turn = model.write_turn(TurnRequest(talk, COMMANDS, think=4))
+                counted += [turn.usage.input_tokens, turn.usage.output_tokens]
+                talk.act(turn.command, turn.thought, turn.token_ids)
+            talk.observe("The note says: the red door is safe.", COMMANDS)
+        return counted
+
+    ranked = took(behind)
+    assert took(served()) == ranked and max(ranked[2:]) < ranked[0], "only what is new counts"
+    assert took(served(), Prompting(thought=True)) == took(behind, Prompting(thought=True))
 
 
 def test_drawn_commands_are_those_that_the_local_engine_draws(served: Serve, behind: TransformersEngine) -> None:
