@@ -56,6 +56,7 @@ def doctor(
         ("disk", lambda: disk(lab)),
         ("models", models),
         ("servers", servers),
+        ("apis", apis),
         ("lab", lambda: health(lab)),
     ]
     if not quick:
@@ -212,6 +213,25 @@ def servers() -> Iterator[Finding]:
         yield replace(lacking, verdict="warning", detail=f"{lacking.detail} (optional)")
         return
     yield Finding("vllm", "ok", f"{found.version} for {'CPUs' if found.cpu else 'GPUs'}, in {found.python}")
+
+
+def apis() -> Iterator[Finding]:
+    """Which models behind an API can be asked, with `--engine chat`."""
+    import os
+    from importlib.util import find_spec
+
+    from agentlab.engines.provider import EXTRAS as PACKAGES
+    from agentlab.engines.provider import KEYS
+
+    for provider, package in PACKAGES.items():
+        key = KEYS.get(provider, "")
+        if find_spec("langchain") is None or find_spec(package) is None:
+            remedy = f"pip install 'agentlab[{provider}]'"
+            yield Finding(provider, "warning", "no package for its models (optional)", remedy)
+        elif key and not os.environ.get(key):
+            yield Finding(provider, "ok", f"with --server; {key} is not set, which its own models need")
+        else:
+            yield Finding(provider, "ok", f"{key} is set" if key else "asked on this machine")
 
 
 def health(lab: Path) -> Iterator[Finding]:

@@ -61,6 +61,23 @@ def test_it_says_whether_there_is_a_vllm_to_serve_with(tmp_path: Path, monkeypat
     assert str(said.value) == f"{found.detail.removesuffix(' (optional)')}; {found.remedy}."
 
 
+def test_it_says_which_models_behind_an_api_can_be_asked_and_keeps_their_keys_to_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = {"langchain", "langchain_openai", "langchain_ollama"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name if name in here else None)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    found = {one.check: one for one in doctor.apis()}
+    assert [(one.check, one.verdict) for one in found.values()] == [
+        ("openai", "ok"), ("anthropic", "warning"), ("ollama", "ok"),
+    ]  # fmt: skip
+    assert "OPENAI_API_KEY is not set" in found["openai"].detail
+    assert found["anthropic"].remedy == "pip install 'agentlab[anthropic]'"
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    (openai, *_) = doctor.apis()
+    assert openai.detail == "OPENAI_API_KEY is set"
+
+
 def test_the_table_ends_with_a_count_and_quick_plays_nothing(tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["doctor", "--quick", "--lab", str(tmp_path / "lab")])
     assert result.exit_code == 0, result.output
