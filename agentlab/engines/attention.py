@@ -30,11 +30,11 @@ class Block:
     """Conversations whose attention is computed together.
 
     Attributes:
-        slots: theirs, (conversations,), or a range.
+        slots: theirs, (conversations,), or a range that may have others between.
         keys: how many tokens the longest has with its new ones.
         width: new tokens that the longest has.
         padded: the place in the row for each place (conversations · width,) of the block; anyone for padding.
-        kept: the places of the block that are no padding, in the order of the row.
+        kept: the places of the block that are theirs and no padding, in the order of the row.
         masks: what is added to the scores, (conversations, 1, width, keys), a kind of layer each.
     """
 
@@ -57,12 +57,16 @@ def blocks(widths: Sequence[int]) -> list[range]:
     return [*found, range(start, len(widths))]
 
 
-def together(slots: Sequence[Slot]) -> torch.Tensor | slice:
-    """Which slots these are: a range where they are one, for that copies nothing."""
+def together(slots: Sequence[Slot], width: int) -> tuple[torch.Tensor | slice, list[int]]:
+    """Which slots are read for these, of which each has up to `width` new tokens, and the row of each among them.
+
+    A range where they nearly are one: it copies nothing, and what is computed for the slots between is not kept.
+    """
     places = [slot.index for slot in slots]
-    if places == list(range(places[0], places[0] + len(places))):
-        return slice(places[0], places[0] + len(places))
-    return torch.tensor(places)
+    low, high = min(places), max(places) + 1
+    if (high - low - len(places)) * width < len(places):
+        return slice(low, high), [place - low for place in places]
+    return torch.tensor(places), list(range(len(places)))
 
 
 def _interface(attend: Callable[..., Any]) -> Callable[..., Any]:

@@ -148,28 +148,23 @@ class Passes:
         """Some neighbours of a row, padded to the longest of them."""
         chosen = [readings[at] for at in those]
         width, keys = max(one.width for one in chosen), max(one.end for one in chosen)
-        visible = torch.zeros(len(chosen), width, keys, dtype=torch.bool)
-        asked, known = (
-            torch.zeros(len(chosen), width, dtype=torch.long),
-            torch.zeros(len(chosen), keys, dtype=torch.long),
-        )
-        padded, real = (
-            torch.zeros(len(chosen), width, dtype=torch.long),
-            torch.zeros(len(chosen), width, dtype=torch.bool),
-        )
-        for at, (place, one) in enumerate(zip(those, chosen, strict=True)):
+        slots, rows = together([one.slot for one in chosen], width)
+        many = slots.stop - slots.start if isinstance(slots, slice) else len(slots)
+        visible = torch.zeros(many, width, keys, dtype=torch.bool)
+        asked, known = torch.zeros(many, width, dtype=torch.long), torch.zeros(many, keys, dtype=torch.long)
+        padded, kept = torch.zeros(many, width, dtype=torch.long), list[int]()
+        for at, place, one in zip(rows, those, chosen, strict=True):
             visible[at, : one.width, : one.end] = one.visible()
             known[at, : one.end] = positions[place]
             asked[at, : one.width] = positions[place][-one.width :]
             padded[at, : one.width] = torch.arange(starts[place], starts[place + 1])
-            real[at, : one.width] = True
-        slots = together([one.slot for one in chosen])
+            kept += range(at * width, at * width + one.width)
         return Block(
             slots if isinstance(slots, slice) else slots.to(self.device),
             keys,
             width,
             padded.flatten().to(self.device),
-            real.flatten().nonzero().squeeze(-1).to(self.device),
+            self._here(kept),
             [self._mask(kind, visible, asked, known) for kind in self._masked],
         )
 

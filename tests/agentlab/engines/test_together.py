@@ -16,6 +16,7 @@ from agentlab.engines.base import Adapter, Conversation, ScoreRequest, TurnReque
 from agentlab.engines.batching import Batcher
 from agentlab.engines.cached import CachedConversation
 from agentlab.engines.model import Model
+from agentlab.engines.slots import Slot
 from agentlab.engines.transformers import TransformersEngine
 from agentlab.errors import ContextExceeded
 from benchmarks.tiny_models import WINDOW, Tokens, make
@@ -155,14 +156,46 @@ def test_an_episode_that_nobody_closed_gives_its_slot_back(engine: TransformersE
 def test_equally_long_conversations_are_read_in_the_order_of_their_slots(
     engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, together = [], passes.together
-    monkeypatch.setattr(passes, "together", lambda slots: found.append(together(slots)) or found[-1])
+    found = listening(monkeypatch)
     same = [engine.conversation("Find the coin.") for _ in range(4)]
     for asking in (same, same[::-1]):
         for talk in asking:
             talk.observe("Dark.")
         engine.score([ScoreRequest(talk, ["look"]) for talk in asking])
     assert len(found) == 2 and all(isinstance(slots, slice) for slots in found)
+
+
+def listening(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor | slice]:
+    """The slots of each block that is read from now on."""
+    found, together = [], passes.together
+
+    def listen(slots: Sequence[Slot], width: int) -> tuple[torch.Tensor | slice, list[int]]:
+        found.append(together(slots, width)[0])
+        return together(slots, width)
+
+    monkeypatch.setattr(passes, "together", listen)
+    return found
+
+
+def test_few_new_tokens_are_read_without_a_copy_also_where_a_slot_between_was_given_back(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = [engine.conversation(f"Find coin {at}.") for at in range(24)]
+    for talk in same:
+        talk.observe("Dark.")
+    meant = [engine.score([ScoreRequest(talk, ["look"])])[0].logprobs for talk in same]
+    gone = same.pop(7)
+    at, _ = held(gone), meant.pop(7)
+    gone.close()
+    with torch.inference_mode():
+        for part in (part for layer in engine._passes.slots.layers.values() for part in layer):
+            part[at] = torch.nan
+    found = listening(monkeypatch)
+    scores = engine.score([ScoreRequest(talk, ["look"]) for talk in same])
+    (block,) = found
+    assert isinstance(block, slice) and block.stop - block.start == len(same) + 1
+    for one, right in zip(scores, meant, strict=True):
+        assert one.logprobs == pytest.approx(right, abs=1e-4)
 
 
 def spans(engine: TransformersEngine, talk: Conversation) -> list[tuple[int, int]]:
