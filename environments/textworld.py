@@ -1,33 +1,19 @@
-"""Quests of TextWorld (Côté et al. 2018), generated from a seed and played without Java: `tw/quest`.
-
-TextWorld generates the house, the objects and the quest, and keeps the state. It can tell a game's text only through a
-Z-machine, which has to be compiled; so the text here is written from the facts of the state, short and complete.
-"""
+"""Games of TextWorld (Côté et al. 2018), generated from a seed and played without Java: `tw/quest`, `tw/cooking`."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import os
-import sys
-import threading
-import types
-import warnings
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from environments.base import Split, Task, TextEnv, Turn
-from environments.errors import BadParameter, MissingDependency
+from environments.base import Split, TextEnv
 from environments.parameters import Game, Parameter
+from environments.textworld_cooking import COOKING, CookingEnv
+from environments.textworld_game import TextWorldEnv, stored, why_not
 
-DESCRIPTION = "TextWorld: quests through a few rooms with doors, boxes and keys, generated from a seed (no Java)"
-REMEDY = (
-    "install it with `pip install --no-deps textworld==1.7.0` (its dependency jericho is not needed and would be "
-    "compiled), then `pip install tatsu==5.8.3 hashids mementos networkx more_itertools termcolor prompt_toolkit tqdm`"
-)
+__all__ = ["DESCRIPTION", "GAMES", "QuestEnv", "make", "why_not"]
+
+DESCRIPTION = "TextWorld: quests through a few rooms, and cooking by a recipe, generated from a seed (no Java)"
 GAMES = {
     "tw/quest": Game(
         "do the few things that the task asks for, in its order",
@@ -37,18 +23,13 @@ GAMES = {
             "quest_length": Parameter(3, 1, 10, "the number of actions that the quest takes"),
             "step_limit": Parameter(10, 1, 10_000, "the number of actions an episode may have"),
         },
-    )
+    ),
+    "tw/cooking": COOKING,
 }
-SEEDS_PER_FOLD = 10_000
-_FIRST_SEED: dict[Split, int] = {"train": 0, "dev": 100_000, "test": 200_000}
-_DIRECTIONS = ("north", "east", "south", "west")
-_IMPORTS = ("textworld", "tatsu", "hashids", "mementos", "networkx", "more_itertools", "termcolor", "prompt_toolkit")
-# TextWorld keeps its grammars and its random numbers in module globals.
-_generating = threading.RLock()
 
 
-class TextWorldEnv(TextEnv):
-    """A quest through generated rooms. The score is the share of the quest's points; the quest cannot be lost by time.
+class QuestEnv(TextWorldEnv):
+    """A quest through generated rooms; it cannot be lost by time.
 
     Args:
         env_id: the id under which the registry made it.
@@ -68,191 +49,24 @@ class TextWorldEnv(TextEnv):
         step_limit: int = 10,
     ) -> None:
         super().__init__(env_id, step_limit)
-        reason = why_not()
-        if reason:
-            raise MissingDependency(reason)
         self._shape = (nb_rooms, nb_objects, quest_length)
-        self._game: Any = None
-        self._progress: Any = None
-        self._commands: dict[str, Any] = {}
 
-    def seeds(self, split: Split) -> Sequence[int]:
-        return range(SEEDS_PER_FOLD)
-
-    def begin(self, task: Task) -> Turn:
-        with _generating:
-            try:
-                self._game = _game(*self._shape, _FIRST_SEED[task.split] + task.seed)
-            except Exception as error:  # TextWorld raises what it likes when a wish cannot be met
-                what = " ".join(str(error).split()) or type(error).__name__
-                raise BadParameter(f"{self.env_id} cannot make {task.id}; {what}; change the parameters") from error
-            self._progress = _textworld().generator.game.GameProgression(self._game, track_quests=True)
-            self._offer()
-        return self._turn(self._scene().look(), goal=" ".join(self._game.objective.split()))
-
-    def act(self, action: str) -> Turn:
-        command = action.strip()
-        scene = self._scene()
-        if command == "look":
-            return self._turn(scene.look())
-        if command == "inventory":
-            return self._turn(scene.inventory())
-        verb, _, rest = command.partition(" ")
-        if command not in self._commands:
-            return self._turn("You can't do that.")
-        if verb == "examine":
-            return self._turn(scene.examine(rest))
-        self._progress.update(self._commands[command])
-        self._offer()
-        if verb == "go":
-            return self._turn(self._scene().look())
-        found = f" {self._scene().examine(rest)}" if verb == "open" else ""
-        return self._turn(f"You {command}.{found}")
-
-    def _offer(self) -> None:
-        actions = self._progress.valid_actions
-        self._commands = dict(zip(_writer(self._game).gen_commands_from_actions(actions), actions, strict=True))
-
-    def _scene(self) -> _Scene:
-        return _Scene(self._game, self._progress.state.facts)
-
-    def _turn(self, observation: str, goal: str = "") -> Turn:
-        progress = self._progress
-        won, lost = bool(progress.completed), bool(progress.failed)
-        score = 1.0 if won else progress.score / max(1, self._game.max_score)
-        scene = self._scene()
-        state = f"{scene.look()}\n{scene.inventory()}\nScore: {score:.2f}"
-        return Turn(observation, {*self._commands, "look", "inventory"}, score, won, lost and not won, state, goal)
-
-
-class _Scene:
-    """What the player can see, from the facts of a state."""
-
-    def __init__(self, game: Any, facts: Any) -> None:
-        self._names = {key: info.name for key, info in game.infos.items() if info.name}
-        self._place = ""
-        self._inside: dict[str, list[str]] = defaultdict(list)
-        self._is: dict[str, str] = {}
-        self._exits: dict[str, dict[str, str]] = defaultdict(dict)
-        self._doors: dict[tuple[str, str], str] = {}
-        self._holders: set[str] = set()
-        for fact in facts:
-            names = [variable.name for variable in fact.arguments]
-            if fact.name == "at" and names[0] == "P":
-                self._place = names[1]
-            elif fact.name in ("at", "in", "on"):
-                self._inside[names[1]].append(names[0])
-            elif fact.name in ("open", "closed", "locked"):
-                self._is[names[0]] = fact.name
-            elif fact.name == "link":
-                self._doors[names[0], names[2]] = names[1]
-            elif fact.name.endswith("_of") and fact.name.removesuffix("_of") in _DIRECTIONS:
-                self._exits[names[1]][fact.name.removesuffix("_of")] = names[0]
-        self._holders = {key for key, info in game.infos.items() if info.type in ("c", "s")}
-
-    def look(self) -> str:
-        things = [self._thing(key) for key in self._sorted(self._inside[self._place])]
-        seen = f" You see {', '.join(things)}." if things else ""
-        exits = [self._exit(direction) for direction in _DIRECTIONS if direction in self._exits[self._place]]
-        ways = f" Exits: {', '.join(exits)}." if exits else ""
-        return f"You are in the {self._names[self._place]}.{seen}{ways}"
-
-    def inventory(self) -> str:
-        held = [self._named(key) for key in self._sorted(self._inside["I"])]
-        return f"Inventory: {', '.join(held) or 'empty'}."
-
-    def examine(self, name: str) -> str:
-        for key in self._names:
-            if self._names[key] == name and key in {*self._is, *self._holders}:
-                return f"You see {self._thing(key)}."
-        return f"You see nothing special about the {name}."
-
-    def _sorted(self, keys: list[str]) -> list[str]:
-        return sorted(keys, key=lambda key: self._names[key])
-
-    def _named(self, key: str) -> str:
-        name = self._names[key]
-        return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
-
-    def _thing(self, key: str) -> str:
-        state = self._is.get(key, "")
-        name = f"{'an' if state == 'open' else 'a'} {state} {self._names[key]}" if state else self._named(key)
-        if state in ("closed", "locked") or key not in self._holders:
-            return name
-        held = ", ".join(self._named(inner) for inner in self._sorted(self._inside[key]))
-        return f"{name} ({held or 'empty'})"
-
-    def _exit(self, direction: str) -> str:
-        door = self._doors.get((self._place, self._exits[self._place][direction]))
-        return f"{direction} ({self._thing(door)})" if door else direction
+    def generated(self, split: Split, seed: int) -> Any:
+        return _game(*self._shape, seed)
 
 
 @lru_cache(maxsize=512)
 def _game(nb_rooms: int, nb_objects: int, quest_length: int, seed: int) -> Any:
-    """The game itself, from the cache on disk or generated (0.3 s) and put there."""
-    textworld = _textworld()
-    name = f"quest-{textworld.__version__}-{nb_rooms}-{nb_objects}-{quest_length}-{seed}.json"
-    path = cache_folder() / name
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        return textworld.Game.load(str(path))
-    options = textworld.GameOptions()
-    options.nb_rooms, options.nb_objects, options.quest_length = nb_rooms, nb_objects, quest_length
-    options.seeds = seed
-    game = textworld.generator.make_game(options)
-    with contextlib.suppress(OSError):  # the cache only saves time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        game.save(str(beside))
-        beside.replace(path)
-    return game
+    def generate(textworld: Any) -> Any:  # 0.3 s
+        options = textworld.GameOptions()
+        options.nb_rooms, options.nb_objects, options.quest_length = nb_rooms, nb_objects, quest_length
+        options.seeds = seed
+        return textworld.generator.make_game(options)
 
-
-@lru_cache(maxsize=512)
-def _writer(game: Any) -> Any:
-    return sys.modules["textworld.generator.inform7"].Inform7Game(game)
-
-
-def cache_folder() -> Path:
-    """Where generated games are kept; they can be deleted at any time."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("agentlab") / "textworld"
-
-
-@contextlib.contextmanager
-def _without_jericho() -> Iterator[None]:
-    """TextWorld imports jericho for Z-machine games, which are not played here; an empty module will do."""
-    if importlib.util.find_spec("jericho") is not None:
-        yield
-        return
-    empty = types.ModuleType("jericho")
-    for name in ("UnsupportedGameWarning", "TruncatedInputActionWarning"):
-        setattr(empty, name, type(name, (UserWarning,), {}))
-    sys.modules["jericho"] = empty
-    try:
-        yield
-    finally:
-        del sys.modules["jericho"]
-
-
-@lru_cache(maxsize=1)
-def _textworld() -> Any:
-    with _generating, _without_jericho(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            import textworld
-            import textworld.generator
-        except ImportError as error:
-            raise MissingDependency(why_not() or f"TextWorld cannot be loaded ({error}); {REMEDY}") from error
-    return textworld
+    return stored(f"quest-{nb_rooms}-{nb_objects}-{quest_length}-{seed}", generate)
 
 
 def make(name: str, parameters: Mapping[str, int]) -> TextEnv:
     """The environment `name` with all its `parameters`."""
-    return TextWorldEnv(GAMES[name].canonical(name, parameters), **parameters)
-
-
-def why_not() -> str | None:
-    """Why this family cannot be played here; None if it can."""
-    missing = [name for name in _IMPORTS if importlib.util.find_spec(name) is None]
-    return f"TextWorld lacks {', '.join(missing)}; the tw games need it; {REMEDY}" if missing else None
+    kind = CookingEnv if name == "tw/cooking" else QuestEnv
+    return kind(GAMES[name].canonical(name, parameters), **parameters)
