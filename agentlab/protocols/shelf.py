@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from agentlab.errors import BadConfig
 from agentlab.protocols.protocol import Protocol
-from agentlab.protocols.tales import TALES_TWX
+from agentlab.protocols.tales import TALES_TW, TALES_TWX
 from agentlab.protocols.wang2023 import WANG2023
 from environments.errors import did_you_mean
 
 
 def protocols() -> list[Protocol]:
     """All protocols."""
-    return [WANG2023, TALES_TWX]
+    return [WANG2023, TALES_TWX, TALES_TW]
 
 
 def protocol(name: str) -> Protocol:

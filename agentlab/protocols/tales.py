@@ -1,4 +1,4 @@
-"""`tales-twx`: the TextWorldExpress part of TALES (Cui et al. 2025), with its tasks, parameters and step limits."""
+"""`tales-twx` and `tales-tw`: parts of TALES (Cui et al. 2025), with their tasks, parameters and step limits."""
 
 from __future__ import annotations
 
@@ -76,5 +76,38 @@ TALES_TWX = Protocol(
     note=(
         "The track of admissible commands: the agent ranks those, and learned from its own games of the train fold. "
         "The published models play zero-shot and write free text, without a list of commands."
+    ),
+)
+
+# The ten levels are those of the games that TALES downloads (Adhikari et al. 2020), which were generated so.
+LEVELS = (
+    "open=1",
+    "cook=1,open=1",
+    "cut=1,open=1",
+    "go=6,open=1",
+    "go=9,open=1",
+    "go=12,open=1",
+    "cook=1,cut=1,open=1",
+    "go=6,open=1,recipe=3,take=3",
+    "cook=1,cut=1,go=6,open=1,recipe=3,take=3",
+    "cook=1,cut=1,go=12,open=1,recipe=3,take=3",
+)
+COOKING = {f"TWCookingLevel{level}": f"tw/cooking?{how},{STEPS}" for level, how in enumerate(LEVELS, 1)}
+
+TALES_TW = Protocol(
+    name="tales-tw",
+    version=1,
+    measures="the ten levels of cooking games of TALES, 100 steps, the best score that was reached",
+    takes="its time was not measured yet",
+    score="best",
+    games=5,
+    training_seeds=1,
+    ways=[Way("without tools", COOKING)],
+    rounds=[ROUND, ROUND],
+    arms=["random", "base", "base + memory", "adapter", "adapter + memory"],
+    note=(
+        "The track of admissible commands: the agent ranks those, and learned from its own games of the train fold. "
+        "The games are generated here with the parameters of each level; those that TALES downloads have other seeds, "
+        "and their text is longer. So the published scores stand for the same levels, not for the same games."
     ),
 )
