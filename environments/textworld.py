@@ -1,4 +1,7 @@
-"""Games of TextWorld (Côté et al. 2018), generated from a seed and played without Java: `tw/quest`, `tw/cooking`."""
+"""Games of TextWorld (Côté et al. 2018), generated from a seed and played without Java.
+
+`tw/quest` and `tw/treasure`; `tw/cooking` is in a module of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from environments.parameters import Game, Parameter
 from environments.textworld_cooking import COOKING, CookingEnv
 from environments.textworld_game import TextWorldEnv, stored, why_not
 
-__all__ = ["DESCRIPTION", "GAMES", "QuestEnv", "make", "why_not"]
+__all__ = ["DESCRIPTION", "GAMES", "QuestEnv", "TreasureEnv", "make", "why_not"]
 
-DESCRIPTION = "TextWorld: quests through a few rooms, and cooking by a recipe, generated from a seed (no Java)"
+DESCRIPTION = "TextWorld: quests, treasures and meals by a recipe, generated from a seed (no Java)"
 GAMES = {
     "tw/quest": Game(
         "do the few things that the task asks for, in its order",
@@ -22,6 +25,15 @@ GAMES = {
             "nb_rooms": Parameter(3, 1, 20, "the number of rooms"),
             "quest_length": Parameter(3, 1, 10, "the number of actions that the quest takes"),
             "step_limit": Parameter(10, 1, 10_000, "the number of actions an episode may have"),
+        },
+    ),
+    "tw/treasure": Game(
+        "find the object that the task names, and take no other",
+        {
+            "level": Parameter(
+                1, 1, 30, "how hard it is: 5 rooms up to level 10, then 10 with doors, then 20 with keys"
+            ),
+            "step_limit": Parameter(50, 1, 10_000, "the number of actions an episode may have"),
         },
     ),
     "tw/cooking": COOKING,
@@ -66,7 +78,37 @@ def _game(nb_rooms: int, nb_objects: int, quest_length: int, seed: int) -> Any:
     return stored(f"quest-{nb_rooms}-{nb_objects}-{quest_length}-{seed}", generate)
 
 
+class TreasureEnv(TextWorldEnv):
+    """A treasure hunt (after Parisotto and Salakhutdinov 2017): the wrong object loses.
+
+    Args:
+        env_id: the id under which the registry made it.
+        level: how hard it is, from 1 to 20; TextWorld has ten more, of which one game may take minutes to be made.
+        step_limit: the number of actions an episode may have.
+    """
+
+    def __init__(self, env_id: str = "tw/treasure", *, level: int = 1, step_limit: int = 50) -> None:
+        super().__init__(env_id, step_limit)
+        self._level = level
+
+    def generated(self, split: Split, seed: int) -> Any:
+        return _treasure(self._level, seed)
+
+
+@lru_cache(maxsize=512)
+def _treasure(level: int, seed: int) -> Any:
+    def generate(textworld: Any) -> Any:
+        from textworld.challenges.tw_treasure_hunter import treasure_hunter
+
+        options = textworld.GameOptions()
+        options.seeds = seed
+        options.grammar.only_last_action = True  # what is wanted, and not the way there
+        return treasure_hunter.make({"level": level}, options)
+
+    return stored(f"treasure-{level}-{seed}", generate)
+
+
 def make(name: str, parameters: Mapping[str, int]) -> TextEnv:
     """The environment `name` with all its `parameters`."""
-    kind = CookingEnv if name == "tw/cooking" else QuestEnv
-    return kind(GAMES[name].canonical(name, parameters), **parameters)
+    kinds = {"tw/quest": QuestEnv, "tw/treasure": TreasureEnv, "tw/cooking": CookingEnv}
+    return kinds[name](GAMES[name].canonical(name, parameters), **parameters)

@@ -8,6 +8,7 @@ import pytest
 
 from environments import BadParameter, MissingDependency, make
 from environments import textworld as module
+from environments.check import check
 
 # Solutions that TextWorld itself gives for these seeds.
 SOLUTIONS = {
@@ -21,6 +22,7 @@ SOLUTIONS = {
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     module._game.cache_clear()
+    module._treasure.cache_clear()
     return tmp_path / "agentlab" / "textworld"
 
 
@@ -102,6 +104,35 @@ def test_a_quest_that_cannot_be_made_is_a_clear_error(monkeypatch) -> None:
     monkeypatch.setattr(module, "_game", fail)
     with pytest.raises(BadParameter, match="cannot make tw/quest:train:0; no such quest; change the parameters"):
         make("tw/quest").reset(seed=0)
+
+
+@pytest.mark.parametrize("level", [1, 10, 14])
+def test_textworlds_own_way_to_a_treasure_wins(level: int, capfd) -> None:
+    env = make(f"tw/treasure?level={level}")
+    _, info = env.reset(seed=1)
+    way = env._game.metadata["walkthrough"]
+    for action in way:
+        *_, info = env.step(action)
+    assert info["won"] and info["score"] == 1.0
+    assert way[-1].split()[1] in info["goal"] and "Warning" not in capfd.readouterr().err
+
+
+def test_the_wrong_object_loses_a_treasure_hunt() -> None:
+    env, lost = make("tw/treasure?level=10"), 0
+    for seed in range(6):
+        _, info = env.reset(seed=seed)
+        wanted = env._game.metadata["walkthrough"][-1]
+        wrong = [one for one in info["admissible_commands"] if one.startswith("take ") and one != wanted]
+        for action in wrong[:1]:
+            *_, info = env.step(action)
+            assert info["lost"] and not info["won"] and info["score"] == 0
+            lost += 1
+    assert lost
+
+
+def test_treasure_hunts_keep_the_contract() -> None:
+    report = check("tw/treasure?level=5", starts=4, episodes=2)
+    assert report.ok, str(report)
 
 
 def test_without_textworld_the_remedy_is_told(monkeypatch) -> None:
