@@ -36,21 +36,26 @@ CPU = ("--enforce-eager", "--no-enable-chunked-prefill")
 
 @pytest.fixture
 def vllm(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Runs `vllm` with some arguments in a folder; gives the URL, once it answers there."""
+    """Runs `vllm serve MODEL …` in a folder; gives the URL, once it answers there.
+
+    As a module, since the program `vllm` asks for a distribution of that name, and the build for CPUs has another.
+    """
     running: list[subprocess.Popen[bytes]] = []
 
     def started(arguments: Sequence[str], folder: Path) -> str:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
-        program = Path(os.environ[PYTHON]).parent / "vllm"
+        verb, model, *rest = arguments
+        assert verb == "serve"
+        program = [os.environ[PYTHON], "-P", "-m", "vllm.entrypoints.openai.api_server", "--model", model]
         settings = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
         settings.pop("PYTHONPATH", None)
         place = ("--host", "127.0.0.1", "--port", str(port))
         with (tmp_path / "vllm.log").open("wb") as log:
             running.append(
                 subprocess.Popen(
-                    [str(program), *arguments, *place, *HERE, *CPU],
+                    [*program, *rest, *place, *HERE, *CPU],
                     cwd=folder,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -102,7 +107,7 @@ def test_a_model_behind_a_real_server_of_openais_protocol_plays_by_writing(
 ) -> None:
     pytest.importorskip("langchain_openai")
     url = vllm(["serve", str(tiny_chat_model), "--served-model-name", "tiny"], tmp_path)
-    config = LabConfig(model="openai:tiny", engine="chat", server=url, embedder="hashing", think=8)
+    config = LabConfig(model="openai:tiny", engine="chat", server=url, embedder="hashing")
     with Lab.open(tmp_path / "lab", create=True, config=config, progress=False) as lab:
         results = lab.run("toy/doors?step_limit=4", seeds=range(2), trials=1)
         episodes = lab.database.episodes.load([result.trials[-1].episode for result in results])
