@@ -13,6 +13,7 @@ from agentlab.engines.chat import ChatConversation
 from agentlab.engines.conversation import TokenConversation
 from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine
+from agentlab.engines.vllm.conversation import ServedConversation
 from agentlab.engines.vllm.scoring import Ranking
 from agentlab.engines.vllm.turns import Draft
 from memory.prompts import Prompting, Reading
@@ -95,10 +96,11 @@ def test_what_would_take_too_much_room_does_not_stay_and_the_context_is_held(eng
 
 
 def test_a_server_is_asked_with_it_as_well(engine: TransformersEngine) -> None:
-    conversation = play(engine.conversation("Find the coin."), 60)
+    how = engine.conversation("Find the coin.").prompting
+    conversation = play(ServedConversation(engine, "Find the coin.", "", how), 60)
     (node, *_), local = Ranking.of(ScoreRequest(conversation, COMMANDS)).nodes, conversation.context_ids
     assert list(node.token_ids)[: len(local)] == local and LINE in engine.tokenizer.decode(local)
-    written = play(engine.conversation("Find the coin."), 60)
+    written = play(ServedConversation(engine, "Find the coin.", "", how), 60)
     draft = Draft.of(TurnRequest(written, COMMANDS), engine.tokenizer, engine.ends)
     assert LINE in engine.tokenizer.decode(draft.begun)
 
