@@ -30,9 +30,7 @@ GAMES = {
     "tw/treasure": Game(
         "find the object that the task names, and take no other",
         {
-            "level": Parameter(
-                1, 1, 30, "how hard it is: 5 rooms up to level 10, then 10 with doors, then 20 with keys"
-            ),
+            "level": Parameter(1, 1, 20, "how hard it is: 5 rooms up to level 10, then 10 with doors and boxes"),
             "step_limit": Parameter(50, 1, 10_000, "the number of actions an episode may have"),
         },
     ),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from environments.base import Split
+from environments.base import Split, Turn
 from environments.errors import BadParameter
 from environments.parameters import Game, Parameter
 from environments.textworld_game import TextWorldEnv, stored
@@ -35,7 +36,7 @@ class CookingEnv(TextWorldEnv):
     """A meal by a recipe. An ingredient that is eaten, burned or prepared in another way than the recipe's loses.
 
     Folds are those of the competition: dev and test games have foods that train games never have, and other ways to
-    prepare those that they have.
+    prepare those that they have, but for five that are only ever taken (water, salt, flour, oil, pepper).
 
     Args:
         env_id: the id under which the registry made it.
@@ -49,7 +50,8 @@ class CookingEnv(TextWorldEnv):
         step_limit: the number of actions an episode may have.
 
     Raises:
-        BadParameter: if there are no games of so many rooms, or more is to be fetched than the recipe has.
+        BadParameter: if there are no such games: of so many rooms, with more to be fetched than the recipe has, or with
+            something to cut and nothing to cook where there is a grill.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class CookingEnv(TextWorldEnv):
     ) -> None:
         if go not in ROOMS:
             raise BadParameter(f"{env_id} cannot have go={go}; its games have {', '.join(map(str, ROOMS))} rooms")
+        if cut and not cook and go not in ROOMS[:2]:
+            raise BadParameter(f"{env_id} cannot be made; with cut=1 and more than 6 rooms its games need cook=1 too")
         if take > recipe:
             raise BadParameter(f"{env_id} cannot have take={take}; of {recipe} ingredients no more can be fetched")
         super().__init__(env_id, step_limit)
@@ -74,6 +78,39 @@ class CookingEnv(TextWorldEnv):
 
     def generated(self, split: Split, seed: int) -> Any:
         return _game(*self._shape, split, seed)
+
+    def act(self, action: str) -> Turn:
+        refused = self._refused(action.strip())
+        return self._turn(refused) if refused else super().act(action)
+
+    def _offer(self) -> None:
+        super()._offer()
+        # Its logic has a rule for each number of ingredients; the meal needs all that the recipe has.
+        whole = f"make/recipe/{len(self._game.metadata['ingredients'])}"
+        for action in self._progress.valid_actions:
+            if action.name == whole:
+                self._commands["prepare meal"] = action
+
+    def _refused(self, command: str) -> str:
+        """What is said to a meal that TextWorld's logic lets pass, and its text does not; empty where nothing is."""
+        if command != "prepare meal" or command not in self._commands:
+            return ""
+        names = {key: info.name for key, info in self._game.infos.items()}
+        known, carried = defaultdict[str, set[str]](set), set[str]()
+        for fact in self._progress.state.facts:
+            first, *others = (variable.name for variable in fact.arguments)
+            if not others:
+                known[names.get(first, "")].add(fact.name)
+            elif fact.name == "in" and others == ["I"]:
+                carried.add(names[first])
+        for name, cooking, cutting in self._game.metadata["ingredients"]:
+            if name not in carried:
+                return "You still miss something."
+            if known[name] & {*_COOK} != {cooking} - {"raw"}:
+                return "Something still needs to be cooked."
+            if known[name] & {*_CUT} != {cutting} - {"uncut"}:
+                return "Something still needs to be cut."
+        return ""
 
     def examined(self, name: str) -> str:
         return self._recipe() if name == "cookbook" else super().examined(name)

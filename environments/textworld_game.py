@@ -139,7 +139,8 @@ class Scene:
                 self._doors[names[0], names[2]] = names[1]
             elif fact.name.endswith("_of") and fact.name.removesuffix("_of") in _DIRECTIONS:
                 self._exits[names[1]][fact.name.removesuffix("_of")] = names[0]
-        self._holders = {key for key, info in game.infos.items() if info.type in ("c", "s")}
+        kinds = {kind for one in ("c", "s") for kind in (one, *game.kb.types.descendants(one))}
+        self._holders = {key for key, info in game.infos.items() if info.type in kinds}
 
     def look(self) -> str:
         things = [self._thing(key) for key in self._sorted(self._inside[self._place])]

@@ -6,16 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
 
 from agentlab.agent.actors import View
 from agentlab.engines.base import Turn
 from agentlab.trajectories.transition import Decision
 from memory.prompts import Prompting
 from memory.records import Usage
-
-LIKE = 0.85
-"""How alike (0…1, `difflib`) a word must be to another to be taken for that: one letter of five is too much."""
 
 ARTICLES = frozenset({"a", "an", "the", "some"})
 
@@ -88,33 +84,22 @@ class WritingActor:
 
 
 def meant(written: str, commands: Sequence[str] | None) -> str | None:
-    """The admissible command that was meant: the only one of the same words, or of words that are misspelt at most.
+    """The admissible command that was meant: the only one of the same words and signs.
 
-    Articles, punctuation and case do not count. None if there is no such command, or more than one.
+    Case, articles before a word and punctuation do not count. None if there is no such command, or more than one.
     """
     if not written:
         return None
     if commands is None or written in commands:
         return written
     mine = _words(written)
-    for like in (1.0, LIKE) if mine else ():
-        found = [command for command in commands if _alike(mine, _words(command), like)]
-        if found:
-            return found[0] if len(found) == 1 else None
-    return None
+    found = [command for command in commands if _words(command) == mine] if mine else []
+    return found[0] if len(found) == 1 else None
 
 
 def _words(command: str) -> list[str]:
-    return [word for word in re.findall(r"\w+", command.casefold()) if word not in ARTICLES]
-
-
-def _alike(written: Sequence[str], command: Sequence[str], like: float) -> bool:
-    """Whether the words are the same one by one; with `like` below 1 also those without digits that are so alike."""
-    return len(written) == len(command) and all(
-        mine == other
-        or (like < 1 and f"{mine}{other}".isalpha() and SequenceMatcher(None, mine, other).ratio() >= like)
-        for mine, other in zip(written, command, strict=True)
-    )
+    words = re.findall(r"\w+|[-+*/=<>]", command.casefold())
+    return [word for at, word in enumerate(words) if word not in ARTICLES or at + 1 == len(words)]
 
 
 def objection(turn: Turn, commands: Sequence[str] | None) -> str:

@@ -72,6 +72,45 @@ def test_an_ingredient_that_is_eaten_or_burned_loses() -> None:
     assert terminated and info["lost"] and info["score"] == 0
 
 
+def test_a_meal_needs_all_ingredients_of_its_recipe_as_it_says() -> None:
+    env = make("tw/cooking?cook=1,cut=1,recipe=2,take=2")
+    for seed in range(3):
+        _, info = env.reset(seed=seed)
+        refused = list[str]()
+        for action in env._game.metadata["walkthrough"]:
+            if action not in info["admissible_commands"]:
+                continue
+            if "prepare meal" in info["admissible_commands"] and action != "prepare meal":
+                score = info["score"]
+                told, *_, info = env.step("prepare meal")
+                if told.startswith("You prepare"):
+                    break
+                assert info["score"] == score and "eat meal" not in info["admissible_commands"]
+                refused.append(told)
+            *_, info = env.step(action)
+        assert "eat meal" in info["admissible_commands"] and env.step("eat meal")[4]["won"]
+        assert {"Something still needs to be cooked.", "Something still needs to be cut."} <= {*refused}
+
+
+def test_a_meal_of_half_of_its_ingredients_is_none() -> None:
+    env = make("tw/cooking?recipe=2,take=2")
+    _, info = env.reset(seed=0)
+    taken = next(one for one in env._game.metadata["walkthrough"] if one.startswith("take "))
+    *_, info = env.step(taken)
+    assert "prepare meal" in info["admissible_commands"], "as in TextWorld"
+    told, *_, again = env.step("prepare meal")
+    assert told == "You still miss something." and again["score"] == info["score"]
+    assert "eat meal" not in again["admissible_commands"]
+
+
+def test_what_stands_on_the_stove_is_seen() -> None:
+    env = make("tw/cooking?cook=1,take=0")
+    env.reset(seed=1)
+    ((name, *_),) = env._game.metadata["ingredients"]
+    env.step(f"put {name} on stove")
+    assert f"{name})" in env.step("look")[0].partition("a stove (")[2]
+
+
 def test_dev_and_test_games_are_prepared_otherwise_than_train_games() -> None:
     def ways(split: str) -> set[tuple[str, ...]]:
         env = make("tw/cooking?cook=1,cut=1,recipe=3")
@@ -86,7 +125,12 @@ def test_dev_and_test_games_are_prepared_otherwise_than_train_games() -> None:
 
 
 @pytest.mark.parametrize(
-    ("env_id", "complaint"), [("tw/cooking?go=3", "1, 6, 9, 12"), ("tw/cooking?take=2", "of 1 ingredients")]
+    ("env_id", "complaint"),
+    [
+        ("tw/cooking?go=3", "1, 6, 9, 12"),
+        ("tw/cooking?take=2", "of 1 ingredients"),
+        ("tw/cooking?cut=1,go=9", "need cook=1"),
+    ],
 )
 def test_parameters_that_do_not_go_together_are_refused_in_a_line(env_id: str, complaint: str) -> None:
     with pytest.raises(BadParameter, match=complaint) as refused:

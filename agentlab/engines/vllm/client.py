@@ -16,6 +16,9 @@ from agentlab.errors import ServerFailed
 AT_ONCE = 64
 """Requests to one server under way at once; what is beyond it waits here instead of there."""
 
+TRIES = 4
+"""How often the same is asked of a server that has only answered others for so long."""
+
 COMPLETIONS = "/v1/completions"
 """Where the model itself is asked, and not only what stands before it."""
 
@@ -72,13 +75,14 @@ class Client:
     def _waited(self, method: str, path: str, **more: Any) -> httpx.Response:
         return waited(partial(self._http.request, method, path, **more), self._waiters.given_up)
 
-    def _asked(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    def _asked(self, method: str, path: str, body: dict[str, Any] | None, tries: int = TRIES) -> dict[str, Any]:
         asked = time.monotonic()
         try:
             answer = self._waited(method, path, json=body)
         except httpx.TimeoutException as error:
-            if self._answered > asked and isinstance(error, httpx.ReadTimeout):
-                return self._asked(method, path, body)  # it is busy, and not dead
+            busy = path == COMPLETIONS and self._answered > asked and isinstance(error, httpx.ReadTimeout)
+            if busy and tries > 1:  # it is not dead, so what was asked is asked again
+                return self._asked(method, path, body, tries - 1)
             what = f"{type(error).__name__} after {self.seconds:.0f} s"
             raise ServerFailed(
                 f"The vLLM server hangs ({what} at {self.url}{path}); the same command tries again.",

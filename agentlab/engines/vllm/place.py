@@ -102,10 +102,15 @@ class Place:
 
     def _is_mine(self, served: str, root: str) -> bool:
         """Whether what is served by a name, from a folder or a repository, is the lab's base by name."""
-        mine, theirs = {self.name, Path(self.name).name, str(self.folder), self.folder.name}, {served, root}
-        if not Path(self.name).is_absolute():  # two folders may end alike, and two models of the hub are not called so
-            theirs |= {Path(served).name, Path(root).name}
-        return bool(mine & theirs)
+        if {served, root} & {self.name, str(self.folder), Path(self.name).name, self.folder.name}:
+            return True
+        if Path(self.name).is_absolute():  # two folders may end alike
+            return False
+        # A folder there may be called as the model is at a hub; who else has one of that name at a hub has another.
+        return any(
+            Path(there).name == Path(self.name).name and ("/" not in self.name or Path(there).is_absolute())
+            for there in (served, root)
+        )
 
     def _logprobs(self, client: Client, base: str) -> int:
         """How many tokens a request may have the log-probabilities of. Raises ServerUnavailable if it gives none."""

@@ -227,7 +227,11 @@ def test_a_model_in_a_folder_is_known_by_the_whole_path_and_one_of_the_hub_by_it
     for name, there in ((folder, folder), (folder, tiny_model.name), ("tiny", "org/tiny"), ("org/tiny", "tiny")):
         scripted.name = there
         assert Model(served(name=name)).score(played(served(name=name)), COMMANDS).logprobs, there
-    for name, there in ((folder, f"/elsewhere/{tiny_model.name}"), ("org/tiny", "org/small")):
+    for name, there in (
+        (folder, f"/elsewhere/{tiny_model.name}"),
+        ("org/tiny", "org/small"),
+        ("org/tiny", "other/tiny"),
+    ):
         scripted.name = there
         with pytest.raises(ServerUnavailable):
             served(name=name)
