@@ -68,6 +68,8 @@ def learn(lab: Lab, number: int, config: RoundConfig) -> None:
             if sum(bool(one.ended) for one in lab.rounds()) <= number:
                 raise
             print(error)
+    if lab.rounds()[number].config != config.named():
+        raise SystemExit(f"{lab.folder} learned with other settings; take another --folder, or those of before.")
 
 
 def played(row: Row, asked: argparse.Namespace) -> tuple[Won, str]:
@@ -80,8 +82,9 @@ def played(row: Row, asked: argparse.Namespace) -> tuple[Won, str]:
             learn(
                 lab, number, RoundConfig(envs=envs, **{**WANG.rounds[number], **row.settings, "seeds": asked.explored})
             )
-        last = lab.rounds()[row.rounds - 1] if row.rounds else None
-        arm = "base" if last is None else last.adapter or "base"
+        done = lab.rounds()[: row.rounds]
+        last = done[-1] if done else None
+        arm = next((one.adapter for one in reversed(done) if one.adapter), "base")
         table = lab.evaluate(envs, split="dev", seeds=range(DEV_FIRST, DEV_FIRST + asked.games), arms=[arm])
         won = dict[str, dict[int, bool]]()
         for name, env in way.envs.items():
