@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from machine import describe
 
-from agentlab import Lab, LabConfig, RoundConfig
+from agentlab import Lab, LabConfig
 from agentlab.bars import Lines
-from agentlab.errors import AgentLabError
+from agentlab.experiments.evaluation import Cell
 from agentlab.protocols import protocol
-from agentlab.protocols.running import DEV_FIRST
+from agentlab.protocols.running import DEV_FIRST, games_of, learn_round, told
 from trainers.gate import p_text, paired, wilson
 
 WANG = protocol("wang2023")
@@ -59,53 +60,25 @@ ROWS = [
 Won = dict[str, dict[int, bool]]
 
 
-def learn(lab: Lab, number: int, config: RoundConfig) -> None:
-    """Round `number`, from 0 on, to its end; one that could train nothing has ended too."""
-    while sum(bool(one.ended) for one in lab.rounds()) <= number:
-        try:
-            lab.round(config)
-        except AgentLabError as error:
-            if sum(bool(one.ended) for one in lab.rounds()) <= number:
-                raise
-            print(error)
-    if lab.rounds()[number].config != config.named():
-        raise SystemExit(f"{lab.folder} learned with other settings; take another --folder, or those of before.")
-
-
 def played(row: Row, asked: argparse.Namespace) -> tuple[Won, str]:
-    """The games of a row, by game and seed, and what its last round said."""
+    """The games of a row, by game and seed, and what its last round came to."""
     way = next(way for way in WANG.ways if way.name == row.way)
-    envs = list(way.envs.values())
+    rounds = [{**one, **row.settings, "seeds": asked.explored} for one in WANG.rounds]
     config = LabConfig(threads=asked.threads, **({} if asked.model is None else {"model": asked.model}))
     with Lab.open(asked.folder / row.lab, create=True, config=config, progress=Lines()) as lab:
-        for number in range(row.rounds):
-            learn(
-                lab, number, RoundConfig(envs=envs, **{**WANG.rounds[number], **row.settings, "seeds": asked.explored})
-            )
-        done = lab.rounds()[: row.rounds]
-        last = done[-1] if done else None
+        done = [learn_round(lab, replace(WANG, rounds=rounds), number, way, 0) for number in range(row.rounds)]
         arm = next((one.adapter for one in reversed(done) if one.adapter), "base")
-        table = lab.evaluate(envs, split="dev", seeds=range(DEV_FIRST, DEV_FIRST + asked.games), arms=[arm])
-        won = dict[str, dict[int, bool]]()
-        for name, env in way.envs.items():
-            rows = lab.database.episodes.find(_of(table.about["runs"][arm], env))
-            won[name] = {one.seed: one.status == "won" for one in rows if one.status != "errored"}
-        return won, "" if last is None else f"{row.name}: calls {last.calls}; {last.gate.get('reason') or last.note}"
+        seeds = range(DEV_FIRST, DEV_FIRST + asked.games)
+        table = lab.evaluate(list(way.envs.values()), split="dev", seeds=seeds, arms=[arm])
+        found = games_of(lab, way, table, arm)
+    won = {name: {seed: game.won for seed, game in games.items()} for name, games in found.items()}
+    return won, f"{row.name}: {told(done[-1])}" if done else ""
 
 
-def _of(run: str, env: str) -> Any:
-    from environments import canonical
-    from memory.store import EpisodeFilter
-
-    return EpisodeFilter(run=run, env=canonical(env))
-
-
-def cell(won: Sequence[bool]) -> str:
+def cell(won: Sequence[bool]) -> Cell:
     """A rate with its n and interval."""
-    if not won:
-        return "–"
-    low, high = wilson(sum(won), len(won))
-    return f"{sum(won) / len(won):.2f} ({sum(won)}/{len(won)}) [{low:.2f}, {high:.2f}]"
+    low, high = wilson(sum(won), len(won)) if won else (0.0, 1.0)
+    return Cell(wins=sum(won), n=len(won), low=low, high=high, score=0.0)
 
 
 def flat(won: Won) -> dict[str, bool]:
@@ -122,21 +95,21 @@ def main() -> None:
     options.add_argument("--model")
     options.add_argument("--threads", type=int, default=0)
     asked = options.parse_args()
-    found, told = dict[str, Won](), list[str]()
+    found, lines = dict[str, Won](), list[str]()
     for row in ROWS:
         found[row.name], said = played(row, asked)
-        told += [said] if said else []
+        lines += [said] if said else []
     games = list(WANG.ways[0].envs)
     print(f"{asked.explored} train games of each a round, {asked.games} dev games; {describe(asked.threads)}\n")
     print(f"| who plays | {' | '.join(games)} | all |\n{'|---' * (len(games) + 2)}|")
     for name, won in found.items():
         cells = [cell(list(won[game].values())) for game in games]
-        print(f"| {name} | {' | '.join(cells)} | {cell(list(flat(won).values()))} |")
+        print(f"| {name} | {' | '.join(map(str, cells))} | {cell(list(flat(won).values()))} |")
     print("\nPaired by game and seed (McNemar's exact test):\n")
     for first, second in pairwise(ROWS):
         pair = paired(flat(found[second.name]), flat(found[first.name]))
         print(f"- {second.name} against {first.name}: {pair.difference:+.2f} on {pair.n}, p {p_text(pair.p, '= ')}")
-    print("\n" + "\n".join(f"- {line}" for line in told))
+    print("\n" + "\n".join(f"- {line}" for line in lines))
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def _learned(
 
     with Lab.open(folder / f"{_slug(way)}-{seed}", create=True, config=config, progress=progress) as lab:
         _check_model(lab.folder, lab.config.model, config.model)
-        reports = [_round(lab, protocol, number, way, seed) for number in range(len(protocol.rounds))]
+        reports = [learn_round(lab, protocol, number, way, seed) for number in range(len(protocol.rounds))]
         first = DEV_FIRST if split == "dev" else 0
         wanted = protocol.arms_of(seed)
         # Where no gate promoted anything, what serves is the base.
@@ -129,13 +129,16 @@ def _learned(
             model=lab.config.model,
             split=split,
             first=first,
-            arms={arm: _games(lab, way, table, plays[arm]) for arm in wanted},
+            arms={arm: games_of(lab, way, table, plays[arm]) for arm in wanted},
             rounds=[told(report) for report in reports],
         )
 
 
-def _round(lab: Lab, protocol: Protocol, number: int, way: Way, seed: int) -> RoundReport:
-    """Round `number` of the protocol, gone on with or begun where that is not done yet."""
+def learn_round(lab: Lab, protocol: Protocol, number: int, way: Way, seed: int) -> RoundReport:
+    """Round `number` of the protocol, gone on with or begun where that is not done yet.
+
+    Raises BadConfig where the lab has learned otherwise in it.
+    """
     asked = protocol.round_config(number, way, seed)
     # More than one call where a round was killed as it ended: the first one only says so.
     while not (begun := lab.rounds()[number : number + 1]) or not begun[0].ended:
@@ -167,7 +170,7 @@ def told(report: RoundReport) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _games(lab: Lab, way: Way, table: Table, arm: str) -> dict[str, dict[int, Game]]:
+def games_of(lab: Lab, way: Way, table: Table, arm: str) -> dict[str, dict[int, Game]]:
     """The games of an arm by name and seed. What errored is left out."""
     from environments import canonical
     from memory import EpisodeFilter

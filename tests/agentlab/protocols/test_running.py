@@ -14,7 +14,7 @@ from agentlab.lab import Lab
 from agentlab.protocols import Protocol, Way, protocol, protocols, run_protocol
 from agentlab.protocols.measured import Game, Learned
 from agentlab.protocols.protocol import Published
-from agentlab.protocols.running import _games, _round, found
+from agentlab.protocols.running import found, games_of, learn_round
 from agentlab.protocols.showing import MEAN, markdown, outcome
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.workspace.config import LabConfig
@@ -109,7 +109,7 @@ def test_games_are_found_however_a_protocol_spells_them(open_lab: Callable[..., 
     assert canonical(ENV) != ENV
     with open_lab() as lab:
         table = lab.evaluate([ENV], split="test", seeds=range(2), arms=["random"], name="toy")
-        assert sorted(_games(lab, TOY.ways[0], table, "random")["doors"]) == [0, 1]
+        assert sorted(games_of(lab, TOY.ways[0], table, "random")["doors"]) == [0, 1]
 
 
 def test_a_training_seed_that_is_none_of_the_protocol_is_refused(tmp_path: Path) -> None:
@@ -150,13 +150,13 @@ TWICE = replace(TOY, rounds=[TOY.rounds[0], TOY.rounds[0]])
 
 def test_a_round_that_only_says_that_the_one_before_had_ended_does_not_stand_for_the_next() -> None:
     lab: Any = Rounds("done", None, "done")
-    assert [_round(lab, TWICE, number, TOY.ways[0], 0).number for number in (0, 1)] == [1, 2]
+    assert [learn_round(lab, TWICE, number, TOY.ways[0], 0).number for number in (0, 1)] == [1, 2]
 
 
 def test_a_round_with_nothing_to_train_on_is_one_at_the_first_call_as_at_the_second() -> None:
     lab: Any = Rounds("failed", "done")
-    first = [_round(lab, TWICE, number, TOY.ways[0], 0).phase for number in (0, 1)]
-    assert first == ["failed", "done"] == [_round(lab, TWICE, number, TOY.ways[0], 0).phase for number in (0, 1)]
+    first = [learn_round(lab, TWICE, number, TOY.ways[0], 0).phase for number in (0, 1)]
+    assert first == ["failed", "done"] == [learn_round(lab, TWICE, number, TOY.ways[0], 0).phase for number in (0, 1)]
 
 
 def measured(protocol: Protocol) -> list[Learned]:
