@@ -19,10 +19,10 @@ DESCRIPTION = "any gymnasium environment whose observations are text, as gym/<it
 GAMES: dict[str, Game] = {}
 STEP_LIMIT = 100
 SEEDS_PER_FOLD = 1000
-_FIRST_SEED: dict[Split, int] = {"train": 0, "dev": 10_000, "test": 20_000}
+FIRST_SEED: dict[Split, int] = {"train": 0, "dev": 10_000, "test": 20_000}
 # Where an environment may say what is worth doing now, and what may hold the text of an observation.
-_COMMANDS = ("admissible_commands", "valid_actions", "valid_commands", "available_actions")
-_TEXTS = ("text", "obs", "observation", "description")
+COMMANDS = ("admissible_commands", "valid_actions", "valid_commands", "available_actions")
+TEXTS = ("text", "obs", "observation", "description")
 Told = TypeVar("Told")
 
 
@@ -103,7 +103,7 @@ class GymTextEnv(TextEnv):
 
     def begin(self, task: Task) -> Turn:
         # The folds of an environment that knows none are three ranges of its seeds.
-        observation, info = self.env.reset(seed=_FIRST_SEED[task.split] + task.seed)
+        observation, info = self.env.reset(seed=FIRST_SEED[task.split] + task.seed)
         self._return = 0.0
         return self._turn(observation, info, ended=False, goal=self._default_goal)
 
@@ -152,7 +152,7 @@ class GymTextEnv(TextEnv):
         Numbered actions may be offered by number or by name.
         """
         numbers = self._numbers or {}
-        key = next((key for key in _COMMANDS if info.get(key) is not None), None)
+        key = next((key for key in COMMANDS if info.get(key) is not None), None)
         if key is None:
             return list(numbers) if self._numbers is not None else None
         offered = info[key]
@@ -175,7 +175,7 @@ def _make(gymnasium_id: str, settings: Mapping[str, Any]) -> gymnasium.Env[Any, 
 
 def _text_key(spaces: Mapping[str, gymnasium.Space[Any]]) -> str | None:
     texts = [key for key, space in spaces.items() if isinstance(space, gymnasium.spaces.Text)]
-    return next((key for key in _TEXTS if key in texts), texts[0] if texts else None)
+    return next((key for key in TEXTS if key in texts), texts[0] if texts else None)
 
 
 def _first_line(text: str | None) -> str:

@@ -1,6 +1,6 @@
-"""Java for the games that need it: where it is, and one Java process that all environments of a program share.
+"""Java for the games that need it: where it is, and Java processes that environments share or have to themselves.
 
-The process (JVM) speaks the text protocol of py4j. Each environment has a connection and an object of its own there;
+A process (JVM) speaks the text protocol of py4j. Each environment has a connection and an object of its own there;
 calls take turns, since nobody wrote the games for threads. The rules:
 
 1. A call has a time limit, kept by the socket itself. A call that takes longer means that the JVM hangs: it is killed.
@@ -23,9 +23,10 @@ import subprocess
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from environments.errors import EnvironmentDied, EnvironmentHung, EnvironmentsError, MissingDependency
 
@@ -66,13 +67,14 @@ class Jvm:
     Args:
         jars: the jar files with the classes to call.
         folder: the working folder of the process.
+        options: what Java is told beside what it always is.
 
     Raises:
         MissingDependency: if there is no Java.
         EnvironmentDied: if the process ends before it is ready, or is not ready in time.
     """
 
-    def __init__(self, jars: Sequence[Path], folder: Path) -> None:
+    def __init__(self, jars: Sequence[Path], folder: Path, options: Sequence[str] = ()) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         self._death = threading.Lock()
         self.turn = threading.RLock()
@@ -83,7 +85,7 @@ class Jvm:
         program = find_java()
         try:
             self.process = subprocess.Popen(
-                [str(program), *_OPTIONS, "-cp", path, *arguments],
+                [str(program), *_OPTIONS, *options, "-cp", path, *arguments],
                 cwd=folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -93,10 +95,12 @@ class Jvm:
             )
         except OSError as error:
             raise EnvironmentDied(f"{program} cannot be run; {error.strerror}; set JAVA_HOME to another Java") from None
+        self._end = weakref.finalize(self, _end, self.process, self._errors)  # also where nobody closes it
+        _running.add(self)
         port, self.token = self._first_lines()
         self.address = ("127.0.0.1", int(port))
         # What the games print is thrown away, lest a full pipe stop the JVM.
-        threading.Thread(target=self._drain, name="jvm-output", daemon=True).start()
+        threading.Thread(target=_drain, args=(self.process.stdout,), name="jvm-output", daemon=True).start()
 
     @property
     def alive(self) -> bool:
@@ -112,7 +116,7 @@ class Jvm:
             if code is not None:
                 cause = f"{cause} (exit code {code}{self._last_words()})"
             self.cause = cause
-        self._kill()
+        self._end()
         return True
 
     def close(self) -> None:
@@ -122,17 +126,11 @@ class Jvm:
     def forget(self) -> None:
         """Let go of a process that belongs to the parent, after a fork."""
         self.cause = "it belongs to the parent process"
+        self._end.detach()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
                 pipe.close()
         self.process.returncode = 0  # not our child; nobody shall wait for it
-
-    def _kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        if self.process.stdin:
-            self.process.stdin.close()
-        self._errors.close()
 
     def _first_lines(self) -> tuple[str, str]:
         assert self.process.stdout
@@ -156,13 +154,6 @@ class Jvm:
         self.die(cause)
         raise EnvironmentDied(f"{self.cause}; games run in it; try `java -version`, or set JAVA_HOME to another Java")
 
-    def _drain(self) -> None:
-        assert self.process.stdout
-        with contextlib.suppress(OSError, ValueError):
-            while self.process.stdout.read(65536):
-                pass
-            self.process.stdout.close()
-
     def _last_words(self) -> str:
         with contextlib.suppress(OSError, ValueError):
             self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - 2000))
@@ -172,6 +163,21 @@ class Jvm:
         return ""
 
 
+def _end(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+    process.kill()
+    process.wait()
+    if process.stdin:
+        process.stdin.close()
+    errors.close()
+
+
+def _drain(output: IO[bytes]) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while output.read(65536):
+            pass
+        output.close()
+
+
 class JavaObject:
     """An object in the JVM, behind a connection of its own.
 
@@ -179,9 +185,10 @@ class JavaObject:
         jvm: where it lives.
         class_name: the class, with its package; it must have a constructor without arguments.
         call_limit: seconds a call may take.
+        field: a static field of the class, whose object this is then, in place of a new one.
     """
 
-    def __init__(self, jvm: Jvm, class_name: str, call_limit: float = CALL_LIMIT) -> None:
+    def __init__(self, jvm: Jvm, class_name: str, call_limit: float = CALL_LIMIT, field: str = "") -> None:
         from py4j import protocol
 
         self._protocol = protocol
@@ -194,7 +201,7 @@ class JavaObject:
             self._stream = self._socket.makefile("rb")
             self._send(f"A\n{jvm.token}\n")
             self._id = ""
-            answer = self._send(f"i\n{class_name}\ne\n")
+            answer = self._send(f"r\nm\n{class_name}\n{field}\ne\n" if field else f"i\n{class_name}\ne\n")
         except OSError as error:
             raise self._died(error) from None
         if not answer.startswith("yr"):
@@ -202,7 +209,9 @@ class JavaObject:
         self._id = answer[2:]
 
     def call(self, method: str, *arguments: str | int | bool) -> Any:
-        """The result of a method that returns text, a number, a truth value or nothing.
+        """The result of a method that returns text, a number, a truth value, nothing, or a list.
+
+        A list comes as the text that Java writes of it: `[0, 1]`.
 
         Raises:
             EnvironmentDied: if the JVM died, hung, or had been killed.
@@ -215,6 +224,8 @@ class JavaObject:
             raise self._died(error) from None
         if answer[0] == "x":
             raise JavaException(self._describe(answer, method))
+        if answer.startswith("yl"):
+            return self._written(answer[2:])
         return self._protocol.get_return_value(answer, None)
 
     def close(self) -> None:
@@ -257,10 +268,14 @@ class JavaObject:
     def _describe(self, answer: str, method: str) -> str:
         what = answer[2:] or "an error without a message"
         if answer[1:2] == "r":
-            text = self._send(f"c\n{answer[2:]}\ntoString\ne\n")
-            what = self._protocol.unescape_new_line(text[2:])
-            self._send(f"m\nd\n{answer[2:]}\ne\n")
+            what = self._written(answer[2:])
         return f"{method} failed in Java: {' '.join(what.splitlines()[0].split())}"
+
+    def _written(self, target: str) -> str:
+        """An object of the JVM as it writes itself; the JVM forgets it then."""
+        text = self._send(f"c\n{target}\ntoString\ne\n")
+        self._send(f"m\nd\n{target}\ne\n")
+        return str(self._protocol.unescape_new_line(text[2:]))
 
 
 def _gateway_jar() -> str:
@@ -271,6 +286,7 @@ def _gateway_jar() -> str:
     return str(find_jar_path())
 
 
+_running: weakref.WeakSet[Jvm] = weakref.WeakSet()
 _shared: dict[tuple[str, ...], Jvm] = {}
 _sharing = threading.Lock()
 
@@ -288,9 +304,9 @@ def shared_jvm(jars: Sequence[Path], folder: Path) -> Jvm:
 
 
 def close_all() -> None:
-    """End all shared JVMs. Environments that need one afterwards get a new one."""
+    """End all JVMs of this program. Environments that need one afterwards get a new one."""
     with _sharing:
-        for jvm in _shared.values():
+        for jvm in list(_running):
             jvm.close()
         _shared.clear()
 
@@ -298,8 +314,9 @@ def close_all() -> None:
 def _after_fork() -> None:
     global _sharing
     _sharing = threading.Lock()
-    for jvm in _shared.values():
+    for jvm in list(_running):
         jvm.forget()
+    _running.clear()
     _shared.clear()
 
 

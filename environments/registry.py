@@ -31,7 +31,11 @@ _MODULES = {
     "toy": "environments.toy",
     "twx": "environments.textworld_express",
     "tw": "environments.textworld",
+    "sciworld": "environments.scienceworld",
+    "household": "environments.household",
+    "toytext": "environments.toy_text",
     "gym": "environments.gym",
+    "openenv": "environments.openenv",
 }
 GROUP = "agentlab.environments"
 """Entry points of this group name modules that call `register`."""
@@ -184,7 +188,7 @@ def _find(name: str) -> tuple[ModuleType, Game | None]:
     family = name.partition("/")[0]
     if family in _MODULES:
         module = importlib.import_module(_MODULES[family])
-        if family == "gym" and name != "gym/":
+        if not module.GAMES and name != f"{family}/":  # what it makes is named by others
             return module, None
         if name in module.GAMES:
             return module, module.GAMES[name]

@@ -16,6 +16,7 @@ from agentlab.cli import (
     demo,
     distill,
     doctor,
+    env_serve,
     envs,
     episodes,
     memory,
@@ -104,6 +105,7 @@ adapters.app.command()(adapter_screens.show)
 adapters.app.command()(adapter_screens.diff)
 skills.add_to(adapters.app)
 app.command(rich_help_panel=LOOK)(envs.envs)
+app.add_typer(env_serve.app, name="env", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(play.play)
 app.command(rich_help_panel=LOOK)(models.models)
 app.command(rich_help_panel=LOOK)(doctor.doctor)

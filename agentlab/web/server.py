@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 import uvicorn
 
 from agentlab.errors import AgentLabError
+from agentlab.listening import listening_at
 from agentlab.views.standings import standings
 from agentlab.web.app import Application, application
 from agentlab.web.safety import Access
@@ -27,7 +27,7 @@ def serve(
         raise AgentLabError("--host names no address; 0.0.0.0 is every address of this machine.")
     access = Access(host)
     made = application(folder, access)
-    with _listening(host, port, any_port=any_port) as listening:
+    with listening_at(host, port, any_port=any_port) as listening:
         access = Access(host, listening.getsockname()[1], access.token)
         made.access = access
         shown = f"[{host}]" if ":" in host else host
@@ -56,24 +56,3 @@ def _warm(made: Application) -> None:
     for lab in made.labs:
         with suppress(Exception):  # a lab that cannot be read says so on its pages
             standings(lab.workspace)
-
-
-def _listening(host: str, port: int, *, any_port: bool) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        try:
-            found.bind((host, port))
-        except OSError:
-            if not any_port:
-                raise
-            found.bind((host, 0))
-        found.listen(128)
-    except (OSError, UnicodeError, TypeError) as error:  # what no name of a host can be, too
-        found.close()
-        why = getattr(error, "strerror", None) or str(error)
-        raise AgentLabError(
-            f"Nothing can listen at {host}, port {port} ({why}); give another --port or --host."
-        ) from error
-    return found
