@@ -35,6 +35,8 @@ _MODULES = {
     "household": "environments.household",
     "toytext": "environments.toy_text",
     "gym": "environments.gym",
+    "textarena": "environments.textarena",
+    "reasoning": "environments.reasoning",
     "openenv": "environments.openenv",
 }
 GROUP = "agentlab.environments"

@@ -1,0 +1,48 @@
+"""reasoning-gym: the right answer wins, another has the data set's own score."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from environments import BadParameter, MissingDependency, UnknownEnvironment, make
+from environments import reasoning as module
+from environments.check import check
+
+
+def test_without_it_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "reasoning_gym", None)
+    module._reasoning_gym.cache_clear()
+    with pytest.raises(MissingDependency, match=r"agentlab\[reasoning\]"):
+        make("reasoning/chain_sum")
+    module._reasoning_gym.cache_clear()
+
+
+def test_the_right_answer_wins_and_another_loses() -> None:
+    pytest.importorskip("reasoning_gym")
+    env = make("reasoning/chain_sum")
+    for split in ("train", "dev", "test"):
+        question, info = env.reset(seed=3, options={"split": split})
+        assert info["admissible_commands"] is None and "=" in question
+        answer = str(env._entry["answer"])  # type: ignore[attr-defined]
+        _, reward, terminated, _, info = env.step(f" {answer} ")
+        assert (reward, terminated, info["won"], info["score"]) == (1.0, True, True, 1.0)
+        env.reset(seed=3, options={"split": split})
+        told, reward, terminated, _, info = env.step("no idea")
+        assert terminated and info["lost"] and reward < 1 and answer in told
+
+
+@pytest.mark.parametrize("name", ["chain_sum", "leg_counting", "word_sorting"])
+def test_the_contract_holds(name: str) -> None:
+    pytest.importorskip("reasoning_gym")
+    report = check(f"reasoning/{name}")
+    assert report.ok, report
+
+
+def test_what_is_no_data_set_is_told() -> None:
+    pytest.importorskip("reasoning_gym")
+    with pytest.raises(UnknownEnvironment, match="chain_sum"):
+        make("reasoning/chain_sums")
+    with pytest.raises(BadParameter):
+        make("reasoning/chain_sum?size=3")
