@@ -162,6 +162,12 @@ class GymTextEnv(TextEnv):
         return validate_commands(self.env_id, key, offered)
 
 
+def fold_of(seed: int) -> tuple[Split, int]:
+    """The fold in whose range a seed lies, and which seed of the fold that is."""
+    split = max((first, split) for split, first in FIRST_SEED.items() if first <= seed)[1]
+    return split, seed - FIRST_SEED[split]
+
+
 def _make(gymnasium_id: str, settings: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
     try:
         return gymnasium.make(gymnasium_id, **settings)

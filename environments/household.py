@@ -7,12 +7,12 @@ its room and task falls into, so no first sight of one fold occurs in another.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from environments.base import Split, Task, TextEnv, Turn
+from environments.base import Task, TextEnv, Turn
+from environments.folds import belongs
 from environments.household_rooms import CHANGES, DONE, LAMP_STANDS, LAMPS, ROOMS, Furniture, Room
 from environments.parameters import Game, Parameter
 
@@ -31,9 +31,6 @@ GAMES = {
     "household/two": Game("find two things of a kind and put them where they are wanted", _PARAMETERS),
     "household/any": Game("one of the six chores, by lot", _PARAMETERS),
 }
-
-
-_SHARES: dict[Split, range] = {"train": range(8), "dev": range(8, 9), "test": range(9, 10)}
 
 
 @dataclass
@@ -96,8 +93,7 @@ class Household(TextEnv):
         rng = random.Random(f"household {self.chore} {self._distractors} {task.split} {task.seed}")
         while True:
             game = _made(self.chore, self._distractors, rng)
-            mark = hashlib.sha256(f"{game.first_sight()}\n{game.goal}".encode()).digest()[0] % 10
-            if mark in _SHARES[task.split]:
+            if belongs(f"{game.first_sight()}\n{game.goal}", task.split):
                 break
         self._game = game
         return self._turn(game.first_sight(), goal=game.goal)
@@ -194,8 +190,8 @@ class Household(TextEnv):
         """How many steps of the chore are done, and how many there are."""
         things = [thing for thing in game.places if _kind(thing) == game.kind]
         if game.chore == "light":
-            held = _kind(self._held(game)) == game.kind
-            return int(held) + int(held and game.lit), 2
+            holds = _kind(self._held(game)) == game.kind
+            return int(holds) + int(holds and game.lit), 2
         there = [thing for thing in things if _kind(game.places[thing]) == game.target]
         if game.chore == "two":
             held = [thing for thing in things if not game.places[thing]]
@@ -250,14 +246,12 @@ def _made(chore: str, distractors: int, rng: random.Random) -> _Game:
             continue
         game = _Game(does, kind, target, _goal(does, kind, target, room), shown, {}, lamp)
         game.closed = {one for one in furniture if furniture[one].closes}
-        others = [
-            one for one in room.lies if one != kind and any(_kind(place) in room.lies[one] for place in furniture)
-        ]
+        others = [other for other in room.lies if other != kind and kinds & {*room.lies[other]}]
         numbers: dict[str, int] = {}
-        for one in [kind] * (2 if does == "two" else 1) + rng.choices(others, k=distractors):
-            numbers[one] = numbers.get(one, 0) + 1
-            where = starts if one == kind else [place for place in furniture if _kind(place) in room.lies[one]]
-            game.places[f"{one} {numbers[one]}"] = rng.choice(where)
+        for thing in [kind] * (2 if does == "two" else 1) + rng.choices(others, k=distractors):
+            numbers[thing] = numbers.get(thing, 0) + 1
+            where = starts if thing == kind else [one for one in furniture if _kind(one) in room.lies[thing]]
+            game.places[f"{thing} {numbers[thing]}"] = rng.choice(where)
         return game
 
 

@@ -220,12 +220,12 @@ class JavaObject:
         parts = "".join(self._protocol.get_command_part(argument) for argument in arguments)
         try:
             answer = self._send(f"c\n{self._id}\n{method}\n{parts}e\n")
+            if answer[0] == "x":
+                raise JavaException(self._describe(answer, method))
+            if answer.startswith("yl"):
+                return self._written(answer[2:])
         except OSError as error:
             raise self._died(error) from None
-        if answer[0] == "x":
-            raise JavaException(self._describe(answer, method))
-        if answer.startswith("yl"):
-            return self._written(answer[2:])
         return self._protocol.get_return_value(answer, None)
 
     def close(self) -> None:
@@ -247,7 +247,7 @@ class JavaObject:
         with self.jvm.turn:
             # Until the answer is there, an interruption (Ctrl-C) leaves the connection out of step: then it is no use.
             self.broken = True
-            self._socket.sendall(command.encode())
+            self._socket.sendall(command.encode(errors="replace"))
             line = self._stream.readline()
             if not line.endswith(b"\n"):
                 raise ConnectionResetError("the connection was closed")

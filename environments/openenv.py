@@ -7,11 +7,13 @@ data: a text field is the observation, or else all fields, a line each; lists of
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
 import os
 import urllib.error
 import urllib.request
+import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -61,11 +63,15 @@ class OpenEnvSession(gymnasium.Env[str, str]):
         self._open = ExitStack()
         self._socket: Any = None
         self._action = _Action(self._get("schema"))
+        self._last: tuple[str, dict[str, Any]] = ("", {})
+        self._ending = weakref.finalize(self, self._open.close)  # where nobody closes it
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         if self._socket is None:
             self._connect()
         answer = self._ask("reset", {} if seed is None else {"seed": seed})
+        if answer["type"] == "error":
+            raise EnvironmentsError(f"The server {self.url} has no game of seed {seed}: {_said(answer)}")
         observation, _, _, info = self._read(answer)
         return observation, info
 
@@ -73,12 +79,17 @@ class OpenEnvSession(gymnasium.Env[str, str]):
         try:
             made = self._action.of(action)
         except ValueError as error:
-            return str(error), 0.0, False, False, {}
+            return self._refused(str(error))
         answer = self._ask("step", made)
-        if answer.get("type") == "error":  # of this action: the game goes on
-            return _text(answer["data"].get("message")), 0.0, False, False, {}
+        if answer["type"] == "error":
+            return self._refused(_said(answer))
         observation, reward, done, info = self._read(answer)
         return observation, reward, done, False, info
+
+    def _refused(self, why: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """The answer to an action that is none: the game stands as it stood."""
+        text, info = self._last
+        return why, 0.0, False, False, {"state": text, **info}
 
     def close(self) -> None:
         if self._socket is not None:
@@ -101,6 +112,7 @@ class OpenEnvSession(gymnasium.Env[str, str]):
                     open_timeout=_CONNECT_LIMIT,
                     close_timeout=1.0,
                     max_size=_MESSAGE_LIMIT,
+                    ping_interval=None,  # each answer has its own limit
                     proxy=None,
                 )
             )
@@ -108,7 +120,7 @@ class OpenEnvSession(gymnasium.Env[str, str]):
             raise self._gone(error) from None
 
     def _ask(self, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to a message. An error that says that the action was no good is an answer, any other is raised."""
+        """The answer to a message: an observation, or an error that says that the question was no good."""
         from websockets.exceptions import ConnectionClosed, WebSocketException
 
         try:
@@ -128,18 +140,18 @@ class OpenEnvSession(gymnasium.Env[str, str]):
             raise self._gone(error) from None
         try:
             answer = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
-        if not isinstance(answer, dict) or not isinstance(answer.get("data"), dict):
+        said = answer if isinstance(answer, dict) and isinstance(answer.get("data"), dict) else {}
+        if said.get("type") not in ("observation", "error"):
             self.close()
-            raise EnvironmentDied(f"The server {self.url} answered {format_value(raw)}, which is no OpenEnv message")
-        refused = kind == "step" and answer["data"].get("code") == "VALIDATION_ERROR"
-        if answer.get("type") == "error" and not refused:
+            raise EnvironmentDied(f"The server {self.url} answered {format_value(raw)}, which is no observation")
+        if said["type"] == "error" and said["data"].get("code") != "VALIDATION_ERROR":
             self.close()
-            raise EnvironmentDied(f"The server {self.url} says: {_text(answer['data'].get('message'))[:500]}")
-        return answer
+            raise EnvironmentDied(f"The server {self.url} says: {_said(said)}")
+        return said
 
-    def _read(self, answer: Mapping[str, Any]) -> tuple[str, float, bool, dict[str, Any]]:
+    def _read(self, answer: Mapping[str, Any]) -> tuple[str, Any, Any, dict[str, Any]]:
         """Observation, reward, whether the game is over, and what else was told, of a message with an observation."""
         data = answer["data"]
         given = data.get("observation")
@@ -154,14 +166,14 @@ class OpenEnvSession(gymnasium.Env[str, str]):
         seen = {key: value for key, value in fields.items() if key not in (*_TOLD, *COMMANDS, "reward", "done")}
         key = next((name for name in TEXTS if isinstance(seen.get(name), str)), None)
         text = seen[key] if key else "\n".join(f"{name}: {_text(value)}" for name, value in seen.items())
-        return text, 0.0 if reward is None else reward, bool(data.get("done")), info
+        done = data.get("done")
+        self._last = (text, info)
+        return text, 0.0 if reward is None else reward, False if done is None else done, info
 
     def _get(self, path: str) -> Any:
         request = urllib.request.Request(f"{self.url}/{path}", headers=self._headers)
         try:
-            # Straight to the address that was named: a proxy of the system's is for the world outside.
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(request, timeout=_CONNECT_LIMIT) as answer:
+            with _straight().open(request, timeout=_CONNECT_LIMIT) as answer:
                 return json.loads(answer.read(_MESSAGE_LIMIT))
         except urllib.error.HTTPError as error:
             raise EnvironmentsError(
@@ -169,12 +181,24 @@ class OpenEnvSession(gymnasium.Env[str, str]):
             ) from None
         except OSError as error:
             raise self._gone(error) from None
-        except ValueError:
+        except (ValueError, RecursionError, http.client.HTTPException):
             raise EnvironmentsError(f"{self.url}/{path} does not answer with JSON; is it an OpenEnv server?") from None
 
     def _gone(self, error: Exception) -> EnvironmentDied:
         what = " ".join(str(error).split())[:200] or type(error).__name__
         return EnvironmentDied(f"The server {self.url} is not there ({what}); start it, or name another address")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """What a server is asked, and the token with it, goes to nobody else."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def _straight() -> urllib.request.OpenerDirector:
+    """To the address that was named: a proxy of the system's is for the world outside."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
 
 
 class _Action:
@@ -188,7 +212,8 @@ class _Action:
                 f"its schema {format_value(schema)} says nothing of actions; is it an OpenEnv server?"
             )
         fields = {name: one for name, one in fields.items() if name != "metadata" and isinstance(one, Mapping)}
-        asked = [name for name in action.get("required") or () if name in fields] or list(fields)
+        required = action.get("required")
+        asked = [name for name in fields if isinstance(required, list) and name in required] or list(fields)
         self._names = asked
         self._field, self._kind = "", ""
         if len(asked) == 1:
@@ -215,6 +240,11 @@ class _Action:
         return made
 
 
+def _said(answer: Mapping[str, Any]) -> str:
+    """What an error says."""
+    return _text(answer["data"].get("message") or "nothing more")[:500]
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -223,8 +253,7 @@ def make(name: str, parameters: Mapping[str, Value]) -> TextEnv:
     """The environment `openenv/<address>`, with `step_limit` and `answer_limit` as parameters."""
     url = name.removeprefix("openenv/")
     unknown = sorted(set(parameters) - {"step_limit", "answer_limit"})
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    if not _names_a_server(url):
         raise BadParameter(f"`{name}` names no server; write it like `openenv/http://127.0.0.1:8000`")
     if unknown:
         raise BadParameter(f"`{name}` has no parameter `{unknown[0]}`; there are step_limit and answer_limit")
@@ -244,6 +273,17 @@ def make(name: str, parameters: Mapping[str, Value]) -> TextEnv:
     )
     env.answer_limit = None  # the session keeps its own
     return env
+
+
+def _names_a_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        known = parts.port is None or parts.port > 0
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # a port that is no number, a host that cannot be one
+        return False
+    blank = any(sign.isspace() or not sign.isprintable() for sign in url)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and known and not blank
 
 
 def why_not() -> str | None:

@@ -46,13 +46,17 @@ _own: dict[str, Factory] = {}
 
 @dataclass(frozen=True)
 class Family:
-    """Environments that come from one source; `why_not` says what is missing when they are not available."""
+    """Environments that come from one source; `why_not` says what is missing when they are not available.
+
+    `checked` are those whose contract stands for all: a family of many slow ones names a few.
+    """
 
     name: str
     environment_ids: tuple[str, ...]
     description: str
     available: bool
     why_not: str | None = None
+    checked: tuple[str, ...] = ()
 
 
 def make(env_id: str, worker: Worker | None = None, /, **overrides: Value) -> TextEnv:
@@ -124,7 +128,8 @@ def register(env_id: str, factory: Factory) -> None:
     family, slash, name = env_id.partition("/")
     if not family or not slash or not name or any(mark in env_id for mark in "?:, "):
         raise EnvironmentsError(f"`{env_id}` cannot be an id; ids are family/name without ?:, or blanks; rename it")
-    if env_id in _shipped() or env_id in _own or family == "gym":
+    others = family in _MODULES and not importlib.import_module(_MODULES[family]).GAMES
+    if others or env_id in _shipped() or env_id in _own:
         raise EnvironmentsError(f"`{env_id}` is taken; an id names one environment only; choose another")
     _own[env_id] = factory
 
@@ -140,15 +145,16 @@ def families() -> list[Family]:
     for name, path in _MODULES.items():
         module = importlib.import_module(path)
         why_not = module.why_not()
-        found.append(Family(name, tuple(module.GAMES), module.DESCRIPTION, why_not is None, why_not))
+        checked = getattr(module, "CHECKED", tuple(module.GAMES))
+        found.append(Family(name, tuple(module.GAMES), module.DESCRIPTION, why_not is None, why_not, checked))
     broken = _plugins()
     if _own:
-        found.append(Family("own", tuple(_own), "registered by this program", True))
+        found.append(Family("own", tuple(_own), "registered by this program", True, checked=tuple(_own)))
     return found + [Family(name, (), "a plug-in", False, why) for name, why in broken.items()]
 
 
 def environment_ids() -> list[str]:
-    """The ids of all environments, without parameters; `gym/...` stands for any of gymnasium and is not listed."""
+    """The ids of all environments, without parameters, but for families whose games are named by others (`gym/...`)."""
     _plugins()
     return [*_shipped(), *_own]
 
@@ -191,7 +197,7 @@ def _find(name: str) -> tuple[ModuleType, Game | None]:
     if family in _MODULES:
         module = importlib.import_module(_MODULES[family])
         if not module.GAMES and name != f"{family}/":  # what it makes is named by others
-            return module, None
+            return module, getattr(module, "GAME", None)
         if name in module.GAMES:
             return module, module.GAMES[name]
     ids = environment_ids()

@@ -61,6 +61,8 @@ GAMES = {
         "use-thermometer": "measure a temperature and act by it",
     }.items()
 }
+CHECKED = ("sciworld/find-plant?step_limit=5", "sciworld/use-thermometer?easy=0,step_limit=5")
+"""Whose contract stands for all thirty."""
 _INTERFACE = "scienceworld.runtime.pythonapi.PythonInterface"
 # Sets are walked through in the order of their members' hashes, which Java draws by lot unless told otherwise.
 _NO_LOTS = ("-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
@@ -105,6 +107,7 @@ class ScienceWorldEnv(TextEnv):
         self._text = shortened if short else str
         self._world: _World | None = None
         self._variations: dict[Split, list[int]] = {}
+        self._lot = ""
         self._moves = 0
 
     def seeds(self, split: Split) -> Sequence[int]:
@@ -118,7 +121,8 @@ class ScienceWorldEnv(TextEnv):
         self.seeds(task.split)
         world = self._alive()
         self._moves = 0
-        world.draw_from(f"{task.id} begins")
+        self._lot = f"{self.kind} {task.split} {task.seed}"
+        world.draw_from(f"{self._lot} begins")
         try:
             world.load(self.kind, self._variations[task.split][task.seed], self._simplifications)
             world.call("reset")
@@ -138,15 +142,16 @@ class ScienceWorldEnv(TextEnv):
 
     def _after(self, world: _World, action: str, goal: str = "") -> Turn:
         self._moves += 1
-        world.draw_from(f"{self.kind} {self._moves}")
+        world.draw_from(f"{self._lot} {self._moves}")
         observation = self._text(world.call("step", action))
         value, over = float(world.call("getScore")), bool(world.call("getCompleted"))
-        commands = {
-            given["action"] for given in json.loads(world.call("getValidActionObjectCombinationsJSON"))["validActions"]
-        }
+        valid = json.loads(world.call("getValidActionObjectCombinationsJSON"))["validActions"]
+        commands = {given["action"] for given in valid} - {"reset task"}  # which is no act in the world
         won = value >= 1.0
         score = min(1.0, max(0.0, value))
         seen = f"{self._text(world.call('freeActionLook'))}\n{self._text(world.call('freeActionInventory'))}"
+        if all(command.isdecimal() for command in commands):  # it asks which of several things is meant
+            seen = f"{seen}\n{observation}"
         lost = (over or value < 0) and not won
         return Turn(observation, commands, score, won, lost, f"{seen}\nScore: {score:.2f}", goal, value)
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
 import socket
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -30,8 +32,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from environments.base import SPLITS, Info, Split, Task, TextEnv
 from environments.errors import BadTask, EnvironmentsError, NotPlaying
-from environments.gym import FIRST_SEED
-from environments.worker import dispose
+from environments.gym import fold_of
+from environments.worker import dispose, format_error
 
 SESSIONS = 64
 """How many games a server plays at once; who comes then is told so."""
@@ -40,6 +42,7 @@ MESSAGE_LIMIT = 1_000_000
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _TEXT = {"type": "string"}
+_PERHAPS = {"anyOf": [_TEXT, {"type": "null"}]}
 SCHEMA: dict[str, Any] = {
     "action": {
         "title": "Command",
@@ -67,11 +70,7 @@ SCHEMA: dict[str, Any] = {
     "state": {
         "title": "State",
         "type": "object",
-        "properties": {
-            "episode_id": {"anyOf": [_TEXT, {"type": "null"}]},
-            "step_count": {"type": "integer", "minimum": 0},
-            "task": {"anyOf": [_TEXT, {"type": "null"}]},
-        },
+        "properties": {"episode_id": _PERHAPS, "step_count": {"type": "integer", "minimum": 0}, "task": _PERHAPS},
     },
 }
 
@@ -94,29 +93,19 @@ class _Session:
     episode_id: str | None = None
     steps: int = 0
     used: float = 0.0
+    waiting: int = 0  # questions that are not answered yet
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def reset(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        seed, split, episode_id = data.get("seed"), data.get("split"), data.get("episode_id")
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
-            raise _Refused("VALIDATION_ERROR", 422, "seed is a whole number from 0")
-        if split is not None and split not in SPLITS:
-            raise _Refused("VALIDATION_ERROR", 422, f"split is one of {', '.join(SPLITS)}")
-        if episode_id is not None and (not isinstance(episode_id, str) or len(episode_id) > 255):
-            raise _Refused("VALIDATION_ERROR", 422, "episode_id is a text of at most 255 characters")
-        if self.env is None:
-            self.env = self.factory()
-        self.steps, self.episode_id = 0, episode_id
-        try:
+        seed, split, episode_id = asked(data)
+        with self._failing():
+            if self.env is None:
+                self.env = self.factory()
             if seed is None:
-                observation, info = self.env.reset(options={"split": split or "train"})
+                observation, info = self.env.reset(options={"split": split})
             else:
-                fold, within = (split, seed) if split else _fold(seed)
-                observation, info = self.env.start(Task(env=self.env.env_id, split=fold, seed=within))
-        except BadTask as error:
-            raise _Refused("VALIDATION_ERROR", 422, str(error)) from None
-        except EnvironmentsError as error:
-            raise self._lost(error) from None
+                observation, info = self.env.start(Task(env=self.env.env_id, split=split, seed=seed))
+        self.steps, self.episode_id = 0, episode_id
         return _told(observation, info, None, bool(info["won"] or info["lost"]))
 
     def step(self, action: Any) -> dict[str, Any]:
@@ -125,12 +114,8 @@ class _Session:
             raise _Refused("VALIDATION_ERROR", 422, 'an action is {"command": "some words"}')
         if self.env is None:
             raise _Refused("EXECUTION_ERROR", 409, "no episode is running; reset first")
-        try:
+        with self._failing():
             observation, reward, terminated, truncated, info = self.env.step(command)
-        except NotPlaying as error:
-            raise _Refused("EXECUTION_ERROR", 409, str(error)) from None
-        except EnvironmentsError as error:
-            raise self._lost(error) from None
         self.steps += 1
         return _told(observation, info, reward, terminated or truncated)
 
@@ -143,10 +128,35 @@ class _Session:
             dispose(self.env)
             self.env = None
 
-    def _lost(self, error: EnvironmentsError) -> _Refused:
-        """The game is of no further use; the next reset makes another."""
-        self.close()
-        return _Refused("EXECUTION_ERROR", 500, str(error))
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What an environment raises, as a refusal. Where it failed, the next reset makes another game."""
+        try:
+            yield
+        except BadTask as error:
+            raise _Refused("VALIDATION_ERROR", 422, str(error)) from None
+        except NotPlaying as error:
+            raise _Refused("EXECUTION_ERROR", 409, str(error)) from None
+        except Exception as error:  # an environment of somebody's own may raise anything
+            self.close()
+            what = (
+                str(error) if isinstance(error, EnvironmentsError) else f"{type(error).__name__}: {format_error(error)}"
+            )
+            raise _Refused("EXECUTION_ERROR", 500, what) from None
+
+
+def asked(data: Mapping[str, Any]) -> tuple[int | None, Split, str | None]:
+    """Which game a reset asks for: the seed in its fold (None: any), the fold, the name of the episode."""
+    seed, split, episode_id = data.get("seed"), data.get("split"), data.get("episode_id")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+        raise _Refused("VALIDATION_ERROR", 422, "seed is a whole number from 0")
+    if split is not None and split not in SPLITS:
+        raise _Refused("VALIDATION_ERROR", 422, f"split is one of {', '.join(SPLITS)}")
+    if episode_id is not None and (not isinstance(episode_id, str) or len(episode_id) > 255):
+        raise _Refused("VALIDATION_ERROR", 422, "episode_id is a text of at most 255 characters")
+    if split is None and seed is not None:
+        split, seed = fold_of(seed)
+    return seed, split or "train", episode_id
 
 
 class _Server:
@@ -156,12 +166,13 @@ class _Server:
         self._limit = sessions
         self._open: set[_Session] = set()
         self._named: dict[str, _Session] = {}  # those by HTTP, by the episode's id
+        self._threads = CapacityLimiter(sessions)
 
     def routes(self) -> list[Route | WebSocketRoute]:
         return [
-            Route("/health", lambda _: JSONResponse({"status": "healthy"})),
-            Route("/metadata", lambda _: JSONResponse(self._about)),
-            Route("/schema", lambda _: JSONResponse(SCHEMA)),
+            Route("/health", _always({"status": "healthy"})),
+            Route("/metadata", _always(self._about)),
+            Route("/schema", _always(SCHEMA)),
             Route("/state", self._state),
             Route("/reset", self._reset, methods=["POST"]),
             Route("/step", self._step, methods=["POST"]),
@@ -172,10 +183,13 @@ class _Server:
         await socket.accept()
         session: _Session | None = None
         try:
-            session = await self._new()
+            session = self._new()
             while True:
+                message = await socket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return
                 try:
-                    answer = await self._answer(session, await socket.receive_text())
+                    answer = await self._answer(session, message.get("text"))
                 except _Refused as refusal:
                     answer = _error(refusal)
                 if answer is None:
@@ -183,18 +197,18 @@ class _Server:
                 await socket.send_text(json.dumps(answer))
         except _Refused as refusal:  # there is no room
             await socket.send_text(json.dumps(_error(refusal)))
-        except (WebSocketDisconnect, KeyError):  # a message of bytes has no text
+        except WebSocketDisconnect:
             return
         finally:
             if session is not None:
-                await self._end(session)
+                self._end(session)
         with suppress(RuntimeError, WebSocketDisconnect):  # it has gone by itself
             await socket.close()
 
-    async def _answer(self, session: _Session, raw: str) -> dict[str, Any] | None:
+    async def _answer(self, session: _Session, raw: str | None) -> dict[str, Any] | None:
         """The answer to a message; None where it ends the session."""
         try:
-            message = json.loads(raw)
+            message = json.loads(raw or "")
         except (ValueError, RecursionError):
             raise _Refused("INVALID_JSON", 400, "a message is JSON") from None
         kind, data = (message.get("type"), message.get("data", {})) if isinstance(message, dict) else (None, {})
@@ -213,11 +227,11 @@ class _Server:
     async def _reset(self, request: Request) -> JSONResponse:
         try:
             data = await _body(request)
-            name = data.get("episode_id") or ""
-            session = self._named.get(name) if isinstance(name, str) else None
+            name = asked(data)[2] or ""
+            # Nothing is waited for between looking and taking, so that no two requests take the same.
+            session = self._named.get(name)
             if session is None:
-                session = await self._new()
-                self._named[name if isinstance(name, str) else ""] = session
+                session = self._named[name] = self._new()
             return JSONResponse(await self._played(session, session.reset, data))
         except _Refused as refusal:
             return _http(refusal)
@@ -243,25 +257,38 @@ class _Server:
         return session
 
     async def _played(self, session: _Session, call: Callable[[Any], dict[str, Any]], data: Any) -> dict[str, Any]:
-        async with session.turn:
-            session.used = time.monotonic()
-            return await run_in_threadpool(call, data)
+        session.used, session.waiting = time.monotonic(), session.waiting + 1
+        try:
+            async with session.turn:
+                if session not in self._open:
+                    raise _Refused("SESSION_ERROR", 409, "this episode has given way to another; reset begins one anew")
+                # A game that hangs is not waited for where the server ends.
+                return await to_thread.run_sync(call, data, abandon_on_cancel=True, limiter=self._threads)
+        finally:
+            session.waiting -= 1
 
-    async def _new(self) -> _Session:
+    def _new(self) -> _Session:
         """A session. Where there is no room, one by HTTP, which nobody ends, gives way: that used least lately."""
         if len(self._open) >= self._limit:
-            idle = [name for name, session in self._named.items() if not session.turn.locked()]
+            idle = [name for name, session in self._named.items() if not session.waiting]
             if not idle:
                 raise _Refused("CAPACITY_REACHED", 503, f"all {self._limit} sessions are in use; come back later")
-            await self._end(self._named.pop(min(idle, key=lambda name: self._named[name].used)))
+            self._end(self._named.pop(min(idle, key=lambda name: self._named[name].used)))
         session = _Session(self._factory)
         self._open.add(session)
         return session
 
-    async def _end(self, session: _Session) -> None:
+    def _end(self, session: _Session) -> None:
+        """Let go of a session. Its game is closed in a thread of its own, which nobody waits for."""
         self._open.discard(session)
-        async with session.turn:
-            await run_in_threadpool(session.close)
+        threading.Thread(target=session.close, name="session ends", daemon=True).start()
+
+
+def _always(answer: Mapping[str, Any]) -> Callable[[Request], Awaitable[JSONResponse]]:
+    async def endpoint(_: Request) -> JSONResponse:
+        return JSONResponse(answer)
+
+    return endpoint
 
 
 def _told(observation: str, info: Info, reward: float | None, done: bool) -> dict[str, Any]:
@@ -291,12 +318,6 @@ async def _body(request: Request) -> dict[str, Any]:
     return data
 
 
-def _fold(seed: int) -> tuple[Split, int]:
-    """The fold in whose range a seed lies, and which seed of it that is."""
-    split = max((first, split) for split, first in FIRST_SEED.items() if first <= seed)[1]
-    return split, seed - FIRST_SEED[split]
-
-
 class _Guard:
     """Refuses other sites' pages and names; where others than this machine reach the server, who has no token."""
 
@@ -319,7 +340,7 @@ class _Guard:
         if self.local and _name(f"//{host}") not in LOOPBACK:
             return "This server answers to 127.0.0.1 and localhost only."
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _netloc(origin) != host:
             return "This request comes from another site."
         if not self.local and not secrets.compare_digest(
             headers.get("authorization", "").encode(errors="replace"), f"Bearer {self.token}".encode()
@@ -331,6 +352,12 @@ class _Guard:
 def _name(url: str) -> str:
     with suppress(ValueError):
         return urlsplit(url).hostname or ""
+    return ""
+
+
+def _netloc(origin: str) -> str:
+    with suppress(ValueError):
+        return urlsplit(origin).netloc
     return ""
 
 
@@ -366,5 +393,6 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
         ws_max_size=MESSAGE_LIMIT,
         timeout_graceful_shutdown=1,
     )
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # that it cancels what still plays
     with suppress(KeyboardInterrupt):  # how it is ended
         uvicorn.Server(config).run(sockets=[listening])

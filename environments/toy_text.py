@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,8 @@ import gymnasium
 import gymnasium.spaces
 
 from environments.base import AnyText, TextEnv
-from environments.gym import GymTextEnv
+from environments.folds import belongs
+from environments.gym import GymTextEnv, fold_of
 from environments.parameters import Game, Parameter
 
 DESCRIPTION = "gymnasium's toy_text in words: a frozen lake, a taxi, blackjack"
@@ -24,7 +26,7 @@ GAMES = {
     "toytext/frozenlake": Game(
         "cross a frozen lake to the goal without falling into a hole; the lake is made from the seed",
         {
-            "size": Parameter(4, 2, 20, "the number of rows, and of columns"),
+            "size": Parameter(4, 4, 20, "the number of rows, and of columns"),
             "slippery": Parameter(0, 0, 1, "whether one may slip to the side (1), as in gymnasium, or not (0)"),
             "step_limit": _limit(100),
         },
@@ -39,11 +41,12 @@ _GROUND = {"S": "ice", "F": "ice", "H": "a hole", "G": "the goal"}
 _STANDS = ("red", "green", "yellow", "blue")
 
 
-class _InWords(gymnasium.Env[str, int]):
+class _InWords(gymnasium.Env[str, Any]):
     """A numbered game whose observations are words."""
 
     names: tuple[str, ...]
     goal: str
+    few = True  # whether the first sight is the whole game, and there are so few that folds would share some
 
     def __init__(self) -> None:
         self.observation_space = AnyText()
@@ -58,10 +61,6 @@ class _InWords(gymnasium.Env[str, int]):
     def told(self, observation: Any) -> str:
         """An observation in words."""
 
-    def begun(self) -> str:
-        """What is told only once, when a game begins."""
-        return ""
-
     def result(self, reward: float, ended: bool) -> dict[str, Any]:
         """What is told of how it went: `won`, `lost`, `score`."""
         won = ended and reward > 0
@@ -72,18 +71,23 @@ class _InWords(gymnasium.Env[str, int]):
         return list(range(len(self.names)))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        self.close()
-        self.inner = self.made(seed)
-        observation, info = self.inner.reset(seed=seed)
+        # The first game of the seed's that belongs to its fold.
+        lots = random.Random(seed)
+        while True:
+            self.close()
+            drawn = lots.randrange(2**31)
+            self.inner = self.made(drawn)
+            observation, info = self.inner.reset(seed=drawn)
+            if not self.few or belongs(self.told(observation), fold_of(seed or 0)[0]):
+                break
         told = self.told(observation)
         offered = self.offered(info)
-        return told + self.begun(), {"admissible_commands": offered, "state": told, **self.result(0.0, False)}
+        return told, {"admissible_commands": offered, **self.result(0.0, False)}
 
     def step(self, action: int) -> tuple[str, float, bool, bool, dict[str, Any]]:
         observation, reward, ended, _, info = self.inner.step(action)
         told, result = self.told(observation), self.result(float(reward), bool(ended))
-        more = {"admissible_commands": self.offered(info), "state": told, **result}
-        return told, float(reward), bool(ended), False, more
+        return told, float(reward), bool(ended), False, {"admissible_commands": self.offered(info), **result}
 
     def close(self) -> None:
         if self.inner is not None:
@@ -115,14 +119,11 @@ class FrozenLake(_InWords):
             beside.append(f"{way} {_GROUND[lake[there].decode()] if inside else 'the shore'}")
         last = self._size - 1
         here = _GROUND[lake[row, column].decode()]
+        rows = [", ".join(_GROUND[ground.decode()].removeprefix("a ") for ground in one) for one in lake]
         return (
             f"You are in row {row + 1}, column {column + 1}, on {here}. Around: {', '.join(beside)}. The goal is "
-            f"{last - row} down, {last - column} right."
-        )
-
-    def begun(self) -> str:
-        rows = [", ".join(_GROUND[ground.decode()].removeprefix("a ") for ground in row) for row in self.inner.desc]
-        return "".join(f"\nRow {number}: {row}." for number, row in enumerate(rows, 1))
+            f"{last - row} down, {last - column} right.\n"
+        ) + " ".join(f"Row {number}: {one}." for number, one in enumerate(rows, 1))
 
 
 class Taxi(_InWords):
@@ -158,6 +159,7 @@ class Blackjack(_InWords):
     """Blackjack. A draw is no win, and has half the score."""
 
     names = ("stick", "hit")
+    few = False
     goal = "Come closer to 21 than the dealer, and not above: hit takes a card, stick ends your turn."
 
     def made(self, seed: int | None) -> gymnasium.Env[Any, Any]:

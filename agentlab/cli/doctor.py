@@ -45,7 +45,7 @@ def doctor(
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
-    """Check Python, packages, Java, disk, models, every environment's contract, and the lab.
+    """Check Python, packages, Java, disk, models, the environments' contract, and the lab.
 
     Ends with 1 if there is a problem; warnings are about parts that one can do without.
     """
@@ -288,18 +288,21 @@ def _base(lab: Lab) -> Finding:
 
 
 def _environments(chosen: list[str] | None) -> list[str]:
-    from environments import canonical, environment_ids
+    """What was chosen, or what stands for each family; of one that is not here its name."""
+    from environments import canonical, families
 
-    return [canonical(env) for env in chosen] if chosen else environment_ids()
+    if chosen:
+        return [canonical(env) for env in chosen]
+    return [name for family in families() for name in (family.checked if family.available else [family.name])]
 
 
 def contract(env: str) -> Iterator[Finding]:
-    """The contract check of one environment."""
+    """The contract check of one environment, or that its family is not here."""
     from environments import families
     from environments.check import check
 
     for family in families():
-        if env.partition("?")[0] in family.environment_ids and not family.available:
+        if env.partition("/")[0] == family.name and not family.available:
             yield Finding(env, "warning", "not available", family.why_not or "")
             return
     broken = [finding for finding in check(env).findings if not finding.ok]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
 import signal
+import socket as socket_of_system
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,8 +26,9 @@ from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection
 from websockets.sync.server import serve as websocket_server
 
-from environments import BadParameter, EnvironmentDied, EnvironmentHung, EnvironmentsError, TextEnv, make
+from environments import BadParameter, EnvironmentDied, EnvironmentHung, EnvironmentsError, Task, TextEnv, Turn, make
 from environments.check import check
+from environments.serving import served
 
 FOREIGN = os.environ.get("AGENTLAB_OPENENV_PYTHON", "")
 
@@ -326,7 +331,8 @@ def test_what_a_server_tells_becomes_text_commands_and_a_score(foreign: Callable
     assert observation == "prompt: Guess.\nlives: 3" and info["admissible_commands"] == ["[a]", "[b]"]
     assert server.asked[0] == {"type": "reset", "data": {"seed": 20_004}}
     observation, reward, terminated, _, info = env.step("[c]")
-    assert (observation, reward, terminated, info["admissible_commands"]) == ("no such letter", 0, False, None)
+    assert (observation, reward, terminated) == ("no such letter", 0, False)
+    assert info["admissible_commands"] == ["[a]", "[b]"] and "Guess." in info["state"]
     observation, reward, terminated, _, info = env.step("[a]")
     assert (reward, terminated, info["won"], info["score"]) == (1.0, True, True, 1.0)
     assert server.asked[-1] == {"type": "step", "data": {"message": "[a]"}}
@@ -375,6 +381,9 @@ def test_the_choices_of_a_schema_are_commands(foreign: Callable[..., Foreign]) -
         ("[]", EnvironmentDied),
         ({"type": "observation"}, EnvironmentDied),
         ({"type": "error", "data": {"code": "EXECUTION_ERROR", "message": "it broke"}}, EnvironmentDied),
+        ("[" * 100_000, EnvironmentDied),
+        ({"type": "state", "data": {}}, EnvironmentDied),
+        (seen({"text": "x"}, 0, "false"), EnvironmentDied),
         (seen({"text": "x"}, "much"), EnvironmentDied),
         (seen({"text": "x"}, float("nan")), EnvironmentDied),
         (seen({"text": "x", "admissible_commands": [1]}, 0), EnvironmentDied),
@@ -501,3 +510,202 @@ uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listening])
     finally:
         process.kill()
         process.wait()
+
+
+# Our server, from within
+
+
+class Odd(TextEnv):
+    """A game that raises, waits or answers as its command says."""
+
+    waiting = threading.Event()
+    closed = 0
+
+    def __init__(self) -> None:
+        super().__init__("own/odd", 10)
+
+    def seeds(self, split: Any) -> Any:
+        return range(3)
+
+    def begin(self, task: Task) -> Turn:
+        return Turn(f"game {task.seed}", ["raise", "wait"], goal="Be odd.")
+
+    def act(self, action: str) -> Turn:
+        if action == "raise":
+            raise KeyError("text")
+        if action == "wait":
+            Odd.waiting.wait(20)
+        return Turn(action, ["raise", "wait"])
+
+    def close(self) -> None:
+        Odd.closed += 1
+
+
+class Inside:
+    """Our server in this process, whose sessions can be looked at."""
+
+    def __init__(self, sessions: int) -> None:
+        import uvicorn
+
+        self.app: Any = served(Odd, "own/odd", sessions=sessions)
+        listening = socket_of_system.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self.server = uvicorn.Server(
+            uvicorn.Config(self.app, log_level="error", lifespan="off", ws="websockets-sansio")
+        )
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]}, daemon=True)
+        self.thread.start()
+
+    post = Served.post
+    get = Served.get
+    _asked = Served._asked
+
+    def close(self) -> None:
+        Odd.waiting.set()
+        self.server.should_exit = True
+        self.thread.join(20)
+
+
+@pytest.fixture
+def inside() -> Iterator[Callable[[int], Inside]]:
+    made = list[Inside]()
+    Odd.waiting = threading.Event()
+
+    def new(sessions: int) -> Inside:
+        made.append(Inside(sessions))
+        return made[-1]
+
+    yield new
+    for one in made:
+        one.close()
+
+
+def test_a_game_that_raises_is_told_and_the_next_reset_begins_another(inside: Callable[[int], Inside]) -> None:
+    server = inside(4)
+    server.post("reset", {"seed": 0, "episode_id": "a"})
+    status, told = server.post("step", {"action": {"command": "raise"}, "episode_id": "a"})
+    assert status == 500 and "KeyError" in told
+    assert server.post("step", {"action": {"command": "go"}, "episode_id": "a"})[0] == 409
+    assert server.post("reset", {"seed": 1, "episode_id": "a"})[1]["observation"]["text"] == "game 1"
+    with connect(server.url.replace("http", "ws") + "/ws") as socket:
+        socket.send('{"type": "reset", "data": {"seed": 2}}')
+        assert json.loads(socket.recv())["data"]["observation"]["text"] == "game 2"
+        socket.send('{"type": "step", "data": {"command": "raise"}}')
+        assert json.loads(socket.recv())["data"]["code"] == "EXECUTION_ERROR"
+        socket.send(b"bytes")
+        assert json.loads(socket.recv())["data"]["code"] == "INVALID_JSON"
+        socket.send('{"type": "reset"}')
+        assert json.loads(socket.recv())["type"] == "observation"
+
+
+def test_a_reset_that_is_refused_changes_nothing(inside: Callable[[int], Inside]) -> None:
+    server = inside(1)
+    server.post("reset", {"seed": 0, "episode_id": "a"})
+    server.post("step", {"action": {"command": "go"}, "episode_id": "a"})
+    for wrong in (
+        {"seed": 9, "episode_id": "a"},
+        {"seed": "bad", "episode_id": "b"},
+        {"split": "all", "episode_id": "b"},
+    ):
+        assert server.post("reset", wrong)[0] == 422
+        assert server.get("state?episode_id=a")[1] == {"episode_id": "a", "step_count": 1, "task": "own/odd:train:0"}
+
+
+def test_sessions_are_counted_rightly_when_many_come_at_once(inside: Callable[[int], Inside]) -> None:
+    server = inside(2)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [{"seed": 0, "episode_id": name} for name in "abcabcabcabc"]
+        assert {status for status, _ in pool.map(lambda one: server.post("reset", one), asked)} <= {200, 409, 503}
+        waits = [{"action": {"command": "wait"}, "episode_id": name} for name in ("x", "y")]
+        for wait in waits:
+            assert server.post("reset", {"seed": 0, "episode_id": wait["episode_id"]})[0] == 200
+        held = [pool.submit(server.post, "step", wait) for wait in waits]
+        while not all(one.running() for one in held) or server.post("reset", {"episode_id": "z"})[0] != 503:
+            pass
+        assert server.get("health")[0] == 200
+        Odd.waiting.set()
+        assert [one.result()[0] for one in held] == [200, 200]
+    assert server.post("reset", {"episode_id": "z"})[0] == 200
+
+
+def test_an_origin_that_is_none_is_refused(doors: Served) -> None:
+    assert doors.get("health", Origin="http://[")[0] == 403
+
+
+def test_ctrl_c_ends_the_server_also_where_a_game_hangs() -> None:
+    program = (
+        "import time; from environments import register, TextEnv, Turn\n"
+        "class Slow(TextEnv):\n"
+        "    def begin(self, task): return Turn('now', ['wait'], goal='wait')\n"
+        "    def act(self, action): time.sleep(60); return Turn('now', ['wait'])\n"
+        "register('own/slow', lambda: Slow('own/slow', 5))\n"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from agentlab.cli import main; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "env", "serve", "own/slow", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout is not None
+    url = process.stdout.readline().split(" is at ")[1].split(" ")[0]
+    with connect(url.replace("http", "ws") + "/ws") as socket:
+        socket.send('{"type": "reset"}')
+        socket.recv()
+        socket.send('{"type": "step", "data": {"command": "wait"}}')
+        with pytest.raises(TimeoutError):
+            socket.recv(timeout=1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h:abc", "http://a b", "http://[::1", "http://" + "x" * 70 + ".de", "http://h:0"]
+)
+def test_an_address_that_cannot_be_one_is_refused_in_a_line(url: str) -> None:
+    with pytest.raises(BadParameter, match="names no server"):
+        make(f"openenv/{url}")
+
+
+def test_a_token_goes_to_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[str | None]()
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers.get("Authorization"))
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")  # type: ignore[attr-defined]
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    monkeypatch.setenv("OPENENV_TOKEN", "sekret")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(EnvironmentsError, match="302"):
+            make(f"openenv/http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert seen == ["Bearer sekret"]
+
+
+def test_a_session_that_nobody_holds_leaves_its_place() -> None:
+    served = Served("toy/doors", "--sessions", "1")
+    try:
+        env = make(f"openenv/{served.url}")
+        env.reset(seed=0)
+        del env
+        gc.collect()
+        again = make(f"openenv/{served.url}")
+        for _ in range(50):
+            with suppress(EnvironmentDied):
+                again.reset(seed=0)
+                break
+        else:
+            pytest.fail("its place was not left")
+        again.close()
+    finally:
+        served.close()

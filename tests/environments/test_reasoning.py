@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from environments import BadParameter, MissingDependency, UnknownEnvironment, make
+from environments import BadParameter, EnvironmentsError, MissingDependency, UnknownEnvironment, make
 from environments import reasoning as module
 from environments.check import check
 
@@ -38,6 +38,36 @@ def test_the_contract_holds(name: str) -> None:
     pytest.importorskip("reasoning_gym")
     report = check(f"reasoning/{name}")
     assert report.ok, report
+
+
+def test_an_answer_is_never_run_and_one_that_cannot_be_read_is_wrong() -> None:
+    pytest.importorskip("reasoning_gym")
+    for name in ("countdown", "puzzle24", "simple_integration", "spiral_matrix", "n_queens"):
+        with pytest.raises(UnknownEnvironment, match="may run an answer"):
+            make(f"reasoning/{name}")
+    env = make("reasoning/prime_factorization")
+    env.reset(seed=0)
+    *_, terminated, _, info = env.step("no idea")
+    assert terminated and info["lost"] and info["score"] == 0
+
+
+@pytest.mark.slow
+def test_every_data_set_that_is_played_keeps_the_contract_or_says_why_not() -> None:
+    pytest.importorskip("reasoning_gym")
+    from reasoning_gym.factory import DATASETS
+
+    played, refused = [], []
+    for name in DATASETS:
+        try:
+            env = make(f"reasoning/{name}")
+            env.reset(seed=0)
+        except EnvironmentsError:
+            refused.append(name)
+            continue
+        report = check(f"reasoning/{name}", episodes=1, starts=5)
+        assert report.ok, report
+        played.append(name)
+    assert len(played) > 60, refused
 
 
 def test_what_is_no_data_set_is_told() -> None:

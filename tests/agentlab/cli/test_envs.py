@@ -56,7 +56,7 @@ def test_every_environment_is_listed_with_its_parameters() -> None:
     listed = {row["env"]: row for row in data()}
     assert set(environments.environment_ids()) <= listed.keys()
     assert listed["twx/coin"]["parameters"] == list(environments.games("twx/coin").parameters)
-    assert all(row["available"] for row in listed.values())
+    assert all(listed[name]["available"] for name in environments.environment_ids())
 
 
 def test_one_shows_range_and_default_of_each_parameter_and_an_id_that_can_be_played() -> None:
