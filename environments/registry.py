@@ -32,6 +32,7 @@ _MODULES = {
     "twx": "environments.textworld_express",
     "tw": "environments.textworld",
     "sciworld": "environments.scienceworld",
+    "alfworld": "environments.alfworld",
     "household": "environments.household",
     "toytext": "environments.toy_text",
     "gym": "environments.gym",
