@@ -11,7 +11,7 @@ from environments.tools import Call, LangChainTool, Seen, Tool, register_tool, t
 from environments.tools.calculator import Calculator
 from environments.tools.navigator import Navigator
 from environments.tools.notes import Notes
-from environments.tools.sorter import Sorter
+from environments.tools.sorter import Sorter, left
 
 
 def seen(*told: str, commands: tuple[str, ...] = (), goal: str = "Do it.", calls: tuple[Call, ...] = ()) -> Seen:
@@ -157,3 +157,28 @@ def test_a_tool_of_ones_own_has_a_name_that_an_id_can_have() -> None:
     finally:
         unregister_tool("abacus")
     assert "abacus" not in tool_names()
+
+
+def test_sort_leaves_out_what_was_put_somewhere_and_takes_it_in_again_when_it_is_taken() -> None:
+    tool = Sorter()
+    commands = ["take 27g of steel", "take 37g of plastic", "take 44kg of steel"]
+
+    def answer(*done: str) -> str:
+        seen = Seen("", [Call("", "a room"), *(Call(action, "done") for action in done)], [], commands)
+        assert tool.calls(seen) == ["sort quantities"]
+        return tool.answer("sort quantities", seen)
+
+    whole = "From least to most: 27g of steel, 37g of plastic, 44kg of steel."
+    assert answer() == answer("take 27g of steel") == whole
+    put = ("take 27g of steel", "put 27g of steel in box")
+    assert answer(*put) == "From least to most: 37g of plastic, 44kg of steel."
+    assert answer(*put, "take 27g of steel") == whole
+    done = ["put 27g of steel in box", "put 37g of plastic in box", "put 44kg of steel in box"]
+    assert answer(*done[:2]) == "From least to most: 44kg of steel."
+    over = Seen("", [Call(action, "done") for action in done], [], commands)
+    assert tool.calls(over) == []
+    with pytest.raises(ValueError, match="already"):
+        tool.answer("sort quantities", over)
+    # 7g of steel is no part of 27g of steel.
+    near = Seen("", [Call("put 27g of steel in box", "")], [], ["take 7g of steel", "take 9g of wood"])
+    assert len(left(near)) == 2
