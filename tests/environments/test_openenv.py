@@ -11,11 +11,11 @@ import socket as socket_of_system
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,18 @@ def doors() -> Iterator[Served]:
     served = Served("toy/doors")
     yield served
     served.close()
+
+
+def eventually(ask: Callable[[], Any]) -> Any:
+    """What `ask` gives as soon as there is room for it."""
+    until = time.monotonic() + 60
+    while True:
+        try:
+            return ask()
+        except EnvironmentDied:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 def play(env: TextEnv, seed: int, split: str) -> list[Any]:
@@ -207,14 +219,7 @@ def test_who_comes_when_all_sessions_are_in_use_is_told_and_who_leaves_makes_roo
         with pytest.raises(EnvironmentDied, match="in use"):
             third.reset(seed=0)
         second.close()
-        for _ in range(50):
-            try:
-                assert third.reset(seed=0)[0] == told[0]
-                break
-            except EnvironmentDied:
-                continue
-        else:
-            pytest.fail("no room was made")
+        assert eventually(lambda: third.reset(seed=0))[0] == told[0]
         first.close(), third.close()
     finally:
         served.close()
@@ -247,14 +252,7 @@ def test_a_client_that_is_killed_leaves_its_place() -> None:
         program = f"from environments import make; make('openenv/{served.url}').reset(seed=0); import os; os.abort()"
         subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
         env = make(f"openenv/{served.url}")
-        for _ in range(50):
-            try:
-                env.reset(seed=0)
-                break
-            except EnvironmentDied:
-                continue
-        else:
-            pytest.fail("its place was not left")
+        eventually(lambda: env.reset(seed=0))
         env.close()
     finally:
         served.close()
@@ -519,7 +517,7 @@ class Odd(TextEnv):
     """A game that raises, waits or answers as its command says."""
 
     waiting = threading.Event()
-    closed = 0
+    waits = threading.Semaphore(0)
 
     def __init__(self) -> None:
         super().__init__("own/odd", 10)
@@ -534,11 +532,9 @@ class Odd(TextEnv):
         if action == "raise":
             raise KeyError("text")
         if action == "wait":
+            Odd.waits.release()
             Odd.waiting.wait(20)
         return Turn(action, ["raise", "wait"])
-
-    def close(self) -> None:
-        Odd.closed += 1
 
 
 class Inside:
@@ -569,7 +565,7 @@ class Inside:
 @pytest.fixture
 def inside() -> Iterator[Callable[[int], Inside]]:
     made = list[Inside]()
-    Odd.waiting = threading.Event()
+    Odd.waiting, Odd.waits = threading.Event(), threading.Semaphore(0)
 
     def new(sessions: int) -> Inside:
         made.append(Inside(sessions))
@@ -613,19 +609,27 @@ def test_a_reset_that_is_refused_changes_nothing(inside: Callable[[int], Inside]
 
 def test_sessions_are_counted_rightly_when_many_come_at_once(inside: Callable[[int], Inside]) -> None:
     server = inside(2)
+
+    def hold() -> str:
+        with connect(server.url.replace("http", "ws") + "/ws") as socket:
+            for message in ('{"type": "reset"}', '{"type": "step", "data": {"command": "wait"}}'):
+                socket.send(message)
+                answer = json.loads(socket.recv())
+            return str(answer["type"])
+
     with ThreadPoolExecutor(8) as pool:
         asked = [{"seed": 0, "episode_id": name} for name in "abcabcabcabc"]
         assert {status for status, _ in pool.map(lambda one: server.post("reset", one), asked)} <= {200, 409, 503}
-        waits = [{"action": {"command": "wait"}, "episode_id": name} for name in ("x", "y")]
-        for wait in waits:
-            assert server.post("reset", {"seed": 0, "episode_id": wait["episode_id"]})[0] == 200
-        held = [pool.submit(server.post, "step", wait) for wait in waits]
-        while not all(one.running() for one in held) or server.post("reset", {"episode_id": "z"})[0] != 503:
-            pass
+        held = [pool.submit(hold) for _ in range(2)]  # those by HTTP give way
+        assert Odd.waits.acquire(timeout=20) and Odd.waits.acquire(timeout=20)
+        assert server.post("reset", {"episode_id": "z"})[0] == 503
         assert server.get("health")[0] == 200
         Odd.waiting.set()
-        assert [one.result()[0] for one in held] == [200, 200]
-    assert server.post("reset", {"episode_id": "z"})[0] == 200
+        assert [one.result() for one in held] == ["observation", "observation"]
+    until = time.monotonic() + 60
+    while server.post("reset", {"episode_id": "z"})[0] != 200:
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_an_origin_that_is_none_is_refused(doors: Served) -> None:
@@ -700,12 +704,7 @@ def test_a_session_that_nobody_holds_leaves_its_place() -> None:
         del env
         gc.collect()
         again = make(f"openenv/{served.url}")
-        for _ in range(50):
-            with suppress(EnvironmentDied):
-                again.reset(seed=0)
-                break
-        else:
-            pytest.fail("its place was not left")
+        eventually(lambda: again.reset(seed=0))
         again.close()
     finally:
         served.close()
