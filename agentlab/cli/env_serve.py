@@ -34,7 +34,7 @@ def serve(
     host: Annotated[
         str, typer.Option("--host", help="Where to listen; anything but this machine itself needs the token printed.")
     ] = "127.0.0.1",
-    sessions: Annotated[int, typer.Option("--sessions", min=1, help="How many games at once.")] = 64,
+    sessions: Annotated[int, typer.Option("--sessions", min=1, max=1000, help="How many games at once.")] = 64,
 ) -> None:
     """Serve an environment by the OpenEnv protocol, so that TRL and others can train on it. Ctrl-C ends it.
 

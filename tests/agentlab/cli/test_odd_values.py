@@ -31,7 +31,7 @@ ARGUMENTS = {
     "start": "start", "end": "now", "envs": "toy/doors", "env": "toy/doors", "file": "missing.jsonl",
 }  # fmt: skip
 CHANGE = {"serve", "demo", "run", "eval", "search", "play", "distill", "rounds run", "rounds 2x2", "memory serve",
-          "view"}  # fmt: skip
+          "view", "env serve"}  # fmt: skip
 """What plays, waits or trains: their texts name environments and models, which have tests of their own."""
 
 
@@ -113,8 +113,9 @@ def test_no_text_is_too_odd(lab: Path, path: str, option: str) -> None:
 
 
 @pytest.mark.parametrize("host", [*ODD_TEXTS, " ", "no.such.host.invalid", "127.0.0.1:80", "\ud800"])
-def test_the_screens_are_served_at_no_odd_host(lab: Path, host: str) -> None:
-    unharmed(invoke(lab, "view", "--host", host), 2)
+@pytest.mark.parametrize("command", ["view", "env serve"])
+def test_nothing_is_served_at_an_odd_host(lab: Path, command: str, host: str) -> None:
+    unharmed(invoke(lab, command, "--host", host), 2)
 
 
 @pytest.mark.parametrize(
