@@ -43,8 +43,9 @@ def _all(json: bool) -> None:
 
     rows: list[dict[str, Any]] = []
     for family in families():
-        for name in family.environment_ids or (f"{family.name}/…",):
-            game = games(name) if family.environment_ids else None
+        known = family.environment_ids if family.available else ()  # what is not here is told in one line
+        for name in known or (f"{family.name}/…",):
+            game = games(name) if known else None
             rows.append(
                 {
                     "env": name,

@@ -165,7 +165,7 @@ def test_an_id_that_cannot_be_made_is_a_finding() -> None:
     assert not report.ok and "did you mean" in str(report)
 
 
-SHIPPED = [env_id for family in families() for env_id in family.checked]
+SHIPPED = [env_id for family in families() if family.available for env_id in family.checked]
 
 
 @pytest.mark.parametrize("env_id", [*SHIPPED, "twx/simonsays?memorization=1", "twx/twc?numItemsToPutAway=2"])
