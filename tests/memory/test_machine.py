@@ -112,11 +112,19 @@ class Remembering(RuleBasedStateMachine):
     @rule(pick=picks, text=texts)
     def edit(self, pick: int, text: str) -> None:
         id = self.an_id(pick)
+        held = self.database.reflections.find()
+        heirs = [item.id for item in held if item.status == "repeated" and item.merged_into == id]
+        counted = self.database.reflections.get(id).merged_into is not None
         with self.one_operation():
             self.memory.edit(id, text)
             old, status = self.expected[id]
-            # Other words are no repetition.
-            self.expected[id] = (text, "active" if status == "repeated" and text != old else status)
+            if text != old:
+                # What said the old words again goes on saying them: its oldest stands as this one did.
+                if heirs:
+                    self.status(min(heirs, key=list(self.expected).index), "repeated" if counted else status)
+                # Other words are no repetition.
+                status = "active" if status == "repeated" else status
+            self.expected[id] = (text, status)
 
     @rule(pick=picks)
     def forget(self, pick: int) -> None:
