@@ -24,7 +24,8 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,6 +56,29 @@ def find_java() -> Path:
     except ImportError:
         raise MissingDependency(f"Java is missing; these games are written in it; {REMEDY}") from None
     return Path(JAVA)
+
+
+def jar_of(package: str, jar: str, missing: str) -> tuple[Path, Path]:
+    """The folder of an installed package, in which its games find their data, and its jar.
+
+    Raises:
+        MissingDependency: with what is `missing`, if it is not installed.
+    """
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingDependency(missing)
+    folder = Path(spec.submodule_search_locations[0])
+    return folder, folder / jar
+
+
+def why_no_game(installation: Callable[[], object]) -> str | None:
+    """Why games in Java cannot be played here: there is no Java, or no `installation`; None if they can."""
+    try:
+        find_java()
+        installation()
+    except MissingDependency as error:
+        return str(error)
+    return None
 
 
 class JavaException(EnvironmentsError):

@@ -10,12 +10,11 @@ import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from environments.base import SPLITS, Split, Task, TextEnv, Turn
 from environments.errors import BadParameter, EnvironmentDied, MissingDependency
-from environments.java import CALL_LIMIT, JavaException, JavaObject, Jvm, find_java
+from environments.java import CALL_LIMIT, JavaException, JavaObject, Jvm, jar_of, why_no_game
 from environments.parameters import Game, Parameter
 
 DESCRIPTION = "ScienceWorld: thirty tasks of the fifth grade's science, from boiling water to crossing peas"
@@ -212,11 +211,7 @@ def shortened(text: str) -> str:
 
 def _installation() -> tuple[Path, Path]:
     """The folder of the installed package and its jar."""
-    spec = find_spec("scienceworld")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingDependency(f"ScienceWorld is missing; the sciworld tasks need it; {REMEDY}")
-    folder = Path(spec.submodule_search_locations[0])
-    return folder, folder / "scienceworld.jar"
+    return jar_of("scienceworld", "scienceworld.jar", f"ScienceWorld is missing; the sciworld tasks need it; {REMEDY}")
 
 
 def make(name: str, parameters: Mapping[str, int]) -> TextEnv:
@@ -232,9 +227,4 @@ def make(name: str, parameters: Mapping[str, int]) -> TextEnv:
 
 def why_not() -> str | None:
     """Why this family cannot be played here; None if it can."""
-    try:
-        find_java()
-        _installation()
-    except MissingDependency as error:
-        return str(error)
-    return None
+    return why_no_game(_installation)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from environments.base import Split, Task, TextEnv, Turn
 from environments.compaction import compact
 from environments.errors import BadParameter, EnvironmentDied, MissingDependency
-from environments.java import CALL_LIMIT, JavaException, JavaObject, find_java, shared_jvm
+from environments.java import CALL_LIMIT, JavaException, JavaObject, jar_of, shared_jvm, why_no_game
 from environments.parameters import Game, Parameter
 
 DESCRIPTION = "TextWorldExpress: eight fast games of search, maps, arithmetic, memory, order, tidying and cooking"
@@ -215,12 +214,10 @@ def _seed(task: Task) -> tuple[int, str, bool]:
 
 
 def _installation() -> tuple[Path, Path]:
-    """The folder of the installed package (the games read their data from there) and its jar."""
-    spec = find_spec("textworld_express")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingDependency(f"TextWorldExpress is missing; the twx games need it; {REMEDY}")
-    folder = Path(spec.submodule_search_locations[0])
-    return folder, folder / "textworld-express.jar"
+    """The folder of the installed package and its jar."""
+    return jar_of(
+        "textworld_express", "textworld-express.jar", f"TextWorldExpress is missing; the twx games need it; {REMEDY}"
+    )
 
 
 def make(name: str, parameters: Mapping[str, int]) -> TextEnv:
@@ -239,9 +236,4 @@ def make(name: str, parameters: Mapping[str, int]) -> TextEnv:
 
 def why_not() -> str | None:
     """Why this family cannot be played here; None if it can."""
-    try:
-        find_java()
-        _installation()
-    except MissingDependency as error:
-        return str(error)
-    return None
+    return why_no_game(_installation)

@@ -8,6 +8,7 @@ import typer
 
 from agentlab.cli import output
 from agentlab.cli.help import SETTINGS
+from agentlab.cli.options import Host
 
 PORT = 8000
 PACKAGES = ("starlette", "uvicorn", "websockets")
@@ -31,9 +32,7 @@ def serve(
     port: Annotated[
         int | None, typer.Option("--port", min=0, max=65535, help=f"By default {PORT}, or a free one if that is taken.")
     ] = None,
-    host: Annotated[
-        str, typer.Option("--host", help="Where to listen; anything but this machine itself needs the token printed.")
-    ] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     sessions: Annotated[int, typer.Option("--sessions", min=1, max=1000, help="How many games at once.")] = 64,
 ) -> None:
     """Serve an environment by the OpenEnv protocol, so that TRL and others can train on it. Ctrl-C ends it.

@@ -155,3 +155,8 @@ def seeds(given: str, option: str = "--seeds") -> list[int]:
         if len(found) > MOST_SEEDS:
             raise BadConfig(f"Over {MOST_SEEDS} seeds are named, which is surely a slip; name fewer.")
     return list(found)
+
+
+Host = Annotated[
+    str, typer.Option("--host", help="Where to listen; anything but this machine itself needs the token printed.")
+]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from agentlab.cli import output
-from agentlab.cli.options import DEFAULT_LAB, LabFolder
+from agentlab.cli.options import DEFAULT_LAB, Host, LabFolder
 
 PORT = 8417
 
@@ -20,9 +20,7 @@ def view(
     port: Annotated[
         int | None, typer.Option("--port", min=0, max=65535, help=f"By default {PORT}, or a free one if that is taken.")
     ] = None,
-    host: Annotated[
-        str, typer.Option("--host", help="Where to listen; anything but this machine itself needs the token printed.")
-    ] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     export: Annotated[
         Path | None, typer.Option("--export", help="Write the pages into this folder instead, to be read from disk.")

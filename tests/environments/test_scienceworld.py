@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from environments import BadParameter, EnvironmentDied, EnvironmentHung, MissingDependency, TextEnv, make
+from environments import BadParameter, EnvironmentDied, EnvironmentHung, MissingDependency, TextEnv, java, make
 from environments import scienceworld as module
 from environments.check import check
 
@@ -186,7 +186,7 @@ def test_what_is_missing_and_what_cannot_be_is_told(monkeypatch: pytest.MonkeyPa
     with pytest.raises(BadParameter, match="easy=2"):
         make("sciworld/boil?easy=2")
     found = importlib.util.find_spec
-    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "scienceworld" else found(name))
+    monkeypatch.setattr(java, "find_spec", lambda name: None if name == "scienceworld" else found(name))
     assert "pip install scienceworld" in str(module.why_not())
     with pytest.raises(MissingDependency, match="pip install scienceworld"):
         make("sciworld/boil")

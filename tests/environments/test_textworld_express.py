@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from environments import BadParameter, MissingDependency, Task, TextEnv, make
+from environments import BadParameter, MissingDependency, Task, TextEnv, java, make
 from environments import textworld_express as module
 from environments.java import JavaObject, shared_jvm
 
@@ -145,7 +145,7 @@ def test_an_inadmissible_action_is_answered() -> None:
 
 
 def test_without_the_package_the_remedy_is_told(monkeypatch) -> None:
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(java, "find_spec", lambda name: None)
     with pytest.raises(MissingDependency, match="pip install textworld-express"):
         make("twx/coin")
 
