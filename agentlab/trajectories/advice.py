@@ -25,7 +25,7 @@ class AdviceWeights:
 
     Attributes:
         lost: for an action that ended the game in a loss.
-        negative: for an action that was answered with a negative reward.
+        negative: for an action that was answered with a negative reward; in the running episode in whatever state.
         gain: times (0.5 + value), for an action from which something was gained.
         visits: times log2(1 + visits), for an action tried without gain in earlier trials.
         no_effect: for each time (at most 3) the action changed nothing in earlier trials.
@@ -100,14 +100,17 @@ class AdviceBook:
 
 
 class Tried:
-    """How often each action was tried in each state of the running episode (its visit counts)."""
+    """What the running episode tried: how often each action in each state, and how often an action cost reward."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._setbacks: Counter[str] = Counter()
 
     def observe(self, step: Step) -> None:
         """Take in one step of the episode."""
         self._counts[state_key(step.state), step.action] += 1
+        if step.reward < 0:
+            self._setbacks[step.action] += 1
 
     def __len__(self) -> int:
         """How many steps were taken in."""
@@ -120,8 +123,16 @@ class Tried:
 
     def costs(self, state: str, commands: Sequence[str], weights: AdviceWeights) -> list[float]:
         """What trying each command again costs, in nats: it grows linearly, so no preference of the policy, however
-        strong, goes in circles for long."""
-        return [weights.again * times for times in self.times(state, commands)]
+        strong, goes in circles for long.
+
+        A command that cost reward costs in every state: the thing that was put wrongly is not put there again because
+        a door was opened in between. Where most steps cost reward, that says nothing of any one of them.
+        """
+        setbacks = self._setbacks if 2 * self._setbacks.total() <= len(self) else Counter()
+        return [
+            weights.again * times + weights.negative * setbacks[command]
+            for command, times in zip(commands, self.times(state, commands), strict=True)
+        ]
 
 
 def immediate(step: Step) -> Advice:

@@ -91,6 +91,24 @@ def test_trying_again_costs_as_much_each_time_whatever_came_of_it() -> None:
     assert WEIGHTS.again < -1
 
 
+def test_what_cost_reward_in_this_episode_costs_in_every_state_of_it() -> None:
+    tried = Tried()
+    tried.observe(step(0, "look", state="kitchen"))
+    tried.observe(step(1, "put hat in chest", state="kitchen", reward=-0.5))
+    commands = ["put hat in chest", "put hat in wardrobe"]
+    assert tried.costs("kitchen, the chest is open", commands, WEIGHTS) == [WEIGHTS.negative, 0.0]
+    assert tried.costs("kitchen", commands, WEIGHTS) == [WEIGHTS.negative + WEIGHTS.again, 0.0]
+    assert Tried().costs("kitchen", commands, WEIGHTS) == [0.0, 0.0]
+
+
+def test_where_most_steps_cost_reward_no_command_is_held_against_it_elsewhere() -> None:
+    tried = Tried()
+    for times in range(3):
+        tried.observe(step(times, "up", state=f"cliff {times}", reward=-1.0))
+    tried.observe(step(3, "right", state="cliff 3"))
+    assert tried.costs("cliff 4", ["up", "right"], WEIGHTS) == [0.0, 0.0]
+
+
 def test_a_gain_that_was_had_does_not_attract_again_and_a_warning_stays() -> None:
     tried = Tried()
     tried.observe(step(0, "a", state="s", reward=0.5, score=0.5))
