@@ -70,7 +70,7 @@ def played(row: Row, asked: argparse.Namespace) -> tuple[Won, str]:
         arm = next((one.adapter for one in reversed(done) if one.adapter), "base")
         seeds = range(DEV_FIRST, DEV_FIRST + asked.games)
         table = lab.evaluate(list(way.envs.values()), split="dev", seeds=seeds, arms=[arm])
-        found = games_of(lab, way, table, arm)
+        found = games_of(lab, way, [table], arm)
     won = {name: {seed: game.won for seed, game in games.items()} for name, games in found.items()}
     return won, f"{row.name}: {told(done[-1])}" if done else ""
 

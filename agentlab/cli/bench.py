@@ -105,7 +105,8 @@ def _show(chosen: Protocol, found: Outcome) -> None:
     from trainers.gate import p_text
 
     names = list(chosen.ways[0].envs)
-    shown = [*names, MEAN] if len(names) <= 6 else [MEAN]
+    over = [*chosen.groups, MEAN]
+    shown = [*names, *over] if len(names) <= 6 else over
     columns = [output.Column("who", "who plays"), *(output.Column(name) for name in shown)]
     rows = [
         {"who": f"{line.arm}, {line.way}", **{name: cell(line.means.get(name)) for name in shown}}

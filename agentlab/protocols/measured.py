@@ -16,19 +16,22 @@ RESAMPLED = 20_000
 
 
 class Game(BaseModel):
-    """One game that was played: its scores, whether it was won, and how many actions that took."""
+    """One game that was played: its scores, whether it was won, and how many actions, seconds and tokens that took."""
 
     final: float
     best: float
     won: bool
     steps: int
     invalid: int = Field(0, exclude_if=operator.not_)
+    seconds: float = 0.0
+    tokens: int = 0
 
 
 class Learned(BaseModel):
     """What one training seed of one way came to: the games by arm, game and seed, and the rounds in a line each.
 
-    `split` and `first` say which games were played.
+    `made_with` is the program that measured it. `split` says which games were played, `asked` how many of each name.
+    What errored is missing.
     """
 
     protocol: str
@@ -36,8 +39,9 @@ class Learned(BaseModel):
     way: str
     seed: int
     model: str
+    made_with: str = ""
     split: str
-    first: int
+    asked: dict[str, int]
     arms: dict[str, dict[str, dict[int, Game]]]
     rounds: list[str] = []
 
@@ -47,7 +51,11 @@ class Learned(BaseModel):
         return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
 
 
-def scores(learned: Sequence[Learned], arm: str, score: str) -> Mapping[str, Mapping[int, Sequence[float]]]:
+Scores = Mapping[str, Mapping[int, Sequence[float]]]
+"""Scores by the name of a game and its test seed, one of each training seed."""
+
+
+def scores(learned: Sequence[Learned], arm: str, score: str) -> Scores:
     """The scores (`final` or `best`) of an arm by game and test seed, one of each training seed."""
     names = dict.fromkeys(name for one in learned for name in one.arms.get(arm, {}))
     gathered: dict[str, dict[int, list[float]]] = {name: {} for name in names}

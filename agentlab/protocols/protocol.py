@@ -44,12 +44,13 @@ class Protocol:
         measures: what it measures, in a sentence.
         takes: how long that takes, and on what.
         score: what is reported of a game: the `final` score of an episode or the `best` that it reached.
-        games: test games of each environment, from the first seed on.
+        games: test games of each environment, from the first seed on; all of them where a fold has fewer.
         training_seeds: how many times everything is learned anew.
-        rounds: settings of the rounds of distillation, beside `envs` and `seed`.
+        rounds: settings of the rounds of distillation, beside `seed`; those without `envs` learn those of the way.
         arms: who plays; `adapter` stands for what serves after the rounds. Those without an adapter learn nothing in
             them, and play after the first training seed only.
-        published: what others have reached.
+        groups: games whose mean is shown by itself, such as the parts of a benchmark.
+        published: what others have reached: on games, groups, or in the mean of all.
         note: what has to be said beside the figures.
     """
 
@@ -63,6 +64,7 @@ class Protocol:
     ways: Sequence[Way]
     rounds: Sequence[Mapping[str, Any]]
     arms: Sequence[str]
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     published: Sequence[Published] = ()
     note: str = ""
 
@@ -72,4 +74,5 @@ class Protocol:
 
     def round_config(self, number: int, way: Way, seed: int) -> RoundConfig:
         """The settings of round `number`, from 0 on, of a training seed."""
-        return RoundConfig(envs=list(dict.fromkeys(way.learn or way.envs.values())), seed=seed, **self.rounds[number])
+        envs = list(dict.fromkeys(way.learn or way.envs.values()))
+        return RoundConfig(**{"envs": envs, "seed": seed, **self.rounds[number]})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from memory.records import Episode
 
 DEV_FIRST = 500
-"""The first dev game that is measured: those before are for gates, which never see them."""
+"""The first dev game that is measured: those before are for gates, which never see them. A fold that has not so many
+is measured from its end."""
 
 
 def run_protocol(
@@ -108,28 +111,31 @@ def _learned(
     with Lab.open(folder / f"{_slug(way)}-{seed}", create=True, config=config, progress=progress) as lab:
         _check_model(lab.folder, lab.config.model, config.model)
         reports = [learn_round(lab, protocol, number, way, seed) for number in range(len(protocol.rounds))]
-        first = DEV_FIRST if split == "dev" else 0
         wanted = protocol.arms_of(seed)
         # Where no gate promoted anything, what serves is the base.
         plays = {arm: arm if lab.serving() else arm.replace("adapter", "base") for arm in wanted}
         arms = list(dict.fromkeys(plays.values()))
-        envs = list(dict.fromkeys(way.envs.values()))
-        table = lab.evaluate(
-            envs,
-            split=split,
-            seeds=range(first, first + games),
-            arms=arms,
-            name=f"{protocol.name}-{protocol.version}-{split}-{games}",
-        )
+        played = {env: seeds_of(env, split, games) for env in way.envs.values()}
+        tables = [
+            lab.evaluate(
+                [env for env, its in played.items() if its == seeds],
+                split=split,
+                seeds=seeds,
+                arms=arms,
+                name=f"{protocol.name}-{protocol.version}-{split}-{seeds[0]}-{seeds[-1]}",
+            )
+            for seeds in dict.fromkeys(played.values())
+        ]
         return Learned(
             protocol=protocol.name,
             version=protocol.version,
             way=way.name,
             seed=seed,
             model=lab.config.model,
+            made_with=made_with(),
             split=split,
-            first=first,
-            arms={arm: games_of(lab, way, table, plays[arm]) for arm in wanted},
+            asked={name: len(played[env]) for name, env in way.envs.items()},
+            arms={arm: games_of(lab, way, tables, plays[arm]) for arm in wanted},
             rounds=[told(report) for report in reports],
         )
 
@@ -170,14 +176,43 @@ def told(report: RoundReport) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def games_of(lab: Lab, way: Way, table: Table, arm: str) -> dict[str, dict[int, Game]]:
+def made_with() -> str:
+    """The version of this program and, in a checkout of it, the commit."""
+    try:
+        version = metadata.version("agentlab")
+    except metadata.PackageNotFoundError:
+        version = "not installed"
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():
+        return version
+    git = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return version
+    return f"{version} ({commit})"
+
+
+def seeds_of(env: str, split: Split, games: int) -> range:
+    """Which games of a fold are measured: so many, or all where there are fewer."""
+    from agentlab.agent.tasks import looked_at
+
+    with looked_at(env) as one:
+        there = len(one.seeds(split))
+    first = min(DEV_FIRST, max(0, there - games)) if split == "dev" else 0
+    return range(first, min(first + games, there))
+
+
+def games_of(lab: Lab, way: Way, tables: Sequence[Table], arm: str) -> dict[str, dict[int, Game]]:
     """The games of an arm by name and seed. What errored is left out."""
     from environments import canonical
     from memory import EpisodeFilter
 
-    run, games = table.about["runs"][arm], dict[str, dict[int, Game]]()
+    runs = {env: table.about["runs"][arm] for table in tables for env in table.envs}
+    games = dict[str, dict[int, Game]]()
     for name, env in way.envs.items():
-        rows = lab.database.episodes.find(EpisodeFilter(run=run, env=canonical(env), arm=arm))
+        env = canonical(env)
+        rows = lab.database.episodes.find(EpisodeFilter(run=runs[env], env=env, arm=arm))
         ended = [row.id for row in rows if row.status != "errored"]
         games[name] = {episode.seed: _game(episode) for episode in lab.database.episodes.each(ended)}
     return games
@@ -191,6 +226,8 @@ def _game(episode: Episode) -> Game:
         won=episode.won,
         steps=len(episode.steps),
         invalid=sum(step.invalid for step in episode.steps),
+        seconds=episode.seconds,
+        tokens=episode.usage.input_tokens + episode.usage.output_tokens,
     )
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from agentlab.errors import BadConfig
+from agentlab.protocols.alfworld import ALFWORLD
 from agentlab.protocols.protocol import Protocol
-from agentlab.protocols.tales import TALES_TW, TALES_TWX
+from agentlab.protocols.sciworld import SCIWORLD
+from agentlab.protocols.tales import TALES, TALES_TW, TALES_TWX, TW_COOKING
 from agentlab.protocols.wang2023 import WANG2023
 from environments.errors import did_you_mean
 
 
 def protocols() -> list[Protocol]:
     """All protocols."""
-    return [WANG2023, TALES_TWX, TALES_TW]
+    return [WANG2023, TALES, TALES_TWX, TALES_TW, SCIWORLD, ALFWORLD, TW_COOKING]
 
 
 def protocol(name: str) -> Protocol:

@@ -7,18 +7,24 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agentlab.protocols.measured import Against, Learned, Mean, against, mean_of, scores
+from agentlab.protocols.measured import Against, Learned, Mean, Scores, against, mean_of, scores
 from agentlab.protocols.protocol import Protocol, Published
 
 MEAN = "mean"
 
 
 class Line(BaseModel):
-    """Who played, in what way, and the means with their intervals by game and over all; of others means alone."""
+    """Who played, in what way, and the means with their intervals by game, group and over all; of others means alone.
+
+    `seconds` and `tokens` are what all its games took to be played, `seeds` the training seeds that played them.
+    """
 
     way: str
     arm: str
     means: dict[str, Mean | None]
+    seeds: list[int] = []
+    seconds: float = 0.0
+    tokens: int = 0
 
 
 class Compared(BaseModel):
@@ -43,6 +49,7 @@ class Outcome(BaseModel):
     training_seeds: int
     whole: bool
     model: str
+    made_with: str
     lines: list[Line]
     compared: list[Compared]
     published: list[Line]
@@ -58,7 +65,7 @@ def outcome(protocol: Protocol, learned: Sequence[Learned], split: str, games: i
         if not of_way:
             continue
         by_arm = {arm: scores(of_way, arm, protocol.score) for arm in protocol.arms}
-        lines += [Line(way=way.name, arm=arm, means=means(found)) for arm, found in by_arm.items()]
+        lines += [_line(protocol, of_way, arm, found) for arm, found in by_arm.items()]
         pairs = [("adapter", "base"), ("adapter + memory", "adapter"), ("base + memory", "base")]
         for arm, other in pairs:
             if arm in by_arm and other in by_arm:
@@ -77,6 +84,7 @@ def outcome(protocol: Protocol, learned: Sequence[Learned], split: str, games: i
         training_seeds=max(map(len, seeds.values()), default=0),
         whole=_complete(protocol, learned, games) and split == "test" and games == protocol.games,
         model=", ".join(sorted({one.model for one in learned})),
+        made_with=", ".join(sorted({one.made_with for one in learned})),
         lines=lines,
         compared=compared,
         published=[_published(protocol, system) for system in protocol.published],
@@ -87,25 +95,39 @@ def outcome(protocol: Protocol, learned: Sequence[Learned], split: str, games: i
 
 def _complete(protocol: Protocol, learned: Sequence[Learned], games: int) -> bool:
     """Whether every arm has ended so many games of each name, in every way and after every training seed."""
-    known = {(one.way, one.seed): one.arms for one in learned}
-    return all(
-        len(known.get((way.name, seed), {}).get(arm, {}).get(name, {})) >= games
-        for way in protocol.ways
-        for seed in range(protocol.training_seeds)
+    known = {(one.way, one.seed): one for one in learned}
+    wanted = [(way, seed) for way in protocol.ways for seed in range(protocol.training_seeds)]
+    return all((way.name, seed) in known for way, seed in wanted) and all(
+        len(known[way.name, seed].arms.get(arm, {}).get(name, {})) >= known[way.name, seed].asked.get(name, games)
+        for way, seed in wanted
         for arm in protocol.arms_of(seed)
         for name in way.envs
     )
 
 
-def means(found: Mapping[str, Mapping[int, Sequence[float]]]) -> dict[str, Mean | None]:
-    """The mean of each game, and over all of them. A play after each of several trainings counts as one game."""
+def _line(protocol: Protocol, learned: Sequence[Learned], arm: str, found: Scores) -> Line:
+    played = [game for one in learned for games in one.arms.get(arm, {}).values() for game in games.values()]
+    return Line(
+        way=learned[0].way,
+        arm=arm,
+        means=means(found, protocol.groups),
+        seeds=[one.seed for one in learned if arm in one.arms],
+        seconds=round(sum(game.seconds for game in played), 1),
+        tokens=sum(game.tokens for game in played),
+    )
+
+
+def means(found: Scores, groups: Mapping[str, Sequence[str]]) -> dict[str, Mean | None]:
+    """The mean of each game, of each group of games, and of all. A play after each of several trainings counts as one
+    game, and each name the same, however many games it has."""
     by_game = {name: [sum(several) / len(several) for several in games.values()] for name, games in found.items()}
     known = {name: values for name, values in by_game.items() if values}
-    each = {name: mean_of([values]) for name, values in known.items()}
-    return {**each, MEAN: mean_of(list(known.values())) if known else None}
+    sets = {**{name: [name] for name in known}, **groups, MEAN: list(known)}
+    chosen = {name: [known[one] for one in games if one in known] for name, games in sets.items()}
+    return {name: mean_of(values) if values else None for name, values in chosen.items()}
 
 
-def _flat(found: Mapping[str, Mapping[int, Sequence[float]]]) -> dict[str, dict[int, float]]:
+def _flat(found: Scores) -> dict[str, dict[int, float]]:
     return {name: {seed: sum(all_) / len(all_) for seed, all_ in games.items()} for name, games in found.items()}
 
 
@@ -113,7 +135,7 @@ def _compared(
     way: str,
     arm: str,
     other: str,
-    ours: Mapping[str, Mapping[int, Sequence[float]]],
+    ours: Scores,
     theirs: Mapping[str, Any],
 ) -> list[Compared]:
     """Two on each game alone and on all, paired by test seed."""
@@ -151,14 +173,16 @@ def markdown(found: Outcome, protocol: Protocol) -> str:
     titles = [
         f"{line.arm}, {line.way}" if line.way != "published" else f"{line.arm} (published)" for line in everything
     ]
-    rows = [[cell(line.means.get(name)) for name in [*games, MEAN]] for line in everything]
+    over = [*protocol.groups, MEAN]
+    rows = [[cell(line.means.get(name)) for name in [*games, *over]] for line in everything]
     if turned:  # many games stand below each other
         ours = [line for line in found.lines if line.arm in ("random", "base", "adapter", "adapter + memory")]
         heads = [f"{line.arm}, {line.way}" for line in ours]
-        lines += _table(["task", *heads], [[n, *(cell(one.means.get(n)) for one in ours)] for n in [*games, MEAN]])
-        lines += ["", *_table(["who plays", MEAN], [[t, row[-1]] for t, row in zip(titles, rows, strict=True)])]
+        lines += _table(["task", *heads], [[n, *(cell(one.means.get(n)) for one in ours)] for n in [*games, *over]])
+        of_all = [[title, *row[-len(over) :]] for title, row in zip(titles, rows, strict=True)]
+        lines += ["", *_table(["who plays", *over], of_all)]
     else:
-        lines += _table(["who plays", *games, MEAN], [[t, *row] for t, row in zip(titles, rows, strict=True)])
+        lines += _table(["who plays", *games, *over], [[t, *row] for t, row in zip(titles, rows, strict=True)])
     compared = [one for one in found.compared if one.game == MEAN or not turned]
     if compared:
         lines += ["", "Paired by game and seed (randomisation test, two-sided):", ""]
@@ -172,9 +196,9 @@ def _about(found: Outcome) -> str:
     """What was measured, in a few sentences."""
     whole = "" if found.whole else " This is not the whole protocol."
     return (
-        f"{found.measures[:1].upper()}{found.measures[1:]}. {found.model}; {found.games} {found.split} games of each; "
-        f"training seeds: {found.training_seeds}. Mean of the {found.score} score [95 % interval, bootstrap over "
-        f"games].{whole}"
+        f"{found.measures[:1].upper()}{found.measures[1:]}. {found.model}, by agentlab {found.made_with}; "
+        f"{found.games} {found.split} games of each, or all where there are fewer; training seeds: "
+        f"{found.training_seeds}. Mean of the {found.score} score [95 % interval, bootstrap over games].{whole}"
     )
 
 

@@ -1,10 +1,15 @@
-"""`tales-twx` and `tales-tw`: parts of TALES (Cui et al. 2025), with their tasks, parameters and step limits."""
+"""`tales`: what plays here of TALES (Cui et al. 2025), with its tasks, parameters and step limits.
+
+`tales-twx` and `tales-tw` are two of its three parts by themselves; `tw-cooking` has levels of the same games as others
+have published on them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from agentlab.protocols import sciworld
 from agentlab.protocols.protocol import Protocol, Published, Way, with_tools
 
 STEPS = "step_limit=100"
@@ -109,5 +114,70 @@ TALES_TW = Protocol(
         "The track of admissible commands: the agent ranks those, and learned from its own games of the train fold. "
         "The games are generated here with the parameters of each level; those that TALES downloads have other seeds, "
         "and their text is longer. So the published scores stand for the same levels, not for the same games."
+    ),
+)
+
+# Four of these levels with 100 train games of each, as Adhikari et al. (2020) have it.
+GATA_LEVELS = {
+    "level 1": "cut=1,open=1",
+    "level 2": "cook=1,cut=1,open=1",
+    "level 3": "go=9,open=1",
+    "level 4": "cook=1,cut=1,go=6,open=1,recipe=3,take=3",
+}
+
+TW_COOKING = Protocol(
+    name="tw-cooking",
+    version=1,
+    measures="four levels of TextWorld's cooking games, learned from 100 train games of each, 50 steps",
+    takes="its time was not measured yet",
+    score="final",
+    games=20,
+    training_seeds=1,
+    ways=[Way("without tools", {name: f"tw/cooking?{how},step_limit=50" for name, how in GATA_LEVELS.items()})],
+    rounds=[{**ROUND, "seeds": 100, "gate_seeds": 20}],
+    arms=["random", "base", "base + memory", "adapter", "adapter + memory"],
+    note=(
+        "The levels, the number of train and test games and the steps are those of GATA (Adhikari et al. 2020), whose "
+        "games are a download. Here they are generated with the parameters of each level, foods of test games being in "
+        "no train game, so it is the levels that may be compared and not the games. Like GATA, the agent chooses among "
+        "admissible commands."
+    ),
+)
+
+SCIENCE = {name: f"{env},easy=0" for name, env in sciworld.TASKS.items()}
+PARTS = {"TextWorldExpress": TASKS, "ScienceWorld": SCIENCE, "TextWorld": COOKING}
+SCIENCE_MEANS = {
+    "claude-3.7-sonnet": 0.724,
+    "gpt-4.1": 0.761,
+    "o3 (medium)": 0.930,
+    "Qwen2.5-72B-Instruct": 0.350,
+    "Llama-3.1-8B-Instruct": 0.157,
+    "Qwen2.5-7B-Instruct": 0.126,
+    "Llama-3.2-1B-Instruct": 0.024,
+}
+EVERYTHING = {name: env for tasks in PARTS.values() for name, env in tasks.items()}
+
+TALES = Protocol(
+    name="tales",
+    version=1,
+    measures="three parts of TALES, 56 tasks, 100 steps, the best score that was reached",
+    takes="its time was not measured yet; the hundreds of commands of ScienceWorld want a graphics card",
+    score="best",
+    games=5,
+    training_seeds=1,
+    ways=[
+        Way("with tools", with_tools(EVERYTHING, TOOLS), [*with_tools(LEARN, TOOLS).values(), *COOKING.values()]),
+        Way("without tools", EVERYTHING, [*LEARN.values(), *COOKING.values()]),
+    ],
+    rounds=[ROUND, {**sciworld.ROUND, "envs": [f"{env},easy=0" for env in sciworld.LEARN]}],
+    arms=["random", "base", "base + memory", "adapter", "adapter + memory"],
+    groups={part: list(tasks) for part, tasks in PARTS.items()},
+    published=[
+        Published(name, {"TextWorldExpress": mean, "ScienceWorld": SCIENCE_MEANS[name]}) for name, mean in MEANS.items()
+    ],
+    note=(
+        f"{TALES_TWX.note} The ten levels of cooking games are generated here, as in `tales-tw`. A task of "
+        "ScienceWorld with fewer than five test variations is played on all of them. TALES's parts ALFWorld (a "
+        "download) and Jericho are not in it, so its total is not TALES's: the parts are to be compared."
     ),
 )

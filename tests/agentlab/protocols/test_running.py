@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,11 @@ from agentlab.lab import Lab
 from agentlab.protocols import Protocol, Way, protocol, protocols, run_protocol
 from agentlab.protocols.measured import Game, Learned
 from agentlab.protocols.protocol import Published
-from agentlab.protocols.running import found, games_of, learn_round
+from agentlab.protocols.running import found, games_of, learn_round, made_with, seeds_of
 from agentlab.protocols.showing import MEAN, markdown, outcome
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.workspace.config import LabConfig
-from environments import canonical, dispose, make
+from environments import canonical, dispose, families, make
 
 ENV = "toy/doors?step_limit=4,rooms=1,colours=2"
 """Its parameters in an order of their own, as in the published protocols."""
@@ -109,7 +110,7 @@ def test_games_are_found_however_a_protocol_spells_them(open_lab: Callable[..., 
     assert canonical(ENV) != ENV
     with open_lab() as lab:
         table = lab.evaluate([ENV], split="test", seeds=range(2), arms=["random"], name="toy")
-        assert sorted(games_of(lab, TOY.ways[0], table, "random")["doors"]) == [0, 1]
+        assert sorted(games_of(lab, TOY.ways[0], [table], "random")["doors"]) == [0, 1]
 
 
 def test_a_training_seed_that_is_none_of_the_protocol_is_refused(tmp_path: Path) -> None:
@@ -164,7 +165,7 @@ def measured(protocol: Protocol) -> list[Learned]:
     game = {seed: Game(final=1.0, best=1.0, won=True, steps=1) for seed in range(protocol.games)}
     return [
         Learned(
-            protocol=protocol.name, version=1, way=way.name, seed=seed, model="m", split="test", first=0,
+            protocol=protocol.name, version=1, way=way.name, seed=seed, model="m", split="test", asked={},
             arms={arm: {name: dict(game) for name in way.envs} for arm in protocol.arms_of(seed)},
         )
         for way in protocol.ways
@@ -183,6 +184,58 @@ def test_it_is_whole_with_every_game_of_every_arm_after_every_training_seed_alon
     assert not outcome(thrice, moved, "test", GAMES).whole
 
 
+class Small:
+    """An environment with seven dev games and three test games."""
+
+    env_id = "own/small"
+
+    def seeds(self, split: str) -> range:
+        return range({"dev": 7, "test": 3}[split])
+
+    def close(self) -> None: ...
+
+
+def test_of_a_small_fold_all_games_are_measured_and_of_dev_those_that_gates_come_to_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("environments.make", lambda _: Small())
+    assert seeds_of("own/small", "test", 10) == range(3) and seeds_of("own/small", "test", 2) == range(2)
+    assert seeds_of("own/small", "dev", 10) == range(7) and seeds_of("own/small", "dev", 3) == range(4, 7)
+
+
+def test_it_is_whole_where_a_game_has_fewer_than_are_asked_for_and_all_were_played() -> None:
+    few = [one.model_copy(update={"asked": {"doors": 3}}) for one in measured(replace(TOY, games=3))]
+    assert outcome(TOY, few, "test", GAMES).whole
+    del few[0].arms["base"]["doors"][2]
+    assert not outcome(TOY, few, "test", GAMES).whole
+
+
+def test_groups_of_games_have_a_mean_of_their_own_in_which_each_name_counts_the_same() -> None:
+    way = Way("plainly", {name: ENV for name in ("one", "two", "three")})
+    parts = replace(TOY, ways=[way], groups={"first": ["one", "two"], "rest": ["three"]}, published=[
+        Published("somebody", {"first": 0.7}),
+    ])  # fmt: skip
+    (learned,) = measured(parts)
+    lost = {seed: Game(final=0.0, best=0.0, won=False, steps=1, seconds=2.0, tokens=5) for seed in range(2)}
+    learned.arms["base"] |= {"two": lost, "three": lost}
+    shown = outcome(parts, [learned], "test", GAMES)
+    (base,) = [line for line in shown.lines if line.arm == "base"]
+    assert {name: mean.value for name, mean in base.means.items() if mean} == pytest.approx(
+        {"one": 1.0, "two": 0.0, "three": 0.0, "first": 0.5, "rest": 0.0, MEAN: 1 / 3}
+    )
+    assert (base.seconds, base.tokens, base.seeds) == (8.0, 20, [0])
+    (row,) = [line for line in markdown(shown, parts).splitlines() if line.startswith("| somebody")]
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["–", "–", "–", "0.700", "–", "–"]
+
+
+def test_a_checkout_says_which_commit_it_is() -> None:
+    here = Path(__file__).parents[3]
+    if not (here / ".git").exists():
+        pytest.skip("these tests are no checkout")
+    commit = subprocess.run(["git", "-C", here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
+    assert commit.strip() in made_with()
+
+
 def test_tales_is_learned_from_no_game_that_chance_cannot_win() -> None:
     chosen = protocol("tales-twx")
     for way in chosen.ways:
@@ -199,12 +252,17 @@ def test_published_scores_are_paired_with_test_games_alone() -> None:
 @pytest.mark.parametrize("name", [one.name for one in protocols()])
 def test_the_games_of_a_protocol_exist_and_have_as_many_as_it_asks_for(name: str) -> None:
     chosen = protocol(name)
+    if missing := [f.why_not for f in families() if not f.available and f.name == chosen.name]:
+        pytest.skip(str(missing))
     assert chosen.takes and chosen.measures
     for way in chosen.ways:
         assert list(way.envs) == list(chosen.ways[0].envs)
-        for env in way.envs.values():
+        science = [env for env in way.envs.values() if env.startswith("sciworld/")]
+        assert all(canonical(env) for env in science)
+        # Each of ScienceWorld's tasks is a JVM of its own, so one stands for all.
+        for env in [*science[:1], *(set(way.envs.values()) - set(science))]:
             made = make(canonical(env))
-            assert all(len(made.seeds(split)) >= chosen.games for split in ("dev", "test"))
+            assert all(made.seeds(split) for split in ("train", "dev", "test"))
             dispose(made)
         for number in range(len(chosen.rounds)):
             assert chosen.round_config(number, way, 0).envs
