@@ -164,10 +164,10 @@ class History:
     def undo(self, id: str) -> Operation:
         """Put every reflection and link that an operation changed back to what it was before, as an operation.
 
-        A reflection that the operation made becomes `forgotten`, and where others say the same, the oldest of them says
-        it from then on; a link that it made goes, one that it removed comes
-        back. Undoing an undo does the operation again. Recalls stay: they are records of what happened, and whom they
-        count for follows from the reflections (see `merges`).
+        A reflection that the operation made becomes `forgotten`, one that it reworded says its old words; where others
+        have said the same since, the oldest of them says it from then on. A link that it made goes, one that it removed
+        comes back. Undoing an undo does the operation again. Recalls stay: they are records of what happened, and whom
+        they count for follows from the reflections (see `merges`).
 
         Raises:
             UnknownOperation, or CannotUndo: if it is undone already, if something that it changed was changed again
@@ -181,10 +181,10 @@ class History:
                 self._check_untouched(target, change)
             for link in links:
                 self._check_link(target, link)
+            left = self._left_behind(changes)
             with self.database.operations.record(UNDO, target.id) as number:
                 written = [self.database.reflections.put(self._taken_back(item), change="undone") for item in changes]
-                gone = [change.id for change in changes if change.before is None]
-                written += [self.database.reflections.put(heir, change="said first") for heir in self._heirs(gone)]
+                written += [self.database.reflections.put(heir, change="said first") for heir in left]
                 for link in links:
                     self.database.links.apply(LinkChange(link.after, link.before))
                 if not any(written) and not links:
@@ -263,11 +263,20 @@ class History:
             return change.after.model_copy(update=values | {"status": "forgotten"})
         return change.before.model_copy(update=values)
 
-    def _heirs(self, gone: Sequence[str]) -> list[Reflection]:
-        present = self.clock()
-        return [
-            heir.model_copy(update={"updated_at": present}) for id in gone for heir in repeats.heirs(self.database, id)
-        ]
+    def _left_behind(self, changes: Sequence[Change]) -> list[Reflection]:
+        """What repeats words that are taken back, as it is to be kept; what is itself put back is not among it."""
+        present, known = self.clock(), {change.id for change in changes}
+        left = list[Reflection]()
+        for change in changes:
+            now = self.database.reflections.get(change.id)
+            if change.before is None:
+                heirs = repeats.heirs(self.database, change.id, lambda item: item.id not in known)
+                left += [heir.model_copy(update={"updated_at": present}) for heir in heirs]
+            elif change.before.text != now.text:
+                # A merge rewords without taking leave of those that said the old words: they are back where they were.
+                said = lambda item, text=now.text: item.text == text and item.id not in known  # noqa: E731
+                left += repeats.left_behind(self.database, now, present, said)
+        return left
 
     def _mark(self, operation: Operation, *, undone: bool) -> None:
         """An undo that is undone means that what it had undone holds again, and so on down."""

@@ -8,7 +8,7 @@ rewritten for this, and no count is stored: it is read off the records, as of wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -173,29 +173,37 @@ def put_changed(database: Database, old: Reflection, new: Reflection, change: st
     """Keep `new` in place of `old`. If it says something else, what repeated the old words goes on saying them."""
     changed = database.reflections.put(new, change=change)
     if new.text != old.text:
-        for heir in heirs(database, old.id):
-            left = heir.model_copy(update={"updated_at": new.updated_at})
-            # The first of them stands as the old one did.
-            if not left.merged_into:
-                standing = "repeated" if old.merged_into else old.status
-                left = left.model_copy(update={"status": standing, "merged_into": old.merged_into})
-            database.reflections.put(left, change="said first")
+        for heir in left_behind(database, old, new.updated_at):
+            database.reflections.put(heir, change="said first")
     return changed
 
 
-def heirs(database: Database, id: str) -> list[Reflection]:
+def left_behind(
+    database: Database, old: Reflection, present: str, said: Callable[[Reflection], bool] = lambda _: True
+) -> list[Reflection]:
+    """What repeats `old`, and is `said` by these words, as it is to be kept once that one says something else: the
+    oldest of it stands as the old one did."""
+    standing = {"status": "repeated" if old.merged_into else old.status, "merged_into": old.merged_into}
+    return [
+        heir.model_copy(update={"updated_at": present} if heir.merged_into else {"updated_at": present, **standing})
+        for heir in heirs(database, old.id, said)
+    ]
+
+
+def heirs(database: Database, id: str, said: Callable[[Reflection], bool] = lambda _: True) -> list[Reflection]:
     """What is left where a sentence is taken back and others said it again: the oldest says it from then on.
 
-    As they are to be kept, in the order in which they were written.
+    As they are to be kept, in the order in which they were written; of them those that are `said` so.
     """
     rows = database.connection.execute(
         "SELECT number FROM reflections WHERE merged_into = ? AND status = 'repeated' ORDER BY number", (id,)
     )
     numbers = [number for (number,) in rows]
     loaded = database.reflections.load(numbers)
-    if not numbers:
+    chosen = [loaded[number] for number in numbers if said(loaded[number])]
+    if not chosen:
         return []
-    first, *others = (loaded[number] for number in numbers)
+    first, *others = chosen
     return [
         first.model_copy(update={"status": "active", "merged_into": None}),
         *(other.model_copy(update={"merged_into": first.id}) for other in others),

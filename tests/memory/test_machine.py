@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -164,9 +164,27 @@ class Remembering(RuleBasedStateMachine):
     def undo_the_last(self) -> None:
         assert self.take_back(self.last or "")
 
+    def left_behind(self, id: str, text: str, put_back: Iterable[str]) -> dict[str, str]:
+        """What has repeated the words that are taken back: its oldest stands as what it repeated does."""
+        words, status = self.expected[id]
+        held = self.database.reflections.find()
+        heirs = [
+            item.id
+            for item in held
+            if (item.status, item.merged_into, item.text) == ("repeated", id, words) and item.id not in put_back
+        ]
+        if words == text or not heirs:
+            return {}
+        counted = self.database.reflections.get(id).merged_into is not None
+        return {min(heirs, key=list(self.expected).index): "repeated" if counted else status}
+
     def take_back(self, id: str) -> bool:
         before, after = self.done[id]
         stands = all(self.expected[name] == held for name, held in after.items())
+        before, after = dict(before), dict(after)
+        for name, (text, _) in list(before.items()):
+            for heir, standing in self.left_behind(name, text, before).items():
+                before[heir], after[heir] = (self.expected[heir][0], standing), self.expected[heir]
         try:
             undone = self.history.undo(id)
         except CannotUndo:  # and then nothing has changed

@@ -356,3 +356,31 @@ def test_the_old_words_of_one_that_was_edited_stay_with_those_that_repeated_it(
     assert memory.show("r-train-1").tally == (2, 3)
     History(memory.database).undo(memory.database.operations.recent()[-1].id)
     assert memory.show("r-train-0").tally == (3, 3)
+
+
+def test_words_that_are_taken_back_stay_with_those_that_have_repeated_them_since(
+    memory: ReflectionMemory, database: Database, say: Say
+) -> None:
+    memory.remember([say(seed) for seed in range(2)])
+    memory.edit("r-train-0", HALL)
+    edited = database.operations.recent()[-1].id
+    memory.remember([say(seed, HALL) for seed in (2, 3)])
+    assert memory.show("r-train-0").tally.games == 3
+    undone = History(database).undo(edited)
+    assert shown(memory) == [
+        "The coin was in the hall in 2 of 4 games.",
+        "The coin was in the kitchen in 2 of 4 games.",
+    ]
+    History(database).undo(undone.id)
+    assert memory.show("r-train-0").tally == (3, 4) and memory.show("r-train-1").tally == (1, 4)
+
+
+def test_those_that_said_the_words_of_before_a_merge_say_them_again_when_it_is_taken_back(
+    memory: ReflectionMemory, database: Database, say: Say
+) -> None:
+    memory.remember([say(seed) for seed in range(3)])
+    with database.operations.record("merge") as number:
+        one = database.reflections.get("r-train-0")
+        database.reflections.put(one.model_copy(update={"text": HALL}), change="merged")
+    History(database).undo(database.operations.id_of(number) or "")
+    assert memory.show("r-train-0").tally == (3, 3) and memory.count() == 1
