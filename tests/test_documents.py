@@ -19,6 +19,9 @@ from typer.main import get_command
 
 from agentlab import LabConfig, RoundConfig
 from agentlab.cli import app
+from agentlab.protocols import protocol
+from agentlab.protocols.measured import Game, Learned
+from agentlab.protocols.showing import outcome
 from agentlab.rounds.config import flat
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +38,7 @@ def hook(name: str) -> ModuleType:
     return module
 
 
-notebook, reference = hook("notebook"), hook("reference")
+notebook, reference, leaderboard = hook("notebook"), hook("reference"), hook("leaderboard")
 COMMANDS = dict(reference.commands())
 
 
@@ -137,7 +140,7 @@ def anchors(said: str) -> set[str]:
 
 @pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS, ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
 def test_every_link_leads_somewhere(path: Path) -> None:
-    made = {ROOT / "docs" / name for name in reference.pages()}
+    made = {ROOT / "docs" / name for name in (*reference.pages(), *leaderboard.pages())}
     for target, _, anchor in re.findall(r"\]\(([^)#\s]*)(#([^)\s]+))?\)", text(path)):
         if ":" in target:
             continue
@@ -145,6 +148,23 @@ def test_every_link_leads_somewhere(path: Path) -> None:
         assert place.exists() or place in made, f"{path.name} links to {target}, which is not there"
         if anchor and place.exists():
             assert anchor in anchors(text(place)), f"{path.name} links to {target}#{anchor}, which is not there"
+
+
+def test_the_leaderboard_has_who_played_and_what_is_published_the_best_first() -> None:
+    chosen = protocol("tales-twx")
+    game = {seed: Game(final=0.0, best=0.5, won=False, steps=2, seconds=3.0, tokens=7) for seed in range(5)}
+    arms = {arm: dict.fromkeys(chosen.ways[0].envs, game) for arm in chosen.arms}
+    learned = Learned(
+        protocol=chosen.name, version=1, way=chosen.ways[0].name, seed=0, model="m", made_with="1.0 (abc)",
+        split="dev", asked={}, arms=arms,
+    )  # fmt: skip
+    page = leaderboard.page([outcome(chosen, [learned], "dev", 5)])
+    rows = [row.split(" | ") for row in page.splitlines() if row.startswith("| ")][1:]
+    assert len(rows) == len(chosen.arms) + len(chosen.published)
+    means = [float(row[1].split()[0]) for row in rows]
+    assert means == sorted(means, reverse=True) and "not whole" in page
+    (base,) = [row for row in rows if row[0] == "| base, with tools"]
+    assert base[2:6] == ["0", "240", "560", "m"] and "abc" in base[6]
 
 
 def test_every_page_has_its_place_in_the_site() -> None:

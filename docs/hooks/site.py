@@ -10,6 +10,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import leaderboard
 import notebook
 import reference
 from mkdocs.exceptions import PluginError
@@ -47,7 +48,7 @@ def place(target: str) -> str:
 
 def on_files(files: Any, config: Any) -> Any:
     """Add the pages that are made."""
-    made = reference.pages() | brought()
+    made = reference.pages() | leaderboard.pages() | brought()
     for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
         files.remove(files.get_file_from_path(f"notebooks/{path.name}"))
         made[f"notebooks/{path.stem}.md"] = notebook.page(path)
