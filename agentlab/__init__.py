@@ -5,8 +5,13 @@ The names below are loaded when they are first used, so that importing this pack
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# Before PyTorch is loaded, which reads it then: a thread that waits for another one sleeps. Otherwise it goes round and
+# keeps the processor from whom it waits for, and on a machine that has anything else to do all takes ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from agentlab.agent.actors import Actor, View

@@ -9,9 +9,12 @@ Names are imported when they are first asked for; PyTorch, transformers and peft
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from trainers.doors import lazy
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as for agentlab: see there
 
 if TYPE_CHECKING:
     from trainers.adapters.merging import MergeConfig

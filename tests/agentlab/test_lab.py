@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -507,6 +508,17 @@ print(sorted(heavy & set(sys.modules)))
 """
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("package", ["agentlab", "trainers"])
+def test_threads_that_wait_sleep_unless_somebody_has_said_otherwise(package: str) -> None:
+    code = f"import {package}, os; print(os.environ['OMP_WAIT_POLICY'])"
+    free = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    for given, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        shown = subprocess.run(
+            [sys.executable, "-c", code], env=free | given, capture_output=True, text=True, check=True
+        )
+        assert shown.stdout.strip() == expected
 
 
 def test_a_lab_has_a_langgraph_store_in_its_own_files(open_lab: Callable[..., Lab]) -> None:
