@@ -10,16 +10,15 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from environments.alfworld_planner import Planner
 from environments.base import Split, Task, TextEnv, Turn
-from environments.errors import EnvironmentsError, MissingDependency
+from environments.errors import EnvironmentDied, EnvironmentsError, MissingDependency
 from environments.parameters import Game, Parameter
-from environments.textworld_game import textworld
 from environments.textworld_game import why_not as textworld_missing
 
 DESCRIPTION = "ALFWorld: six kinds of chores in rooms of a household (its games are a download: ALFWORLD_DATA)"
@@ -39,12 +38,10 @@ GAMES = {
 }
 _FOLDERS: dict[Split, str] = {"train": "train", "dev": "valid_seen", "test": "valid_unseen"}
 _TASK = "Your task is to:"
-# How ALFWorld writes in a name what a name of its planner cannot have.
-_SIGNS = (("_bar_", "|"), ("_minus_", "-"), ("_plus_", "+"), ("_dot_", "."), ("_comma_", ","))
 
 
 class AlfworldEnv(TextEnv):
-    """A game of ALFWorld. It is won or not, and cannot be lost but by time.
+    """A game of ALFWorld, in a process of its own (about 100 MB). It is won or not, and cannot be lost but by time.
 
     Args:
         env_id: the id under which the registry made it.
@@ -58,48 +55,34 @@ class AlfworldEnv(TextEnv):
         if reason:
             raise MissingDependency(reason)
         self._kind = kind
-        self._game: Any = None
+        self._planner: Planner | None = None
 
     def seeds(self, split: Split) -> Sequence[int]:
         return range(len(self._files(split)))
 
     def begin(self, task: Task) -> Turn:
         file = self._files(task.split)[task.seed]
-        infos = textworld().EnvInfos(won=True, admissible_commands=True)
-        self._game = importlib.import_module("textworld.envs.pddl").PddlEnv(infos)
-        try:
-            self._game.load(json.loads(file.read_text(encoding="utf-8")))
-            names = named([info.id for info in self._game._entity_infos.values()])
-            for info in self._game._entity_infos.values():
-                info.name = names[info.id]
-            state = self._game.reset()
-        except (OSError, ValueError, KeyError) as error:
-            raise EnvironmentsError(f"{file} is no game of ALFWorld ({error}); download it again") from error
-        seen, _, goal = str(state.feedback).partition(_TASK)
-        return self._turn(state, seen.rpartition("=-")[2], f"{_TASK}{goal}")
+        if self._planner is None or not self._planner.alive:
+            self.close()  # it died when nothing was played, so nothing is lost
+            self._planner = Planner()
+        told = self._planner.begin(file)
+        seen, _, goal = told["seen"].partition(_TASK)
+        return self._turn({**told, "seen": seen.rpartition("=-")[2]}, f"{_TASK}{goal}")
 
     def act(self, action: str) -> Turn:
-        state, _, _ = self._game.step(action)
-        return self._turn(state, str(state.feedback))
+        if self._planner is None:
+            raise EnvironmentDied(f"{self.env_id} was closed in the middle of a game; reset begins another")
+        return self._turn(self._planner.act(action))
 
-    def _turn(self, state: Any, observation: str, goal: str = "") -> Turn:
-        situation = " ".join(self._told(rule) for rule in ("#look.feedback#", "#inventory.feedback#"))
-        won = bool(state["won"])
-        commands = [command for command in state["admissible_commands"] if command != "help"]
-        text = " ".join(observation.split())
-        return Turn(text, commands, float(won), won, False, situation, " ".join(goal.split()))
+    def close(self) -> None:
+        if self._planner is not None:
+            self._planner.close()
+            self._planner = None
 
-    def _told(self, rule: str) -> str:
-        """What the game's own grammar says of its state."""
-        game = self._game
-        context = {
-            "state": game._pddl_state,
-            "facts": list(game._pddl_state.facts),
-            "variables": {},
-            "mapping": {},
-            "entity_infos": game._entity_infos,
-        }
-        return " ".join(str(game._logic.grammar.derive(rule, context)).split())
+    def _turn(self, told: Mapping[str, Any], goal: str = "") -> Turn:
+        commands = [command for command in told["commands"] if command != "help"]
+        text, won = " ".join(told["seen"].split()), told["won"]
+        return Turn(text, commands, float(won), won, False, told["situation"], " ".join(goal.split()))
 
     def _files(self, split: Split) -> list[Path]:
         folder = data_folder()
@@ -122,27 +105,6 @@ def _games(folder: Path, kind: str) -> list[Path]:
         except ValueError:
             continue  # a download that was cut
     return found
-
-
-def named(ids: Sequence[str]) -> dict[str, str]:
-    """The names that ALFWorld gives the things of a game: `Cabinet_bar__minus_01…` is `cabinet 3`.
-
-    Those of a kind are numbered from the last one on, in the order of their ids.
-    """
-    kinds = {}
-    for one in ids:
-        text = one
-        for written, sign in _SIGNS:
-            text = text.replace(written, sign)
-        kind, bar, _ = text.partition("|")
-        kinds[one] = (f"{kind}basin" if "basin" in one and bar else kind, bool(bar))
-    left = Counter(kind for kind, many in kinds.values() if many)
-    names = {}
-    for one in sorted(ids):
-        kind, many = kinds[one]
-        names[one] = f"{kind} {left[kind]}" if many else f"{kind} "
-        left[kind] -= many
-    return names
 
 
 def data_folder() -> Path | None:

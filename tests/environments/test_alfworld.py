@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from environments import EnvironmentsError, MissingDependency, make
+from environments import EnvironmentDied, EnvironmentsError, MissingDependency, make
 from environments import alfworld as module
+from environments.alfworld_planner import named
 from environments.check import check
 
 HERE = all(importlib.util.find_spec(name) for name in ("alfworld", "fast_downward", "textworld"))
@@ -148,7 +156,90 @@ def test_what_cannot_be_done_is_answered_and_two_games_do_not_disturb_each_other
     assert first.step("look")[4]["state"] == info["state"] and first.reset(seed=0)[0] == told
 
 
+def play(env: Any, seed: int) -> list[Any]:
+    """What a random player is told in the first steps."""
+    rng = random.Random(seed)
+    told: list[Any] = [env.reset(seed=seed)]
+    for _ in range(3):
+        told.append(env.step(rng.choice(told[-1][-1]["admissible_commands"])))
+    return told
+
+
 @needs
+def test_games_at_once_are_those_that_are_played_alone_and_take_nothing_from_the_program(data: Path) -> None:
+    output, arguments = sys.stdout, list(sys.argv)
+    envs = [make("alfworld/any") for _ in range(2)]
+    alone = [play(envs[0], seed) for seed in (0, 1)]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(3):
+            assert list(pool.map(play, envs, (0, 1))) == alone
+    assert sys.stdout is output and sys.argv == arguments
+    for env in envs:
+        env.close()
+
+
+@needs
+def test_a_planner_that_died_between_games_is_replaced_silently_and_one_that_was_closed_plays_no_more(
+    data: Path,
+) -> None:
+    env: Any = make("alfworld/any")
+    told = env.reset(seed=0)
+    env._planner.process.kill()
+    env._planner.process.wait()
+    assert env.reset(seed=0) == told
+    env.close()
+    with pytest.raises(EnvironmentDied, match="closed"):
+        env.step("look")
+    assert env.reset(seed=0) == told
+    env.close()
+
+
+@needs
+def test_a_game_is_the_parents_after_a_fork_and_ends_with_it_alone(data: Path) -> None:
+    program = (
+        "import os\nfrom environments import EnvironmentDied, make\n"
+        "env = make('alfworld/any'); told = env.reset(seed=0)\n"
+        "if os.fork() == 0:\n"
+        "    try:\n        env.step('look')\n"
+        "    except EnvironmentDied as error:\n        print(error, flush=True)\n"
+        "    print(env.reset(seed=0) == told, flush=True)\n"
+        "    raise SystemExit\n"
+        "os.wait(); print(env.step('look')[2], flush=True)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    first, *then = run.stdout.splitlines()
+    assert "parent process's" in first and then == ["True", "False"], run.stderr
+
+
+@needs
+@pytest.mark.parametrize("hangs", [False, True])
+def test_no_planner_outlives_a_program_that_is_killed(data: Path, hangs: bool) -> None:
+    # In the middle of a call it is the planner that kills the program, and then does not answer.
+    act = "os.kill(os.getppid(), 9) or time.sleep(600)"
+    hang = (
+        f"from environments import alfworld_planner as own; import os, time; own._Game.act = lambda *_: {act}; play()"
+    )
+    program = (
+        "from environments import alfworld_planner as own, make\n"
+        f"own._PLAY = own._PLAY.replace('play()', {hang!r}) if {hangs} else own._PLAY\n"
+        "env = make('alfworld/any'); env.reset(seed=0)\n"
+        "print(env._planner.process.pid, flush=True); input(); env.step('look')"
+    )
+    player = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert player.stdout is not None
+    watch = os.pidfd_open(int(player.stdout.readline()))
+    if hangs:
+        player.communicate(b"\n")
+    else:
+        player.kill()
+        player.communicate()
+    assert player.returncode == -signal.SIGKILL
+    assert select.select([watch], [], [], 60)[0]
+    os.close(watch)
+
+
+@needs
+@pytest.mark.slow
 def test_the_contract_holds(data: Path) -> None:
     report = check("alfworld/any?step_limit=8", episodes=2, starts=2)
     assert report.ok, report
@@ -179,6 +270,6 @@ def test_a_file_that_is_no_game_is_told(data: Path) -> None:
 def test_things_are_numbered_as_alfworld_numbers_them() -> None:
     mugs = [mangled("mug", 1), mangled("mug", 2)]
     basin = "sink_bar__plus_01_bar_sinkbasin"
-    names = module.named([*mugs, basin, "agent1"])
+    names = named([*mugs, basin, "agent1"])
     assert [names[mug] for mug in mugs] == ["mug 2", "mug 1"]
     assert (names[basin], names["agent1"]) == ("sinkbasin 1", "agent1 ")
