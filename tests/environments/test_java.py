@@ -225,6 +225,28 @@ def test_an_interruption_in_the_middle_of_a_call_leaves_no_answer_behind(monkeyp
     assert jvm_of(env) is jvm
 
 
+@pytest.mark.parametrize("answer", [b"\n", b"Segmentation fault\n", b"!ys\xff\n", b"!zm\n"])
+def test_a_jvm_that_answers_nonsense_is_asked_no_more(answer: bytes) -> None:
+    env, other = coin(), coin()
+    env.reset(seed=0)
+    told = other.reset(seed=0)
+    jvm = jvm_of(env)
+
+    class Garbled:
+        def readline(self) -> bytes:
+            return answer
+
+        def close(self) -> None:
+            pass
+
+    env._server._stream = Garbled()
+    with pytest.raises(EnvironmentDied, match=r"the JVM answered b'.*, which is no answer; the episode is lost"):
+        env.step("look around")
+    assert jvm.process.returncode == -signal.SIGKILL
+    assert other.step("look around")[0] == told[0]
+    assert env.reset(seed=0) == told
+
+
 def test_an_exception_in_java_is_told_in_one_line_and_harms_nobody() -> None:
     folder, jar = _installation()
     server = JavaObject(shared_jvm([jar], folder), "java.lang.StringBuilder")
