@@ -39,6 +39,10 @@ _MESSAGE_LIMIT = 4 * LONGEST_TEXT  # bytes
 _CONNECT_LIMIT = 10.0  # seconds
 
 
+class _Gone(EnvironmentDied):
+    """Nothing answers where the server was."""
+
+
 class OpenEnvSession(gymnasium.Env[str, str]):
     """A session on a server, as a gymnasium environment whose observations and actions are text.
 
@@ -67,9 +71,17 @@ class OpenEnvSession(gymnasium.Env[str, str]):
         self._ending = weakref.finalize(self, self._open.close)  # where nobody closes it
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        if self._socket is None:
+        begin = {} if seed is None else {"seed": seed}
+        used = self._socket is not None
+        if not used:
             self._connect()
-        answer = self._ask("reset", {} if seed is None else {"seed": seed})
+        try:
+            answer = self._ask("reset", begin)
+        except _Gone:
+            if not used:
+                raise
+            self._connect()  # it went when nothing was played, so nothing is lost
+            answer = self._ask("reset", begin)
         if answer["type"] == "error":
             raise EnvironmentsError(f"The server {self.url} has no game of seed {seed}: {_said(answer)}")
         observation, _, _, info = self._read(answer)
@@ -184,9 +196,9 @@ class OpenEnvSession(gymnasium.Env[str, str]):
         except (ValueError, RecursionError, http.client.HTTPException):
             raise EnvironmentsError(f"{self.url}/{path} does not answer with JSON; is it an OpenEnv server?") from None
 
-    def _gone(self, error: Exception) -> EnvironmentDied:
+    def _gone(self, error: Exception) -> _Gone:
         what = " ".join(str(error).split())[:200] or type(error).__name__
-        return EnvironmentDied(f"The server {self.url} is not there ({what}); start it, or name another address")
+        return _Gone(f"The server {self.url} is not there ({what}); start it, or name another address")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

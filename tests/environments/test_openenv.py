@@ -246,6 +246,19 @@ def test_a_server_that_is_killed_ends_the_episode_and_one_that_is_there_again_be
         again.close()
 
 
+def test_a_server_that_was_started_again_between_two_games_costs_neither() -> None:
+    served = Served("toy/doors")
+    env = make(f"openenv/{served.url}")
+    told = env.reset(seed=0)
+    served.close()
+    again = Served("toy/doors", "--port", served.url.rpartition(":")[2])
+    try:
+        assert env.reset(seed=0) == told
+    finally:
+        env.close()
+        again.close()
+
+
 def test_a_client_that_is_killed_leaves_its_place() -> None:
     served = Served("toy/doors", "--sessions", "1")
     try:
