@@ -18,7 +18,7 @@ from agentlab.agent.policy import Policy
 from agentlab.engines.base import Conversation, Scores, Turn, TurnRequest
 from agentlab.engines.model import Model
 from agentlab.errors import AgentLabError, NoCommands
-from agentlab.trajectories.transition import Decision
+from agentlab.trajectories.transition import Decision, must_not_have_listed
 from memory.prompts import Prompting
 from memory.records import Step, Usage
 
@@ -139,10 +139,14 @@ class RandomActor:
 
 
 def offered(view: View, source: CommandSource | None) -> list[str]:
-    """The commands to choose from. Raises NoCommands where the environment lists none and nobody else does."""
+    """The commands to choose from.
+
+    Raises NoCommands where the environment lists none and nobody else does, EnvironmentDied where it did before.
+    """
     if view.commands is not None:
         return list(view.commands)
     if source is None:
+        must_not_have_listed(view.env, view.steps)
         raise NoCommands(
             f"`{view.env}` takes any text and lists no commands, so there is nothing to choose from; play it with an "
             "actor that writes, or with `RankingActor(source)`, whose source proposes commands."

@@ -5,7 +5,7 @@ Whoever plays for the record – the agent, random exploration, a search, a repl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,6 +120,7 @@ class Game:
         """The commands that may be chosen now. Raises NoCommands where any text is taken."""
         commands = self.admissible()
         if commands is None:
+            must_not_have_listed(self.env.env_id, self.steps)
             raise NoCommands(
                 f"`{self.env.env_id}` takes any text and lists no commands, so there is nothing to explore or to "
                 "search among; play it with an actor that writes."
@@ -163,3 +164,13 @@ class Game:
 def ending(info: Mapping[str, Any]) -> Status | None:
     """How the game ended; None while it goes on (or was cut short)."""
     return "won" if info["won"] else "lost" if info["lost"] else None
+
+
+def must_not_have_listed(env_id: str, steps: Sequence[Step]) -> None:
+    """Raise EnvironmentDied if an environment that lists no commands now did earlier in the game: then this game is
+    lost, and says nothing about others."""
+    if any(step.admissible for step in steps):
+        raise EnvironmentDied(
+            f"The environment `{env_id}` listed commands, and now none although the game goes on; `agentlab doctor` "
+            "checks the environment."
+        )

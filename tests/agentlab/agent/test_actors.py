@@ -17,7 +17,7 @@ from agentlab.lab import Lab
 from agentlab.trajectories.refinement import refine
 from agentlab.trajectories.replay import replay
 from agentlab.trajectories.transition import Decision, Game
-from environments import Task, TextEnv, Turn, make, register, unregister
+from environments import EnvironmentDied, Task, TextEnv, Turn, make, register, unregister
 from environments.check import check
 from memory.records import Episode, Step, Usage
 
@@ -91,6 +91,33 @@ def test_a_ranking_actor_refuses_what_lists_no_commands_in_one_line_before_the_f
         lab.run(RIDDLE, seeds=range(2), arm="base", trials=1)
     assert "\n" not in str(refused.value) and RIDDLE in str(refused.value)
     assert lab.database.episodes.find() == []
+
+
+class Muttering(Riddle):
+    """Lists its commands at first, and later in every other game."""
+
+    def begin(self, task: Task) -> Turn:
+        self.lists = task.seed % 2 == 0
+        return Turn("Speak.", ["sing", "hum"], goal="Speak.")
+
+    def act(self, action: str) -> Turn:
+        return Turn("You hear nothing.", ["sing", "hum"] if self.lists else None)
+
+
+@pytest.mark.parametrize("arm", ["base", "random"])
+def test_a_game_that_stops_listing_its_commands_is_errored_and_the_others_are_played(
+    open_lab: Callable[..., Lab], arm: str
+) -> None:
+    register("own/muttering", lambda: Muttering("own/muttering", step_limit=3))
+    try:
+        played = open_lab().run("own/muttering", seeds=range(4), arm=arm, trials=1)
+        assert [one.trials[0].status for one in played] == ["truncated", "errored", "truncated", "errored"]
+        assert {one.trials[0].error_kind for one in played if one.errored} == {"environment"}
+        assert "listed commands, and now none" in str(played[1].trials[0].error)
+        with pytest.raises(EnvironmentDied, match="now none"):
+            random_exploration(make("own/muttering"), Task(env="own/muttering", split="train", seed=1), run="r")
+    finally:
+        unregister("own/muttering")
 
 
 def test_a_ranking_actor_chooses_among_what_a_source_proposes(open_lab: Callable[..., Lab], note_reader: Any) -> None:
