@@ -153,6 +153,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
                 f"`{task.id}` is no task of `{self.env_id}`; it belongs to `{task.env}`; make that environment"
             )
         seeds = self.seeds(task.split)
+        self._some(task.split, seeds)
         if task.seed not in seeds:
             raise BadTask(
                 f"{self.env_id} has no seed {task.seed} in fold {task.split}; they are {min(seeds)} to {max(seeds)}; "
@@ -185,8 +186,13 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         super().reset(seed=seed)
         if seed is None:
             seeds = self.seeds(split)
+            self._some(split, seeds)
             seed = seeds[int(self.np_random.integers(len(seeds)))]
         return self.start(Task(env=self.env_id, split=split, seed=seed))
+
+    def _some(self, split: Split, seeds: Sequence[int]) -> None:
+        if not len(seeds):
+            raise BadTask(f"{self.env_id} has no game in fold {split}; put some there, or choose another fold")
 
     def step(self, action: str) -> tuple[str, float, bool, bool, Info]:  # type: ignore[override]
         """Do `action`. Returns observation, reward (change of the score), terminated (won or lost), truncated, info.

@@ -26,7 +26,8 @@ from environments.worker import Worker
 
 Factory = Callable[..., gymnasium.Env[Any, Any]]
 
-# A family module has GAMES, DESCRIPTION, make(name, parameters) and why_not(); it imports nothing heavy by itself.
+# A family module has GAMES, DESCRIPTION, make(name, parameters) and why_not(); it imports nothing heavy by itself. One
+# whose games others name has no GAMES, or says with takes(name) which other names it makes; GAME describes those.
 _MODULES = {
     "toy": "environments.toy",
     "twx": "environments.textworld_express",
@@ -197,10 +198,11 @@ def _find(name: str) -> tuple[ModuleType, Game | None]:
     family = name.partition("/")[0]
     if family in _MODULES:
         module = importlib.import_module(_MODULES[family])
-        if not module.GAMES and name != f"{family}/":  # what it makes is named by others
-            return module, getattr(module, "GAME", None)
         if name in module.GAMES:
             return module, module.GAMES[name]
+        takes = getattr(module, "takes", lambda _: not module.GAMES)
+        if name != f"{family}/" and takes(name):
+            return module, getattr(module, "GAME", None)
     ids = environment_ids()
     broken = "".join(f"; the plug-in {plugin} could not be loaded ({why})" for plugin, why in _plugins().items())
     raise UnknownEnvironment(f"there is no environment `{name}`; {did_you_mean(name, ids)}{broken}")

@@ -1,6 +1,6 @@
 """Games of TextWorld (Côté et al. 2018), generated from a seed and played without Java.
 
-`tw/quest` and `tw/treasure`; `tw/cooking` is in a module of its own.
+`tw/quest` and `tw/treasure`; `tw/cooking` and one's own files (`tw/FILE-OR-FOLDER`) are in modules of their own.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from typing import Any
 from environments.base import Split, TextEnv
 from environments.parameters import Game, Parameter
 from environments.textworld_cooking import COOKING, CookingEnv
+from environments.textworld_files import GAME, takes
+from environments.textworld_files import make as make_of_files
 from environments.textworld_game import TextWorldEnv, stored, why_not
 
-__all__ = ["DESCRIPTION", "GAMES", "QuestEnv", "TreasureEnv", "make", "why_not"]
+__all__ = ["DESCRIPTION", "GAME", "GAMES", "QuestEnv", "TreasureEnv", "make", "takes", "why_not"]
 
 DESCRIPTION = "TextWorld: quests, treasures and meals by a recipe, generated from a seed (no Java)"
 GAMES = {
@@ -108,5 +110,7 @@ def _treasure(level: int, seed: int) -> Any:
 
 def make(name: str, parameters: Mapping[str, int]) -> TextEnv:
     """The environment `name` with all its `parameters`."""
+    if name not in GAMES:
+        return make_of_files(name, parameters)
     kinds = {"tw/quest": QuestEnv, "tw/treasure": TreasureEnv, "tw/cooking": CookingEnv}
     return kinds[name](GAMES[name].canonical(name, parameters), **parameters)

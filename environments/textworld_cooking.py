@@ -11,7 +11,7 @@ from typing import Any
 from environments.base import Split, Turn
 from environments.errors import BadParameter
 from environments.parameters import Game, Parameter
-from environments.textworld_game import TextWorldEnv, stored
+from environments.textworld_game import TextWorldEnv, hashable, stored
 
 ROOMS = (1, 6, 9, 12)
 COOKING = Game(
@@ -32,7 +32,67 @@ _CUT = {"chopped": "chop", "sliced": "slice", "diced": "dice"}
 _COOK = {"fried": "fry", "roasted": "roast", "grilled": "grill"}
 
 
-class CookingEnv(TextWorldEnv):
+class MealEnv(TextWorldEnv):
+    """Says and refuses in a cooking game what its text does and its logic does not; any other game is as it is."""
+
+    def act(self, action: str) -> Turn:
+        refused = self._refused(action.strip())
+        return self._turn(refused) if refused else super().act(action)
+
+    def _offer(self) -> None:
+        super()._offer()
+        # Its logic has a rule for each number of ingredients; the meal needs all that the recipe has.
+        whole = f"make/recipe/{len(self._ingredients())}"
+        for action in self._progress.valid_actions:
+            if action.name == whole:
+                self._commands["prepare meal"] = action
+
+    def _refused(self, command: str) -> str:
+        """What is said to a meal that TextWorld's logic lets pass, and its text does not; empty where nothing is."""
+        if command != "prepare meal" or command not in self._commands:
+            return ""
+        names = {key: info.name for key, info in self._game.infos.items()}
+        known, carried = defaultdict[str, set[str]](set), set[str]()
+        for fact in self._progress.state.facts:
+            first, *others = (variable.name for variable in fact.arguments)
+            if not others:
+                known[names.get(first, "")].add(fact.name)
+            elif fact.name == "in" and others == ["I"]:
+                carried.add(names[first])
+        for name, cooking, cutting in self._ingredients():
+            if name not in carried:
+                return "You still miss something."
+            if known[name] & {*_COOK} != {cooking} - {"raw"}:
+                return "Something still needs to be cooked."
+            if known[name] & {*_CUT} != {cutting} - {"uncut"}:
+                return "Something still needs to be cut."
+        return ""
+
+    def examined(self, name: str) -> str:
+        return self._recipe() if name == "cookbook" and self._ingredients() else super().examined(name)
+
+    def outcome(self, verb: str, rest: str) -> str:
+        if verb in ("cook", *_CUT.values()):
+            return super().examined(rest.partition(" with ")[0])
+        return super().outcome(verb, rest)
+
+    def _ingredients(self) -> list[tuple[str, str, str]]:
+        """Name, way to cook and way to cut of what the recipe asks for; nothing where no meal is cooked."""
+        return self._game.metadata.get("ingredients") or []
+
+    def _recipe(self) -> str:
+        ingredients = self._ingredients()
+        ways = [
+            f"{how[way]} the {name}"
+            for name, cooking, cutting in ingredients
+            for how, way in ((_CUT, cutting), (_COOK, cooking))
+            if way in how
+        ]
+        names = ", ".join(name for name, _, _ in ingredients)
+        return f"The recipe. Ingredients: {names}. Directions: {', '.join([*ways, 'prepare meal'])}."
+
+
+class CookingEnv(MealEnv):
     """A meal by a recipe. An ingredient that is eaten, burned or prepared in another way than the recipe's loses.
 
     Folds are those of the competition: dev and test games have foods that train games never have, and other ways to
@@ -79,58 +139,6 @@ class CookingEnv(TextWorldEnv):
     def generated(self, split: Split, seed: int) -> Any:
         return _game(*self._shape, split, seed)
 
-    def act(self, action: str) -> Turn:
-        refused = self._refused(action.strip())
-        return self._turn(refused) if refused else super().act(action)
-
-    def _offer(self) -> None:
-        super()._offer()
-        # Its logic has a rule for each number of ingredients; the meal needs all that the recipe has.
-        whole = f"make/recipe/{len(self._game.metadata['ingredients'])}"
-        for action in self._progress.valid_actions:
-            if action.name == whole:
-                self._commands["prepare meal"] = action
-
-    def _refused(self, command: str) -> str:
-        """What is said to a meal that TextWorld's logic lets pass, and its text does not; empty where nothing is."""
-        if command != "prepare meal" or command not in self._commands:
-            return ""
-        names = {key: info.name for key, info in self._game.infos.items()}
-        known, carried = defaultdict[str, set[str]](set), set[str]()
-        for fact in self._progress.state.facts:
-            first, *others = (variable.name for variable in fact.arguments)
-            if not others:
-                known[names.get(first, "")].add(fact.name)
-            elif fact.name == "in" and others == ["I"]:
-                carried.add(names[first])
-        for name, cooking, cutting in self._game.metadata["ingredients"]:
-            if name not in carried:
-                return "You still miss something."
-            if known[name] & {*_COOK} != {cooking} - {"raw"}:
-                return "Something still needs to be cooked."
-            if known[name] & {*_CUT} != {cutting} - {"uncut"}:
-                return "Something still needs to be cut."
-        return ""
-
-    def examined(self, name: str) -> str:
-        return self._recipe() if name == "cookbook" else super().examined(name)
-
-    def outcome(self, verb: str, rest: str) -> str:
-        if verb in ("cook", *_CUT.values()):
-            return super().examined(rest.partition(" with ")[0])
-        return super().outcome(verb, rest)
-
-    def _recipe(self) -> str:
-        ingredients = self._game.metadata["ingredients"]
-        ways = [
-            f"{how[way]} the {name}"
-            for name, cooking, cutting in ingredients
-            for how, way in ((_CUT, cutting), (_COOK, cooking))
-            if way in how
-        ]
-        names = ", ".join(name for name, _, _ in ingredients)
-        return f"The recipe. Ingredients: {names}. Directions: {', '.join([*ways, 'prepare meal'])}."
-
 
 @lru_cache(maxsize=512)
 def _game(recipe: int, take: int, cook: int, cut: int, open: int, drop: int, go: int, split: Split, seed: int) -> Any:
@@ -143,10 +151,7 @@ def _game(recipe: int, take: int, cook: int, cut: int, open: int, drop: int, go:
         options = textworld.GameOptions()
         options.seeds = seed
         with _unproved(textworld):
-            game = cooking.make(settings, options)
-        for info in game.infos.values():
-            info.synonyms = None  # a list, which cannot be hashed as TextWorld itself asks for
-        return game
+            return hashable(cooking.make(settings, options))
 
     return stored(f"cooking-{recipe}-{take}-{cook}-{cut}-{open}-{drop}-{go}-{seed}", generate)
 

@@ -1,13 +1,14 @@
 """What TextWorld's games (Côté et al. 2018) share here: the state is TextWorld's, the text is written from its facts.
 
 TextWorld can tell a game's text only through a Z-machine, which has to be compiled; so the text here is written from
-the facts of the state, short and complete.
+the facts of the state, short and complete. (`textworld_files` plays what was compiled.)
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import sys
 import threading
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from environments.base import Split, Task, TextEnv, Turn
-from environments.errors import BadParameter, MissingDependency
+from environments.errors import BadParameter, EnvironmentsError, MissingDependency
+from environments.worker import format_error
 
 REMEDY = (
     "install it with `pip install --no-deps textworld==1.7.0` (its dependency jericho is not needed and would be "
@@ -98,18 +100,22 @@ class TextWorldEnv(TextEnv):
 
     def _offer(self) -> None:
         actions = self._progress.valid_actions
-        self._commands = dict(zip(_writer(self._game).gen_commands_from_actions(actions), actions, strict=True))
+        self._commands = dict(zip(writer(self._game).gen_commands_from_actions(actions), actions, strict=True))
 
     def _scene(self) -> Scene:
         return Scene(self._game, self._progress.state.facts)
 
     def _turn(self, observation: str, goal: str = "") -> Turn:
-        progress = self._progress
-        won, lost = bool(progress.completed), bool(progress.failed)
-        score = 1.0 if won else progress.score / max(1, self._game.max_score)
+        points, won, lost = self._standing()
+        score = 1.0 if won else max(0.0, points / max(1, self._game.max_score))
         scene = self._scene()
         state = f"{scene.look()}\n{scene.inventory()}\nScore: {score:.2f}"
         return Turn(observation, {*self._commands, "look", "inventory"}, score, won, lost and not won, state, goal)
+
+    def _standing(self) -> tuple[int, bool, bool]:
+        """The points that were made, whether it is won, and whether it is lost."""
+        progress = self._progress
+        return progress.score, bool(progress.completed), bool(progress.failed)
 
 
 class Scene:
@@ -196,8 +202,31 @@ def stored(name: str, generate: Callable[[Any], Any]) -> Any:
     return game
 
 
+def hashable(game: Any) -> Any:
+    """The game without the synonyms of its things: a list, which cannot be hashed as TextWorld itself asks for."""
+    for info in game.infos.values():
+        info.synonyms = None
+    return game
+
+
+def loaded(file: Path) -> Any:
+    """The game of a file that TextWorld has written.
+
+    Raises:
+        EnvironmentsError: if it is none.
+    """
+    made = textworld()
+    try:
+        with _generating:
+            return hashable(made.Game.deserialize(json.loads(file.read_text(encoding="utf-8"))))
+    except Exception as error:  # it fails wherever something else stands in the file than it has written
+        what = format_error(error) or type(error).__name__
+        raise EnvironmentsError(f"{file} is no game of TextWorld ({what}); is it damaged?") from error
+
+
 @lru_cache(maxsize=512)
-def _writer(game: Any) -> Any:
+def writer(game: Any) -> Any:
+    """What writes and reads the commands and events of a game."""
     return sys.modules["textworld.generator.inform7"].Inform7Game(game)
 
 
@@ -210,7 +239,7 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def _without_jericho() -> Iterator[None]:
-    """TextWorld imports jericho for Z-machine games, which are not played here; an empty module will do."""
+    """TextWorld imports jericho for Z-machine games, which it does not play here; an empty module will do."""
     if importlib.util.find_spec("jericho") is not None:
         yield
         return
