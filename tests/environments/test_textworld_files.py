@@ -373,7 +373,7 @@ def test_a_compiled_game_is_won_by_its_solution(beside: bool, made: Path, tmp_pa
 
 @needs_jericho
 def test_to_be_asked_for_its_score_changes_nothing_in_a_game(made: Path, tmp_path: Path) -> None:
-    commands = ["go south", "score", "x box", "take keycard", "score", "inventory", "unlock box with keycard"]
+    commands = ["go south", "score", "x box", "again", "take keycard", "score", "inventory", "unlock box with keycard"]
     alone = make(f"tw/{shutil.copy(made / 'hunt.z8', tmp_path)}")
     heard = [observation for observation, *_ in walk(alone, commands)]
     assert heard == [observation for observation, *_ in walk(make(f"tw/{made / 'hunt.z8'}"), commands)]
