@@ -165,9 +165,9 @@ class History:
         """Put every reflection and link that an operation changed back to what it was before, as an operation.
 
         A reflection that the operation made becomes `forgotten`, one that it reworded says its old words; where others
-        have said the same since, the oldest of them says it from then on. A link that it made goes, one that it removed
-        comes back. Undoing an undo does the operation again. Recalls stay: they are records of what happened, and whom
-        they count for follows from the reflections (see `merges`).
+        have said the same since, what stands for that already says it from then on, or else the oldest of them. A link
+        that it made goes, one that it removed comes back. Undoing an undo does the operation again. Recalls stay: they
+        are records of what happened, and whom they count for follows from the reflections (see `merges`).
 
         Raises:
             UnknownOperation, or CannotUndo: if it is undone already, if something that it changed was changed again
@@ -184,7 +184,8 @@ class History:
             left = self._left_behind(changes)
             with self.database.operations.record(UNDO, target.id) as number:
                 written = [self.database.reflections.put(self._taken_back(item), change="undone") for item in changes]
-                written += [self.database.reflections.put(heir, change="said first") for heir in left]
+                for heirs in left:
+                    written += self._stand(heirs)
                 for link in links:
                     self.database.links.apply(LinkChange(link.after, link.before))
                 if not any(written) and not links:
@@ -263,20 +264,30 @@ class History:
             return change.after.model_copy(update=values | {"status": "forgotten"})
         return change.before.model_copy(update=values)
 
-    def _left_behind(self, changes: Sequence[Change]) -> list[Reflection]:
-        """What repeats words that are taken back, as it is to be kept; what is itself put back is not among it."""
+    def _left_behind(self, changes: Sequence[Change]) -> list[list[Reflection]]:
+        """What repeats words that are taken back, as it is to be kept, those of one sentence together; what is itself
+        put back is not among it."""
         present, known = self.clock(), {change.id for change in changes}
-        left = list[Reflection]()
+        left = list[list[Reflection]]()
         for change in changes:
             now = self.database.reflections.get(change.id)
             if change.before is None:
                 heirs = repeats.heirs(self.database, change.id, lambda item: item.id not in known)
-                left += [heir.model_copy(update={"updated_at": present}) for heir in heirs]
+                left.append([heir.model_copy(update={"updated_at": present}) for heir in heirs])
             elif change.before.text != now.text:
                 # A merge rewords without taking leave of those that said the old words: they are back where they were.
                 said = lambda item, text=now.text: item.text == text and item.id not in known  # noqa: E731
-                left += repeats.left_behind(self.database, now, present, said)
+                left.append(repeats.left_behind(self.database, now, present, said))
         return left
+
+    def _stand(self, heirs: Sequence[Reflection]) -> list[bool]:
+        """Keep those that repeat one sentence; where another one says it by now, all of them repeat that."""
+        if not heirs:
+            return []
+        first = repeats.counted(self.database, heirs[0])
+        into = first.merged_into or first.id
+        others = [heir.model_copy(update={"merged_into": into}) for heir in heirs[1:]]
+        return [self.database.reflections.put(heir, change="said first") for heir in (first, *others)]
 
     def _mark(self, operation: Operation, *, undone: bool) -> None:
         """An undo that is undone means that what it had undone holds again, and so on down."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -164,7 +164,7 @@ class Remembering(RuleBasedStateMachine):
     def undo_the_last(self) -> None:
         assert self.take_back(self.last or "")
 
-    def left_behind(self, id: str, text: str, put_back: Iterable[str]) -> dict[str, str]:
+    def left_behind(self, id: str, text: str, put_back: Mapping[str, tuple[str, str]]) -> dict[str, str]:
         """What has repeated the words that are taken back: its oldest stands as what it repeated does."""
         words, status = self.expected[id]
         held = self.database.reflections.find()
@@ -175,8 +175,15 @@ class Remembering(RuleBasedStateMachine):
         ]
         if words == text or not heirs:
             return {}
+        first = min(heirs, key=list(self.expected).index)
         counted = self.database.reflections.get(id).merged_into is not None
-        return {min(heirs, key=list(self.expected).index): "repeated" if counted else status}
+        after = self.expected | {id: (text, ""), first: ("", "")} | dict(put_back)
+        raw = {item.id for item in held if item.tier == "raw"}
+        said = {
+            name for name, held in after.items() if held[0] == words and held[1] in ("active", "benched", "retired")
+        }
+        # What stands for these words already says them for all.
+        return {first: "repeated" if counted or (status == "active" and said & raw) else status}
 
     def take_back(self, id: str) -> bool:
         before, after = self.done[id]

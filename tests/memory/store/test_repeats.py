@@ -384,3 +384,31 @@ def test_those_that_said_the_words_of_before_a_merge_say_them_again_when_it_is_t
         database.reflections.put(one.model_copy(update={"text": HALL}), change="merged")
     History(database).undo(database.operations.id_of(number) or "")
     assert memory.show("r-train-0").tally == (3, 3) and memory.count() == 1
+
+
+def test_words_that_are_taken_back_are_not_said_twice_where_another_one_says_them(
+    memory: ReflectionMemory, database: Database, say: Say
+) -> None:
+    memory.remember([say(0), say(1, HALL)])
+    memory.edit("r-train-0", HALL)
+    edited = database.operations.recent()[-1].id
+    memory.remember([say(2, HALL), say(3, HALL)])
+    undone = History(database).undo(edited)
+    assert shown(memory) == [
+        "The coin was in the hall in 3 of 4 games.",
+        "The coin was in the kitchen in 1 of 4 games.",
+    ]
+    memory.remember([say(4)])
+    History(database).undo(undone.id)
+    assert memory.show("r-train-4").reflection.status == "active"
+
+
+def test_those_who_say_a_sentence_after_it_came_back_go_on_with_who_says_it_again(
+    memory: ReflectionMemory, database: Database, say: Say
+) -> None:
+    memory.remember([say(0), say(1)])
+    memory.edit("r-train-0", HALL)
+    undone = History(database).undo(database.operations.recent()[-1].id)
+    memory.remember([say(5)])
+    History(database).undo(undone.id)
+    assert memory.show("r-train-1").tally == (2, 3)
