@@ -151,20 +151,24 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 
 
 def test_the_leaderboard_has_who_played_and_what_is_published_the_best_first() -> None:
-    chosen = protocol("tales-twx")
+    chosen = protocol("tales")
     game = {seed: Game(final=0.0, best=0.5, won=False, steps=2, seconds=3.0, tokens=7) for seed in range(5)}
     arms = {arm: dict.fromkeys(chosen.ways[0].envs, game) for arm in chosen.arms}
     learned = Learned(
         protocol=chosen.name, version=1, way=chosen.ways[0].name, seed=0, model="m", made_with="1.0 (abc)",
-        split="dev", asked={}, arms=arms,
+        split="dev", arms=arms,
     )  # fmt: skip
     page = leaderboard.page([outcome(chosen, [learned], "dev", 5)])
     rows = [row.split(" | ") for row in page.splitlines() if row.startswith("| ")][1:]
     assert len(rows) == len(chosen.arms) + len(chosen.published)
-    means = [float(row[1].split()[0]) for row in rows]
-    assert means == sorted(means, reverse=True) and "not whole" in page
+    total = [row[4] for row in rows]
+    means = [float(cell.split()[0]) for cell in total if cell != "–"]
+    assert "not whole" in page and means == sorted(means, reverse=True)
+    assert len(means) == len(chosen.arms) and total[len(means) :] == ["–"] * len(chosen.published)
     (base,) = [row for row in rows if row[0] == "| base, with tools"]
-    assert base[2:6] == ["0", "240", "560", "m"] and "abc" in base[6]
+    assert [cell.split()[0] for cell in base[1:9]] == ["0.500"] * 4 + ["0", "840", "1,960", "m"] and "abc" in base[9]
+    (sonnet,) = [row for row in rows if "sonnet" in row[0]]
+    assert sonnet[1:5] == ["0.958", "0.724", "–", "–"]
 
 
 def test_every_page_has_its_place_in_the_site() -> None:

@@ -28,6 +28,14 @@ ALFWORLD = Protocol(
     training_seeds=1,
     ways=[Way("without tools", TASKS)],
     rounds=[ROUND, ROUND],
+    fewer={
+        "pick_and_place_simple": 24,
+        "look_at_obj_in_light": 18,
+        "pick_clean_then_place_in_recep": 31,
+        "pick_heat_then_place_in_recep": 23,
+        "pick_cool_then_place_in_recep": 21,
+        "pick_two_obj_and_place": 17,
+    },
     arms=["random", "base", "base + memory", "adapter", "adapter + memory"],
     note=(
         "Test games are the 134 of `valid_unseen` (out of distribution), dev games those of `valid_seen` (in "

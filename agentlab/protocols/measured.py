@@ -30,7 +30,7 @@ class Game(BaseModel):
 class Learned(BaseModel):
     """What one training seed of one way came to: the games by arm, game and seed, and the rounds in a line each.
 
-    `made_with` is the program that measured it. `split` says which games were played, `asked` how many of each name.
+    `made_with` is the program that learned and measured, or the several that did. `split` says which games were played.
     What errored is missing.
     """
 
@@ -41,7 +41,6 @@ class Learned(BaseModel):
     model: str
     made_with: str = ""
     split: str
-    asked: dict[str, int]
     arms: dict[str, dict[str, dict[int, Game]]]
     rounds: list[str] = []
 

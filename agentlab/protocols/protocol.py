@@ -44,7 +44,8 @@ class Protocol:
         measures: what it measures, in a sentence.
         takes: how long that takes, and on what.
         score: what is reported of a game: the `final` score of an episode or the `best` that it reached.
-        games: test games of each environment, from the first seed on; all of them where a fold has fewer.
+        games: test games of each environment, from the first seed on.
+        fewer: how many test games those have that have fewer; all of them are played.
         training_seeds: how many times everything is learned anew.
         rounds: settings of the rounds of distillation, beside `seed`; those without `envs` learn those of the way.
         arms: who plays; `adapter` stands for what serves after the rounds. Those without an adapter learn nothing in
@@ -64,6 +65,7 @@ class Protocol:
     ways: Sequence[Way]
     rounds: Sequence[Mapping[str, Any]]
     arms: Sequence[str]
+    fewer: Mapping[str, int] = field(default_factory=dict)
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     published: Sequence[Published] = ()
     note: str = ""

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.protocols.measured import Game, Learned
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from memory.records import Episode
 
 DEV_FIRST = 500
-"""The first dev game that is measured: those before are for gates, which never see them. A fold that has not so many
-is measured from its end."""
+"""The first dev game that is measured: those before are for gates. A fold that has not so many is measured from its
+end, games that gates have seen included where it is very small."""
+
+
+SCOPE = "protocol"
+"""Where a lab has in its journal of which protocol it is."""
 
 
 def run_protocol(
@@ -63,8 +67,9 @@ def run_protocol(
     for seed in seeds if training_seeds is None else training_seeds:
         for way in protocol.ways:
             if way.name in (ways or known):
-                learned = _learned(protocol, folder, way, seed, split, count, config, progress)
-                write(folder / f"{_slug(way)}-{seed}-{split}-{count}.json", learned.model_dump_json(indent=1) + "\n")
+                place = folder / f"{_slug(way)}-{seed}-{split}-{count}.json"
+                learned = _learned(protocol, folder, way, seed, split, count, config, progress, new=not place.exists())
+                write(place, learned.model_dump_json(indent=1) + "\n")
     return found(protocol, folder, split, count)
 
 
@@ -104,18 +109,22 @@ def _learned(
     games: int,
     config: LabConfig,
     progress: Progress | bool,
+    *,
+    new: bool,
 ) -> Learned:
-    """One training seed of one way: its rounds, then its arms on the games."""
+    """One training seed of one way: its rounds, then its arms on the games. Figures that are not `new` stand already,
+    so nothing more is done for them."""
     from agentlab.lab import Lab
 
+    played = {env: seeds_of(env, split, games) for env in way.envs.values()}
     with Lab.open(folder / f"{_slug(way)}-{seed}", create=True, config=config, progress=progress) as lab:
         _check_model(lab.folder, lab.config.model, config.model)
+        programs = _noted(lab, protocol, made_with() if new else "")
         reports = [learn_round(lab, protocol, number, way, seed) for number in range(len(protocol.rounds))]
         wanted = protocol.arms_of(seed)
         # Where no gate promoted anything, what serves is the base.
         plays = {arm: arm if lab.serving() else arm.replace("adapter", "base") for arm in wanted}
         arms = list(dict.fromkeys(plays.values()))
-        played = {env: seeds_of(env, split, games) for env in way.envs.values()}
         tables = [
             lab.evaluate(
                 [env for env, its in played.items() if its == seeds],
@@ -132,12 +141,28 @@ def _learned(
             way=way.name,
             seed=seed,
             model=lab.config.model,
-            made_with=made_with(),
+            made_with=", ".join(programs),
             split=split,
-            asked={name: len(played[env]) for name, env in way.envs.items()},
             arms={arm: games_of(lab, way, tables, plays[arm]) for arm in wanted},
             rounds=[told(report) for report in reports],
         )
+
+
+def _noted(lab: Lab, protocol: Protocol, program: str) -> list[str]:
+    """Which programs have worked on a lab, this one included if it has a name; the lab is the protocol's from now on.
+
+    Raises BadConfig where it is another one's, or of another version.
+    """
+    mine = {"name": protocol.name, "version": protocol.version}
+    kept: dict[str, Any] = lab.database.journal.get(SCOPE, "lab") or {**mine, "programs": []}
+    if any(kept[field] != value for field, value in mine.items()):
+        raise BadConfig(
+            f"{lab.folder} has learned for {kept['name']}, version {kept['version']}, not for {protocol.name}, version "
+            f"{protocol.version}; take another folder."
+        )
+    programs = list(dict.fromkeys([*kept["programs"], *([program] if program else [])]))
+    lab.database.journal.put(SCOPE, "lab", {**mine, "programs": programs})
+    return programs
 
 
 def learn_round(lab: Lab, protocol: Protocol, number: int, way: Way, seed: int) -> RoundReport:
@@ -194,11 +219,15 @@ def made_with() -> str:
 
 
 def seeds_of(env: str, split: Split, games: int) -> range:
-    """Which games of a fold are measured: so many, or all where there are fewer."""
+    """Which games of a fold are measured: so many, or all where there are fewer. Raises BadConfig if there are none."""
     from agentlab.agent.tasks import looked_at
 
     with looked_at(env) as one:
         there = len(one.seeds(split))
+    if not there:
+        raise BadConfig(
+            f"{env} has no {split} game, so nothing of it can be measured; see whether its games are whole."
+        )
     first = min(DEV_FIRST, max(0, there - games)) if split == "dev" else 0
     return range(first, min(first + games, there))
 

@@ -50,6 +50,7 @@ class Outcome(BaseModel):
     whole: bool
     model: str
     made_with: str
+    groups: list[str]
     lines: list[Line]
     compared: list[Compared]
     published: list[Line]
@@ -85,6 +86,7 @@ def outcome(protocol: Protocol, learned: Sequence[Learned], split: str, games: i
         whole=_complete(protocol, learned, games) and split == "test" and games == protocol.games,
         model=", ".join(sorted({one.model for one in learned})),
         made_with=", ".join(sorted({one.made_with for one in learned})),
+        groups=list(protocol.groups),
         lines=lines,
         compared=compared,
         published=[_published(protocol, system) for system in protocol.published],
@@ -95,11 +97,11 @@ def outcome(protocol: Protocol, learned: Sequence[Learned], split: str, games: i
 
 def _complete(protocol: Protocol, learned: Sequence[Learned], games: int) -> bool:
     """Whether every arm has ended so many games of each name, in every way and after every training seed."""
-    known = {(one.way, one.seed): one for one in learned}
-    wanted = [(way, seed) for way in protocol.ways for seed in range(protocol.training_seeds)]
-    return all((way.name, seed) in known for way, seed in wanted) and all(
-        len(known[way.name, seed].arms.get(arm, {}).get(name, {})) >= known[way.name, seed].asked.get(name, games)
-        for way, seed in wanted
+    known = {(one.way, one.seed): one.arms for one in learned}
+    return all(
+        len(known.get((way.name, seed), {}).get(arm, {}).get(name, {})) >= min(games, protocol.fewer.get(name, games))
+        for way in protocol.ways
+        for seed in range(protocol.training_seeds)
         for arm in protocol.arms_of(seed)
         for name in way.envs
     )

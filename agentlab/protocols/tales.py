@@ -128,18 +128,25 @@ GATA_LEVELS = {
 TW_COOKING = Protocol(
     name="tw-cooking",
     version=1,
-    measures="four levels of TextWorld's cooking games, learned from 100 train games of each, 50 steps",
+    measures="four levels of TextWorld's cooking games, learned from 100 train games of each, 100 steps",
     takes="its time was not measured yet",
     score="final",
     games=20,
     training_seeds=1,
-    ways=[Way("without tools", {name: f"tw/cooking?{how},step_limit=50" for name, how in GATA_LEVELS.items()})],
-    rounds=[{**ROUND, "seeds": 100, "gate_seeds": 20}],
+    ways=[
+        Way(
+            "without tools",
+            {name: f"tw/cooking?{how},{STEPS}" for name, how in GATA_LEVELS.items()},
+            [f"tw/cooking?{how},step_limit=50" for how in GATA_LEVELS.values()],
+        )
+    ],
+    rounds=[{**ROUND, "seeds": 100, "gate_seeds": 20, "selection": {"cap_per_task": 1, "cap_per_env": 100}}],
     arms=["random", "base", "base + memory", "adapter", "adapter + memory"],
     note=(
-        "The levels, the number of train and test games and the steps are those of GATA (Adhikari et al. 2020), whose "
-        "games are a download. Here they are generated with the parameters of each level, foods of test games being in "
-        "no train game, so it is the levels that may be compared and not the games. Like GATA, the agent chooses among "
+        "The levels, the numbers of train and test games and the steps (50 in learning, 100 in tests) are those of "
+        "GATA (Adhikari et al. 2020), whose games are a download. Here they are generated with the parameters of each "
+        "level, foods of test games being in no train game, so it is the levels that may be compared and not the "
+        "games. GATA learns each level by itself; here one adapter learns all four. Like GATA, the agent chooses among "
         "admissible commands."
     ),
 )
@@ -170,6 +177,7 @@ TALES = Protocol(
         Way("without tools", EVERYTHING, [*LEARN.values(), *COOKING.values()]),
     ],
     rounds=[ROUND, {**sciworld.ROUND, "envs": [f"{env},easy=0" for env in sciworld.LEARN]}],
+    fewer={"identify-life-stages-2": 4},
     arms=["random", "base", "base + memory", "adapter", "adapter + memory"],
     groups={part: list(tasks) for part, tasks in PARTS.items()},
     published=[

@@ -21,35 +21,28 @@ still being changed, and is no result of the protocol.
 
 
 def page(found: Iterable[Outcome]) -> str:
-    """All results, a table for each file: the best mean first."""
-    from agentlab.protocols import protocol
+    """All results, the best mean first; what has no mean of all stands below."""
     from agentlab.protocols.showing import MEAN
 
     parts = [INTRODUCTION]
     for one in found:
-        over = [*protocol(one.protocol).groups, MEAN]
-        kind = (
-            ""
-            if one.whole
-            else f" (not whole: {one.games} {one.split} games of each, training seeds: {one.training_seeds})"
-        )
-        parts += [
-            f"## {one.protocol}, version {one.version}{kind}",
-            "",
-            f"{one.measures[:1].upper()}{one.measures[1:]}.",
-            "",
-        ]
+        over = [*one.groups, MEAN]
+        part = f" (not whole: {one.games} {one.split} games of each, training seeds: {one.training_seeds})"
+        parts += [f"## {one.protocol}, version {one.version}{'' if one.whole else part}", ""]
+        parts += [f"{one.measures[:1].upper()}{one.measures[1:]}.", ""]
         titles = ["who plays", *over, "training seeds", "seconds", "tokens", "model", "measured by"]
         parts += [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
-        for line in sorted([*one.lines, *one.published], key=lambda line: -_value(line, over)):
-            parts.append(f"| {' | '.join(_row(one, line, over))} |")
+        lines = sorted([*one.lines, *one.published], key=lambda line: -_mean(line))
+        parts += [f"| {' | '.join(_row(one, line, over))} |" for line in lines]
         parts += ["", one.note, ""]
     return "\n".join(parts)
 
 
-def _value(line: Line, over: list[str]) -> float:
-    known = [mean.value for name in reversed(over) if (mean := line.means.get(name)) is not None]
-    return known[0] if known else 0.0
+def _mean(line: Line) -> float:
+    from agentlab.protocols.showing import MEAN
+
+    mean = line.means.get(MEAN)
+    return -1.0 if mean is None else mean.value
 
 
 def _row(one: Outcome, line: Line, over: list[str]) -> list[str]:
@@ -67,5 +60,10 @@ def pages() -> dict[str, str]:
     """The page by its place in the documents."""
     from agentlab.protocols.showing import Outcome
 
-    files = sorted(RESULTS.glob("*.json"))
-    return {"leaderboard.md": page([Outcome.model_validate_json(file.read_text("utf-8")) for file in files])}
+    found = []
+    for file in sorted(RESULTS.glob("*.json")):
+        try:
+            found.append(Outcome.model_validate_json(file.read_text("utf-8")))
+        except ValueError as error:
+            raise ValueError(f"{file} is no result of `agentlab bench`: {error}") from error
+    return {"leaderboard.md": page(found)}

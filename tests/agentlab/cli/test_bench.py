@@ -27,7 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             arms = {arm: dict.fromkeys(way.envs, games) for arm in WANG2023.arms_of(seed)}
             one = Learned(
                 protocol="wang2023", version=WANG2023.version, way=way.name, seed=seed, model="tiny", split="test",
-                asked={}, arms=arms, rounds=["round-1: promoted"],
+                arms=arms, rounds=["round-1: promoted"],
             )  # fmt: skip
             write(tmp_path / f"{way.name.replace(' ', '-')}-{seed}-test-100.json", one.model_dump_json())
     monkeypatch.setattr(protocols, "run_protocol", lambda chosen, folder, **_: found(chosen, folder, "test", 100))
@@ -89,7 +89,7 @@ def test_protocols_with_many_games_put_them_below_each_other(tmp_path: Path) -> 
     )  # fmt: skip
     game = {0: Game(final=0.0, best=1.0, won=False, steps=1)}
     arms = {arm: {f"game{n}": game for n in range(9)} for arm in many.arms}
-    one = Learned(protocol="many", version=1, way="plainly", seed=0, model="m", split="test", asked={}, arms=arms)
+    one = Learned(protocol="many", version=1, way="plainly", seed=0, model="m", split="test", arms=arms)
     text = markdown(outcome(many, [one], "test", 1), many)
     assert "| task | base, plainly | adapter, plainly |" in text and "| game8 |" in text
     assert max(line.count("|") for line in text.splitlines()) < 9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -102,8 +103,23 @@ def test_a_lab_that_learned_otherwise_is_not_measured_as_this_protocol(folder: P
 
 
 @pytest.mark.slow
-def test_figures_of_another_version_are_left_alone(folder: Path) -> None:
-    assert found(replace(TOY, version=2), folder, "dev", GAMES) == []
+def test_neither_figures_nor_labs_of_another_version_are_taken(folder: Path, tiny_model: Path) -> None:
+    newer = replace(TOY, version=2)
+    assert found(newer, folder, "dev", GAMES) == []
+    with pytest.raises(BadConfig, match="version 1, not for toy, version 2"):
+        run_protocol(newer, folder, split="dev", config=config(tiny_model), progress=False)
+
+
+@pytest.mark.slow
+def test_who_has_learned_and_measured_is_said_and_not_who_only_looks_again(
+    folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (before,) = found(TOY, folder, "dev", GAMES)
+    monkeypatch.setattr("agentlab.protocols.running.made_with", lambda: "another")
+    (again,) = run_protocol(TOY, folder, split="dev", config=config(tiny_model), progress=False)
+    assert again.made_with == before.made_with != ""
+    (fewer,) = run_protocol(TOY, folder, split="dev", games=2, config=config(tiny_model), progress=False)
+    assert fewer.made_with == f"{before.made_with}, another"
 
 
 def test_games_are_found_however_a_protocol_spells_them(open_lab: Callable[..., Lab]) -> None:
@@ -165,7 +181,7 @@ def measured(protocol: Protocol) -> list[Learned]:
     game = {seed: Game(final=1.0, best=1.0, won=True, steps=1) for seed in range(protocol.games)}
     return [
         Learned(
-            protocol=protocol.name, version=1, way=way.name, seed=seed, model="m", split="test", asked={},
+            protocol=protocol.name, version=1, way=way.name, seed=seed, model="m", split="test",
             arms={arm: {name: dict(game) for name in way.envs} for arm in protocol.arms_of(seed)},
         )
         for way in protocol.ways
@@ -190,7 +206,7 @@ class Small:
     env_id = "own/small"
 
     def seeds(self, split: str) -> range:
-        return range({"dev": 7, "test": 3}[split])
+        return range({"train": 0, "dev": 7, "test": 3}[split])
 
     def close(self) -> None: ...
 
@@ -200,14 +216,18 @@ def test_of_a_small_fold_all_games_are_measured_and_of_dev_those_that_gates_come
 ) -> None:
     monkeypatch.setattr("environments.make", lambda _: Small())
     assert seeds_of("own/small", "test", 10) == range(3) and seeds_of("own/small", "test", 2) == range(2)
+    with pytest.raises(BadConfig, match="no train game"):
+        seeds_of("own/small", "train", 1)
     assert seeds_of("own/small", "dev", 10) == range(7) and seeds_of("own/small", "dev", 3) == range(4, 7)
 
 
 def test_it_is_whole_where_a_game_has_fewer_than_are_asked_for_and_all_were_played() -> None:
-    few = [one.model_copy(update={"asked": {"doors": 3}}) for one in measured(replace(TOY, games=3))]
-    assert outcome(TOY, few, "test", GAMES).whole
-    del few[0].arms["base"]["doors"][2]
+    few = measured(replace(TOY, games=3))
     assert not outcome(TOY, few, "test", GAMES).whole
+    small = replace(TOY, fewer={"doors": 3})
+    assert outcome(small, few, "test", GAMES).whole
+    del few[0].arms["base"]["doors"][2]
+    assert not outcome(small, few, "test", GAMES).whole
 
 
 def test_groups_of_games_have_a_mean_of_their_own_in_which_each_name_counts_the_same() -> None:
@@ -249,23 +269,83 @@ def test_published_scores_are_paired_with_test_games_alone() -> None:
     assert outcome(TOY, [], "test", GAMES).compared == []
 
 
+VARIATIONS = {
+    "boil": (14, 7, 9),
+    "change-the-state-of-matter-of": (14, 7, 9),
+    "chemistry-mix": (16, 8, 8),
+    "chemistry-mix-paint-secondary-color": (18, 9, 9),
+    "chemistry-mix-paint-tertiary-color": (18, 9, 9),
+    "find-animal": (150, 75, 75),
+    "find-living-thing": (150, 75, 75),
+    "find-non-living-thing": (150, 75, 75),
+    "find-plant": (150, 75, 75),
+    "freeze": (14, 7, 9),
+    "grow-fruit": (62, 31, 33),
+    "grow-plant": (62, 31, 33),
+    "identify-life-stages-1": (6, 3, 5),
+    "identify-life-stages-2": (4, 2, 4),
+    "inclined-plane-determine-angle": (84, 42, 42),
+    "inclined-plane-friction-named-surfaces": (692, 346, 348),
+    "inclined-plane-friction-unnamed-surfaces": (80, 40, 42),
+    "lifespan-longest-lived": (62, 31, 32),
+    "lifespan-longest-lived-then-shortest-lived": (62, 31, 32),
+    "lifespan-shortest-lived": (62, 31, 32),
+    "measure-melting-point-known-substance": (218, 109, 109),
+    "measure-melting-point-unknown-substance": (150, 75, 75),
+    "melt": (14, 7, 9),
+    "mendelian-genetics-known-plant": (60, 30, 30),
+    "mendelian-genetics-unknown-plant": (240, 120, 120),
+    "power-component": (10, 5, 5),
+    "power-component-renewable-vs-nonrenewable-energy": (10, 5, 5),
+    "test-conductivity": (450, 225, 225),
+    "test-conductivity-of-unknown-substances": (300, 150, 150),
+    "use-thermometer": (270, 135, 135),
+}
+"""Train, dev and test variations of ScienceWorld's tasks."""
+
+
+class Science:
+    """A task of ScienceWorld, as far as a protocol needs it: how many variations it has."""
+
+    def __init__(self, env_id: str) -> None:
+        self.env_id, self.known = env_id, VARIATIONS[env_id.partition("?")[0].removeprefix("sciworld/")]
+
+    def seeds(self, split: str) -> range:
+        return range(self.known[("train", "dev", "test").index(split)])
+
+    def close(self) -> None: ...
+
+
 @pytest.mark.parametrize("name", [one.name for one in protocols()])
-def test_the_games_of_a_protocol_exist_and_have_as_many_as_it_asks_for(name: str) -> None:
-    chosen = protocol(name)
+def test_a_protocol_has_the_games_that_it_asks_for_in_play_and_in_its_rounds(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, real = protocol(name), make
     if missing := [f.why_not for f in families() if not f.available and f.name == chosen.name]:
         pytest.skip(str(missing))
+    # Each of ScienceWorld's tasks is a JVM of its own.
+    monkeypatch.setattr("environments.make", lambda env: Science(env) if env.startswith("sciworld/") else real(env))
     assert chosen.takes and chosen.measures
     for way in chosen.ways:
         assert list(way.envs) == list(chosen.ways[0].envs)
-        science = [env for env in way.envs.values() if env.startswith("sciworld/")]
-        assert all(canonical(env) for env in science)
-        # Each of ScienceWorld's tasks is a JVM of its own, so one stands for all.
-        for env in [*science[:1], *(set(way.envs.values()) - set(science))]:
-            made = make(canonical(env))
-            assert all(made.seeds(split) for split in ("train", "dev", "test"))
-            dispose(made)
+        for game, env in way.envs.items():
+            assert len(seeds_of(env, "test", chosen.games)) == chosen.fewer.get(game, chosen.games)
+            assert len(seeds_of(env, "dev", chosen.games)) >= 2
         for number in range(len(chosen.rounds)):
-            assert chosen.round_config(number, way, 0).envs
+            config = chosen.round_config(number, way, 0)
+            assert config.tasks(number + 1)
+            last = range((number + 1) * config.dev_seeds)[-1:]
+            assert config.tasks(number + 1, last), "there are dev games for the gates"
+
+
+def test_sciworld_counts_variations_as_its_package_does() -> None:
+    env = make("sciworld/boil")
+    env.seeds("train")
+    for task, known in VARIATIONS.items():
+        env._world.load(task, 0, "easy")
+        found = [len(json.loads(env._world.call(f"getVariations{fold}"))) for fold in ("Train", "Dev", "Test")]
+        assert tuple(found) == known, task
+    dispose(env)
 
 
 def test_the_scores_of_wang2023_are_those_of_the_paper() -> None:
