@@ -77,7 +77,7 @@ class Lab(Workspace):
         split: Split = "train",
         seeds: Sequence[int] = range(10),
         trials: int = 3,
-        arm: str | Arm = "base + memory",
+        arm: str | Arm | None = None,
         name: str | None = None,
         reflectors: Sequence[str | Reflector] | None = None,
         again: bool = False,
@@ -87,7 +87,8 @@ class Lab(Workspace):
         A run recalls what was known when it first began. Without a `name` it has one that follows from its games, its
         arm and the reflectors asked for, so that other games are another run, which recalls what this one taught.
         `reflectors` are names (see `agentlab.reflectors.registry`) or one's own; by default those of the settings.
-        With `again` what errors is played once more at the end.
+        With `again` what errors is played once more at the end. Without an `arm` the adapter that serves plays, with
+        memory; the base with memory where none does.
         """
         from agentlab.experiments.run import run
 
@@ -133,12 +134,13 @@ class Lab(Workspace):
         *,
         split: Split = "test",
         seeds: Sequence[int] = range(20),
-        arms: str | Arm | Sequence[str | Arm] = ("random", "base", "base + memory"),
+        arms: str | Arm | Sequence[str | Arm] | None = None,
         trials: int = 1,
         name: str | None = None,
         again: bool = False,
     ) -> Table:
-        """Measure arms side by side on the same tasks and seeds.
+        """Measure arms side by side on the same tasks and seeds; by default random, base and base + memory, and the
+        adapter with and without memory where one serves.
 
         With `trials` > 1 every arm but `random` is also shown within that many trials: for an arm without memory that
         row is the plain Retry arm.
@@ -148,9 +150,10 @@ class Lab(Workspace):
         known: then arms with memory are measured anew, with what is known by now. `about` has name and date. With
         `again` what errors is played once more at once.
         """
+        from agentlab.agent.arms import default_arms
         from agentlab.experiments.evaluation import evaluate
 
-        envs = as_played(envs, self.config.tools)
+        envs, arms = as_played(envs, self.config.tools), default_arms(self) if arms is None else arms
         return evaluate(self, envs, split=split, seeds=seeds, arms=arms, trials=trials, name=name, again=again)
 
     def two_by_two(self, envs: str | Sequence[str], **settings: Any) -> TwoByTwo:

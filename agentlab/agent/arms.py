@@ -132,6 +132,17 @@ def skills_arms(router: RouterConfig, *, text: int = 0) -> tuple[Arm, Arm]:
     return plain, plain.with_(name=f"{router.name} + memory", recall=RecallConfig(text=text, transfer=0.0))
 
 
+def default_arm(workspace: Workspace) -> str:
+    """How a lab plays where nothing is named: with its memory, by the adapter that serves, if there is one."""
+    return "adapter + memory" if workspace.serving() else "base + memory"
+
+
+def default_arms(workspace: Workspace) -> list[str]:
+    """What is measured where nothing is named."""
+    adapter = ["adapter", "adapter + memory"] if workspace.serving() else []
+    return ["random", "base", "base + memory", *adapter]
+
+
 def arm_of(workspace: Workspace, name: str) -> Arm:
     """An arm by name: `random`, `base`, `adapter`, each of the last two also as `… + memory`; or an adapter's id.
 

@@ -49,7 +49,14 @@ def run(
     split: Split = "train",
     seeds: Seeds = "0-9",
     trials: Annotated[int, typer.Option("--trials", min=1, max=MOST, help="Tries at each game, until it is won.")] = 3,
-    arm: Annotated[str, typer.Option("--arm", help=f"How to play: {ARMS}")] = "base + memory",
+    arm: Annotated[
+        str | None,
+        typer.Option(
+            "--arm",
+            help=f"How to play: {ARMS} By default adapter + memory where an adapter serves, else base + memory.",
+            show_default=False,
+        ),
+    ] = None,
     reflectors: Annotated[
         str | None,
         typer.Option(
@@ -70,6 +77,7 @@ def run(
     The same command after Ctrl-C or a kill goes on where it stopped, and plays again what errored. Ends with 1 if
     every game errored.
     """
+    from agentlab.agent.arms import default_arm
     from agentlab.agent.tasks import make_tasks
     from agentlab.experiments.evaluation import Table, row
     from agentlab.reflectors.registry import validate
@@ -77,6 +85,7 @@ def run(
     make_tasks(envs, split, parsed(seeds))  # refused before a lab is made
     who = None if reflectors is None else [validate(one.strip()) for one in reflectors.split(",")]
     with progress() as bars, workplace(lab, model, bars, **playing) as here:
+        arm = arm or default_arm(here)
         results = here.run(envs, split=split, seeds=parsed(seeds), trials=trials, arm=arm, name=name, reflectors=who)
     if json:
         output.as_json([output.row_of(result) for result in results])
@@ -134,8 +143,7 @@ def evaluate(
 
     make_tasks(envs, split, parsed(seeds))  # refused before a lab is made
     with progress() as bars, workplace(lab, model, bars, **playing) as here:
-        chosen = arms or default_arms(here)
-        table = here.evaluate(envs, split=split, seeds=parsed(seeds), arms=chosen, trials=trials, name=name)
+        table = here.evaluate(envs, split=split, seeds=parsed(seeds), arms=arms or None, trials=trials, name=name)
     table.compare_with_base()
     if json:
         output.as_json(table)
@@ -147,12 +155,6 @@ def evaluate(
         output.note("What errored counts for nothing; the same command plays it again.")
     if not any(cell.n for cell in cells):
         raise typer.Exit(1)
-
-
-def default_arms(lab: Lab) -> list[str]:
-    """What is measured when nothing is named."""
-    adapter = ["adapter", "adapter + memory"] if lab.serving() else []
-    return ["random", "base", "base + memory", *adapter]
 
 
 def workplace(

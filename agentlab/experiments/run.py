@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from agentlab.agent.arms import Arm, arm_of
+from agentlab.agent.arms import Arm, arm_of, default_arm
 from agentlab.agent.rollout import TaskResult, rollout_of
 from agentlab.agent.tasks import make_tasks
 from agentlab.experiments.consolidation import consolidate_when_due
@@ -26,14 +26,14 @@ def run(
     split: Split = "train",
     seeds: Sequence[int] = range(10),
     trials: int = 3,
-    arm: str | Arm = "base + memory",
+    arm: str | Arm | None = None,
     name: str | None = None,
     reflectors: Sequence[str | Reflector] | None = None,
     again: bool = False,
     hold_out_tools: bool = True,
 ) -> Results:
     """Play tasks, and keep what is lived and learned: see `Lab.run`. Who measures an arm holds out no tools."""
-    chosen = arm_of(workspace, arm) if isinstance(arm, str) else arm
+    chosen = arm if isinstance(arm, Arm) else arm_of(workspace, arm or default_arm(workspace))
     tasks = make_tasks(envs, split, seeds)
     if name is None:
         who = [one if isinstance(one, str) else one.name for one in reflectors or ()]

@@ -307,6 +307,26 @@ def test_a_record_of_an_earlier_version_takes_no_other_games_and_no_other_adapte
     assert len(lab.database.evaluations.all()) == 3
 
 
+def test_by_default_the_adapter_plays_and_is_measured_where_one_serves(
+    open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AdapterRegistry, "folder_of", lambda self, adapter, base=None: Path())
+    monkeypatch.setattr(Lab, "fingerprint", "f")
+    lab = open_lab()
+
+    def played() -> tuple[str, str | None]:
+        episode = lab.database.episodes.get(lab.run("toy/doors", seeds=[0], trials=1)[0].trials[0].episode)
+        return episode.arm, episode.adapter
+
+    assert played() == ("base + memory", None)
+    assert [row.arm for row in lab.evaluate("toy/doors", seeds=[0]).rows] == ["random", "base", "base + memory"]
+    lab.adapters.records.put(AdapterRecord(id="adapter-a", base="b", fingerprint="f", path="adapters/adapter-a"))
+    lab.adapters.promote("adapter-a", force=True)
+    assert played() == ("adapter + memory", "adapter-a")
+    measured = [row.arm for row in lab.evaluate("toy/doors", seeds=[0]).rows]
+    assert measured == ["random", "base", "base + memory", "adapter", "adapter + memory"]
+
+
 def test_an_evaluation_that_errored_goes_on_with_the_memory_that_it_began_with(open_lab: Callable[..., Lab]) -> None:
     lab = open_lab()
     broken = True

@@ -73,18 +73,6 @@ def test_every_arm_is_paired_with_the_base_within_as_many_trials() -> None:
     ]
 
 
-def test_by_default_the_adapter_is_measured_where_one_serves() -> None:
-    class Serving:
-        def __init__(self, adapter: str | None) -> None:
-            self.adapter = adapter
-
-        def serving(self) -> str | None:
-            return self.adapter
-
-    assert runs.default_arms(Serving(None)) == ["random", "base", "base + memory"]  # type: ignore[arg-type]
-    assert runs.default_arms(Serving("a"))[3:] == ["adapter", "adapter + memory"]  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
