@@ -18,7 +18,7 @@ import pytest
 
 from environments import EnvironmentDied, EnvironmentsError, MissingDependency, make
 from environments import alfworld as module
-from environments.alfworld_planner import named
+from environments.alfworld_planner import named, validate_expression
 from environments.check import check
 
 HERE = all(importlib.util.find_spec(name) for name in ("alfworld", "fast_downward", "textworld"))
@@ -216,12 +216,12 @@ def test_a_game_is_the_parents_after_a_fork_and_ends_with_it_alone(data: Path) -
 def test_no_planner_outlives_a_program_that_is_killed(data: Path, hangs: bool) -> None:
     # In the middle of a call it is the planner that kills the program, and then does not answer.
     act = "os.kill(os.getppid(), 9) or time.sleep(600)"
-    hang = (
-        f"from environments import alfworld_planner as own; import os, time; own._Game.act = lambda *_: {act}; play()"
+    (data / "hanging.py").write_text(
+        f"from environments.alfworld_planner import _Game, play\nimport os, time\n_Game.act = lambda *_: {act}\n"
     )
     program = (
-        "from environments import alfworld_planner as own, make\n"
-        f"own._PLAY = own._PLAY.replace('play()', {hang!r}) if {hangs} else own._PLAY\n"
+        "from environments import alfworld_planner as own, make\nimport sys\n"
+        f"if {hangs}:\n    sys.path.append({str(data)!r}); own.__name__ = 'hanging'\n"
         "env = make('alfworld/any'); env.reset(seed=0)\n"
         "print(env._planner.process.pid, flush=True); input(); env.step('look')"
     )
@@ -265,6 +265,42 @@ def test_a_file_that_is_no_game_is_told(data: Path) -> None:
     env = make("alfworld/pick_and_place_simple")
     with pytest.raises(EnvironmentsError, match="no game of ALFWorld"):
         env.reset(seed=0)
+
+
+@needs
+@pytest.mark.parametrize("where", ["words", "template", "escaped"])
+def test_a_game_cannot_run_what_stands_in_its_grammar(where: str, data: Path, tmp_path: Path) -> None:
+    code = "{__import__('os').system('touch " + str(tmp_path / "touched") + "')}"
+    file = next((data / "json_2.1.1" / "train").rglob("*simple*1/*/game.tw-pddl"))
+    game = json.loads(file.read_text())
+    old, new = ("put a mug in", f"put a mug {code} in") if where != "template" else ("open {r}", f"open {code}")
+    assert old in game["grammar"]
+    game["grammar"] = game["grammar"].replace(old, new.replace("{", "\\u007b") if where == "escaped" else new)
+    file.write_text(json.dumps(game))
+    with pytest.raises(EnvironmentsError, match=r"no game of ALFWorld .*no expression of a grammar"):
+        make("alfworld/pick_and_place_simple").reset(seed=0)
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize("text", ["o", " r.name ", "r.name or r.id", "o2.indefinite + ' ' + o2.name"])
+def test_an_expression_of_a_grammar_names_things(text: str) -> None:
+    assert validate_expression(text) == text
+
+
+@pytest.mark.parametrize("text", ["f()", "o.__class__", "__loader__", "f'{o}'", "o[0]", "'a' * 9", "9", "", "(" * 999])
+def test_any_other_expression_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no expression of a grammar"):
+        validate_expression(text)
+
+
+@needs
+def test_a_games_process_gets_no_keys(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "secret")
+    env: Any = make("alfworld/any")
+    env.reset(seed=0)
+    given = Path(f"/proc/{env._planner.process.pid}/environ").read_bytes()
+    assert b"PATH=" in given and b"SOME_API_KEY" not in given
+    env.close()
 
 
 def test_things_are_numbered_as_alfworld_numbers_them() -> None:
