@@ -1,7 +1,8 @@
 """A game of the Z-machine (`.z3` to `.z8`), played by jericho's interpreter in a process of its own.
 
 The interpreter is written in C: a damaged game can end it or make it run for ever, and a game may save itself, which
-writes a file. So each game has a process, in a folder that goes with it, where no file can be written or opened.
+writes a file. So each game has a process, in a folder that is removed once it runs, where no file can be written or
+opened.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import weakref
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from environments.child import surroundings
 from environments.errors import EnvironmentDied, EnvironmentHung, EnvironmentsError, MissingDependency
 
 START_LIMIT = 60.0  # seconds; a start takes half a second
@@ -29,6 +31,7 @@ _LONGEST, _LONGEST_PLAIN = 198, 78
 LARGEST = 1 << 20  # bytes of a file; games have at most half of that
 REMEDY = "install it with `pip install --no-deps jericho==3.3.1`, which compiles it in half a minute (gcc and make)"
 _PLAYER = Path(__file__).with_name("zmachine_player.py")
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each would take addresses, which are limited
 _BYTES_PER_UNIT = {1: 2, 2: 2, 3: 2, 4: 4, 5: 4, 6: 8, 7: 8, 8: 8}  # in which a game of a version tells its length
 
 
@@ -75,7 +78,7 @@ class Story:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(_PLAYER), "game" + file.suffix, "ask" if plain else "-"],
                 cwd=folder,
-                env={**os.environ, "TMPDIR": folder},
+                env={**surroundings(), **_ONE_THREAD, "TMPDIR": folder},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

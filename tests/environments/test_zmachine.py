@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import select
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +63,24 @@ def test_what_is_said_is_one_line_of_what_can_be_read(tmp_path: Path) -> None:
 def test_a_game_that_saves_itself_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     story = Story(game(tmp_path / "games", NOTHING, READ, SAVE, *[READ] * 4), plain=False)
-    before = sorted(folder_of(story).iterdir())
+    folder = folder_of(story)
     story.say("go on")
-    assert sorted(folder_of(story).iterdir()) == before
+    assert not folder.exists()
     assert [path.name for path in tmp_path.rglob("*")] == ["games", "small.z5"]
+    story.close()
+
+
+def test_it_has_no_keys_and_can_take_no_limit_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "secret")
+    story = Story(game(tmp_path, NOTHING, *[READ] * 4), plain=False)
+    process = Path(f"/proc/{process_of(story).pid}")
+    given = (process / "environ").read_bytes()
+    assert b"PATH=" in given and b"SOME_API_KEY" not in given
+    lines = [re.split(r"\s{2,}", line) for line in (process / "limits").read_text().splitlines()]
+    limits = {name: (soft, hard) for name, soft, hard, *_ in lines}
+    for name in ("Max open files", "Max file size", "Max processes", "Max address space"):
+        assert limits[name][0] == limits[name][1] != "unlimited", name
+    assert int(limits["Max open files"][1]) < 16
     story.close()
 
 
@@ -109,4 +127,40 @@ def test_it_ends_with_the_program_even_in_a_game_that_never_stops(tmp_path: Path
     process.stdin.write(b'"go on"\n')
     process.stdin.close()
     assert process.wait(timeout=20) == 0
+    story.close()
+
+
+@pytest.mark.parametrize("code", [FOREVER, NOTHING + READ], ids=["hangs", "waits"])
+def test_nothing_is_left_of_it_after_a_program_that_is_killed(
+    code: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = tmp_path / "temporary"
+    folders.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folders))
+    file = game(tmp_path, code)
+    program = (
+        "from environments import zmachine as own; import os, pathlib\n"
+        "start = own.subprocess.Popen\n"
+        "def started(*given, **more):\n"
+        "    process = start(*given, **more); print(process.pid, flush=True); return process\n"
+        f"own.subprocess.Popen = started\nown.Story(pathlib.Path({str(file)!r}), plain=False)\n"
+        "print('begun', flush=True); input()"
+    )
+    player = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert player.stdout is not None
+    watch = os.pidfd_open(int(player.stdout.readline()))
+    if code != FOREVER:
+        assert player.stdout.readline() == b"begun\n"
+    player.kill()
+    player.communicate()
+    assert select.select([watch], [], [], 60)[0]
+    os.close(watch)
+    assert not list(folders.glob("agentlab-game-*"))
+
+
+def test_what_is_no_command_ends_its_process(tmp_path: Path) -> None:
+    story = Story(game(tmp_path, NOTHING, READ), plain=False)
+    process = process_of(story)
+    process.stdin.write(b"no JSON\n")
+    assert process.wait(timeout=20) == 1
     story.close()
