@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from stat import S_ISREG
 
 from environments import zmachine
 from environments.base import SPLITS, Split, Task, TextEnv, Turn
+from environments.child import Told
 from environments.errors import EnvironmentsError, MissingDependency, UnknownEnvironment
 from environments.folds import belongs
 from environments.parameters import Game, Parameter
-from environments.textworld_cooking import MealEnv
-from environments.textworld_game import loaded, textworld, writer
+from environments.textworld_facts import Facts
+from environments.textworld_game import why_not
 from environments.worker import format_error
 
 GAME = Game(
@@ -32,13 +34,11 @@ _FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "dev": ("dev", "v
 _GOAL = "Play the game to a good end, with as many points as it gives."
 # What would leave the game or go back in it, alone or as one of several commands.
 _OUTSIDE = ("undo", "restart", "restore", "save", "quit", "q", "script", "transcript")
-_WON, _LOST = "*** The End ***", "*** You lost! ***"
-# What a game of TextWorld says of itself: what happened, and its points.
-_EVENT = re.compile(r"\[([^\[\]()]+?) - succeeded\]")
+# What a game of TextWorld says of itself beside its words.
 _MARK = re.compile(r"\[[^\[\]]+\]\n?|<(score|moves)>\n.*?</\1>\n?", re.DOTALL)
-_POINTS = re.compile(r"<score>\s*(-?\d+)")
 # What any game says: its end, its points of how many, and last its prompt with the line of its status.
 _END = re.compile(r"(?<!\*)\*\*\*\s+(\S[^\n]*?)\s+\*\*\*(?!\*).*restart", re.DOTALL | re.IGNORECASE)
+_GOOD = re.compile(r"(?:congratulations\W*)?(?:you(?:'ve| have)? w[io]n|the end)[.!]*", re.IGNORECASE)
 _SCORE = re.compile(
     r"(-?\d+)(?: points?)? (?:out )?(?:of|\(total of) (?:an? |the )?(?:possible |maximum |total )*(?:of )?(\d+)"
 )
@@ -63,19 +63,22 @@ class FilesEnv(TextEnv):
 
     def __init__(self, env_id: str, path: Path, *, step_limit: int = 100) -> None:
         super().__init__(env_id, step_limit)
-        textworld()
+        reason = why_not()
+        if reason:
+            raise MissingDependency(reason)
         self._files = games_of(path)
         stories = [file for files in self._files.values() for file in files if _STORY.fullmatch(file.suffix)]
         missing = zmachine.why_not() if stories else None
         if missing:
             raise MissingDependency(f"{stories[0]} needs an interpreter; {missing}; a `.json` by itself needs none")
         self._game: TextEnv | None = None
+        self._facts: Facts | None = None
 
     def seeds(self, split: Split) -> Sequence[int]:
         return range(len(self._files[split]))
 
     def begin(self, task: Task) -> Turn:
-        self.close()
+        self._leave()
         file = self._files[task.split][task.seed]
         try:
             self._game = self._opened(file)
@@ -90,69 +93,73 @@ class FilesEnv(TextEnv):
         return self._game.act(action)
 
     def close(self) -> None:
+        self._leave()
+        facts, self._facts = self._facts, None
+        if facts is not None:
+            facts.close()
+
+    def _leave(self) -> None:
         game, self._game = self._game, None
         if game is not None:
             game.close()
 
     def _opened(self, file: Path) -> TextEnv:
-        if not _STORY.fullmatch(file.suffix):
-            return FactsEnv(self.env_id, self.step_limit, loaded(file))
-        beside = file.with_suffix(".json")
-        if _of_textworld(beside):
-            return ToldEnv(self.env_id, self.step_limit, loaded(beside), zmachine.Story(file, plain=False))
-        return PlainEnv(self.env_id, self.step_limit, zmachine.Story(file, plain=True))
+        told = _STORY.fullmatch(file.suffix)
+        facts = file.with_suffix(".json") if told else file
+        if told and not _of_textworld(facts):
+            return PlainEnv(self.env_id, self.step_limit, zmachine.Story(file, plain=True))
+        if self._facts is None or not self._facts.alive:
+            self._facts = Facts()
+        if not told:
+            return FactsEnv(self.env_id, self.step_limit, self._facts, facts)
+        return ToldEnv(self.env_id, self.step_limit, self._facts, facts, zmachine.Story(file, plain=False))
 
 
-class FactsEnv(MealEnv):
+class FactsEnv(TextEnv):
     """A game of TextWorld from its `.json`, told from the facts of its state."""
 
-    def __init__(self, env_id: str, step_limit: int, game: Any) -> None:
+    def __init__(self, env_id: str, step_limit: int, facts: Facts, file: Path) -> None:
         super().__init__(env_id, step_limit)
-        self._own = game
-
-    def generated(self, split: Split, seed: int) -> Any:
-        return self._own
+        self._facts = facts
+        self._file = file
 
     def begin(self, task: Task) -> Turn:
-        turn = super().begin(task)
+        return self._first(self._facts.begin(self._file))
+
+    def act(self, action: str) -> Turn:
+        return Turn(**self._facts.act(action))
+
+    def _first(self, told: Told) -> Turn:
+        turn = Turn(**told)
         return turn._replace(goal=turn.goal or _GOAL)
 
 
 class ToldEnv(FactsEnv):
     """A game of TextWorld in its own words. The state follows from what it says has happened."""
 
-    def __init__(self, env_id: str, step_limit: int, game: Any, story: zmachine.Story) -> None:
-        super().__init__(env_id, step_limit, game)
+    def __init__(self, env_id: str, step_limit: int, facts: Facts, file: Path, story: zmachine.Story) -> None:
+        super().__init__(env_id, step_limit, facts, file)
         self._story = story
-        self._said = story.first.text
-        self._points = 0
+        self._last = Turn("", None)
 
     def begin(self, task: Task) -> Turn:
-        turn = super().begin(task)
+        self._last = self._first(self._facts.follow(self._file))
         for command in ("tw-trace-actions", "tw-extra-infos score"):
             self._story.say(command)
-        _, mark, room = self._said.partition("-=")  # before it stand a banner and the goal
-        return turn._replace(observation=tidy(mark + room or self._said))
+        said = self._story.first.text
+        _, mark, room = said.partition("-=")  # before it stand a banner and the goal
+        return self._last._replace(observation=tidy(mark + room or said))
 
     def act(self, action: str) -> Turn:
         refused = outside(action)
         if refused:
-            return self._turn(refused)
-        self._said = self._story.say(action).text
-        points = _POINTS.search(self._said)
-        self._points = int(points[1]) if points else self._points
-        for event in _EVENT.findall(self._said):
-            done = writer(self._game).detect_action(event, self._progress.valid_actions)
-            if done is not None:
-                self._progress.update(done)
-        self._offer()
-        return self._turn(tidy(_MARK.sub("", self._said)))
+            return self._last._replace(observation=refused)
+        said = self._story.say(action).text
+        self._last = Turn(**self._facts.hear(said))
+        return self._last._replace(observation=tidy(_MARK.sub("", said)))
 
     def close(self) -> None:
         self._story.close()
-
-    def _standing(self) -> tuple[int, bool, bool]:
-        return self._points, _WON in self._said, _LOST in self._said
 
 
 class PlainEnv(TextEnv):
@@ -177,7 +184,7 @@ class PlainEnv(TextEnv):
         end = _END.search(heard.text)
         self._score = share(heard, self._score)
         over = bool(end) or heard.won or heard.lost
-        good = bool(end and re.search(r"\bw[io]n\b|\bthe end\b", end[1], re.IGNORECASE))
+        good = bool(end and _GOOD.fullmatch(end[1]))
         won = over and not heard.lost and (heard.won or good or self._score == 1.0)
         return Turn(tidy(heard.text), None, 1.0 if won else self._score, won, over and not won)
 
@@ -243,19 +250,32 @@ def games_of(path: Path) -> dict[Split, tuple[Path, ...]]:
 
 
 def _within(folder: Path) -> tuple[Path, ...]:
+    files = sorted(folder.rglob("*"))
+    stories = {file.with_suffix("") for file in files if _STORY.fullmatch(file.suffix)}
     games: dict[Path, Path] = {}
-    for file in sorted(folder.rglob("*")):  # .json comes before .z8, which takes its place
-        if _STORY.fullmatch(file.suffix) or _of_textworld(file):
-            games[file.with_suffix("")] = file
+    for file in files:
+        name = file.with_suffix("")
+        if _STORY.fullmatch(file.suffix) or (name not in stories and _of_textworld(file)):
+            games[name] = file
     return tuple(games.values())
 
 
 def _of_textworld(file: Path) -> bool:
     """Whether a file looks like what TextWorld writes of a game."""
-    if file.suffix != ".json" or not file.is_file():
-        return False
     try:
-        data = file.read_bytes() if file.stat().st_size <= _LARGEST else b""
+        about = file.stat()
+    except OSError:
+        return False
+    if file.suffix != ".json" or not S_ISREG(about.st_mode) or about.st_size > _LARGEST:
+        return False
+    return _looks_like_a_game(file.absolute(), about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _looks_like_a_game(file: Path, changed: int, size: int) -> bool:
+    """Whether it did when it was last `changed`; a folder of large files would take long to be read each time."""
+    try:
+        data = file.read_bytes()
     except OSError:
         return False
     return b'"KB"' in data and b'"quests"' in data

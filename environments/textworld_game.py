@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import sys
 import threading
@@ -22,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from environments.base import Split, Task, TextEnv, Turn
-from environments.errors import BadParameter, EnvironmentsError, MissingDependency
-from environments.worker import format_error
+from environments.errors import BadParameter, MissingDependency
 
 REMEDY = (
     "install it with `pip install --no-deps textworld==1.7.0` (its dependency jericho is not needed and would be "
@@ -207,21 +205,6 @@ def hashable(game: Any) -> Any:
     for info in game.infos.values():
         info.synonyms = None
     return game
-
-
-def loaded(file: Path) -> Any:
-    """The game of a file that TextWorld has written.
-
-    Raises:
-        EnvironmentsError: if it is none.
-    """
-    made = textworld()
-    try:
-        with _generating:
-            return hashable(made.Game.deserialize(json.loads(file.read_text(encoding="utf-8"))))
-    except Exception as error:  # it fails wherever something else stands in the file than it has written
-        what = format_error(error) or type(error).__name__
-        raise EnvironmentsError(f"{file} is no game of TextWorld ({what}); is it damaged?") from error
 
 
 @lru_cache(maxsize=512)

@@ -16,11 +16,14 @@ import pytest
 from environments import (
     BadParameter,
     BadTask,
+    EnvironmentDied,
+    EnvironmentHung,
     EnvironmentsError,
     MissingDependency,
     Task,
     UnknownEnvironment,
     canonical,
+    dispose,
     games,
     make,
     textworld_files,
@@ -207,6 +210,58 @@ def test_a_json_that_was_cut_is_an_error_too(alone: Path) -> None:
         make(f"tw/{alone}").reset(seed=0)
 
 
+def busy(data: dict[str, Any]) -> None:
+    """A rule that TextWorld would look for in all foods, nine times over."""
+    conditions = " & ".join(f"$cookable(f{mark * chr(39)})" for mark in range(9))
+    data["KB"]["logic"] = data["KB"]["logic"].replace("rules {", f"rules {{ odd/rule :: {conditions} -> raw(f);", 1)
+
+
+def test_a_game_that_keeps_textworld_busy_for_ever_keeps_no_other_from_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "train"
+    folder.mkdir()
+    data = cooking(5, 5, 1, 0, 0, 0, 1, "train", 3).serialize()
+    (folder / "a.json").write_text(json.dumps(data))
+    busy(data)
+    (folder / "b.json").write_text(json.dumps(data))
+    env: Any = make(f"tw/{tmp_path}")
+    env.reset(seed=0)
+    child = env._facts.process
+    env.answer_limit = 0.5
+    with pytest.raises(EnvironmentHung, match="hung"):
+        env.reset(seed=1)
+    assert make("tw/quest").reset(seed=0)
+    dispose(env)
+    assert child.returncode is not None
+
+
+def test_a_game_whose_process_dies_is_told_and_the_next_one_begins(alone: Path) -> None:
+    env: Any = make(f"tw/{alone}")
+    told = env.reset(seed=0)
+    env._facts.process.kill()
+    env._facts.process.wait()
+    with pytest.raises(EnvironmentDied, match=r"The game died \(exit code -9\); the episode is lost"):
+        env.step("look")
+    assert env.reset(seed=0) == told
+    env.close()
+
+
+def test_a_json_is_read_once_and_not_at_all_where_a_story_takes_its_place(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies(made, tmp_path, NAMES[:4])
+    (tmp_path / "game-0.z8").touch()
+    read, whole = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or whole(path))
+    for _ in range(2):
+        assert len([name for names in allotted(tmp_path).values() for name in names]) == 4
+    assert sorted(read) == ["game-1.json", "game-2.json", "game-3.json"]
+    (tmp_path / "game-1.json").write_text('{"name": "no game any more"}')
+    assert "game-1.json" not in [name for names in allotted(tmp_path).values() for name in names]
+
+
 def test_without_an_interpreter_the_remedy_is_told(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zmachine, "why_not", lambda: f"jericho is missing; {zmachine.REMEDY}")
     for path in (made / "hunt.z8", made):
@@ -337,6 +392,12 @@ RESTART = "\n\nWould you like to RESTART, RESTORE a saved game or QUIT?\n> "
         (Heard("*** You have won ***\nYou scored 35 out of a possible 350." + RESTART), 1.0, "won"),
         (Heard("*** You have died ***\nYou scored 35 out of a possible 350." + RESTART), 0.1, "lost"),
         (Heard("*** Peace at last ***" + RESTART, INFORM.format(350)), 1.0, "won"),
+        (Heard("*** You've won! ***" + RESTART), 1.0, "won"),
+        (Heard("*** Congratulations! You win ***" + RESTART), 1.0, "won"),
+        (Heard("*** THE END ***" + RESTART), 1.0, "won"),
+        (Heard("*** You did not win ***" + RESTART), 0.0, "lost"),
+        (Heard("*** You lose! Nobody will win now ***" + RESTART), 0.0, "lost"),
+        (Heard("*** The End of your life ***" + RESTART), 0.0, "lost"),
         (Heard("The dragon bows.", points=(9, 10), won=True), 1.0, "won"),
         (Heard("The dragon bites.", points=(10, 10), lost=True), 1.0, "lost"),
     ],
