@@ -100,10 +100,11 @@ def _games(folder: Path, kind: str) -> list[Path]:
         if kind not in ("any", task) or "movable" in str(file.parent.parent.name) or "Sliced" in file.parents[1].name:
             continue
         try:
-            if json.loads(file.read_text(encoding="utf-8")).get("solvable"):
-                found.append(file)
+            told = json.loads(file.read_text(encoding="utf-8"))
         except ValueError:
             continue  # a download that was cut
+        if isinstance(told, dict) and told.get("solvable"):
+            found.append(file)
     return found
 
 
