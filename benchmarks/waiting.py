@@ -22,8 +22,9 @@ from contextlib import contextmanager
 from machine import describe
 
 WAYS = {"sleeping": {"OMP_WAIT_POLICY": "PASSIVE"}, "by itself": {}}
-COMMANDS = [f"put the {thing} on the {place}" for thing in ("coin", "hat", "wet towel", "red potato", "knife")
-            for place in ("desk", "shelf", "bed", "counter", "fridge", "table", "chair", "trash can")]  # fmt: skip
+COMMANDS = [
+    f"put the {thing} on the {place}" for thing in ("coin", "hat", "knife") for place in ("desk", "shelf", "bed")
+]
 SCENE = "You are in the living room. In one part of the room you see a shelf that has a coin, a hat and a knife on it. "
 
 
@@ -37,7 +38,7 @@ def steps(model: str, threads: int, seconds: float) -> None:
 
     def step() -> list[float]:
         conversation = engine.conversation("Put everything where it belongs.")
-        conversation.observe(SCENE * 15)
+        conversation.observe(SCENE * 4)
         return Model(engine).score(conversation, COMMANDS).logprobs
 
     scores, done, began = step(), 0, time.monotonic()

@@ -85,7 +85,7 @@ def run(
     make_tasks(envs, split, parsed(seeds))  # refused before a lab is made
     who = None if reflectors is None else [validate(one.strip()) for one in reflectors.split(",")]
     with progress() as bars, workplace(lab, model, bars, **playing) as here:
-        arm = arm or default_arm(here)
+        arm = default_arm(here) if arm is None else arm
         results = here.run(envs, split=split, seeds=parsed(seeds), trials=trials, arm=arm, name=name, reflectors=who)
     if json:
         output.as_json([output.row_of(result) for result in results])

@@ -33,7 +33,7 @@ def run(
     hold_out_tools: bool = True,
 ) -> Results:
     """Play tasks, and keep what is lived and learned: see `Lab.run`. Who measures an arm holds out no tools."""
-    chosen = arm if isinstance(arm, Arm) else arm_of(workspace, arm or default_arm(workspace))
+    chosen = arm if isinstance(arm, Arm) else arm_of(workspace, default_arm(workspace) if arm is None else arm)
     tasks = make_tasks(envs, split, seeds)
     if name is None:
         who = [one if isinstance(one, str) else one.name for one in reflectors or ()]
