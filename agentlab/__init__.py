@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # Before PyTorch is loaded, which reads it then: a thread that waits for another one sleeps. Otherwise it goes round and
-# keeps the processor from whom it waits for, and on a machine that has anything else to do all takes ten times as long.
+# keeps the processor from whom it waits for, on any machine that has anything else to do (benchmarks/waiting.py).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
