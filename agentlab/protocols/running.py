@@ -201,13 +201,12 @@ def told(report: RoundReport) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def made_with() -> str:
+def made_with(checkout: Path = Path(__file__).parents[2]) -> str:
     """The version of this program and, in a checkout of it, the commit."""
     try:
         version = metadata.version("agentlab")
     except metadata.PackageNotFoundError:
         version = "not installed"
-    checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():
         return version
     git = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--exclude=*"]

@@ -14,7 +14,7 @@ TASKS = {name: f"sciworld/{name}?step_limit=100" for name in NAMES}
 # Of these there are ten train and five dev variations at most: too few for two rounds and their gates.
 FEW = ("identify-life-stages-1", "identify-life-stages-2", "power-component",
        "power-component-renewable-vs-nonrenewable-energy")  # fmt: skip
-LEARN = [f"sciworld/{name}?step_limit=100" for name in NAMES if name not in FEW]
+LEARN = [env for name, env in TASKS.items() if name not in FEW]
 
 # AgentGym leaves out seven tasks whose solutions are long.
 LONG = ("grow-plant", "grow-fruit", "inclined-plane-determine-angle", "inclined-plane-friction-named-surfaces",

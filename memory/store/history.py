@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from memory import errors
@@ -276,7 +277,7 @@ class History:
                 left.append([heir.model_copy(update={"updated_at": present}) for heir in heirs])
             elif change.before.text != now.text:
                 # A merge rewords without taking leave of those that said the old words: they are back where they were.
-                said = lambda item, text=now.text: item.text == text and item.id not in known  # noqa: E731
+                said = partial(_repeats, text=now.text, but=known)
                 left.append(repeats.left_behind(self.database, now, present, said))
         return left
 
@@ -294,6 +295,10 @@ class History:
         self.database.operations.mark_undone(operation.number, undone)
         if operation.name == UNDO:
             self._mark(self.database.operations.get(operation.detail), undone=not undone)
+
+
+def _repeats(item: Reflection, text: str, but: set[str]) -> bool:
+    return item.text == text and item.id not in but
 
 
 def _stands(before: Reflection | None, after: Reflection) -> bool:

@@ -20,7 +20,7 @@ from agentlab.protocols.running import found, games_of, learn_round, made_with, 
 from agentlab.protocols.showing import MEAN, markdown, outcome
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.workspace.config import LabConfig
-from environments import canonical, dispose, families, make
+from environments import canonical, dispose, make
 
 ENV = "toy/doors?step_limit=4,rooms=1,colours=2"
 """Its parameters in an order of their own, as in the published protocols."""
@@ -248,12 +248,20 @@ def test_groups_of_games_have_a_mean_of_their_own_in_which_each_name_counts_the_
     assert [cell.strip() for cell in row.split("|")[2:-1]] == ["–", "–", "–", "0.700", "–", "–"]
 
 
-def test_a_checkout_says_which_commit_it_is() -> None:
-    here = Path(__file__).parents[3]
-    if not (here / ".git").exists():
-        pytest.skip("these tests are no checkout")
-    commit = subprocess.run(["git", "-C", here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
-    assert commit.strip() in made_with()
+def test_a_checkout_says_which_commit_it_is_and_whether_something_is_changed(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=n", "-c", "user.email=e@example.org")
+        return subprocess.run(["git", *who, *words], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    plain = made_with(tmp_path)
+    git("init", "-q")
+    (tmp_path / "code.py").write_text("one")
+    git("add", "code.py")
+    git("commit", "-q", "-m", "one")
+    commit = git("rev-parse", "--short", "HEAD").strip()
+    assert made_with(tmp_path) == f"{plain} ({commit})"
+    (tmp_path / "code.py").write_text("two")
+    assert made_with(tmp_path) == f"{plain} ({commit}-dirty)"
 
 
 def test_tales_is_learned_from_no_game_that_chance_cannot_win() -> None:
@@ -304,14 +312,29 @@ VARIATIONS = {
 """Train, dev and test variations of ScienceWorld's tasks."""
 
 
-class Science:
-    """A task of ScienceWorld, as far as a protocol needs it: how many variations it has."""
+CHORES = {
+    "pick_and_place_simple": (790, 35, 24),
+    "look_at_obj_in_light": (308, 13, 18),
+    "pick_clean_then_place_in_recep": (650, 27, 31),
+    "pick_heat_then_place_in_recep": (459, 16, 23),
+    "pick_cool_then_place_in_recep": (533, 25, 21),
+    "pick_two_obj_and_place": (813, 24, 17),
+}
+"""Games of `train`, `valid_seen` and `valid_unseen` that ALFWorld says it has, 3,553, 140 and 134."""
+
+
+class Counted:
+    """An environment as far as a protocol needs it: how many games its folds have."""
+
+    known = {f"sciworld/{task}": counts for task, counts in VARIATIONS.items()} | {
+        f"alfworld/{chore}": counts for chore, counts in CHORES.items()
+    }
 
     def __init__(self, env_id: str) -> None:
-        self.env_id, self.known = env_id, VARIATIONS[env_id.partition("?")[0].removeprefix("sciworld/")]
+        self.env_id = env_id
 
     def seeds(self, split: str) -> range:
-        return range(self.known[("train", "dev", "test").index(split)])
+        return range(self.known[self.env_id.partition("?")[0]][("train", "dev", "test").index(split)])
 
     def close(self) -> None: ...
 
@@ -321,10 +344,10 @@ def test_a_protocol_has_the_games_that_it_asks_for_in_play_and_in_its_rounds(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen, real = protocol(name), make
-    if missing := [f.why_not for f in families() if not f.available and f.name == chosen.name]:
-        pytest.skip(str(missing))
-    # Each of ScienceWorld's tasks is a JVM of its own.
-    monkeypatch.setattr("environments.make", lambda env: Science(env) if env.startswith("sciworld/") else real(env))
+    # Each of ScienceWorld's tasks is a JVM of its own, and ALFWorld's games are a download.
+    monkeypatch.setattr(
+        "environments.make", lambda env: Counted(env) if env.startswith(("sciworld/", "alfworld/")) else real(env)
+    )
     assert chosen.takes and chosen.measures
     for way in chosen.ways:
         assert list(way.envs) == list(chosen.ways[0].envs)
