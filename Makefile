@@ -22,6 +22,8 @@ TEXTWORLD := textworld==1.7.0
 WORKERS ?= $(shell echo $$(($$($(PYTHON) -c 'import os; print(os.cpu_count() or 1)') + 1)))
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# Java's optimising compiler pays after a minute or so; by then the tests' games are over.
+export JDK_JAVA_OPTIONS ?= -XX:TieredStopAtLevel=1
 # The many processes that tests start would each compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 

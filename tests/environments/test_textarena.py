@@ -33,7 +33,8 @@ def play(game: str, seed: int) -> list[Any]:
 
 @pytest.mark.parametrize("game", [*LISTED, "ThreeCardMonte-v0", "Secretary-v0"])
 def test_the_contract_holds(game: str) -> None:
-    report = check(f"textarena/{game}?step_limit=12", episodes=2, starts=10)
+    few = game.startswith("Sokoban")  # whose rooms take a second or two each to make
+    report = check(f"textarena/{game}?step_limit=12", episodes=1 if few else 2, starts=2 if few else 10)
     assert report.ok, report
 
 
