@@ -55,7 +55,7 @@ class _InWords(gymnasium.Env[str, Any]):
 
     @abstractmethod
     def made(self, seed: int | None) -> gymnasium.Env[Any, Any]:
-        """The game of a seed."""
+        """The game of a seed, which may be the one that was played before: it is reset."""
 
     @abstractmethod
     def told(self, observation: Any) -> str:
@@ -74,7 +74,6 @@ class _InWords(gymnasium.Env[str, Any]):
         # The first game of the seed's that belongs to its fold.
         lots = random.Random(seed)
         while True:
-            self.close()
             drawn = lots.randrange(2**31)
             self.inner = self.made(drawn)
             observation, info = self.inner.reset(seed=drawn)
@@ -135,7 +134,7 @@ class Taxi(_InWords):
     def made(self, seed: int | None) -> gymnasium.Env[Any, Any]:
         from gymnasium.envs.toy_text.taxi import TaxiEnv
 
-        return TaxiEnv()
+        return self.inner or TaxiEnv()  # which works out anew all that can happen whenever one is made
 
     def told(self, observation: Any) -> str:
         at_row, at_column, passenger, wanted = self.inner.decode(int(observation))

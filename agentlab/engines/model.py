@@ -105,11 +105,6 @@ class Model:
             count(scores.usage)
         return list(found)
 
-    @property
-    def plays_by_writing(self) -> bool:
-        """Whether `write_turn` can be asked for."""
-        return isinstance(self.engine, TurnWriter)
-
     def write_turn(self, request: TurnRequest) -> Turn:
         """The next turn of a conversation, by this adapter. Raises AgentLabError if the engine writes no turns."""
         if not isinstance(self.engine, TurnWriter):
