@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from memory.mending import mend, with_numbers
+
 Status = Literal["won", "lost", "truncated", "errored"]
 ErrorKind = Literal["environment", "timeout", "engine", "actor", "reflector", "replay"]
 ReflectionStatus = Literal["active", "benched", "forgotten", "merged", "repeated", "retired"]
@@ -117,30 +119,8 @@ class Record(BaseModel):
         except ValidationError as error:
             found = dict(payload) if isinstance(payload, Mapping) else json.loads(payload)
             for one in error.errors(include_url=False):
-                _mend(found, one["loc"], one.get("ctx", {}), one["type"])
+                mend(found, one["loc"], one.get("ctx", {}), one["type"])
             return cls.model_validate(found)
-
-
-def _with_numbers(stored: Any) -> Any:
-    """A step's or an episode's fields with 0 for a reward or a score that was no number."""
-    missing = [name for name in ("reward", "score") if isinstance(stored, dict) and stored.get(name, 0.0) is None]
-    return {**stored, **dict.fromkeys(missing, 0.0)} if missing else stored
-
-
-def _mend(found: Any, where: tuple[int | str, ...], bounds: Mapping[str, Any], kind: str) -> None:
-    """Put a number that is out of its bounds to the nearest, and one that is none to 0, its list to None."""
-    numbers = ("greater_than_equal", "less_than_equal", "finite_number", "float_type")
-    if kind not in numbers:
-        return
-    *path, last = where
-    value: float | None = bounds.get("ge", bounds.get("le", 0.0))
-    if isinstance(last, int) and not bounds:
-        *path, last = path
-        value = None
-    for step in path:
-        found = found[step]
-    if kind != "float_type" or found[last] is None or value is None:
-        found[last] = value
 
 
 class Usage(Record):
@@ -167,12 +147,13 @@ class Step(Record):
     """One action and what it did.
 
     `state` identifies the situation before the action as far as the player can know it (look, inventory, score).
-    `scores[i]` is the engine's log-probability of `admissible[i]`, `bonus[i]` what memory added to it. Where the
-    environment takes any text, `admissible` are the commands that were chosen from, if any. `thought` is what the actor
-    thought before; `token_ids` is what it wrote, with the `logprobs` of these tokens. An `invalid` action is one that
-    was written although it is none of the admissible ones, or a reply in which no command could be read. Of the
-    observation, `cut` characters of the middle did not fit into the model's context; `note` is what stood beside it in
-    the prompt and did not come from the environment.
+    `scores[i]` is the engine's log-probability of `admissible[i]`, None where only the best was looked for and this was
+    known to be behind it; `bonus[i]` is what memory added. Where the environment takes any text, `admissible` are the
+    commands that were chosen from, if any. `thought` is what the actor thought before; `token_ids` is what it wrote,
+    with the `logprobs` of these tokens. An `invalid` action is one that was written although it is none of the
+    admissible ones, or a reply in which no command could be read. Of the observation, `cut` characters of the middle
+    did not fit into the model's context; `note` is what stood beside it in the prompt and did not come from the
+    environment.
     """
 
     index: Count
@@ -185,7 +166,7 @@ class Step(Record):
     reward: Finite = 0.0
     score: Finite = 0.0
     logprob: Finite | None = None
-    scores: list[Finite] | None = None
+    scores: list[Finite | None] | None = None
     bonus: list[Finite] | None = None
     cut: Count = 0
     note: str = Field("", exclude_if=operator.not_)
@@ -193,6 +174,12 @@ class Step(Record):
     invalid: bool = Field(False, exclude_if=operator.not_)
     token_ids: list[int] = Field(default_factory=list, exclude_if=operator.not_)
     logprobs: list[Finite] = Field(default_factory=list, exclude_if=operator.not_)
+
+    @property
+    def all_scores(self) -> list[float] | None:
+        """The scores where every command has one; else None."""
+        known = [score for score in self.scores or [None] if score is not None]
+        return known if known and len(known) == len(self.scores or ()) else None
 
     @property
     def no_effect(self) -> bool:
@@ -262,8 +249,8 @@ class Episode(Record):
         """An episode whose rewards or scores were not numbers, as earlier versions stored it, counts as errored."""
         if not isinstance(stored, dict):
             return stored
-        steps = [_with_numbers(step) for step in stored.get("steps") or ()]
-        found = {**_with_numbers(stored), "steps": steps}
+        steps = [with_numbers(step) for step in stored.get("steps") or ()]
+        found = {**with_numbers(stored), "steps": steps}
         if found == {"steps": [], **stored}:
             return stored
         error = f"The environment `{stored.get('env')}` gave a reward or a score that was no number."

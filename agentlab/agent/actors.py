@@ -55,11 +55,20 @@ class View:
     rng: random.Random = field(default_factory=random.Random)
     advise: Callable[[Sequence[str]], list[float]] | None = None
 
-    def score(self, commands: Sequence[str]) -> Scores:
-        """The model's log-probability of each command. Raises EngineFailed."""
+    @property
+    def greedy(self) -> bool:
+        """Whether the policy takes the best command, and draws none."""
+        return self.policy.temperature_at(self.trial) <= 0
+
+    def score(self, commands: Sequence[str], bonus: Sequence[float] = ()) -> Scores:
+        """The model's log-probability of each command. Raises EngineFailed.
+
+        With `bonus`, a number for each, only that with the largest sum is asked for: of very many commands those that
+        are behind may be left at minus infinity.
+        """
         if self.model is None:
             raise AgentLabError("This arm plays without a model, so nothing is scored; leave its `engine` at 'model'.")
-        return scored(self.model, self.conversation, commands)
+        return scored(self.model, self.conversation, commands, bonus)
 
     def write(self, commands: Sequence[str] | None, **asked: Any) -> Turn:
         """The model's next turn, as of a `TurnRequest`. Raises EngineFailed."""
@@ -123,8 +132,9 @@ class RankingActor:
 
     def act(self, view: View) -> Decision:
         commands = offered(view, self.source)
-        scores = view.score(commands)
-        return chosen(view, commands, scores.logprobs, scores.usage)
+        bonus = view.action_priors(commands)
+        scores = view.score(commands, bonus if view.greedy else ())
+        return chosen(view, commands, scores.logprobs, scores.usage, bonus)
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,7 @@ class RandomActor:
 
     def act(self, view: View) -> Decision:
         commands = offered(view, None)
-        return chosen(view, commands, [-math.log(len(commands))] * len(commands), Usage())
+        return chosen(view, commands, [-math.log(len(commands))] * len(commands), Usage(), view.action_priors(commands))
 
 
 def offered(view: View, source: CommandSource | None) -> list[str]:
@@ -154,14 +164,13 @@ def offered(view: View, source: CommandSource | None) -> list[str]:
     return list(source.commands(view))
 
 
-def chosen(view: View, commands: list[str], scores: list[float], usage: Usage) -> Decision:
-    """The decision for the command that the policy picks by these log-probabilities and the action priors."""
-    bonus = view.action_priors(commands)
+def chosen(view: View, commands: list[str], scores: list[float], usage: Usage, bonus: list[float]) -> Decision:
+    """The decision for the command that the policy picks by these log-probabilities and the action priors `bonus`."""
     at = view.policy.choose(scores, bonus, view.trial, view.rng)
     return Decision(commands[at], commands, scores, bonus=bonus if any(bonus) else None, usage=usage)
 
 
-def scored(model: Model, conversation: Conversation, commands: Sequence[str]) -> Scores:
-    """The model's log-probability of each command, a number for every one. Raises EngineFailed."""
+def scored(model: Model, conversation: Conversation, commands: Sequence[str], bonus: Sequence[float] = ()) -> Scores:
+    """The model's log-probability of each command, as of `Model.score`. Raises EngineFailed."""
     with failures.engine(model.name):
-        return model.score(conversation, commands)
+        return model.score(conversation, commands, bonus=bonus)

@@ -91,21 +91,28 @@ class ScoreRequest:
     """Which of these commands comes next in a conversation? `adapter` is the one asked; None is the base.
 
     With `asides` each command, one for each, is asked about as if that had been done just before it (None: nothing).
+    With `bonus`, a number for each command, only that is asked which has the largest log-probability + bonus, the first
+    of equals: an engine may leave others without a score that it knows to be behind.
     """
 
     conversation: Conversation
     commands: Sequence[str]
     adapter: Adapter | None = None
     asides: Sequence[Aside | None] = ()
+    bonus: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        if self.asides and len(self.asides) != len(self.commands):
-            raise ValueError(f"{len(self.asides)} asides for {len(self.commands)} commands")
+        for name, given in (("asides", self.asides), ("bonuses", self.bonus)):
+            if given and len(given) != len(self.commands):
+                raise ValueError(f"{len(given)} {name} for {len(self.commands)} commands")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Log-probabilities (natural log), one for each command with its line end, in the order of the request."""
+    """Log-probabilities (natural log), one for each command with its line end, in the order of the request.
+
+    Minus infinity stands for a command that was left without a score, see `bonus` of a `ScoreRequest`.
+    """
 
     logprobs: list[float]
     usage: Usage = NO_USAGE

@@ -77,12 +77,18 @@ class Model:
         # Engines of one's own may know of no other prompting than their own.
         return self.engine.conversation(goal, hints, prompting) if prompting else self.engine.conversation(goal, hints)
 
-    def score(self, conversation: Conversation, commands: Sequence[str], asides: Sequence[Aside | None] = ()) -> Scores:
-        """The scores of some commands, a finite number for each; with `asides` as of a `ScoreRequest`.
+    def score(
+        self,
+        conversation: Conversation,
+        commands: Sequence[str],
+        asides: Sequence[Aside | None] = (),
+        bonus: Sequence[float] = (),
+    ) -> Scores:
+        """The scores of some commands, a finite number for each; with `asides` and `bonus` as of a `ScoreRequest`.
 
         Raises AgentLabError if the engine ranks nothing, ValueError if it gave something else than asked for.
         """
-        request = ScoreRequest(conversation, commands, self.adapter, asides)
+        request = ScoreRequest(conversation, commands, self.adapter, asides, bonus)
         return self._scored([self._ask(self._scorer.score, request)], [request])[0]
 
     def score_all(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
@@ -100,7 +106,8 @@ class Model:
     def _scored(self, found: Sequence[Scores], requests: Sequence[ScoreRequest]) -> list[Scores]:
         for scores, request in zip(found, requests, strict=True):
             many = len(request.commands)
-            if len(scores.logprobs) != many or not all(map(math.isfinite, scores.logprobs)):
+            known = [score for score in scores.logprobs if score > -math.inf or not request.bonus]
+            if len(scores.logprobs) != many or not all(map(math.isfinite, known)) or (many and not known):
                 raise ValueError(f"{len(scores.logprobs)} scores for {many} commands, which need a number each")
             count(scores.usage)
         return list(found)

@@ -2,54 +2,121 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
 
 import torch
 
-from agentlab.engines.base import Adapter, ScoreRequest
+from agentlab.engines.base import ScoreRequest
+from agentlab.engines.best_first import WIDTH, BestFirst, searched
 from agentlab.engines.cached import CachedConversation
 from agentlab.engines.passes import Reading
 from trainers.objectives import TokenTree, parts
 
 
-@dataclass
-class Scoring:
-    """One request on its way: the trees that are still to be read, the scores so far, and how many tokens they took."""
+class Scoring(ABC):
+    """One request on its way: what is still to be read, the scores so far, and how many tokens they took.
 
-    conversation: CachedConversation
-    adapter: Adapter | None
-    trees: list[tuple[list[int], TokenTree]]
-    needed: int
-    scores: list[float]
-    read: int = 0
+    No pass asks for the distributions of more than `most` nodes. Raises ContextExceeded if a command does not fit.
+    """
 
-    @classmethod
-    def of(cls, request: ScoreRequest, most: int) -> Scoring:
-        """The request with trees of at most `most` nodes. Raises ContextExceeded if a command does not fit."""
+    def __init__(self, request: ScoreRequest, most: int) -> None:
         conversation = request.conversation
         assert isinstance(conversation, CachedConversation), "made by `conversation`"
-        skipped, commands = zip(*conversation.continuations(request), strict=True) if request.commands else ((), ())
-        chosen = parts(commands, min(conversation.room_for(commands), most))
-        trees = [(part, TokenTree.of([commands[at] for at in part], [skipped[at] for at in part])) for part in chosen]
-        return cls(
-            conversation,
-            request.adapter,
-            trees,
-            max((len(tree) for _, tree in trees), default=0),
-            [0.0] * len(commands),
-        )
+        self.conversation, self.adapter, self.read = conversation, request.adapter, 0
 
+    @property
+    @abstractmethod
+    def scores(self) -> list[float]:
+        """The scores, once nothing `waits`."""
+
+    @property
+    @abstractmethod
+    def waits(self) -> bool:
+        """Whether something is still to be read."""
+
+    @abstractmethod
     def reading(self) -> Reading:
-        """What is to be read for the next tree."""
-        self.conversation.make_room(self.needed)
-        slot = self.conversation.open_cache(self.adapter)
-        reading = Reading(slot, self.conversation.pending, self.trees[0][1])
+        """What is to be read next."""
+
+    @abstractmethod
+    def take(self, logprobs: torch.Tensor) -> None:
+        """The log-probabilities (asked nodes, vocabulary) of that."""
+
+    def _behind(self, needed: int, tree: TokenTree) -> Reading:
+        """A tree behind the conversation, which makes room for `needed` tokens."""
+        self.conversation.make_room(needed)
+        reading = Reading(self.conversation.open_cache(self.adapter), self.conversation.pending, tree)
         self.read += reading.width
         return reading
 
+
+class Whole(Scoring):
+    """Every command has its score, from one tree or, of very many commands, from a few."""
+
+    def __init__(self, request: ScoreRequest, most: int) -> None:
+        super().__init__(request, most)
+        its = self.conversation.continuations(request)
+        skipped, commands = zip(*its, strict=True) if its else ((), ())
+        chosen = parts(commands, min(self.conversation.room_for(commands), most))
+        self._trees = [
+            (part, TokenTree.of([commands[at] for at in part], [skipped[at] for at in part])) for part in chosen
+        ]
+        self._needed = max((len(tree) for _, tree in self._trees), default=0)
+        self._scores = [0.0] * len(commands)
+
+    @property
+    def scores(self) -> list[float]:
+        return self._scores
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._trees)
+
+    def reading(self) -> Reading:
+        return self._behind(self._needed, self._trees[0][1])
+
     def take(self, logprobs: torch.Tensor) -> None:
-        """The log-probabilities (asked nodes, vocabulary) of that tree."""
-        part, tree = self.trees.pop(0)
+        part, tree = self._trees.pop(0)
         for at, score in zip(part, tree.sums(logprobs), strict=True):
-            self.scores[at] = score
+            self._scores[at] = score
         self.conversation.read()
+
+
+class Best(Scoring):
+    """The best command, and those that had to be scored to know that it is."""
+
+    def __init__(self, request: ScoreRequest, most: int) -> None:
+        super().__init__(request, most)
+        commands = [tokens for _, tokens in self.conversation.continuations(request)]
+        room = min(self.conversation.room_for(commands), most)
+        self._search = BestFirst(commands, request.bonus, room)
+        self._needed = min(room, WIDTH + max(map(len, commands)))
+
+    @property
+    def scores(self) -> list[float]:
+        return self._search.logprobs
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._search.asked)
+
+    def reading(self) -> Reading:
+        self._tree = TokenTree()
+        for path in self._search.asked:
+            node = self._tree.follow(path)[-1] if path else -1
+            self._tree.edges.append([(node, token) for token in self._search.tokens(path)])
+        return self._behind(self._needed, self._tree)
+
+    def take(self, logprobs: torch.Tensor) -> None:
+        row_of = {node: row for row, node in enumerate(self._tree.asked)}
+        found = []
+        for edges in self._tree.edges:
+            tokens = [token for _, token in edges]
+            found.append(dict(zip(tokens, logprobs[row_of[edges[0][0]], tokens].double().tolist(), strict=True)))
+        self.conversation.read()
+        self._search.take(found)
+
+
+def scoring(request: ScoreRequest, most: int) -> Scoring:
+    """The way in which a request is answered with the least reading."""
+    return (Best if searched(request) else Whole)(request, most)

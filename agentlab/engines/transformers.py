@@ -23,7 +23,7 @@ from agentlab.engines.dropout import dropped
 from agentlab.engines.heaps import share_one_heap
 from agentlab.engines.passes import Passes
 from agentlab.engines.proof import prove
-from agentlab.engines.scoring import Scoring
+from agentlab.engines.scoring import Scoring, scoring
 from agentlab.engines.slots import Slot
 from agentlab.engines.token_engine import TokenEngine
 from agentlab.engines.writing import Written, write_turn
@@ -142,13 +142,13 @@ class TransformersEngine(TokenEngine):
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
         """Log-probability of each command and its line end, all requests in one forward pass or, of very many commands,
-        in a few.
+        in a few; where only the best of very many is asked for, of those that are read in the search for it.
 
         Raises ContextExceeded if a command is longer than what is left of the context.
         """
         with self._lock, torch.inference_mode():
-            scorings = [Scoring.of(request, self._passes.most) for request in requests]
-            while waiting := [one for one in scorings if one.trees]:
+            scorings = [scoring(request, self._passes.most) for request in requests]
+            while waiting := [one for one in scorings if one.waits]:
                 adapter, now = waiting[0].adapter, dict[int, Scoring]()
                 for one in waiting:
                     if one.adapter == adapter:  # and a conversation has one slot

@@ -149,7 +149,7 @@ def _unfit(episode: Episode, report: RoundReport) -> str | None:
     if config.learn_from == "recalled" and not prompted(episode):
         return "nothing recalled"
     if config.training.objective == "soft_distill" and not any(
-        step.scores and len(step.admissible) > 1 for step in episode.steps
+        step.all_scores and len(step.admissible) > 1 for step in episode.steps
     ):
         return "no teacher played"
     if episode.score < report.balance.get("threshold", -math.inf):

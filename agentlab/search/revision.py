@@ -61,7 +61,7 @@ def disliked(player: Player, episode: Episode, shared: int, *, margin: float = M
             if step.index >= shared:
                 if step.invalid:
                     return step.index
-                scores = step.scores or node.scores or reading.scores(node)
+                scores = step.all_scores or node.scores or reading.scores(node)
                 if scores is not None and max(scores) - scores[step.admissible.index(step.action)] > margin:
                     return step.index
             reading.act(step.action)

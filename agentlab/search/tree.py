@@ -186,7 +186,7 @@ class Tree:
 def take(node: Node, step: Step) -> Node:
     """Go on from `node` by a step that was lived."""
     node.offers(step.admissible)
-    node.scores = node.scores or step.scores
+    node.scores = node.scores or step.all_scores
     return node.enter(step.action, step.result, step.next_state)
 
 

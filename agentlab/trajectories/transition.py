@@ -5,6 +5,7 @@ Whoever plays for the record – the agent, random exploration, a search, a repl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -147,7 +148,7 @@ class Game:
             reward=float(reward),
             score=float(after["score"]),
             logprob=decision.logprob,
-            scores=decision.scores,
+            scores=_recorded(decision.scores),
             bonus=decision.bonus,
             note=note,
             thought=decision.thought,
@@ -174,3 +175,8 @@ def must_not_have_listed(env_id: str, steps: Sequence[Step]) -> None:
             f"The environment `{env_id}` listed commands, and now none although the game goes on; `agentlab doctor` "
             "checks the environment."
         )
+
+
+def _recorded(scores: Sequence[float] | None) -> list[float | None] | None:
+    """Scores as a step keeps them: none of what was left without one."""
+    return None if scores is None else [score if score > -math.inf else None for score in scores]

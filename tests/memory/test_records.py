@@ -137,7 +137,7 @@ def test_numbers_that_json_cannot_hold_do_not_hide_an_episode(
     lived.steps[0].reward, lived.steps[0].scores, lived.steps[1].logprob = NAN, [-INFINITY, -1.0], INFINITY
     database.episodes.put(lived)
     (read,) = database.episodes.load([lived.id])
-    assert (read.steps[0].reward, read.steps[0].scores, read.steps[1].logprob) == (0, None, None)
+    assert (read.steps[0].reward, read.steps[0].all_scores, read.steps[1].logprob) == (0, None, None)
     assert read.actions == lived.actions and read.steps[1].scores == [-0.5, -1.25]
 
 
@@ -189,5 +189,5 @@ def test_an_episode_stored_with_rewards_or_scores_that_were_no_numbers_counts_as
     for fields in ({"score": None}, {"steps": [{**step, "next_state": "", "reward": None, "scores": [None]}]}):
         read = Episode.stored(json.dumps({**whole, **fields}))
         assert (read.status, read.error_kind, "own/x" in str(read.error)) == ("errored", "environment", True)
-        assert all(one.reward == 0 and one.scores is None for one in read.steps)
+        assert all(one.reward == 0 and one.all_scores is None for one in read.steps)
     assert Episode.stored(json.dumps(whole)).status == "won"

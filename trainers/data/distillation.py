@@ -32,7 +32,7 @@ def from_teacher(
     The teacher's probability of a candidate is the softmax over the candidates of score / temperature + advice · bonus,
     where the bonus is what memory added when the step was played; `advice=0` leaves only what the prompt did. A lost
     episode teaches as well as a won one: the target is the policy, not its luck. Steps with a single candidate teach
-    nothing.
+    nothing, nor do those of which only the best candidate was looked for.
 
     Raises NothingToChoose if no step has scores, and as `from_episode` does.
     """
@@ -52,7 +52,7 @@ def from_teacher(
     example = join(episode, head, turns[dropped:], weights, max_tokens=max_tokens)
     choices, end = [], len(head)
     for step, (ids, chosen), worth in zip(episode.steps[dropped:], turns[dropped:], weights, strict=True):
-        if step.scores is not None and len(step.admissible) > 1 and worth:
+        if step.all_scores is not None and len(step.admissible) > 1 and worth:
             candidates = [command_tokens(command, tokenize, episode) for command in step.admissible]
             thought = _softmax(_totals(step, temperature, advice))
             choices.append(Choice(at=end + chosen.index(True), candidates=candidates, probabilities=thought))
@@ -67,7 +67,7 @@ def from_teacher(
 
 def _totals(step: Step, temperature: float, advice: float) -> list[float]:
     bonus = step.bonus or [0.0] * len(step.admissible)
-    return [score / temperature + advice * extra for score, extra in zip(step.scores or (), bonus, strict=True)]
+    return [score / temperature + advice * extra for score, extra in zip(step.all_scores or (), bonus, strict=True)]
 
 
 def _softmax(totals: Sequence[float]) -> list[float]:

@@ -111,12 +111,13 @@ def pass_at_k_s(n: int, copies: Sequence[int], k: int, s: int) -> float:
 def action_entropy(step: Step) -> float | None:
     """Entropy of softmax(scores) over the admissible commands of a step, in nats.
 
-    None where no model scored it or there was no choice. Advice does not enter: it is the model that is watched.
+    None where no model scored all of them or there was no choice. Advice does not enter: the model is what is watched.
     """
-    if not step.scores or len(step.scores) < 2:
+    scores = step.all_scores
+    if not scores or len(scores) < 2:
         return None
-    top = max(step.scores)
-    weights = [math.exp(score - top) for score in step.scores]
+    top = max(scores)
+    weights = [math.exp(score - top) for score in scores]
     total = math.fsum(weights)
     return -math.fsum(w / total * math.log(w / total) for w in weights if w > 0)
 

@@ -203,13 +203,17 @@ class VllmEngine(TokenEngine):
     # -- what is asked of it ---------------------------------------------------------------------------------------
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
-        """The scores of each request: the log-probabilities of its commands, each with its line end.
+        """The scores of each request: the log-probabilities of its commands, each with its line end; where only the
+        best of very many is asked for, of those that are read in the search for it.
 
         Raises ContextExceeded if a command is longer than what is left of the context.
         """
-        rankings = [Ranking.of(request) for request in requests]
-        found = iter(self._distributions([node for ranking in rankings for node in ranking.nodes]))
-        return [ranking.scores([next(found) for _ in ranking.nodes]) for ranking in rankings]
+        rankings = [Ranking(request) for request in requests]
+        while waiting := [ranking for ranking in rankings if ranking.nodes]:
+            found = iter(self._distributions([node for ranking in waiting for node in ranking.nodes]))
+            for ranking in waiting:
+                ranking.take([next(found) for _ in ranking.nodes])
+        return [ranking.scores for ranking in rankings]
 
     def _distributions(self, nodes: Sequence[Node]) -> list[dict[int, float]]:
         """The log-probabilities of its children at each node."""

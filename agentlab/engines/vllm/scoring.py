@@ -1,4 +1,5 @@
-"""Exact scores from a server: the next-token distributions at all inner nodes of the trie of commands, in one request.
+"""Exact scores from a server: the next-token distributions at all inner nodes of the trie of commands, in one request;
+where only the best of very many is asked for, at those that a search for it reads.
 
 Each node is a prompt of its own (the conversation, then the tokens down to the node), of which the server's prefix
 cache keeps what they have in common; asked for are the log-probabilities of the node's children among all tokens. So a
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentlab.engines.base import Adapter, ScoreRequest, Scores
+from agentlab.engines.best_first import WIDTH, BestFirst, searched
 from agentlab.engines.vllm.client import nonsense
 from agentlab.engines.vllm.conversation import ServedConversation
 from memory.records import Usage
@@ -90,41 +92,68 @@ def batches(nodes: Sequence[Node], most: int) -> list[Batch]:
     return made
 
 
-@dataclass(frozen=True)
 class Ranking:
-    """One request to score commands: the trie of their tokens, and those of its nodes that are asked, as prompts."""
+    """One request to score commands: `nodes` are to be asked next, as prompts, until there are none.
 
-    tree: TokenTree
-    asked: list[int]
-    nodes: list[Node]
-    usage: Usage
+    Its conversation makes room for them. Raises ContextExceeded if one has none.
+    """
 
-    @classmethod
-    def of(cls, request: ScoreRequest) -> Ranking:
-        """The nodes of a request; its conversation makes room for them. Raises ContextExceeded if one has none."""
+    def __init__(self, request: ScoreRequest) -> None:
         conversation = request.conversation
         assert isinstance(conversation, ServedConversation), "made by `conversation`"
-        skipped, commands = zip(*conversation.continuations(request), strict=True) if request.commands else ((), ())
-        # As much as a local engine needs, so that both read the same turns of a long episode.
-        tree, pieces = TokenTree.of(commands, skipped), parts(commands, max(conversation.room_for(commands), 1))
-        several = [TokenTree.of([commands[at] for at in part]) for part in pieces] if len(pieces) > 1 else [tree]
-        conversation.make_room(max(map(len, several)))
-        begun = conversation.context_ids
+        self._conversation, self._adapter, self._read = conversation, request.adapter, 0
+        self._search: BestFirst | None = None
+        self._tree, self._asked, self._scores = TokenTree(), list[int](), list[float]()
+        its = conversation.continuations(request)
+        skipped, commands = zip(*its, strict=True) if its else ((), ())
+        room = max(conversation.room_for(commands), 1)
+        if searched(request):
+            self._search = BestFirst(commands, request.bonus, room)
+            conversation.make_room(min(room, WIDTH + max(map(len, commands))))
+        else:
+            # As much as a local engine needs, so that both read the same turns of a long episode.
+            self._tree, pieces = TokenTree.of(commands, skipped), parts(commands, room)
+            several = [TokenTree.of([commands[at] for at in part]) for part in pieces]
+            conversation.make_room(max(map(len, several)) if len(several) > 1 else len(self._tree))
+        self._begun = list(conversation.context_ids)
+        self.nodes = self._of_search() if self._search else self._of_tree()
+
+    def _of_tree(self) -> list[Node]:
+        """All inner nodes of the tree."""
         paths: list[tuple[int, ...]] = []
-        for token, parent in zip(tree.tokens, tree.parents, strict=True):
+        for token, parent in zip(self._tree.tokens, self._tree.parents, strict=True):
             paths.append((*(paths[parent] if parent >= 0 else ()), token))
         children: dict[int, set[int]] = {}
-        for edges in tree.edges:
+        for edges in self._tree.edges:
             for node, token in edges:
                 children.setdefault(node, set()).add(token)
-        asked = sorted(children)
-        nodes = [
-            Node([*begun, *(paths[node] if node >= 0 else ())], frozenset(children[node]), request.adapter)
-            for node in asked
-        ]
-        return cls(tree, asked, nodes, Usage(input_tokens=conversation.read(begun) + len(tree)))
+        self._read = len(self._tree)
+        self._asked = sorted(children)
+        return [self._node(paths[node] if node >= 0 else (), children[node]) for node in self._asked]
 
-    def scores(self, distributions: Sequence[dict[int, float]]) -> Scores:
-        """The score of each command, from the log-probabilities at each node."""
-        at = dict(zip(self.asked, distributions, strict=True))
-        return Scores([sum(at[node][token] for node, token in edges) for edges in self.tree.edges], self.usage)
+    def _of_search(self) -> list[Node]:
+        """The nodes that the search reads next."""
+        assert self._search is not None
+        asked = self._search.asked
+        self._read += len({path[:length] for path in asked for length in range(1, len(path) + 1)})
+        return [self._node(path, self._search.tokens(path)) for path in asked]
+
+    def _node(self, path: Sequence[int], children: Iterable[int]) -> Node:
+        return Node([*self._begun, *path], frozenset(children), self._adapter)
+
+    def take(self, distributions: Sequence[dict[int, float]]) -> None:
+        """The log-probabilities at each of `nodes`."""
+        if self._search:
+            self._search.take(distributions)
+            self.nodes = self._of_search()
+            self._read += bool(self.nodes)  # a local engine reads its last token again
+            return
+        at = dict(zip(self._asked, distributions, strict=True))
+        self._scores = [sum(at[node][token] for node, token in edges) for edges in self._tree.edges]
+        self.nodes = []
+
+    @property
+    def scores(self) -> Scores:
+        """The score of each command, once there are no more `nodes`."""
+        usage = Usage(input_tokens=self._conversation.read(self._begun) + self._read)
+        return Scores(self._search.logprobs if self._search else self._scores, usage)

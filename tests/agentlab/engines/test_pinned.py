@@ -98,7 +98,7 @@ def test_what_would_take_too_much_room_does_not_stay_and_the_context_is_held(eng
 def test_a_server_is_asked_with_it_as_well(engine: TransformersEngine) -> None:
     how = engine.conversation("Find the coin.").prompting
     conversation = play(ServedConversation(engine, "Find the coin.", "", how), 60)
-    (node, *_), local = Ranking.of(ScoreRequest(conversation, COMMANDS)).nodes, conversation.context_ids
+    (node, *_), local = Ranking(ScoreRequest(conversation, COMMANDS)).nodes, conversation.context_ids
     assert list(node.token_ids)[: len(local)] == local and LINE in engine.tokenizer.decode(local)
     written = play(ServedConversation(engine, "Find the coin.", "", how), 60)
     draft = Draft.of(TurnRequest(written, COMMANDS), engine.tokenizer, engine.ends)

@@ -36,6 +36,14 @@ def test_what_was_written_freely_has_commands_without_scores_or_none(step: Make)
     assert not invalid[0].chosen
 
 
+def test_what_was_not_scored_since_only_the_best_was_looked_for_stands_behind_the_others(step: Make) -> None:
+    searched = step(0, "b", admissible=["a", "b", "c"], scores=[None, -1.0, -2.0], bonus=[0.5, 0.0, 0.0])
+    ranked = options(searched, temperature=0)
+    assert [(one.command, one.logprob, one.total) for one in ranked] == [
+        ("b", -1.0, -1.0), ("c", -2.0, -2.0), ("a", None, None),
+    ]  # fmt: skip
+
+
 def test_a_record_with_fewer_scores_than_commands_leaves_the_others_unranked(step: Make) -> None:
     short = step(0, "b", admissible=["a", "b", "c"], scores=[-2.0, -1.0], bonus=[0.5])
     ranked = options(short, temperature=1.0)

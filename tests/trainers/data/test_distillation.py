@@ -72,6 +72,12 @@ def test_steps_weigh_as_told_and_those_without_a_choice_teach_nothing(taught: Ep
     assert len(from_teacher(only, letters).choices) == 1
 
 
+def test_a_step_of_which_only_the_best_command_was_looked_for_teaches_nothing(taught: Episode) -> None:
+    searched = taught.steps[1].model_copy(update={"scores": [None, math.log(2)]})
+    only = taught.model_copy(update={"steps": [taught.steps[0], searched]})
+    assert len(from_teacher(only, letters).choices) == 1
+
+
 def test_an_episode_without_scores_has_no_teacher(make_episode: MakeEpisode) -> None:
     with pytest.raises(BadExample, match="episodes that a model played"):
         from_teacher(make_episode(), letters)

@@ -84,8 +84,10 @@ def test_entropy_is_that_of_the_distribution_over_the_commands() -> None:
     assert action_entropy(step([0.0, -1e300])) == 0.0
 
 
-@pytest.mark.parametrize("scores", [None, [-0.5]])
-def test_where_no_model_chose_or_nothing_was_to_choose_there_is_no_entropy(scores: list[float] | None) -> None:
+@pytest.mark.parametrize("scores", [None, [-0.5], [-0.5, None, -0.1]])
+def test_where_no_model_scored_all_or_nothing_was_to_choose_there_is_no_entropy(
+    scores: list[float | None] | None,
+) -> None:
     assert action_entropy(step(scores)) is None
 
 

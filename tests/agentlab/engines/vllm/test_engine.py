@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import threading
 import time
@@ -82,6 +83,21 @@ def test_scores_are_those_of_the_local_engine_and_a_list_of_requests_is_one_ques
     adapted = Model(engine, adapter).score(played(engine), COMMANDS).logprobs
     assert adapted == pytest.approx(Model(behind, adapter).score(played(behind), COMMANDS).logprobs, abs=1e-4)
     assert adapted != pytest.approx(Model(engine).score(played(engine), COMMANDS).logprobs, abs=0.1)
+
+
+def test_the_best_of_very_many_is_searched_for_as_by_the_local_engine(
+    served: Serve, scripted: Any, behind: TransformersEngine
+) -> None:
+    things = [f"{colour} {thing}" for colour in ("red", "blue", "old", "wet") for thing in ("key", "box", "map")]
+    commands = [f"move {one} to {other}" for one in things for other in things]
+    bonus = [200.0 * (at == 17) for at in range(len(commands))]
+    engine, few = served(), [0.0] * len(COMMANDS)
+    asked = [ScoreRequest(played(engine), commands, bonus=bonus), ScoreRequest(played(engine), COMMANDS, bonus=few)]
+    here = [ScoreRequest(played(behind), commands, bonus=bonus), ScoreRequest(played(behind), COMMANDS, bonus=few)]
+    best, all_of_few = engine.score(asked)
+    for found, same in zip((best, all_of_few), behind.score(here), strict=True):
+        assert found.logprobs == pytest.approx(same.logprobs, abs=1e-4) and found.usage == same.usage
+    assert best.logprobs[17] > best.logprobs[0] == -math.inf < min(all_of_few.logprobs)
 
 
 def test_commands_after_an_aside_have_the_scores_of_the_local_engine(served: Serve, behind: TransformersEngine) -> None:
