@@ -63,7 +63,7 @@ def apart(one: Sequence[Episode], other: Sequence[Episode]) -> tuple[int, float]
             continue
         for step, twin in zip(a.steps, b.steps, strict=True):
             pairs = zip(step.scores or step.logprobs, twin.scores or twin.logprobs, strict=True)
-            most = max([most, *(abs(x - y) for x, y in pairs)])
+            most = max([most, *(abs(x - y) for x, y in pairs if x is not None and y is not None)])
     return others, most
 
 

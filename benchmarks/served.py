@@ -68,7 +68,8 @@ def compared(arm: Arm, here: dict[int, Episode], there: dict[int, Episode]) -> t
             if step.state != again.state or step.admissible != again.admissible:
                 break  # another game from here on
             known = zip(step.scores or step.logprobs, again.scores or again.logprobs, strict=False)
-            apart += [abs(first - second) for first, second in known]
+            # A search for the best of very many leaves most without a score.
+            apart += [abs(a - b) for a, b in known if a is not None and b is not None]
     most, games = max(apart), len(here)
     row = [arm.name, str(games), str(steps), str(len(apart)), f"{most:.1e}", f"{sum(apart) / len(apart):.1e}"]
     return [*row, f"{same} of {games}"], most <= DIFFERENCE and same == games

@@ -17,9 +17,9 @@ from agentlab.engines.conversation import TokenConversation
 
 MANY = 256
 """Inner nodes of a trie from which on it is searched. A smaller one is read whole in about the same time."""
-WIDTH = 16
+WIDTH = 32
 """Tokens that are read at once, if there is so much that is likely: a pass takes some time however little it reads."""
-NEAR = 2.0
+NEAR = 3.0
 """Beginnings that are read at once, in nats behind the most promising one."""
 GROWTH = 2
 """By how much both grow with each pass, so that a model which knows nothing reads all in a few."""
