@@ -63,7 +63,7 @@ Won = dict[str, dict[int, bool]]
 def played(row: Row, asked: argparse.Namespace) -> tuple[Won, str]:
     """The games of a row, by game and seed, and what its last round came to."""
     way = next(way for way in WANG.ways if way.name == row.way)
-    rounds = [{**one, **row.settings, "seeds": asked.explored} for one in WANG.rounds]
+    rounds = [{**WANG.rounds[0], **row.settings, "seeds": asked.explored}] * row.rounds
     config = LabConfig(threads=asked.threads, **({} if asked.model is None else {"model": asked.model}))
     with Lab.open(asked.folder / row.lab, create=True, config=config, progress=Lines()) as lab:
         done = [learn_round(lab, replace(WANG, rounds=rounds), number, way, 0) for number in range(row.rounds)]

@@ -43,7 +43,7 @@ def _published() -> list[Published]:
 
 WANG2023 = Protocol(
     name="wang2023",
-    version=2,
+    version=3,
     measures="four games with and without tools, against the scores of T5 with and without its modules, game by game",
     takes="not measured whole yet; one round takes about an hour on one core, and the test games come on top",
     score="final",
@@ -53,7 +53,7 @@ WANG2023 = Protocol(
         Way("with tools", with_tools(GAMES, TOOLS)),
         Way("without tools", GAMES),
     ],
-    rounds=[ROUND, ROUND],
+    rounds=[ROUND],
     arms=["random", "base", "base + memory", "adapter", "adapter + memory"],
     published=_published(),
     note=(
