@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class Progress:
     """Does nothing; subclasses draw. Stages may nest and may be started again after a resume."""
@@ -20,3 +22,23 @@ class Progress:
 
     def close(self) -> None:
         """Nothing more comes, whatever has not ended."""
+
+
+def counted(progress: Progress, stage: str, few: int) -> Callable[[int, int], None]:
+    """Tells of a stage by (done, total), again and again; of up to `few` units nothing is told."""
+    told = 0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if total <= few:
+            return
+        if not told or done <= told:
+            progress.start(stage, total)
+            told = 0
+        progress.advance(stage, done - told)
+        told = done
+        if done >= total:
+            progress.finish(stage)
+            told = 0
+
+    return tell

@@ -21,7 +21,7 @@ from agentlab.bars import visible
 from agentlab.engines import hub, model_folder
 from agentlab.engines.base import Batching, Closing
 from agentlab.errors import AgentLabError, BadConfig, LabClosed, NotALab
-from agentlab.progress import Progress
+from agentlab.progress import Progress, counted
 from agentlab.workspace.config import LabConfig, check, read_config, rename_settings, write_config
 from agentlab.workspace.lock import WriteLock
 from agentlab.workspace.recorded import Recorded
@@ -202,6 +202,7 @@ class Workspace:
             embedder,
             self.folder / "memory.faiss",
             notify=self.progress.say,
+            progress=counted(self.progress, "embedding what was remembered", few=500),
             weights=Weights(recency=self.config.recency),
             namespace=self.config.namespace,
             quota=self.config.source_quota,

@@ -12,8 +12,10 @@ from agentlab.errors import NotALab
 from agentlab.experiments.evaluation import evaluate
 from agentlab.experiments.run import run
 from agentlab.lab import Lab
+from agentlab.progress import Progress
 from agentlab.workspace.config import LabConfig
 from agentlab.workspace.workspace import Workspace
+from memory.records import Reflection
 
 
 def test_what_is_done_with_a_lab_needs_no_more_than_its_workspace(tmp_path: Path, note_reader: ScriptedEngine) -> None:
@@ -54,3 +56,31 @@ def test_as_many_games_are_in_flight_as_who_answers_takes_well(open_lab: Callabl
         served.config = served.config.model_copy(update={"engine": engine})
         assert served.concurrency == many
     assert open_lab("as set", engine=Gathering({}), concurrency=3).concurrency == 3
+
+
+def test_it_is_told_how_far_the_embedding_of_many_texts_is_and_of_few_nothing(
+    tmp_path: Path, open_lab: Callable[..., Lab]
+) -> None:
+    class Heard(Progress):
+        def __init__(self) -> None:
+            self.told: list[tuple[str, object]] = []
+
+        def start(self, stage: str, total: int) -> None:
+            self.told.append((stage, total))
+
+        def advance(self, stage: str, units: int = 1, note: str = "") -> None:
+            self.told.append((stage, units))
+
+        def finish(self, stage: str, note: str = "") -> None:
+            self.told.append((stage, "done"))
+
+    told = []
+    for many in (700, 20):
+        heard = Heard()
+        with open_lab(str(many), progress=heard) as lab:
+            known = {"kind": "grounded", "env": "toy/doors", "task": "toy/doors:train:0"}
+            lab.memory.remember([Reflection(id=f"r{n}", text=f"Door {n} is safe.", **known) for n in range(many)])
+        told.append(heard.told)
+    stage = "embedding what was remembered"
+    assert told[0] == [(stage, 700), (stage, 256), (stage, 256), (stage, 188), (stage, "done")]
+    assert told[1] == []
