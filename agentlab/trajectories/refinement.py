@@ -1,4 +1,4 @@
-"""Successes made exemplary, by replay in the environment: first short, then straight, then informed.
+"""Successes made exemplary, by replay in the environment: first short, then straight, informed, and searching.
 
 Short: actions are deleted while the replay still wins with the same score.
 
@@ -7,6 +7,9 @@ Straight: actions are moved later where that brings the gains forward, so that w
 Informed: a success that was found by trying things teaches guessing. So what tells the player something is done before
 what it explains: steps that bring news are moved as early as the replay allows, and looks that single out the next
 action among its alternatives ("The current task is to take the grape" before `take grape`) are inserted.
+
+Searching: a shortened success walks straight to what nobody had seen yet, which would teach to know where things lie,
+and not what to do where they do not. So the places that were looked through in vain before are put back.
 
 An action that was written keeps its thought wherever it goes, and takes it along when it is deleted. What is inserted
 has none: nobody thought it, and a sentence made here would be learned as the way to think. Actions that were
@@ -18,6 +21,7 @@ are counted, and bounded by a multiple of the success's length, the shortening f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 
@@ -80,6 +84,7 @@ def refine(episode: Episode, env: TextEnv, meter: Meter | None = None) -> Episod
         reorder_for_return(search)
         move_observations_early(search, episode.goal)
         insert_lookups(search, episode.goal)
+        search_before_finding(search, episode.admissible_steps)
     except OutOfBudget:
         pass
     best = search.best
@@ -271,6 +276,54 @@ def insert_lookups(search: Search, goal: str = "") -> None:
                     at += 1
                     break
         at += 1
+
+
+def search_before_finding(search: Search, lived: Sequence[Step]) -> None:
+    """Put back where the player looked in vain, before the step that shows what the next action names for the first
+    time: the other places that were gone to before, as they were `lived`, each once, as far as the replay allows.
+
+    What can only be done at such a place, and shows something (to open a cupboard), is done there.
+    """
+    at = 0
+    while at < len(search.steps) - 1:
+        found, start = _found(search.steps, at), at
+        while start and search.steps[start].action not in search.steps[start - 1].admissible:
+            start -= 1  # to open what one has gone to begins with going there
+        end = next((step.index for step in lived if found & _names(step.result)), 0) if found else 0
+        kind, anywhere = search.steps[start].action.split()[0], set(search.steps[start].admissible)
+        for action in dict.fromkeys(step.action for step in lived[:end] if step.action.split()[0] == kind):
+            if action in search.actions[: start + 1] or not _shows(search, start, action):
+                continue
+            start, at = start + 1, at + 1
+            for more in sorted(set(search.steps[start].admissible) - anywhere):
+                if more.split()[0] != kind and _shows(search, start, more):
+                    start, at = start + 1, at + 1
+        at += 1
+
+
+def _shows(search: Search, at: int, action: str) -> bool:
+    """Insert `action` before step `at` if it can be done there and shows something new, and what follows goes on."""
+    if action not in search.steps[at].admissible:
+        return False
+    played = search.tried([*search.moves[:at], Move(action), *search.moves[at:]])
+    if played is None or len(played.steps) != len(search.steps) + 1:
+        return False
+    step, told = played.steps[at], {step.result for step in played.steps[:at]}
+    if step.state == step.next_state or step.reward != 0 or step.result in told:
+        return False
+    search.best = played
+    return True
+
+
+def _found(steps: Sequence[Step], at: int) -> set[str]:
+    """What step `at` shows for the first time, of what the next action names."""
+    known = set[str]().union(*(_names(step.observation) for step in steps[: at + 1]))
+    return (_names(steps[at].result) & _names(steps[at + 1].action)) - known
+
+
+def _names(text: str) -> set[str]:
+    """The words of a text, each with the number that follows it."""
+    return set(re.findall(r"[^\W\d_]+(?: \d+)?", text.lower()))
 
 
 def singles_out(text: str, action: str, alternatives: Sequence[str]) -> bool:

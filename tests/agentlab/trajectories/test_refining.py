@@ -93,3 +93,72 @@ def test_what_is_won_on_held_out_games_is_not_refined(open_lab: Callable[..., La
     assert any(result.won_within(3) for result in results)
     assert all(row.minimised_from is None for row in lab.database.episodes.find())
     assert all(trial.refining == 0 for result in results for trial in result.trials)
+
+
+class Kitchen(TextEnv):
+    """A coin lies in one of three places, which are gone to from anywhere; it is won by taking it."""
+
+    places = ("cabinet 1", "shelf 1", "table 1")
+
+    def __init__(self, where: str = "table 1") -> None:
+        super().__init__("own/kitchen", 20)
+        self.where = where
+
+    def begin(self, task: Task) -> Turn:
+        self.at, self.opened = "", False
+        return self.turn("You see a cabinet 1, a shelf 1, and a table 1.")
+
+    def act(self, action: str) -> Turn:
+        if action.startswith("go to "):
+            self.at = action.removeprefix("go to ")
+            return self.turn(f"You arrive at {self.at}. {self.inside}")
+        if action == "open cabinet 1":
+            self.opened = True
+            return self.turn(f"You open it. {self.inside}")
+        return self.turn("You have it." if action.startswith("take") else "La la.", won=action.startswith("take"))
+
+    @property
+    def inside(self) -> str:
+        if self.at == "cabinet 1" and not self.opened:
+            return "It is closed."
+        return "You see a coin 1." if self.at == self.where else f"There is nothing in {self.at}."
+
+    def turn(self, said: str, won: bool = False) -> Turn:
+        commands = ["sing", *(f"go to {place}" for place in self.places if place != self.at)]
+        if self.at == "cabinet 1" and not self.opened:
+            commands.append("open cabinet 1")
+        elif self.at == self.where:
+            commands.append(f"take coin 1 from {self.at}")
+        return Turn(said, commands, float(won), won, state=f"{self.at} {self.opened}", goal="Take some coin.")
+
+
+@pytest.mark.parametrize(
+    ("where", "lived_through", "expected"),
+    [
+        # Places that were looked through in vain, each once, a closed one opened there.
+        (
+            "table 1",
+            ["go to shelf 1", "sing", "go to cabinet 1", "go to shelf 1", "go to table 1"],
+            ["go to shelf 1", "go to cabinet 1", "open cabinet 1", "go to table 1"],
+        ),
+        # The cabinet was the first that was seen, and opening it is no place of its own.
+        ("cabinet 1", ["sing", "go to cabinet 1", "open cabinet 1"], ["go to cabinet 1", "open cabinet 1"]),
+        (
+            "cabinet 1",
+            ["go to cabinet 1", "go to shelf 1", "go to cabinet 1", "open cabinet 1"],
+            ["go to shelf 1", "go to cabinet 1", "open cabinet 1"],
+        ),
+        # What was gone to after it had been seen was no search.
+        ("shelf 1", ["go to shelf 1", "go to table 1", "go to shelf 1"], ["go to shelf 1"]),
+    ],
+)
+def test_where_one_looked_in_vain_stays_before_what_was_found(
+    where: str, lived_through: list[str], expected: list[str]
+) -> None:
+    env, task = Kitchen(where), Task(env="own/kitchen", split="train", seed=0)
+    take = f"take coin 1 from {where}"
+    done = replay(env, task, [*lived_through, take])
+    assert done is not None and done.won
+    fields = {"id": "ep-1", "run": "r", "env": task.env, "split": "train", "seed": 0, "goal": "Take some coin."}
+    episode = Episode.model_validate({**fields, "status": "won", "score": 1.0, "steps": done.steps})
+    assert refine(episode, env).actions == [*expected, take]
