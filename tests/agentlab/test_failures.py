@@ -384,7 +384,7 @@ def test_an_episode_that_was_stored_without_numbers_is_read_and_counts_as_errore
     null_rewards(lab, "ep-inf", float("inf"))
     lab.run(ENV, seeds=[0], trials=1, arm="base")
     old = lab.database.episodes.get("ep-old")
-    assert (old.status, old.score, old.steps[0].reward, old.steps[0].scores) == ("errored", 0.0, 0.0, None)
+    assert (old.status, old.score, old.steps[0].reward, old.steps[0].all_scores) == ("errored", 0.0, 0.0, None)
     rows = {row.id: row for row in lab.database.episodes.find()}
     assert (rows["ep-old"].status, rows["ep-inf"].status) == ("errored", "errored")
     assert [one.won for one in attempts(lab, RoundConfig(envs=[ENV]))] == [True]
