@@ -106,7 +106,7 @@ class Model:
     def _scored(self, found: Sequence[Scores], requests: Sequence[ScoreRequest]) -> list[Scores]:
         for scores, request in zip(found, requests, strict=True):
             many = len(request.commands)
-            known = [score for score in scores.logprobs if score > -math.inf or not request.bonus]
+            known = [score for score in scores.logprobs if score != -math.inf or not request.bonus]
             if len(scores.logprobs) != many or not all(map(math.isfinite, known)) or (many and not known):
                 raise ValueError(f"{len(scores.logprobs)} scores for {many} commands, which need a number each")
             count(scores.usage)

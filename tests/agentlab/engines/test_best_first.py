@@ -163,12 +163,13 @@ def test_only_who_takes_the_best_asks_for_the_best_alone(trial: int, asked: list
     assert list(request.bonus) == asked
 
 
-def test_an_engine_that_scores_none_of_them_is_refused() -> None:
-    class Silent(Listening):
+@pytest.mark.parametrize("found", [[-math.inf, -math.inf], [math.nan, -1.0], [math.inf, -1.0]])
+def test_an_engine_that_scores_none_of_them_or_no_number_is_refused(found: list[float]) -> None:
+    class Odd(Listening):
         def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
-            return [Scores([-math.inf] * len(one.commands)) for one in requests]
+            return [Scores(found) for _ in requests]
 
-    model = Model(Silent())
+    model = Model(Odd())
     with pytest.raises(ValueError):
         model.score(model.conversation(""), ["a", "b"], bonus=[0.0, 0.0])
 
