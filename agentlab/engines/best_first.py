@@ -34,6 +34,8 @@ def searched(request: ScoreRequest) -> bool:
     conversation = request.conversation
     assert isinstance(conversation, TokenConversation), "made by `conversation`"
     commands = [tuple(conversation.command_tokens(command)) for command in request.commands]
+    if sum(map(len, commands)) <= MANY:  # as usual, and known without a trie
+        return False
     return len({command[:length] for command in commands for length in range(1, len(command))}) > MANY
 
 

@@ -91,6 +91,7 @@ class Best(Scoring):
         room = min(self.conversation.room_for(commands), most)
         self._search = BestFirst(commands, request.bonus, room)
         self._needed = min(room, WIDTH + max(map(len, commands)))
+        self._tree = TokenTree()
 
     @property
     def scores(self) -> list[float]:

@@ -75,6 +75,14 @@ def test_what_cannot_win_is_not_read() -> None:
     assert read == 3
 
 
+def test_no_pass_reads_more_than_there_is_room_for() -> None:
+    search = BestFirst([(a, b, 9) for a in range(6) for b in range(6)], [0.0] * 36, 5)
+    while search.asked:
+        assert len({path[:at] for path in search.asked for at in range(1, len(path) + 1)}) <= 5
+        search.take([dict.fromkeys(search.tokens(path), -1.0) for path in search.asked])
+    assert search.logprobs == [-3.0] * 36
+
+
 def begun(engine: Any) -> Any:
     conversation = engine.conversation("Find the coin.")
     conversation.observe("You are in the attic. You see much.")

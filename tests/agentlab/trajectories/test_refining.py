@@ -96,21 +96,23 @@ def test_what_is_won_on_held_out_games_is_not_refined(open_lab: Callable[..., La
 
 
 class Kitchen(TextEnv):
-    """A coin lies in one of three places, which are gone to from anywhere; it is won by taking it."""
+    """A coin lies in one of the places, which are gone to from anywhere; it is won by taking it."""
 
-    places = ("cabinet 1", "shelf 1", "table 1")
+    places = ("cabinet 1", "shelf 1", "table 1", "corner 1", "corner 2")
 
-    def __init__(self, where: str = "table 1") -> None:
+    def __init__(self, where: str, start: str) -> None:
         super().__init__("own/kitchen", 20)
-        self.where = where
+        self.where, self.start_at = where, start
 
     def begin(self, task: Task) -> Turn:
-        self.at, self.opened = "", False
+        self.at, self.opened = self.start_at, False
         return self.turn("You see a cabinet 1, a shelf 1, and a table 1.")
 
     def act(self, action: str) -> Turn:
         if action.startswith("go to "):
             self.at = action.removeprefix("go to ")
+            if self.at.startswith("corner"):
+                return self.turn("A bare corner.")
             return self.turn(f"You arrive at {self.at}. {self.inside}")
         if action == "open cabinet 1":
             self.opened = True
@@ -133,29 +135,40 @@ class Kitchen(TextEnv):
 
 
 @pytest.mark.parametrize(
-    ("where", "lived_through", "expected"),
+    ("where", "start", "lived_through", "expected"),
     [
         # Places that were looked through in vain, each once, a closed one opened there.
         (
             "table 1",
+            "",
             ["go to shelf 1", "sing", "go to cabinet 1", "go to shelf 1", "go to table 1"],
             ["go to shelf 1", "go to cabinet 1", "open cabinet 1", "go to table 1"],
         ),
         # The cabinet was the first that was seen, and opening it is no place of its own.
-        ("cabinet 1", ["sing", "go to cabinet 1", "open cabinet 1"], ["go to cabinet 1", "open cabinet 1"]),
+        ("cabinet 1", "", ["sing", "go to cabinet 1", "open cabinet 1"], ["go to cabinet 1", "open cabinet 1"]),
         (
             "cabinet 1",
+            "",
             ["go to cabinet 1", "go to shelf 1", "go to cabinet 1", "open cabinet 1"],
             ["go to shelf 1", "go to cabinet 1", "open cabinet 1"],
         ),
         # What was gone to after it had been seen was no search.
-        ("shelf 1", ["go to shelf 1", "go to table 1", "go to shelf 1"], ["go to shelf 1"]),
+        ("shelf 1", "", ["go to shelf 1", "go to table 1", "go to shelf 1"], ["go to shelf 1"]),
+        # Where one stood at first can be gone to from the cabinet, which is no more to be done there.
+        (
+            "table 1",
+            "shelf 1",
+            ["go to cabinet 1", "go to table 1"],
+            ["go to cabinet 1", "open cabinet 1", "go to table 1"],
+        ),
+        # The second corner says nothing that the first did not.
+        ("table 1", "", ["go to corner 1", "go to corner 2", "go to table 1"], ["go to corner 1", "go to table 1"]),
     ],
 )
 def test_where_one_looked_in_vain_stays_before_what_was_found(
-    where: str, lived_through: list[str], expected: list[str]
+    where: str, start: str, lived_through: list[str], expected: list[str]
 ) -> None:
-    env, task = Kitchen(where), Task(env="own/kitchen", split="train", seed=0)
+    env, task = Kitchen(where, start), Task(env="own/kitchen", split="train", seed=0)
     take = f"take coin 1 from {where}"
     done = replay(env, task, [*lived_through, take])
     assert done is not None and done.won
