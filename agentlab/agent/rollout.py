@@ -18,7 +18,7 @@ from agentlab import failures
 from agentlab.agent.arms import Arm
 from agentlab.agent.episode import STOPPED, Play
 from agentlab.agent.graph import build_graph, play_episode
-from agentlab.agent.result import DatabaseSink
+from agentlab.agent.result import DatabaseSink, EpisodeSink
 from agentlab.agent.spec import EpisodeSpec
 from agentlab.engines.base import Waiting
 from agentlab.engines.model import Model
@@ -31,12 +31,13 @@ from environments.worker import NOTICE
 from memory.records import Episode, ErrorKind, Usage, now
 
 if TYPE_CHECKING:
+    from agentlab.agent.crew import Crew, Hand
     from agentlab.agent.recall import MemorySnapshot
     from agentlab.agent.router import Router
     from agentlab.reflectors.base import Reflector
     from agentlab.workspace.spending import Spending
     from agentlab.workspace.workspace import Workspace
-    from memory import Database, ReflectionMemory
+    from memory import CreditConfig, Database, ReflectionMemory
     from memory.credit import ToolCredit
 
 
@@ -110,6 +111,8 @@ class Rollout:
         spending: what models may take, and took.
         refining: successes on train games are refined by replay, and their refined forms kept for training.
         tool_credit: draws lots over the tools of train games; None holds none out.
+        crew: the workers who play instead, if there are any; all that is above but `run`, `database`, `memory`,
+            `spending` and `seed` is then theirs.
     """
 
     run: str
@@ -125,12 +128,13 @@ class Rollout:
     refining: bool = False
     spending: Spending | None = None
     tool_credit: ToolCredit | None = None
+    crew: Crew | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     pool: EnvironmentPool = field(default_factory=EnvironmentPool)
     _streak: failures.Streak = field(default_factory=failures.Streak, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.sink = DatabaseSink(self.database, self.memory)
+        self.sink: EpisodeSink = DatabaseSink(self.database, self.memory)
 
     def play(
         self,
@@ -151,12 +155,11 @@ class Rollout:
         where episode after episode fails for one reason that is not the environment's.
         """
         adapter = self.model.adapter_id if self.model is not None else None
-        if arm.adapter != adapter:
+        if self.crew is None and arm.adapter != adapter:
             raise AgentLabError(
                 f"This rollout plays with {adapter or 'the base'}, and the arm {arm.name!r} asks for "
                 f"{arm.adapter or 'the base'}; make a rollout of that arm."
             )
-        graph = build_graph(self.checkpointer)
         results: dict[int, TaskResult] = {}
         waiting = iter(enumerate(tasks))
         flying: dict[Future[TaskResult], int] = {}
@@ -164,7 +167,7 @@ class Rollout:
             try:
                 while True:
                     for index, task in _at_most(waiting, self.concurrency - len(flying)):
-                        flying[workers.submit(self._task, task, arm, trials, until_won, graph)] = index
+                        flying[workers.submit(self._task, task, arm, trials, until_won)] = index
                     if not flying:
                         break
                     # Not for ever: a Ctrl-C that comes just before the waiting begins does not end it.
@@ -180,6 +183,8 @@ class Rollout:
                 # But what is paid for is kept.
                 if not isinstance(error, LimitReached):
                     self.pool.give_up(Stopped(STOPPED))
+                    if self.crew is not None:
+                        self.crew.give_up()
                     if self.model is not None and isinstance(self.model.engine, Waiting):
                         self.model.engine.give_up(Stopped(STOPPED))
                 wait(flying)
@@ -194,15 +199,22 @@ class Rollout:
             results |= dict(zip(errored, played, strict=True))
         return [results[index] for index in range(len(tasks))]
 
-    def _task(self, task: Task, arm: Arm, trials: int, until_won: bool, graph: Any) -> TaskResult:
+    def _task(self, task: Task, arm: Arm, trials: int, until_won: bool) -> TaskResult:
+        with self.crew.lend(task.id, self.stop) if self.crew is not None else nullcontext() as hand:
+            return self._trials(task, arm, trials, until_won, hand)
+
+    def _trials(self, task: Task, arm: Arm, trials: int, until_won: bool, hand: Hand | None) -> TaskResult:
         played = list[Trial]()
         engine = self.model.name if self.model is not None else arm.engine
         for trial in range(trials):
-            spec = EpisodeSpec(self.run, task, arm, trial, self.seed, engine)
+            spec = EpisodeSpec(self.run, task, arm, trial, self.seed, hand.engine if hand is not None else engine)
             known = self.sink.known(self.run, spec.id)
             if known is None or known["status"] == "errored":
                 first = known is None
-                self._episode(spec, graph)
+                if hand is None:
+                    self.episode(spec)
+                else:
+                    self._hand_over(spec, hand)
                 known = self.sink.known(self.run, spec.id)
                 assert known is not None, "stored with its episode"
                 if first:  # what failed before stands beside other games now, and would be counted twice
@@ -212,7 +224,21 @@ class Rollout:
                 break
         return TaskResult(task, arm.name, tuple(played))
 
-    def _episode(self, spec: EpisodeSpec, graph: Any) -> Episode:
+    def _hand_over(self, spec: EpisodeSpec, hand: Hand) -> None:
+        """Have a worker play an episode, and keep what came of it."""
+        if self.stop.is_set():
+            raise Stopped(STOPPED)
+        if self.spending is not None:
+            self.spending.check()
+        result = hand.play(spec)
+        if self.spending is not None:
+            self.spending.add(result.episode.usage, spec.id)
+            if spec.arm.engine == "model" and result.episode.steps:
+                self.spending.must_count(result.episode.usage, spec.engine)
+        self.sink.put(result)
+
+    def episode(self, spec: EpisodeSpec) -> Episode:
+        """Play one episode here, to its end, and keep what came of it. Raises Stopped where that was asked for."""
         if self.stop.is_set():
             raise Stopped(STOPPED)
         env, episode = self.pool.take(spec.task.env), None
@@ -232,7 +258,7 @@ class Rollout:
                 tool_credit=self.tool_credit if spec.task.split == "train" else None,
             )
             with self.model.episode() if self.model is not None else nullcontext():
-                episode = play_episode(play, graph)
+                episode = play_episode(play, build_graph(self.checkpointer))
             return episode
         finally:
             if episode is None or episode.status == "errored":
@@ -248,8 +274,14 @@ class Rollout:
         ]
 
     def close(self) -> None:
-        """Close the environments of this rollout."""
+        """Close the environments of this rollout, and dismiss its workers."""
         self.pool.close()
+        self.dismiss()
+
+    def dismiss(self) -> None:
+        """Let the workers go, if any play: for another rollout."""
+        if self.crew is not None:
+            self.crew.close()
 
 
 def _at_most(items: Iterable[tuple[int, Task]], count: int) -> list[tuple[int, Task]]:
@@ -272,11 +304,16 @@ def rollout_of(
     seed: int | None = None,
     refining: bool = False,
     hold_out_tools: bool = False,
+    credit: CreditConfig | None = None,
+    checkpoints: bool = True,
 ) -> Rollout:
     """A rollout of a lab for an arm, with its model, memory and checkpoints. Close it after use.
 
+    Where the lab has workers, they play, without checkpoints: what was in flight when they end is played again.
+
     With `refining` it keeps the refined forms of what it wins on train games too. With `hold_out_tools` it plays some
-    of these without one of their tools, where the lab measures what things are worth.
+    of these without one of their tools, where the lab measures what things are worth. `credit` says how that is
+    measured of reflections, where not as in the lab.
 
     Raises UnknownReflector for a name that no reflector has.
     """
@@ -285,6 +322,22 @@ def rollout_of(
 
     workspace.must_write()
     began = begun(workspace, run)
+    if workspace.workers is not None:
+        from agentlab.agent.crew import Crew, Order
+
+        count_spent(workspace, [run])
+        memory = workspace.memory if arm.recall is not None else None
+        order = Order(run, arm, reflectors, seed, refining, hold_out_tools, credit)
+        return Rollout(
+            run,
+            workspace.database,
+            None,
+            memory=memory,
+            concurrency=workspace.concurrency,
+            seed=workspace.config.seed if seed is None else seed,
+            spending=workspace.spending,
+            crew=Crew(workspace, order),
+        )
     model = workspace.model(arm.adapter) if arm.engine == "model" else None
     snapshot = router = None
     if arm.router is not None and model is not None:
@@ -292,7 +345,8 @@ def rollout_of(
 
         router = Router.of(workspace, arm.router, model)
     if arm.recall is not None:
-        credit = workspace.credit_config if workspace.config.credit and arm.recall.credit else None
+        if credit is None and workspace.config.credit and arm.recall.credit:
+            credit = workspace.credit_config
         snapshot = MemorySnapshot(workspace.memory, run, began, count_tokens=counter(model), credit=credit)
     tool_credit = None
     if hold_out_tools and workspace.config.credit:
@@ -309,7 +363,7 @@ def rollout_of(
         reflectors=build(
             workspace.config.reflectors if reflectors is None else reflectors, model, lambda: workspace.critic
         ),
-        checkpointer=workspace.checkpointer,
+        checkpointer=workspace.checkpointer if checkpoints else None,
         router=router,
         concurrency=workspace.concurrency,
         seed=workspace.config.seed if seed is None else seed,

@@ -11,6 +11,7 @@ from agentlab.bars import progress
 from agentlab.cli import output
 from agentlab.cli.options import MOST, Json
 from agentlab.cli.options import seeds as numbers
+from agentlab.cli.playing import Workers
 
 if TYPE_CHECKING:
     from agentlab.protocols.protocol import Protocol
@@ -41,6 +42,7 @@ def bench(
     model: Annotated[
         str | None, typer.Option("--model", help="The base model: see `agentlab models`, a folder, or org/model.")
     ] = None,
+    workers: Workers = None,
     json: Json = False,
 ) -> None:
     """Repeat a benchmark: learn on train games as its protocol says, then measure on its test games.
@@ -63,7 +65,15 @@ def bench(
     config = LabConfig() if model is None else LabConfig(model=hub.lasting_name(model))
     with progress() as bars:
         learned = run_protocol(
-            chosen, place, split=split, games=count, training_seeds=wanted, ways=ways, config=config, progress=bars
+            chosen,
+            place,
+            split=split,
+            games=count,
+            training_seeds=wanted,
+            ways=ways,
+            config=config,
+            workers=workers,
+            progress=bars,
         )
     found = outcome(chosen, learned, split, count)
     write(place / "result.json", found.model_dump_json(indent=1) + "\n")

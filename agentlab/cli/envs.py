@@ -110,6 +110,7 @@ def bring_in(modules: list[str]) -> None:
         BadConfig: if one cannot be imported.
     """
     from agentlab.errors import BadConfig
+    from agentlab.workspace.environments import BROUGHT_IN
 
     sys.path.insert(0, str(Path.cwd()))
     for module in modules:
@@ -117,6 +118,7 @@ def bring_in(modules: list[str]) -> None:
             if not all(part.isidentifier() for part in module.split(".")):
                 raise ImportError("that is no name of a module")
             importlib.import_module(module)
+            BROUGHT_IN.append(module)
         except (Exception, SystemExit) as error:
             cause = output.one_line(str(error)) or type(error).__name__
             raise BadConfig(

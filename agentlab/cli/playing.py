@@ -66,6 +66,16 @@ MaxTokens = Annotated[
     int | None,
     typer.Option("--max-tokens", min=1, max=10**15, help="Stop once models have read and written so many tokens."),
 ]
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        "--workers",
+        metavar="N|ray[://HOST:PORT]",
+        help="Have so many processes play, each with an engine of its own; or those of a Ray cluster, with ?workers=N "
+        "so many of them. By default games are played in this process.",
+        show_default=False,
+    ),
+]
 
 PLAYING: dict[str, Any] = {
     "engine": Engine,
@@ -75,6 +85,7 @@ PLAYING: dict[str, Any] = {
     "samples": Samples,
     "max_cost": MaxCost,
     "max_tokens": MaxTokens,
+    "workers": Workers,
 }
 IN_ROUNDS = {name: option for name, option in PLAYING.items() if name != "max_cost"} | {"engine": LocalEngine}
 """Those of what is trained, whose weights are here: no API plays, and nothing has a price."""

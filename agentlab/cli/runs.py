@@ -164,12 +164,13 @@ def workplace(
     *,
     max_cost: float | None = None,
     max_tokens: int | None = None,
+    workers: str | None = None,
     **playing: Any,
 ) -> Lab:
     """The lab for writing, made if there is none; `model` is the base of a new one.
 
     `playing` are settings of how it plays: they are kept in a new lab, and hold for this command in one that exists.
-    It plays until models took `max_cost` or `max_tokens`.
+    It plays until models took `max_cost` or `max_tokens`, by `workers` where they are given.
 
     Raises:
         UnknownModel: if there is no such model.
@@ -194,6 +195,8 @@ def workplace(
                 "that one. Give another folder with --lab."
             )
         found.limit(cost=max_cost, tokens=max_tokens)
+        if workers is not None:
+            found.hire(workers)
     except BaseException:
         found.close()
         raise

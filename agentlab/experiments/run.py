@@ -60,7 +60,7 @@ def run(
     finally:
         rollout.close()
         workspace.progress.finish(stage)
-    if split == "train" and rollout.snapshot is not None and rollout.snapshot.credit is not None:
+    if split == "train" and chosen.recall is not None and chosen.recall.credit and workspace.config.credit:
         _review(workspace)
     # Not after held-out games: the arms of an evaluation must all find the same memory.
     if split == "train" and workspace.config.consolidate_every:

@@ -41,13 +41,14 @@ def run_protocol(
     training_seeds: Sequence[int] | None = None,
     ways: Sequence[str] | None = None,
     config: LabConfig | None = None,
+    workers: str | None = None,
     progress: Progress | bool = True,
 ) -> list[Learned]:
     """Learn and measure; labs and figures stay in `folder`. The same call goes on where it stopped.
 
     `training_seeds` and `ways` choose some of the protocol's, so that several processes may share the work; `config` is
-    for new labs. Returns what stands in the folder by now, of this split and number of games, that of other processes
-    included.
+    for new labs, and `workers` play where they are given (`Workspace.hire`). Returns what stands in the folder by now,
+    of this split and number of games, that of other processes included.
 
     Raises BadConfig for what is no way or training seed of the protocol, and where the folder has figures or labs of
     another base, or labs that have learned otherwise.
@@ -68,7 +69,9 @@ def run_protocol(
         for way in protocol.ways:
             if way.name in (ways or known):
                 place = folder / f"{_slug(way)}-{seed}-{split}-{count}.json"
-                learned = _learned(protocol, folder, way, seed, split, count, config, progress, new=not place.exists())
+                learned = _learned(
+                    protocol, folder, way, seed, split, count, config, workers, progress, new=not place.exists()
+                )
                 write(place, learned.model_dump_json(indent=1) + "\n")
     return found(protocol, folder, split, count)
 
@@ -108,6 +111,7 @@ def _learned(
     split: Split,
     games: int,
     config: LabConfig,
+    workers: str | None,
     progress: Progress | bool,
     *,
     new: bool,
@@ -119,6 +123,8 @@ def _learned(
     played = {env: seeds_of(env, split, games) for env in way.envs.values()}
     with Lab.open(folder / f"{_slug(way)}-{seed}", create=True, config=config, progress=progress) as lab:
         _check_model(lab.folder, lab.config.model, config.model)
+        if workers is not None and new:
+            lab.hire(workers)
         programs = _noted(lab, protocol, made_with() if new else "")
         reports = [learn_round(lab, protocol, number, way, seed) for number in range(len(protocol.rounds))]
         wanted = protocol.arms_of(seed)

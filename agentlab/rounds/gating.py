@@ -137,7 +137,10 @@ def _play(
     # A new rollout has the engine turn to this side's adapter.
     rollout = rollout_of(workspace, f"{report.id}-gate", arm)
     rollout.pool = pool
-    results = rollout.play(tasks, arm, again=True, progress=on_result)
+    try:
+        results = rollout.play(tasks, arm, again=True, progress=on_result)
+    finally:
+        rollout.dismiss()
     outcomes.update({result.task.id: result.won_within(1) for result in results})
     return [trial.error for result in results for trial in result.trials if trial.error is not None]
 

@@ -55,20 +55,11 @@ def watch(workspace: Workspace, report: RoundReport, adapter: str, tasks: list[T
     learned from them but what each reflection changes."""
     from dataclasses import replace
 
-    from agentlab.agent.recall import MemorySnapshot, counter
-
     recall = RecallConfig(text=workspace.config.recall_text, exemplars=workspace.config.recall_exemplars)
     arm = Arm(f"{adapter} + all memory", adapter=adapter, recall=recall, actor=actor_of(workspace))
     stage = "watching what memory still changes"
-    rollout = rollout_of(workspace, f"{report.id}-retire", arm, reflectors=())
-    assert rollout.snapshot is not None
-    rollout.snapshot = MemorySnapshot(
-        workspace.memory,
-        rollout.run,
-        rollout.snapshot.frozen_at,
-        count_tokens=counter(rollout.model),
-        credit=replace(workspace.memory.credit.config, hold_out=HALF, max_cost=1.0),
-    )
+    credit = replace(workspace.memory.credit.config, hold_out=HALF, max_cost=1.0)
+    rollout = rollout_of(workspace, f"{report.id}-retire", arm, reflectors=(), credit=credit)
     workspace.progress.start(stage, len(tasks))
     try:
         rollout.play(tasks, arm, again=True, progress=lambda result: workspace.progress.advance(stage))

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from memory import Database
 
+BROUGHT_IN: list[str] = []
+"""Modules that were imported since they register environments, tools or reflectors (`--import`)."""
+
 
 def environment(given: str | None, database: Database, tools: Sequence[str] = ()) -> str | None:
     """`given` in its canonical form, as it stands in the database of a workspace with these tools.

@@ -23,6 +23,8 @@ from agentlab.engines.base import Batching, Closing
 from agentlab.errors import AgentLabError, BadConfig, LabClosed, NotALab
 from agentlab.progress import Progress, counted
 from agentlab.workspace.config import LabConfig, check, read_config, rename_settings, write_config
+from agentlab.workspace.hiring import hired
+from agentlab.workspace.loading import loaded, served
 from agentlab.workspace.lock import WriteLock
 from agentlab.workspace.recorded import Recorded
 from agentlab.workspace.spending import Spending
@@ -30,6 +32,7 @@ from agentlab.workspace.spending import Spending
 if TYPE_CHECKING:
     from agentlab.engines.base import Engine
     from agentlab.engines.model import Model
+    from agentlab.workers import Workers
     from memory import CreditConfig, Database, ReflectionMemory, SqliteFaissStore
     from memory.store import Events
     from trainers.adapters import AdapterRegistry
@@ -51,6 +54,7 @@ class Workspace:
         database: the SQLite file with everything that was lived and learned.
         progress: told how far long work is.
         spending: what models may take, and took since it was opened.
+        workers: who plays its episodes, where that is not this process.
         kept: what was made of it to be shown, by name, for as long as it is open (`agentlab.views.standings`).
     """
 
@@ -63,11 +67,12 @@ class Workspace:
         self.progress = Recorded(drawn, self._events) if write else drawn
         self._closing = ExitStack()
         self.spending = Spending()
+        self.workers: Workers | None = None
         self.kept: dict[str, Any] = {}
         self._closing.callback(self.kept.clear)
         self._closed = False
         self._engine: Engine | None = None
-        self._given = False  # whether the engine is somebody else's
+        self.engine_given = False  # whether it is somebody else's, who closes it
 
     # -- opening and closing ---------------------------------------------------------------------------------------
 
@@ -112,7 +117,7 @@ class Workspace:
         lab = cls(path.resolve(), read_config(file, renamed.append), write=write, progress=progress)
         for notice in renamed:
             lab.progress.say(notice)
-        lab._engine, lab._given = engine, given
+        lab._engine, lab.engine_given = engine, given
         if write:
             lock = WriteLock(lab.folder / ".lock")
             lock.acquire()
@@ -125,7 +130,7 @@ class Workspace:
         self._closed = True
         for part in ("database", "memory", "store", "adapters", "checkpointer"):
             self.__dict__.pop(part, None)
-        if isinstance(self._engine, Closing) and not self._given:
+        if isinstance(self._engine, Closing) and not self.engine_given:
             self._engine.close()
         self.progress.close()
         self._closing.close()
@@ -269,13 +274,16 @@ class Workspace:
         """The engine of this lab. The base's weights are loaded once, when it is first asked for."""
         if self._engine is None:
             check(self.config)
-            served = self.config.engine == "vllm"
-            self._engine = self._serve() if served else self._load(self.config.model, self.config.server)
+            served_here = self.config.engine == "vllm"
+            self._engine = served(self) if served_here else loaded(self, self.config.model, self.config.server)
         return self._engine
 
     @property
     def concurrency(self) -> int:
-        """Tasks in flight at once: as set, or as many as whoever answers takes well beside each other."""
+        """Tasks in flight at once: as set, or as many as whoever answers takes well beside each other; of workers each
+        has one."""
+        if self.workers is not None:
+            return self.workers.count
         if self.config.concurrency is not None:
             return self.config.concurrency
         gathered = self.config.engine == "transformers" and isinstance(self._engine, Batching)
@@ -294,6 +302,14 @@ class Workspace:
                 f"[chat] of {self.folder / CONFIG_FILE} (US dollars for a million tokens), or use --max-tokens."
             )
         self.spending = Spending(cost, tokens)
+
+    def hire(self, asked: str) -> None:
+        """Have others play from now on: `2` processes, or those of a Ray cluster; see `workspace.hiring.hired`."""
+        self.must_write()
+        if self.workers is not None:
+            self.workers.close()
+        self.workers = hired(self, asked)
+        self._closing.callback(self.workers.close)
 
     def model(self, adapter: str | None = None) -> Model:
         """The engine of this lab with `adapter` (an id; None: the base). What is given never turns to another one."""
@@ -315,7 +331,7 @@ class Workspace:
             if name and name != "hashing" and name not in hub.CATALOGUE and not hub.behind_api(name):
                 hub.resolve(name, say=self.progress.say)
         if self.config.critic and hub.behind_api(self.config.critic):
-            self._load(self.config.critic)
+            loaded(self, self.config.critic)
         elif self.config.critic and self.config.critic not in hub.CATALOGUE:
             model_folder.check(hub.resolve(self.config.critic))
         if engine is None:
@@ -348,43 +364,7 @@ class Workspace:
         name = self.config.critic
         from agentlab.engines.model import Model
 
-        return Model(self._load(name)) if name else None
-
-    def _serve(self) -> Engine:
-        """The base model on a vLLM server."""
-        from agentlab.engines.vllm import VllmEngine
-
-        return VllmEngine(
-            self.model_folder,
-            name=self.config.model,
-            server=self.config.server,
-            key=os.environ.get("VLLM_API_KEY", ""),
-            dtype=self.config.dtype,
-            context=self.config.context,
-            prompt=self.config.prompt,
-            log=self.folder / "vllm.log",
-            say=self.progress.say,
-        )
-
-    def _load(self, name: str, server: str = "") -> Engine:
-        if hub.behind_api(name):
-            from agentlab.engines.chat import ChatEngine
-
-            chat = self.config.chat
-            return ChatEngine(name, server=server, price=chat.price, patience=chat.patience)
-        folder = hub.resolve(name, say=self.progress.say)
-        # Before the imports, which take the most of it.
-        self.progress.say(f"Loading the model {name}.")
-        from agentlab.engines.transformers import TransformersEngine
-
-        return TransformersEngine(
-            folder,
-            name=name,
-            dtype=self.config.dtype,
-            context=self.config.context,
-            threads=self.threads,
-            prompt=self.config.prompt,
-        )
+        return Model(loaded(self, name)) if name else None
 
     @cached_property
     def fingerprint(self) -> str:

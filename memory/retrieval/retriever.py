@@ -153,8 +153,8 @@ class Retriever:
         """The best `k` hits for the query vector (dimensions,) among the reflections that fit `filter`.
 
         `worded` is what its words found (number, BM25), the best first; the index must know it. `shown` makes what
-        there is to show of one. Ties are broken in favour of the older reflection, so that the order does not depend on
-        chance.
+        there is to show of one. Of equals the one that is nearer to the query comes first, then by their ids: in what
+        order they were written depends on which of several games ended first.
         """
         weights = weights or Weights()
         if k < 1:
@@ -183,10 +183,12 @@ class Retriever:
             only = self.database.reflections.numbers(filter)
             near = self._first([number for number, _ in self.index.search(query, count, only=only)], count, filter)
         rows |= near
-        numbers = sorted(rows)
-        vectors = self.index.vectors(numbers)
-        put_up = Candidates([rows[number] for number in numbers], vectors)
-        put_up["cosine"] = (vectors @ np.asarray(query, np.float32)).astype(float)
+        numbers = sorted(rows, key=lambda number: rows[number].id)
+        cosines = (self.index.vectors(numbers) @ np.asarray(query, np.float32)).astype(float)
+        order = np.argsort(-cosines, kind="stable")
+        numbers = [numbers[place] for place in order]
+        put_up = Candidates([rows[number] for number in numbers], self.index.vectors(numbers))
+        put_up["cosine"] = cosines[order]
         put_up["bm25"] = np.asarray([worded.get(number, 0.0) for number in numbers])
         return put_up
 
@@ -249,7 +251,7 @@ def together(database: Database, hits: Sequence[Hit], k: int, filter: Filter) ->
 
 
 class Candidates:
-    """What the searches put up, the oldest first, and of each part of the score an array with a value for each."""
+    """What the searches put up, the nearest first, and of each part of the score an array with a value for each."""
 
     def __init__(self, rows: list[ReflectionRow], vectors: np.ndarray):
         self.rows = rows
@@ -296,7 +298,7 @@ class Candidates:
         overlap, met = np.zeros(len(self.rows)), np.zeros(len(self.rows))
         chosen: list[int] = []
         for _ in range(min(k, len(self.rows))):
-            # The first of the best, which is the older of equals.
+            # The first of the best, which is the nearer of equals.
             place = int((gain - weights.diversity * overlap).argmax())
             met[place] = overlap[place]
             chosen.append(place)

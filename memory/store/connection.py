@@ -219,6 +219,11 @@ class Connection:
                 "any command that changes the lab brings it up to date."
             )
 
+    def copy(self, target: Path) -> None:
+        """Copy what is kept by now into a file, which is new."""
+        with self._lock, self._errors_translated(), contextlib.closing(sqlite3.connect(target)) as copy:
+            self._connection.backup(copy)
+
     def index_texts(self) -> None:
         """Make the index of words anew from the texts of the reflections."""
         with self.transaction():

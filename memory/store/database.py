@@ -78,6 +78,10 @@ class Database:
         """
         return self.connection.transaction()
 
+    def copy(self, target: Path) -> None:
+        """Copy what is kept by now into a file, which is new. Others may go on writing to this one."""
+        self.connection.copy(target)
+
     def close(self) -> None:
         """Close the file. Closing twice is allowed."""
         self.connection.close()
