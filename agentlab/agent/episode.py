@@ -16,10 +16,10 @@ from agentlab.engines.base import Conversation
 from agentlab.engines.metering import metered
 from agentlab.engines.model import Model
 from agentlab.errors import ReplayMismatch, Stopped
-from agentlab.trajectories.advice import Tried
 from agentlab.trajectories.refinement import Refiner
 from agentlab.trajectories.tool_uses import tool_uses
 from agentlab.trajectories.transition import Decision, Game
+from agentlab.trajectories.tried import Tried
 from environments import TextEnv
 from environments.answers import format_value
 from environments.tools import Recall as RecallTool

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from agentlab.agent.arms import RANDOM
 from agentlab.agent.policy import Policy
-from agentlab.trajectories.advice import AdviceBook, Tried, facts_of
+from agentlab.trajectories.advice import AdviceBook, facts_of
 from agentlab.trajectories.tool_uses import tool_uses
 from agentlab.trajectories.transition import Decision, Game
+from agentlab.trajectories.tried import Tried
 from environments import Task, TextEnv
 from environments.tools import WithTools
 from memory.records import Episode, content_id
@@ -68,7 +69,7 @@ def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Po
     while not game.ended:
         listed, state = game.listed(), game.state
         commands = [one for one in listed if not _is_call(env, one)] or listed
-        advice = book.bonuses(state, commands, policy.weights, tried)
+        advice = book.bonuses(state, commands, policy.weights, tried.times(state, commands))
         costs = tried.costs(state, commands, policy.weights)
         bonus = [policy.scale_at(trial) * extra + cost for extra, cost in zip(advice, costs, strict=True)]
         chosen = policy.choose([0.0] * len(commands), bonus, trial, rng)

@@ -20,7 +20,8 @@ from agentlab.agent.strength import DEFAULT, EXPLORE, Strength
 from agentlab.engines.base import Tokenizing
 from agentlab.reflectors.registry import TEXT_KINDS
 from agentlab.text import carried
-from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried
+from agentlab.trajectories.advice import AdviceBook, AdviceWeights
+from agentlab.trajectories.tried import Tried
 from memory import Credit, CreditConfig, Filter, retrieval
 from memory.credit import Assignment
 from memory.interchange import NOTE
@@ -90,7 +91,7 @@ class Recalled:
         `tried` in this episode. Where several trials spoke of one command, the one that said most counts as recalled:
         all of them would be ever more with every trial. What says less than `least` is not given, and so not recalled.
         """
-        known = self.task_book.bonuses(state, commands, weights, tried)
+        known = self.task_book.bonuses(state, commands, weights, tried.times(state, commands))
         bonuses = [scale * bonus for bonus in known]
         transferred = self._elsewhere(state, commands, weights)
         served: dict[str, Parts] = {}

@@ -16,10 +16,11 @@ from agentlab.engines.conversation import TokenConversation
 from agentlab.engines.model import Model
 from agentlab.search.config import SearchConfig
 from agentlab.search.tree import Node, Tree, take
-from agentlab.trajectories.advice import AdviceBook, AdviceWeights, Tried, facts_of
+from agentlab.trajectories.advice import AdviceBook, AdviceWeights, facts_of
 from agentlab.trajectories.budget import Budget, Meter
 from agentlab.trajectories.tool_uses import tool_uses
 from agentlab.trajectories.transition import Decision, Game
+from agentlab.trajectories.tried import Tried
 from environments import Task, TextEnv
 from memory import prompts
 from memory.prompts import Prompting
@@ -195,7 +196,9 @@ class Walk:
         """What earlier episodes and this one advise on each command, in nats."""
         if not self.player.config.advice:
             return [0.0] * len(self.commands)
-        known = self.player.book.bonuses(self.state, self.commands, WEIGHTS, self.tried)
+        known = self.player.book.bonuses(
+            self.state, self.commands, WEIGHTS, self.tried.times(self.state, self.commands)
+        )
         return [sum(both) for both in zip(known, self.tried.costs(self.state, self.commands, WEIGHTS), strict=True)]
 
     def step(self, action: str, *, invalid: bool = False) -> None:

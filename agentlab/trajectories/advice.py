@@ -8,7 +8,6 @@ does not attract again. A gain that kept its bonus would be fetched for ever: pu
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -86,52 +85,18 @@ class AdviceBook:
         absorb(known, fact)
 
     def bonuses(
-        self, state: str, commands: Sequence[str], weights: AdviceWeights, tried: Tried | None = None
+        self, state: str, commands: Sequence[str], weights: AdviceWeights, had: Sequence[int] | None = None
     ) -> list[float]:
         """The bonus of each command in `state`, in nats; 0 where nothing is known.
 
-        Of what was `tried` here in this episode, only what warns still counts: its gain has been had.
+        `had` is how often each was tried here in this episode (`Tried.times`): of what was, only what warns still
+        counts, since its gain has been had.
         """
         here = state_key(state)
         found = [self.facts.get((here, command)) for command in commands]
         bonuses = [weights.bonus(fact) if fact else 0.0 for fact in found]
-        times = tried.times(state, commands) if tried is not None else [0] * len(commands)
-        return [min(bonus, 0.0) if had else bonus for bonus, had in zip(bonuses, times, strict=True)]
-
-
-class Tried:
-    """What the running episode tried: how often each action in each state, and how often an action cost reward."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[tuple[str, str]] = Counter()
-        self._setbacks: Counter[str] = Counter()
-
-    def observe(self, step: Step) -> None:
-        """Take in one step of the episode."""
-        self._counts[state_key(step.state), step.action] += 1
-        if step.reward < 0:
-            self._setbacks[step.action] += 1
-
-    def __len__(self) -> int:
-        """How many steps were taken in."""
-        return self._counts.total()
-
-    def times(self, state: str, commands: Sequence[str]) -> list[int]:
-        """How often each command was tried in `state`."""
-        here = state_key(state)
-        return [self._counts[here, command] for command in commands]
-
-    def costs(self, state: str, commands: Sequence[str], weights: AdviceWeights) -> list[float]:
-        """What trying each command again costs, in nats: it grows linearly, so no preference of the policy, however
-        strong, goes in circles for long.
-
-        A command that cost reward costs in every state: the thing that was put wrongly is not put there again because
-        a door was opened in between. Where most steps cost reward, that says nothing of any one of them.
-        """
-        setbacks = self._setbacks if 2 * self._setbacks.total() <= len(self) else Counter()
         return [
-            weights.again * times + weights.negative * setbacks[command]
-            for command, times in zip(commands, self.times(state, commands), strict=True)
+            min(bonus, 0.0) if times else bonus for bonus, times in zip(bonuses, had or [0] * len(bonuses), strict=True)
         ]
 
 

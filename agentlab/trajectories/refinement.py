@@ -341,17 +341,18 @@ def informative_steps(steps: Sequence[Step], goal: str) -> set[int]:
     """Indices of looks (nothing changed, new text) that single out the next action or speak of the goal's things."""
     start = steps[0].observation if steps else ""
     wanted = words(goal) - words(start)
-    seen = {start.strip(), goal.strip()}
+    seen, heard = {start.strip(), goal.strip()}, words(start)
     kept = set()
     for step in steps:
         text = step.result.strip()
         known = words(text) <= words(step.state)
         if text not in seen and not known and step.state == step.next_state and step.reward == 0:
             later = steps[step.index + 1 :]
-            speaks_of_goal = words(text) & wanted and len(words(text) - words(start)) >= MIN_NEW_WORDS
+            speaks_of_goal = words(text) & wanted and len(words(text) - heard) >= MIN_NEW_WORDS
             if speaks_of_goal or any(singles_out(text, after.action, after.admissible) for after in later[:1]):
                 kept.add(step.index)
         seen.add(text)
+        heard |= words(text) | words(step.action)
     return kept
 
 

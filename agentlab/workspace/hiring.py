@@ -1,29 +1,25 @@
-"""Workers for a workspace: processes that each play over a copy of it, with an engine of their own."""
+"""Workers for a lab: processes that each play over a copy of it, with an engine of their own."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agentlab.errors import AgentLabError, BadConfig
+from agentlab.errors import BadConfig
 from agentlab.workers import Workers, workers_of
 from agentlab.workspace.environments import BROUGHT_IN
 
 if TYPE_CHECKING:
-    from agentlab.workspace.workspace import Workspace
+    from agentlab.workspace.config import LabConfig
 
 PLAYER = "agentlab.agent.player:Player"
 """Whom each holds, by name: it is of a floor above."""
 
 
-def hired(workspace: Workspace, asked: str) -> Workers:
+def hired(config: LabConfig, asked: str) -> Workers:
     """The workers that are asked for (see `workers_of`). They are started when the first episode is to be played.
 
-    Raises BadConfig for what names no workers and where the settings let none play, MissingPackage without Ray,
-    AgentLabError if an engine was given to the lab.
+    Raises BadConfig for what names no workers and where the settings let none play, MissingPackage without Ray.
     """
-    config = workspace.config
-    if workspace.engine_given:
-        raise AgentLabError("An engine of one's own plays in this process only; leave out the workers.")
     if config.engine == "vllm" and not config.server:
         raise BadConfig(
             "A vLLM server that the lab starts itself plays many games at once as it is; leave out the workers, or "

@@ -274,8 +274,10 @@ class Workspace:
         """The engine of this lab. The base's weights are loaded once, when it is first asked for."""
         if self._engine is None:
             check(self.config)
-            served_here = self.config.engine == "vllm"
-            self._engine = served(self) if served_here else loaded(self, self.config.model, self.config.server)
+            if self.config.engine == "vllm":
+                self._engine = served(self.config, self.folder / "vllm.log", self.progress.say)
+            else:
+                self._engine = self._loaded(self.config.model, self.config.server)
         return self._engine
 
     @property
@@ -304,11 +306,16 @@ class Workspace:
         self.spending = Spending(cost, tokens)
 
     def hire(self, asked: str) -> None:
-        """Have others play from now on: `2` processes, or those of a Ray cluster; see `workspace.hiring.hired`."""
+        """Have others play from now on: `2` processes, or those of a Ray cluster; see `workspace.hiring.hired`.
+
+        Raises what that does, AgentLabError if an engine was given to the lab.
+        """
         self.must_write()
+        if self.engine_given:
+            raise AgentLabError("An engine of one's own plays in this process only; leave out the workers.")
         if self.workers is not None:
             self.workers.close()
-        self.workers = hired(self, asked)
+        self.workers = hired(self.config, asked)
         self._closing.callback(self.workers.close)
 
     def model(self, adapter: str | None = None) -> Model:
@@ -331,7 +338,7 @@ class Workspace:
             if name and name != "hashing" and name not in hub.CATALOGUE and not hub.behind_api(name):
                 hub.resolve(name, say=self.progress.say)
         if self.config.critic and hub.behind_api(self.config.critic):
-            loaded(self, self.config.critic)
+            self._loaded(self.config.critic)
         elif self.config.critic and self.config.critic not in hub.CATALOGUE:
             model_folder.check(hub.resolve(self.config.critic))
         if engine is None:
@@ -364,7 +371,10 @@ class Workspace:
         name = self.config.critic
         from agentlab.engines.model import Model
 
-        return Model(loaded(self, name)) if name else None
+        return Model(self._loaded(name)) if name else None
+
+    def _loaded(self, name: str, server: str = "") -> Engine:
+        return loaded(self.config, name, self.threads, self.progress.say, server)
 
     @cached_property
     def fingerprint(self) -> str:

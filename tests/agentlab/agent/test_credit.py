@@ -12,7 +12,8 @@ from agentlab.agent.arms import Arm, RecallConfig
 from agentlab.agent.recall import MemorySnapshot
 from agentlab.agent.spec import EpisodeSpec
 from agentlab.lab import Lab
-from agentlab.trajectories.advice import AdviceWeights, Tried
+from agentlab.trajectories.advice import AdviceWeights
+from agentlab.trajectories.tried import Tried
 from environments import Task
 from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory, Weights
 from memory.records import Advice, Recall, Reflection

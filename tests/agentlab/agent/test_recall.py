@@ -13,7 +13,8 @@ from agentlab.agent.spec import EpisodeSpec
 from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.lab import Lab
-from agentlab.trajectories.advice import AdviceWeights, Tried
+from agentlab.trajectories.advice import AdviceWeights
+from agentlab.trajectories.tried import Tried
 from environments import Task
 from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory
 from memory.records import Advice, Evidence, Recall, Reflection, Step, now

@@ -13,7 +13,8 @@ from agentlab.agent.recall import MemorySnapshot, Recalled
 from agentlab.agent.spec import EpisodeSpec
 from agentlab.agent.strength import GRID, Strength, note
 from agentlab.lab import Lab
-from agentlab.trajectories.advice import AdviceWeights, Tried
+from agentlab.trajectories.advice import AdviceWeights
+from agentlab.trajectories.tried import Tried
 from environments import Task
 from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory
 from memory.records import Advice, Reflection

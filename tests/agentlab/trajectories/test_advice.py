@@ -7,7 +7,6 @@ from agentlab.trajectories.advice import (
     GAIN_DISCOUNT,
     AdviceBook,
     AdviceWeights,
-    Tried,
     facts_of,
     immediate,
 )
@@ -82,39 +81,10 @@ def test_a_step_shows_at_once_what_it_did() -> None:
     assert immediate(step(0, "drop coin", reward=-0.5)).negative == 1
 
 
-def test_trying_again_costs_as_much_each_time_whatever_came_of_it() -> None:
-    tried = Tried()
-    for times in range(5):
-        assert tried.costs("s", ["take coin", "look"], WEIGHTS) == [times * WEIGHTS.again, 0.0]
-        tried.observe(step(times, "take coin", state="s", reward=0.5, score=0.5))
-    assert tried.costs("elsewhere", ["take coin"], WEIGHTS) == [0.0]
-    assert WEIGHTS.again < -1
-
-
-def test_what_cost_reward_in_this_episode_costs_in_every_state_of_it() -> None:
-    tried = Tried()
-    tried.observe(step(0, "look", state="kitchen"))
-    tried.observe(step(1, "put hat in chest", state="kitchen", reward=-0.5))
-    commands = ["put hat in chest", "put hat in wardrobe"]
-    assert tried.costs("kitchen, the chest is open", commands, WEIGHTS) == [WEIGHTS.negative, 0.0]
-    assert tried.costs("kitchen", commands, WEIGHTS) == [WEIGHTS.negative + WEIGHTS.again, 0.0]
-    assert Tried().costs("kitchen", commands, WEIGHTS) == [0.0, 0.0]
-
-
-def test_where_most_steps_cost_reward_no_command_is_held_against_it_elsewhere() -> None:
-    tried = Tried()
-    for times in range(3):
-        tried.observe(step(times, "up", state=f"cliff {times}", reward=-1.0))
-    tried.observe(step(3, "right", state="cliff 3"))
-    assert tried.costs("cliff 4", ["up", "right"], WEIGHTS) == [0.0, 0.0]
-
-
 def test_a_gain_that_was_had_does_not_attract_again_and_a_warning_stays() -> None:
-    tried = Tried()
-    tried.observe(step(0, "a", state="s", reward=0.5, score=0.5))
-    assert AdviceBook([fact(visits=1, value=1.0)]).bonuses("s", ["a"], WEIGHTS, tried) == [0.0]
-    assert AdviceBook([fact(visits=1, lost=1)]).bonuses("s", ["a"], WEIGHTS, tried) == [-8.0]
-    assert AdviceBook([fact(visits=1, value=1.0)]).bonuses("s", ["a"], WEIGHTS, Tried()) == [4.5]
+    for known, bonus, again in ((fact(visits=1, value=1.0), 4.5, 0.0), (fact(visits=1, lost=1), -8.0, -8.0)):
+        assert AdviceBook([known]).bonuses("s", ["a"], WEIGHTS, [0]) == [bonus]
+        assert AdviceBook([known]).bonuses("s", ["a"], WEIGHTS, [2]) == [again]
 
 
 def test_a_gain_is_backed_up_to_the_steps_that_led_to_it() -> None:
