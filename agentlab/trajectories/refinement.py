@@ -326,19 +326,22 @@ def _names(text: str) -> set[str]:
     return set(re.findall(r"[^\W\d_]+(?: \d+)?", text.lower()))
 
 
-def singles_out(text: str, action: str, alternatives: Sequence[str]) -> bool:
-    """Whether `text` names `action` more fully than any of its alternatives does."""
+def singles_out(text: str, action: str, alternatives: Sequence[str], least: float = 0.99) -> bool:
+    """Whether `text` names `action` more fully than any of its alternatives; at least this share of its words."""
     content = words(text)
 
     def named(command: str) -> float:
         said = words(command)
         return len(said & content) / len(said) if said else 0.0
 
-    return named(action) >= 0.99 and all(named(other) < named(action) for other in alternatives if other != action)
+    return named(action) >= least and all(named(other) < named(action) for other in alternatives if other != action)
 
 
 def informative_steps(steps: Sequence[Step], goal: str) -> set[int]:
-    """Indices of looks (nothing changed, new text) that single out the next action or speak of the goal's things."""
+    """Indices of looks (nothing changed, new text) that single out the next action or speak of the goal's things.
+
+    What speaks of these says something that was not heard yet, or of what is done later more than of anything else.
+    """
     start = steps[0].observation if steps else ""
     wanted = words(goal) - words(start)
     seen, heard = {start.strip(), goal.strip()}, words(start)
@@ -348,8 +351,11 @@ def informative_steps(steps: Sequence[Step], goal: str) -> set[int]:
         known = words(text) <= words(step.state)
         if text not in seen and not known and step.state == step.next_state and step.reward == 0:
             later = steps[step.index + 1 :]
-            speaks_of_goal = words(text) & wanted and len(words(text) - heard) >= MIN_NEW_WORDS
-            if speaks_of_goal or any(singles_out(text, after.action, after.admissible) for after in later[:1]):
+            speaks_of_goal = words(text) & wanted and len(words(text) - words(start)) >= MIN_NEW_WORDS
+            news = len(words(text) - heard) >= MIN_NEW_WORDS
+            if any(singles_out(text, after.action, after.admissible) for after in later[:1]) or (
+                speaks_of_goal and (news or any(singles_out(text, one.action, one.admissible, 0.01) for one in later))
+            ):
                 kept.add(step.index)
         seen.add(text)
         heard |= words(text) | words(step.action)

@@ -76,6 +76,8 @@ def ray_workers(address: str | None, count: int | None, made: Made, threads: int
     per = threads or 1
     there = int(ray.cluster_resources().get("CPU", 0)) // per
     if there < (count or 1):
+        if leave is not None:
+            leave()
         raise AgentLabError(
             f"The Ray cluster has processors for {there} workers of {per} threads, not for {count or 1}; ask for fewer."
         )
