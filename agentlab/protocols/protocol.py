@@ -48,8 +48,8 @@ class Protocol:
         fewer: how many test games those have that have fewer; all of them are played.
         training_seeds: how many times everything is learned anew.
         rounds: settings of the rounds of distillation, beside `seed`; those without `envs` learn those of the way.
-        arms: who plays; `adapter` stands for what serves after the rounds. Those without an adapter learn nothing in
-            them, and play after the first training seed only.
+        arms: who plays; `adapter` stands for what serves after the rounds. The last one is what is to be measured, and
+            plays after every training seed; what it is measured beside plays after the first one only.
         groups: games whose mean is shown by itself, such as the parts of a benchmark.
         published: what others have reached: on games, groups, or in the mean of all.
         note: what has to be said beside the figures.
@@ -72,7 +72,7 @@ class Protocol:
 
     def arms_of(self, seed: int) -> list[str]:
         """Who plays after a training seed."""
-        return [arm for arm in self.arms if seed == 0 or arm.startswith("adapter")]
+        return list(self.arms if seed == 0 else self.arms[-1:])
 
     def round_config(self, number: int, way: Way, seed: int) -> RoundConfig:
         """The settings of round `number`, from 0 on, of a training seed."""

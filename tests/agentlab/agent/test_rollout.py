@@ -174,7 +174,7 @@ def test_the_same_call_again_plays_nothing_and_tells_the_same(
 def test_a_trial_is_known_as_played_in_the_moment_in_which_it_is_stored(
     rollout: Callable[..., Rollout], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play = Rollout._episode
+    play = Rollout.episode
 
     def killed(*given: Any) -> None:
         play(*given)

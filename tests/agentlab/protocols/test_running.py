@@ -76,7 +76,7 @@ def test_what_was_learned_is_measured_game_by_game_and_set_beside_what_is_publis
 
 @pytest.mark.slow
 def test_what_is_finished_is_not_played_again(folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentlab.agent.rollout.Rollout._episode", None)
+    monkeypatch.setattr("agentlab.agent.rollout.Rollout.episode", None)
     monkeypatch.setattr(Lab, "round", None)
     before = found(TOY, folder, "dev", GAMES)
     again = run_protocol(TOY, folder, split="dev", config=config(tiny_model), progress=False)
