@@ -180,7 +180,7 @@ def test_a_trial_is_known_as_played_in_the_moment_in_which_it_is_stored(
         play(*given)
         raise SystemExit
 
-    monkeypatch.setattr(Rollout, "_episode", killed)
+    monkeypatch.setattr(Rollout, "episode", killed)
     with pytest.raises(SystemExit):
         rollout().play(tasks(1), BASE)
     (row,) = database.episodes.find()
