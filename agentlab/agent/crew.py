@@ -53,7 +53,7 @@ class Crew:
         assert workspace.workers is not None, "a lab without workers plays by itself"
         self.order = order
         self._workers = workspace.workers
-        self._place = tempfile.TemporaryDirectory(prefix="agentlab-crew-")
+        self._place = tempfile.TemporaryDirectory(prefix="agentlab-crew-", dir=self._workers.place)
         folder = Path(self._place.name) / "lab"
         wanted = [order.arm.adapter] if order.arm.adapter else []
         if order.arm.router is not None:

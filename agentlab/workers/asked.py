@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from urllib.parse import parse_qs, urlsplit
 
 from agentlab.errors import BadConfig
@@ -27,7 +28,14 @@ def workers_of(asked: str, made: Made, threads: int | None = None) -> Workers:
 
         count = _count(asked, asked)
         share = max(1, len(os.sched_getaffinity(0)) // count)
-        return Workers(count, lambda: ProcessWorker(made), threads=threads or share)
+        place = tempfile.TemporaryDirectory(prefix="agentlab-workers-")
+        return Workers(
+            count,
+            lambda: ProcessWorker(made, place.name),
+            threads=threads or share,
+            place=place.name,
+            leave=place.cleanup,
+        )
     cluster, _, more = asked.partition("?")
     given = parse_qs(more, keep_blank_values=True)
     where = urlsplit(cluster)

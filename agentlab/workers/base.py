@@ -72,6 +72,7 @@ class Workers:
     Attributes:
         count: how many.
         threads: processor threads of each, where the settings of a lab say nothing.
+        place: the folder for what is temporary, which is gone with them; None: the usual one.
 
     Args:
         start: starts one.
@@ -85,11 +86,13 @@ class Workers:
         start: Callable[[], Worker],
         *,
         threads: int = 1,
+        place: str | None = None,
         pack: Callable[[Path], Any] | None = None,
         leave: Callable[[], None] | None = None,
     ) -> None:
         self.count = count
         self.threads = threads
+        self.place = place
         self._pack = pack
         self._leave = leave
         self._seats = [Seat(start) for _ in range(count)]

@@ -6,8 +6,10 @@ import _thread
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import weakref
@@ -24,14 +26,18 @@ PATIENCE = 5.0
 
 
 class ProcessWorker(Worker):
-    """A process of this machine. The script that starts one runs in it again, as with `multiprocessing`."""
+    """A process of this machine. The script that starts one runs in it again, as with `multiprocessing`.
 
-    def __init__(self, made: Made) -> None:
+    What is temporary in it goes into a folder in `place`, which goes with it, and with `place` when the program that
+    started it has ended.
+    """
+
+    def __init__(self, made: Made, place: str) -> None:
         super().__init__()
         # Not by a fork: threads and what the model's libraries have open would be shared.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, made), name="agentlab worker")
+        self._process = context.Process(target=serve, args=(theirs, made, place), name="agentlab worker")
         self._process.start()
         theirs.close()
         self._answered = False
@@ -74,12 +80,13 @@ def _end(process: BaseProcess, pipe: Connection) -> None:
     pipe.close()
 
 
-def serve(pipe: Connection, made: Made) -> None:
+def serve(pipe: Connection, made: Made, place: str) -> None:
     """Answer questions until nobody asks any more: what the process of a worker does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which ends this
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sys.stdout.flush()
     os.dup2(2, 1)  # what libraries print is no answer of the program's
+    os.environ["TMPDIR"] = tempfile.tempdir = own = tempfile.mkdtemp(dir=place)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     held: Any = None
     module, name = made[0].split(":")
@@ -98,6 +105,9 @@ def serve(pipe: Connection, made: Made) -> None:
     finally:
         if hasattr(held, "close"):
             held.close()
+        parent = multiprocessing.parent_process()
+        alone = parent is not None and not parent.is_alive()
+        shutil.rmtree(place if alone else own, ignore_errors=True)
 
 
 def _end_with_parent() -> None:

@@ -67,8 +67,8 @@ def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def worker(held: str) -> Iterator[ProcessWorker]:
-    one = ProcessWorker((held, ()))
+def worker(held: str, tmp_path: Path) -> Iterator[ProcessWorker]:
+    one = ProcessWorker((held, ()), str(tmp_path))
     yield one
     one.kill()
 
@@ -103,8 +103,8 @@ def test_ctrl_c_is_for_the_program_and_not_for_its_workers(worker: ProcessWorker
     assert worker.call("add", 2) == [1, 2]
 
 
-def test_one_that_dies_says_how_and_another_takes_its_seat(held: str) -> None:
-    workers = Workers(1, lambda: ProcessWorker((held, ())))
+def test_one_that_dies_says_how_and_another_takes_its_seat(held: str, tmp_path: Path) -> None:
+    workers = Workers(1, lambda: ProcessWorker((held, ()), str(tmp_path)))
     with workers.lend() as seat:
         first = seat.worker
         assert first.call("add", 1) == [1]
@@ -119,7 +119,7 @@ def test_one_that_dies_says_how_and_another_takes_its_seat(held: str) -> None:
 def test_one_that_cannot_begin_says_what_a_script_needs(held: str, tmp_path: Path) -> None:
     script = tmp_path / "unguarded.py"
     script.write_text(
-        f"from agentlab.workers.processes import ProcessWorker\nprint(ProcessWorker(({held!r}, ())).call('add', 1))\n"
+        f"from agentlab.workers.processes import ProcessWorker\nprint(ProcessWorker(({held!r}, ()), {str(tmp_path)!r}).call('add', 1))\n"
     )
     ended = subprocess.run(
         [sys.executable, script],
@@ -133,7 +133,7 @@ def test_one_that_cannot_begin_says_what_a_script_needs(held: str, tmp_path: Pat
 
 def test_who_waits_for_one_is_told_when_all_are_given_up(held: str, tmp_path: Path) -> None:
     mark = str(tmp_path / "mark")
-    workers, seen = Workers(2, lambda: ProcessWorker((held, (mark,)))), list[str]()
+    workers, seen = Workers(2, lambda: ProcessWorker((held, (mark,)), str(tmp_path))), list[str]()
 
     def ask() -> None:
         with workers.lend() as seat:
@@ -157,12 +157,13 @@ def test_who_waits_for_one_is_told_when_all_are_given_up(held: str, tmp_path: Pa
 def test_they_end_tidily_with_a_program_that_is_killed_and_print_nothing_among_its_output(
     held: str, tmp_path: Path
 ) -> None:
-    mark = tmp_path / "mark"
+    mark, place = tmp_path / "mark", tmp_path / "place"
+    place.mkdir()
     script = tmp_path / "program.py"
     script.write_text(
         "import time\nfrom agentlab.workers.processes import ProcessWorker\n"
         "if __name__ == '__main__':\n"
-        f"    worker = ProcessWorker(({held!r}, ({str(mark)!r},)))\n"
+        f"    worker = ProcessWorker(({held!r}, ({str(mark)!r},)), {str(place)!r})\n"
         "    print(worker.call('pid'), flush=True)\n    time.sleep(600)\n"
     )
     program = subprocess.Popen(
@@ -178,6 +179,7 @@ def test_they_end_tidily_with_a_program_that_is_killed_and_print_nothing_among_i
     program.wait()
     until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     assert Path(f"{mark}.closed").exists()
+    assert not place.exists()
     program.stdout.close()
 
 
