@@ -119,7 +119,8 @@ def test_one_that_dies_says_how_and_another_takes_its_seat(held: str, tmp_path: 
 def test_one_that_cannot_begin_says_what_a_script_needs(held: str, tmp_path: Path) -> None:
     script = tmp_path / "unguarded.py"
     script.write_text(
-        f"from agentlab.workers.processes import ProcessWorker\nprint(ProcessWorker(({held!r}, ()), {str(tmp_path)!r}).call('add', 1))\n"
+        "from agentlab.workers.processes import ProcessWorker\n"
+        f"worker = ProcessWorker(({held!r}, ()), {str(tmp_path)!r})\nprint(worker.call('add', 1))\n"
     )
     ended = subprocess.run(
         [sys.executable, script],
