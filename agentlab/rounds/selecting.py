@@ -8,6 +8,7 @@ from agentlab import failures
 from agentlab.errors import AgentLabError
 from agentlab.rounds.learned_calls import learned
 from agentlab.rounds.report import RoundReport, save
+from agentlab.workspace import starts
 
 if TYPE_CHECKING:
     from agentlab.trajectories.environment_pool import EnvironmentPool
@@ -89,16 +90,16 @@ def held_out(workspace: Workspace, report: RoundReport) -> list[tuple[str, str]]
     # A later round may look at these dev games for what it forgot.
     dev = max(report.dev_from + config.dev_seeds, config.forgetting.seeds)
     folds: list[tuple[Split, int]] = [("dev", dev), ("test", config.held_out_seeds)]
-    starts, pool = list[tuple[str, str]](), EnvironmentPool()
+    found, pool = list[tuple[str, str]](), EnvironmentPool()
     try:
         for env_id in envs:
             for split, count in folds:
-                starts += _starts(workspace, pool, env_id, split, count)
+                found += _starts(workspace, pool, env_id, split, count)
             workspace.progress.advance(stage)
     finally:
         pool.close()
     workspace.progress.finish(stage)
-    return starts
+    return found
 
 
 def _starts(
@@ -110,7 +111,7 @@ def _starts(
     """
     from environments import EnvironmentDied, Task
 
-    scope = f"starts|{env_id}|{split}"
+    scope = starts.scope(env_id, split)
     kept = workspace.database.journal.items(scope)
     known = {int(seed): (start["goal"], start["observation"]) for seed, start in kept.items()}
     with pool.lent(env_id) as env:

@@ -7,7 +7,7 @@ from memory.store.database import Database
 from memory.store.detail import Detail
 from memory.store.episodes import EpisodeRow, Totals
 from memory.store.events import Event, EventKind, Events
-from memory.store.filters import ACTIVE, EVERYTHING, EpisodeFilter, Filter
+from memory.store.filters import ACTIVE, ALL_EPISODES, EVERYTHING, EpisodeFilter, Filter
 from memory.store.history import Change, History
 from memory.store.links import LinkChange
 from memory.store.listing import Facet, Played, Sort
@@ -25,6 +25,7 @@ from memory.store.versions import Version
 
 __all__ = [
     "ACTIVE",
+    "ALL_EPISODES",
     "Batch",
     "Change",
     "Connection",

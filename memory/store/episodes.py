@@ -140,6 +140,13 @@ class Episodes:
         )
         return [checked(EpisodeRow(*row)) for row in rows]
 
+    def select(self, row: type[Row], wanted: EpisodeFilter = ALL_EPISODES) -> list[Row]:
+        """The episodes that are `wanted`, the oldest first, each as a named tuple `row` of some of its columns."""
+        where, values = wanted.sql()
+        columns = ", ".join(row._fields)
+        rows = self.connection.execute(f"SELECT {columns} FROM episodes WHERE {where} ORDER BY number", values)
+        return [row._make(found) for found in rows]
+
     def rows(self, ids: Iterable[str]) -> list[EpisodeRow]:
         """Light rows of the episodes with exactly these ids, the oldest first; ids that nothing has are left out."""
         found: list[tuple[int, EpisodeRow]] = []

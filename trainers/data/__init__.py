@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Text,
         apportion,
         draw,
+        solution,
         start_of,
         starts_of,
     )
@@ -43,6 +44,7 @@ __all__ = [
     "apportion",
     "draw",
     "select",
+    "solution",
     "start_of",
     "starts_of",
     "survey",
@@ -83,6 +85,7 @@ __getattr__, __dir__ = lazy(
             "Text",
             "apportion",
             "draw",
+            "solution",
             "start_of",
             "starts_of",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 
@@ -81,6 +82,17 @@ def test_a_row_says_what_a_listing_shows(database: Database, episode: Maker) -> 
         "twx/coin:train:3", 2, "Find it.", "the game died", 0.25,
     )  # fmt: skip
     assert not row.won
+
+
+def test_of_many_episodes_a_few_columns_are_enough(database: Database, episode: Maker) -> None:
+    class Ended(NamedTuple):
+        id: str
+        status: str
+
+    for id, status in (("ep-2", "won"), ("ep-1", "lost"), ("ep-3", "won")):
+        database.episodes.put(episode(id=id, status=status))
+    assert database.episodes.select(Ended) == [("ep-2", "won"), ("ep-1", "lost"), ("ep-3", "won")]
+    assert database.episodes.select(Ended, EpisodeFilter(status="won")) == [("ep-2", "won"), ("ep-3", "won")]
 
 
 def test_many_episodes_are_loaded_in_the_order_asked_for(database: Database, episode: Maker) -> None:
