@@ -91,6 +91,10 @@ class MissingPackage(AgentLabError):
     """A package that only some work needs is not installed."""
 
 
+class RedactionFailed(AgentLabError):
+    """A person's function for texts raised an error of its own, or gave what is no text."""
+
+
 class UnknownEvaluation(AgentLabError):
     """No evaluation of the lab has this name, or it has no such arm."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentlab.workspace.environments import as_played
@@ -11,6 +12,7 @@ from agentlab.workspace.workspace import Workspace
 if TYPE_CHECKING:
     from agentlab.agent.arms import Arm
     from agentlab.agent.rollout import Rollout
+    from agentlab.datasets import Exported, Redact
     from agentlab.experiments.evaluation import Table
     from agentlab.experiments.results import Results
     from agentlab.experiments.two_by_two import TwoByTwo
@@ -161,6 +163,14 @@ class Lab(Workspace):
         from agentlab.experiments.two_by_two import two_by_two
 
         return two_by_two(self, as_played(envs, self.config.tools), **settings)
+
+    def export_episodes(self, folder: Path | str, *, redact: Redact | None = None, **chosen: Any) -> Exported:
+        """Write its episodes into `folder` as a Hugging Face data set, which TRL's trainers take as it is; every text
+        goes through `redact`. `chosen` are properties of `memory.store.EpisodeFilter`, such as `split="train"`."""
+        from agentlab.datasets import export_episodes
+        from memory.store import EpisodeFilter
+
+        return export_episodes(self, folder, wanted=EpisodeFilter(**chosen), redact=redact)
 
     # -- rounds ------------------------------------------------------------------------------------------------------
 

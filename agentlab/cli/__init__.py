@@ -19,6 +19,7 @@ from agentlab.cli import (
     env_serve,
     envs,
     episodes,
+    export,
     memory,
     memory_consolidate,
     memory_history,
@@ -91,6 +92,7 @@ LOOK = "Look"
 app.command(rich_help_panel=LOOK)(view.view)
 app.command(rich_help_panel=LOOK)(episodes.episodes)
 app.command(rich_help_panel=LOOK)(episodes.replay)
+app.command(rich_help_panel=LOOK)(export.export)
 app.add_typer(memory.app, name="memory", rich_help_panel=LOOK)
 memory.app.command()(memory_screens.show)
 memory.app.command()(memory_screens.stats)

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agentlab.cli import output
-from agentlab.cli.options import DEFAULT_LAB, Env, Json, LabFolder, Limit, Run, opened
+from agentlab.cli.options import (
+    DEFAULT_LAB,
+    Adapter,
+    Arm,
+    Ended,
+    Env,
+    Json,
+    LabFolder,
+    Limit,
+    Run,
+    Split,
+    Task,
+    episodes_wanted,
+    opened,
+)
 from agentlab.cli.output import Column
-from agentlab.workspace.environments import environment
 
 if TYPE_CHECKING:
     from environments import TextEnv
     from memory.records import Episode, Step
-
-Status = Literal["won", "lost", "truncated", "errored"]
 
 NO_FIT = "Nothing fits these filters."
 _COLUMNS = [
@@ -38,13 +49,11 @@ _COLUMNS = [
 
 def episodes(
     env: Env = None,
-    split: Annotated[Literal["train", "dev", "test"] | None, typer.Option("--split", help="Only this split.")] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Only this task (env:split:seed).")] = None,
-    arm: Annotated[str | None, typer.Option("--arm", help="Only this arm, such as 'base + memory'.")] = None,
-    adapter: Annotated[
-        str | None, typer.Option("--adapter", help="Only those played with this adapter (its id).")
-    ] = None,
-    status: Annotated[Status | None, typer.Option("--status", help="Only those that ended so.")] = None,
+    split: Split = None,
+    task: Task = None,
+    arm: Arm = None,
+    adapter: Adapter = None,
+    status: Ended = None,
     run: Run = None,
     limit: Limit = 20,
     lab: LabFolder = DEFAULT_LAB,
@@ -52,22 +61,12 @@ def episodes(
 ) -> None:
     """List episodes, the newest first."""
     from agentlab.views.episodes import listed
-    from memory.store import EpisodeFilter
 
     with opened(lab) as here:
-        found = listed(
-            here,
-            EpisodeFilter(
-                run=run,
-                env=environment(env, here.database, here.config.tools),
-                split=split,
-                task=task,
-                arm=arm,
-                adapter=None if adapter is None else here.adapters.get(adapter).id,
-                status=status,
-            ),
-            limit=limit,
+        wanted = episodes_wanted(
+            here, env=env, split=split, task=task, arm=arm, adapter=adapter, status=status, run=run
         )
+        found = listed(here, wanted, limit=limit)
         some = bool(here.database.episodes.find(limit=1))
     rows = [output.row_of(row) for row in found]
     if not json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from agentlab.lab import Lab
     from agentlab.progress import Progress
     from memory import Filter
+    from memory.records import Status
+    from memory.store import EpisodeFilter
 
 MOST = 1_000_000
 """What is counted on the command line ends here: a greater number is a slip, and SQLite would not take every one."""
@@ -27,6 +29,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST, help="At most this many.")]
 Env = Annotated[str | None, typer.Option("--env", help="Only this environment, such as twx/coin.")]
 Run = Annotated[str | None, typer.Option("--run", help="Only this run.")]
+Split = Annotated[Literal["train", "dev", "test"] | None, typer.Option("--split", help="Only this split.")]
+Task = Annotated[str | None, typer.Option("--task", help="Only this task (env:split:seed).")]
+Arm = Annotated[str | None, typer.Option("--arm", help="Only this arm, such as 'base + memory'.")]
+Adapter = Annotated[str | None, typer.Option("--adapter", help="Only those played with this adapter (its id).")]
+Ended = Annotated[
+    Literal["won", "lost", "truncated", "errored"] | None, typer.Option("--status", help="Only those that ended so.")
+]
 Namespace = Annotated[
     str | None, typer.Option("--namespace", help="Whose memory; by default the one in lab.toml.", show_default=False)
 ]
@@ -125,6 +134,36 @@ def wanted(
         before=moment(before),
         namespace=None if everywhere else lab.config.namespace,
         **others,
+    )
+
+
+def episodes_wanted(
+    lab: Lab,
+    *,
+    env: str | None,
+    split: str | None,
+    task: str | None,
+    arm: str | None,
+    adapter: str | None,
+    status: Status | None,
+    run: str | None,
+) -> EpisodeFilter:
+    """The episodes that a person means by these options.
+
+    Raises:
+        UnknownEnvironment, UnknownAdapter.
+    """
+    from agentlab.workspace.environments import environment
+    from memory.store import EpisodeFilter
+
+    return EpisodeFilter(
+        run=run,
+        env=environment(env, lab.database, lab.config.tools),
+        split=split,
+        task=task,
+        arm=arm,
+        adapter=None if adapter is None else lab.adapters.get(adapter).id,
+        status=status,
     )
 
 

@@ -65,8 +65,9 @@ def options(kind: type) -> list[Any]:
 
 
 def invoke(folder: Path, path: str, *given: str) -> Result:
+    known = {**ARGUMENTS, "folder": str(folder.parent / "written")}
     words = [
-        ARGUMENTS.get(name, "x")
+        known.get(name, "x")
         for name, annotation in COMMANDS[path].items()
         if any(isinstance(found, ArgumentInfo) for found in getattr(annotation, "__metadata__", ()))
         and type(None) not in get_args(get_args(annotation)[0])
