@@ -100,6 +100,42 @@ def test_ways_that_lead_elsewhere_from_elsewhere_do_not_count_as_gone() -> None:
     assert again(tried, at("den"), ["move north", "move south"]) == [0, 0]
 
 
+def moved(*ways: str) -> list[tuple[str, str, str]]:
+    """Moving about rooms that are named by where they lie: `n2e1` two to the north and one to the east."""
+    x, y, steps = 0, 0, []
+    for way in ways:
+        start = at(f"n{y}e{x}")
+        x += (way == "east") - (way == "west")
+        y += (way == "north") - (way == "south")
+        steps.append((start, f"move {way}", at(f"n{y}e{x}")))
+    return steps
+
+
+def test_the_way_back_leads_to_where_one_has_been_once_it_is_known_what_undoes_what() -> None:
+    ways = ["move north", "move south", "move west"]
+    # Nobody knows yet that south undoes north.
+    assert again(walked(*moved("north")), at("n1e0"), ways) == [0, 0, 0]
+    tried = walked(*moved("north", "south", "east", "north"))
+    assert again(tried, at("n1e1"), ways) == [0, 1, 0]
+    # A dead end has one way out, which costs nothing.
+    assert again(tried, at("n1e1"), ["move south", "take coin"]) == [0, 0]
+
+
+def test_what_undid_a_way_and_then_does_not_is_no_longer_thought_to() -> None:
+    tried = walked(*moved("north", "south", "east", "north"))
+    # One-way streets: south leads elsewhere.
+    for place in ("cave", "den"):
+        tried.observe(step(9, "move south", state=at("n1e1"), after=at(place)))
+        tried.observe(step(9, "move north", state=at(place), after=at("n1e1")))
+    assert again(tried, at("n2e5"), ["move south", "move west"]) == [0, 0]
+
+
+def test_where_one_has_been_often_is_gone_to_last() -> None:
+    tried = walked(*moved("north", "south", "north", "south", "east", "west"))
+    # Twice at the north, once at the east; the middle was left in both of these ways, but not to the west.
+    assert again(tried, at("n0e0"), ["move north", "move east", "move west"]) == [2, 1, 0]
+
+
 def test_with_something_else_in_hand_every_place_is_new() -> None:
     tried = walked(*went("door", "shelf", "sofa", "shelf"), (at("shelf"), "take cup", at("shelf", A_CUP)))
     assert again(tried, at("shelf", A_CUP), ["go to sofa", "go to desk"]) == [0, 0]
