@@ -154,6 +154,53 @@ def open_lab(tmp_path: Path, note_reader: ScriptedEngine) -> Iterator[Callable[.
         lab.close()
 
 
+class Traced:
+    """What is told to OpenTelemetry in a test, once it has ended."""
+
+    def __init__(self, exporter: Any) -> None:
+        self.exporter = exporter
+
+    @property
+    def spans(self) -> list[Any]:
+        """All spans, as they began."""
+        return sorted(self.exporter.get_finished_spans(), key=lambda span: span.start_time)
+
+    def named(self, beginning: str) -> list[Any]:
+        """Those whose name begins so."""
+        return [span for span in self.spans if span.name.startswith(beginning)]
+
+    def above(self, span: Any) -> list[Any]:
+        """The spans to which one belongs, the innermost first."""
+        known = {one.context.span_id: one for one in self.spans}
+        found = []
+        while span.parent is not None:
+            span = known[span.parent.span_id]
+            found.append(span)
+        return found
+
+    def path(self, span: Any) -> str:
+        """Where it stands: the names from the outermost on."""
+        return " > ".join(one.name for one in [*reversed(self.above(span)), span])
+
+    def says(self, text: str) -> list[str]:
+        """The names of the spans in which a text stands anywhere."""
+        return [span.name for span in self.spans if text in span.to_json()]
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> Traced:
+    """Has this test's program listen to its spans, as one does that uses the package as a library."""
+    sdk = pytest.importorskip("opentelemetry.sdk.trace")
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    monkeypatch.delenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", raising=False)
+    exporter, provider = InMemorySpanExporter(), sdk.TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", provider)
+    return Traced(exporter)
+
+
 class ScriptedApi:
     """A server with OpenAI's chat completions, in this process, that answers as a test says.
 
