@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from agentlab.tracing import carried
+
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
@@ -29,4 +31,4 @@ def beside(answer: Callable[[Request], Answer], requests: Sequence[Request], mos
             raise
 
     with ThreadPoolExecutor(min(len(requests), most), thread_name_prefix="beside") as workers:
-        return list(workers.map(asked, requests))
+        return list(workers.map(carried(asked), requests))

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from agentlab.engines import spans
 from agentlab.engines.base import (
     TRANSCRIPT,
     Adapter,
@@ -32,8 +33,8 @@ from agentlab.engines.metering import count
 from agentlab.errors import AgentLabError
 from memory.prompts import Prompting
 
-Request = TypeVar("Request")
-Answer = TypeVar("Answer")
+Request = TypeVar("Request", ScoreRequest, TurnRequest, WriteRequest)
+Answer = TypeVar("Answer", Scores, Turn, Writing)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,10 @@ class Model:
 
     def score_all(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
         """The scores of several requests, each by the adapter that it carries, read beside each other; as `score`."""
-        return self._scored(answered(self._scorer.score, requests), requests)
+        with spans.model_call(self.engine, requests) as span:
+            found = self._scored(answered(self._scorer.score, requests), requests)
+            spans.answered(span, requests, found)
+        return found
 
     @property
     def _scorer(self) -> Scorer:
@@ -140,6 +144,10 @@ class Model:
 
     def _ask(self, ask: Callable[[Sequence[Request]], Sequence[Answer]], request: Request) -> Answer:
         """The answer of the engine to one request."""
-        if isinstance(self.engine, Batching):
-            return self.engine.batcher(ask, request)
-        return answered(ask, [request])[0]
+        with spans.model_call(self.engine, [request]) as span:
+            if isinstance(self.engine, Batching):
+                answer = self.engine.batcher(ask, request)
+            else:
+                answer = answered(ask, [request])[0]
+            spans.answered(span, [request], [answer])
+        return answer

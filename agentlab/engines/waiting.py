@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, TypeVar
 
+from agentlab.tracing import carried
+
 Answer = TypeVar("Answer")
 
 
@@ -55,7 +57,7 @@ def waited(call: Callable[[], Answer], given_up: Future[None], seconds: float | 
         except BaseException as error:
             done.set_exception(error)
 
-    threading.Thread(target=work, daemon=True, name="waited").start()
+    threading.Thread(target=carried(work), daemon=True, name="waited").start()
     either: set[Future[Any]] = {done, given_up}
     wait(either, timeout=None if seconds is None else max(seconds, 0.0), return_when=FIRST_COMPLETED)
     heard(given_up)
