@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from agentlab import failures
+from agentlab.agent import spans
 from agentlab.agent.actors import View
 from agentlab.agent.result import EpisodeResult, EpisodeSink
 from agentlab.engines.base import Conversation
 from agentlab.engines.metering import metered
 from agentlab.engines.model import Model
 from agentlab.errors import ReplayMismatch, Stopped
+from agentlab.tracing import OFF, Span
 from agentlab.trajectories.refinement import Refiner
 from agentlab.trajectories.tool_uses import tool_uses
 from agentlab.trajectories.transition import Decision, Game
@@ -83,6 +85,7 @@ class Play:
     episode: Episode = field(init=False)
     conversation: Conversation | None = None
     tried: Tried = field(default_factory=Tried)
+    calling: Span = OFF
     game: Game = field(init=False)
     reflections: list[Reflection] | None = None
     began: float = field(default_factory=time.perf_counter)
@@ -149,7 +152,11 @@ class Play:
         """What the memory knows about something, in the middle of the game; it counts as recalled at this step."""
         if self.snapshot is None or self.recalled is None:
             return []
-        return self.snapshot.search(self.spec, query, self.recalled, len(self.episode.steps))
+        with self.calling.inside(), spans.recall("tool", query) as span:
+            known = len(self.recalled.recalls)
+            texts = self.snapshot.search(self.spec, query, self.recalled, len(self.episode.steps))
+            spans.found(span, [one.reflection for one in self.recalled.recalls[known:] if not one.held_out], texts)
+        return texts
 
     def start_prompt(self, hints: str, recalled: list[str]) -> None:
         """Start the conversation with its memory block."""
@@ -264,7 +271,9 @@ class Play:
     def step(self, decision: Decision) -> bool:
         """Send the command to the environment, record the step, and say whether the episode has ended."""
         assert self.conversation is not None
-        step = self.game.step(decision, self.conversation.cut, self.conversation.note)
+        with spans.tool_call(self.env, decision.command) as self.calling:
+            step = self.game.step(decision, self.conversation.cut, self.conversation.note)
+            spans.told(self.calling, self.env, step.result)
         with failures.engine(self.engine):
             self.conversation.act(step.action, step.thought, step.token_ids)
         self.episode.steps.append(step)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from agentlab import tracing
+from agentlab.agent import spans
 from agentlab.agent.episode import EpisodeState, Play, digest
 from agentlab.failures import FAILURES, kind_of
 from memory.records import Episode, Recall
@@ -28,8 +30,10 @@ def _recall(state: EpisodeState, runtime: Any) -> EpisodeState:
     ids: list[str] = []
     recalls: list[dict[str, Any]] = []
     if play.snapshot is not None and play.spec.arm.recall is not None:
-        play.recalled = play.snapshot.recall(play.spec, play.episode.goal, play.game.observation)
-        hints, ids = play.recalled.hints, list(play.recalled.ids)
+        with spans.recall("prompt", play.game.observation) as span:
+            play.recalled = play.snapshot.recall(play.spec, play.episode.goal, play.game.observation)
+            hints, ids = play.recalled.hints, list(play.recalled.ids)
+            spans.found(span, ids, [hints])
         recalls = _dumped(play.recalled.recalls)
     play.start_prompt(hints, ids)
     return {
@@ -48,9 +52,11 @@ def _act(state: EpisodeState, runtime: Any) -> EpisodeState:
     """Have the actor decide, and send the action: in one node, for half the checkpoints and the same guarantees."""
     play: Play = runtime.context
     play.must_go_on()
-    decision = play.select_action()
-    record = play.record(decision) if play.spec.arm.prompting is not None else None
-    ended = play.step(decision)
+    with spans.step(len(play.episode.steps)) as span:
+        decision = play.select_action()
+        record = play.record(decision) if play.spec.arm.prompting is not None else None
+        ended = play.step(decision)
+        spans.took(span, play.episode.steps[-1])
     after: EpisodeState = {
         "actions": [*state["actions"], decision.command],
         "digests": [*state["digests"], digest(play.game.observation)],
@@ -68,7 +74,10 @@ def _reflect(state: EpisodeState, runtime: Any) -> EpisodeState:
     """Draw reflections from the finished trajectory (never from text that a recall put into the prompt)."""
     play: Play = runtime.context
     play.finalize()
-    play.reflections = novel(play.reflect(), play.episode)
+    with tracing.span("reflect") as span:
+        play.reflections = novel(play.reflect(), play.episode)
+        span.note({"written": len(play.reflections)})
+        span.tell("reflections", [one.text for one in play.reflections])
     return {}
 
 
@@ -116,19 +125,21 @@ def play_episode(play: Play, graph: Any) -> Episode:
     """
     config: Any = {"configurable": {"thread_id": play.spec.id}, "recursion_limit": 10_000}
     durability: dict[str, Any] = {"durability": "async"} if graph.checkpointer else {}
-    try:
-        unfinished = graph.get_state(config) if graph.checkpointer else None
-        if unfinished is not None and unfinished.next and unfinished.values.get("digests"):
-            play.restore(unfinished.values)
-            graph.invoke(None, config, context=play, **durability)
-        else:
-            if unfinished is not None and unfinished.values:
-                graph.checkpointer.delete_thread(play.spec.id)
-            graph.invoke({}, config, context=play, **durability)
-    except FAILURES as failure:
-        play.fail(str(failure), kind_of(failure))
-        play.finalize()
-        play.put()
+    with spans.episode(play.spec, play.model) as span:
+        try:
+            unfinished = graph.get_state(config) if graph.checkpointer else None
+            if unfinished is not None and unfinished.next and unfinished.values.get("digests"):
+                play.restore(unfinished.values)
+                graph.invoke(None, config, context=play, **durability)
+            else:
+                if unfinished is not None and unfinished.values:
+                    graph.checkpointer.delete_thread(play.spec.id)
+                graph.invoke({}, config, context=play, **durability)
+        except FAILURES as failure:
+            play.fail(str(failure), kind_of(failure))
+            play.finalize()
+            play.put()
+        spans.ended(span, play.episode)
     if graph.checkpointer:
         graph.checkpointer.delete_thread(play.spec.id)
     return play.episode

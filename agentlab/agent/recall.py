@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from agentlab.agent import spans
 from agentlab.agent.arms import RecallConfig
 from agentlab.agent.strength import DEFAULT, EXPLORE, Strength
 from agentlab.engines.base import Tokenizing
@@ -161,9 +162,11 @@ class Recalled:
         if self.memory is None or self.config.transfer <= 0:
             return {}
         if state not in self._similar:
-            self._similar[state] = self.memory.similar_states(
-                state, wanted=Filter(env=self.env, before=self.frozen_at, split="train"), k=8
-            )
+            with spans.recall("advice", state) as span:
+                self._similar[state] = self.memory.similar_states(
+                    state, wanted=Filter(env=self.env, before=self.frozen_at, split="train"), k=8
+                )
+                spans.found(span, [reflection for _, _, reflection in self._similar[state]])
         known: dict[str, list[_Elsewhere]] = {}
         for advice, cosine, reflection in self._similar[state]:
             bonus = self.config.transfer * cosine * weights.bonus(advice)

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agentlab import failures
+from agentlab import failures, tracing
 from agentlab.agent.arms import Arm
 from agentlab.agent.episode import STOPPED, Play
 from agentlab.agent.graph import build_graph, play_episode
@@ -167,7 +167,8 @@ class Rollout:
             try:
                 while True:
                     for index, task in _at_most(waiting, self.concurrency - len(flying)):
-                        flying[workers.submit(self._task, task, arm, trials, until_won)] = index
+                        play = tracing.carried(self._task)
+                        flying[workers.submit(play, task, arm, trials, until_won)] = index
                     if not flying:
                         break
                     # Not for ever: a Ctrl-C that comes just before the waiting begins does not end it.

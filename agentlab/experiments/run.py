@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from agentlab import tracing
 from agentlab.agent.arms import Arm, arm_of, default_arm
 from agentlab.agent.rollout import TaskResult, rollout_of
 from agentlab.agent.tasks import make_tasks
@@ -55,8 +56,11 @@ def run(
             workspace.progress.say(f"{result.task.id} errored: {error}")
         workspace.progress.advance(stage, 1, f"{won} won")
 
+    told = {"run": name, "arm": chosen.name, "adapter": chosen.adapter, "split": split, "tasks": len(tasks)}
     try:
-        results = rollout.play(tasks, chosen, trials=trials, again=again, progress=on_result)
+        with tracing.workflow("run", told) as span:
+            results = rollout.play(tasks, chosen, trials=trials, again=again, progress=on_result)
+            span.note({"won": won, "errored": sum(result.errored for result in results)})
     finally:
         rollout.close()
         workspace.progress.finish(stage)

@@ -47,6 +47,7 @@ class WithTools(TextEnv):
 
     Attributes:
         uses: what each tool was in this game, by its name.
+        failure: by what the last answer was none: the class of the exception, or that it was `empty`; else nothing.
     """
 
     def __init__(self, env: TextEnv, tools: Sequence[Tool], env_id: str) -> None:
@@ -65,6 +66,7 @@ class WithTools(TextEnv):
         self._offers = Counter[str]()
         """How many calls of each tool are offered now."""
         self.uses: dict[str, Use] = {}
+        self.failure = ""
 
     def seeds(self, split: Split) -> Sequence[int]:
         return self.env.seeds(split)
@@ -174,13 +176,15 @@ class WithTools(TextEnv):
 
     def _answer(self, tool: Tool, call: str) -> str:
         """What the tool answers, in one text; a line that says what went wrong where it has no answer."""
-        commands = self._turn.admissible or ()
+        commands, self.failure = self._turn.admissible or (), ""
         try:
             said = self._run(lambda: tool.answer(call, self._seen(list(commands))))
         except Exception as error:
+            self.failure = type(error).__name__
             return f"{tool.name}: {' '.join(format_error(error).split())[:200] or 'it gave no answer'}."
         answer = said.strip() if isinstance(said, str) else ""
         if not answer:
+            self.failure = "empty"
             return f"{tool.name}: it gave no answer."
         return answer if len(answer) <= LONGEST_ANSWER else answer[: LONGEST_ANSWER - 1] + "…"
 
