@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from agentlab import tracing
 from agentlab.agent.arms import Arm, arm_of
 from agentlab.agent.playing import playing_of
 from agentlab.agent.rollout import TaskResult, begun, count_spent
@@ -203,20 +204,22 @@ def evaluate(
     table = Table(envs=list(dict.fromkeys(task.env for task in tasks)), rows=[], about=about)
     errored = False
     count_spent(workspace, {named.run, named.plain_run})
-    for arm in chosen:
-        many = 1 if arm.player.name == "random" else trials
-        under = named.run_of(arm)
-        results = run(workspace, table.envs, split=split, seeds=seeds, trials=many, arm=arm, name=under, again=again,
-                      hold_out_tools=False)  # fmt: skip
-        errored = errored or any(result.part_errored for result in results)
-        table.rows.append(row(arm.name, results, trials=1))
-        if many > 1:
-            suffix = f", {many} trials" if arm.recall else f" + retry, {many} trials"
-            table.rows.append(row(f"{arm.name}{suffix}", results, trials=many))
-        # Stored with its comparisons, and with what was measured before on these games; what of that a caller shows is
-        # the caller's choice.
-        stored = table.model_copy(update={"rows": _grown(before.rows, table.rows)}, deep=True).compare_with_base()
-        workspace.database.evaluations.put(named.record, stored.model_dump(mode="json"))
+    told = {"evaluation": named.record, "split": split, "tasks": len(tasks), "arms": [arm.name for arm in chosen]}
+    with tracing.workflow("evaluation", told):
+        for arm in chosen:
+            many = 1 if arm.player.name == "random" else trials
+            under = named.run_of(arm)
+            results = run(workspace, table.envs, split=split, seeds=seeds, trials=many, arm=arm, name=under,
+                          again=again, hold_out_tools=False)  # fmt: skip
+            errored = errored or any(result.part_errored for result in results)
+            table.rows.append(row(arm.name, results, trials=1))
+            if many > 1:
+                suffix = f", {many} trials" if arm.recall else f" + retry, {many} trials"
+                table.rows.append(row(f"{arm.name}{suffix}", results, trials=many))
+            # Stored with its comparisons, and with what was measured before on these games; what of that a caller
+            # shows is the caller's choice.
+            stored = table.model_copy(update={"rows": _grown(before.rows, table.rows)}, deep=True).compare_with_base()
+            workspace.database.evaluations.put(named.record, stored.model_dump(mode="json"))
     if not errored:
         named.finish(workspace.database)
     return table

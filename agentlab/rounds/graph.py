@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from agentlab import tracing
 from agentlab.agent.playing import RANKING, playing_of
 from agentlab.agent.rollout import count_spent
 from agentlab.agent.tasks import check_tasks
@@ -108,12 +109,15 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
     state = graph.get_state(_thread(report))
     # The checkpoint of a round that an earlier version left may name nodes otherwise; where it stands, the report says.
     begin = None if report.phase in state.next else {"round": report.id, "phase": report.phase}
+    told = {"round": report.id, "envs": report.config.envs, "adapter": report.incumbent}
     try:
-        with _played_as(workspace, report):
+        with _played_as(workspace, report), tracing.workflow("round", told) as span:
             graph.invoke(
                 begin, _thread(report), context=workspace, durability="sync",
                 interrupt_before=[until] if until else None,
             )  # fmt: skip
+            after = load(workspace, report.id)
+            span.note({"phase": after.phase, "promoted": after.promoted, "candidate": after.adapter})
     except AgentLabError:
         # A round that has failed for good leaves nothing behind that could go on.
         if load(workspace, report.id).ended:
@@ -170,8 +174,10 @@ def _builder() -> Any:
 def _run(node: Node, state: RoundState, runtime: Any) -> RoundState:
     workspace: Workspace = runtime.context
     report = load(workspace, state["round"])
-    following = node(workspace, report)
-    save(workspace, report, following)
+    with tracing.span(state["phase"], {"round": report.id}) as span:
+        following = node(workspace, report)
+        save(workspace, report, following)
+        span.note({"next": following})
     return {"phase": following}
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from agentlab import tracing
 from agentlab.agent.playing import asked_prompting
 from agentlab.errors import BadConfig, OutOfBudget
 from agentlab.experiments.collection import reflections_on
@@ -93,7 +94,8 @@ def search_tasks(
         for task in tasks:
             known = done.get(task.id)
             if known is None or known["error"] is not None:  # what failed is not done
-                with workspace.spending.counted() as meter:
+                told = {"run": run, "task": task.id, "adapter": adapter, "method": method}
+                with tracing.span("search", told), workspace.spending.counted() as meter:
                     env = pool.take(task.env)
                     found = search_task(
                         env, task, method=method, model=guide, budget=budget, seed=seed, config=config, run=run,

@@ -121,6 +121,12 @@ def test_the_model_guides_where_it_is_asked_to(open_lab: OpenLab, note_reader: S
         search_tasks(lab, "r", TASKS, adapter="ad-1")
 
 
+def test_the_model_calls_of_a_search_are_told_within_that_of_their_task(open_lab: OpenLab, traced: Any) -> None:
+    search_tasks(open_lab(), "r", TASKS[:2], engine="model", budget=Budget(steps=5))
+    assert {traced.path(span) for span in traced.spans} == {"search", "search > text_completion scripted"}
+    assert [span.attributes["agentlab.task"] for span in traced.named("search")] == [task.id for task in TASKS[:2]]
+
+
 def test_a_search_that_ends_early_costs_its_task_only(
     open_lab: OpenLab, told: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
