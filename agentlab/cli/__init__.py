@@ -62,6 +62,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
     ] = False,
@@ -74,9 +75,24 @@ def _options(
             help="A module that registers environments of your own.",
         ),
     ] = None,
+    trace: Annotated[
+        str,
+        typer.Option(
+            "--trace",
+            metavar="WHERE",
+            envvar="AGENTLAB_TRACE",
+            help="Where OpenTelemetry's spans go: otlp, console, or a file that ends in .jsonl.",
+            show_default=False,
+        ),
+    ] = "",
 ) -> None:
     if imports:
         envs.bring_in(imports)
+    if trace:
+        from agentlab import tracing
+
+        tracing.begin(trace)
+        context.call_on_close(tracing.end)
 
 
 WORK = "Work"

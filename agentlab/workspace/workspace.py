@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from agentlab import tracing
 from agentlab.bars import visible
 from agentlab.engines import hub, model_folder
 from agentlab.engines.base import Batching, Closing
@@ -119,6 +120,7 @@ class Workspace:
             lab.progress.say(notice)
         lab._engine, lab.engine_given = engine, given
         if write:
+            tracing.begin()
             lock = WriteLock(lab.folder / ".lock")
             lock.acquire()
             lab._closing.callback(lock.release)
