@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentlab import tracing
 from agentlab.agent.episode import STOPPED
 from agentlab.agent.result import EpisodeResult
 from agentlab.errors import BadConfig, Stopped
@@ -108,7 +109,7 @@ class Hand:
     def play(self, spec: EpisodeSpec) -> EpisodeResult:
         """Play an episode; one over which worker after worker dies ends as errored."""
         try:
-            result: EpisodeResult = self._ask("play", spec, self.results)
+            result: EpisodeResult = self._ask("play", spec, self.results, tracing.told())
         except WorkerDied as error:
             result = EpisodeResult(_errored(spec, str(error)))
         if result.episode.status == "errored":

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentlab import tracing
 from agentlab.agent.crew import Order
 from agentlab.agent.result import EpisodeResult, EpisodeSink
 from agentlab.agent.rollout import Rollout, rollout_of
@@ -40,9 +41,11 @@ class Player:
 
     Args:
         modules: are imported first: they register environments and the like.
+        trace: where spans go, as of `tracing.begin`.
     """
 
-    def __init__(self, modules: Sequence[str] = ()) -> None:
+    def __init__(self, modules: Sequence[str] = (), trace: str = "") -> None:
+        tracing.begin(trace)
         for module in modules:
             importlib.import_module(module)
         self._place = Path(tempfile.mkdtemp(prefix="agentlab-worker-"))
@@ -74,12 +77,16 @@ class Player:
         self._engine = self._rollout.model.engine
         return self._rollout.model.name
 
-    def play(self, spec: EpisodeSpec, earlier: Sequence[EpisodeResult]) -> EpisodeResult:
-        """Play an episode. `earlier` are trials of its task that others may have played since the copy was made."""
+    def play(
+        self, spec: EpisodeSpec, earlier: Sequence[EpisodeResult], span: Mapping[str, str] | None = None
+    ) -> EpisodeResult:
+        """Play an episode. `earlier` are trials of its task that others may have played since the copy was made, and
+        `span` that within which it is played (`tracing.told`)."""
         assert self._rollout is not None and self._sink is not None, "prepared first"
         for result in earlier:
             self._sink.put(result)
-        self._rollout.episode(spec)
+        with tracing.within(span or {}):
+            self._rollout.episode(spec)
         assert self._sink.last is not None, "however it ended"
         return self._sink.last
 
@@ -94,5 +101,6 @@ class Player:
 
     def close(self) -> None:
         """Leave nothing behind."""
+        tracing.end()
         self._leave()
         shutil.rmtree(self._place, ignore_errors=True)

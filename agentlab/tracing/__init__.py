@@ -7,7 +7,10 @@ Without anybody who listens nothing of OpenTelemetry is imported.
 
 from __future__ import annotations
 
-from agentlab.tracing.destination import VARIABLE, begin, end
-from agentlab.tracing.span import OFF, Span, carried, message, on, span, workflow
+from agentlab.tracing.destination import VARIABLE, begin, destination, end
+from agentlab.tracing.span import OFF, Span, carried, message, on, span, told, within, workflow
 
-__all__ = ["OFF", "VARIABLE", "Span", "begin", "carried", "end", "message", "on", "span", "workflow"]
+__all__ = [
+    "OFF", "VARIABLE", "Span", "begin", "carried", "destination", "end", "message", "on", "span", "told", "within",
+    "workflow",
+]  # fmt: skip

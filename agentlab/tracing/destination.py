@@ -64,6 +64,11 @@ def end() -> None:
         _begun.end()
 
 
+def destination() -> str:
+    """Where spans go, as `begin` was told; empty where it was not."""
+    return _begun.where if _begun is not None else ""
+
+
 _begun: _Destination | None = None
 
 
@@ -74,6 +79,7 @@ class _Destination:
         from opentelemetry import trace
         from opentelemetry.sdk.trace import TracerProvider
 
+        self.where = where
         try:
             provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
             provider.add_span_processor(_processor(where))

@@ -192,6 +192,25 @@ def carried(work: Callable[Given, Result]) -> Callable[Given, Result]:
     return moved
 
 
+def told() -> dict[str, str]:
+    """The span that is open here, as another process is told of it (W3C Trace Context); empty where nobody listens."""
+    here: dict[str, str] = {}
+    if on():
+        from opentelemetry.propagate import inject
+
+        inject(here)
+    return here
+
+
+def within(elsewhere: Mapping[str, str]) -> AbstractContextManager[None]:
+    """While open, spans of this thread belong to the one of another process that was told of."""
+    if not elsewhere or not on():
+        return nullcontext()
+    from opentelemetry.propagate import extract
+
+    return _Inside(extract(elsewhere))
+
+
 def message(role: str, text: str) -> list[dict[str, object]]:
     """A text as the conventions have the messages of a chat."""
     end = {"finish_reason": "stop"} if role == "assistant" else {}

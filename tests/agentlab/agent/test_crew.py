@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -206,6 +208,35 @@ def test_a_game_that_no_module_registers_is_unknown_to_workers_which_say_what_to
             lab.run("own/hidden", seeds=range(1), arm="random")
     finally:
         unregister("own/hidden")
+
+
+@pytest.mark.slow
+def test_what_workers_do_is_told_in_the_trace_of_the_run(tmp_path: Path) -> None:
+    pytest.importorskip("opentelemetry.sdk")
+    code = """
+import sys
+from pathlib import Path
+from agentlab import Lab, LabConfig, tracing
+if __name__ == "__main__":
+    tracing.begin(sys.argv[2])
+    with Lab.open(Path(sys.argv[1]), create=True, config=LabConfig(embedder="hashing"), progress=False) as lab:
+        lab.hire("2")
+        lab.run("toy/doors", seeds=range(3), trials=1, arm="random")
+    tracing.end()
+"""
+    (tmp_path / "script.py").write_text(code)
+    spans = tmp_path / "spans.jsonl"
+    subprocess.run(
+        [sys.executable, tmp_path / "script.py", tmp_path / "lab", spans],
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    told = [json.loads(line)["resourceSpans"][0]["scopeSpans"][0]["spans"][0] for line in spans.open()]
+    assert len({one["traceId"] for one in told}) == 1
+    (run,) = [one for one in told if "parentSpanId" not in one]
+    within = [one for one in told if one.get("parentSpanId") == run["spanId"]]
+    assert len(within) == 3  # the episodes
+    assert len(told) > 6
 
 
 def test_what_cannot_play_elsewhere_is_refused(open_lab: Callable[..., Lab], tmp_path: Path) -> None:
