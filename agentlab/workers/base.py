@@ -8,6 +8,7 @@ import tarfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from queue import LifoQueue
@@ -116,8 +117,8 @@ class Workers:
 
     def give_up(self) -> None:
         """End all that work: who waits for an answer gets WorkerDied, and whoever asks later a new worker."""
-        for seat in self._seats:
-            seat.empty()
+        with ThreadPoolExecutor(len(self._seats)) as ending:  # each may take seconds
+            list(ending.map(Seat.empty, self._seats))
 
     def close(self) -> None:
         """End all, for good."""
