@@ -7,10 +7,10 @@ Without anybody who listens nothing of OpenTelemetry is imported.
 
 from __future__ import annotations
 
-from agentlab.tracing.destination import VARIABLE, begin, destination, end
+from agentlab.tracing.destination import VARIABLE, begin, end, goes_to
 from agentlab.tracing.span import OFF, Span, carried, message, on, span, told, within, workflow
 
 __all__ = [
-    "OFF", "VARIABLE", "Span", "begin", "carried", "destination", "end", "message", "on", "span", "told", "within",
+    "OFF", "VARIABLE", "Span", "begin", "carried", "end", "goes_to", "message", "on", "span", "told", "within",
     "workflow",
 ]  # fmt: skip

@@ -64,7 +64,7 @@ def end() -> None:
         _begun.end()
 
 
-def destination() -> str:
+def goes_to() -> str:
     """Where spans go, as `begin` was told; empty where it was not."""
     return _begun.where if _begun is not None else ""
 

@@ -131,10 +131,11 @@ class Places:
         return [count - least[_kind(command)] for command, count in zip(commands, counts, strict=True)]
 
     def _end(self, state: str, command: str) -> str:
-        """The state to which a command leads from this one; none of those that were seen where that is not known."""
+        """The state to which a command leads from this one; none of those that were seen where that is not known, or it
+        leads nowhere."""
         known = self._ends.get((state, command))
         if known is not None:
-            return known
+            return known if known != state else UNKNOWN
         back = (before for before, led in self._came.get(state, ()) if self._undoes[led, command] > 0)
         return max(back, key=self._seen.__getitem__, default=UNKNOWN)
 

@@ -26,4 +26,4 @@ def hired(config: LabConfig, asked: str) -> Workers:
             "A vLLM server that the lab starts itself plays many games at once as it is; leave out the workers, or "
             "give the address of a server that all of them reach (--server URL)."
         )
-    return workers_of(asked, (PLAYER, (tuple(BROUGHT_IN), tracing.destination())), config.threads or None)
+    return workers_of(asked, (PLAYER, (tuple(BROUGHT_IN), tracing.goes_to())), config.threads or None)

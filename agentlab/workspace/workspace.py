@@ -279,7 +279,7 @@ class Workspace:
             if self.config.engine == "vllm":
                 self._engine = served(self.config, self.folder / "vllm.log", self.progress.say)
             else:
-                self._engine = self._loaded(self.config.model, self.config.server)
+                self._engine = self._load(self.config.model, self.config.server)
         return self._engine
 
     @property
@@ -340,7 +340,7 @@ class Workspace:
             if name and name != "hashing" and name not in hub.CATALOGUE and not hub.behind_api(name):
                 hub.resolve(name, say=self.progress.say)
         if self.config.critic and hub.behind_api(self.config.critic):
-            self._loaded(self.config.critic)
+            self._load(self.config.critic)
         elif self.config.critic and self.config.critic not in hub.CATALOGUE:
             model_folder.check(hub.resolve(self.config.critic))
         if engine is None:
@@ -373,9 +373,9 @@ class Workspace:
         name = self.config.critic
         from agentlab.engines.model import Model
 
-        return Model(self._loaded(name)) if name else None
+        return Model(self._load(name)) if name else None
 
-    def _loaded(self, name: str, server: str = "") -> Engine:
+    def _load(self, name: str, server: str = "") -> Engine:
         return loaded(self.config, name, self.threads, self.progress.say, server)
 
     @cached_property

@@ -121,6 +121,11 @@ def test_the_way_back_leads_to_where_one_has_been_once_it_is_known_what_undoes_w
     assert again(tried, at("n1e1"), ["move south", "take coin"]) == [0, 0]
 
 
+def test_what_leads_nowhere_counts_as_often_as_it_was_tried() -> None:
+    tried = walked(*moved("north", "south"), (at("n0e0"), "move up", at("n0e0")))
+    assert again(tried, at("n0e0"), ["move up", "move down"]) == [1, 0]
+
+
 def test_what_undid_a_way_and_then_does_not_is_no_longer_thought_to() -> None:
     tried = walked(*moved("north", "south", "east", "north"))
     # One-way streets: south leads elsewhere.
