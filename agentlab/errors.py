@@ -15,6 +15,10 @@ class LabLocked(AgentLabError):
     """Another process holds the lab for writing."""
 
 
+class BadRequest(AgentLabError):
+    """What lies in a lab's inbox is nothing that could be done for whoever asks."""
+
+
 class UnknownModel(AgentLabError):
     """No base model of that name is known or at hand."""
 

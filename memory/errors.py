@@ -22,6 +22,10 @@ class DatabaseMissing(MemoryStoreError):
     """There is no database at this path, and it was to be opened for reading only."""
 
 
+class OlderDatabase(MemoryStoreError):
+    """The database was made by an earlier version, and whoever came is not to bring it up to date."""
+
+
 class NewerDatabase(MemoryStoreError):
     """The database was written by a newer version of this tool."""
 

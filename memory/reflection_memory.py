@@ -16,16 +16,16 @@ from memory.index.bm25 import BM25
 from memory.index.embedder import CachedEmbedder, Embedder
 from memory.index.indexes import Indexes, Progress
 from memory.interchange import quota
+from memory.interchange.remembering import remember
 from memory.records import Advice, Recall, Reflection, now
 from memory.retrieval import block
 from memory.retrieval.advised import AdvisedStates
 from memory.retrieval.retriever import ANSWERS, SEARCH, Hit, Retriever, Show, Use, Weights, candidates, plain, together
-from memory.store import repeats
 from memory.store.database import Database
 from memory.store.detail import Detail
 from memory.store.filters import ACTIVE, EVERYTHING, Filter
 from memory.store.mending import Mending, Verb
-from memory.text.cleaning import clean, cleaned
+from memory.text.cleaning import clean
 
 Channel = Literal["text", "exemplar", "advice", "tool"]
 
@@ -97,15 +97,7 @@ class ReflectionMemory:
             InvalidReflection: for one with neither text nor advice.
             QuotaExceeded: if a source other than the agent itself has brought in too many within a day.
         """
-        tidy = [cleaned(reflection) for reflection in reflections]
-        with self.database.transaction():
-            wanted = [self._owned(reflection) for reflection in tidy]
-            new = []
-            for reflection in wanted:
-                if not self.database.reflections.has(reflection.id):
-                    new.append(self._put(reflection))
-            quota.check(self.database, new, self.quota, now())
-        return [reflection.id for reflection in wanted]
+        return remember(self.database, reflections, namespace=self.namespace, limit=self.quota)
 
     def outcome(self, episode_id: str, won: bool) -> None:
         """Note how the episode ended that recalls have served. Not for errored ones: those say nothing."""
@@ -331,24 +323,3 @@ class ReflectionMemory:
         changed = self._mending.apply(verb, [id]).changed
         self.follow()
         return changed[0] if changed else self.database.reflections.get(id, self.namespace)
-
-    def _put(self, new: Reflection) -> Reflection:
-        """Keep what is not there yet, as what it says or as one more that says it."""
-        kept = repeats.counted(self.database, new)
-        self.database.reflections.put(kept, change="remembered" if kept is new else "repeated")
-        return kept
-
-    def _owned(self, reflection: Reflection) -> Reflection:
-        """The reflection as it is kept in this namespace."""
-        return reflection.model_copy(
-            update={
-                "id": self._own(reflection.id),
-                "namespace": self.namespace,
-                "derived_from": [self._own(id) for id in reflection.derived_from],
-                "merged_into": self._own(reflection.merged_into) if reflection.merged_into else None,
-            }
-        )
-
-    def _own(self, id: str) -> str:
-        """`id`, or the one that stands for it here if another namespace has it."""
-        return self.database.reflections.own_id(id, self.namespace)

@@ -240,6 +240,7 @@ def health(lab: Path) -> Iterator[Finding]:
         yield Finding("lab", "ok", f"none at {lab}", "")
         return
     from agentlab.engines import hub
+    from agentlab.views.work import neglected
     from trainers.errors import BadAdapter, WrongBase
 
     with opened(lab) as here:
@@ -250,6 +251,9 @@ def health(lab: Path) -> Iterator[Finding]:
         else:
             counts = f"{database.episodes.count()} episodes, {database.reflections.count()} reflections"
             yield Finding("database", "ok", counts)
+        if left := neglected(here):
+            what, _, remedy = left.partition("; ")
+            yield Finding("inbox", "warning", what, remedy.rstrip("."))
         yield (base := _base(here))
         whole = base.verdict == "ok" and not hub.behind_api(here.config.model)
         records, serving = here.adapters.list(), here.adapters.serving()

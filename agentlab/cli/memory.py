@@ -22,6 +22,7 @@ from agentlab.cli.options import (
     Limit,
     Namespace,
     Run,
+    asked,
     opened,
     wanted,
 )
@@ -244,18 +245,20 @@ def edit(
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
     """Change a reflection's text. The earlier text is kept as a version."""
-    from memory.store import Mending
+    from agentlab.workspace.requests import Edit
 
-    with opened(lab, write=True, namespace=namespace) as here:
+    with opened(lab, namespace=namespace) as here:
+        whose = here.config.namespace
         before = here.database.reflections.get(reflection, here.config.namespace)
-        if text == "-":
-            text = _typed()
-        elif text is None:
-            text = _in_editor(before.text)
-        if text.strip() == before.text.strip():
-            output.say("Nothing changed.")
-            return
-        Mending(here.database, here.config.namespace).edit(before.id, text.strip(), reason=reason)
+    # Whoever plays goes on while somebody types.
+    if text == "-":
+        text = _typed()
+    elif text is None:
+        text = _in_editor(before.text)
+    if text.strip() == before.text.strip():
+        output.say("Nothing changed.")
+        return
+    asked(lab, Edit(id=before.id, text=text.strip(), reason=reason, namespace=whose))
     output.say(f"Changed {before.id}.")
 
 

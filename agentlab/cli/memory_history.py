@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from agentlab.cli import output
-from agentlab.cli.options import DEFAULT_LAB, Env, Everywhere, Json, LabFolder, Limit, Namespace, Run, opened, wanted
+from agentlab.cli.options import (
+    DEFAULT_LAB,
+    Env,
+    Everywhere,
+    Json,
+    LabFolder,
+    Limit,
+    Namespace,
+    Run,
+    asked,
+    opened,
+    wanted,
+)
 from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
@@ -31,8 +43,11 @@ def history(
 ) -> None:
     """List what was done to the memory, the newest first; with an ID, show what one operation did, what belongs to one
     command, or all that became of one reflection."""
+    from agentlab.views.work import neglected
+
     with opened(lab, namespace=namespace) as here:
         past = _past(here, all_namespaces)
+        left = neglected(here) if id is None else ""
         if id is None:
             found: list[Any] = past.operations(limit=limit) if json else past.batches(limit=limit)
             rows = [operation._asdict() for operation in found]
@@ -45,10 +60,12 @@ def history(
             names = {operation.number: operation.id for operation in past.operations()}
     if id is None or id.startswith("ops-"):
         columns = [Column("id"), Column("at", head=True), Column("name", head=True)]
-        columns += [Column("changed"), Column("undone")]
+        columns += [Column("changed"), Column("undone"), Column("asked_by", "by")]
         rows = rows if json else [row | {"at": output.ago(row["at"]), "undone": _undone(row)} for row in rows]
         empty = "Nothing was changed yet. What `agentlab run` learns is not listed here, but `memory diff` shows it."
         output.listing(rows, [*columns, Column("detail", wide=True)], as_data=json, empty=empty)
+        if left:
+            output.note(left)
     elif id.startswith("op-"):
         if json:
             pairs = [{"before": link.before, "after": link.after} for link in links]
@@ -58,6 +75,7 @@ def history(
             return
         undone = "yes" if operation.undone else None
         facts = [("operation", operation.id), ("at", output.ago(operation.at)), ("name", operation.name)]
+        facts.append(("by", operation.asked_by))
         output.facts([*facts, ("detail", operation.detail), ("undone", undone)])
         output.say("")
         _print_changes(changes, limit)
@@ -85,17 +103,11 @@ def undo(
     lab: LabFolder = DEFAULT_LAB,
 ) -> None:
     """Take back what an operation, or a whole command, did. Undoing the undo does it again."""
-    with opened(lab, write=True, namespace=namespace) as here:
-        past = _past(here, all_namespaces)
-        if operation.startswith("ops-"):
-            undone = past.undo_batch(operation)
-            output.say(f"Undid {_count(len(undone), 'operation')} of {operation}. This is {undone[0].batch}.")
-            return
-        target = past.operation(operation)
-        done = past.undo(target.id)
-    counts = [(done.changed - done.links, "reflection"), (done.links, "link")]
-    what = " and ".join(_count(count, noun) for count, noun in counts if count)
-    output.say(f"Undid {target.id} ({target.name}): {what} as before. This is {done.id}.")
+    from agentlab.workspace.requests import Undo
+
+    with opened(lab, namespace=namespace) as here:
+        whose = None if all_namespaces else here.config.namespace
+    output.say(asked(lab, Undo(operation=operation, namespace=whose)).line)
 
 
 def diff(
@@ -170,7 +182,7 @@ def _details(change: Change) -> None:
 
 def _short(value: Any) -> str:
     if isinstance(value, list) and not all(isinstance(item, str) for item in value):
-        return _count(len(value), "record")
+        return f"{len(value)} record{'' if len(value) == 1 else 's'}"
     return output.one_line(Column("").cell(value) or "none", 60)
 
 
@@ -286,10 +298,6 @@ def import_(
     ]
     output.say("; ".join(f"{count} {what}" for count, what in counts if count) or "The file holds nothing.")
     output.facts([("cut", report.cut[:20]), ("differing", report.differing[:20]), ("left out", report.left_out[:20])])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def add_to(app: typer.Typer) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from agentlab.cli import output
 from agentlab.cli.memory import Kind, Reason, Source, Status, Tag, Task, Tier
-from agentlab.cli.options import DEFAULT_LAB, After, Before, Env, LabFolder, Namespace, Run, opened, wanted
+from agentlab.cli.options import DEFAULT_LAB, After, Before, Env, LabFolder, Namespace, Run, asked, opened, wanted
 from agentlab.cli.output import Column
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ def _change(
     yes: bool,
 ) -> None:
     from agentlab.errors import BadConfig
+    from agentlab.workspace.requests import Mend
     from memory.store import Mending
 
     if ids and given:
@@ -163,9 +164,9 @@ def _change(
         raise BadConfig(
             f"Nothing says what to {verb}, so nothing was changed; give ids, or filters such as --env and --kind."
         )
-    with opened(lab, write=not dry_run, namespace=namespace) as here:
-        mending = Mending(here.database, here.config.namespace)
-        meant = ids or mending.meant(verb, wanted(here, **given))
+    with opened(lab, namespace=namespace) as here:
+        whose = here.config.namespace
+        meant = ids or Mending(here.database, whose).meant(verb, wanted(here, **given))
         if dry_run:
             _print_meant(here, meant, verb)
             return
@@ -177,7 +178,7 @@ def _change(
                 f"{len(meant):,} reflections fit; --yes would {verb} all of them, --dry-run lists them. Nothing was "
                 "changed."
             )
-        done = mending.apply(verb, meant, reason=reason)
+    done = asked(lab, Mend(verb=verb, ids=meant, reason=reason, namespace=whose))
     undo = f" `agentlab memory undo {done.operation}` takes it back." if done.operation and len(meant) > 1 else ""
     output.say(done.line + undo)
 

@@ -13,6 +13,7 @@ from agentlab.cli import output
 if TYPE_CHECKING:
     from agentlab.lab import Lab
     from agentlab.progress import Progress
+    from agentlab.workspace.requests import Outcome, Request
     from memory import Filter
     from memory.records import Status
     from memory.store import EpisodeFilter
@@ -71,6 +72,20 @@ def opened(folder: Path, *, write: bool = False, progress: Progress | None = Non
     if namespace is not None:
         lab.config = lab.config.model_copy(update={"namespace": namespace})
     return lab
+
+
+def asked(folder: Path, request: Request) -> Outcome:
+    """What came of a small change that is made in a lab, whoever writes to it; ends the command with a line where it is
+    only noted by now. Raises what `agentlab.workspace.asking.ask` does."""
+    from agentlab.bars import Lines
+    from agentlab.workspace.asking import Noted, ask
+    from agentlab.workspace.requests import CLI
+
+    done = ask(folder, request, CLI, progress=Lines())
+    if isinstance(done, Noted):
+        output.say(done.line)
+        raise typer.Exit
+    return done
 
 
 def formerly(name: str, now: str) -> Any:

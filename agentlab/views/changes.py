@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic import BaseModel
 
 from agentlab.views.memory_item import Field, Piece, changed_fields, pieces
@@ -55,6 +53,7 @@ class OperationLine(BaseModel):
     undone: int
     changed: int
     undoable: bool
+    asked_by: str = ""
     changes: list[ChangeLine] = []
     links: list[LinkLine] = []
 
@@ -128,6 +127,7 @@ def one_change(workspace: Workspace, id: str, *, offset: int = 0, namespace: str
             undone=sum(one.undone for one in parts),
             changed=sum(one.changed for one in parts),
             undoable=not all(one.undone for one in parts),
+            asked_by=first.asked_by,
         )
         shown = [_operation(past, one, BRIEF) for one in parts[offset : offset + PAGE]]
         return OneChange(operation=whole, parts=shown, offset=offset)
@@ -159,6 +159,7 @@ def _operation(past: History, one: Operation, most: int | None, offset: int = 0)
         undone=int(one.undone),
         changed=one.changed,
         undoable=not one.undone and one.changed > 0,
+        asked_by=clean(one.asked_by),
         changes=[_change(change) for change in reflections],
         links=[_link(link) for link in links],
     )
@@ -181,13 +182,3 @@ def _link(change: LinkChange) -> LinkLine:
     before, after = (one.weight if one else None for one in change)
     link = change.link
     return LinkLine(source=link.source, target=link.target, kind=link.kind, before=before, after=after)
-
-
-def undo(workspace: Workspace, id: str, namespace: str | None = None) -> Sequence[Operation]:
-    """Take back an operation, or a whole command, of a namespace (None: the lab's own); returns what did that.
-
-    Raises:
-        UnknownOperation, and CannotUndo also for what reached into another namespace.
-    """
-    past = _past(workspace, namespace)
-    return past.undo_batch(id) if id.startswith("ops-") else [past.undo(id)]

@@ -73,11 +73,14 @@ class Whole(Item):
 
 
 class Stored(BaseModel):
-    """A reflection after a change; `changed` is false if it was so before."""
+    """A reflection after a change; `changed` is false if it was so before.
+
+    Where the status is `noted`, another process writes to the lab and does it soon; `text` says so.
+    """
 
     id: str
     changed: bool
-    status: str
+    status: str = Field(description="Its status; `noted`: the change is kept, and is made by whoever writes, soon.")
     text: str = Field(description="As it is kept: quoted, without control characters, and cut to a length.")
 
 

@@ -71,6 +71,18 @@ def work(workspace: Workspace) -> Work | None:
     )
 
 
+def neglected(workspace: Workspace) -> str:
+    """A line that tells of small changes that wait though nobody writes to the lab; empty where none do."""
+    waiting, since = workspace.database.inbox.waiting()
+    if not waiting or holder(workspace.folder / ".lock") is not None:
+        return ""
+    what = "small change waits" if waiting == 1 else "small changes wait"
+    return (
+        f"{waiting:,} {what} since {since[:19]} though nobody writes to the lab; any command that changes it, such as "
+        "`agentlab run` or `agentlab memory pin`, does them first."
+    )
+
+
 def stages(events: list[Event], present: str = "") -> list[Stage]:
     """The stages of which some events tell, in the order in which they began."""
     present = present or now()

@@ -22,12 +22,14 @@ from agentlab.lab import Lab
 from agentlab.terminal import one_line
 from agentlab.web.asked import Asked, BadAddress
 from agentlab.web.looking import Looking
-from agentlab.web.page import Action, Done, Forward, Page, Tab
+from agentlab.web.page import Action, Done, Forward, Page, SmallChange, Tab
 from agentlab.web.pages import ACTIONS, FORWARDS, PAGES, TABS
 from agentlab.web.pages.comparisons import compared
 from agentlab.web.pages.labs import labs
 from agentlab.web.rendering import HERE, link_below, render
 from agentlab.web.safety import Access, Guard
+from agentlab.workspace.asking import Noted, ask
+from agentlab.workspace.requests import SCREEN
 from environments.errors import EnvironmentsError
 from memory.errors import DatabaseBusy, DatabaseClosed, MemoryStoreError, UnknownEpisode, UnknownReflection
 from trainers.errors import TrainersError, UnknownAdapter
@@ -170,7 +172,7 @@ class Application:
 
     # -- changes ---------------------------------------------------------------------------------------------------
 
-    def _action(self, lab: Looking, action: Action) -> Callable[[Request], Any]:
+    def _action(self, lab: Looking, action: Action | SmallChange) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
             fields: list[tuple[str, str]] = []
             try:
@@ -294,8 +296,13 @@ def _looked(lab: Looking, page: Page, asked: Asked) -> BaseModel:
         return page.view(lab.workspace, asked)
 
 
-def _acted(lab: Looking, action: Action, asked: Asked) -> Done:
-    """Do it with the writer's lock, which is given back at once."""
+def _acted(lab: Looking, action: Action | SmallChange, asked: Asked) -> Done:
+    """Do it with the writer's lock, which is given back at once; what is small, also where another process has it."""
+    if isinstance(action, SmallChange):
+        outcome = ask(lab.folder, action.request(lab.workspace, asked), SCREEN)
+        if isinstance(outcome, Noted):
+            return action.told(lab.workspace, asked, None)._replace(line=outcome.line)
+        return action.told(lab.workspace, asked, outcome)
     with Lab.open(lab.folder, progress=False) as writing:
         return action.act(writing, asked)
 

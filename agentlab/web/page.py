@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from agentlab.lab import Lab
 from agentlab.web.asked import Asked
+from agentlab.workspace.requests import Outcome, Request
 from agentlab.workspace.workspace import Workspace
 
 
@@ -74,3 +75,18 @@ class Action:
 
     path: str
     act: Callable[[Lab, Asked], Done]
+
+
+@dataclass(frozen=True)
+class SmallChange:
+    """A change that a form asks for and that needs no lock: whoever writes to the lab does it, or this process.
+
+    Attributes:
+        path: its address below the lab; what it is given is as for an `Action`.
+        request: what is asked for, in the lab as it is now.
+        told: what was done, and where to go on; None where it is only noted by now.
+    """
+
+    path: str
+    request: Callable[[Workspace, Asked], Request]
+    told: Callable[[Workspace, Asked, Outcome | None], Done]

@@ -24,10 +24,12 @@ from agentlab.engines.base import Batching, Closing
 from agentlab.errors import AgentLabError, BadConfig, LabClosed, NotALab
 from agentlab.progress import Progress, counted
 from agentlab.workspace.config import LabConfig, check, read_config, rename_settings, write_config
+from agentlab.workspace.folding import Folding
 from agentlab.workspace.hiring import hired
 from agentlab.workspace.loading import loaded, served
 from agentlab.workspace.lock import WriteLock
 from agentlab.workspace.recorded import Recorded
+from agentlab.workspace.requests import Outcome, Request, Standing
 from agentlab.workspace.spending import Spending
 
 if TYPE_CHECKING:
@@ -124,7 +126,15 @@ class Workspace:
             lock = WriteLock(lab.folder / ".lock")
             lock.acquire()
             lab._closing.callback(lock.release)
-            rename_settings(file)
+            try:
+                rename_settings(file)
+                # What others asked for comes before whatever this one does, and nothing of it is left when it goes.
+                folding = Folding(lab.folder / "lab.db", lab.standing)
+                lab._closing.callback(folding.close)
+                folding.begin()
+            except BaseException:
+                lab._closing.close()
+                raise
         return lab
 
     def close(self) -> None:
@@ -160,6 +170,18 @@ class Workspace:
         self.must_be_open()
         if not self.write:
             raise AgentLabError(f"The lab {self.folder} was opened for looking only; open it with write=True.")
+
+    @property
+    def standing(self) -> Standing:
+        """Where small changes are made, if it is this lab's to say."""
+        config = self.config
+        return Standing(config.namespace, config.source_quota, tuple(config.tools))
+
+    def do(self, request: Request, by: str) -> Outcome:
+        """Do at once what somebody asks for. Raises what `Request.apply` does."""
+        self.must_write()
+        with self.database.operations.asked(by):
+            return request.apply(self.database, by, self.standing)
 
     def _events(self) -> Events | None:
         """Where what is told is written for others; None while the database is not open."""

@@ -285,6 +285,9 @@ class Credit:
         verdicts = self._verdicts()
         if verdicts and not dry_run:
             with self.database.operations.record("bench", f"{len(verdicts)} with an uplift credibly below 0"):
+                # What a person has pinned, or taken out of use, since it was judged is left as it is.
+                judged = [(verdict, self.database.reflections.get(verdict.reflection)) for verdict in verdicts]
+                verdicts = [verdict for verdict, old in judged if old.status == "active" and not old.pinned]
                 for verdict in verdicts:
                     old = self.database.reflections.get(verdict.reflection)
                     new = old.model_copy(update={"status": "benched", "updated_at": self.clock()})

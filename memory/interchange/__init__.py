@@ -8,6 +8,7 @@ from memory.interchange.documents import MIB
 from memory.interchange.documents import values as read_values
 from memory.interchange.foreign import NOTE
 from memory.interchange.quota import CLIENTS
+from memory.interchange.remembering import remember
 from memory.interchange.transfer import export_reflections, import_reflections
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "export_reflections",
     "import_reflections",
     "read_values",
+    "remember",
 ]

@@ -9,9 +9,11 @@ from memory.store.episodes import EpisodeRow, Totals
 from memory.store.events import Event, EventKind, Events
 from memory.store.filters import ACTIVE, ALL_EPISODES, EVERYTHING, EpisodeFilter, Filter
 from memory.store.history import Change, History
+from memory.store.inbox import LARGEST as LARGEST_REQUEST
+from memory.store.inbox import Entry, Inbox
 from memory.store.links import LinkChange
 from memory.store.listing import Facet, Played, Sort
-from memory.store.mending import MENDED, VERBS, Mended, Mending, Verb
+from memory.store.mending import MENDED, VERBS, Mended, Mending, Verb, edited
 from memory.store.merges import family
 from memory.store.operations import Batch, Operation
 from memory.store.purging import Purged, meant, purge
@@ -32,6 +34,7 @@ __all__ = [
     "Database",
     "Detail",
     "EVERYTHING",
+    "Entry",
     "EpisodeFilter",
     "EpisodeRow",
     "Event",
@@ -40,6 +43,8 @@ __all__ = [
     "Facet",
     "Filter",
     "History",
+    "Inbox",
+    "LARGEST_REQUEST",
     "LinkChange",
     "Listing",
     "MENDED",
@@ -63,6 +68,7 @@ __all__ = [
     "Version",
     "chunks",
     "conditions",
+    "edited",
     "evidence",
     "family",
     "marks",

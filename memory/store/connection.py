@@ -33,10 +33,14 @@ class Connection:
     A file of an earlier version is migrated when it is opened for writing, after a copy was made beside it; a reader
     migrates a temporary copy, and reads that. `notify` is told of both in a line.
 
+    A `guest` comes for a row or two, beside whoever has the file: it is neither made nor migrated, and must be of this
+    version. Nothing but SQLite opens it: whoever else closes it would give back what this process has locked of it.
+
     A reader is `frozen` if it does not see what others write later: one that reads such a copy, or in a folder where
     nobody could write when it was opened.
 
-    Raises NotADatabase, DamagedDatabase, DatabaseMissing, NewerDatabase, CannotMigrate, DatabaseBusy, DiskFull.
+    Raises NotADatabase, DamagedDatabase, DatabaseMissing, NewerDatabase, CannotMigrate, DatabaseBusy, DiskFull; for a
+    guest OlderDatabase.
     """
 
     def __init__(
@@ -44,11 +48,13 @@ class Connection:
         path: Path | str,
         *,
         readonly: bool = False,
+        guest: bool = False,
         busy_timeout: float = BUSY_SECONDS,
         notify: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.path = Path(path)
         self.readonly = readonly
+        self.guest = guest
         self._busy_timeout = busy_timeout
         self._notify = notify
         self._lock = threading.RLock()
@@ -57,7 +63,7 @@ class Connection:
         self._tidy = False
         self.frozen = False
         in_memory = str(path) == ":memory:"
-        if not in_memory:
+        if not in_memory and not guest:
             self._check_file()
         with self._errors_translated():
             self._connection = self._connect(in_memory)
@@ -105,7 +111,8 @@ class Connection:
 
     def _connect(self, in_memory: bool) -> sqlite3.Connection:
         # isolation_level=None: transactions begin and end only where this class says so.
-        target = ":memory:" if in_memory else f"{self.path.resolve().as_uri()}?mode={'ro' if self.readonly else 'rwc'}"
+        mode = "ro" if self.readonly else "rw" if self.guest else "rwc"
+        target = ":memory:" if in_memory else f"{self.path.resolve().as_uri()}?mode={mode}"
         if self.readonly and not in_memory:
             log = self.path.with_name(self.path.name + "-wal")
             self._tidy = True
@@ -128,6 +135,13 @@ class Connection:
         if self.readonly:
             if version < schema.VERSION:
                 self._read_migrated(version)
+            return
+        if self.guest:
+            if version < schema.VERSION:
+                raise errors.OlderDatabase(
+                    f"{self.path} has version {version}, and this program writes {schema.VERSION}; any command that "
+                    "changes the lab brings it up to date."
+                )
             return
         self._write_ahead()
         if version < schema.VERSION:

@@ -12,6 +12,7 @@ from memory.store.connection import BUSY_SECONDS, Connection
 from memory.store.documents import Documents
 from memory.store.episodes import Episodes
 from memory.store.events import Events
+from memory.store.inbox import Inbox
 from memory.store.journal import Journal
 from memory.store.links import Links
 from memory.store.listing import EpisodeListing
@@ -28,7 +29,7 @@ class Database:
     """A lab's database: one connection, and a repository for each noun over it.
 
     `Database(path)` makes the file if there is none and brings an older one up to date, after a copy; `readonly=True`
-    does neither.
+    does neither, and `guest=True` is for a row beside another process (see `Connection`).
     Threads may share one object, processes open one each: many may read while one writes. Several writes that belong
     together go into one `with database.transaction():`, whichever repositories they are made through.
 
@@ -40,6 +41,7 @@ class Database:
         vectors: a cache of what an embedder gave for texts.
         journal, settings: what a program notes of its own work.
         events: how far it says that it is.
+        inbox: what others ask of whoever writes.
         rounds, evaluations: what it found out. They stand here since lower floors read what higher ones write.
 
     Raises:
@@ -52,10 +54,11 @@ class Database:
         path: Path | str,
         *,
         readonly: bool = False,
+        guest: bool = False,
         busy_timeout: float = BUSY_SECONDS,
         notify: Callable[[str], None] = lambda message: None,
     ) -> None:
-        self.connection = Connection(path, readonly=readonly, busy_timeout=busy_timeout, notify=notify)
+        self.connection = Connection(path, readonly=readonly, guest=guest, busy_timeout=busy_timeout, notify=notify)
         self.episodes = Episodes(self.connection)
         self.episode_listing = EpisodeListing(self.connection)
         self.operations = Operations(self.connection)
@@ -68,6 +71,7 @@ class Database:
         self.journal = Journal(self.connection)
         self.settings = Settings(self.connection)
         self.events = Events(self.connection)
+        self.inbox = Inbox(self.connection)
         self.rounds = Documents(self.connection, "rounds")
         self.evaluations = Documents(self.connection, "evaluations")
 

@@ -123,3 +123,13 @@ def uses_of_tools(db: sqlite_utils.Database) -> None:
         f"CREATE TRIGGER tool_totals_delete AFTER DELETE ON tool_uses BEGIN UPDATE tool_totals SET {taken} "
         f"WHERE {' AND '.join(f'{key} = old.{key}' for key in keys)}; END"
     )
+
+
+def inbox_and_who_asked(db: sqlite_utils.Database) -> None:
+    """Version 13: small changes that are asked for while another process writes, and who asked for what was done."""
+    db.execute(
+        "CREATE TABLE inbox (number INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, asked_by TEXT NOT NULL, "
+        "verb TEXT NOT NULL, payload TEXT NOT NULL, done_at TEXT, outcome TEXT, refusal TEXT)"
+    )
+    db.execute("CREATE INDEX inbox_waiting ON inbox (number) WHERE done_at IS NULL")
+    db.table("operations").add_column("asked_by", str, not_null_default="")

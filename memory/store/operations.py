@@ -28,7 +28,8 @@ class Operation(NamedTuple):
     """A group of changes: `name` says what kind (`edit`, `merge`, …).
 
     `changed` is how many changes it made: versions of reflections that it wrote, and `links` that it made, changed or
-    removed. `batch` is the id of the batch to which it belongs.
+    removed. `batch` is the id of the batch to which it belongs. `asked_by` says who wanted it, where that is known:
+    `cli`, `screen`, or `mcp:` and a client's name.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Operation(NamedTuple):
     changed: int
     links: int = 0
     batch: str | None = None
+    asked_by: str = ""
 
 
 class Batch(NamedTuple):
@@ -55,6 +57,7 @@ class Batch(NamedTuple):
     n: int
     undone: int
     changed: int
+    asked_by: str = ""
 
 
 _BATCH = f"LEFT JOIN journal ON journal.scope = '{BATCHES}' AND journal.key = operations.id"
@@ -65,8 +68,8 @@ _CHANGED = (
     "OR ended = operations.number))",
 )
 _SELECT = (
-    f"SELECT operations.number, id, operations.at, name, detail, undone, {', '.join(_CHANGED)}, payload "
-    f"FROM operations {_BATCH}"
+    f"SELECT operations.number, id, operations.at, name, detail, undone, {', '.join(_CHANGED)}, payload, "
+    f"asked_by FROM operations {_BATCH}"
 )
 _CHANGES = (
     "SELECT 1 FROM reflection_versions WHERE operation = :number UNION ALL "
@@ -91,6 +94,7 @@ class Operations:
         self.connection = connection
         self.current: int | None = None
         self._batch: dict[str, str] | None = None
+        self._asked_by = ""
 
     @contextmanager
     def record(self, name: str, detail: str = "") -> Iterator[int]:
@@ -104,7 +108,8 @@ class Operations:
                 return
             id = f"op-{uuid.uuid4().hex[:12]}"
             self.connection.execute(
-                "INSERT INTO operations (id, at, name, detail) VALUES (?, ?, ?, ?)", (id, now(), name, detail)
+                "INSERT INTO operations (id, at, name, detail, asked_by) VALUES (?, ?, ?, ?, ?)",
+                (id, now(), name, detail, self._asked_by),
             )
             number = int(self.connection.execute("SELECT last_insert_rowid()")[0][0])
             self.current = number
@@ -119,6 +124,15 @@ class Operations:
                     "INSERT INTO journal (scope, key, payload, at) VALUES (?, ?, ?, ?)",
                     (BATCHES, id, json.dumps(self._batch), now()),
                 )
+
+    @contextmanager
+    def asked(self, by: str) -> Iterator[None]:
+        """What is recorded inside is noted as wanted by somebody."""
+        before, self._asked_by = self._asked_by, by
+        try:
+            yield
+        finally:
+            self._asked_by = before
 
     @contextmanager
     def batch(self, name: str) -> Iterator[str]:
@@ -145,12 +159,13 @@ class Operations:
         """What was done, in a namespace or in all, each command once, the newest first, from the one at `offset` on."""
         where, values = self._where(namespace)
         rows = self.connection.execute(
-            "SELECT payload, max(operations.number) AS last, operations.at, name, detail, id, count(*), sum(undone) "
-            f"FROM operations {_BATCH} WHERE {where} GROUP BY ifnull(payload, id) ORDER BY last DESC LIMIT ? OFFSET ?",
+            "SELECT payload, max(operations.number) AS last, operations.at, name, detail, id, count(*), sum(undone), "
+            f"asked_by FROM operations {_BATCH} WHERE {where} GROUP BY ifnull(payload, id) "
+            "ORDER BY last DESC LIMIT ? OFFSET ?",
             [*values, limit, offset],
         )
         found = []
-        for payload, _, at, name, detail, id, n, undone in rows:
+        for payload, _, at, name, detail, id, n, undone, asked_by in rows:
             which, value = "id = ?", id
             if payload:
                 kept, which, value = json.loads(payload), "payload = ?", payload
@@ -158,7 +173,7 @@ class Operations:
             ((changed,),) = self.connection.execute(
                 f"SELECT sum({' + '.join(_CHANGED)}) FROM operations {_BATCH} WHERE {which}", (value,)
             )
-            found.append(Batch(id, at, name, detail, n, undone, changed))
+            found.append(Batch(id, at, name, detail, n, undone, changed, asked_by))
         return found
 
     def count_batches(self, namespace: str | None = None) -> int:
@@ -254,6 +269,6 @@ class Operations:
 
 
 def _operation(row: tuple[Any, ...]) -> Operation:
-    number, id, at, name, detail, undone, versions, links, payload = row
+    number, id, at, name, detail, undone, versions, links, payload, asked_by = row
     batch = json.loads(payload)["id"] if payload else None
-    return Operation(number, id, at, name, detail, bool(undone), versions + links, links, batch)
+    return Operation(number, id, at, name, detail, bool(undone), versions + links, links, batch, asked_by)

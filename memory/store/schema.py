@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from memory.store.newer_schema import (
     events_and_facets,
     held_out_and_channels,
+    inbox_and_who_asked,
     texts_in_every_script,
     topics_and_repeats,
     uses_of_tools,
@@ -317,5 +318,6 @@ MIGRATIONS = (
     held_out_and_channels,
     events_and_facets,
     uses_of_tools,
+    inbox_and_who_asked,
 )
 VERSION = len(MIGRATIONS)

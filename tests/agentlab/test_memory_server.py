@@ -21,6 +21,7 @@ from agentlab import memory_server as module
 from agentlab.lab import Lab
 from agentlab.memory_server import MemoryTools, client, memory_server, serve
 from agentlab.workspace.config import LabConfig
+from agentlab.workspace.requests import CLIENT_LIMIT
 from memory import HashingEmbedder
 from memory.interchange.transfer import import_reflections
 from memory.records import Evidence, Link, Recall, Reflection
@@ -341,14 +342,17 @@ def test_arguments_out_of_bounds_are_refused(server: MCPServer[Any]) -> None:
     assert "at most 20" in refused(server, "add_reflection", text="x", env="toy/doors", tags=["t"] * 21)
 
 
-def test_while_another_process_writes_clients_look_but_cannot_write(
-    server: MCPServer[Any], reader: Lab, folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_while_another_process_writes_that_one_makes_the_changes_of_clients(
+    server: MCPServer[Any], reader: Lab, folder: Path
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.0)
     with Lab.open(folder) as writer:
-        line = refused(server, "add_reflection", text="Light the lamp.", env="toy/doors")
-        assert "is being written by process" in line
-        assert "is being written by process" in refused(server, "forget_reflection", id="r-coins")
+        kept = told(server, "add_reflection", text="Light the \x1b[2Jlamp.", env="toy/doors")
+        assert kept == {"id": kept["id"], "changed": True, "status": "active", "text": "Light the lamp."}
+        assert told(server, "add_reflection", text="Light the lamp.", env="toy/doors") == kept | {"changed": False}
+        assert told(server, "forget_reflection", id="r-coins")["status"] == "forgotten"
+        assert "No reflection has the id" in refused(server, "forget_reflection", id="r-nothing")
+        assert writer.database.reflections.get(kept["id"]).source == "mcp:tester"
+        assert [one.asked_by for one in writer.database.operations.recent()] == ["mcp:tester"] * 2
         writer.memory.remember(
             [
                 Reflection(
@@ -357,7 +361,7 @@ def test_while_another_process_writes_clients_look_but_cannot_write(
             ]
         )
         assert told(server, "search_memory", query="lamp hangs", k=1)["hits"][0]["id"] == "r-new"
-    assert reader.database.reflections.count() == 4
+    assert reader.database.reflections.count() == 5
     assert told(server, "add_reflection", text="Light the lamp.", env="toy/doors")["changed"]
 
 
@@ -421,7 +425,7 @@ def test_a_fault_of_the_program_tells_the_client_nothing(
     ("name", "source"),
     [
         ("a\n\x1b[2Jb  c", "mcp:a b c"),
-        ("x" * 500, f"mcp:{'x' * (module.CLIENT_LIMIT - 1)}…"),
+        ("x" * 500, f"mcp:{'x' * (CLIENT_LIMIT - 1)}…"),
         ("\x00", "mcp:unknown"),
     ],
 )

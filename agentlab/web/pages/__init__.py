@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentlab.web.page import Action, Forward, Page, Tab
+from agentlab.web.page import Action, Forward, Page, SmallChange, Tab
 from agentlab.web.pages.adapters import ADAPTER, ADAPTERS, PROMOTE, ROLL_BACK
 from agentlab.web.pages.changes import CHANGE, CHANGES, UNDO
 from agentlab.web.pages.comparisons import COMPARISON, COMPARISONS
@@ -25,7 +25,7 @@ PAGES: tuple[Page, ...] = (
 
 FORWARDS: tuple[Forward, ...] = (BESIDE,)
 
-ACTIONS: tuple[Action, ...] = (PROMOTE, ROLL_BACK, MEND, *ITEM_ACTIONS, UNDO)
+ACTIONS: tuple[Action | SmallChange, ...] = (PROMOTE, ROLL_BACK, MEND, *ITEM_ACTIONS, UNDO)
 
 TABS: tuple[tuple[Tab, str], ...] = tuple({page.tab: page.path for page in reversed(PAGES)}.items())[::-1]
 """Each entry of the navigation, with the first page that belongs to it."""

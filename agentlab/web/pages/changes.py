@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
-from agentlab.lab import Lab
-from agentlab.views.changes import PAGE, Changes, OneChange, changes, one_change, undo
+from agentlab.views.changes import PAGE, Changes, OneChange, changes, one_change
 from agentlab.web.asked import Asked
-from agentlab.web.page import Action, Done, Page, Tab
+from agentlab.web.page import Done, Page, SmallChange, Tab
 from agentlab.web.pages.memory import namespace
+from agentlab.workspace.requests import Outcome, Undo
 from agentlab.workspace.workspace import Workspace
 
 TAB = Tab("Changes", "changes")
@@ -39,17 +39,22 @@ def _exported(lab: Workspace) -> Iterator[Mapping[str, str]]:
         yield {"id": operation.id}
 
 
-def _undo(lab: Lab, asked: Asked) -> Done:
-    id = asked.text("id")
-    done = undo(lab, id, namespace(asked))
-    again = done[0].batch or done[0].id
+def _undo(lab: Workspace, asked: Asked) -> Undo:
+    whose = namespace(asked)
+    return Undo(operation=asked.text("id"), namespace=lab.config.namespace if whose is None else whose)
+
+
+def _undone(_: Workspace, asked: Asked, done: Outcome | None) -> Done:
+    again = (done and done.operation) or ""
     back = urlsplit(asked.text("back"))
     kept = {name: value for name, value in parse_qsl(back.query) if name not in ("done", "undo")}
-    return Done(f"Undid {id}.", back.path if back.path.startswith("/") else "/changes", {**kept, "undo": again})
+    return Done(
+        f"Undid {asked.text('id')}.", back.path if back.path.startswith("/") else "/changes", {**kept, "undo": again}
+    )
 
 
 CHANGES = Page("/changes", "changes.html", _view, TAB, lambda view: "Changes")
 CHANGE = Page(
     "/changes/{id}", "change.html", _one, TAB, lambda view: cast("OneChange", view).operation.id, _exported
 )  # fmt: skip
-UNDO = Action("/changes/{id}/undo", _undo)
+UNDO = SmallChange("/changes/{id}/undo", _undo, _undone)

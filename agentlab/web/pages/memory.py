@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-from agentlab.lab import Lab
 from agentlab.views.memories import PAGE, SORTS, Memories, memories
 from agentlab.views.memories import Asked as Wanted
 from agentlab.web.asked import Asked, BadAddress
-from agentlab.web.page import Action, Done, Page, Tab
+from agentlab.web.page import Done, Page, SmallChange, Tab
+from agentlab.workspace.requests import Mend, Outcome
 from agentlab.workspace.workspace import Workspace
 from memory.records import now
-from memory.store import VERBS, Filter, Mending, Verb
+from memory.store import VERBS, Filter, Verb
 from memory.text import typed
 
 TAB = Tab("Memory", "memory")
@@ -74,7 +74,7 @@ def namespace(asked: Asked) -> str | None:
 MEMORY = Page("/memory", "memory.html", _view, TAB, lambda view: "Memory")
 
 
-def _mend(lab: Lab, asked: Asked) -> Done:
+def _mend(_: Workspace, asked: Asked) -> Mend:
     verb = asked.choice("verb", VERBS)
     ids = asked.values.get("id", "").split()
     if not verb or not ids:
@@ -82,10 +82,13 @@ def _mend(lab: Lab, asked: Asked) -> Done:
     reason = asked.text("reason")
     if not reason:
         raise BadAddress("A reason is missing, so nothing was changed; it is kept in the history.")
-    done = Mending(lab.database).apply(cast("Verb", verb), ids, reason=reason)
+    return Mend(verb=cast("Verb", verb), ids=ids, reason=reason)
+
+
+def _mended(_: Workspace, asked: Asked, done: Outcome | None) -> Done:
     # Back to the same part of the list.
     kept = {name: value for name, value in parse_qsl(asked.text("back").lstrip("?")) if name not in ("done", "undo")}
-    return Done(done.line, "/memory", {**kept, "undo": done.operation or ""})
+    return Done(done.line if done else "", "/memory", {**kept, "undo": (done and done.operation) or ""})
 
 
-MEND = Action("/memory/mend", _mend)
+MEND = SmallChange("/memory/mend", _mend, _mended)

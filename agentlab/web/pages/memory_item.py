@@ -11,12 +11,13 @@ from agentlab.views.memories import select
 from agentlab.views.memory_item import RECALLS, MemoryItem, memory_item
 from agentlab.views.why_recalled import WhyRecalled, why_recalled
 from agentlab.web.asked import Asked, BadAddress
-from agentlab.web.page import Action, Done, Page
+from agentlab.web.page import Action, Done, Page, SmallChange
 from agentlab.web.pages.memory import AGENT, TAB
 from agentlab.workspace.purging import Purging, plan, purge_all
+from agentlab.workspace.requests import Edit, Mend, Outcome
 from agentlab.workspace.workspace import Workspace
 from memory.errors import MemoryStoreError
-from memory.store import VERBS, Mended, Mending, Verb
+from memory.store import VERBS, Verb
 
 EXPORTED = 500
 """So many pages of reflections an export writes, the newest."""
@@ -63,10 +64,10 @@ def _elsewhere(lab: Workspace, namespace: str) -> str:
     return "" if namespace == lab.config.namespace else namespace or AGENT
 
 
-def _done(lab: Lab, asked: Asked, done: Mended) -> Done:
+def _done(lab: Workspace, asked: Asked, done: Outcome | None) -> Done:
     id = asked.text("id")
-    namespace = lab.database.reflections.get(id).namespace
-    return Done(done.line, _path(id), {"undo": done.operation or "", "namespace": _elsewhere(lab, namespace)})
+    namespace = _elsewhere(lab, lab.database.reflections.get(id).namespace)
+    return Done(done.line if done else "", _path(id), {"undo": (done and done.operation) or "", "namespace": namespace})
 
 
 def _reason(asked: Asked) -> str:
@@ -76,18 +77,16 @@ def _reason(asked: Asked) -> str:
     return reason
 
 
-def _mend(lab: Lab, asked: Asked) -> Done:
+def _mend(_: Workspace, asked: Asked) -> Mend:
     verb, reason = asked.choice("verb", VERBS), _reason(asked)
     if not verb:
         raise BadAddress(f"Nothing says what to do; give one of {', '.join(VERBS)}.")
-    done = Mending(lab.database).apply(cast("Verb", verb), [asked.text("id")], reason=reason)
-    return _done(lab, asked, done)
+    return Mend(verb=cast("Verb", verb), ids=[asked.text("id")], reason=reason)
 
 
-def _edit(lab: Lab, asked: Asked) -> Done:
+def _edit(_: Workspace, asked: Asked) -> Edit:
     reason, text = _reason(asked), asked.values.get("text", "").replace("\r\n", "\n").strip()
-    done = Mending(lab.database).edit(asked.text("id"), text, reason=reason)
-    return _done(lab, asked, done)
+    return Edit(id=asked.text("id"), text=text, reason=reason)
 
 
 def _purge(lab: Lab, asked: Asked) -> Done:
@@ -105,7 +104,7 @@ def _path(id: str) -> str:
 
 
 ITEM_ACTIONS = (
-    Action("/memory/{id:path}/mend", _mend),
-    Action("/memory/{id:path}/edit", _edit),
+    SmallChange("/memory/{id:path}/mend", _mend, _done),
+    SmallChange("/memory/{id:path}/edit", _edit, _done),
     Action("/memory/{id:path}/purge", _purge),
 )
