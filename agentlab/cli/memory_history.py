@@ -43,11 +43,11 @@ def history(
 ) -> None:
     """List what was done to the memory, the newest first; with an ID, show what one operation did, what belongs to one
     command, or all that became of one reflection."""
-    from agentlab.views.work import neglected
+    from agentlab.views.work import neglected, refused
 
     with opened(lab, namespace=namespace) as here:
         past = _past(here, all_namespaces)
-        left = neglected(here) if id is None else ""
+        left = [neglected(here), *refused(here)] if id is None else []
         if id is None:
             found: list[Any] = past.operations(limit=limit) if json else past.batches(limit=limit)
             rows = [operation._asdict() for operation in found]
@@ -64,8 +64,8 @@ def history(
         rows = rows if json else [row | {"at": output.ago(row["at"]), "undone": _undone(row)} for row in rows]
         empty = "Nothing was changed yet. What `agentlab run` learns is not listed here, but `memory diff` shows it."
         output.listing(rows, [*columns, Column("detail", wide=True)], as_data=json, empty=empty)
-        if left:
-            output.note(left)
+        for line in filter(None, left):
+            output.note(line)
     elif id.startswith("op-"):
         if json:
             pairs = [{"before": link.before, "after": link.after} for link in links]

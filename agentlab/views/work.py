@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from pydantic import BaseModel
@@ -12,6 +12,7 @@ from agentlab.workspace.lock import holder
 from agentlab.workspace.workspace import Workspace
 from memory.records import now
 from memory.store import Event
+from memory.text import clean
 
 READ = 2000
 """Events that are looked back upon."""
@@ -81,6 +82,15 @@ def neglected(workspace: Workspace) -> str:
         f"{waiting:,} {what} since {since[:19]} though nobody writes to the lab; any command that changes it, such as "
         "`agentlab run` or `agentlab memory pin`, does them first."
     )
+
+
+def refused(workspace: Workspace) -> list[str]:
+    """Of each small change that was noted within the last day, and then refused, a line that says why."""
+    since = (datetime.fromisoformat(now()) - timedelta(days=1)).isoformat(timespec="microseconds")
+    return [
+        f"What {clean(one.asked_by)} asked for at {clean(one.at)[:19]} was not done: {clean(one.refusal or '')}"
+        for one in workspace.database.inbox.refused(since)
+    ]
 
 
 def stages(events: list[Event], present: str = "") -> list[Stage]:

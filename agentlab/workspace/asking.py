@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -43,9 +43,15 @@ class Noted(Outcome):
 
 
 def ask(
-    folder: Path, request: Request, by: str, *, progress: Progress | Literal[False] = False, patience: float = PATIENCE
+    folder: Path,
+    request: Request,
+    by: str,
+    *,
+    progress: Progress | Literal[False] = False,
+    patience: float | None = None,
 ) -> Outcome:
-    """Make a small change in a lab, whoever writes to it; `Noted` where that takes longer than `patience` seconds.
+    """Make a small change in a lab, whoever writes to it; `Noted` where that takes longer than `patience` seconds
+    (None: `PATIENCE`).
 
     Raises:
         NotALab; LabLocked where another process writes to a database that has no inbox yet, or what is asked for is too
@@ -65,10 +71,13 @@ def ask(
             raise locked from None
     with closing(inbox):
         number = inbox.inbox.put(by, verb_of(request), payload)
-        until = time.monotonic() + patience
+        until = time.monotonic() + (PATIENCE if patience is None else patience)
         while True:
             entry = inbox.inbox.get(number)
             if entry is not None and entry.done_at is not None:
+                if entry.refusal is not None:
+                    with suppress(errors.MemoryStoreError):
+                        inbox.inbox.discard(number)
                 return _told(entry)
             if time.monotonic() >= until:
                 return Noted(line=_noted(folder, number), number=number)
@@ -79,8 +88,8 @@ def ask(
 def _done(folder: Path, request: Request, by: str, progress: Progress | Literal[False]) -> Outcome:
     lab = Workspace.open(folder, progress=progress)
     # Not as a context manager, which would bring the index up to date: whoever looks next does that.
-    with closing(lab):
-        return lab.do(request, by)
+    with closing(lab), lab.database.operations.asked(by):
+        return request.apply(lab.database, by, lab.config)
 
 
 def _fold(folder: Path) -> None:

@@ -15,7 +15,8 @@ from weakref import ref
 
 from agentlab.errors import AgentLabError
 from agentlab.terminal import one_line
-from agentlab.workspace.requests import Standing, request_of
+from agentlab.workspace.config import LabConfig
+from agentlab.workspace.requests import request_of
 from environments.errors import EnvironmentsError
 from memory import errors
 from memory.store import Database
@@ -37,15 +38,16 @@ _LATER = (
 
 
 class Folding:
-    """Looks into the inbox of the database in `path`, for as long as this process holds the lab's lock.
+    """Looks into the inbox of the database in `path`, for as long as this process holds the lab's lock;
+    `config` are the lab's settings as they stand in its folder.
 
     Nothing that is asked for, and nothing that goes wrong with it, disturbs the work of the lab. A database that is not
     there, or of another version, has no inbox yet.
     """
 
-    def __init__(self, path: Path, standing: Standing) -> None:
+    def __init__(self, path: Path, config: LabConfig) -> None:
         self.path = path
-        self.standing = standing
+        self.config = config
         self._database: Database | None = None
         self._ended = threading.Event()
         # Of a lab that nobody has any more, and nobody closed, nothing is left that looks.
@@ -91,7 +93,7 @@ class Folding:
             try:
                 # A part of its own: what a refusal leaves undone is undone, and its mark stays.
                 with database.transaction(), database.operations.asked(entry.asked_by):
-                    outcome = request_of(entry).apply(database, entry.asked_by, self.standing)
+                    outcome = request_of(entry).apply(database, entry.asked_by, self.config)
             except _LATER:
                 raise
             except Exception as error:

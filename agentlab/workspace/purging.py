@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from agentlab.workspace.workspace import Workspace
 from memory.store import Purged, meant, purge
@@ -18,6 +19,11 @@ SAID = 10
 
 READ = 1 << 22
 """Bytes of a file that are looked through at once."""
+
+DATABASES = ("lab.db", "checkpoints.db")
+"""How the files of databases begin. Whoever closes one of them gives back what this process has locked of it
+(`memory.store.connection`)."""
+_NEVER_CLOSED: list[IO[bytes]] = []
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,12 @@ def _files_with(folder: Path, texts: Sequence[str]) -> Iterator[Path]:
     longest = max(map(len, wanted), default=0)
     for path in sorted(folder.rglob("*")) if wanted else ():
         if path.is_file() and not path.is_symlink() and path.suffix != ".safetensors":
-            with path.open("rb") as file:
+            with ExitStack() as closing_it:
+                file = path.open("rb")
+                if path.name.startswith(DATABASES):
+                    _NEVER_CLOSED.append(file)
+                else:
+                    closing_it.enter_context(file)
                 kept = b""
                 while part := file.read(READ):
                     kept = kept[-longest:] + part

@@ -7,12 +7,12 @@ says is data: who asks may do what that door lets one do, in the namespaces that
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agentlab.errors import AgentLabError, BadRequest
+from agentlab.workspace.config import LabConfig
 from agentlab.workspace.environments import environment
 from memory import errors
 from memory.interchange import CLIENTS, NAME_LIMIT, admitted, remember
@@ -31,15 +31,6 @@ def client(said: str) -> str:
     return f"{CLIENTS}{name(said, CLIENT_LIMIT) or 'unknown'}"
 
 
-@dataclass(frozen=True)
-class Standing:
-    """Where a request is done: in which namespace, where it may not say so itself, and what a lab's settings allow."""
-
-    namespace: str
-    quota: int
-    tools: tuple[str, ...] = ()
-
-
 class Outcome(BaseModel):
     """What came of a request: in a `line`, as which `operation` (None: nothing changed); `id` is the first reflection
     that was meant, `changed` how many reflections were changed."""
@@ -53,14 +44,15 @@ class Outcome(BaseModel):
 
 
 class Request(BaseModel):
-    """Something that is asked for. `apply` does it; it raises MemoryStoreError, EnvironmentsError or ValueError."""
+    """Something that is asked for. `apply` does it in a lab of these settings; it raises MemoryStoreError, or what says
+    that an environment or a game is none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     def check(self) -> None:
         """Raise at once what can be known without the lab."""
 
-    def apply(self, database: Database, by: str, standing: Standing) -> Outcome:
+    def apply(self, database: Database, by: str, config: LabConfig) -> Outcome:
         raise NotImplementedError
 
 
@@ -72,7 +64,7 @@ class Mend(Request):
     reason: str = ""
     namespace: str | None = None
 
-    def apply(self, database: Database, by: str, standing: Standing) -> Outcome:
+    def apply(self, database: Database, by: str, config: LabConfig) -> Outcome:
         return _mended(Mending(database, self.namespace).apply(self.verb, self.ids, reason=self.reason))
 
 
@@ -89,7 +81,7 @@ class Edit(Request):
 
         edited(self.text)
 
-    def apply(self, database: Database, by: str, standing: Standing) -> Outcome:
+    def apply(self, database: Database, by: str, config: LabConfig) -> Outcome:
         id = database.reflections.full_id(self.id, self.namespace)
         done = Mending(database, self.namespace).edit(id, self.text, reason=self.reason)
         return _mended(done).model_copy(update={"id": id})
@@ -101,7 +93,7 @@ class Undo(Request):
     operation: str
     namespace: str | None = None
 
-    def apply(self, database: Database, by: str, standing: Standing) -> Outcome:
+    def apply(self, database: Database, by: str, config: LabConfig) -> Outcome:
         past = History(database, namespace=self.namespace)
         if self.operation.startswith("ops-"):
             undone = past.undo_batch(self.operation)
@@ -127,17 +119,17 @@ class Add(Request):
     def check(self) -> None:
         self._admitted(CLIENTS, self.env)
 
-    def apply(self, database: Database, by: str, standing: Standing) -> Outcome:
-        new = self._admitted(by, environment(self.env, database, standing.tools) or self.env)
-        ids = database.reflections.with_text(new.text, new.env, standing.namespace)
+    def apply(self, database: Database, by: str, config: LabConfig) -> Outcome:
+        new = self._admitted(by, environment(self.env, database, config.tools) or self.env)
+        ids = database.reflections.with_text(new.text, new.env, config.namespace)
         # What was added under this id may say something else by now.
-        own = database.reflections.own_id(new.id, standing.namespace)
+        own = database.reflections.own_id(new.id, config.namespace)
         if not ids and database.reflections.has(own):
             ids = [own]
         if ids:
             return Outcome(line=f"{ids[0]} says so already.", id=ids[0])
         with database.operations.record("remembered", f"{new.id} by {by}") as number:
-            ids = remember(database, [new], namespace=standing.namespace, limit=standing.quota)
+            ids = remember(database, [new], namespace=config.namespace, limit=config.source_quota)
         operation = database.operations.id_of(number)
         return Outcome(line=f"Added {ids[0]}.", operation=operation, id=ids[0], changed=1)
 
@@ -165,10 +157,10 @@ class Drop(Request):
 
     id: str = Field(min_length=1, max_length=NAME_LIMIT)
 
-    def apply(self, database: Database, by: str, standing: Standing) -> Outcome:
-        id = database.reflections.full_id(self.id, standing.namespace)
+    def apply(self, database: Database, by: str, config: LabConfig) -> Outcome:
+        id = database.reflections.full_id(self.id, config.namespace)
         with database.operations.record("forgotten", f"{id} by {by}") as number:
-            done = Mending(database, standing.namespace).apply("forget", [id])
+            done = Mending(database, config.namespace).apply("forget", [id])
         return _mended(done).model_copy(update={"id": id, "operation": database.operations.id_of(number)})
 
 
@@ -200,7 +192,11 @@ def request_of(entry: Entry) -> Request:
     if entry.payload is None:
         _refuse("it is too long")
     try:
-        return _KINDS[entry.verb].model_validate(parsed(entry.payload))
+        said = parsed(entry.payload)
+        json.dumps(said, ensure_ascii=False).encode()  # halves of characters, which no database takes
+        return _KINDS[entry.verb].model_validate(said)
+    except UnicodeEncodeError:
+        _refuse("it is no UTF-8 text")
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -29,7 +29,6 @@ from agentlab.workspace.hiring import hired
 from agentlab.workspace.loading import loaded, served
 from agentlab.workspace.lock import WriteLock
 from agentlab.workspace.recorded import Recorded
-from agentlab.workspace.requests import Outcome, Request, Standing
 from agentlab.workspace.spending import Spending
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ class Workspace:
             try:
                 rename_settings(file)
                 # What others asked for comes before whatever this one does, and nothing of it is left when it goes.
-                folding = Folding(lab.folder / "lab.db", lab.standing)
+                folding = Folding(lab.folder / "lab.db", lab.config)
                 lab._closing.callback(folding.close)
                 folding.begin()
             except BaseException:
@@ -170,18 +169,6 @@ class Workspace:
         self.must_be_open()
         if not self.write:
             raise AgentLabError(f"The lab {self.folder} was opened for looking only; open it with write=True.")
-
-    @property
-    def standing(self) -> Standing:
-        """Where small changes are made, if it is this lab's to say."""
-        config = self.config
-        return Standing(config.namespace, config.source_quota, tuple(config.tools))
-
-    def do(self, request: Request, by: str) -> Outcome:
-        """Do at once what somebody asks for. Raises what `Request.apply` does."""
-        self.must_write()
-        with self.database.operations.asked(by):
-            return request.apply(self.database, by, self.standing)
 
     def _events(self) -> Events | None:
         """Where what is told is written for others; None while the database is not open."""

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 HEADER = b"SQLite format 3\x00"
 BUSY_SECONDS = 30.0
+READ_ONLY = "is open for reading only; open it for writing to change it"
+NOT_ALLOWED = "may not be written to; check who owns it and its folder, nothing was changed"
+
+# A process that closes a file anywhere gives back all that it has locked of it; another one then takes itself for the
+# last, and deletes the log from under us. So a file that is open here is opened by nothing but SQLite.
+_OPEN: weakref.WeakSet[Connection] = weakref.WeakSet()
+_OPENING = threading.RLock()
 
 
 class Connection:
@@ -33,14 +41,12 @@ class Connection:
     A file of an earlier version is migrated when it is opened for writing, after a copy was made beside it; a reader
     migrates a temporary copy, and reads that. `notify` is told of both in a line.
 
-    A `guest` comes for a row or two, beside whoever has the file: it is neither made nor migrated, and must be of this
-    version. Nothing but SQLite opens it: whoever else closes it would give back what this process has locked of it.
+    A `guest` comes for a row or two, beside whoever has the file, which is neither made nor migrated for it.
 
     A reader is `frozen` if it does not see what others write later: one that reads such a copy, or in a folder where
     nobody could write when it was opened.
 
-    Raises NotADatabase, DamagedDatabase, DatabaseMissing, NewerDatabase, CannotMigrate, DatabaseBusy, DiskFull; for a
-    guest OlderDatabase.
+    Raises what `Database` does.
     """
 
     def __init__(
@@ -63,15 +69,19 @@ class Connection:
         self._tidy = False
         self.frozen = False
         in_memory = str(path) == ":memory:"
-        if not in_memory and not guest:
-            self._check_file()
-        with self._errors_translated():
-            self._connection = self._connect(in_memory)
+        with _OPENING:
+            if not in_memory:
+                self._check_file()
+            with self._errors_translated():
+                self._connection = self._connect(in_memory)
+            self._file = _identity(self.path)
+            _OPEN.add(self)
         try:
             with self._errors_translated():
                 self._prepare()
         except BaseException:
             self._connection.close()
+            _OPEN.discard(self)
             raise
 
     # Opening
@@ -89,9 +99,11 @@ class Connection:
         if path.is_dir():
             raise errors.NotADatabase(f"{path} is a folder, not a database file; give the path of the file.")
         if not path.exists():
-            if self.readonly:
+            if self.readonly or self.guest:
                 raise errors.DatabaseMissing(f"There is no database at {path}; open it for writing once to make it.")
             path.parent.mkdir(parents=True, exist_ok=True)
+            return
+        if any(other._file == _identity(path) for other in _OPEN):
             return
         try:
             with path.open("rb") as file:
@@ -325,6 +337,7 @@ class Connection:
         """Close the file. Closing twice is allowed."""
         with self._lock:
             self._connection.close()
+            _OPEN.discard(self)
             if self._tidy:
                 self._tidy = False
                 self._leave_no_log()
@@ -360,7 +373,7 @@ class Connection:
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
                 return errors.DamagedDatabase(_damage(path, str(error)))
             case sqlite3.SQLITE_READONLY:
-                return errors.ReadOnlyDatabase(f"{path} is open for reading only; open it for writing to change it.")
+                return errors.ReadOnlyDatabase(f"{path} {READ_ONLY if self.readonly else NOT_ALLOWED}.")
             case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
                 return errors.NotADatabase(
                     f"{path} cannot be opened ({error}); check that the folder exists and that you may write in it."
@@ -372,6 +385,12 @@ class Connection:
         if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
             return errors.DatabaseClosed(f"{path} was closed; open it again.")
         return errors.MemoryStoreError(f"{path}: {error}; look at the disk and at who else uses the file, then retry.")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from others; None where there is none."""
+    found = path.stat() if path.exists() else None
+    return found and (found.st_dev, found.st_ino)
 
 
 def _damage(path: Path, why: str) -> str:

@@ -45,8 +45,8 @@ class Database:
         rounds, evaluations: what it found out. They stand here since lower floors read what higher ones write.
 
     Raises:
-        MemoryStoreError: `NotADatabase`, `DamagedDatabase`, `DatabaseMissing`, `NewerDatabase`, `CannotMigrate` on
-            opening; `DatabaseBusy`, `DiskFull`, `ReadOnlyDatabase`, `DatabaseClosed` at any time.
+        MemoryStoreError: `NotADatabase`, `DamagedDatabase`, `DatabaseMissing`, `OlderDatabase`, `NewerDatabase`,
+            `CannotMigrate` on opening; `DatabaseBusy`, `DiskFull`, `ReadOnlyDatabase`, `DatabaseClosed` at any time.
     """
 
     def __init__(

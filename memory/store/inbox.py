@@ -64,6 +64,18 @@ class Inbox:
         )
         return int(rows[0][0]), _text(rows[0][1])
 
+    def refused(self, since: str, limit: int = 5) -> list[Entry]:
+        """What was refused since a moment (ISO 8601) and nobody was told of, the newest first."""
+        rows = self.connection.execute(
+            "SELECT number FROM inbox WHERE refusal IS NOT NULL AND done_at >= ? ORDER BY number DESC LIMIT ?",
+            (since, limit),
+        )
+        return [entry for (number,) in rows if (entry := self.get(number)) is not None]
+
+    def discard(self, number: int) -> None:
+        """Take out a row whose refusal was told to whoever had asked."""
+        self.connection.execute("DELETE FROM inbox WHERE number = ? AND refusal IS NOT NULL", (number,))
+
     def last(self) -> int:
         """The number of the newest row that waits; 0 if none does."""
         return int(self.connection.execute("SELECT ifnull(max(number), 0) FROM inbox WHERE done_at IS NULL")[0][0])

@@ -362,7 +362,7 @@ def test_while_another_process_writes_that_one_makes_the_changes_of_clients(
         )
         assert told(server, "search_memory", query="lamp hangs", k=1)["hits"][0]["id"] == "r-new"
     assert reader.database.reflections.count() == 5
-    assert told(server, "add_reflection", text="Light the lamp.", env="toy/doors")["changed"]
+    assert told(server, "add_reflection", text="Put out the lamp.", env="toy/doors")["changed"]
 
 
 def test_the_lock_is_held_for_a_call_only(server: MCPServer[Any], folder: Path) -> None:

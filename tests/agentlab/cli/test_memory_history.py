@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from agentlab.cli import app
+from agentlab.cli.doctor import health
 from agentlab.lab import Lab
+from agentlab.workspace import asking, folding
 from agentlab.workspace.config import LabConfig
+from agentlab.workspace.requests import Mend, payload_of, verb_of
+from memory import Database
 from memory.records import Advice, Evidence, Link, Recall, Reflection
 
 RUNNER = CliRunner()
@@ -284,3 +289,47 @@ def test_a_text_that_would_not_stand_there_as_it_was_typed_is_refused(lab: Path,
     result = memory(lab, "edit", "r-coins", text)
     assert result.exit_code == 2
     assert TEXTS["r-coins"] in shown(lab, "show", "r-coins")
+
+
+@pytest.fixture
+def slow_writer(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """The lab, open for writing, that looks into its inbox only when it is closed; nobody waits for it."""
+    monkeypatch.setattr(folding, "APART", 1000.0)
+    monkeypatch.setattr(asking, "PATIENCE", 0.0)
+    with Lab.open(lab, progress=False) as writing:
+        writing.database.settings.put("opened", 1)
+        yield writing
+
+
+def test_a_change_that_the_writer_has_not_made_yet_is_noted_and_made_before_it_ends(
+    lab: Path, slow_writer: Lab
+) -> None:
+    asked = [("pin", "r-coins"), ("edit", "r-coins", "Coins lie about."), ("undo", "op-x")]
+    said = [shown(lab, *words) for words in asked]
+    for number, line in enumerate(said, 1):
+        assert line.startswith(f"Noted as {number}: process ") and line.count("\n") == 1
+    assert json.loads(shown(lab, "history", "--json")) == []
+    assert "small change" not in memory(lab, "history").stderr, "somebody is there to make it"
+    slow_writer.close()
+    rows = json.loads(shown(lab, "history", "--json"))
+    assert [(row["name"], row["asked_by"]) for row in rows] == [("edited", "cli"), ("pinned", "cli")]
+    told = memory(lab, "history")
+    assert re.search(r"What cli asked for at \S+ was not done: No operation has the id 'op-x'", told.stderr)
+    assert told.stderr.count("\n") == 1 and re.search(r" by .*\n.*\n.* cli ", told.stdout)
+    assert re.search(r"by +cli", shown(lab, "history", rows[0]["id"]))
+
+
+def test_changes_that_wait_though_nobody_writes_are_told_of_and_made_by_the_next_one(lab: Path) -> None:
+    with Database(lab / "lab.db") as database:
+        for id in ("r-coins", "r-none"):
+            request = Mend(verb="pin", ids=[id], namespace="")
+            database.inbox.put("cli", verb_of(request), payload_of(request))
+    result = memory(lab, "history")
+    assert result.exit_code == 0 and "2 small changes wait since" in result.stderr and result.stderr.count("\n") == 1
+    (finding,) = [one for one in health(lab) if one.check == "inbox"]
+    assert finding.verdict == "warning" and "2 small changes wait" in finding.detail and "memory pin" in finding.remedy
+    shown(lab, "unpin", "r-coins")
+    rows = json.loads(shown(lab, "history", "--json"))
+    assert [row["name"] for row in rows] == ["unpinned", "pinned"], "what was asked for first comes first"
+    assert "small change" not in memory(lab, "history").stderr
+    assert "inbox" not in [one.check for one in health(lab)]

@@ -22,6 +22,7 @@ from agentlab.web.app import application
 from agentlab.web.exporting import export
 from agentlab.web.looking import Looking
 from agentlab.web.safety import Access
+from agentlab.workspace import asking, folding
 from agentlab.workspace.config import LabConfig, write_config
 from memory.records import Advice, Episode, Link, Recall, Reflection, Step
 from memory.store import Mending
@@ -254,6 +255,27 @@ def test_what_was_ticked_is_changed_in_one_operation_that_a_click_takes_back(cli
     assert "it misleads" in page(client, "/changes")
     send(client, undo)
     assert statuses(folder) == before
+
+
+def test_what_a_form_asks_for_while_another_process_writes_is_done_by_it_or_noted(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "APART", 0.01)
+    with Lab.open(folder, progress=False):
+        text = send(client, "/memory/mend", verb="bench", id=["r-helps", "r-hurts"], back="")
+        assert "Benched 2 reflections." in text and statuses(folder)["r-helps"] == "benched"
+        (undo,) = re.findall(r'action="(/changes/op-[0-9a-f]+/undo)"', text)
+        assert "by screen" in page(client, "/changes")
+        refused = client.post("/memory/r-none/mend", data={"token": "t", "reason": "x", "verb": "pin"})
+        assert refused.status_code == 404 and "No reflection has the id" in refused.text
+        assert "Undid op-" in send(client, undo) and statuses(folder)["r-helps"] == "active"
+    monkeypatch.setattr(folding, "APART", 1000.0)
+    monkeypatch.setattr(asking, "PATIENCE", 0.0)
+    with Lab.open(folder, progress=False):
+        text = send(client, "/memory/r-helps/edit", text="Read it twice.")
+        assert "Noted as " in text and "as soon as it gets to it" in text and "undo-last" not in text
+        assert "Read it twice." not in page(client, "/memory/r-helps")
+    assert "Read it twice." in page(client, "/memory/r-helps")
 
 
 def test_nothing_is_changed_without_a_reason_a_tick_or_the_token(client: TestClient, folder: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -202,3 +204,33 @@ def test_threads_share_one_database(database: Database) -> None:
     for thread in threads:
         thread.join()
     assert database.settings.get("count") == 200
+
+
+@pytest.mark.parametrize("more", [{}, {"readonly": True}, {"guest": True}], ids=["writer", "reader", "guest"])
+def test_what_one_process_opens_twice_loses_nothing_where_another_process_comes_and_goes(
+    path: Path, more: dict[str, bool]
+) -> None:
+    code = "import sys; from memory import Database; Database(sys.argv[1], readonly=True).close()"
+    with Database(path) as database:
+        Database(path, **more).close()  # whoever closes the file itself gives back what the first one has locked of it
+        subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+        database.settings.put("kept", 1)
+        with Database(path, readonly=True) as other:
+            assert other.settings.get("kept") == 1
+        assert path.with_name(path.name + "-wal").exists()
+
+
+def test_a_guest_makes_and_migrates_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(errors.DatabaseMissing):
+        Database(path, guest=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:12])
+        patch.setattr(schema, "VERSION", 12)
+        Database(path).close()
+    before = path.read_bytes()
+    with pytest.raises(errors.OlderDatabase, match="has version 12"):
+        Database(path, guest=True)
+    assert path.read_bytes() == before
+    Database(path).close()
+    with Database(path, guest=True) as guest:
+        assert guest.inbox.get(guest.inbox.put("cli", "mend", "{}")) is not None
