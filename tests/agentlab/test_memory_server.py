@@ -20,6 +20,7 @@ from mcp.types import CallToolResult, Implementation, Tool
 from agentlab import memory_server as module
 from agentlab.lab import Lab
 from agentlab.memory_server import MemoryTools, client, memory_server, serve
+from agentlab.workspace import asking, folding
 from agentlab.workspace.config import LabConfig
 from agentlab.workspace.requests import CLIENT_LIMIT
 from memory import HashingEmbedder
@@ -340,6 +341,21 @@ def test_an_argument_of_any_length_is_refused_before_it_is_used(
 def test_arguments_out_of_bounds_are_refused(server: MCPServer[Any]) -> None:
     assert "greater than or equal to 1" in refused(server, "search_memory", query="x", k=0)
     assert "at most 20" in refused(server, "add_reflection", text="x", env="toy/doors", tags=["t"] * 21)
+
+
+def test_a_client_is_told_that_its_change_is_noted_where_the_writer_takes_its_time(
+    server: MCPServer[Any], reader: Lab, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "APART", 1000.0)
+    monkeypatch.setattr(asking, "PATIENCE", 0.0)
+    with Lab.open(folder):
+        noted = told(server, "add_reflection", text="Light the lamp.", env="toy/doors")
+        assert (noted["id"], noted["changed"], noted["status"]) == ("", False, "noted")
+        assert noted["text"].startswith("Noted as 1: ")
+        assert told(server, "forget_reflection", id="r-coins")["status"] == "noted"
+        assert reader.database.reflections.count() == len(TEXTS)
+    assert reader.database.reflections.count() == len(TEXTS) + 1
+    assert reader.database.reflections.get("r-coins").status == "forgotten"
 
 
 def test_while_another_process_writes_that_one_makes_the_changes_of_clients(

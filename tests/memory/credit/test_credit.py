@@ -9,9 +9,9 @@ import pytest
 
 from memory import Credit, CreditConfig, Database, Recall, Reflection, ReflectionMemory, errors
 from memory.credit.assignment import Assignment
-from memory.credit.credit import Cost
+from memory.credit.credit import Cost, Verdict
 from memory.credit.uplift import Strata
-from memory.store import Filter, RecallFilter
+from memory.store import Filter, Mending, RecallFilter
 from memory.store.recalls import RecallEvidence
 
 ENV = "toy/doors"
@@ -352,6 +352,23 @@ def test_what_is_useless_unproven_or_pinned_is_left_alone(
     for number in range(50):  # never held out: lost whenever it was served, which says nothing
         _record(database, f"retry-{number}", [Assignment("retried", False, 1.0)], won=False)
     assert Credit(database).review() == []
+
+
+def test_what_a_person_pins_while_it_is_judged_is_not_benched(
+    database: Database, harmful: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = Credit._verdicts
+
+    def pinned_meanwhile(credit: Credit) -> list[Verdict]:
+        found = judge(credit)
+        Mending(database).apply("pin", [harmful])
+        return found
+
+    monkeypatch.setattr(Credit, "_verdicts", pinned_meanwhile)
+    assert Credit(database).review() == []
+    item = database.reflections.get(harmful)
+    assert (item.status, item.pinned) == ("active", True)
+    assert [one.name for one in database.operations.recent()] == ["pinned"]
 
 
 @pytest.mark.parametrize("sides", [((200, 10), (9, 9)), ((9, 0), (200, 190))])
