@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -205,7 +206,10 @@ def evaluate(
     errored = False
     count_spent(workspace, {named.run, named.plain_run})
     told = {"evaluation": named.record, "split": split, "tasks": len(tasks), "arms": [arm.name for arm in chosen]}
-    with tracing.workflow("evaluation", told):
+    # Arms that recall do so from one memory: what others ask for meanwhile waits.
+    recalling = any(arm.recall for arm in chosen)
+    resting = workspace.folding.resting() if workspace.folding and recalling else nullcontext()
+    with tracing.workflow("evaluation", told), resting:
         for arm in chosen:
             many = 1 if arm.player.name == "random" else trials
             under = named.run_of(arm)

@@ -9,7 +9,8 @@ what was known when its run began; what it decides by a longer look, it looks at
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import ref
 
@@ -49,6 +50,7 @@ class Folding:
         self.path = path
         self.config = config
         self._database: Database | None = None
+        self._rests = 0
         self._ended = threading.Event()
         # Of a lab that nobody has any more, and nobody closed, nothing is left that looks.
         self._thread = threading.Thread(target=_look, args=(ref(self), self._ended), name="inbox", daemon=True)
@@ -68,8 +70,19 @@ class Folding:
             self._database.close()
             self._database = None
 
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Nothing is folded in meanwhile: what is measured side by side plays with one memory."""
+        self._rests += 1
+        try:
+            yield
+        finally:
+            self._rests -= 1
+
     def fold(self) -> None:
         """Do what waits now, in its order."""
+        if self._rests:
+            return
         with suppress(errors.MemoryStoreError, OSError):
             database = self._opened()
             if database is None:

@@ -71,6 +71,7 @@ class Workspace:
         self.spending = Spending()
         self.workers: Workers | None = None
         self.kept: dict[str, Any] = {}
+        self.folding: Folding | None = None  # does what others ask for; only whoever writes has one
         self._closing.callback(self.kept.clear)
         self._closed = False
         self._engine: Engine | None = None
@@ -128,9 +129,9 @@ class Workspace:
             try:
                 rename_settings(file)
                 # What others asked for comes before whatever this one does, and nothing of it is left when it goes.
-                folding = Folding(lab.folder / "lab.db", lab.config)
-                lab._closing.callback(folding.close)
-                folding.begin()
+                lab.folding = Folding(lab.folder / "lab.db", lab.config)
+                lab._closing.callback(lab.folding.close)
+                lab.folding.begin()
             except BaseException:
                 lab._closing.close()
                 raise

@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 
 from agentlab.cli.boundary import refusal
+from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import BadRequest, LabLocked
 from agentlab.lab import Lab
 from agentlab.workspace import folding
 from agentlab.workspace.asking import Noted, ask
 from agentlab.workspace.config import LabConfig
-from agentlab.workspace.requests import Add, Drop, Edit, Mend, Undo, client
+from agentlab.workspace.requests import Add, Drop, Edit, Mend, Outcome, Undo, client
 from memory import Database, errors
 from memory.records import Reflection
 from memory.store import Entry, Operation, schema
@@ -421,6 +422,24 @@ def test_a_lab_that_is_open_sees_what_was_folded_in(lab: Path, monkeypatch: pyte
         ask(lab, Edit(id="r-2", text="A lamp hangs here."), "cli")
         assert opened.memory.search("lamp", k=1)[0].text == "A lamp hangs here."
         assert {hit.reflection.id for hit in opened.memory.search("safe door")} == {"r-0", "r-2", "r-3"}
+
+
+@pytest.mark.parametrize("arm", ["base", "base + memory"])
+def test_arms_that_recall_are_measured_with_one_memory_and_what_is_asked_for_meanwhile_comes_after(
+    lab: Path, arm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "APART", 0.01)
+    told: list[Outcome] = []
+
+    def asks(transcript: str, command: str) -> float:
+        if not told:
+            told.append(ask(lab, Mend(verb="pin", ids=["r-0"]), "cli", patience=0.5 if "memory" in arm else 30))
+        return 0.0
+
+    with Lab.open(lab, engine=ScriptedEngine(asks), progress=False) as opened:
+        opened.evaluate("toy/doors", split="dev", seeds=range(2), arms=arm)
+        assert isinstance(told[0], Noted) == ("memory" in arm)
+    assert [one.detail for one in operations(lab)] == ["r-0"]
 
 
 @pytest.mark.parametrize(
