@@ -3,7 +3,8 @@
 They are done over a connection of their own, as another process would do them. So the work of the lab's own connection
 never has a part in them: none of its transactions, operations or batches takes one in, and what it keeps of the memory
 it makes anew, as it does after anybody's change. Play reads what it needs at the beginning of an episode, and goes by
-what was known when its run began; what it decides by a longer look, it looks at again within its transaction.
+what was known when its run began; what is decided by a longer look is looked at again within its transaction. While
+arms that recall are measured side by side, nothing is folded in.
 """
 
 from __future__ import annotations
