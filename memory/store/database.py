@@ -83,8 +83,14 @@ class Database:
         return self.connection.transaction()
 
     def copy(self, target: Path) -> None:
-        """Copy what is kept by now into a file, which is new. Others may go on writing to this one."""
+        """Copy what is kept by now into a file, which is new. Others may go on writing to this one.
+
+        What was asked for and not done yet counts as done in it: it is done here.
+        """
         self.connection.copy(target)
+        with Database(target) as copied:
+            while (asked := copied.inbox.next()) is not None:
+                copied.inbox.settle(asked.number, outcome="Done where it was asked for.")
 
     def close(self) -> None:
         """Close the file. Closing twice is allowed."""

@@ -234,3 +234,14 @@ def test_a_guest_makes_and_migrates_nothing(path: Path, monkeypatch: pytest.Monk
     Database(path).close()
     with Database(path, guest=True) as guest:
         assert guest.inbox.get(guest.inbox.put("cli", "mend", "{}")) is not None
+
+
+def test_a_copy_has_what_is_kept_by_now_and_nothing_that_waits_to_be_done(database: Database, tmp_path: Path) -> None:
+    database.settings.put("serving", "ad-1")
+    database.inbox.put("cli", "mend", "{}")
+    database.copy(tmp_path / "copy.db")
+    database.settings.put("serving", "ad-2")
+    with Database(tmp_path / "copy.db") as copied:
+        assert copied.settings.get("serving") == "ad-1"
+        assert copied.inbox.next() is None
+    assert database.inbox.next() is not None
