@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agentlab.errors import BadConfig
 from agentlab.protocols.alfworld import ALFWORLD
+from agentlab.protocols.household import HOUSEHOLD
 from agentlab.protocols.protocol import Protocol
 from agentlab.protocols.sciworld import SCIWORLD
 from agentlab.protocols.tales import TALES, TALES_TW, TALES_TWX, TW_COOKING
@@ -13,7 +14,7 @@ from environments.errors import did_you_mean
 
 def protocols() -> list[Protocol]:
     """All protocols."""
-    return [WANG2023, TALES, TALES_TWX, TALES_TW, SCIWORLD, ALFWORLD, TW_COOKING]
+    return [WANG2023, TALES, TALES_TWX, TALES_TW, SCIWORLD, ALFWORLD, HOUSEHOLD, TW_COOKING]
 
 
 def protocol(name: str) -> Protocol:
