@@ -38,7 +38,8 @@ class RayWorker(Worker):
         try:
             return ray.get(self._actor.call.remote(method, args[len(shared) :], *shared))
         except ray.exceptions.RayActorError as error:
-            raise WorkerDied(f"A worker of the Ray cluster died ({_first_line(error)}).") from None
+            # What kept it from beginning stands at the end, behind the places in the code.
+            raise WorkerDied(f"A worker of the Ray cluster died ({_last_line(error)}).") from None
         except ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, Exception) else AgentLabError(_first_line(error)) from None
         except ray.exceptions.RayError as error:
@@ -92,3 +93,7 @@ def ray_workers(address: str | None, count: int | None, made: Made, threads: int
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
