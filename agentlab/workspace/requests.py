@@ -7,6 +7,7 @@ says is data: who asks may do what that door lets one do, in the namespaces that
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from typing import NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -43,7 +44,7 @@ class Outcome(BaseModel):
     changed: int = 0
 
 
-class Request(BaseModel):
+class Request(BaseModel, ABC):
     """Something that is asked for. `apply` does it in a lab of these settings; it raises MemoryStoreError, or what says
     that an environment or a game is none."""
 
@@ -52,8 +53,9 @@ class Request(BaseModel):
     def check(self) -> None:
         """Raise at once what can be known without the lab."""
 
+    @abstractmethod
     def apply(self, database: Database, by: str, config: LabConfig) -> Outcome:
-        raise NotImplementedError
+        """Do it, and say what came of it."""
 
 
 class Mend(Request):
