@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from environments.registry import (
         Family,
         canonical,
+        easier,
         environment_ids,
         families,
         games,
@@ -49,6 +50,7 @@ __all__ = [
     # Environments by id
     "make",
     "canonical",
+    "easier",
     "environment_ids",
     "families",
     "games",
@@ -79,7 +81,17 @@ __all__ = [
 
 _HOMES = {
     "base": ("TextEnv", "Task", "Turn", "Info", "Split", "SPLITS", "AnyText"),
-    "registry": ("make", "canonical", "environment_ids", "families", "games", "Family", "register", "unregister"),
+    "registry": (
+        "make",
+        "canonical",
+        "easier",
+        "environment_ids",
+        "families",
+        "games",
+        "Family",
+        "register",
+        "unregister",
+    ),
     "parameters": ("Game", "Parameter"),
     "gym": ("GymTextEnv",),
     "check": ("check_or_raise", "Report", "Finding"),

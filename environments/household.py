@@ -18,7 +18,7 @@ from environments.parameters import Game, Parameter
 
 DESCRIPTION = "chores in a room after ALFWorld: find, clean, heat, cool, light, put away (plain Python)"
 _PARAMETERS = {
-    "distractors": Parameter(8, 0, 20, "the number of things that do not matter"),
+    "distractors": Parameter(8, 0, 20, "the number of things that do not matter", size=True),
     "old_grammar": Parameter(0, 0, 1, "whether one says `put X in/on Y` (1), as before ALFWorld 0.4, or `move X to Y`"),
     "step_limit": Parameter(50, 1, 10_000, "the number of actions an episode may have"),
 }

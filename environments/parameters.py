@@ -16,12 +16,22 @@ Value = int | float | str
 
 @dataclass(frozen=True)
 class Parameter:
-    """A whole-number parameter of a game: its default, its lowest and highest value, and what it means."""
+    """A whole-number parameter of a game: its default, its lowest and highest value, and what it means.
+
+    `size` says that more of it makes a larger, harder game; `values` are those that it can have, if not all between.
+    """
 
     default: int
     low: int
     high: int
     meaning: str
+    size: bool = False
+    values: tuple[int, ...] = ()
+
+    def less(self, value: int) -> int:
+        """The value halfway down to the lowest; the highest below that where it cannot be had."""
+        half = self.low + (value - self.low) // 2
+        return max((one for one in self.values if one <= half), default=self.low) if self.values else half
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,9 @@ class Game:
                     f"{env_id} cannot have {name}={value}; {parameter.meaning}; give a whole number from "
                     f"{parameter.low} to {parameter.high}"
                 )
+            if parameter.values and value not in parameter.values:
+                known = ", ".join(map(str, parameter.values))
+                raise BadParameter(f"{env_id} cannot have {name}={value}; {parameter.meaning}; give one of {known}")
             values[name] = int(value)
         return values
 
@@ -54,6 +67,12 @@ class Game:
         """The one id of this game with these parameters."""
         values = self.complete(env_id, given)
         return join(env_id, {name: value for name, value in values.items() if value != self.parameters[name].default})
+
+    def smaller(self, env_id: str, given: Mapping[str, Value]) -> str | None:
+        """The id with everything that makes this game large halfway down to its lowest; None if it is there already."""
+        values = self.complete(env_id, given)
+        less = {name: one.less(values[name]) for name, one in self.parameters.items() if one.size}
+        return self.canonical(env_id, values | less) if less.items() - values.items() else None
 
 
 def split_id(env_id: str) -> tuple[str, dict[str, Value]]:

@@ -119,6 +119,21 @@ def canonical(env_id: str, /, **overrides: Value) -> str:
     return join(name, {**parameters, **tools})
 
 
+def easier(env_id: str) -> str | None:
+    """The next easier variant of an environment: a smaller game of its kind with the same tools. None if it has none:
+    those of others do not say what makes them hard.
+
+    Raises:
+        UnknownEnvironment: if there is no such id.
+        BadParameter: if a parameter is unknown or out of its range.
+    """
+    name, parameters = split_id(canonical(env_id))
+    tools = {PARAMETER: parameters.pop(PARAMETER)} if PARAMETER in parameters else {}
+    game = None if _is_own(name) else _find(name)[1]
+    smaller = game.smaller(name, parameters) if game else None
+    return smaller and canonical(smaller, **tools)
+
+
 def register(env_id: str, factory: Factory) -> None:
     """Add an environment of one's own; `factory` gets the parameters of the id as keywords.
 

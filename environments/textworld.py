@@ -24,15 +24,17 @@ GAMES = {
         "do the few things that the task asks for, in its order",
         {
             "nb_objects": Parameter(6, 1, 40, "the number of objects, furniture included"),
-            "nb_rooms": Parameter(3, 1, 20, "the number of rooms"),
-            "quest_length": Parameter(3, 1, 10, "the number of actions that the quest takes"),
+            "nb_rooms": Parameter(3, 1, 20, "the number of rooms", size=True),
+            "quest_length": Parameter(3, 1, 10, "the number of actions that the quest takes", size=True),
             "step_limit": Parameter(10, 1, 10_000, "the number of actions an episode may have"),
         },
     ),
     "tw/treasure": Game(
         "find the object that the task names, and take no other",
         {
-            "level": Parameter(1, 1, 20, "how hard it is: 5 rooms up to level 10, then 10 with doors and boxes"),
+            "level": Parameter(
+                1, 1, 20, "how hard it is: 5 rooms up to level 10, then 10 with doors and boxes", size=True
+            ),
             "step_limit": Parameter(50, 1, 10_000, "the number of actions an episode may have"),
         },
     ),

@@ -19,8 +19,8 @@ GAMES = {
     "toy/doors": Game(
         "read the notes, open the safe doors, take the coin",
         {
-            "colours": Parameter(3, 2, 6, "the number of doors in each room"),
-            "rooms": Parameter(2, 1, 6, "the number of rooms before the coin"),
+            "colours": Parameter(3, 2, 6, "the number of doors in each room", size=True),
+            "rooms": Parameter(2, 1, 6, "the number of rooms before the coin", size=True),
             "step_limit": Parameter(10, 1, 1000, "the number of actions an episode may have"),
         },
     )

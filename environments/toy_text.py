@@ -26,7 +26,7 @@ GAMES = {
     "toytext/frozenlake": Game(
         "cross a frozen lake to the goal without falling into a hole; the lake is made from the seed",
         {
-            "size": Parameter(4, 4, 20, "the number of rows, and of columns"),
+            "size": Parameter(4, 4, 20, "the number of rows, and of columns", size=True),
             "slippery": Parameter(0, 0, 1, "whether one may slip to the side (1), as in gymnasium, or not (0)"),
             "step_limit": _limit(100),
         },

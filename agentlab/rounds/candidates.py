@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agentlab.rounds.config import RoundConfig
+from agentlab.rounds.ladder import learned_from
 from agentlab.rounds.report import RoundReport
 from memory.store import EpisodeFilter
 
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 
 
 def rows_of(workspace: Workspace, config: RoundConfig) -> list[EpisodeRow]:
-    """All episodes of the train fold of a round's environments."""
+    """All episodes of the train fold of the environments that a round learns from."""
     return [
-        row for env in config.envs for row in workspace.database.episodes.find(EpisodeFilter(env=env, split="train"))
+        row
+        for env in learned_from(config)
+        for row in workspace.database.episodes.find(EpisodeFilter(env=env, split="train"))
     ]
 
 

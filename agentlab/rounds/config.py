@@ -62,6 +62,7 @@ class RoundConfig(BaseModel):
             while no adapter serves, and both after that, or from the start where `balance` is set.
         seeds: train seeds of each environment in this round.
         first_seed: the first of the train seeds; None: in the n-th round the n-th block of them is played.
+        ladder: where too few games of an environment are won, explore and learn from easier variants of it too.
         random_trials: trials of the random policy at one task.
         model_trials: trials of the model at one task.
         temperature: at which the model explores.
@@ -109,6 +110,7 @@ class RoundConfig(BaseModel):
     collect: Collect | list[Way] = "auto"
     seeds: int = Field(40, ge=1, le=MOST_GAMES)
     first_seed: int | None = Field(None, ge=0, le=2**53)
+    ladder: bool = False
     random_trials: int = Field(30, ge=1, le=MOST_GAMES)
     model_trials: int = Field(4, ge=1, le=MOST_GAMES)
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)

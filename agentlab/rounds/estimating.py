@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from agentlab.agent.tasks import looked_at
 from agentlab.rounds.config import RoundConfig
+from agentlab.rounds.ladder import PROBED, variants
 from agentlab.rounds.report import RoundReport, reports
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ def estimate(workspace: Workspace, config: RoundConfig) -> Estimate:
         trials = {"random": config.random_trials, "model": config.model_trials}.get(way, 1)
         games = len(limits) * config.seeds * trials
         most = config.seeds * trials * steps
+        if config.ladder:  # some games of each easier variant come first
+            probed = min(PROBED, config.seeds) * trials
+            rungs = {name: len(list(variants(name))) - 1 for name in limits}
+            games += probed * sum(rungs.values())
+            most += probed * sum(limits[name] * rungs[name] for name in limits)
         if way not in ("random", "model"):  # a search plays as many steps as it may, however many games that makes
             games, most = len(limits) * config.seeds, len(limits) * config.seeds * config.search.budget.steps
         thinks = way == "model" or (way != "random" and config.search.guide == "model")

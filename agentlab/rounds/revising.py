@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentlab.failures import Streak
 from agentlab.rounds.calling import writes_calls
+from agentlab.rounds.ladder import learned_from
 from agentlab.rounds.report import RoundReport, reports
 from memory.records import Episode
 from memory.store import EpisodeFilter
@@ -101,7 +102,7 @@ def _tasks(workspace: Workspace, report: RoundReport, alpha: float) -> dict[str,
 
     beta = report.config.revision.beta
     found: dict[str, list[Task]] = {}
-    for env in report.config.envs:
+    for env in learned_from(report.config):
         ends: dict[int, list[EpisodeRow]] = defaultdict(list)
         for row in workspace.database.episodes.find(EpisodeFilter(env=env, split="train")):
             if row.status != "errored":

@@ -16,6 +16,7 @@ from environments import (
     Turn,
     UnknownEnvironment,
     canonical,
+    easier,
     environment_ids,
     families,
     games,
@@ -176,3 +177,32 @@ def test_gymnasium_finds_ours_by_itself_when_told_the_module() -> None:
     code = "import gymnasium; print(gymnasium.make('environments.registry:agentlab/toy-doors-v0').spec.id)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "agentlab/toy-doors-v0", result.stderr
+
+
+def test_an_easier_variant_is_halfway_down_in_what_makes_a_game_large_and_the_same_in_the_rest() -> None:
+    assert easier("twx/cookingworld?numIngredients=5,step_limit=60,tools=notes") == (
+        "twx/cookingworld?numDistractorItems=2,numIngredients=3,step_limit=60,tools=notes"
+    )
+    assert easier("tw/cooking?go=12,open=1") == "tw/cooking?go=6,open=1,take=0", "there are games of 1, 6, 9, 12 rooms"
+
+
+@pytest.mark.parametrize("env_id", environment_ids())
+def test_a_ladder_of_easier_variants_ends_and_every_one_of_them_is_a_game(env_id) -> None:
+    rungs = [env_id]
+    while (rung := easier(rungs[-1])) is not None:
+        assert rung == canonical(rung) and rung not in rungs
+        rungs.append(rung)
+    if len(rungs) > 1 and registry._find(env_id)[0].why_not() is None:
+        for rung in rungs[1:]:
+            env = make(rung)
+            assert all(env.start(Task(env=rung, split="train", seed=seed))[0] for seed in range(3))
+            env.close()
+
+
+def test_what_others_made_has_no_easier_variant(own) -> None:
+    own("own/hello", Hello)
+    assert easier("own/hello?times=3") is None
+    with pytest.raises(UnknownEnvironment):
+        easier("own/none")
+    with pytest.raises(BadParameter):
+        easier("twx/coin?numLocations=99")
