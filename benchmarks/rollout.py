@@ -26,10 +26,9 @@ from agentlab import Arm, Lab, LabConfig, Task
 from agentlab.agent.arms import BASE
 from agentlab.agent.tasks import make_tasks
 from agentlab.agent.writing import WritingActor
-from agentlab.engines.batching import Batcher
 from memory.records import Episode
 
-DIFFERENCE, RATIOS = 1e-3, {"transformers": 1.5, "vllm": 4.0}
+DIFFERENCE, RATIOS = {"float32": 1e-3, "bfloat16": 0.75}, {"transformers": 1.5, "vllm": 4.0}
 
 
 @dataclass
@@ -84,7 +83,7 @@ def measure(lab: Lab, name: str, arm: Arm, tasks: Sequence[Task]) -> list[str]:
         flush=True,
     )
     broken = [f"{name}: {others} episodes took other actions"] if others else []
-    broken += [f"{name}: log-probabilities differ by {most:.1e}"] if most > DIFFERENCE else []
+    broken += [f"{name}: log-probabilities differ by {most:.1e}"] if most > DIFFERENCE[lab.config.dtype] else []
     return broken + (
         [f"{name}: only {ratio:.2f} times as many episodes a second"] if ratio < RATIOS[lab.config.engine] else []
     )
@@ -99,9 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--model", default="SmolLM2-135M-Instruct")
     options.add_argument("--engine", default="transformers", choices=list(RATIOS))
+    options.add_argument("--dtype", default="float32", choices=list(DIFFERENCE))
     given = options.parse_args(arguments)
     arms = {"rank": BASE} | {f"write, think {n}": BASE.with_(actor=WritingActor(think=n)) for n in given.think}
-    print(f"{given.model}, {given.engine}, float32, {given.env}; {describe(given.threads)}\n")
+    print(f"{given.model}, {given.engine}, {given.dtype}, {given.env}; {describe(given.threads)}\n")
     print("| actor | steps | episodes/s, one at a time | at once | ratio | of processor time | others | max Δ log p |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     broken: list[str] = []
@@ -110,13 +110,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model=given.model,
             engine=given.engine,
             embedder="hashing",
-            dtype="float32",
+            dtype=given.dtype,
+            gather=True,  # by default only on an accelerator
             threads=given.threads,
             reflectors=[],
         )
         with Lab.open(Path(folder) / "lab", create=True, config=config, progress=False) as lab:
-            if given.engine == "transformers":
-                lab.engine.batcher = Batcher()  # by default only an accelerator has one
             tasks = make_tasks(given.env, "train", range(given.episodes))
             for name, arm in arms.items():
                 broken += measure(lab, name, arm, tasks)

@@ -62,7 +62,7 @@ def bench(
     chosen = protocol(name)
     place, count = folder or Path(f"bench-{chosen.name}"), min(games or chosen.games, chosen.games)
     wanted = None if seeds is None else numbers(seeds, "--training-seeds")
-    config = LabConfig() if model is None else LabConfig(model=hub.lasting_name(model))
+    config = None if model is None else LabConfig(model=hub.lasting_name(model), gather=True)
     with progress() as bars:
         learned = run_protocol(
             chosen,

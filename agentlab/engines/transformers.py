@@ -55,9 +55,9 @@ class TransformersEngine(TokenEngine):
     model's own window, at most 2,048). `prompt` is how it reads a game: as a `transcript`, as a `chat` in its own
     template, or by `auto` as a chat where whoever plays asks for one. Adapters share the base's weights.
 
-    With a `batcher` the requests of episodes that play beside each other are read in one pass. The last bits of a score
-    then depend on who plays beside, so that an interrupted run no longer equals an unbroken one to the byte: it has one
-    on an accelerator, where it pays most.
+    With `gather` the requests of episodes that play beside each other are read in one pass. The last bits of a score
+    then depend on who plays beside, so that an interrupted run no longer equals an unbroken one to the byte: by default
+    it is done on an accelerator, where it pays most.
 
     Raises BadModel if the folder is not whole, UnsupportedModel if the model cannot be scored through a token tree,
     ModelTooLarge where memory runs out over it.
@@ -73,6 +73,7 @@ class TransformersEngine(TokenEngine):
         context: int | None = None,
         threads: int | None = None,
         prompt: PromptSetting = "auto",
+        gather: bool | None = None,
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
@@ -86,7 +87,7 @@ class TransformersEngine(TokenEngine):
         self._passes = Passes(self._models.base, self.device, self.dtype)
         with _fitting(self.name, self.device):
             prove(self, self._passes, self._models.base)
-        if self.device != "cpu":
+        if self.device != "cpu" if gather is None else gather:
             self.batcher = Batcher()
 
     # -- models and adapters ---------------------------------------------------------------------------------------

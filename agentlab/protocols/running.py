@@ -47,13 +47,13 @@ def run_protocol(
     """Learn and measure; labs and figures stay in `folder`. The same call goes on where it stopped.
 
     `training_seeds` and `ways` choose some of the protocol's, so that several processes may share the work; `config` is
-    for new labs, and `workers` play where they are given (`Workspace.hire`). Returns what stands in the folder by now,
-    of this split and number of games, that of other processes included.
+    for new labs (by default one that gathers), and `workers` play where they are given (`Workspace.hire`). Returns what
+    stands in the folder by now, of this split and number of games, that of other processes included.
 
     Raises BadConfig for what is no way or training seed of the protocol, and where the folder has figures or labs of
     another base, or labs that have learned otherwise.
     """
-    config, known = config or LabConfig(), [way.name for way in protocol.ways]
+    config, known = config or LabConfig(gather=True), [way.name for way in protocol.ways]
     for name in ways or ():
         if name not in known:
             raise BadConfig(f"{protocol.name} has no way {name!r} to play; choose among {', '.join(known)}.")

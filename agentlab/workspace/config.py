@@ -81,8 +81,11 @@ class LabConfig(BaseModel):
         dtype: `auto`, `bfloat16` or `float32`.
         threads: processor threads of one process; 0 takes all that there are.
         context: tokens of a conversation, at most.
-        concurrency: tasks in flight at once; None: 16 on a graphics card or a vLLM server, which take many beside each
-            other well, 4 behind an API, 2 in this process on a CPU.
+        concurrency: tasks in flight at once; None: 16 on a graphics card, on a vLLM server and where they are gathered,
+            4 behind an API, else 2.
+        gather: read what the tasks in flight ask for in one pass, of a model in this process: 2.5 times as much play on
+            a processor that computes in bfloat16. The last bits of a score then depend on who plays beside, so that a
+            resumed run no longer equals an unbroken one to the byte. None: on a graphics card.
         recency: weight of recency when an agent recalls. It depends on the clock, so anything but 0 gives up that a
             resumed run equals an unbroken one.
         recall_text: reflections whose text enters the prompt of an arm with memory. Small models do not profit.
@@ -122,6 +125,7 @@ class LabConfig(BaseModel):
     threads: int = Field(0, ge=0)
     context: int = Field(2048, ge=256)
     concurrency: int | None = Field(None, ge=1, le=64)
+    gather: bool | None = None
     recency: float = Field(0.0, ge=0)
     recall_text: int = Field(0, ge=0, le=10)
     recall_exemplars: int = Field(1, ge=0, le=5)

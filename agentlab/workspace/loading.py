@@ -45,5 +45,11 @@ def loaded(config: LabConfig, name: str, threads: int, say: Say, server: str = "
     from agentlab.engines.transformers import TransformersEngine
 
     return TransformersEngine(
-        folder, name=name, dtype=config.dtype, context=config.context, threads=threads, prompt=config.prompt
+        folder,
+        name=name,
+        dtype=config.dtype,
+        context=config.context,
+        threads=threads,
+        prompt=config.prompt,
+        gather=config.gather,
     )

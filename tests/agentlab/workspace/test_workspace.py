@@ -84,3 +84,18 @@ def test_it_is_told_how_far_the_embedding_of_many_texts_is_and_of_few_nothing(
     stage = "embedding what was remembered"
     assert told[0] == [(stage, 700), (stage, 256), (stage, 256), (stage, 188), (stage, "done")]
     assert told[1] == []
+
+
+def test_a_lab_gathers_on_a_processor_where_that_is_set_and_plays_the_same_games(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    played, at_once = list[list[list[str]]](), list[int]()
+    for gather in (None, False, True):
+        config = LabConfig(
+            model=str(tiny_model), embedder="hashing", dtype="float32", threads=1, context=512, gather=gather
+        )
+        with Lab.open(tmp_path / str(gather), create=True, config=config) as lab:
+            results = lab.run("toy/doors?step_limit=3", seeds=range(6), trials=1, arm="base")
+            at_once.append(lab.concurrency)
+            played.append([lab.database.episodes.get(one.trials[0].episode).actions for one in results])
+    assert at_once == [2, 2, 16] and played[0] == played[1] == played[2]
