@@ -107,7 +107,7 @@ def test_a_preset_that_does_not_exist_is_refused_with_the_nearest(tmp_path: Path
 
 
 def test_a_new_lab_explains_its_settings(tmp_path: Path) -> None:
-    file, config = tmp_path / "lab.toml", LabConfig(reflectors=["grounded"], concurrency=4)
+    file, config = tmp_path / "lab.toml", LabConfig(reflectors=["grounded"], concurrency=4, gather=True)
     write_config(file, config)
     assert read_config(file) == config
     lines = file.read_text(encoding="utf-8").splitlines()
