@@ -10,6 +10,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCK := requirements.lock
 NEWEST := .venv-newest
+LOWEST := .venv-lowest
+CLEAN := .venv-package
+TOOLS := .venv-tools
 # Wheels only: nothing is compiled on this machine.
 INSTALL := -m pip --disable-pip-version-check install --only-binary :all:
 PIP := $(BIN)/python $(INSTALL)
@@ -27,7 +30,7 @@ export JDK_JAVA_OPTIONS ?= -XX:TieredStopAtLevel=1
 # The many processes that tests start would each compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-browser docs demo gpu-check test pytest test-browser coverage test-newest lock lint types clean
+.PHONY: help setup setup-browser docs demo gpu-check test pytest test-browser coverage test-newest test-lowest package sbom lock lint types clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -48,10 +51,9 @@ $(STAMP): pyproject.toml Makefile $(LOCK)
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-lock: $(STAMP) ## write requirements.lock anew: the newest versions that pyproject.toml allows, with their hashes
-	$(PIP) uv
+lock: $(TOOLS)/.installed ## write requirements.lock anew: the newest versions that pyproject.toml allows, with their hashes
 	@# What PyTorch needs of CUDA comes with it, in the versions that it names itself.
-	printf '%s\n' $(TORCH) $(TEXTWORLD) | $(BIN)/uv pip compile pyproject.toml - --extra games --extra ui --extra dev \
+	printf '%s\n' $(TORCH) $(TEXTWORLD) | $(TOOLS)/bin/uv pip compile pyproject.toml - --extra games --extra ui --extra dev \
 	  --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-annotate --no-header --upgrade --quiet \
 	  --excludes .ci/not-locked.txt --no-emit-package torch --output-file $(LOCK)
 
@@ -99,6 +101,41 @@ test-newest: ## the tests with the newest versions that pyproject.toml allows (P
 	$(MAKE) test VENV=$(NEWEST) || { echo "These differ from the tested versions:" >&2; \
 	  $(NEWEST)/bin/python .ci/versions.py $(LOCK) >&2; exit 1; }
 
+test-lowest: $(TOOLS)/.installed ## the tests with the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv --clear $(LOWEST)
+	printf '%s\n' $(TORCH) | $(TOOLS)/bin/uv pip compile pyproject.toml - --extra games --extra ui --extra dev --python $(LOWEST)/bin/python \
+	  --resolution lowest-direct --only-binary :all: --no-annotate --no-header --quiet --excludes .ci/not-locked.txt --no-emit-package torch \
+	  --output-file $(LOWEST)/requirements.txt
+	$(TOOLS)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --only-binary :all: --no-deps -r $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/python $(INSTALL) $(TORCH) 'setuptools>=77'
+	$(LOWEST)/bin/python $(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $(LOWEST)/.installed
+	$(MAKE) pytest VENV=$(LOWEST) || { echo "These differ from the tested versions:" >&2; \
+	  $(LOWEST)/bin/python .ci/versions.py $(LOCK) >&2; exit 1; }
+
+$(TOOLS)/.installed: .ci/tools.txt
+	$(PYTHON) -m venv --clear $(TOOLS)
+	$(TOOLS)/bin/python $(INSTALL) --quiet -r .ci/tools.txt
+	@touch $@
+
+package: $(TOOLS)/.installed ## build sdist and wheel into dist/, and try the wheel in a clean environment (2 minutes)
+	rm -rf dist build
+	@# The wheel is built from the sdist, so that what one lacks the other lacks too.
+	$(TOOLS)/bin/uv build --quiet --out-dir dist
+	$(TOOLS)/bin/twine check --strict dist/*
+	$(PYTHON) -m venv --clear $(CLEAN)
+	$(CLEAN)/bin/python $(INSTALL) --quiet $(TORCH)
+	@# Only what the wheel itself asks for is installed, in the tested versions.
+	$(TOOLS)/bin/uv pip install --quiet --python $(CLEAN)/bin/python --only-binary :all: --constraints $(LOCK) \
+	  "$$(echo dist/*.whl)[games,ui]"
+	$(TOOLS)/bin/uv pip check --python $(CLEAN)/bin/python
+	$(CLEAN)/bin/python -P .ci/smoke.py
+
+sbom: $(STAMP) $(TOOLS)/.installed ## what is in .venv, as a bill of materials: dist/sbom.cdx.json (CycloneDX)
+	@mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-format JSON --output-file dist/sbom.cdx.json \
+	  $(BIN)/python
+
 clean: ## remove .venv and every cache (labs stay)
-	rm -rf $(VENV) $(NEWEST) site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) $(NEWEST) $(LOWEST) $(CLEAN) $(TOOLS) site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
