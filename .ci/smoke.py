@@ -1,4 +1,4 @@
-"""Try an installed AgentLab as somebody would who has no checkout: `python -P .ci/smoke.py`, in the checkout it is from.
+"""Try an installed AgentLab as somebody would who has no checkout: `python -P .ci/smoke.py`, in that it is made from.
 
 Every file that git tracks in the four packages has to be installed, byte by byte; then games are played in an empty
 folder, what was learned is read, and the screens are opened.
