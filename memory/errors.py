@@ -66,6 +66,10 @@ class InvalidReflection(MemoryStoreError):
     """A reflection that cannot be kept, such as one without text and without advice."""
 
 
+class EditedMeanwhile(MemoryStoreError):
+    """A text was to be put in place of one that is no longer there: somebody else has edited the reflection."""
+
+
 class PinnedReflection(MemoryStoreError):
     """A pinned reflection was to be taken out of use."""
 

@@ -12,7 +12,7 @@ from agentlab.views.standings import credit, kept, measured
 from agentlab.workspace.workspace import Workspace
 from memory.errors import UnknownEpisode
 from memory.records import Advice, Evidence, Link, Recall, Reflection
-from memory.store import MENDED, Change, Database, History, Operation, Version, evidence, family
+from memory.store import MENDED, Change, Database, History, Operation, Version, evidence, family, wording
 from memory.text import clean
 
 SOURCES = 12
@@ -123,6 +123,7 @@ class MemoryItem(BaseModel):
 
     row: MemoryRow
     text: str
+    wording: str
     goal: str
     context: str
     topic: str
@@ -158,6 +159,7 @@ def memory_item(workspace: Workspace, id: str, *, offset: int = 0) -> MemoryItem
     return MemoryItem(
         row=rows(workspace, [item])[0],
         text=item.text,
+        wording=wording(item.text),
         goal=item.goal,
         context=item.context,
         topic=item.topic,

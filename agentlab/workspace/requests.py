@@ -71,10 +71,11 @@ class Mend(Request):
 
 
 class Edit(Request):
-    """Put another text in place of a reflection's."""
+    """Put another text in place of a reflection's, which was `seen` (its `wording`) by who wrote it."""
 
     id: str
     text: str
+    seen: str | None = None
     reason: str = ""
     namespace: str | None = None
 
@@ -85,7 +86,7 @@ class Edit(Request):
 
     def apply(self, database: Database, by: str, config: LabConfig) -> Outcome:
         id = database.reflections.full_id(self.id, self.namespace)
-        done = Mending(database, self.namespace).edit(id, self.text, reason=self.reason)
+        done = Mending(database, self.namespace).edit(id, self.text, reason=self.reason, seen=self.seen)
         return _mended(done).model_copy(update={"id": id})
 
 

@@ -13,7 +13,7 @@ from memory.store.inbox import LARGEST as LARGEST_REQUEST
 from memory.store.inbox import Entry, Inbox
 from memory.store.links import LinkChange
 from memory.store.listing import Facet, Played, Sort
-from memory.store.mending import MENDED, VERBS, Mended, Mending, Verb, edited
+from memory.store.mending import MENDED, VERBS, Mended, Mending, Verb, edited, wording
 from memory.store.merges import family
 from memory.store.operations import Batch, Operation
 from memory.store.purging import Purged, meant, purge
@@ -78,4 +78,5 @@ __all__ = [
     "stamp",
     "tallies",
     "with_tally",
+    "wording",
 ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from memory import errors
-from memory.records import Reflection, ReflectionStatus, now
+from memory.records import Reflection, ReflectionStatus, content_id, now
 from memory.store import repeats
 from memory.store.database import Database
 from memory.store.filters import Filter
@@ -110,18 +110,25 @@ class Mending:
             operation = self.database.operations.id_of(number)
         return Mended(name, changed, pinned, operation)
 
-    def edit(self, id: str, text: str, *, reason: str = "") -> Mended:
+    def edit(self, id: str, text: str, *, reason: str = "", seen: str | None = None) -> Mended:
         """Put another text in place of a reflection's; the old one stays in its versions.
+
+        `seen` is the `wording` of the text that the new one was written from, if anybody saw one.
 
         One that only repeated another one says something of its own from then on; one that others repeat leaves its old
         words to them.
 
         Raises:
-            UnknownReflection, and InvalidReflection if the text is empty, or too long to be kept whole.
+            UnknownReflection, EditedMeanwhile if it has another text than was seen, and InvalidReflection if the new
+            one is empty, or too long to be kept whole.
         """
         text = edited(text)
         with self.database.transaction():
             old = self.database.reflections.get(id, self.namespace)
+            if seen is not None and seen != wording(old.text) and text != old.text:
+                raise errors.EditedMeanwhile(
+                    f"{old.id} was edited meanwhile, so nothing changed; look at its text of now, and edit that."
+                )
             with self.database.operations.record("edited", _detail(old.id, reason)) as number:
                 new = self._put(old, "edited", {"text": text})
             operation = self.database.operations.id_of(number)
@@ -146,6 +153,11 @@ class Mending:
         """The reflection as it is now; None if it was so before."""
         new = repeats.reworded(old, old.model_copy(update={**values, "updated_at": self.clock()}))
         return new if repeats.put_changed(self.database, old, new, change) else None
+
+
+def wording(text: str) -> str:
+    """A name for a text, which two of different words do not share."""
+    return content_id("w", text)
 
 
 def edited(text: str) -> str:

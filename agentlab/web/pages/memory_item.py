@@ -86,7 +86,7 @@ def _mend(_: Workspace, asked: Asked) -> Mend:
 
 def _edit(_: Workspace, asked: Asked) -> Edit:
     reason, text = _reason(asked), asked.values.get("text", "").replace("\r\n", "\n").strip()
-    return Edit(id=asked.text("id"), text=text, reason=reason)
+    return Edit(id=asked.text("id"), text=text, reason=reason, seen=asked.text("seen") or None)
 
 
 def _purge(lab: Lab, asked: Asked) -> Done:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -244,6 +246,19 @@ def test_an_editor_that_fails_is_one_line_and_changes_nothing(
     result = memory(lab, "edit", "r-doors")
     assert result.exit_code == 2 and part in result.stderr and result.stderr.count("\n") == 1
     assert len(json.loads(shown(lab, "show", "r-doors", "--json"))["versions"]) == 1
+
+
+def test_what_was_written_over_a_text_that_changed_meanwhile_is_printed_and_not_put_in_its_place(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, command = tmp_path / "editor", "from agentlab.cli import main; main()"
+    other = shlex.join([sys.executable, "-c", command, "memory", "edit", "r-doors", "Trust it.", "--lab", str(lab)])
+    program.write_text(f'#!/bin/sh\n{other}\necho "Read it at night." > "$1"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("VISUAL", str(program))
+    result = memory(lab, "edit", "r-doors")
+    assert result.exit_code == 2 and "Read it at night." in result.stdout
+    assert json.loads(shown(lab, "show", "r-doors", "--json"))["reflection"]["text"] == "Trust it."
 
 
 def test_what_is_typed_is_utf_8_or_one_line(lab: Path) -> None:

@@ -294,6 +294,21 @@ def test_the_item_has_its_versions_as_a_diff_with_reasons(client: TestClient) ->
     assert "<b>pinned</b>" in page(client, "/memory/r-helps")
 
 
+def test_who_edits_a_text_that_somebody_else_has_edited_meanwhile_is_told_and_takes_nothing_away(
+    client: TestClient,
+) -> None:
+    (seen,) = re.findall(r'name="seen" value="([^"]+)"', page(client, "/memory/r-helps"))
+    send(client, "/memory/r-helps/edit", text="Read the map before any door.", seen=seen)
+    late = {"token": "t", "reason": "so", "text": "Read it at night.", "seen": seen}
+    refused = client.post("/memory/r-helps/edit", data=late)
+    assert refused.status_code == 400 and "meanwhile" in refused.text
+    text = page(client, "/memory/r-helps")
+    assert "Read the map before any door." in text and "at night" not in text
+    (seen,) = re.findall(r'name="seen" value="([^"]+)"', text)
+    send(client, "/memory/r-helps/edit", text="Read it at night.", seen=seen)
+    assert "at night" in page(client, "/memory/r-helps")
+
+
 def test_what_was_counted_with_another_one_comes_back_so_unless_it_is_taken_out_of_the_count(
     client: TestClient, folder: Path
 ) -> None:
