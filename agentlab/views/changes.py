@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from agentlab.views.memory_item import Field, Piece, changed_fields, pieces
+from agentlab.views.work import refused, waiting
 from agentlab.workspace.workspace import Workspace
 from memory.records import Reflection
 from memory.store import Batch, Change, History, LinkChange, Operation
@@ -73,11 +74,15 @@ class TwoMoments(BaseModel):
 
 
 class Changes(BaseModel):
-    """What was done to the memory, the newest first, or what differs between two moments."""
+    """What was done to the memory, the newest first, or what differs between two moments.
+
+    `left` are lines about what was asked for and is not done: it waits, or was refused of late.
+    """
 
     total: int
     offset: int
     operations: list[OperationLine]
+    left: list[str] = []
     moments: TwoMoments | None = None
 
 
@@ -109,7 +114,8 @@ def changes(
         return Changes(total=found.touched, offset=offset, operations=[], moments=moments)
     batches = past.batches(limit=PAGE, offset=offset)
     total = workspace.database.operations.count_batches(past.namespace)
-    return Changes(total=total, offset=offset, operations=[_line(past, one) for one in batches])
+    left = [line for line in (waiting(workspace), *refused(workspace)) if line]
+    return Changes(total=total, offset=offset, operations=[_line(past, one) for one in batches], left=left)
 
 
 def one_change(workspace: Workspace, id: str, *, offset: int = 0, namespace: str | None = None) -> OneChange:

@@ -74,14 +74,25 @@ def work(workspace: Workspace) -> Work | None:
 
 def neglected(workspace: Workspace) -> str:
     """A line that tells of small changes that wait though nobody writes to the lab; empty where none do."""
-    waiting, since = workspace.database.inbox.waiting()
-    if not waiting or holder(workspace.folder / ".lock") is not None:
+    count, since = workspace.database.inbox.waiting()
+    if not count or holder(workspace.folder / ".lock") is not None:
         return ""
-    what = "small change waits" if waiting == 1 else "small changes wait"
     return (
-        f"{waiting:,} {what} since {since[:19]} though nobody writes to the lab; any command that changes it, such as "
+        f"{_wait(count)} since {since[:19]} though nobody writes to the lab; any command that changes it, such as "
         "`agentlab run` or `agentlab memory pin`, does them first."
     )
+
+
+def waiting(workspace: Workspace) -> str:
+    """A line that tells of small changes that wait, whoever writes to the lab; empty where none do."""
+    count, since = workspace.database.inbox.waiting()
+    if not count or holder(workspace.folder / ".lock") is None:
+        return neglected(workspace)
+    return f"{_wait(count)} since {since[:19]}; whoever writes to the lab does them in their order, between other work."
+
+
+def _wait(count: int) -> str:
+    return "1 small change waits" if count == 1 else f"{count:,} small changes wait"
 
 
 def refused(workspace: Workspace) -> list[str]:

@@ -275,7 +275,9 @@ def test_what_a_form_asks_for_while_another_process_writes_is_done_by_it_or_note
         text = send(client, "/memory/r-helps/edit", text="Read it twice.")
         assert "Noted as " in text and "as soon as it gets to it" in text and "undo-last" not in text
         assert "Read it twice." not in page(client, "/memory/r-helps")
+        assert 'data-testid="left"' in page(client, "/changes") and "1 small change waits" in page(client, "/changes")
     assert "Read it twice." in page(client, "/memory/r-helps")
+    assert 'data-testid="left"' not in page(client, "/changes")
 
 
 def test_nothing_is_changed_without_a_reason_a_tick_or_the_token(client: TestClient, folder: Path) -> None:
