@@ -103,7 +103,7 @@ test-newest: ## the tests with the newest versions that pyproject.toml allows (P
 
 test-lowest: $(TOOLS)/.installed ## the tests with the lowest versions that pyproject.toml allows
 	$(PYTHON) -m venv --clear $(LOWEST)
-	printf '%s\n' $(TORCH) | $(TOOLS)/bin/uv pip compile pyproject.toml - --extra games --extra ui --extra dev --python $(LOWEST)/bin/python \
+	printf '%s\n' $(TORCH) $(TEXTWORLD) | $(TOOLS)/bin/uv pip compile pyproject.toml - --extra games --extra ui --extra dev --python $(LOWEST)/bin/python \
 	  --resolution lowest-direct --only-binary :all: --no-annotate --no-header --quiet --excludes .ci/not-locked.txt --no-emit-package torch \
 	  --output-file $(LOWEST)/requirements.txt
 	$(TOOLS)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --only-binary :all: --no-deps -r $(LOWEST)/requirements.txt
