@@ -39,6 +39,10 @@ class EngineFailed(AgentLabError):
     """An engine raised an error of its own while an episode was played."""
 
 
+class Unacceptable(EngineFailed):
+    """An engine, or the server that it asks, does not take a request as it is; asked otherwise it may."""
+
+
 class ApiRefused(AgentLabError):
     """A model behind an API takes no request at all: its key, its name or its account is wrong."""
 

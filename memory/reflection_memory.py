@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -82,6 +83,13 @@ class ReflectionMemory:
         self._bm25 = BM25(database)
         self._retriever = Retriever(database, self.index, clock=clock)
         self._advised = AdvisedStates(database)
+
+    def of(self, namespace: str) -> ReflectionMemory:
+        """The same memory for another namespace: both have one database, one index and one embedder."""
+        other = copy.copy(self)
+        other.namespace = namespace
+        other.credit = Credit(self.database, self.credit.config, namespace=namespace, clock=self.clock)
+        return other
 
     # Remembering
 

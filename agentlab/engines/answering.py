@@ -1,4 +1,4 @@
-"""Answers of a local model to a message of a user, such as a reflection that is asked for."""
+"""Answers of a local model to a message of a user, such as a reflection that is asked for, or the next one of a chat."""
 
 from __future__ import annotations
 
@@ -10,28 +10,76 @@ import torch
 from agentlab.engines.base import WriteRequest, Writing
 from agentlab.engines.decoding import Decoding
 from agentlab.engines.writing import Written
+from agentlab.errors import ContextExceeded, Unacceptable
+from memory.prompts import Message
 from memory.records import Usage
 from memory.text import is_tag, left_open
 from trainers.data import Tokenizer
 
+LEAST = 16
+"""Tokens that are left for an answer, at least, where a chat is read whole."""
+
 
 def opened(request: WriteRequest, tokenizer: Any, tokenize: Tokenizer, context: int) -> tuple[list[int], int, str]:
     """The tokens of a request, through the tokenizer's chat template where it has one; how many may be written; and the
-    tag of a thought that the template has opened."""
+    tag of a thought that the template has opened.
+
+    Raises ContextExceeded where a chat is to be read whole and does not fit, Unacceptable where its template refuses it.
+    """
     opening, thought = list(tokenize.opening), ""
+    messages = [*request.before, Message("user", request.prompt)]
     if tokenizer.chat_template:
-        messages = [{"role": "user", "content": request.prompt}]
-        text = str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+        text = _rendered(tokenizer, messages)
         thought = left_open(text)
         ids = list(tokenizer(text, add_special_tokens=False).input_ids)
         opening = opening if ids[: len(opening)] == opening else []
         ids = ids[len(opening) :]
     else:
-        ids = tokenize(request.prompt)
+        ids = tokenize(_transcript(messages) if request.before else request.prompt)
     max_tokens = min(request.max_tokens, context // 2)
+    if request.whole:
+        left = context - len(opening) - len(ids)
+        if left < min(LEAST, request.max_tokens):
+            raise ContextExceeded(
+                f"The messages have {len(opening) + len(ids)} tokens, which leaves no room for an answer in a context of "
+                f"{context}; send fewer or shorter ones, or raise `context` in lab.toml."
+            )
+        max_tokens = min(request.max_tokens, left)
     ids = [*opening, *ids[-(context - max_tokens - len(opening)) :]]
     # An empty prompt has no token to go on from.
     return ids or [tokenizer.eos_token_id or 0], max_tokens, thought
+
+
+def _rendered(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """The text of a chat by the template; where that knows no system, its text begins the user's first message."""
+    try:
+        return _templated(tokenizer, messages)
+    except Exception as refused:  # a template is a program, which raises what it likes
+        first = next((at for at, message in enumerate(messages) if message.role == "user"), 0)
+        system = [message.text for message in messages if message.role == "system"]
+        if system:
+            others = [message for message in messages[first + 1 :] if message.role != "system"]
+            begun = Message("user", "\n\n".join([*system, messages[first].text]))
+            before = [message for message in messages[:first] if message.role != "system"]
+            try:
+                return _templated(tokenizer, [*before, begun, *others])
+            except Exception as error:
+                refused = error
+        raise Unacceptable(
+            f"The model's chat template does not take these messages ({' '.join(str(refused).split())[:120]}); send "
+            "messages of user and assistant in turns."
+        ) from refused
+
+
+def _templated(tokenizer: Any, messages: Sequence[Message]) -> str:
+    chat = [{"role": message.role, "content": message.text} for message in messages]
+    return str(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+
+
+def _transcript(messages: Sequence[Message]) -> str:
+    """A chat for a model that has no template."""
+    lines = [f"{message.role.capitalize()}: {message.text}" for message in messages]
+    return "\n".join([*lines, "Assistant:"])
 
 
 def answer(
@@ -43,14 +91,16 @@ def answer(
     """
     ids, max_tokens, thought = opened(request, tokenizer, tokenize, context)
     written = Written(list(ids), request.temperature, torch.Generator().manual_seed(request.seed))
-    while len(written.token_ids) < max_tokens:
+    ended = False
+    while len(written.token_ids) < max_tokens and not ended:
         token = yield from written.choose()
         written.take(token)
-        if token in ends:
-            break
+        ended = token in ends
+        if request.listener is not None and not ended:
+            ended = not request.listener(thought + said(tokenizer, written.token_ids))
     usage = Usage(input_tokens=len(ids), output_tokens=len(written.token_ids))
     text = (thought + said(tokenizer, written.token_ids)).strip()
-    return Writing(text, written.token_ids, written.logprobs, usage)
+    return Writing(text, written.token_ids, written.logprobs, usage, cut=not ended)
 
 
 def said(tokenizer: Any, tokens: Sequence[int]) -> str:

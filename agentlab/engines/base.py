@@ -6,7 +6,7 @@ engine has no current one. Whoever plays, reflects or judges asks a `Model`, an 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
@@ -122,7 +122,10 @@ class Scores:
 class WriteRequest:
     """An answer to `prompt`, as one message of a user, in at most `max_tokens`. At temperature 0 it is the likeliest.
 
-    `seed` decides what is drawn above that. `adapter` is the one asked; None is the base.
+    `seed` decides what is drawn above that. `adapter` is the one asked; None is the base. `before` are the messages of
+    a chat (of the system, the user, the assistant) that the prompt goes on with. A `whole` chat is read whole or not at
+    all: ContextExceeded where it does not fit, while of any other prompt the beginning is left out. `listener` is given
+    the text so far as it grows, and says whether to go on; an engine that has only whole texts never asks it.
     """
 
     prompt: str
@@ -130,16 +133,21 @@ class WriteRequest:
     max_tokens: int = 128
     temperature: float = 0.0
     seed: int = 0
+    before: Sequence[prompts.Message] = ()
+    whole: bool = False
+    listener: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True)
 class Writing:
-    """What was written: its text, its token ids and their log-probabilities where they are known, and what it took."""
+    """What was written: its text, its token ids and their log-probabilities where they are known, what it took, and
+    whether the limit on tokens `cut` it off."""
 
     text: str
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     usage: Usage = NO_USAGE
+    cut: bool = False
 
 
 @dataclass(frozen=True)

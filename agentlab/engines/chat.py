@@ -9,8 +9,8 @@ from typing import Any
 
 from agentlab.engines.base import TRANSCRIPT, Conversation, Turn, TurnRequest, WriteRequest, Writing
 from agentlab.engines.beside import beside
-from agentlab.engines.provider import PATIENCE, Answer, Price, Provider, Unacceptable
-from agentlab.errors import ContextExceeded
+from agentlab.engines.provider import PATIENCE, Answer, Price, Provider
+from agentlab.errors import ContextExceeded, Unacceptable
 from memory import prompts
 from memory.prompts import Message, Prompting, Reply
 
@@ -104,8 +104,8 @@ class ChatEngine:
         self.provider.give_up(error)
 
     def _write(self, request: WriteRequest) -> Writing:
-        answer = self._answer([Message("user", request.prompt)], None, request)
-        return Writing(answer.text.strip(), usage=answer.usage)
+        answer = self._answer([*request.before, Message("user", request.prompt)], None, request)
+        return Writing(answer.text.strip(), usage=answer.usage, cut=answer.cut)
 
     def _turn(self, request: TurnRequest) -> Turn:
         conversation = request.conversation

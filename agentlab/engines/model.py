@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agentlab.engines import spans
 from agentlab.engines.base import (
@@ -129,11 +129,16 @@ class Model:
         """Whether `write` can be asked for."""
         return isinstance(self.engine, Writer)
 
-    def write(self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> Writing:
-        """An answer to `prompt`, as of a `WriteRequest`. Raises AgentLabError if the engine writes nothing."""
+    def write(
+        self, prompt: str, *, max_tokens: int = 128, temperature: float = 0.0, seed: int = 0, **chat: Any
+    ) -> Writing:
+        """An answer to `prompt`, as of a `WriteRequest`, of which `chat` are the other fields.
+
+        Raises AgentLabError if the engine writes nothing.
+        """
         if not isinstance(self.engine, Writer):
             raise AgentLabError(f"The engine {self.name} writes no text, it only ranks commands; ask another one.")
-        request = WriteRequest(prompt, self.adapter, max_tokens, temperature, seed)
+        request = WriteRequest(prompt, self.adapter, max_tokens, temperature, seed, **chat)
         writing = self._ask(self.engine.write, request)
         count(writing.usage)
         return writing

@@ -26,6 +26,7 @@ from agentlab.errors import (
     ContextExceeded,
     EngineFailed,
     MissingPackage,
+    Unacceptable,
     UnknownModel,
 )
 from memory.prompts import Message, one_line
@@ -47,10 +48,6 @@ _REFUSED = (401, 402, 403, 404)
 _UNACCEPTABLE = (400, 405, 413, 415, 422)
 _TOO_LONG = re.compile(r"context.?(length|window)|maximum context|too (long|many.*tokens)", re.IGNORECASE)
 _SECRET = re.compile(r"\b(sk|pk|key|lsv2)[-_][\w-]{6,}|(?<=Bearer )\S+")
-
-
-class Unacceptable(EngineFailed):
-    """The server does not take a request as it is; asked otherwise it may."""
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+from agentlab.listening import is_local, names_this_machine, site
+
 COOKIE = "agentlab"
 
 HEADERS = {
@@ -46,16 +47,11 @@ class Access:
     @property
     def local(self) -> bool:
         """Whether only this machine can reach the server."""
-        return self.host in ("127.0.0.1", "localhost", "::1")
+        return is_local(self.host)
 
     def knows_host(self, host: str) -> bool:
         """Whether a `Host` header names this server. Where others reach it, it may have any name: the token decides."""
-        if not self.local:
-            return True
-        name, _, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
-        if not name:
-            name, port = host, ""
-        return name.lower() in LOOPBACK and (not self.port or (port or "80") == str(self.port))
+        return not self.local or names_this_machine(host, self.port)
 
     @property
     def cookie(self) -> str:
@@ -97,7 +93,7 @@ class Guard:
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return _refused(405, "Pages are read with GET, and changes are made with POST.")
         origin = headers.get("origin")
-        foreign = origin is not None and _site(origin) != host
+        foreign = origin is not None and site(origin) != host
         # A link from elsewhere may be followed; nothing may be sent from there, and nothing taken into a page there.
         followed = scope["method"] != "POST" and headers.get("sec-fetch-mode") == "navigate"
         if foreign or (headers.get("sec-fetch-site") in ("cross-site", "same-site") and not followed):
@@ -130,14 +126,6 @@ def _query(scope: Scope) -> str:
 
 def _given(scope: Scope) -> str:
     return parse_qs(_query(scope)).get("token", [""])[0]
-
-
-def _site(origin: str) -> str:
-    """Host and port of an `Origin`; empty for one that is none."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return ""
 
 
 def _refused(status: int, line: str) -> PlainTextResponse:

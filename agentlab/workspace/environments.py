@@ -15,7 +15,8 @@ BROUGHT_IN: list[str] = []
 def environment(given: str | None, database: Database, tools: Sequence[str] = ()) -> str | None:
     """`given` in its canonical form, as it stands in the database of a workspace with these tools.
 
-    Environments of one's own are registered by one's own programs, not here: one that the lab has episodes of is known.
+    Environments of one's own are registered by one's own programs, not here: one that the lab has episodes of is known,
+    or reflections, such as the chats of those whom it serves.
 
     Raises:
         UnknownEnvironment: with the nearest id.
@@ -24,13 +25,15 @@ def environment(given: str | None, database: Database, tools: Sequence[str] = ()
         return None
     from environments.errors import UnknownEnvironment
     from environments.registry import canonical
-    from memory.store import EpisodeFilter
+    from memory.store import EpisodeFilter, Filter
 
     given = with_tools(given, tools)
     try:
         return canonical(given)
     except UnknownEnvironment:
-        if database.episodes.find(EpisodeFilter(env=given), limit=1):
+        if database.episodes.find(EpisodeFilter(env=given), limit=1) or database.reflections.find(
+            Filter(env=given, status=None), limit=1
+        ):
             return given
         raise
 

@@ -1,4 +1,5 @@
-"""A small change to the memory as it is asked for: by the command line, by a screen, by a client of the memory server.
+"""A small change to the memory as it is asked for: by the command line, by a screen, by a client of the memory server,
+by a client whose chat is served.
 
 It is done at once, or lies in the inbox until whoever writes gets to it; either way it is read and done here. What it
 says is data: who asks may do what that door lets one do, in the namespaces that it lets one reach, and no more.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,6 +24,10 @@ from memory.text import clean, name, parsed
 
 CLI, SCREEN = "cli", "screen"
 """Who asks, where it is a person."""
+CHATS = "chat:"
+"""How the sources begin that are clients whose chats are served; a person gives them their names, with a key."""
+CHAT = "chat"
+"""The environment of what is noted in chats, which is no game: nothing of it is recalled in one."""
 CLIENT_LIMIT = 60
 """The longest name of a client, in characters."""
 
@@ -30,6 +35,11 @@ CLIENT_LIMIT = 60
 def client(said: str) -> str:
     """Who asks, where it is a client that calls itself so."""
     return f"{CLIENTS}{name(said, CLIENT_LIMIT) or 'unknown'}"
+
+
+def chatting(named: str) -> str:
+    """Who asks, where it is a client of that name whose chat is served."""
+    return f"{CHATS}{name(named, CLIENT_LIMIT)}"
 
 
 class Outcome(BaseModel):
@@ -124,17 +134,7 @@ class Add(Request):
 
     def apply(self, database: Database, by: str, config: LabConfig) -> Outcome:
         new = self._admitted(by, environment(self.env, database, config.tools) or self.env)
-        ids = database.reflections.with_text(new.text, new.env, config.namespace)
-        # What was added under this id may say something else by now.
-        own = database.reflections.own_id(new.id, config.namespace)
-        if not ids and database.reflections.has(own):
-            ids = [own]
-        if ids:
-            return Outcome(line=f"{ids[0]} says so already.", id=ids[0])
-        with database.operations.record("remembered", f"{new.id} by {by}") as number:
-            ids = remember(database, [new], namespace=config.namespace, limit=config.source_quota)
-        operation = database.operations.id_of(number)
-        return Outcome(line=f"Added {ids[0]}.", operation=operation, id=ids[0], changed=1)
+        return _kept(database, new, by, config.namespace, config.source_quota)
 
     def _admitted(self, source: str, env: str) -> Reflection:
         """What is kept of it. Raises BadTask, InvalidReflection."""
@@ -146,13 +146,26 @@ class Add(Request):
         if task_parts(filed).env != env:
             raise BadTask(f"`{self.task}` is not a game of {env}; name one of that environment, or leave `task` out")
         offer = {"kind": "written", "env": env, "task": filed, "text": self.text, "tags": self.tags}
-        id = content_id("r", source, env, filed, clean(self.text))
-        try:
-            return admitted(offer, id=id, source=source, at=now())
-        except ValueError as error:
-            raise errors.InvalidReflection(
-                "The reflection has neither text nor advice; there is nothing to remember in it."
-            ) from error
+        return _new(offer, source)
+
+
+class Note(Request):
+    """Keep what somebody said in a chat that is served, in the namespace that the server has for them, unless it is
+    known. What was forgotten by a person is known, and stays forgotten."""
+
+    kind: str = Field(max_length=NAME_LIMIT)
+    text: str
+    namespace: str = Field(max_length=NAME_LIMIT)
+
+    def check(self) -> None:
+        _new(self._offer, CHATS)
+
+    def apply(self, database: Database, by: str, config: LabConfig) -> Outcome:
+        return _kept(database, _new(self._offer, by), by, self.namespace, config.source_quota)
+
+    @property
+    def _offer(self) -> dict[str, Any]:
+        return {"kind": self.kind, "env": CHAT, "task": CHAT, "text": self.text}
 
 
 class Drop(Request):
@@ -167,9 +180,9 @@ class Drop(Request):
         return _mended(done).model_copy(update={"id": id, "operation": database.operations.id_of(number)})
 
 
-_KINDS: dict[str, type[Request]] = {"mend": Mend, "edit": Edit, "undo": Undo, "add": Add, "drop": Drop}
-_PERSONS, _CLIENTS = ("mend", "edit", "undo"), ("add", "drop")
-"""What a person can ask for, and what a client of the memory server."""
+_KINDS: dict[str, type[Request]] = {"mend": Mend, "edit": Edit, "undo": Undo, "add": Add, "drop": Drop, "note": Note}
+_PERSONS, _CLIENTS, _CHATS = ("mend", "edit", "undo"), ("add", "drop"), ("note",)
+"""What a person can ask for, what a client of the memory server, and what is asked for a client whose chat is served."""
 
 Refusal = errors.MemoryStoreError | AgentLabError
 
@@ -187,10 +200,15 @@ def payload_of(request: Request) -> str:
 def request_of(entry: Entry) -> Request:
     """What a row of the inbox asks for. Raises BadRequest where that is nothing that who asks may ask for."""
     by = entry.asked_by
-    client_asks = by.startswith(CLIENTS) and by == client(by.removeprefix(CLIENTS))
-    if not client_asks and by not in (CLI, SCREEN):
+    if by.startswith(CLIENTS) and by == client(by.removeprefix(CLIENTS)):
+        allowed = _CLIENTS
+    elif by.startswith(CHATS) and by == chatting(by.removeprefix(CHATS)):
+        allowed = _CHATS
+    elif by in (CLI, SCREEN):
+        allowed = _PERSONS
+    else:
         _refuse(f"nobody is called '{name(by, CLIENT_LIMIT)}' who could ask for something")
-    if entry.verb not in (_CLIENTS if client_asks else _PERSONS):
+    if entry.verb not in allowed:
         _refuse(f"'{name(entry.verb, CLIENT_LIMIT)}' is nothing that {by} can ask for")
     if entry.payload is None:
         _refuse("it is too long")
@@ -210,6 +228,32 @@ def request_of(entry: Entry) -> Request:
 
 def _refuse(why: str) -> NoReturn:
     raise BadRequest(f"This is not done ({why}); ask anew with a command, a screen or a client.")
+
+
+def _new(offer: dict[str, Any], source: str) -> Reflection:
+    """What is kept of a text that somebody outside wrote. Raises InvalidReflection."""
+    id = content_id("r", source, offer["env"], offer["task"], clean(offer["text"]))
+    try:
+        return admitted(offer, id=id, source=source, at=now())
+    except ValueError as error:
+        raise errors.InvalidReflection(
+            "The reflection has neither text nor advice; there is nothing to remember in it."
+        ) from error
+
+
+def _kept(database: Database, new: Reflection, by: str, namespace: str, quota: int) -> Outcome:
+    """Keep it, unless the same is known there."""
+    ids = database.reflections.with_text(new.text, new.env, namespace)
+    # What was added under this id may say something else by now.
+    own = database.reflections.own_id(new.id, namespace)
+    if not ids and database.reflections.has(own):
+        ids = [own]
+    if ids:
+        return Outcome(line=f"{ids[0]} says so already.", id=ids[0])
+    with database.operations.record("remembered", f"{new.id} by {by}") as number:
+        ids = remember(database, [new], namespace=namespace, limit=quota)
+    operation = database.operations.id_of(number)
+    return Outcome(line=f"Added {ids[0]}.", operation=operation, id=ids[0], changed=1)
 
 
 def _mended(done: Mended) -> Outcome:

@@ -7,7 +7,7 @@ from memory.text.content import words
 from memory.text.jsonlines import parsed
 from memory.text.jsonlines import read as read_lines
 from memory.text.moments import typed
-from memory.text.novelty import novel
+from memory.text.novelty import novel, said_in
 from memory.text.quoting import EXAMPLE, TAGS, quoted, quoted_line
 from memory.text.segmentation import phrases, segmented
 from memory.text.thoughts import answered, is_tag, left_open
@@ -28,6 +28,7 @@ __all__ = [
     "quoted",
     "quoted_line",
     "read_lines",
+    "said_in",
     "segmented",
     "typed",
     "words",

@@ -22,15 +22,19 @@ def novel(reflections: Iterable[Reflection], episode: Episode) -> list[Reflectio
     """
     if not episode.hints.strip():
         return list(reflections)
-    recalled = _words(episode.hints)
     kept = []
     for reflection in reflections:
         # What answers a question was read off the steps: that it was known before makes it one more case of it.
-        if not reflection.text or reflection.topic or _words(reflection.text) not in recalled:
+        if not reflection.text or reflection.topic or not said_in(reflection.text, episode.hints):
             kept.append(reflection)
         elif reflection.advice:
             kept.append(reflection.model_copy(update={"text": ""}))
     return kept
+
+
+def said_in(text: str, other: str) -> bool:
+    """Whether the words of `text` stand in `other`, in their order and beside each other."""
+    return _words(text) in _words(other)
 
 
 def _words(text: str) -> str:

@@ -269,7 +269,8 @@ class VllmEngine(TokenEngine):
             request.adapter, ids, most, request.temperature, request.seed, stop_token_ids=sorted(self.ends)
         )
         usage = Usage(input_tokens=len(ids), output_tokens=len(tokens))
-        return Writing((thought + said(self.tokenizer, tokens)).strip(), tokens, logprobs, usage)
+        text, cut = (thought + said(self.tokenizer, tokens)).strip(), len(tokens) == most
+        return Writing(text, tokens, logprobs, usage, cut and tokens[-1] not in self.ends)
 
     def _written(
         self, adapter: Adapter | None, ids: Sequence[int], most: int, temperature: float, seed: int, **asked: Any
