@@ -17,8 +17,10 @@ def is_local(host: str) -> bool:
 
 
 def names_this_machine(header: str, port: int) -> bool:
-    """Whether a `Host` header names the server at this port (0: any) of this machine. A page of another site whose name leads
-    here has its own name there (DNS rebinding)."""
+    """Whether a `Host` header names the server at this port (0: any) of this machine.
+
+    A page of another site whose name leads here has its own name there (DNS rebinding).
+    """
     name, _, given = header.rpartition(":") if not header.endswith("]") else (header, "", "")
     if not name:
         name, given = header, ""

@@ -32,6 +32,7 @@ from agentlab.cli import (
     rounds,
     runs,
     search,
+    serve,
     skills,
     tools,
     view,
@@ -124,6 +125,7 @@ adapters.app.command()(adapter_screens.diff)
 skills.add_to(adapters.app)
 app.command(rich_help_panel=LOOK)(envs.envs)
 app.add_typer(env_serve.app, name="env", rich_help_panel=LOOK)
+app.command(rich_help_panel=LOOK)(serve.serve)
 app.command(rich_help_panel=LOOK)(play.play)
 app.command(rich_help_panel=LOOK)(models.models)
 app.command(rich_help_panel=LOOK)(doctor.doctor)

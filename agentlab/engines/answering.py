@@ -1,4 +1,4 @@
-"""Answers of a local model to a message of a user, such as a reflection that is asked for, or the next one of a chat."""
+"""Answers of a local model to a message of a user: a reflection that is asked for, or the next message of a chat."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def opened(request: WriteRequest, tokenizer: Any, tokenize: Tokenizer, context: 
     """The tokens of a request, through the tokenizer's chat template where it has one; how many may be written; and the
     tag of a thought that the template has opened.
 
-    Raises ContextExceeded where a chat is to be read whole and does not fit, Unacceptable where its template refuses it.
+    Raises ContextExceeded where a chat is to be read whole and does not fit, Unacceptable where its template refuses
+    it.
     """
     opening, thought = list(tokenize.opening), ""
     messages = [*request.before, Message("user", request.prompt)]
@@ -41,8 +42,8 @@ def opened(request: WriteRequest, tokenizer: Any, tokenize: Tokenizer, context: 
         left = context - len(opening) - len(ids)
         if left < min(LEAST, request.max_tokens):
             raise ContextExceeded(
-                f"The messages have {len(opening) + len(ids)} tokens, which leaves no room for an answer in a context of "
-                f"{context}; send fewer or shorter ones, or raise `context` in lab.toml."
+                f"The messages have {len(opening) + len(ids)} tokens, which leaves no room for an answer in a context "
+                f"of {context}; send fewer or shorter ones, or raise `context` in lab.toml."
             )
         max_tokens = min(request.max_tokens, left)
     ids = [*opening, *ids[-(context - max_tokens - len(opening)) :]]
@@ -52,28 +53,26 @@ def opened(request: WriteRequest, tokenizer: Any, tokenize: Tokenizer, context: 
 
 def _rendered(tokenizer: Any, messages: Sequence[Message]) -> str:
     """The text of a chat by the template; where that knows no system, its text begins the user's first message."""
-    try:
-        return _templated(tokenizer, messages)
-    except Exception as refused:  # a template is a program, which raises what it likes
-        first = next((at for at, message in enumerate(messages) if message.role == "user"), 0)
-        system = [message.text for message in messages if message.role == "system"]
-        if system:
-            others = [message for message in messages[first + 1 :] if message.role != "system"]
-            begun = Message("user", "\n\n".join([*system, messages[first].text]))
-            before = [message for message in messages[:first] if message.role != "system"]
-            try:
-                return _templated(tokenizer, [*before, begun, *others])
-            except Exception as error:
-                refused = error
-        raise Unacceptable(
-            f"The model's chat template does not take these messages ({' '.join(str(refused).split())[:120]}); send "
-            "messages of user and assistant in turns."
-        ) from refused
+    without = _without_system(messages)
+    for chat in (messages, without) if without != messages else (messages,):
+        said = [{"role": message.role, "content": message.text} for message in chat]
+        try:
+            return str(tokenizer.apply_chat_template(said, add_generation_prompt=True, tokenize=False))
+        except Exception as error:  # a template is a program, which raises what it likes
+            refused = error
+    raise Unacceptable(
+        f"The model's chat template does not take these messages ({' '.join(str(refused).split())[:120]}); send those of "
+        "user and assistant in turns."
+    ) from refused
 
 
-def _templated(tokenizer: Any, messages: Sequence[Message]) -> str:
-    chat = [{"role": message.role, "content": message.text} for message in messages]
-    return str(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+def _without_system(messages: Sequence[Message]) -> list[Message]:
+    system = [message.text for message in messages if message.role == "system"]
+    others = [message for message in messages if message.role != "system"]
+    first = next((at for at, message in enumerate(others) if message.role == "user"), 0)
+    if system:
+        others[first] = Message("user", "\n\n".join([*system, others[first].text]))
+    return others
 
 
 def _transcript(messages: Sequence[Message]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memory.retrieval.block import Count, about
+from memory.retrieval.block import Count, about, fill
 from memory.retrieval.retriever import Hit, Retriever, Use, Weights
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "Use",
     "Weights",
     "about",
+    "fill",
 ]

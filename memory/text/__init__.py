@@ -10,12 +10,13 @@ from memory.text.moments import typed
 from memory.text.novelty import novel, said_in
 from memory.text.quoting import EXAMPLE, TAGS, quoted, quoted_line
 from memory.text.segmentation import phrases, segmented
-from memory.text.thoughts import answered, is_tag, left_open
+from memory.text.thoughts import answer_in, answered, is_tag, left_open
 
 __all__ = [
     "EXAMPLE",
     "TAGS",
     "TEXT_LIMIT",
+    "answer_in",
     "answered",
     "clean",
     "cleaned",

@@ -49,6 +49,11 @@ def split_thought(text: str) -> Answer:
     return Answer(said, thinking and not said)
 
 
+def answer_in(text: str) -> str:
+    """The answer in what a model wrote, without its thoughts; empty where it never came to one."""
+    return split_thought(text).answer
+
+
 def is_tag(token: str) -> bool:
     """Whether a token opens or closes a thought."""
     return _TAG.fullmatch(token) is not None
