@@ -61,8 +61,8 @@ def _rendered(tokenizer: Any, messages: Sequence[Message]) -> str:
         except Exception as error:  # a template is a program, which raises what it likes
             refused = error
     raise Unacceptable(
-        f"The model's chat template does not take these messages ({' '.join(str(refused).split())[:120]}); send those of "
-        "user and assistant in turns."
+        f"The model's chat template does not take these messages ({' '.join(str(refused).split())[:120]}); send "
+        "those of user and assistant in turns."
     ) from refused
 
 

@@ -163,8 +163,8 @@ class _Answering:
     async def first(self, request: Request) -> tuple[str, str] | Answered:
         """What comes first; of an answer in one piece, all of it.
 
-        Raises what kept it from being given, so that it has a status of its own, ClientDisconnect where nobody waits for
-        it any more.
+        Raises what kept it from being given, so that it has a status of its own, ClientDisconnect where nobody waits
+        for it any more.
         """
         leaving = asyncio.create_task(_left(request))
         try:

@@ -182,7 +182,7 @@ class Drop(Request):
 
 _KINDS: dict[str, type[Request]] = {"mend": Mend, "edit": Edit, "undo": Undo, "add": Add, "drop": Drop, "note": Note}
 _PERSONS, _CLIENTS, _CHATS = ("mend", "edit", "undo"), ("add", "drop"), ("note",)
-"""What a person can ask for, what a client of the memory server, and what is asked for a client whose chat is served."""
+"""What a person can ask for, what a client of the memory server, what is asked for one whose chat is served."""
 
 Refusal = errors.MemoryStoreError | AgentLabError
 
