@@ -56,7 +56,7 @@ class Chats:
         self._loading, self._noting = threading.Lock(), threading.Lock()
         self._ended = threading.Event()
         self.named(DEFAULT)  # what serves is loaded now, and what is wrong with it is said now
-        self._memory.search("warm", k=1)
+        self._memory.embedder.embed_query("warm")
 
     def list(self) -> list[Named]:
         """The models that can be asked for: what serves, the base, and the adapters that a gate has let serve."""

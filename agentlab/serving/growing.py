@@ -34,7 +34,7 @@ class Growing:
             if begun := _OPEN.search(answer):
                 answer = answer[: begun.start()]
             waits = max((len(stop) - 1 for stop in self.stops), default=0)
-            answer = answer[: len(answer) - waits] if waits < len(answer) else ""
+            answer = answer[: max(len(answer) - waits, 0)].rstrip()
         if len(answer) <= len(self.text) or not answer.startswith(self.text):
             return ""
         piece, self.text = answer[len(self.text) :], answer

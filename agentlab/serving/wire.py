@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -112,6 +113,9 @@ def read(body: bytes) -> Asked:
     """The request in a body. Raises Refused: 400 for what is no JSON or cannot be done here, 422 for a wrong type."""
     try:
         said = parsed(body)
+        json.dumps(said, ensure_ascii=False).encode()  # halves of characters, which no model or database takes
+    except UnicodeEncodeError as error:
+        raise Refused(400, "The body has halves of characters in it.", code="invalid_json") from error
     except ValueError as error:
         raise Refused(400, f"The body cannot be read: {error}.", code="invalid_json") from error
     if not isinstance(said, Mapping):
