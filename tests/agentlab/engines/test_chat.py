@@ -24,7 +24,7 @@ from agentlab.errors import (
     UnknownModel,
 )
 from agentlab.testing import check_engine
-from memory.prompts import Prompting
+from memory.prompts import Message, Prompting
 
 Serve = Callable[..., Any]
 COMMANDS = ["look", "open door"]
@@ -66,6 +66,15 @@ def test_the_messages_are_those_of_the_chat_that_is_trained_on(asked: Any) -> No
     assert (
         user["role"] == "user" and user["content"].startswith("Task: Find the coin.") and "open door" in user["content"]
     )
+
+
+def test_a_chat_that_is_gone_on_with_stands_before_the_prompt(serve: Serve) -> None:
+    api = serve(lambda _: {"text": "Canberra, and", "finish": "length"})
+    before = [Message("system", "Be brief."), Message("user", "Hello."), Message("assistant", "Hello!")]
+    writing = Model(ChatEngine("openai:m", server=api.url)).write("The capital?", before=before, whole=True)
+    assert (writing.text, writing.cut) == ("Canberra, and", True)
+    said = [(one["role"], one["content"]) for one in api.asked[0]["messages"]]
+    assert said == [*((one.role, one.text) for one in before), ("user", "The capital?")]
 
 
 def test_what_was_done_and_an_objection_stand_in_the_messages(serve: Serve) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from agentlab.engines.base import Adapter, Adapting, Conversing, Likelihood, Sco
 from agentlab.engines.cached import CachedConversation
 from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine, best_dtype
-from agentlab.errors import ModelTooLarge
-from memory.prompts import rendering
+from agentlab.errors import ContextExceeded, ModelTooLarge, Unacceptable
+from memory.prompts import Message, rendering
 from memory.records import Episode, Step
 from trainers.data.examples import from_episode
 from trainers.errors import BadAdapter, CanaryFailed
@@ -345,6 +346,61 @@ def test_a_thought_that_the_template_opens_is_told_by_its_tag(tiny_model: Path) 
 def test_a_window_that_has_no_room_for_the_answer_shortens_it(tiny_model: Path) -> None:
     engine = TransformersEngine(tiny_model, dtype="float32", device="cpu", context=64)
     assert isinstance(Model(engine).write("read note " * 20, max_tokens=1000).text, str)
+
+
+CHAT = (Message("system", "Be brief."), Message("user", "Where am I?"), Message("assistant", "In the hall."))
+GO_ON = "And the coin?"
+
+
+def test_a_chat_is_read_by_the_template_with_all_its_messages(tiny_chat_model: Path) -> None:
+    engine = TransformersEngine(tiny_chat_model, dtype="float32", device="cpu")
+    said = [{"role": one.role, "content": one.text} for one in [*CHAT, Message("user", GO_ON)]]
+    text = engine.tokenizer.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
+    writing = Model(engine).write(GO_ON, before=CHAT, max_tokens=4)
+    assert writing.usage.input_tokens == len(engine.tokenizer(text, add_special_tokens=False).input_ids)
+    assert writing.usage.input_tokens > Model(engine).write(GO_ON, max_tokens=4).usage.input_tokens
+
+
+def test_a_chat_is_read_whole_or_not_at_all(tiny_chat_model: Path) -> None:
+    model = Model(TransformersEngine(tiny_chat_model, dtype="float32", device="cpu", context=64))
+    long = "read note " * 60
+    assert model.write(long, max_tokens=4).text is not None
+    with pytest.raises(ContextExceeded, match="64"):
+        model.write(long, max_tokens=4, whole=True)
+    # What is left of the context is the answer's, however much was asked for.
+    short = model.write("read note", max_tokens=1000, whole=True, temperature=2.0)
+    assert short.usage.input_tokens + short.usage.output_tokens <= 64
+
+
+def test_whoever_listens_hears_the_text_as_it_grows_and_may_end_it(tiny_chat_model: Path) -> None:
+    model, heard = Model(TransformersEngine(tiny_chat_model, dtype="float32", device="cpu")), list[str]()
+    silent = model.write(GO_ON, max_tokens=8)
+    told = model.write(GO_ON, max_tokens=8, listener=lambda text: heard.append(text) or True)
+    assert (told.text, told.token_ids, told.cut) == (silent.text, silent.token_ids, silent.cut)
+    assert heard and heard[-1].strip() == told.text and told.cut
+    assert all(later.startswith(earlier.rstrip("\ufffd")) for earlier, later in pairwise(heard))
+    ended = model.write(GO_ON, max_tokens=8, listener=lambda text: False)
+    assert len(ended.token_ids) == 1 and not ended.cut
+
+
+def test_a_template_without_a_system_has_its_words_in_the_first_message(tiny_chat_model: Path) -> None:
+    engine = TransformersEngine(tiny_chat_model, dtype="float32", device="cpu")
+    known = engine.tokenizer.chat_template
+    no_system = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + known
+    engine.tokenizer.chat_template = no_system
+    meant = Model(engine).write(GO_ON, before=[Message("user", "Be brief.\n\nWhere am I?"), CHAT[2]], max_tokens=4)
+    assert Model(engine).write(GO_ON, before=CHAT, max_tokens=4) == meant
+    alone = Model(engine).write(f"Be brief.\n\n{GO_ON}", max_tokens=4)
+    assert Model(engine).write(GO_ON, before=CHAT[:1], max_tokens=4) == alone
+    engine.tokenizer.chat_template = "{{ raise_exception('turns only') }}"
+    with pytest.raises(Unacceptable, match="turns only"):
+        Model(engine).write(GO_ON, before=CHAT)
+
+
+def test_a_chat_with_a_model_that_has_no_template_is_a_transcript(tiny_model: Path) -> None:
+    engine = TransformersEngine(tiny_model, dtype="float32", device="cpu")
+    transcript = "System: Be brief.\nUser: Where am I?\nAssistant: In the hall.\nUser: And the coin?\nAssistant:"
+    assert Model(engine).write(GO_ON, before=CHAT, max_tokens=4) == Model(engine).write(transcript, max_tokens=4)
 
 
 def test_the_number_format_is_the_fast_one_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

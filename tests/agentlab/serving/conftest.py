@@ -19,7 +19,7 @@ from memory.records import Usage
 
 
 class Talker(ScriptedEngine):
-    """Says the words of `says` one after the other, as far as whoever listens lets it; an error among them is raised."""
+    """Says the words of `says` one after the other, as far as whoever listens lets it; an error is raised."""
 
     def __init__(self) -> None:
         super().__init__({})

@@ -62,9 +62,10 @@ def test_a_name_that_cannot_be_a_part_of_a_namespace_is_refused(tmp_path: Path, 
     assert not (tmp_path / FILE).exists()
 
 
-@pytest.mark.parametrize(
-    "text", ["[", '[anna]\nkey = "secret"\nnamespace = ""', "anna = 1", '["A b"]\nkey = "sha256:%s"\nnamespace = ""' % ("0" * 64)]
-)  # fmt: skip
+ODD_NAME = f'["A b"]\nkey = "sha256:{"0" * 64}"\nnamespace = ""'
+
+
+@pytest.mark.parametrize("text", ["[", '[anna]\nkey = "secret"\nnamespace = ""', "anna = 1", ODD_NAME])
 def test_a_file_that_says_nothing_sensible_lets_nobody_in(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
     with pytest.raises((BadConfig, AgentLabError), match=FILE):

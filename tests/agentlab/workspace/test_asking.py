@@ -294,6 +294,16 @@ HOSTILE: list[tuple[Any, Any, Any]] = [
     ("mcp: x", "add", json.dumps({"text": "Mine.", "env": "toy/doors"})),
     ("mcp:" + "x" * 100_000, "add", json.dumps({"text": "Mine.", "env": "toy/doors"})),
     ("import:mine", "add", json.dumps({"text": "Mine.", "env": "toy/doors"})),
+    ("chat:x", "mend", json.dumps({"verb": "forget", "ids": ["r-0"]})),
+    ("chat:x", "drop", json.dumps({"id": "r-0"})),
+    ("chat:x", "add", json.dumps({"text": "Mine.", "env": "toy/doors"})),
+    ("chat:x", "note", json.dumps({"text": "Mine.", "kind": "fact", "namespace": "", "env": "toy/doors"})),
+    ("chat:x", "note", json.dumps({"text": "Mine.", "kind": "fact", "namespace": "", "pinned": True})),
+    ("chat:x", "note", json.dumps({"text": "Mine.", "kind": "fact", "namespace": "n" * 1000})),
+    ("chat:x", "note", json.dumps({"text": "\u200b", "kind": "fact", "namespace": ""})),
+    ("chat: x", "note", json.dumps({"text": "Mine.", "kind": "fact", "namespace": ""})),
+    ("mcp:x", "note", json.dumps({"text": "Mine.", "kind": "fact", "namespace": "other"})),
+    ("cli", "note", json.dumps({"text": "Mine.", "kind": "fact", "namespace": ""})),
 ]
 
 

@@ -38,7 +38,7 @@ from agentlab.engines.vllm import VllmEngine, adapters
 from agentlab.engines.vllm.client import COMPLETIONS, Client
 from agentlab.errors import ContextExceeded, EngineFailed, ServerFailed, ServerUnavailable, Stopped
 from agentlab.lab import Lab
-from memory.prompts import Prompting
+from memory.prompts import Message, Prompting
 from trainers.errors import BadAdapter, CanaryFailed
 
 COMMANDS = ["look", "open black door", "open blue door", "open blue", "read note", "take coin", "jump ✓"]
@@ -171,6 +171,12 @@ def test_what_it_writes_and_the_likelihood_of_a_text_are_those_of_the_local_engi
         assert engine.logprob(ids, spans, adapter) == pytest.approx(behind.logprob(ids, spans, adapter), abs=1e-3)
     asked = [WriteRequest(text, max_tokens=12) for text in ("Say yes.", "You see a door.")]
     assert [one.token_ids for one in engine.write(asked)] == [one.token_ids for one in behind.write(asked)]
+    before = (Message("user", "Hello."), Message("assistant", "You are in the attic."))
+    chat = [WriteRequest("Say yes.", max_tokens=6, before=before, whole=True)]
+    (there,), (here,) = behind.write(chat), engine.write(chat)
+    assert (there.token_ids, there.usage.input_tokens, there.cut) == (here.token_ids, here.usage.input_tokens, here.cut)
+    with pytest.raises(ContextExceeded):
+        engine.write([WriteRequest("word " * 3000, whole=True)])
 
 
 def test_a_command_longer_than_the_context_is_refused_before_the_server_is_asked(served: Serve, scripted: Any) -> None:
