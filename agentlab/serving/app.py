@@ -77,8 +77,7 @@ class Service:
             raise Refused(403, "This request comes from a page of another site.", code="forbidden")
         scheme, _, key = headers.get("authorization", "").partition(" ")
         given = key.strip() if scheme.lower() == "bearer" else ""
-        keyless = not len(self.clients)
-        if keyless and (not is_local(self.host) or any(name in headers for name in FORWARDED)):
+        if not self.clients.keyed and (not is_local(self.host) or any(name in headers for name in FORWARDED)):
             line = "Others than this machine need a key; `agentlab serve --client NAME` makes one."
             raise Refused(401, line, code="invalid_api_key")
         client = self.clients.who(given)

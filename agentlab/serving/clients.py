@@ -1,7 +1,7 @@
 """Who may chat: the clients that a person has given keys to, in `clients.toml` of a lab, with the hashes of the keys.
 
-A lab without clients serves whoever is on this machine, without a key and in the lab's own namespace. As soon as it has
-one, everybody needs a key.
+A lab without that file serves whoever is on this machine, without a key and in the lab's own namespace. With it,
+everybody needs a key, also when nobody is left in it: who was shut out does not come in again without one.
 """
 
 from __future__ import annotations
@@ -60,15 +60,15 @@ class Clients:
         self._seen: tuple[int, int] | None = None
         self._by_key: dict[str, Client] = {}
 
-    def __len__(self) -> int:
-        return len(self._known())
+    @property
+    def keyed(self) -> bool:
+        """Whether everybody needs a key. Raises BadConfig if the file cannot be read."""
+        return self._known() is not None
 
-    def who(self, key: str | None) -> Client | None:
-        """The client that has this key; without any clients whoever asks. None: nobody who may."""
+    def who(self, key: str) -> Client | None:
+        """The client that has this key; where nobody needs one, whoever asks. None: nobody who may."""
         known = self._known()
-        if not known:
-            return Client(chatting("local"), self.own)
-        return known.get(_hashed(key)) if key else None
+        return Client(chatting("local"), self.own) if known is None else known.get(_hashed(key))
 
     def create(self, name: str) -> tuple[Client, str]:
         """Make a client, or a new key for one: the old one is then worth nothing. The key itself is kept nowhere.
@@ -92,13 +92,14 @@ class Clients:
         scratch.replace(self.path)
         return Client(chatting(name), namespace), key
 
-    def _known(self) -> dict[str, Client]:
+    def _known(self) -> dict[str, Client] | None:
+        """The clients by the hashes of their keys; None without a file."""
         with self._lock:
             try:
                 found = self.path.stat()
             except FileNotFoundError:
-                self._seen, self._by_key = None, {}
-                return self._by_key
+                self._seen = None
+                return None
             seen = found.st_mtime_ns, found.st_ino
             if seen != self._seen:
                 named = self._read().items()

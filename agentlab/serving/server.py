@@ -56,7 +56,7 @@ def serve(
     with Lab.open(folder, write=False, progress=progress) as lab:
         lab.config = lab.config.model_copy(update=dict(settings or {}))
         clients = Clients(lab.folder, lab.config.namespace)
-        if not len(clients) and not is_local(host):
+        if not clients.keyed and not is_local(host):
             raise AgentLabError(
                 f"Whoever can reach {host} could chat and read the lab's memory; make a key first, with `agentlab "
                 "serve --client NAME`, or leave --host out."
@@ -65,7 +65,7 @@ def serve(
             chats = Chats(lab, most=most)
             service = Service(chats, clients, host, lab.progress.say, listening.getsockname()[1])
             shown = f"[{host}]" if ":" in host else host
-            who = "with a key" if len(clients) else "without a key, from this machine alone"
+            who = "with a key" if clients.keyed else "without a key, from this machine alone"
             say(f"{chats.named('')[0]} of {folder} is at http://{shown}:{service.port}/v1, {who} (Ctrl-C ends it).")
             config = uvicorn.Config(
                 service.asgi(),

@@ -31,7 +31,7 @@ _PREFERENCE = re.compile(
     re.IGNORECASE,
 )
 _FACT = re.compile(
-    rf"{_I}(?:like|love|enjoy|hate|dislike|stand|avoid|live|work|study|speak|own|play|grew up)\b"
+    rf"{_I}(?:like|love|enjoy|hate|dislike|stand|avoid|live|work|study|speak|own|use|play|grew up)\b"
     r"|\bmy (?:[\w'-]+ ){1,4}(?:is|are|was|were|has|have|lives|live|works|work)\b"
     r"|\b(?:i'm|i am|i was) (?:an?|the|from|called|named|allergic|vegan|vegetarian|born|based|married|left-handed|"
     r"colou?r-?blind|\d+ years)\b"

@@ -29,7 +29,7 @@ class Operation(NamedTuple):
 
     `changed` is how many changes it made: versions of reflections that it wrote, and `links` that it made, changed or
     removed. `batch` is the id of the batch to which it belongs. `asked_by` says who wanted it, where that is known:
-    `cli`, `screen`, or `mcp:` and a client's name.
+    `cli`, `screen`, or `mcp:` or `chat:` and a client's name.
     """
 
     number: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -153,22 +152,6 @@ def test_each_key_has_a_memory_of_its_own_through_restarts(lab: Path, serve: Ser
             assert raw.http_response.json()["agentlab"]["recalled"] == [kept.id]
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_kill_loses_nothing_that_was_answered(lab: Path, serve: Serve, stream: bool) -> None:
-    acknowledged = []
-    for attempt in range(3):
-        server, address = serve()
-        with asking(address) as client:
-            for turn in range(3):
-                text = f"I live in town {attempt}{turn}."
-                (streamed if stream else said)(client, text)
-                acknowledged.append(text)  # the last byte has come
-            server.send_signal(signal.SIGKILL)
-            server.wait()
-    kept = " ".join(one.text for one in noted(lab))
-    assert [text for text in acknowledged if text not in kept] == []
-
-
 def test_a_kill_at_any_moment_of_many_chats_loses_nothing_that_was_answered(lab: Path, serve: Serve) -> None:
     acknowledged: list[str] = []
     for attempt in range(3):
@@ -179,15 +162,16 @@ def test_a_kill_at_any_moment_of_many_chats_loses_nothing_that_was_answered(lab:
                 for turn in range(100):
                     text = f"I live in town {attempt}x{number}x{turn}."
                     try:
-                        said(client, text)
-                    except openai.APIError:
+                        (streamed if number % 2 else said)(client, text)
+                    except (openai.APIError, httpx.HTTPError):
                         return
-                    acknowledged.append(text)
+                    acknowledged.append(text)  # the last byte has come
 
         threads = [threading.Thread(target=chat, args=(number,)) for number in range(4)]
         before = len(acknowledged)
         for thread in threads:
             thread.start()
+        # Between requests, and in the midst of others.
         while len(acknowledged) < before + 3 + attempt and any(thread.is_alive() for thread in threads):
             threads[0].join(0.01)
         server.send_signal(signal.SIGKILL)
@@ -209,31 +193,6 @@ def test_it_goes_on_beside_a_run_and_what_waits_survives_the_kill_of_both(lab: P
     playing.release()  # as a kill does
     (kept,) = noted(lab)
     assert "Lisbon" in kept.text
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--host", "0.0.0.0"],
-        ["--host", " "],
-        ["--port", "70000"],
-        ["--max-tokens", "0"],
-        ["--client", "An na"],
-        ["--lab", str(Path(__file__))],
-    ],
-)
-def test_what_cannot_be_served_is_one_line(lab: Path, options: list[str]) -> None:
-    command = [*COMMAND, "--lab", str(lab), "--port", "0", *options]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.rstrip().splitlines()[-1]
-
-
-def test_a_port_that_is_taken_is_said(lab: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        command = [*COMMAND, "--lab", str(lab), "--port", str(taken.getsockname()[1])]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
-    assert done.returncode == 2 and "--port" in done.stderr
 
 
 def test_who_leaves_is_not_written_for(lab: Path, serve: Serve) -> None:

@@ -114,7 +114,7 @@ def test_no_text_is_too_odd(lab: Path, path: str, option: str) -> None:
 
 
 @pytest.mark.parametrize("host", [*ODD_TEXTS, " ", "no.such.host.invalid", "127.0.0.1:80", "\ud800"])
-@pytest.mark.parametrize("command", ["view", "env serve"])
+@pytest.mark.parametrize("command", ["view", "env serve", "serve"])
 def test_nothing_is_served_at_an_odd_host(lab: Path, command: str, host: str) -> None:
     unharmed(invoke(lab, command, "--host", host), 2)
 

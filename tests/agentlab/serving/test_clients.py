@@ -11,8 +11,8 @@ from agentlab.serving.clients import FILE, Client, Clients
 
 def test_without_clients_whoever_asks_has_the_labs_own_memory(tmp_path: Path) -> None:
     clients = Clients(tmp_path, "mine")
-    assert len(clients) == 0
-    assert clients.who(None) == clients.who("none") == Client("chat:local", "mine")
+    assert not clients.keyed
+    assert clients.who("") == clients.who("none") == Client("chat:local", "mine")
     assert not (tmp_path / FILE).exists()
 
 
@@ -22,7 +22,7 @@ def test_a_key_leads_to_its_client_and_no_other_key_does(tmp_path: Path) -> None
     bert, other = clients.create("bert")
     assert anna == Client("chat:anna", "chat/anna") and anna.namespace != bert.namespace
     assert (clients.who(key), clients.who(other)) == (anna, bert)
-    for wrong in (None, "", "none", key[:-1], key + "x", key.upper(), f"sha256:{key}", "\ud800"):
+    for wrong in ("", "none", key[:-1], key + "x", key.upper(), f"sha256:{key}", "\ud800"):
         assert clients.who(wrong) is None
 
 
@@ -47,12 +47,16 @@ def test_a_new_key_ends_the_old_one_and_keeps_the_memory(tmp_path: Path) -> None
 
 def test_the_file_is_read_again_when_somebody_has_changed_it(tmp_path: Path) -> None:
     serving, typing = Clients(tmp_path, ""), Clients(tmp_path, "")
-    assert serving.who(None) is not None
+    assert serving.who("") is not None
     anna, key = typing.create("anna")
-    assert serving.who(key) == anna and serving.who(None) is None, "from now on everybody needs a key"
+    assert serving.who(key) == anna and serving.who("") is None, "from now on everybody needs a key"
     typing.create("bert")
     (tmp_path / FILE).write_text((tmp_path / FILE).read_text().partition("[anna]")[2].partition("\n\n")[2])
-    assert serving.who(key) is None and len(serving) == 1
+    assert serving.who(key) is None
+    (tmp_path / FILE).write_text("")
+    assert serving.keyed and serving.who("") is None, "who was shut out does not come in again without a key"
+    (tmp_path / FILE).unlink()
+    assert not serving.keyed and serving.who("") is not None
 
 
 @pytest.mark.parametrize("name", ["", "Anna", "a b", "../x", "-a", "x" * 41, "ä", "a/b", "a\n"])

@@ -25,6 +25,7 @@ STATED = {
     "I really don't like coriander.": FACT,
     "I have two dogs.": FACT,
     "I work at a hospital.": FACT,
+    "I use Arch Linux.": FACT,
 }
 NOT_STATED = [
     "What is the capital of France?",
