@@ -66,6 +66,7 @@ class Arm(NamedTuple):
 
 
 def main() -> None:
+    """Chat, ask, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="SmolLM2-135M-Instruct")
     parser.add_argument("--tokens", type=int, default=24, help="of an answer, at most")

@@ -108,10 +108,9 @@ class Service:
             raise Refused(503, f"{MOST} others ask already; try again in a moment.", code="overloaded")
         answering = _Answering(self, client, asked)
         first = await answering.first(request)
-        if asked.stream:
-            return StreamingResponse(answering.events(first), media_type="text/event-stream", headers=HEADERS)
-        answered = await answering.whole(first)
-        return JSONResponse(answering.head.whole(answered), headers=HEADERS)
+        if isinstance(first, Answered) and not asked.stream:
+            return JSONResponse(answering.head.whole(first), headers=HEADERS)
+        return StreamingResponse(answering.events(first), media_type="text/event-stream", headers=HEADERS)
 
     async def _work(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What a function gives that takes its time, in a thread."""
@@ -181,11 +180,6 @@ class _Answering:
                     return found
         finally:
             leaving.cancel()
-
-    async def whole(self, found: tuple[str, str] | Answered) -> Answered:
-        """The answer in one piece."""
-        assert isinstance(found, Answered)
-        return found
 
     async def events(self, found: tuple[str, str] | Answered | Exception) -> AsyncIterator[str]:
         """The answer as server-sent events. The last one comes when what was stated is kept."""

@@ -4,6 +4,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from transformers import GraniteConfig, GraniteForCausalLM
 
 from agentlab.engines import adapted
-from agentlab.engines.base import Adapter, Adapting, Conversing, Likelihood, Scorer, Tokenizing, Writer
+from agentlab.engines.base import Adapter, Adapting, Conversing, Likelihood, Scorer, Tokenizing, Writer, Writing
 from agentlab.engines.cached import CachedConversation
 from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine, best_dtype
@@ -381,6 +382,23 @@ def test_whoever_listens_hears_the_text_as_it_grows_and_may_end_it(tiny_chat_mod
     assert all(later.startswith(earlier.rstrip("\ufffd")) for earlier, later in pairwise(heard))
     ended = model.write(GO_ON, max_tokens=8, listener=lambda text: False)
     assert len(ended.token_ids) == 1 and not ended.cut
+
+
+def test_of_those_who_are_read_in_one_pass_each_hears_its_own_text(tiny_chat_model: Path) -> None:
+    model = Model(TransformersEngine(tiny_chat_model, dtype="float32", device="cpu", gather=True))
+    heard: dict[str, list[str]] = {"read note": [], "take coin": [], "look": []}
+
+    def write(prompt: str) -> Writing:
+        with model.episode():
+            going = iter([True] * 2 + [prompt != "look"] * 9)
+            return model.write(prompt, max_tokens=6, listener=lambda text: heard[prompt].append(text) or next(going))
+
+    with ThreadPoolExecutor() as pool:
+        told = dict(zip(heard, pool.map(write, heard), strict=True))
+    assert len(told["look"].token_ids) == 3, "who has heard enough is not written for; the others are"
+    assert all(heard[prompt][-1].strip() == told[prompt].text for prompt in heard)
+    alone = model.write("take coin", max_tokens=6)
+    assert (told["take coin"].text, len(told["take coin"].token_ids)) == (alone.text, 6)
 
 
 def test_a_template_without_a_system_has_its_words_in_the_first_message(tiny_chat_model: Path) -> None:
