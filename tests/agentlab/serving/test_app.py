@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from httpx import Response
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from agentlab.engines.base import Adapter
@@ -19,7 +21,7 @@ from agentlab.serving import app as module
 from agentlab.serving.app import Service
 from agentlab.serving.chats import Chats
 from agentlab.serving.clients import Clients
-from agentlab.serving.wire import LARGEST
+from agentlab.serving.wire import LARGEST, Asked
 from agentlab.workspace.lock import WriteLock
 from memory.records import Reflection
 from memory.store import Filter
@@ -329,6 +331,34 @@ def test_a_value_that_makes_no_sense_is_named(person: TestClient, field: dict[st
     response = person.post(CHAT, content=body, headers={"content-type": "application/json"})
     if response.status_code != 400:  # a number that JSON cannot hold is no JSON
         assert str(next(iter(field))) in refused(response, 422)["param"]
+
+
+TEXTS = st.text(max_size=20) | st.sampled_from(["user", "text", "default", "I live in \x00\u202e."])
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
+ANYTHING = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=8
+)
+PARTS = st.lists(st.fixed_dictionaries({"type": st.just("text") | ANYTHING, "text": TEXTS}), max_size=2)
+ODD_MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "system", "assistant"]) | ANYTHING, "content": PARTS | ANYTHING}
+    )
+    | ANYTHING,
+    max_size=3,
+)
+NAMES = [*Asked.model_fields, "tools", "n", "top_p", "response_format"]
+BODIES = st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=4).flatmap(
+    lambda odd: (ODD_MESSAGES | ANYTHING).map(lambda messages: {**odd, "messages": messages})
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=BODIES)
+def test_whatever_a_body_says_it_is_answered_or_refused_in_one_line(person: TestClient, body: dict[str, Any]) -> None:
+    response = person.post(CHAT, content=json.dumps(body), headers={"content-type": "application/json"})
+    if response.status_code != 200:
+        assert response.status_code in (400, 404, 422), response.text
+        assert "\n" not in refused(response, response.status_code)["message"]
 
 
 @pytest.mark.parametrize(
