@@ -90,12 +90,12 @@ class Service:
 
     async def _models(self, request: Request) -> Response:
         self._who(request)
-        found = await self._work(self.chats.list)
+        found = await self._work(self.chats.listed)
         return JSONResponse({"object": "list", "data": [_entry(*one) for one in found]}, headers=HEADERS)
 
     async def _model(self, request: Request) -> Response:
         self._who(request)
-        found = await self._work(self.chats.list)
+        found = await self._work(self.chats.listed)
         named = [_entry(*one) for one in found if one.name == request.path_params["name"]]
         if not named:
             raise Refused(404, "There is no model of this name.", code="model_not_found", param="model")

@@ -58,7 +58,7 @@ class Chats:
         self.named(DEFAULT)  # what serves is loaded now, and what is wrong with it is said now
         self._memory.embedder.embed_query("warm")
 
-    def list(self) -> list[Named]:
+    def listed(self) -> list[Named]:
         """The models that can be asked for: what serves, the base, and the adapters that a gate has let serve."""
         promoted = self.lab.adapters.list("promoted")
         born = [Named(one.id, int(datetime.fromisoformat(one.created_at).timestamp())) for one in promoted]

@@ -200,6 +200,7 @@ def payload_of(request: Request) -> str:
 def request_of(entry: Entry) -> Request:
     """What a row of the inbox asks for. Raises BadRequest where that is nothing that who asks may ask for."""
     by = entry.asked_by
+    allowed: tuple[str, ...]
     if by.startswith(CLIENTS) and by == client(by.removeprefix(CLIENTS)):
         allowed = _CLIENTS
     elif by.startswith(CHATS) and by == chatting(by.removeprefix(CHATS)):
