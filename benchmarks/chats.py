@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import re
 import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +61,6 @@ class Arm(NamedTuple):
 
     answers: list[str]
     recalled: list[int]
-    seconds: float
 
 
 def main() -> None:
@@ -92,20 +90,18 @@ def main() -> None:
             noted = [len(chats.answer(knows, asked(f"{text} Hello.", 1), lambda *_: True).noted) for text, _, _ in SAID]
 
             def arm(client: Client, questions: list[str]) -> Arm:
-                began = time.monotonic()
                 found = [chats.answer(client, asked(one, given.tokens), lambda *_: True) for one in questions]
                 none = sum(len(one.noted) for one in found)
                 assert none == 0, f"{none} questions were noted"
-                took = time.monotonic() - began
-                return Arm([one.text for one in found], [len(one.recalled) for one in found], took)
+                return Arm([one.text for one in found], [len(one.recalled) for one in found])
 
             about = [question for _, question, _ in SAID]
             with_memory, without = arm(knows, about), arm(new, about)
             other, plain = arm(knows, OTHER), arm(new, OTHER)
     print(f"{describe(lab.threads)}; {given.model}, at most {given.tokens} tokens of an answer\n")
     print(f"noted: {sum(noted)} of {len(SAID)} statements, 0 of {len(SAID) + len(OTHER)} questions (asked twice)\n")
-    print("| questions | memory | right [95 %] | recalled for | reflections each | seconds each |")
-    print("|---|---|---|---|---|---|")
+    print("| questions | memory | right [95 %] | recalled for | reflections each |")
+    print("|---|---|---|---|---|")
     for name, one in (("yes", with_memory), ("no", without)):
         right = sum(
             bool(re.search(rf"\b(?:{word})", answer.lower()))
@@ -122,7 +118,7 @@ def main() -> None:
 def _shares(arm: Arm) -> str:
     many = len(arm.recalled)
     served = sum(count > 0 for count in arm.recalled)
-    return f"{served} of {many} | {sum(arm.recalled) / many:.1f} | {arm.seconds / many:.1f}"
+    return f"{served} of {many} | {sum(arm.recalled) / many:.1f}"
 
 
 if __name__ == "__main__":

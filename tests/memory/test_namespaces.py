@@ -47,6 +47,17 @@ def test_nothing_of_another_is_found(ann: ReflectionMemory, bob: ReflectionMemor
     assert len(ann.advice_for_task("twx/coin:train:3")) == ann.count() == ann.export(io.StringIO()) == 1
 
 
+def test_a_memory_of_another_namespace_shares_the_index_and_nothing_that_is_remembered(
+    ann: ReflectionMemory, reflection: Maker
+) -> None:
+    eve = ann.of("eve")
+    assert eve.search("silver key", wanted=EVERYTHING) == [] and eve.count(EVERYTHING) == 0
+    eve.remember([reflection("rf-eve", "The golden key is Eve's.")])
+    assert ids(eve.search("key", wanted=EVERYTHING)) == ids(eve.recall("key", episode="e", record=False)) == ["rf-eve"]
+    assert ids(ann.search("key", wanted=EVERYTHING)) == ["rf-secret"]
+    assert eve.index is ann.index and (eve.credit.namespace, ann.credit.namespace) == ("eve", "ann")
+
+
 @pytest.mark.parametrize("verb", ["show", "pin", "unpin", "forget", "restore"])
 @pytest.mark.parametrize("empty", [True, False])
 def test_the_id_of_another_is_answered_as_one_that_nothing_has(

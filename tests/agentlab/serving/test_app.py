@@ -13,7 +13,9 @@ from httpx import Response
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
+from agentlab.cli import app
 from agentlab.engines.base import Adapter
 from agentlab.errors import ApiRefused, ContextExceeded, Unacceptable
 from agentlab.lab import Lab
@@ -203,6 +205,13 @@ def test_what_a_client_says_claims_nothing(person: TestClient, folder: Path) -> 
         for split in ("train", None):
             game = Filter(env="toy/doors", split=split, anywhere=True)
             assert looking.memory.recall(LISBON, episode="e", wanted=game, record=False) == [], "no game recalls it"
+
+
+def test_what_was_said_in_chats_is_listed_by_the_name_that_they_have_for_it(person: TestClient, folder: Path) -> None:
+    asks(person, LISBON)
+    listing = CliRunner().invoke(app, ["memory", "list", "--env", "chat", "--json", "--lab", str(folder)])
+    assert [one["source"] for one in json.loads(listing.stdout)] == ["chat:local"]
+    assert CliRunner().invoke(app, ["memory", "list", "--env", "chats", "--lab", str(folder)]).exit_code == 2
 
 
 def test_what_was_recalled_is_not_noted_again(person: TestClient, folder: Path) -> None:

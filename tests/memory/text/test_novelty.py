@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memory import Advice, Episode, Reflection
-from memory.text.novelty import novel
+from memory.text.novelty import novel, said_in
 
 HINTS = "- Coins are found in the kitchen.\n- The safe door is the one that the note names."
 
@@ -45,3 +45,8 @@ def test_no_text_that_stood_in_the_memory_block_is_ever_novel(text: str, before:
     lived = Episode(id="e", run="r", env="v", split="train", seed=0, hints=f"{before}\n- {text}\n{after}")
     worded = any(character.isalnum() for character in text)
     assert novel([drawn(text)], lived) == [] or not worded
+
+
+def test_words_are_said_where_they_stand_whole_and_in_their_order() -> None:
+    assert said_in("the Red, door!", "Open the red door.")
+    assert not said_in("red door", "The door is red.") and not said_in("red", "It was redder.")
