@@ -5,7 +5,8 @@
 Twenty chats each say one thing; each is then asked about in a new one, once as the client who had said all of them and
 once as one who had said nothing. An answer is right if it has the word in it. Beside that stand twelve questions that
 have nothing to do with any of it: whether something is recalled for them, and whether the answer is another one. And
-how many of the statements are noted, of the questions none should be.
+how many of the statements are noted, of the questions none should be. `--near` asks no model: for how many questions
+something would be recalled if another cosine were near enough.
 """
 
 from __future__ import annotations
@@ -68,7 +69,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="SmolLM2-135M-Instruct")
     parser.add_argument("--tokens", type=int, default=24, help="of an answer, at most")
+    parser.add_argument("--near", action="store_true", help="only compare bounds of the cosine")
     given = parser.parse_args()
+    if given.near:
+        near()
+        return
 
     from agentlab.lab import Lab
     from agentlab.serving.chats import Chats
@@ -113,6 +118,23 @@ def main() -> None:
     changed = sum(one != two for one, two in zip(other.answers, plain.answers, strict=True))
     print(f"| about something else | yes | – ({changed} of {len(OTHER)} answers are other ones) | {_shares(other)} |")
     print(f"| about something else | no | – | {_shares(plain)} |")
+
+
+def near() -> None:
+    """For how many questions something is near enough, by the bound of the cosine."""
+    from agentlab.engines import hub
+    from agentlab.workspace.config import LabConfig
+    from memory import SentenceTransformerEmbedder
+
+    name = LabConfig().embedder
+    embed = SentenceTransformerEmbedder(hub.resolve(name), name).embed
+    notes = embed([f"The user said: “{text}”" for text, _, _ in SAID])
+    about, other = embed([question for _, question, _ in SAID]) @ notes.T, embed(OTHER) @ notes.T
+    print("| cosine from | about what was said: the right one | all that are near, each | about something else: any |")
+    print("|---|---|---|---|")
+    for bound in (0.2, 0.25, 0.3, 0.35):
+        right, each = (about.diagonal() >= bound).sum(), (about >= bound).sum(1).mean()
+        print(f"| {bound} | {right} of {len(SAID)} | {each:.1f} | {(other >= bound).any(1).sum()} of {len(OTHER)} |")
 
 
 def _shares(arm: Arm) -> str:

@@ -17,7 +17,7 @@ RELEVANT = 5
 """Reflections that are recalled for what they have to do with a message, at most."""
 STANDING = 3
 """Preferences that are recalled whatever the message is about, the newest: they say how to answer any."""
-NEAR = 0.2
+NEAR = 0.25
 """The cosine of embeddings from which on a reflection has to do with a message (docs/serve.md has the figures)."""
 SHARE = 8
 """One token of so many of the context is for what is recalled."""
