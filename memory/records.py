@@ -314,11 +314,12 @@ class Reflection(Record):
 
     `kind` is the reflector's name (`grounded`, `written`, `exemplar`, or a user's own). `importance` is in [0, 1].
     `oracle` says that the feedback it rests on came from the environment's own score. `namespace` is whose memory it
-    belongs to: one namespace never sees another. `source` says who wrote it (empty: the agent itself). Consolidation
-    lifts what was read off one episode (`raw`) to a `summary` or a `rule`; `derived_from` names the reflections that
-    such an item was made from, `merged_into` the one that took this one's place, `votes` what a rule stands at, and
-    `context` says what the notes near it add: the text stays what was learned. `topic` names the question that the text
-    is one answer to (`where: coin`), so that answers can be counted against each other.
+    belongs to: one namespace never sees another. `source` says who wrote it (empty: the agent itself); one that came
+    from outside is `vouched` for once it has shown that it helps, or a person stands for it. Consolidation lifts what
+    was read off one episode (`raw`) to a `summary` or a `rule`; `derived_from` names the reflections that such an item
+    was made from, `merged_into` the one that took this one's place, `votes` what a rule stands at, and `context` says
+    what the notes near it add: the text stays what was learned. `topic` names the question that the text is one answer
+    to (`where: coin`), so that answers can be counted against each other.
 
     One that is `repeated` says what `merged_into` says: its text is counted there, its advice goes on serving.
     """
@@ -340,6 +341,7 @@ class Reflection(Record):
     status: ReflectionStatus = "active"
     namespace: str = ""
     source: str = ""
+    vouched: bool = Field(False, exclude_if=operator.not_)
     tier: Tier = "raw"
     votes: int = 0
     derived_from: list[str] = Field(default_factory=list)
@@ -347,6 +349,11 @@ class Reflection(Record):
     run: str = ""
     created_at: str = Field(default_factory=now)
     updated_at: str = Field(default_factory=now)
+
+    @property
+    def on_probation(self) -> bool:
+        """True if it came from outside, and nobody and nothing speaks for it yet."""
+        return bool(self.source) and not (self.vouched or self.pinned)
 
 
 class Recall(Record):

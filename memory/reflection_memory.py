@@ -11,8 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TextIO
 
-from memory.credit.assignment import all_served
-from memory.credit.credit import Credit, CreditConfig
+from memory.credit.assignment import Assignment, all_served
+from memory.credit.config import CreditConfig
+from memory.credit.credit import Credit
+from memory.credit.probation import on_trial
 from memory.index.bm25 import BM25
 from memory.index.embedder import CachedEmbedder, Embedder
 from memory.index.indexes import Indexes, Progress
@@ -135,38 +137,58 @@ class ReflectionMemory:
         Only what has a text and belongs to this namespace is served. `record=False` is for looking without serving.
         With a list `recorded` nothing is written: the records go there, for whoever stores them with the episode.
 
+        With a `credit` what is on probation is recalled by lot, on train games (`lots`) alone
+        (`memory.credit.probation`).
+
         With a `budget` only those are served, and recorded, whose texts fit into so many tokens together, as
         `count_tokens` counts them. If not even one fits, the first is shortened, unless `shorten` is false. What there
         is to show of a hit is its `text`, with its context in brackets. It is quoted: nothing in it can pass for a part
         of the prompt.
         """
         wanted, env = self._here(wanted, text_only=True), wanted.env or ""
+        if credit is not None and not (lots and credit.config.probation):
+            wanted = replace(wanted, on_probation=False)
         # The same episode asks with the same chance when it is resumed.
         use = self.use if credit is None else credit.use if lots else credit.worth
         shown = partial(block.render, channel=channel)
-        hits = self._retrieve(query, k, wanted, self.weights, use, zlib.crc32(episode.encode()), shown)
-        if budget is not None:
+
+        def fitting(among: Filter) -> list[Hit]:
+            hits = self._retrieve(query, k, among, self.weights, use, zlib.crc32(episode.encode()), shown)
+            if budget is None:
+                return hits
             texts = block.fill([hit.text for hit in hits], budget, count_tokens, shorten=shorten)
-            hits = [replace(hit, text=text) for hit, text in zip(hits, texts, strict=True) if text]
+            return [replace(hit, text=text) for hit, text in zip(hits, texts, strict=True) if text]
+
+        def lot(hits: Sequence[Hit]) -> list[Assignment]:
+            ids = [hit.reflection.id for hit in hits]
+            if credit is None or not lots:
+                return all_served(ids)
+            return credit.split(episode, ids, env=env, decided=recorded or ())
+
+        hits = fitting(wanted)
         if not record or not hits:
             return hits
-        ids, moment = [hit.reflection.id for hit in hits], self.clock()
-        drawn = all_served(ids)
-        if credit is not None and lots:
-            drawn = credit.split(episode, ids, env=env, decided=recorded or ())
+        chosen = list(zip(hits, lot(hits), strict=True))
+        out = [(hit, draw) for hit, draw in chosen if draw.held_out and on_trial(draw)]
+        if out and credit is not None:
+            # What is on probation and held out takes no place: chosen is what there would be without its origin.
+            admitted = credit.probation.admitted([draw for _, draw in chosen])
+            hits = fitting(replace(wanted, on_probation=False, admitted=admitted))
+            chosen = [*out, *zip(hits, lot(hits), strict=True)]
+        moment = self.clock()
         recalls = [
             Recall(
                 episode=episode, reflection=hit.reflection.id, rank=rank, query=clean(query), score=hit.score,
                 parts=hit.parts, channel=channel, at=moment, env=env, held_out=draw.held_out,
                 propensity=draw.propensity,
             )
-            for rank, (hit, draw) in enumerate(zip(hits, drawn, strict=True))
+            for rank, (hit, draw) in enumerate(chosen)
         ]  # fmt: skip
         if recorded is None:
             self.database.recalls.put(recalls)
         else:
             recorded.extend(recalls)
-        return [hit for hit, draw in zip(hits, drawn, strict=True) if not draw.held_out]
+        return [hit for hit, draw in chosen if not draw.held_out]
 
     def search(self, query: str, *, k: int = 10, wanted: Filter = ACTIVE) -> list[Hit]:
         """What fits `query` best, for a person: relevance counts most, and nothing is recorded.
@@ -185,10 +207,19 @@ class ReflectionMemory:
     def similar_states(self, state: str, *, wanted: Filter = ACTIVE, k: int = 5) -> list[tuple[Advice, float, str]]:
         """Advice, of the reflections that are `wanted`, that gained something in the `k` states most like this one.
 
-        Returns (advice, cosine of the states, reflection id), the most similar state first; several pieces of advice
-        may speak of one state. The vectors of states are made at the first call, not while remembering.
+        Returns (advice, cosine of the states, reflection id), the most similar state first, and behind them those of
+        what is on probation; several pieces of advice may speak of one state. The vectors of states are made at the
+        first call, not while remembering.
         """
         wanted = self._here(wanted, advising=True)
+        found = self._similar(state, wanted, k)
+        trial = self.database.origins.on_probation([reflection for _, _, reflection in found])
+        if not trial:
+            return found
+        # What is on probation takes no place of what there is without it.
+        return self._similar(state, replace(wanted, on_probation=False), k) + [one for one in found if one[2] in trial]
+
+    def _similar(self, state: str, wanted: Filter, k: int) -> list[tuple[Advice, float, str]]:
         with self.database.connection.held():  # the states that are compared are kept from one call to the next
             self._indexes.follow_states()
             near = dict(self.state_index.search(self.embedder.embed_query(state), k, only=self._advised.of(wanted)))

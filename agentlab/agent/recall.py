@@ -2,9 +2,10 @@
 
 Advice comes from three places: the episode itself, earlier trials of the same task, and other tasks of the same
 environment whose states are similar. Only what was learned on train folds serves other tasks, with notes that name no
-task at all, such as those that other tools exported: these are text, and serve every environment. What a run wrote is
-served to other tasks only after the run has ended, so that tasks played at the same time cannot depend on which of them
-happened to finish first.
+task at all, such as those that other tools exported: these are text, and serve every environment. What came from
+outside serves train games alone, by lot, until it has shown that it helps (`memory.credit.probation`). What a run wrote
+is served to other tasks only after the run has ended, so that tasks played at the same time cannot depend on which of
+them happened to finish first.
 """
 
 from __future__ import annotations
@@ -163,8 +164,13 @@ class Recalled:
             return {}
         if state not in self._similar:
             with spans.recall("advice", state) as span:
+                tried = self.credit is not None and self.credit.config.probation > 0
                 self._similar[state] = self.memory.similar_states(
-                    state, wanted=Filter(env=self.env, before=self.frozen_at, split="train"), k=8
+                    state,
+                    wanted=Filter(
+                        env=self.env, before=self.frozen_at, split="train", on_probation=None if tried else False
+                    ),
+                    k=8,
                 )
                 spans.found(span, [reflection for _, _, reflection in self._similar[state]])
         known: dict[str, list[_Elsewhere]] = {}
@@ -243,6 +249,7 @@ class MemorySnapshot:
         ids: list[str] = []
         recalls: list[Recall] = []
         left = config.budget
+        credit = self.credit if config.credit else None
         wanted: list[tuple[int, Channel, list[str], str]] = [
             (config.exemplars, "exemplar", ["exemplar"], ""),
             (config.text, "text", [*TEXT_KINDS, *CONSOLIDATED, *([NOTE] if config.imported else [])], "- "),
@@ -263,6 +270,8 @@ class MemorySnapshot:
                     split="train",
                     # What names no environment has a text to read, and nothing to act by.
                     anywhere=config.imported and channel == "text",
+                    # Where nothing is measured, nothing can show that it helps.
+                    on_probation=None if credit else False,
                 ),
                 k=count,
                 channel=channel,
@@ -270,7 +279,7 @@ class MemorySnapshot:
                 count_tokens=tokens,
                 # What would be cut beside something whole is rather left out.
                 shorten=not lines,
-                credit=self.credit if config.credit else None,
+                credit=credit,
                 recorded=recalls,
                 lots=spec.task.split == "train",
             )
@@ -282,6 +291,7 @@ class MemorySnapshot:
     def search(self, spec: EpisodeSpec, query: str, recalled: Recalled, step: int) -> list[str]:
         """Texts on what is asked about in the middle of an episode (by the tool `recall`); they count as recalled."""
         config = spec.arm.recall or RecallConfig()
+        credit = self.credit if config.credit else None
         found: list[Recall] = list(recalled.recalls)
         hits = self.memory.recall(
             query,
@@ -292,12 +302,13 @@ class MemorySnapshot:
                 exclude_task=spec.task.id,
                 before=self.frozen_at,
                 split="train",
+                on_probation=None if credit else False,
             ),
             k=TOLD,
             channel="tool",
             budget=config.budget,
             count_tokens=self.count_tokens,
-            credit=self.credit if config.credit else None,
+            credit=credit,
             recorded=found,
             lots=spec.task.split == "train",
         )
@@ -341,8 +352,9 @@ class MemorySnapshot:
         """Advice on this very task, of trials `before` a moment, each fact with the reflection that said most about it.
 
         It comes from earlier trials of this run and arm, and on the train fold from the newest that was learned on the
-        task before the run. Held-out tasks start from nothing in every run. The trials are known by their ids: an arm
-        of the same name may have had another adapter, and what is played again after a kill must not advise itself.
+        task before the run; of that nothing which is on probation. Held-out tasks start from nothing in every run. The
+        trials are known by their ids: an arm of the same name may have had another adapter, and what is played again
+        after a kill must not advise itself.
 
         A book is filled up from trial to trial, so that none of them reads everything again. Where trials were skipped,
         because they were played before what errored is played again, it is made anew.
@@ -354,7 +366,7 @@ class MemorySnapshot:
             book, _, since = known
         else:
             if spec.task.split == "train":
-                wanted = Filter(before=self.frozen_at, exclude_run=self.run)
+                wanted = Filter(before=self.frozen_at, exclude_run=self.run, on_probation=False)
                 _fill(book, self.memory.advice_for_task(task, wanted=wanted, newest=KNOWN_BEFORE))
         before = before or now()
         if spec.trial:

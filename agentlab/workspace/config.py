@@ -103,6 +103,8 @@ class LabConfig(BaseModel):
             nothing further.
         hold_out_cost: the share of episodes that holding out may cost, by estimate, for reflections and for tools each;
             no more is held out.
+        probation: the share of train games that may recall what came from outside (imports, clients of the memory
+            server) before it has shown that it helps; 0 recalls none of it until a person vouches for it.
         source_quota: reflections that one source other than the agent itself may bring in within 24 hours.
         consolidate_every: episodes after which a run on the train fold ends with a consolidation; 0 leaves that to
             `agentlab memory consolidate`.
@@ -136,6 +138,7 @@ class LabConfig(BaseModel):
     credit: bool = True
     hold_out: float = Field(0.1, ge=0, le=0.5)
     hold_out_cost: float = Field(0.02, ge=0, le=1)
+    probation: float = Field(0.2, ge=0, lt=0.5)
     source_quota: int = Field(1000, ge=0)
     consolidate_every: int = Field(0, ge=0)
     seed: int = 0

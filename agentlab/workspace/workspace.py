@@ -241,8 +241,8 @@ class Workspace:
     def credit_config(self) -> CreditConfig:
         """How the memory measures what its items change."""
         from memory import CreditConfig
-
-        return CreditConfig(hold_out=self.config.hold_out, max_cost=self.config.hold_out_cost)
+        of = self.config
+        return CreditConfig(hold_out=of.hold_out, max_cost=of.hold_out_cost, probation=of.probation)
 
     @cached_property
     def adapters(self) -> AdapterRegistry:

@@ -102,7 +102,9 @@ def _near(job: Job, note: Reflection, weights: Mapping[str, float]) -> list[Refl
     """The notes nearest to `note` from which it may learn, the nearest first."""
     nearest = sorted(weights, key=lambda id: (-weights[id], id))[: 4 * job.config.neighbours]
     found = [other for other in job.active(nearest).values() if other.text and other.kind != EXAMPLE]
-    return [other for other in found if other.source in ("", note.source)][: job.config.neighbours]
+    # What is on probation says nothing about what is not.
+    fit = [other for other in found if other.source in ("", note.source) and other.on_probation <= note.on_probation]
+    return fit[: job.config.neighbours]
 
 
 def _fit(word: str) -> bool:

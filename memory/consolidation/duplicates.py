@@ -193,7 +193,8 @@ def _duplicates(one: Reflection, other: Reflection) -> bool:
 
 
 def _group(note: Note) -> tuple[str, ...]:
-    return note.kind, note.env, task_parts(note.task).split, note.source
+    trial = "on probation" if note.on_probation else ""
+    return note.kind, note.env, task_parts(note.task).split, note.source, trial
 
 
 def _rank(note: Note) -> tuple[object, ...]:

@@ -73,9 +73,14 @@ class Note(NamedTuple):
     importance: float
     created_at: str
     source: str
+    vouched: int
     tier: str
     changed: int
     stamp: int
+
+    @property
+    def on_probation(self) -> bool:
+        return bool(self.source) and not (self.vouched or self.pinned)
 
 
 class Lived(NamedTuple):

@@ -82,12 +82,16 @@ class Summarise(Action):
 
 
 def plan(job: Job, gone: frozenset[str] = frozenset()) -> Proposal:
-    """Full groups of what was in no summary yet; `gone` are those that the plan takes out of use."""
+    """Full groups of what was in no summary yet; `gone` are those that the plan takes out of use.
+
+    What is on probation is in none: a summary is the lab's own.
+    """
     used = {target for _, target in job.database.links.ever(DERIVED)}
     goals = {(lived.task, lived.run): lived.goal for lived in job.episodes()}
     kinds: list[frozenset[str]] = []
     groups: dict[tuple[str, str, int], list[Note]] = {}
-    notes = [note for note in job.joinable(job.notes(Filter(tier="raw", kinds=[SUMMARISED]))) if note.id not in gone]
+    raw = Filter(tier="raw", kinds=[SUMMARISED], on_probation=False)
+    notes = [note for note in job.joinable(job.notes(raw)) if note.id not in gone]
     loaded = job.database.reflections.load([note.number for note in notes])
     for note in notes:
         # What answers a question is counted, which says more than a summary could.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from memory.credit.assignment import Assignment, assign, uniforms
-from memory.credit.credit import Credit, CreditConfig
+from memory.credit.config import CreditConfig
+from memory.credit.credit import Credit
 from memory.credit.eprocess import log_e_value, log_stakes
+from memory.credit.probation import Judged, Probation
 from memory.credit.retirement import Retirement, RetirementConfig
 from memory.credit.tools import ToolCredit, ToolPlace
 from memory.credit.uplift import Strata, Uplift, estimate, moments, sample
@@ -13,6 +15,8 @@ __all__ = [
     "Credit",
     "CreditConfig",
     "Assignment",
+    "Judged",
+    "Probation",
     "Retirement",
     "RetirementConfig",
     "Strata",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memory.credit.assignment import Assignment, assign, uniforms_of
+from memory.credit.config import USUAL, CreditConfig
+from memory.credit.probation import Probation, on_trial
 from memory.credit.uplift import Strata, Uplift
 from memory.records import Recall, ReflectionStatus, now
 from memory.store.database import Database
@@ -16,38 +18,6 @@ from memory.store.recalls import RecallFilter
 
 if TYPE_CHECKING:
     from memory.store.recalls import RecallEvidence
-
-
-@dataclass(frozen=True, slots=True)
-class CreditConfig:
-    """How credit is measured, and what follows from it.
-
-    Attributes:
-        hold_out: the probability with which a chosen item is held out; 0 measures nothing.
-        max_cost: the share of served episodes that holding out may cost, as far as it can be estimated.
-        level: the credible level of intervals.
-        bench_at: how sure it must be that an item is harmful before it is benched: one that does no harm is ever
-            benched with a probability of at most `1 - bench_at`, however often it is reviewed (see `eprocess`).
-        min_n: episodes served, and episodes held out, without which nothing is benched.
-        prior: how many episodes the prior is worth (see `uplift`).
-    """
-
-    hold_out: float = 0.1
-    max_cost: float = 0.02
-    level: float = 0.95
-    bench_at: float = 0.95
-    min_n: int = 10
-    prior: float = 10.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.hold_out <= 0.5:
-            raise ValueError(f"The probability of holding out must lie in [0, 0.5], not {self.hold_out}; 0 is off.")
-        if not 0 <= self.max_cost <= 1:
-            raise ValueError(f"The cost of holding out is a share of episodes in [0, 1], not {self.max_cost}.")
-        if not 0 < self.level < 1 or not 0.5 < self.bench_at < 1:
-            raise ValueError("The level of credit must lie in (0, 1), the certainty of benching in (0.5, 1).")
-        if self.min_n < 1 or self.prior <= 0:
-            raise ValueError("Credit needs at least 1 episode on each side and a prior worth more than none.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +100,7 @@ class Credit:
         self.namespace = namespace
         self.before = before
         self.clock = clock
+        self.probation = Probation(database, self.config, namespace=namespace, clock=clock)
         self._kept: dict[tuple[str | None, str], list[RecallEvidence]] = {}
         self._means: dict[tuple[str | None, str], float] = {}
         self._drawn: set[str] | None = None
@@ -169,8 +140,9 @@ class Credit:
 
         What was once decided for an episode stands, whatever channel asks again, and also where it was decided on what
         was merged into the item since; `decided` are recalls of it that are not stored yet. Pinned items are never held
-        out. Nothing is held out while the cost so far, as known at the last review, exceeds its bound; beyond that no
-        single episode is expected to cost more than the bound (see `assign`).
+        out; over what is on probation one lot decides for all that its origin brought. Else nothing is held out while
+        the cost so far, as known at the last review, exceeds its bound; beyond that no single episode is expected to
+        cost more than the bound (see `assign`).
         """
         stands = {one.reflection: (one.held_out, one.propensity) for one in reversed(list(decided))}
         stands.update(self.database.recalls.draws(episode))
@@ -179,11 +151,12 @@ class Credit:
                 known = [stands.pop(member) for member in members if member in stands]
                 stands.update({id: known[0]} if known else {})
         draws = {id: Assignment(id, *what) for id, what in stands.items()}
+        draws.update(self.probation.draws(episode, [id for id in dict.fromkeys(ids) if id not in draws]))
         pinned = self.database.reflections.pinned(ids)
         free = [id for id in dict.fromkeys(ids) if id not in draws and id not in pinned]
         if free and self.config.hold_out and not self._exhausted():
             # What other channels drew for this episode is part of what the episode may cost.
-            drawn = [draw for draw in draws.values() if draw.propensity < 1]
+            drawn = [draw for draw in draws.values() if USUAL <= draw.propensity < 1]
             mean, _ = self._strata([*free, *(draw.reflection for draw in drawn)], env).moments()
             others = zip(drawn, mean[len(free) :].tolist(), strict=True)
             risked = sum((1 - draw.propensity) * max(0.0, uplift) for draw, uplift in others)
@@ -241,7 +214,8 @@ class Credit:
         """What holding out has cost so far."""
         import numpy as np
 
-        rows = self.database.recalls.evidence(RecallFilter(before=self.before, among=self._items(), least=(0, 1)))
+        wanted = RecallFilter(before=self.before, among=self._items(), least=(0, 1))
+        rows = [row for row in self.database.recalls.evidence(wanted) if not on_trial(row)]
         episodes = self.database.recalls.episode_count(before=self.before)
         if not rows:
             return Cost(episodes, 0, 0.0)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from memory.credit.assignment import Assignment, assign, uniforms
-from memory.credit.credit import CreditConfig
+from memory.credit.config import CreditConfig
 from memory.credit.uplift import Strata, Uplift
 from memory.store.database import Database
 from memory.store.recalls import RecallEvidence

@@ -7,9 +7,9 @@ from memory.interchange.documents import FILE as FILE_LIMIT
 from memory.interchange.documents import MIB
 from memory.interchange.documents import values as read_values
 from memory.interchange.foreign import NOTE
-from memory.interchange.quota import CLIENTS
 from memory.interchange.remembering import remember
 from memory.interchange.transfer import export_reflections, import_reflections
+from memory.store.origins import CLIENTS
 
 __all__ = [
     "CLIENTS",

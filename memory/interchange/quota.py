@@ -8,11 +8,10 @@ from datetime import datetime, timedelta
 from memory import errors
 from memory.records import Reflection
 from memory.store.database import Database
+from memory.store.origins import CLIENTS, origin
 
 QUOTA = 1000
 """Active reflections that one source may bring into one namespace within 24 hours, unless set otherwise."""
-CLIENTS = "mcp:"
-"""How the sources begin that give themselves their names. They count as one: another name is no other source."""
 
 
 def check(
@@ -29,7 +28,7 @@ def check(
         QuotaExceeded
     """
     since = (datetime.fromisoformat(present) - timedelta(hours=24)).isoformat(timespec="microseconds")
-    written = {(item.namespace if apart else None, _counted(item.source)) for item in reflections if item.source}
+    written = {(item.namespace if apart else None, origin(item.source)) for item in reflections if item.source}
     for namespace, source in sorted(written, key=str):
         count = database.versions.count_brought_in(since, source, namespace, prefix=source == CLIENTS)
         if count > limit:
@@ -38,7 +37,3 @@ def check(
                 f"{who} would have brought in {count} reflections within 24 hours, of {limit} that one "
                 "source may; nothing was kept. Bring in fewer, or allow more with source_quota in lab.toml."
             )
-
-
-def _counted(source: str) -> str:
-    return CLIENTS if source.startswith(CLIENTS) else source

@@ -285,7 +285,9 @@ class _Import:
             if old.status == "forgotten":
                 raise ValueError(f"it is here as {old.id}, but was taken out of use; restore it if it is wanted")
             update = {part: getattr(new, part) for part in stated}
-            new = repeats.reworded(old, old.model_copy(update=update | {"source": self.source, "updated_at": self.at}))
+            new = repeats.reworded(
+                old, old.model_copy(update=update | {"source": self.source, "vouched": False, "updated_at": self.at})
+            )
             self._settle(offer, old, new, stated, change="replaced")
         elif (own := self._own(offer, goal)) is not None:
             self._settle(offer, own, new, stated, change="imported")

@@ -16,6 +16,7 @@ from memory.store.listing import Facet, Played, Sort
 from memory.store.mending import MENDED, VERBS, Mended, Mending, Verb, edited, wording
 from memory.store.merges import family
 from memory.store.operations import Batch, Operation
+from memory.store.origins import CLIENTS, origin
 from memory.store.purging import Purged, meant, purge
 from memory.store.recalls import RecallCount, RecallEvidence, RecallFilter
 from memory.store.reflection_listing import Listing, Order, ReflectionFacet, repeat_counts
@@ -29,6 +30,7 @@ __all__ = [
     "ACTIVE",
     "ALL_EPISODES",
     "Batch",
+    "CLIENTS",
     "Change",
     "Connection",
     "Database",
@@ -73,6 +75,7 @@ __all__ = [
     "family",
     "marks",
     "meant",
+    "origin",
     "purge",
     "repeat_counts",
     "stamp",

@@ -17,6 +17,7 @@ from memory.store.journal import Journal
 from memory.store.links import Links
 from memory.store.listing import EpisodeListing
 from memory.store.operations import Operations
+from memory.store.origins import Origins
 from memory.store.recalls import Recalls
 from memory.store.reflections import Reflections
 from memory.store.settings import Settings
@@ -38,6 +39,7 @@ class Database:
         episodes, reflections, versions, recalls, links, operations: the memory.
         episode_listing: episodes for whoever looks through them.
         tool_uses: what the tools of games were in episodes.
+        origins: what is on probation, and who brought it.
         vectors: a cache of what an embedder gave for texts.
         journal, settings: what a program notes of its own work.
         events: how far it says that it is.
@@ -65,6 +67,7 @@ class Database:
         self.versions = Versions(self.connection, self.operations)
         self.reflections = Reflections(self.connection, self.versions)
         self.recalls = Recalls(self.connection)
+        self.origins = Origins(self.connection)
         self.tool_uses = ToolUses(self.connection)
         self.links = Links(self.connection, self.operations)
         self.vectors = Vectors(self.connection)

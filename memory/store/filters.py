@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memory.records import TASK_SPLIT, ErrorKind, ReflectionStatus, Status, Tier
+from memory.store.origins import CLIENTS, ON_PROBATION
 from memory.store.sql import conditions, marks
 
 _ADVISING = (
@@ -25,9 +26,11 @@ class Filter:
     `before` and `exclude_task`/`exclude_run` keep out what was learned too late or on the same ground, so that an
     evaluation does not recall its own answers; `split` lets in only what was learned on that fold. `text_only` keeps
     out those without text; what others repeat then fits if it, or one of these, was not learned too late or there.
-    `advising` lets in, whatever the `status`, what gives advice: what is active, and what repeats something that nobody
-    took out of use. Without `repeats` what only says again what another one says is left out. `before` is exclusive,
-    `after` inclusive (both ISO 8601, of the writing). `merged_into` names the one with which they are counted.
+    `on_probation` lets in only, or keeps out, what came from outside and is on probation; of that what the origins of
+    `admitted` brought is let in all the same. `advising` lets in, whatever the `status`, what gives advice: what is
+    active, and what repeats something that nobody took out of use. Without `repeats` what only says again what another
+    one says is left out. `before` is exclusive, `after` inclusive (both ISO 8601, of the writing). `merged_into` names
+    the one with which they are counted.
     """
 
     env: str | None = None
@@ -50,6 +53,8 @@ class Filter:
     advising: bool = False
     repeats: bool = True
     merged_into: str | None = None
+    on_probation: bool | None = None
+    admitted: Sequence[str] = ()
 
     @property
     def narrow(self) -> bool:
@@ -105,7 +110,17 @@ class Filter:
             where.append(_ADVISING)
         if not self.repeats:
             where.append("status <> 'repeated'")
+        if self.on_probation is not None:
+            where.append(self._probation())
+            values.extend(self.admitted)
         return " AND ".join(where), values
+
+    def _probation(self) -> str:
+        if self.on_probation:
+            return ON_PROBATION
+        named = [f"source IN {marks(self.admitted)}"] if self.admitted else []
+        clients = [f"source GLOB '{CLIENTS}*'"] if CLIENTS in self.admitted else []
+        return " OR ".join([f"(NOT {ON_PROBATION}", *named, *clients]) + ")"
 
     def learned(self, of: str = "") -> tuple[str, list[Any]]:
         """The part of the condition that says when and on what ground something was learned; may be empty."""

@@ -17,8 +17,8 @@ from memory.store.filters import Filter
 from memory.store.reflection_listing import Listing
 from memory.text.cleaning import TEXT_LIMIT, clean
 
-Verb = Literal["bench", "pin", "unpin", "forget", "restore"]
-VERBS: tuple[Verb, ...] = ("bench", "pin", "unpin", "forget", "restore")
+Verb = Literal["bench", "pin", "unpin", "forget", "restore", "vouch"]
+VERBS: tuple[Verb, ...] = ("bench", "pin", "unpin", "forget", "restore", "vouch")
 
 REASON = 300
 """The longest reason that is kept, in characters."""
@@ -29,6 +29,7 @@ _DONE: dict[Verb, tuple[str, dict[str, Any]]] = {
     "unpin": ("unpinned", {"pinned": False}),
     "forget": ("forgotten", {"status": "forgotten"}),
     "restore": ("restored", {"status": "active"}),
+    "vouch": ("vouched", {"vouched": True}),
 }
 """The name of the operation, and what it sets."""
 
@@ -41,6 +42,7 @@ _MEANT: dict[Verb, tuple[ReflectionStatus, ...]] = {
     "unpin": ("active", "benched", "retired", "forgotten", "merged", "repeated"),
     "forget": ("active", "benched", "retired", "repeated"),
     "restore": ("benched", "forgotten", "retired"),
+    "vouch": ("active", "repeated"),
 }
 """Of which statuses a filter means reflections, where it names none."""
 
@@ -79,7 +81,8 @@ class Mending:
         for status in _MEANT[verb]:
             if wanted.status in (None, status):
                 pinned = {"pin": False, "unpin": True}.get(verb, wanted.pinned)
-                here = replace(wanted, status=status, pinned=pinned, namespace=self.namespace)
+                probation = True if verb == "vouch" else wanted.on_probation
+                here = replace(wanted, status=status, pinned=pinned, on_probation=probation, namespace=self.namespace)
                 found += Listing(self.database.connection, here).numbers().tolist()
         return self.database.reflections.ids(sorted(found))
 
@@ -105,7 +108,7 @@ class Mending:
             free = [item for id, item in items.items() if id not in pinned]
             what = free[0].id if len(free) == 1 else f"{len(free)} reflections"
             with self.database.operations.record(name, _detail(what, reason)) as number:
-                found = [self._put(item, name, self._restored(item) if verb == "restore" else values) for item in free]
+                found = [self._put(item, name, self._changed(verb, item) or values) for item in free]
                 changed = [new for new in found if new is not None]
             operation = self.database.operations.id_of(number)
         return Mended(name, changed, pinned, operation)
@@ -133,6 +136,13 @@ class Mending:
                 new = self._put(old, "edited", {"text": text})
             operation = self.database.operations.id_of(number)
         return Mended("edited", [new] if new else [], [], operation)
+
+    def _changed(self, verb: Verb, item: Reflection) -> dict[str, Any]:
+        """What a verb sets of this one, where that is not the same for all."""
+        if verb == "vouch":
+            # The lab's own needs nobody's word.
+            return {"vouched": bool(item.source)}
+        return self._restored(item) if verb == "restore" else {}
 
     def _meant(self, verb: Verb, found: Reflection) -> Reflection:
         if verb == "pin" or (verb == "unpin" and not found.pinned):

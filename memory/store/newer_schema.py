@@ -133,3 +133,8 @@ def inbox_and_who_asked(db: sqlite_utils.Database) -> None:
     )
     db.execute("CREATE INDEX inbox_waiting ON inbox (number) WHERE done_at IS NULL")
     db.table("operations").add_column("asked_by", str, not_null_default="")
+
+
+def probation(db: sqlite_utils.Database) -> None:
+    """Version 14: of what came from outside, what was vouched for. What came in earlier is on probation from now on."""
+    db.table("reflections").add_column("vouched", int, not_null_default=0)

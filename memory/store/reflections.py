@@ -19,7 +19,7 @@ from memory.text.segmentation import segmented
 
 _COLUMNS = (
     "id", "kind", "env", "task", "run", "status", "pinned", "importance", "text", "tags", "created_at", "namespace",
-    "source", "tier", "topic", "merged_into", "changed", "stamp", "payload",
+    "source", "vouched", "tier", "topic", "merged_into", "changed", "stamp", "payload",
 )  # fmt: skip
 _PUT = (
     f"INSERT INTO reflections ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
@@ -75,7 +75,7 @@ class Reflections:
                     reflection.id, reflection.kind, reflection.env, reflection.task, reflection.run,
                     reflection.status, reflection.pinned, reflection.importance, text,
                     json.dumps(reflection.tags), reflection.created_at, reflection.namespace, reflection.source,
-                    reflection.tier, reflection.topic, survivor, changed, stamp(text), payload,
+                    reflection.vouched, reflection.tier, reflection.topic, survivor, changed, stamp(text), payload,
                 ),
             )  # fmt: skip
             if old:

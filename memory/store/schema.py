@@ -14,6 +14,7 @@ from memory.store.newer_schema import (
     events_and_facets,
     held_out_and_channels,
     inbox_and_who_asked,
+    probation,
     texts_in_every_script,
     topics_and_repeats,
     uses_of_tools,
@@ -319,5 +320,6 @@ MIGRATIONS = (
     events_and_facets,
     uses_of_tools,
     inbox_and_who_asked,
+    probation,
 )
 VERSION = len(MIGRATIONS)
