@@ -111,6 +111,7 @@ def list_(
     else:
         listed = [
             row.model_dump()
+            | {"status": "on probation" if row.on_probation and row.status == "active" else row.status}
             | {"text": output.one_line(row.text), "uplift": uplift_cell(row.uplift), "n": n_cell(row.uplift)}
             for row in known
         ]
@@ -124,7 +125,8 @@ def list_(
 def _known(row: MemoryRow) -> dict[str, Any]:
     """What is known of a reflection beside itself, as plain data."""
     names = ("recalled", "won", "ended", "games", "of", "repeats")
-    more = {"uplift": row.uplift and row.uplift.model_dump(), "adapters": [one.adapter for one in row.adapters]}
+    more = {"on_probation": row.on_probation, "uplift": row.uplift and row.uplift.model_dump()}
+    more["adapters"] = [one.adapter for one in row.adapters]
     return {name: getattr(row, name) for name in names} | more
 
 

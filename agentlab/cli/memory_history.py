@@ -297,6 +297,8 @@ def import_(
         (report.omitted, "left out (--strict refuses the file)"),
     ]
     output.say("; ".join(f"{count} {what}" for count, what in counts if count) or "The file holds nothing.")
+    if report.added or report.replaced:
+        output.note("On probation until it is measured to help; `agentlab memory vouch` ends that for what you trust.")
     output.facts([("cut", report.cut[:20]), ("differing", report.differing[:20]), ("left out", report.left_out[:20])])
 
 

@@ -23,6 +23,7 @@ MOST_STATES = 12
 """Advice on so many states is shown on a screen."""
 MOST_SOURCES = 12
 """So are the steps of so many episodes."""
+PROBATION = "only some train games may recall it, until it is measured to help (`agentlab memory vouch` ends that)"
 ROOMY = 110
 """From this width on there is room for what each recall was asked with."""
 
@@ -89,6 +90,7 @@ def _head(detail: Detail, effect: str, taught: Sequence[Taught]) -> None:
             ("derived from", item.derived_from),
             ("namespace", item.namespace),
             ("source", item.source or "the agent"),
+            ("on probation", PROBATION if item.on_probation else None),
             ("feedback", "the environment's own score" if item.oracle else "no oracle"),
             ("run", item.run),
             ("written", output.ago(item.created_at)),

@@ -23,6 +23,9 @@ class Item(BaseModel):
     status: str
     tags: list[str]
     source: str = Field(description="Who wrote it; empty: the agent itself.")
+    on_probation: bool = Field(
+        description="It came from outside, and has not shown that it helps: held-out games never recall it."
+    )
     pinned: bool
     importance: float
     written: str = Field(description="When, in UTC.")
@@ -96,6 +99,7 @@ def fields(item: Reflection, count: RecallCount, text: str) -> dict[str, Any]:
         "status": item.status,
         "tags": item.tags,
         "source": item.source,
+        "on_probation": item.on_probation,
         "pinned": item.pinned,
         "importance": item.importance,
         "written": item.created_at,
