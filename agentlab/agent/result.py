@@ -96,7 +96,8 @@ class DatabaseSink:
                 # What a person has deleted meanwhile is no longer there to be credited.
                 served = [one for one in result.recalls if self.database.reflections.has(one.reflection)]
                 self.database.recalls.put(served)
-                if ended and episode.recalled:
+                if ended:
+                    # Also where all was held out: what was not served is half of the evidence.
                     self.memory.outcome(episode.id, episode.won)
             if ended and result.strength_of is not None:
                 strength.note(

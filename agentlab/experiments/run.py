@@ -88,8 +88,9 @@ def say_what_is_known(workspace: Workspace, run: str) -> None:
 def _review(workspace: Workspace) -> None:
     """Bench what is credibly harmful by now, vouch for what came from outside and credibly helps, and say so."""
     credit = workspace.memory.credit
-    for verdict in credit.review():
-        workspace.progress.say(f"{verdict.reflection} is {verdict.change}; `agentlab memory restore` overrules that.")
+    # What an origin brought is judged as one first: its items have all the less evidence each.
     for one in credit.probation.review():
         other = "restore" if one.outcome == "benched" else "bench"
         workspace.progress.say(f"{len(one.reflections)} are {one.change}; `agentlab memory {other}` overrules that.")
+    for verdict in credit.review():
+        workspace.progress.say(f"{verdict.reflection} is {verdict.change}; `agentlab memory restore` overrules that.")

@@ -105,6 +105,15 @@ def test_a_run_on_train_games_benches_what_credibly_harms_and_says_so(open_lab: 
     assert lab.database.reflections.get("bad").status == "active", "a person overruled it"
 
 
+def test_an_episode_from_which_all_was_held_out_counts_as_one_without(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab(hold_out=0.5, hold_out_cost=1.0)
+    lab.memory.remember([example("only")])
+    lab.run("toy/doors", split="train", seeds=range(12), arm=ONE, trials=1, reflectors=[])
+    drawn = lab.database.recalls.of_reflection("only")
+    assert {one.held_out for one in drawn} == {True, False}
+    assert all(one.won is not None for one in drawn)
+
+
 def test_without_credit_nothing_is_held_out_and_nobody_is_judged(open_lab: Callable[..., Lab]) -> None:
     lab = open_lab(credit=False)
     lab.memory.remember([example("bad")])

@@ -132,7 +132,8 @@ def test_a_recalled_text_cannot_forge_the_structure_of_the_prompt(memory: Reflec
 
 
 def imported(id: str, text: str = "Notes name the safe door.", **rest: Any) -> Reflection:
-    return Reflection(id=id, kind="note", **{"env": "", "task": "", "text": text, "source": "import:mem0", **rest})
+    usual = {"env": "", "task": "", "text": text, "source": "import:mem0", "vouched": True}
+    return Reflection(id=id, kind="note", **{**usual, **rest})
 
 
 def test_imported_notes_without_an_environment_serve_every_one_as_quoted_text(memory: ReflectionMemory) -> None:
