@@ -1,4 +1,4 @@
-"""`agentlab memory bench`, `pin`, `unpin`, `forget`, `restore`, `vouch` and `purge`: of some reflections, or of all that fit."""
+"""`agentlab memory bench`, `pin`, `unpin`, `forget`, `restore`, `vouch`, `purge`: of some reflections, or all that fit."""
 
 from __future__ import annotations
 

@@ -241,6 +241,7 @@ class Workspace:
     def credit_config(self) -> CreditConfig:
         """How the memory measures what its items change."""
         from memory import CreditConfig
+
         of = self.config
         return CreditConfig(hold_out=of.hold_out, max_cost=of.hold_out_cost, probation=of.probation)
 

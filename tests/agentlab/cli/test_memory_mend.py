@@ -181,3 +181,26 @@ def test_the_credit_of_others_is_the_same_after_a_purge(lab: Path) -> None:
     with Lab.open(lab, write=False, progress=False) as opened:
         rows = opened.database.connection.execute("SELECT count(*) FROM recall_totals WHERE reflection = 'r-1'")
         assert rows == [(0,)]
+
+
+def test_what_came_from_outside_is_shown_on_probation_until_a_person_vouches(lab: Path) -> None:
+    with Lab.open(lab) as opened:
+        opened.memory.remember(
+            [
+                Reflection(
+                    id=f"theirs-{n}", kind="note", env="toy/doors", task="", text=f"Look {n}.", source="import:x"
+                )
+                for n in range(2)
+            ]
+        )
+    assert shown(lab, "list", "--source", "import:x").count("on probation") == 2
+    assert "on probation" in shown(lab, "show", "theirs-0") and "on probation" not in shown(lab, "show", "r-0")
+    text = shown(lab, "vouch", "--source", "import:x", "--yes")
+    assert "2 reflections" in text and "on probation" not in shown(lab, "list", "--source", "import:x")
+    (operation,) = re.findall(r"undo (op-[0-9a-f]+)", text)
+    shown(lab, "undo", operation)
+    rows = json.loads(shown(lab, "list", "--source", "import:x", "--json"))
+    assert [row["on_probation"] for row in rows] == [True, True]
+    # Of the lab's own there is nothing to vouch for.
+    assert memory(lab, "vouch", "--env", "toy/doors", "--kind", "grounded", "--yes").exit_code in (0, 2)
+    assert not any(row["on_probation"] for row in json.loads(shown(lab, "list", "--kind", "grounded", "--json")))

@@ -190,3 +190,13 @@ def test_a_count_of_repeats_is_that_of_what_a_merge_takes_out_of_use(
         found = duplicates.repeats(here, duplicates.mergeable(here), 10**6)
         assert planned > 5
         assert found == (planned, 60, 60)
+
+
+def test_what_is_vouched_for_takes_over_nothing_that_is_on_probation(
+    memory: ReflectionMemory, reflection: Maker, job: Callable[..., Job]
+) -> None:
+    memory.remember([reflection("old", TEXT, source="import:x", vouched=True)])
+    memory.remember([reflection("new", TEXT.upper(), source="import:x", advice=[Advice(state="s", action="look")])])
+    assert merge(job()) == []
+    memory.remember([reflection("newer", TEXT.lower(), source="import:x")])
+    assert merge(job()) == [("new", "newer")]

@@ -101,3 +101,15 @@ def test_a_group_that_lost_a_member_since_the_plan_is_left(
     assert not action.apply(here)
     assert summaries.plan(here).actions == []
     assert summaries.plan(here, frozenset({"r-e1"})).actions == []
+
+
+def test_no_summary_is_made_of_what_is_on_probation(
+    database: Database, reflection: Callable[..., Reflection], job: Callable[..., Job]
+) -> None:
+    for number in range(4):
+        database.reflections.put(reflection(f"r-{number}", f"Coin {number}.", source="import:x"))
+    assert summarise(job(summary=2)) == []
+    for number in range(2):
+        old = database.reflections.get(f"r-{number}")
+        database.reflections.put(old.model_copy(update={"vouched": True}))
+    assert summarise(job(summary=2)) == [("r-0", "r-1")]

@@ -138,6 +138,16 @@ def test_a_file_claims_nothing_for_itself(empty: Database, tmp_path: Path) -> No
     assert empty.recalls.counts([id])[id] == (0, 0, 0)
 
 
+def test_a_file_cannot_vouch_for_itself_nor_for_what_it_says_later(empty: Database, tmp_path: Path) -> None:
+    first = written(tmp_path / "a.jsonl", ENTRY | {"vouched": True, "pinned": True})
+    (id,) = import_reflections(empty, first, source="web").added
+    assert empty.reflections.get(id).on_probation
+    empty.reflections.put(empty.reflections.get(id).model_copy(update={"vouched": True}), change="vouched")
+    later = written(tmp_path / "b.jsonl", ENTRY | {"text": "Open every door at once.", "vouched": True})
+    assert import_reflections(empty, later, source="web", replace=True).replaced == [id]
+    assert empty.reflections.get(id).on_probation
+
+
 def test_invented_recalls_of_what_is_there_change_no_credit(rich: Database, tmp_path: Path) -> None:
     before = lines(rich, history=True)
     data = json.loads(lines(rich, wanted=Filter(source="web", status=None))) | {
