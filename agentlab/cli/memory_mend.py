@@ -1,4 +1,4 @@
-"""`agentlab memory bench`, `pin`, `unpin`, `forget`, `restore`, `vouch`, `purge`: of some reflections, or all that fit."""
+"""`agentlab memory bench`, `pin`, `unpin`, `forget`, `restore`, `vouch`, `purge`: of some, or of all that fit."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ HELP: dict[Verb, str] = {
     "forget": "Forget a reflection, or all that fit: it is served no more.\n\nIts record stays, so that `restore`, or "
     "`undo` of the one operation that this is, can bring it back. A pinned one has to be unpinned first.",
     "restore": "Bring back a forgotten, benched or retired reflection, or all that fit.",
-    "vouch": "Vouch for a reflection that came from outside, or all that fit: it serves as the lab's own do.\n\nWithout "
-    "this it is on probation: recalled by lot in some train games, until it is measured to help.",
+    "vouch": "Vouch for a reflection that came from outside, or all that fit: it serves as the lab's own do.\n\n"
+    "Without this it is on probation: recalled by lot in some train games, until it is measured to help.",
 }
 
 

@@ -52,7 +52,8 @@ def show(
         measured = here.memory.credit.uplift(id)
         taught = learned_from(here.adapters, [detail.reflection]).get(id, [])
     if json:
-        output.as_json(output.row_of(detail) | {"links": links, "uplift": measured, "adapters": taught})
+        more = {"links": links, "uplift": measured, "adapters": taught}
+        output.as_json(output.row_of(detail) | more | {"on_probation": detail.reflection.on_probation})
         return
     _head(detail, effect, taught)
     _advice(detail.reflection.advice)

@@ -242,8 +242,7 @@ class Workspace:
         """How the memory measures what its items change."""
         from memory import CreditConfig
 
-        of = self.config
-        return CreditConfig(hold_out=of.hold_out, max_cost=of.hold_out_cost, probation=of.probation)
+        return CreditConfig(self.config.hold_out, self.config.hold_out_cost, probation=self.config.probation)
 
     @cached_property
     def adapters(self) -> AdapterRegistry:
