@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trainers.adapters.merging import MergeConfig
     from trainers.adapters.record import AdapterRecord
     from trainers.adapters.registry import AdapterRegistry
-    from trainers.config import BaseRef, JobConfig, ObjectiveName
+    from trainers.config import BaseRef, JobConfig, ObjectiveName, OnPolicyConfig
     from trainers.data.distillation import from_teacher
     from trainers.data.examples import Example, drop_oldest, from_episode
     from trainers.data.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
@@ -76,6 +76,7 @@ __all__ = [
     "JobResult",
     "Lineage",
     "ObjectiveName",
+    "OnPolicyConfig",
     "Report",
     "fingerprint",
     "reference",
@@ -106,7 +107,7 @@ __getattr__, __dir__ = lazy(
         "trainers.adapters.merging": ("MergeConfig",),
         "trainers.adapters.record": ("AdapterRecord",),
         "trainers.adapters.registry": ("AdapterRegistry",),
-        "trainers.config": ("BaseRef", "JobConfig", "ObjectiveName"),
+        "trainers.config": ("BaseRef", "JobConfig", "ObjectiveName", "OnPolicyConfig"),
         "trainers.data.distillation": ("from_teacher",),
         "trainers.data.examples": ("Example", "drop_oldest", "from_episode"),
         "trainers.data.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),

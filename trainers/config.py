@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-ObjectiveName = Literal["sft", "minor_sft", "soft_distill", "dpo", "step_dpo", "kto"]
+ObjectiveName = Literal["sft", "minor_sft", "soft_distill", "dpo", "step_dpo", "kto", "grpo"]
 
 MACHINE = ("attention", "device", "threads", "save_every", "checkpointing", "report_to")
 """The settings that concern the machine that trains, and not what is learned: they may be changed in job.json there."""
@@ -20,6 +20,38 @@ class BaseRef(BaseModel):
     name: str
     fingerprint: str
     path: str | None = None
+
+
+class OnPolicyConfig(BaseModel):
+    """What the objective "grpo" plays while it trains: before each step of the optimizer games, with the weights as they
+    are then.
+
+    steps: of the optimizer.
+    games: of the train fold that are played for a step.
+    group: how often each of them is played; its episodes are compared with one another (G of GRPO, Shao et al. 2024).
+    reward: of an episode: `won` is 1 or 0, `score` what the game counts.
+    step_weight: ω of step-level advantages beside those of whole episodes (GiGPO, Feng et al. 2025): steps from where a
+        group came by several times are compared by what followed them. 0 is GRPO alone.
+    discount: γ of what follows a step.
+    attempts: after each other at a game; later ones with the memory of those before, as an agent with memory plays.
+    improvement: α by which an attempt is rewarded for what it is better than the one before (SCoRe, Kumar et al. 2024).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(40, ge=1, le=100_000)
+    games: int = Field(4, ge=1, le=10_000)
+    group: int = Field(8, ge=2, le=10_000)
+    reward: Literal["won", "score"] = "won"
+    step_weight: float = Field(0.0, ge=0.0, allow_inf_nan=False)
+    discount: float = Field(0.95, gt=0.0, le=1.0)
+    attempts: int = Field(1, ge=1, le=10)
+    improvement: float = Field(0.0, ge=0.0, allow_inf_nan=False)
+
+    @property
+    def episodes(self) -> int:
+        """How many are played for a step."""
+        return self.games * self.group * self.attempts
 
 
 class JobConfig(BaseModel):
@@ -42,10 +74,13 @@ class JobConfig(BaseModel):
     report_to: of "tensorboard", "wandb", "mlflow" and "trackio", those that get the curves while it trains.
     objective: what is learned from which kind of record: "sft" (weighted supervised fine-tuning) and "minor_sft" from
         Example, the first also from Regularised, "soft_distill" from Distilled, "dpo" and "step_dpo" from Pair, "kto"
-        from Judged. Those that compare with the base want a tenth of the learning rate of "sft", or less.
-    beta: how strongly "minor_sft", "dpo", "step_dpo" and "kto" are regularised to the base; 0.1 is that of DPO and KTO.
+        from Judged. "grpo" plays while it trains, in a round, and leaves what it learned from as Trajectory records.
+        Those that compare with the base want a tenth of the learning rate of "sft", or less.
+    beta: how strongly "minor_sft", "dpo", "step_dpo", "kto" and "grpo" are regularised to the base; 0.1 is that of DPO
+        and KTO, and of GRPO 0.04.
     nll_weight: of the likelihood of the better side beside "dpo" and "step_dpo"; 0 is DPO itself, 1 is as in ScPO.
     desirable_weight, undesirable_weight: λ of the two kinds in "kto"; their ratio makes up for unequal numbers.
+    on_policy: what "grpo" played.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,3 +109,4 @@ class JobConfig(BaseModel):
     nll_weight: float = Field(0.0, ge=0.0, allow_inf_nan=False)
     desirable_weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
     undesirable_weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+    on_policy: OnPolicyConfig | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentlab.errors import BadConfig
 from agentlab.rounds.config import RoundConfig
@@ -16,10 +16,15 @@ from trainers import ObjectiveName
 from trainers.data import SelectionConfig
 from trainers.gate import GateConfig
 
+if TYPE_CHECKING:
+    from agentlab.workspace.workspace import Workspace
+
 
 def check_settings(config: RoundConfig) -> None:
     """Raise BadConfig for what the objective or `learn_from` cannot use, and a balance that nobody explores by."""
     _check_idle(config)
+    if config.plays_to_train:
+        _check_on_policy(config)
     if config.training.in_pairs:
         _check_pairs(config)
     if config.kl.envs:
@@ -77,12 +82,20 @@ def too_few(gate: GateConfig, challenge: int, envs: int, seeds: int, named: str,
 USED_BY: dict[str, tuple[ObjectiveName, ...]] = {
     "preferences": ("dpo", "step_dpo"),
     "teacher": ("soft_distill",),
-    "training.beta": ("minor_sft", "dpo", "step_dpo", "kto"),
+    "on_policy": ("grpo",),
+    "training.beta": ("minor_sft", "dpo", "step_dpo", "kto", "grpo"),
     "training.nll_weight": ("dpo", "step_dpo"),
     "training.desirable_weight": ("kto",),
     "training.undesirable_weight": ("kto",),
 }
 """Settings that some objectives alone read."""
+
+
+EXPLORES = (
+    "collect", "ladder", "random_trials", "model_trials", "temperature", "memory", "search", "balance", "revise", "revision",
+    "selection", "calls", "learn_from", "anchors", "validation", "general", "kl", "training.epochs", "training.spike",
+)  # fmt: skip
+"""Settings of exploring, selecting and passing over the data again, which a round that plays while it trains has not."""
 
 
 def taken_over(config: RoundConfig) -> dict[str, Any]:
@@ -108,6 +121,51 @@ def _check_idle(config: RoundConfig) -> None:
                 f"{' and '.join(objectives)} {'does' if len(objectives) == 1 else 'do'}; drop it, or set that "
                 "objective."
             )
+
+
+def _check_on_policy(config: RoundConfig) -> None:
+    usual, settings = RoundConfig(envs=config.envs), config.on_policy
+    idle = [name for name in EXPLORES if attrgetter(name)(config) != attrgetter(name)(usual)]
+    if idle:
+        raise BadConfig(
+            f"{', '.join(f'`{name}`' for name in idle)} would do nothing; the objective grpo plays while it trains, at "
+            "temperature 1 with the weights as they are, and neither explores nor selects before; drop what is named, "
+            "and set `on_policy` instead."
+        )
+    if settings.improvement and settings.attempts == 1:
+        raise BadConfig(
+            "`on_policy.improvement` would do nothing; it rewards what a later attempt at a game is better, and there is "
+            "one; set `on_policy.attempts` to 2, or drop it."
+        )
+    if settings.discount != usual.on_policy.discount and not settings.step_weight:
+        raise BadConfig(
+            "`on_policy.discount` would do nothing; what follows a step counts for step-level advantages alone; set "
+            "`on_policy.step_weight`, or drop it."
+        )
+
+
+def check_practice(workspace: Workspace, *, elsewhere: bool = False) -> None:
+    """Raise BadConfig where a round could not play with the weights that it trains, as when it is to be trained
+    `elsewhere`, MissingDependency without TRL."""
+    from agentlab.engines.base import Tokenizing
+    from trainers.training import check_trl
+
+    if elsewhere:
+        raise BadConfig(
+            "The objective grpo plays while it trains, and there are no games where a job is trained elsewhere; leave out "
+            "`--export`, or set another objective."
+        )
+    if workspace.workers is not None:
+        raise BadConfig(
+            "The objective grpo plays with weights that change at every step, and workers have theirs from the beginning "
+            "of a run; leave out `--workers`."
+        )
+    if workspace.config.engine != "transformers" or not isinstance(workspace.engine, Tokenizing):
+        raise BadConfig(
+            f"The objective grpo plays in the process that trains, and this lab's model is asked by the engine "
+            f"{workspace.config.engine}; set `engine` to transformers in lab.toml, or another objective."
+        )
+    check_trl()
 
 
 def _check_pairs(config: RoundConfig) -> None:

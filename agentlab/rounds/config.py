@@ -25,6 +25,7 @@ from agentlab.rounds.parts import (
 )
 from agentlab.search.calls import CallsConfig
 from memory.credit import RetirementConfig
+from trainers import OnPolicyConfig
 from trainers.data import SelectionConfig
 from trainers.gate import GateConfig
 
@@ -35,7 +36,7 @@ MOST_GAMES = 100_000
 """More games of one environment in a round are surely a slip, and would fill the memory before the first is played."""
 
 EXPERT = (
-    "first_seed", "search", "balance", "revision", "anchors", "validation", "general", "preferences", "teacher", "kl",
+    "first_seed", "search", "balance", "revision", "anchors", "validation", "general", "preferences", "teacher", "on_policy", "kl",
     "monitor", "forgetting", "held_out_seeds", "early_stop", "retire", "retire_games", "retirement",
 )  # fmt: skip
 """Settings that are rarely changed: they stand in the table `expert` of a file."""
@@ -83,6 +84,7 @@ class RoundConfig(BaseModel):
         general: a file of general texts to rehearse, in the usual forms of training texts (`trainers.data.read_texts`).
         preferences: which pairs the objectives `dpo` and `step_dpo` learn from.
         teacher: what the objective `soft_distill` takes for the policy that played with memory.
+        on_policy: what the objective `grpo` plays while it trains; such a round neither explores nor selects.
         kl: on which other games the adapter is regularised to its base (KL), so that it changes nothing there; only the
             objective `sft` can.
         training: how an adapter is trained, and for which objective.
@@ -127,6 +129,7 @@ class RoundConfig(BaseModel):
     general: str = ""
     preferences: PreferenceConfig = PreferenceConfig()
     teacher: TeacherConfig = TeacherConfig()
+    on_policy: OnPolicyConfig = OnPolicyConfig()
     kl: KLConfig = KLConfig()
     training: TrainingConfig = TrainingConfig()
     monitor: MonitoringConfig = MonitoringConfig()
@@ -145,8 +148,15 @@ class RoundConfig(BaseModel):
     def _flat(cls, fields: Any) -> Any:
         return flat(fields) if isinstance(fields, dict) else fields
 
+    @property
+    def plays_to_train(self) -> bool:
+        """Whether the games are played while training, and not before."""
+        return self.training.objective == "grpo"
+
     def ways(self, incumbent: str | None) -> list[Way]:
         """Who explores while `incumbent` serves, each once."""
+        if self.plays_to_train:
+            return []
         if isinstance(self.collect, list):
             return list(dict.fromkeys(self.collect))
         if self.collect == "none":
@@ -182,7 +192,8 @@ class RoundConfig(BaseModel):
 
     def tasks(self, number: int, dev: Sequence[int] | None = None) -> list[Task]:
         """Everything that round `number` will play, on these dev games, by default the first."""
-        train = [*self.train_seeds(number)] if self.ways(None) or self.balance else []
+        explores = self.ways(None) or self.balance or self.plays_to_train
+        train = [*self.train_seeds(number)] if explores else []
         if self.retire != "off":
             train += self.retire_seeds(number)
         explored = make_tasks(self.envs, "train", train) if train else []

@@ -16,12 +16,13 @@ from agentlab.errors import AgentLabError, BadConfig
 from agentlab.rounds.balancing import balance
 from agentlab.rounds.calling import call
 from agentlab.rounds.challenges import fresh_seeds, next_challenge
-from agentlab.rounds.checking import check_actor, check_settings, hopeless
+from agentlab.rounds.checking import check_actor, check_practice, check_settings, hopeless
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.gating import gate, promote, reject
 from agentlab.rounds.monitoring import monitor
 from agentlab.rounds.pool import check_sources
+from agentlab.rounds.practising import practise
 from agentlab.rounds.report import RoundReport, load, reports, save
 from agentlab.rounds.retention import check_retention
 from agentlab.rounds.retiring import retire
@@ -43,6 +44,7 @@ NODES: dict[str, Node] = {
     "call": call,
     "select": select,
     "train": train,
+    "practise": practise,
     "monitor": monitor,
     "gate": gate,
     "retention": check_retention,
@@ -78,6 +80,8 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
     if ended is not None:
         return ended
     report = next((report for report in reports(workspace) if not report.ended), None)
+    if config.plays_to_train if report is None else report.phase == "practise":
+        check_practice(workspace, elsewhere=until is not None)
     if report is not None:
         workspace.progress.say(f"Going on with {report.id} at '{report.phase}'.")
         if report.config != config:
@@ -93,7 +97,7 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
         check_tasks(config.tasks(number, dev))
         check_sources(workspace, config)
         check_reporters(config.training.report_to, installed=until is None)
-        first = "balance" if config.balance else "collect"
+        first = "practise" if config.plays_to_train else "balance" if config.balance else "collect"
         report = RoundReport(
             id=f"round-{number}", number=number, config=config, phase=first, incumbent=workspace.serving(),
             playing=playing_of(workspace), challenge=next_challenge(workspace), dev_from=dev[0],

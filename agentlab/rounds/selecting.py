@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from agentlab import failures
 from agentlab.errors import AgentLabError
+from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.learned_calls import learned
 from agentlab.rounds.report import RoundReport, save
 from agentlab.workspace import starts
+from trainers import JobConfig
 
 if TYPE_CHECKING:
     from agentlab.trajectories.environment_pool import EnvironmentPool
@@ -26,13 +28,13 @@ def select(workspace: Workspace, report: RoundReport) -> str:
     from memory.errors import UnknownEpisode
     from trainers import job
     from trainers.errors import BadTexts, CannotSelect, NothingToTrain
-    from trainers.training import code_version, reference
+    from trainers.training import code_version
 
     config = report.config
     try:
         made = records(workspace, report, held_out(workspace, report))
     except (BadTexts, CannotSelect, UnknownEpisode) as error:
-        _fail(workspace, report, f"{report.id} cannot select: {error}.")
+        fail(workspace, report, f"{report.id} cannot select: {error}.")
     report.left_out = dict(made.left_out)
     report.short_of = made.short_of
     report.kl_episodes = {env: len(ids) for env, ids in made.kl_episodes.items()}
@@ -45,18 +47,12 @@ def select(workspace: Workspace, report: RoundReport) -> str:
     if not made.episodes:
         why = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items()) or "none was collected"
         what = "pair of a better and a worse episode" if config.training.in_pairs else "success"
-        _fail(
+        fail(
             workspace,
             report,
             f"{report.id} found no {what} to train on ({why}); give it more seeds or trials, or easier environments.",
         )
-    settings = job.JobConfig(
-        base=reference(workspace.config.model, workspace.model_folder),
-        seed=config.seed,
-        dtype=workspace.config.dtype,
-        threads=workspace.threads,
-        **config.training.model_dump(exclude={"max_tokens"}),
-    )
+    settings = job_config(workspace, config)
     lineage = job.Lineage(
         round=report.id,
         parent=report.incumbent,
@@ -69,11 +65,25 @@ def select(workspace: Workspace, report: RoundReport) -> str:
     try:
         job.create(workspace.folder / "jobs" / report.id, settings, made.records, lineage)
     except NothingToTrain as error:
-        _fail(workspace, report, f"{report.id} has nothing to train on: {error}.")
+        fail(workspace, report, f"{report.id} has nothing to train on: {error}.")
     return "train"
 
 
-def _fail(workspace: Workspace, report: RoundReport, why: str) -> NoReturn:
+def job_config(workspace: Workspace, config: RoundConfig, **more: Any) -> JobConfig:
+    """The settings of a round's job."""
+    from trainers.training import reference
+
+    return JobConfig(
+        base=reference(workspace.config.model, workspace.model_folder),
+        seed=config.seed,
+        dtype=workspace.config.dtype,
+        threads=workspace.threads,
+        **config.training.model_dump(exclude={"max_tokens"}),
+        **more,
+    )
+
+
+def fail(workspace: Workspace, report: RoundReport, why: str) -> NoReturn:
     """End the round for good, and say why."""
     report.note = f"{why} What was lived is kept."
     save(workspace, report, "failed")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentlab.engines.base import GivingWay
 from agentlab.rounds.report import RoundReport
 
 if TYPE_CHECKING:
     from agentlab.workspace.workspace import Workspace
+    from trainers import Report
 
 SENT = "exported round"
 """The journal's scope for rounds that were sent to be trained elsewhere."""
@@ -39,17 +40,23 @@ def train(workspace: Workspace, report: RoundReport) -> str:
     outcome = job.run(folder, base=workspace.model_folder, progress=on_result)
     if started:
         workspace.progress.finish(stage)
-    losses = outcome.report.losses
-    report.training = {
-        "examples": outcome.report.examples,
-        "steps": outcome.report.steps,
-        "tokens": outcome.report.tokens,
-        "first_loss": round(losses[0], 4),
-        "last_loss": round(sum(losses[-10:]) / len(losses[-10:]), 4),
-        "seconds": round(outcome.report.seconds, 1),
-        "tokens_per_second": round(outcome.report.tokens_per_second, 1),
-    }
-    for name, values in outcome.report.measures.items():
-        report.training[name] = round(sum(values[-10:]) / len(values[-10:]), 4)
+    report.training = noted(outcome.report)
     report.adapter = workspace.adapters.register(folder).id
     return "monitor"
+
+
+def noted(done: Report) -> dict[str, Any]:
+    """What the report of a round says of its training."""
+    losses = done.losses
+    found = {
+        "examples": done.examples,
+        "steps": done.steps,
+        "tokens": done.tokens,
+        "first_loss": round(losses[0], 4),
+        "last_loss": round(sum(losses[-10:]) / len(losses[-10:]), 4),
+        "seconds": round(done.seconds, 1),
+        "tokens_per_second": round(done.tokens_per_second, 1),
+    }
+    for name, values in done.measures.items():
+        found[name] = round(sum(values[-10:]) / len(values[-10:]), 4)
+    return found

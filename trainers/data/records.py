@@ -150,7 +150,45 @@ class Regularised(OfExample):
         return len(self.example) + len(self.reference)
 
 
-Record = Example | Pair | Judged | Distilled | Regularised
+class Trajectory(OfExample):
+    """One episode that was played while training (GRPO): the weights of `example` are the advantages of its tokens.
+
+    `sources` says of each token where it came from (LTC, Wang et al. 2023, §3): SYSTEM, OWN or OTHERS; only own tokens
+    have an advantage. `reward` is that of the whole episode, shaped as was asked for, and `step` the step of the
+    optimizer for which it was played, counted from 0.
+    """
+
+    sources: list[int]
+    reward: float
+    step: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _one_source_a_token(self) -> Trajectory:
+        if len(self.sources) != len(self.example):
+            raise ValueError(f"{len(self.example)} tokens need as many sources; got {len(self.sources)}")
+        if any(weight and source != OWN for weight, source in zip(self.example.weights, self.sources, strict=True)):
+            raise ValueError("only what the agent wrote itself has an advantage")
+        return self
+
+    def __len__(self) -> int:
+        return len(self.example)
+
+    @property
+    def taught(self) -> Example | None:
+        """What was to become more likely: the tokens whose advantage is positive, if there are any."""
+        weights = [max(weight, 0.0) for weight in self.example.weights]
+        return self.example.model_copy(update={"weights": weights}) if any(weights) else None
+
+    @property
+    def own(self) -> Example:
+        """The same with weight 1 on all that the agent wrote itself."""
+        return self.example.model_copy(update={"weights": [float(source == OWN) for source in self.sources]})
+
+
+SYSTEM, OWN, OTHERS = 0, 1, 2
+"""Sources of a token: the task and the form of the prompt; the agent; the environment, its tools and other agents."""
+
+Record = Example | Pair | Judged | Distilled | Regularised | Trajectory
 
 RECORDS: dict[ObjectiveName, tuple[type[Record], ...]] = {
     "sft": (Example, Regularised),
@@ -159,6 +197,7 @@ RECORDS: dict[ObjectiveName, tuple[type[Record], ...]] = {
     "dpo": (Pair,),
     "step_dpo": (Pair,),
     "kto": (Judged,),
+    "grpo": (Trajectory,),
 }
 """The kinds that an objective learns from; what it is there for is the first."""
 

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from trainers.training.footprint import ran_out
     from trainers.training.job_data import Job, JobResult, Report
     from trainers.training.loop import Watch
+    from trainers.training.on_policy import Group, learn
     from trainers.training.proof import check_model
     from trainers.training.reporting import check_reporters
     from trainers.training.seal import sha256
     from trainers.training.setup import resolve
+    from trainers.training.trl_version import check_trl
     from trainers.training.weights import fingerprint, flaw, load_model, locate, reference
 
 __all__ = [
@@ -39,6 +41,10 @@ __all__ = [
     # How it goes
     "Point",
     "read_curve",
+    # How it plays for itself
+    "Group",
+    "check_trl",
+    "learn",
     # What it runs on
     "Watch",
     "check_model",
@@ -68,6 +74,8 @@ __getattr__, __dir__ = lazy(
         "trainers.training.batches": ("plan",),
         "trainers.training.footprint": ("ran_out",),
         "trainers.training.loop": ("Watch",),
+        "trainers.training.on_policy": ("Group", "learn"),
+        "trainers.training.trl_version": ("check_trl",),
         "trainers.training.proof": ("check_model",),
         "trainers.training.reporting": ("check_reporters",),
         "trainers.training.canary": ("Canary",),

@@ -90,7 +90,7 @@ class Job(BaseModel):
     def ids(self) -> tuple[str, ...]:
         """Its id, and those that earlier versions gave it: an exported job is sealed by the version that made it."""
         usual = {name: JobConfig.model_fields[name].default for name in MACHINE}
-        settings = self.config.model_copy(update=usual).model_dump_json(exclude={"base": {"path"}})
+        settings = self.config.model_copy(update=usual).model_dump_json(exclude={"base": {"path"}, "on_policy": True})
         text = "\x1f".join([settings, *(example.model_dump_json() for example in self.examples)])
         named = [example.model_dump(mode="json", exclude_defaults=True) for example in self.examples]
         for fields in named:
