@@ -1,0 +1,164 @@
+"""What on-policy learning is worth: a model before and after a round with `training = { objective = "grpo" }`.
+
+    python benchmarks/grpo.py [--folder FOLDER] [--games N] [--steps N] [--seeds N] [--env ENV] [--model M] [--threads N]
+
+Without `--model` a tiny Llama plays that has first been trained to give every command of the toy game alike, on games of
+chance: it reads and writes the game, and knows nothing of what is good there. Each seed is a lab of its own with one
+round, and its own dev games, which are played before and after by the best command, without memory, whatever the gate
+said. The labs stay in the folder, and the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from machine import describe
+
+from agentlab import Lab, LabConfig, RoundConfig
+from agentlab.bars import Lines
+from agentlab.errors import AgentLabError
+from agentlab.protocols.running import DEV_FIRST
+from agentlab.rounds import RoundReport
+from memory.store import EpisodeFilter
+from trainers.gate import p_text, paired, wilson
+
+TOY = "toy/doors?colours=2,rooms=1,step_limit=4"
+
+METHODS: Mapping[str, dict[str, Any]] = {
+    "GRPO": {},
+    "GRPO with step-level groups (GiGPO)": {"step_weight": 1.0},
+    "GRPO, two attempts, improvement rewarded (SCoRe)": {"attempts": 2, "improvement": 1.0},
+}
+
+
+def player_of_chance(folder: Path, env: str) -> Path:
+    """A tiny model that finds every command about equally likely: trained on games that chance played."""
+    import torch
+    from tiny_models import make
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from trainers.data import Tokenizer, from_episode
+    from trainers.objectives import collate, weighted_sft
+    from trainers.objectives.losses import Batch
+
+    if (folder / "config.json").is_file():
+        return folder
+    base = make(folder.with_name("untrained"), "llama", hidden_size=64, intermediate_size=192)
+    tokenize = Tokenizer.of(AutoTokenizer.from_pretrained(base))
+    with Lab.open(folder.with_name("chance"), create=True, config=LabConfig(model=str(base), embedder="hashing")) as lab:
+        lab.evaluate(env, split="train", seeds=range(400, 1000), arms=["random"])
+        played = lab.database.episodes.load([row.id for row in lab.database.episodes.find(EpisodeFilter(arm="random"))])
+    examples = [from_episode(episode, tokenize) for episode in played]
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).train()
+    torch.manual_seed(0)
+    steps, batch, rate = 500, 8, 3e-3
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+    for step in range(steps):
+        some = [examples[at] for at in torch.randint(len(examples), (batch,)).tolist()]
+        loss = weighted_sft(model, Batch(*collate(some)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 100 == 0:
+            print(f"learning to play by chance: step {step} of {steps}, loss {loss.item():.3f}", flush=True)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    return folder
+
+
+def learned(lab: Lab, asked: RoundConfig) -> RoundReport:
+    """The round of a lab, gone on with or begun where that is not done yet."""
+    while not lab.rounds() or not lab.rounds()[0].ended:
+        try:
+            lab.round(asked)
+        except AgentLabError:
+            if not lab.rounds() or not lab.rounds()[0].ended:
+                raise
+    return lab.rounds()[0]
+
+
+def main() -> None:
+    """Print a table of before and after, each method over all seeds."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--folder", type=Path, default=Path("labs-grpo"))
+    options.add_argument("--games", type=int, default=100, help="dev games of each seed")
+    options.add_argument("--explored", type=int, default=40, help="train games")
+    options.add_argument("--steps", type=int, default=60, help="steps of the optimizer")
+    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--per-step", type=int, default=4, help="train games of a step")
+    options.add_argument("--group", type=int, default=8, help="episodes of a game")
+    options.add_argument("--methods", type=int, default=len(METHODS), help="the first so many of the table")
+    options.add_argument("--learning-rate", type=float, default=1e-3)
+    options.add_argument("--beta", type=float, default=0.01)
+    options.add_argument("--env", default=TOY)
+    options.add_argument("--model")
+    options.add_argument("--threads", type=int, default=1)
+    asked = options.parse_args()
+    model = asked.model or str(player_of_chance(asked.folder / "player", asked.env))
+    config = LabConfig(model=model, threads=asked.threads, **({} if asked.model else {"embedder": "hashing"}))
+    print(
+        f"{asked.env}, {asked.model or 'a tiny player of chance'}: {asked.steps} steps, each of {asked.per_step} games of "
+        f"{asked.explored} × {asked.group} episodes; learning rate {asked.learning_rate:g}, beta {asked.beta:g}; "
+        f"{describe(asked.threads)}\n"
+    )
+    print("| method | seed | won before | won after | paired | episodes | s | reward, first and last ten steps | KL |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for at, (name, settings) in enumerate(list(METHODS.items())[: asked.methods]):
+        before, after = dict[str, bool](), dict[str, bool]()
+        for seed in range(asked.seeds):
+            first = DEV_FIRST + seed * asked.games
+            round_config = RoundConfig.model_validate({
+                "envs": [asked.env], "seeds": asked.explored, "gate_seeds": 8, "retire": "off", "seed": seed,
+                "training": {
+                    "objective": "grpo", "learning_rate": asked.learning_rate, "beta": asked.beta, "batch_size": 32,
+                },
+                "on_policy": {"steps": asked.steps, "games": asked.per_step, "group": asked.group, **settings},
+            })  # fmt: skip
+            with Lab.open(asked.folder / f"{at}-{seed}", create=True, config=config, progress=Lines()) as lab:
+                report = learned(lab, round_config)
+                arms = ["base", report.adapter or "base"]
+                rows = lab.evaluate(
+                    asked.env, split="dev", seeds=range(first, first + asked.games), arms=list(dict.fromkeys(arms))
+                ).rows
+                curve = [float(point.measures["reward"]) for point in _curve(lab, report)]
+            mine = [{task: won for task, won in row.outcomes.items() if won is not None} for row in rows]
+            before |= mine[0]
+            after |= mine[-1]
+            pair = paired(mine[-1], mine[0])
+            print(
+                f"| {name} | {seed} | {_rate(mine[0])} | {_rate(mine[-1])} | {_told(pair)} "
+                f"| {report.collected.get('grpo', {}).get('tasks', 0)} | {report.training.get('seconds', 0):.0f} "
+                f"| {_mean(curve[:10]):.2f}, {_mean(curve[-10:]):.2f} | {report.training.get('kl', 0):.3f} |",
+                flush=True,
+            )
+        pair = paired(after, before)
+        print(f"| {name} | all | {_rate(before)} | {_rate(after)} | {_told(pair)} | | | | |", flush=True)
+
+
+def _curve(lab: Lab, report: RoundReport) -> list[Any]:
+    from trainers.training import read_curve
+
+    return read_curve(lab.folder / "jobs" / report.id)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / max(len(values), 1)
+
+
+def _rate(outcomes: Mapping[str, bool]) -> str:
+    won, n = sum(outcomes.values()), len(outcomes)
+    low, high = wilson(won, n)
+    return f"{won / n:.2f} ({won}/{n}) [{low:.2f}, {high:.2f}]"
+
+
+def _told(pair: Any) -> str:
+    return f"{pair.difference:+.2f} [{pair.interval[0]:+.2f}, {pair.interval[1]:+.2f}], p {p_text(pair.p, '= ')}"
+
+
+if __name__ == "__main__":
+    main()
