@@ -1,9 +1,9 @@
 """What on-policy learning is worth: a model before and after a round with `training = { objective = "grpo" }`.
 
-    python benchmarks/grpo.py [--folder FOLDER] [--games N] [--steps N] [--seeds N] [--env ENV] [--model M] [--threads N]
+    python benchmarks/grpo.py [--folder FOLDER] [--games N] [--steps N] [--seeds N] [--env ENV] [--model M]
 
-Without `--model` a tiny Llama plays that has first been trained to give every command of the toy game alike, on games of
-chance: it reads and writes the game, and knows nothing of what is good there. Each seed is a lab of its own with one
+Without `--model` a tiny Llama plays that has first been trained to find every command of the toy game alike, on games
+that chance played: it reads and writes the game, and knows nothing of what is good there. Each seed is a lab of its own with one
 round, and its own dev games, which are played before and after by the best command, without memory, whatever the gate
 said. The labs stay in the folder, and the same command goes on where it stopped.
 """
@@ -48,7 +48,9 @@ def player_of_chance(folder: Path, env: str) -> Path:
         return folder
     base = make(folder.with_name("untrained"), "llama", hidden_size=64, intermediate_size=192)
     tokenize = Tokenizer.of(AutoTokenizer.from_pretrained(base))
-    with Lab.open(folder.with_name("chance"), create=True, config=LabConfig(model=str(base), embedder="hashing")) as lab:
+    with Lab.open(
+        folder.with_name("chance"), create=True, config=LabConfig(model=str(base), embedder="hashing")
+    ) as lab:
         lab.evaluate(env, split="train", seeds=range(400, 1000), arms=["random"])
         played = lab.database.episodes.load([row.id for row in lab.database.episodes.find(EpisodeFilter(arm="random"))])
     examples = [from_episode(episode, tokenize) for episode in played]
@@ -102,8 +104,8 @@ def main() -> None:
     model = asked.model or str(player_of_chance(asked.folder / "player", asked.env))
     config = LabConfig(model=model, threads=asked.threads, **({} if asked.model else {"embedder": "hashing"}))
     print(
-        f"{asked.env}, {asked.model or 'a tiny player of chance'}: {asked.steps} steps, each of {asked.per_step} games of "
-        f"{asked.explored} × {asked.group} episodes; learning rate {asked.learning_rate:g}, beta {asked.beta:g}; "
+        f"{asked.env}, {asked.model or 'a tiny player of chance'}: {asked.steps} steps, each of {asked.per_step} games "
+        f"of {asked.explored} × {asked.group} episodes; learning rate {asked.learning_rate:g}, beta {asked.beta:g}; "
         f"{describe(asked.threads)}\n"
     )
     print("| method | seed | won before | won after | paired | episodes | s | reward, first and last ten steps | KL |")

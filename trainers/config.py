@@ -23,8 +23,8 @@ class BaseRef(BaseModel):
 
 
 class OnPolicyConfig(BaseModel):
-    """What the objective "grpo" plays while it trains: before each step of the optimizer games, with the weights as they
-    are then.
+    """What the objective "grpo" plays while it trains: games before each step of the optimizer, with the weights as
+    they are then.
 
     steps: of the optimizer.
     games: of the train fold that are played for a step.

@@ -87,7 +87,8 @@ def show(
 def config(
     envs: Annotated[list[str] | None, typer.Argument(help="Environments to learn, such as twx/coin.")] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", help="A published method: rest_em, agent_r, context_distillation, dpo.")
+        str | None,
+        typer.Option("--preset", help="A published method: rest_em, agent_r, context_distillation, dpo, grpo."),
     ] = None,
     file: ConfigFile = None,
     lab: LabFolder = DEFAULT_LAB,

@@ -92,10 +92,11 @@ USED_BY: dict[str, tuple[ObjectiveName, ...]] = {
 
 
 EXPLORES = (
-    "collect", "ladder", "random_trials", "model_trials", "temperature", "memory", "search", "balance", "revise", "revision",
-    "selection", "calls", "learn_from", "anchors", "validation", "general", "kl", "training.epochs", "training.spike",
+    "collect", "ladder", "random_trials", "model_trials", "temperature", "memory", "search", "balance", "revise",
+    "revision", "selection", "calls", "learn_from", "anchors", "validation", "general", "kl", "training.epochs",
+    "training.spike",
 )  # fmt: skip
-"""Settings of exploring, selecting and passing over the data again, which a round that plays while it trains has not."""
+"""Settings of exploring, selecting and passing over data again, none of which a round does that plays to train."""
 
 
 def taken_over(config: RoundConfig) -> dict[str, Any]:
@@ -134,8 +135,8 @@ def _check_on_policy(config: RoundConfig) -> None:
         )
     if settings.improvement and settings.attempts == 1:
         raise BadConfig(
-            "`on_policy.improvement` would do nothing; it rewards what a later attempt at a game is better, and there is "
-            "one; set `on_policy.attempts` to 2, or drop it."
+            "`on_policy.improvement` would do nothing; it rewards what a later attempt at a game is better, and there "
+            "is one; set `on_policy.attempts` to 2, or drop it."
         )
     if settings.discount != usual.on_policy.discount and not settings.step_weight:
         raise BadConfig(
@@ -152,13 +153,13 @@ def check_practice(workspace: Workspace, *, elsewhere: bool = False) -> None:
 
     if elsewhere:
         raise BadConfig(
-            "The objective grpo plays while it trains, and there are no games where a job is trained elsewhere; leave out "
-            "`--export`, or set another objective."
+            "The objective grpo plays while it trains, and there are no games where a job is trained elsewhere; leave "
+            "out `--export`, or set another objective."
         )
     if workspace.workers is not None:
         raise BadConfig(
-            "The objective grpo plays with weights that change at every step, and workers have theirs from the beginning "
-            "of a run; leave out `--workers`."
+            "The objective grpo plays with weights that change at every step, and workers have theirs from the "
+            "beginning of a run; leave out `--workers`."
         )
     if workspace.config.engine != "transformers" or not isinstance(workspace.engine, Tokenizing):
         raise BadConfig(

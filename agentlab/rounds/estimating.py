@@ -66,7 +66,12 @@ def estimate(workspace: Workspace, config: RoundConfig) -> Estimate:
             games, most = len(limits) * config.seeds, len(limits) * config.seeds * config.search.budget.steps
         thinks = way == "model" or (way != "random" and config.search.guide == "model")
         phases.append(_played(workspace, f"collect: {way}", games, most, thinks))
-    phases.append(_trained(workspace, config))
+    if config.plays_to_train:
+        games = config.on_policy.steps * config.on_policy.episodes
+        most = games * max(limits.values())
+        phases.append(_played(workspace, "practise: play and train by turns", games, most, True))
+    else:
+        phases.append(_trained(workspace, config))
     phases.append(_played(workspace, "gate", 2 * len(limits) * config.gate_seeds, 2 * config.gate_seeds * steps, True))
     return Estimate(
         round=f"round-{len(reports(workspace)) + 1}", phases=phases, problem=hopeless(config, next_challenge(workspace))
@@ -95,7 +100,8 @@ def _played(workspace: Workspace, name: str, games: int, steps: int, thinks: boo
 
 def _trained(workspace: Workspace, config: RoundConfig) -> Phase:
     """The training, as the last one of this lab went: its examples are known only when the games are won."""
-    earlier: list[RoundReport] = [report for report in reports(workspace) if report.training.get("seconds")]
+    known: list[RoundReport] = [report for report in reports(workspace) if report.training.get("seconds")]
+    earlier = [report for report in known if not report.config.plays_to_train]
     if not earlier:
         return Phase(phase="train")
     last = earlier[-1]

@@ -183,7 +183,9 @@ class Practice:
             rollout = self._rollout(model, step * settings.group + member, snapshot)
             results = rollout.play(tasks, arm, trials=settings.attempts, until_won=False, again=True)
             members.append([[trial.episode for trial in result.trials] for result in results])
-        known = {one.id: one for one in database.episodes.load([id for member in members for game in member for id in game])}
+        known = {
+            one.id: one for one in database.episodes.load([id for member in members for game in member for id in game])
+        }
         groups = [[[known[id] for id in member[at]] for member in members] for at in range(len(tasks))]
         won = sum(one.won for one in known.values())
         self.note = f"{won} of {len(known)} won"

@@ -36,4 +36,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "preferences": {"per_task": 4, "visits": 2},
         "training": {"objective": "step_dpo", "learning_rate": 1e-4, "beta": 0.1, "nll_weight": 1.0},
     },
+    # Episodes of one game that are compared with each other, played while training (Shao et al. 2024); needs TRL.
+    "grpo": {"training": {"objective": "grpo", "learning_rate": 1e-4, "beta": 0.04}},
 }  # fmt: skip

@@ -12,6 +12,7 @@ from agentlab.errors import UnknownRound, UnreadableRecord
 from agentlab.rounds.calling import writes_calls
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.graph import NODES
+from agentlab.rounds.practising import work_folder
 from agentlab.rounds.report import RoundReport, readable_reports
 from agentlab.rounds.retention import Retention
 from agentlab.views.curves import Curve, curve
@@ -210,7 +211,7 @@ def one_round(workspace: Workspace, id: str, offset: int = 0) -> Round:
         work=None if report.ended else work(workspace),
         settings=settings(report.config),
         funnel=funnel(report, count(folder)),
-        curve=curve(folder),
+        curve=curve(folder if folder.exists() else work_folder(folder)),
         watched=watched(report),
         gate=gate(workspace, report, offset=offset, size=SIZE),
         offset=offset,
@@ -241,6 +242,7 @@ def phases(report: RoundReport) -> list[Phase]:
     left_out = {"promote"} | (set() if report.config.balance else {"balance"})
     left_out |= set() if report.config.revise else {"revise"}
     left_out |= set() if writes_calls(report.config) else {"call"}
+    left_out |= {"collect", "call", "select", "train"} if report.config.plays_to_train else {"practise"}
     names = [shown if name == "reject" else name for name in NODES if name not in left_out or name == report.phase]
     names = list(dict.fromkeys(names))
     at = names.index(report.phase) if report.phase in names else _reached(report, names)

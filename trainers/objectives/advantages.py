@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 EPSILON = 1e-4
 """What is added to a standard deviation before it divides, as TRL does."""
@@ -81,14 +82,12 @@ def advantages(
 
 
 def improvement(totals: Sequence[float | None], weight: float) -> list[float]:
-    """What each attempt at a game is rewarded beside its own reward (Kumar et al. 2024, SCoRe, §5.2): α·(r(k) − r(k−1)).
+    """What each attempt at a game is rewarded beside its own reward: α·(r(k) − r(k−1)) (Kumar et al. 2024, SCoRe, §5.2).
 
     `totals` are the rewards of the attempts, in order. The first has nothing to be better than; nor has one after an
     attempt that came to no end.
     """
     found = [0.0]
-    for earlier, later in zip(totals, totals[1:], strict=False):
+    for earlier, later in pairwise(totals):
         found.append(0.0 if earlier is None or later is None else weight * (later - earlier))
     return found[: len(totals)]
-
-

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from trainers.training.code import code_version
     from trainers.training.curve import Point, read_curve
     from trainers.training.footprint import ran_out
+    from trainers.training.groups import Group
     from trainers.training.job_data import Job, JobResult, Report
     from trainers.training.loop import Watch
-    from trainers.training.on_policy import Group, learn
+    from trainers.training.on_policy import learn
     from trainers.training.proof import check_model
     from trainers.training.reporting import check_reporters
     from trainers.training.seal import sha256
@@ -74,7 +75,8 @@ __getattr__, __dir__ = lazy(
         "trainers.training.batches": ("plan",),
         "trainers.training.footprint": ("ran_out",),
         "trainers.training.loop": ("Watch",),
-        "trainers.training.on_policy": ("Group", "learn"),
+        "trainers.training.groups": ("Group",),
+        "trainers.training.on_policy": ("learn",),
         "trainers.training.trl_version": ("check_trl",),
         "trainers.training.proof": ("check_model",),
         "trainers.training.reporting": ("check_reporters",),

@@ -1,4 +1,4 @@
-"""On-policy learning of one job: TRL's GRPOTrainer over episodes that somebody plays for it, with the weights as they are.
+"""On-policy learning of one job: TRL's GRPOTrainer over episodes that somebody plays with the weights as they are.
 
 The loop, the ratio, the regularisation to the base and the checkpoints are TRL's. Ours are the episodes, their
 advantages and masks, and the proof that what plays is what is trained. Imported only when such training starts.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,13 +28,13 @@ from trainers.data.examples import Example, Tokenize
 from trainers.data.records import OWN, Trajectory
 from trainers.data.trajectories import Sequenced, sequenced
 from trainers.errors import BadExample, NothingToTrain, OutOfMemory, UnsupportedModel
-from trainers.objectives.advantages import advantages, improvement
 from trainers.objectives.losses import Batch, collate, example_logprobs
 from trainers.training import canary as canaries
 from trainers.training import checkpoints, code, reporting
 from trainers.training.canary import Canary
 from trainers.training.curve import Curve
 from trainers.training.footprint import Footprint, ran_out
+from trainers.training.groups import Group, plan, scored
 from trainers.training.job_data import Progress, Report
 from trainers.training.loop import Watch
 from trainers.training.played import PlayedLog
@@ -45,16 +44,17 @@ from trainers.training.training import Trained, _fused, _model, _process_state, 
 MISMATCH = 0.5
 """Nats a token by which what played may differ on average from what is trained; rounding to bfloat16 makes up .02."""
 
-MEASURES = {"reward": "reward", "kl": "kl", "entropy": "entropy", "mismatch": "mismatch", "alike": "frac_reward_zero_std"}
+MEASURES = {
+    "reward": "reward",
+    "kl": "kl",
+    "entropy": "entropy",
+    "mismatch": "mismatch",
+    "alike": "frac_reward_zero_std",
+}
 """What is measured beside the loss, and what TRL calls it."""
 
-Group = list[list[Episode]]
-"""The episodes of one game: of each member of the group its attempts, in order."""
-
 Play = Callable[[int, list[int], Path | None], list[Group]]
-"""Plays for a step (counted from 0) these games, by their places, with the adapter in a folder (None: with the base)."""
-
-Rewards = Callable[[Episode], list[float] | None]
+"""Plays for a step (counted from 0) these games, by their places, with the adapter in a folder (None: the base)."""
 
 
 class Learned(NamedTuple):
@@ -113,63 +113,6 @@ def learn(
     return Learned(Trained(lambda place: _save_adapter(model, config, place), canary, report), records)
 
 
-def plan(games: int, steps: int, each: int, seed: int) -> list[list[int]]:
-    """Which of `games` games are played for each step: `each` of them, all in turn, in a new random order every time."""
-    lots, waiting, planned = random.Random(f"on-policy|{seed}"), list[int](), []
-    for _ in range(steps):
-        chosen: list[int] = []
-        while len(chosen) < each:
-            if not waiting:
-                waiting = lots.sample(range(games), games)
-            chosen.append(waiting.pop())
-        planned.append(chosen)
-    return planned
-
-
-def rewards_of(episode: Episode, reward: str) -> list[float] | None:
-    """What each step of an episode earned: 1 for the one that won, or what the score rose by; None if it errored."""
-    if episode.status == "errored" or not episode.steps:
-        return None
-    if reward == "won":
-        return [0.0] * (len(episode.steps) - 1) + [float(episode.won)]
-    scores = [0.0, *(step.score for step in episode.steps)]
-    return [after - before for before, after in zip(scores, scores[1:], strict=False)]
-
-
-def anchors(episode: Episode) -> list[str]:
-    """Where each step was taken from, as far as a player can tell: the state, and what was last observed."""
-    return [f"{step.state}\n{step.observation}" for step in episode.steps]
-
-
-class Scored(NamedTuple):
-    """An episode that was played for a step, with its reward (None: it errored) and the advantages of its steps."""
-
-    episode: Episode
-    reward: float | None
-    advantages: list[float]
-
-
-def scored(group: Group, settings: OnPolicyConfig) -> list[Scored]:
-    """The episodes of one game, each attempt compared with those of the other members, in the order of the group."""
-    earned = [[rewards_of(episode, settings.reward) for episode in member] for member in group]
-    totals = [[None if one is None else math.fsum(one) for one in member] for member in earned]
-    bonus = [improvement(member, settings.improvement) for member in totals]
-    found: list[list[Scored]] = [[] for _ in group]
-    for attempt in range(settings.attempts):
-        played = [member[attempt] for member in group]
-        of_steps = advantages(
-            [anchors(episode) for episode in played],
-            [member[attempt] for member in earned],
-            bonus=[member[attempt] for member in bonus],
-            step_weight=settings.step_weight,
-            discount=settings.discount,
-        )
-        for at, episode in enumerate(played):
-            total = totals[at][attempt]
-            found[at].append(Scored(episode, None if total is None else total + bonus[at][attempt], of_steps[at]))
-    return [one for member in found for one in member]
-
-
 class OnPolicyTrainer(GRPOTrainer):
     """TRL's trainer, for which our episodes are the completions: one step of the optimizer for each that is played."""
 
@@ -183,7 +126,7 @@ class OnPolicyTrainer(GRPOTrainer):
     max_tokens: int
     log_of_played: PlayedLog
     rows: list[tuple[list[float], float | None]]
-    """Of each episode of the step the advantages of its completion's tokens, and the log-probability it was played by."""
+    """Of each episode of the step the advantages of its completion's tokens, and what it was played by (nats)."""
 
     @classmethod
     def of(
@@ -388,7 +331,11 @@ class OnPolicyTrainer(GRPOTrainer):
             tokens=tokens,
             chosen_tokens=sum(source == OWN for record in records for source in record.sources),
             losses=[entry["loss"] for entry in steps],
-            measures={name: [value for value in values if value is not None] for name, values in found.items() if any(v is not None for v in values)},
+            measures={
+                name: [value for value in values if value is not None]
+                for name, values in found.items()
+                if any(v is not None for v in values)
+            },
             seconds=round(seconds, 3),
             tokens_per_second=round(tokens / seconds, 1) if seconds else 0.0,
             resumed=self.watch.resumed,

@@ -45,7 +45,11 @@ def test_what_memory_said_is_part_of_the_system(make_episode: Make) -> None:
 def test_only_own_tokens_have_an_advantage_that_of_their_step(make_episode: Make) -> None:
     found = sequenced(make_episode(actions=("north", "take coin")), letters, max_tokens=1000)
     weights = found.weighted([0.5, -2.0])
-    own = [(weight, step) for weight, source, step in zip(weights, found.sources, found.steps, strict=True) if source == OWN]
+    own = [
+        (weight, step)
+        for weight, source, step in zip(weights, found.sources, found.steps, strict=True)
+        if source == OWN
+    ]
     assert {step for _, step in own} == {0, 1}
     assert all(weight == (0.5, -2.0)[step] for weight, step in own)
     assert all(not weight for weight, source in zip(weights, found.sources, strict=True) if source != OWN)
