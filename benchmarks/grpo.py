@@ -3,9 +3,9 @@
     python benchmarks/grpo.py [--folder FOLDER] [--games N] [--steps N] [--seeds N] [--env ENV] [--model M]
 
 Without `--model` a tiny Llama plays that has first been trained to find every command of the toy game alike, on games
-that chance played: it reads and writes the game, and knows nothing of what is good there. Each seed is a lab of its own with one
-round, and its own dev games, which are played before and after by the best command, without memory, whatever the gate
-said. The labs stay in the folder, and the same command goes on where it stopped.
+that chance played: it reads and writes the game, and knows nothing of what is good there. Each seed is a lab of its own
+with one round, and its own dev games, which are played before and after by the best command, without memory, whatever
+the gate said. The labs stay in the folder, and the same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def main() -> None:
         for seed in range(asked.seeds):
             first = DEV_FIRST + seed * asked.games
             round_config = RoundConfig.model_validate({
-                "envs": [asked.env], "seeds": asked.explored, "gate_seeds": 8, "retire": "off", "seed": seed,
+                "envs": [asked.env], "seeds": asked.explored, "gate_seeds": 20, "retire": "off", "seed": seed,
                 "training": {
                     "objective": "grpo", "learning_rate": asked.learning_rate, "beta": asked.beta, "batch_size": 32,
                 },

@@ -36,8 +36,8 @@ MOST_GAMES = 100_000
 """More games of one environment in a round are surely a slip, and would fill the memory before the first is played."""
 
 EXPERT = (
-    "first_seed", "search", "balance", "revision", "anchors", "validation", "general", "preferences", "teacher", "on_policy",
-    "kl", "monitor", "forgetting", "held_out_seeds", "early_stop", "retire", "retire_games", "retirement",
+    "first_seed", "search", "balance", "revision", "anchors", "validation", "general", "preferences", "teacher",
+    "on_policy", "kl", "monitor", "forgetting", "held_out_seeds", "early_stop", "retire", "retire_games", "retirement",
 )  # fmt: skip
 """Settings that are rarely changed: they stand in the table `expert` of a file."""
 

@@ -82,7 +82,7 @@ def advantages(
 
 
 def improvement(totals: Sequence[float | None], weight: float) -> list[float]:
-    """What each attempt at a game is rewarded beside its own reward: α·(r(k) − r(k−1)) (Kumar et al. 2024, SCoRe, §5.2).
+    """What each attempt at a game is rewarded beside its reward: α·(r(k) − r(k−1)) (Kumar et al. 2024, SCoRe, §5.2).
 
     `totals` are the rewards of the attempts, in order. The first has nothing to be better than; nor has one after an
     attempt that came to no end.

@@ -16,7 +16,7 @@ Group = list[list[Episode]]
 
 
 def plan(games: int, steps: int, each: int, seed: int) -> list[list[int]]:
-    """Which of `games` games are played for each step: `each` of them, all in turn, in an order that is new every time."""
+    """Which of `games` games are played for each step: `each` of them, all in turn, in ever new random orders."""
     lots, waiting, planned = random.Random(f"on-policy|{seed}"), list[int](), []
     for _ in range(steps):
         chosen: list[int] = []

@@ -7,10 +7,10 @@ advantages and masks, and the proof that what plays is what is trained. Imported
 from __future__ import annotations
 
 import math
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,8 +88,10 @@ def learn(
         if setup.dtype is torch.bfloat16:
             stack.enter_context(disable_input_dtype_casting(model))
         stack.enter_context(reporting.logging_into(folder))
-        stack.enter_context(_silenced())
-        trainer = OnPolicyTrainer.of(folder, config, settings, model, setup, games, progress)
+        with warnings.catch_warnings():
+            # TRL warns of what is experimental in it, which is why its version is pinned, and of names in transformers.
+            warnings.simplefilter("ignore")
+            trainer = OnPolicyTrainer.of(folder, config, settings, base, model, setup, games, progress)
         trainer.play, trainer.tokenize, trainer.max_tokens = play, tokenize, max_tokens
         try:
             trainer.go()
@@ -125,6 +127,7 @@ class OnPolicyTrainer(GRPOTrainer):
     tokenize: Tokenize
     max_tokens: int
     log_of_played: PlayedLog
+    last: Trajectory | None
     rows: list[tuple[list[float], float | None]]
     """Of each episode of the step the advantages of its completion's tokens, and what it was played by (nats)."""
 
@@ -134,12 +137,13 @@ class OnPolicyTrainer(GRPOTrainer):
         folder: Path,
         config: JobConfig,
         settings: OnPolicyConfig,
+        base: Path,
         model: peft.PeftModel,
         setup: Setup,
         games: int,
         progress: Progress | None,
     ) -> OnPolicyTrainer:
-        """The trainer of a job whose work lies in `folder`."""
+        """The trainer of a job whose work lies in `folder`, on the model in folder `base`."""
         # The largest part of a step that is no larger than what may go through the model at once.
         at_once = max(size for size in range(1, config.batch_size + 1) if settings.episodes % size == 0)
         parts = settings.episodes // at_once
@@ -178,7 +182,7 @@ class OnPolicyTrainer(GRPOTrainer):
         arguments._n_gpu = 1
         planned = plan(games, settings.steps, settings.games, config.seed)
         prompts = [str(game) for chosen in planned for game in chosen]
-        tokenizer = transformers.AutoTokenizer.from_pretrained(config.base.path or "", local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
         watch = KeepingWatch(progress, [], Footprint(at_once, config.checkpointing == "on", False))
         trainer = cls(
             model=model,
@@ -202,6 +206,7 @@ class OnPolicyTrainer(GRPOTrainer):
         if last is not None:
             self.watch.recall(checkpoints.facts(last))
         self.log_of_played.begin(done)
+        self.last = next(reversed(self.log_of_played.trajectories()), None)
         self.watch.tokens[:] = self.log_of_played.tokens()
         self.watch.curve = Curve(self.folder)
         try:
@@ -240,6 +245,7 @@ class OnPolicyTrainer(GRPOTrainer):
                 found[name].append(ids)
             found["reward"].append(one.reward if sequence is not None else None)
         self.log_of_played.add(step, records, tokens)
+        self.last = next(reversed(records), self.last)
         self.watch.tokens[step:] = [tokens]
         # What is drawn from here on follows from the step, whatever playing has drawn.
         torch.manual_seed((self.config.seed << 24) + step)
@@ -258,8 +264,7 @@ class OnPolicyTrainer(GRPOTrainer):
                 shutil.rmtree(earlier)
         place = self.folder / f"step-{step}"
         _save_adapter(self.model, self.config, place)
-        known = self.log_of_played.trajectories()[-1:]
-        self.heard([record.own for record in known]).save(place / "canary.json")
+        self.heard([self.last.own] if self.last is not None else []).save(place / "canary.json")
         return place
 
     def heard(self, examples: Sequence[Example]) -> Canary:
@@ -372,18 +377,3 @@ class KeepingWatch(Watch):
 def _reward(*, reward: list[float | None], **_: Any) -> list[float | None]:
     """What TRL shows; the advantages are made of the same before."""
     return reward
-
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """TRL warns of what is experimental in it, which is why its version is pinned."""
-    name = "TRL_EXPERIMENTAL_SILENCE"
-    said = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if said is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = said
