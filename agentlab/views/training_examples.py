@@ -18,7 +18,7 @@ from memory import prompts
 from memory.errors import UnknownEpisode
 from memory.records import task_parts
 from trainers import BaseRef, job
-from trainers.data import Distilled, Example, Judged, Pair, Regularised
+from trainers.data import Distilled, Example, Judged, Pair, Regularised, Trajectory
 from trainers.errors import NotAJob
 
 if TYPE_CHECKING:
@@ -163,6 +163,8 @@ def _parts(record: Record) -> Iterator[tuple[str, Example]]:
         yield "worse side", record.worse
     elif isinstance(record, Judged):
         yield "desirable" if record.desirable else "undesirable", record.example
+    elif isinstance(record, Trajectory):
+        yield f"played for step {record.step + 1}, reward {record.reward:g}", record.example
     else:
         yield "taught", record.example
         if isinstance(record, Regularised):

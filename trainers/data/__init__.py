@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trainers.data.distillation import from_teacher
     from trainers.data.examples import Example, Tokenize, Tokenizer, drop_oldest, drop_unread, from_episode
     from trainers.data.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
-    from trainers.data.records import Choice, Distilled, Judged, Pair, Record, Regularised
+    from trainers.data.records import Choice, Distilled, Judged, Pair, Record, Regularised, Trajectory
     from trainers.data.selection import SelectionConfig, select, survey
     from trainers.data.selectors.base import (
         Context,
@@ -61,6 +61,7 @@ __all__ = [
     "Record",
     "Tokenize",
     "Tokenizer",
+    "Trajectory",
     "by_reward",
     "by_votes",
     "drop_oldest",
@@ -92,7 +93,7 @@ __getattr__, __dir__ = lazy(
         "trainers.data.selection": ("SelectionConfig", "select", "survey"),
         "trainers.data.chat": ("ChatFrames", "ChatTokens"),
         "trainers.data.examples": ("Example", "Tokenize", "Tokenizer", "drop_oldest", "drop_unread", "from_episode"),
-        "trainers.data.records": ("Choice", "Distilled", "Regularised", "Judged", "Pair", "Record"),
+        "trainers.data.records": ("Choice", "Distilled", "Regularised", "Judged", "Pair", "Record", "Trajectory"),
         "trainers.data.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
         "trainers.data.distillation": ("from_teacher",),
         "trainers.data.texts": ("from_text", "read_texts"),
