@@ -2,26 +2,31 @@
 
     python benchmarks/grpo.py [--folder FOLDER] [--games N] [--steps N] [--seeds N] [--env ENV] [--model M]
 
-Without `--model` a tiny Llama plays that has first been trained to find every command of the toy game alike, on games
-that chance played: it reads and writes the game, and knows nothing of what is good there. Each seed is a lab of its own
-with one round, and its own dev games, which are played before and after by the best command, without memory, whatever
-the gate said. The labs stay in the folder, and the same command goes on where it stopped.
+Without `--model` a novice plays: a tiny Llama that has watched two players of chance and one that knows the way, so
+that it can do the right thing, and seldom does. Each seed is a lab of its own with one round, and its own dev games,
+each of which is played once before and once after, at temperature 1, as the policy is that was trained, with the same
+random numbers, without memory, whatever the gate said; with `--greedy`, by the best command.
+The labs stay in the folder, and the same command goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from machine import describe
 
 from agentlab import Lab, LabConfig, RoundConfig
+from agentlab.agent.tasks import make_tasks
 from agentlab.bars import Lines
+from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import AgentLabError
 from agentlab.protocols.running import DEV_FIRST
 from agentlab.rounds import RoundReport
+from agentlab.rounds.sampling import sample
+from memory.records import Episode
 from memory.store import EpisodeFilter
 from trainers.gate import p_text, paired, wilson
 
@@ -34,8 +39,30 @@ METHODS: Mapping[str, dict[str, Any]] = {
 }
 
 
-def player_of_chance(folder: Path, env: str) -> Path:
-    """A tiny model that finds every command about equally likely: trained on games that chance played."""
+def reads_notes(transcript: str, command: str) -> float:
+    """A player that wins: it reads the note, opens the door that it names, and takes the coin."""
+    last = transcript.rstrip(">").rstrip().splitlines()[-1]
+    if command.startswith("open "):
+        return 0.0 if f"the {command.removeprefix('open ')} is safe" in last else -9.0
+    return {"take coin": 0.0, "read note": -1.0}.get(command, -5.0)
+
+
+def watched(folder: Path, env: str, config: LabConfig) -> list[Episode]:
+    """Train games as two players of chance and one that knows the way play them, none of which a round trains on."""
+    found = list[Episode]()
+    for name, engine, seeds in (
+        ("random", None, range(400, 1000)),
+        ("base", ScriptedEngine(reads_notes), range(400, 700)),
+    ):
+        with Lab.open(folder.with_name(f"watched-{name}"), create=True, config=config, engine=engine) as lab:
+            lab.evaluate(env, split="train", seeds=seeds, arms=[name])
+            rows = lab.database.episodes.find(EpisodeFilter(arm=name))
+            found += lab.database.episodes.load([row.id for row in rows])
+    return found
+
+
+def novice(folder: Path, env: str, steps: int = 900, batch: int = 8, rate: float = 3e-3) -> Path:
+    """A tiny model that plays as those did whom it watched: mostly by chance, at times as one should."""
     import torch
     from tiny_models import make
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -48,15 +75,10 @@ def player_of_chance(folder: Path, env: str) -> Path:
         return folder
     base = make(folder.with_name("untrained"), "llama", hidden_size=64, intermediate_size=192)
     tokenize = Tokenizer.of(AutoTokenizer.from_pretrained(base))
-    with Lab.open(
-        folder.with_name("chance"), create=True, config=LabConfig(model=str(base), embedder="hashing")
-    ) as lab:
-        lab.evaluate(env, split="train", seeds=range(400, 1000), arms=["random"])
-        played = lab.database.episodes.load([row.id for row in lab.database.episodes.find(EpisodeFilter(arm="random"))])
+    played = watched(folder, env, LabConfig(model=str(base), embedder="hashing"))
     examples = [from_episode(episode, tokenize) for episode in played]
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).train()
     torch.manual_seed(0)
-    steps, batch, rate = 500, 8, 3e-3
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     for step in range(steps):
@@ -67,10 +89,17 @@ def player_of_chance(folder: Path, env: str) -> Path:
         optimizer.step()
         schedule.step()
         if step % 100 == 0:
-            print(f"learning to play by chance: step {step} of {steps}, loss {loss.item():.3f}", flush=True)
+            print(f"watching: step {step} of {steps}, loss {loss.item():.3f}", flush=True)
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     return folder
+
+
+def drawn(lab: Lab, env: str, adapter: str | None, seeds: Sequence[int]) -> dict[str, bool]:
+    """Whether each dev game was won once, at temperature 1, the same random numbers for all who play it."""
+    tasks = make_tasks([env], "dev", seeds)
+    episodes = sample(lab, "before and after", tasks, adapter=adapter, temperature=1.0, trials=1, seed=0)
+    return {one.task_id: one.won for one in episodes if one.status != "errored"}
 
 
 def learned(lab: Lab, asked: RoundConfig) -> RoundReport:
@@ -95,16 +124,17 @@ def main() -> None:
     options.add_argument("--per-step", type=int, default=4, help="train games of a step")
     options.add_argument("--group", type=int, default=8, help="episodes of a game")
     options.add_argument("--methods", type=int, default=len(METHODS), help="the first so many of the table")
-    options.add_argument("--learning-rate", type=float, default=1e-3)
-    options.add_argument("--beta", type=float, default=0.01)
+    options.add_argument("--learning-rate", type=float, default=2e-3)
+    options.add_argument("--beta", type=float, default=0.04)
+    options.add_argument("--greedy", action="store_true", help="before and after by the best command")
     options.add_argument("--env", default=TOY)
     options.add_argument("--model")
     options.add_argument("--threads", type=int, default=1)
     asked = options.parse_args()
-    model = asked.model or str(player_of_chance(asked.folder / "player", asked.env))
+    model = asked.model or str(novice(asked.folder / "novice", asked.env))
     config = LabConfig(model=model, threads=asked.threads, **({} if asked.model else {"embedder": "hashing"}))
     print(
-        f"{asked.env}, {asked.model or 'a tiny player of chance'}: {asked.steps} steps, each of {asked.per_step} games "
+        f"{asked.env}, {asked.model or 'a novice'}: {asked.steps} steps, each of {asked.per_step} games "
         f"of {asked.explored} × {asked.group} episodes; learning rate {asked.learning_rate:g}, beta {asked.beta:g}; "
         f"{describe(asked.threads)}\n"
     )
@@ -115,7 +145,8 @@ def main() -> None:
         for seed in range(asked.seeds):
             first = DEV_FIRST + seed * asked.games
             round_config = RoundConfig.model_validate({
-                "envs": [asked.env], "seeds": asked.explored, "gate_seeds": 20, "retire": "off", "seed": seed,
+                "envs": [asked.env], "seeds": asked.explored, "gate_seeds": 20, "seed": seed,
+                "retire": "off", "forgetting": {"seeds": 0},
                 "training": {
                     "objective": "grpo", "learning_rate": asked.learning_rate, "beta": asked.beta, "batch_size": 32,
                 },
@@ -123,12 +154,9 @@ def main() -> None:
             })  # fmt: skip
             with Lab.open(asked.folder / f"{at}-{seed}", create=True, config=config, progress=Lines()) as lab:
                 report = learned(lab, round_config)
-                arms = ["base", report.adapter or "base"]
-                rows = lab.evaluate(
-                    asked.env, split="dev", seeds=range(first, first + asked.games), arms=list(dict.fromkeys(arms))
-                ).rows
+                seeds = range(first, first + asked.games)
+                mine = [_played(lab, asked, adapter, seeds) for adapter in (None, report.adapter)]
                 curve = [float(point.measures["reward"]) for point in _curve(lab, report)]
-            mine = [{task: won for task, won in row.outcomes.items() if won is not None} for row in rows]
             before |= mine[0]
             after |= mine[-1]
             pair = paired(mine[-1], mine[0])
@@ -140,6 +168,13 @@ def main() -> None:
             )
         pair = paired(after, before)
         print(f"| {name} | all | {_rate(before)} | {_rate(after)} | {_told(pair)} | | | | |", flush=True)
+
+
+def _played(lab: Lab, asked: argparse.Namespace, adapter: str | None, seeds: Sequence[int]) -> dict[str, bool]:
+    if not asked.greedy:
+        return drawn(lab, asked.env, adapter, seeds)
+    row = lab.evaluate(asked.env, split="dev", seeds=seeds, arms=[adapter or "base"]).rows[0]
+    return {task: won for task, won in row.outcomes.items() if won is not None}
 
 
 def _curve(lab: Lab, report: RoundReport) -> list[Any]:

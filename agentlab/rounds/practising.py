@@ -121,7 +121,7 @@ def _learn(workspace: Workspace, report: RoundReport, pool: EnvironmentPool, fol
     made = job.create(folder, settings, learned.records, lineage)
     if (work / "curve.jsonl").is_file():
         shutil.copyfile(work / "curve.jsonl", folder / "curve.jsonl")
-    job.publish(made, learned.trained.save_adapter, learned.trained.canary, learned.trained.report)
+    job.publish(made, learned.save_adapter, learned.canary, learned.report)
 
 
 def games(workspace: Workspace, report: RoundReport, pool: EnvironmentPool) -> list[Task]:

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     from trainers.training.groups import Group
     from trainers.training.job_data import Job, JobResult, Report
     from trainers.training.loop import Watch
-    from trainers.training.on_policy import learn
+    from trainers.training.on_policy import check_trl, learn
     from trainers.training.proof import check_model
     from trainers.training.reporting import check_reporters
     from trainers.training.seal import sha256
     from trainers.training.setup import resolve
-    from trainers.training.trl_version import check_trl
     from trainers.training.weights import fingerprint, flaw, load_model, locate, reference
 
 __all__ = [
@@ -76,8 +75,7 @@ __getattr__, __dir__ = lazy(
         "trainers.training.footprint": ("ran_out",),
         "trainers.training.loop": ("Watch",),
         "trainers.training.groups": ("Group",),
-        "trainers.training.on_policy": ("learn",),
-        "trainers.training.trl_version": ("check_trl",),
+        "trainers.training.on_policy": ("check_trl", "learn"),
         "trainers.training.proof": ("check_model",),
         "trainers.training.reporting": ("check_reporters",),
         "trainers.training.canary": ("Canary",),

@@ -80,7 +80,7 @@ def workspace(**changes: Any) -> Any:
 def test_workers_servers_and_other_machines_cannot_play_with_weights_that_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trainers.training.trl_version.version", lambda name: "1.16.3")
+    monkeypatch.setattr("trainers.training.on_policy.version", lambda name: "1.16.3")
     check_practice(workspace())
     for changes, remedy in (
         ({"workers": object()}, "leave out `--workers`"),
@@ -102,7 +102,7 @@ def test_without_the_version_of_trl_that_it_is_written_for_it_is_refused_in_a_li
             raise metadata.PackageNotFoundError(name)
         return found
 
-    monkeypatch.setattr("trainers.training.trl_version.version", version)
+    monkeypatch.setattr("trainers.training.on_policy.version", version)
     with pytest.raises(MissingDependency, match=r"pip install 'agentlab\[rl\]'") as refused:
         check_practice(workspace())
     assert "\n" not in str(refused.value)
@@ -213,7 +213,7 @@ def test_our_advantages_are_trls_where_whole_episodes_are_compared(
 ) -> None:
     from trl import GRPOTrainer
 
-    from trainers.training.on_policy import OnPolicyTrainer
+    from trainers.training.grpo import OnPolicyTrainer
 
     theirs, ours = [], []
     plain, overridden = GRPOTrainer._generate_and_score_completions, OnPolicyTrainer._generate_and_score_completions
