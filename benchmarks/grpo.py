@@ -117,14 +117,15 @@ def main() -> None:
     """Print a table of before and after, each method over all seeds."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--folder", type=Path, default=Path("labs-grpo"))
-    options.add_argument("--games", type=int, default=100, help="dev games of each seed")
+    options.add_argument("--games", type=int, default=50, help="dev games of each seed")
     options.add_argument("--explored", type=int, default=40, help="train games")
-    options.add_argument("--steps", type=int, default=60, help="steps of the optimizer")
+    options.add_argument("--steps", type=int, default=30, help="steps of the optimizer")
     options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--first-seed", type=int, default=0, help="for several of these beside each other")
     options.add_argument("--per-step", type=int, default=4, help="train games of a step")
     options.add_argument("--group", type=int, default=8, help="episodes of a game")
     options.add_argument("--methods", type=int, default=len(METHODS), help="the first so many of the table")
-    options.add_argument("--learning-rate", type=float, default=2e-3)
+    options.add_argument("--learning-rate", type=float, default=5e-3)
     options.add_argument("--beta", type=float, default=0.04)
     options.add_argument("--greedy", action="store_true", help="before and after by the best command")
     options.add_argument("--env", default=TOY)
@@ -142,7 +143,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for at, (name, settings) in enumerate(list(METHODS.items())[: asked.methods]):
         before, after = dict[str, bool](), dict[str, bool]()
-        for seed in range(asked.seeds):
+        for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
             first = DEV_FIRST + seed * asked.games
             round_config = RoundConfig.model_validate({
                 "envs": [asked.env], "seeds": asked.explored, "gate_seeds": 20, "seed": seed,

@@ -153,7 +153,7 @@ class Regularised(OfExample):
 class Trajectory(OfExample):
     """One episode that was played while training (GRPO): the weights of `example` are the advantages of its tokens.
 
-    `sources` says of each token where it came from (LTC, Wang et al. 2023, §3): SYSTEM, OWN or OTHERS; only own tokens
+    `sources` says of each token where it came from (LTC, Wang et al. 2023): SYSTEM, OWN or OTHERS; only own tokens
     have an advantage. `reward` is that of the whole episode, shaped as was asked for, and `step` the step of the
     optimizer for which it was played, counted from 0.
     """

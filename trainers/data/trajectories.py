@@ -38,7 +38,7 @@ class Sequenced(NamedTuple):
 
 
 def sequenced(episode: Episode, tokenize: Tokenize, *, max_tokens: int) -> Sequenced:
-    """The tokens of an episode with their sources (LTC, Wang et al. 2023, §3), as they were played.
+    """The tokens of an episode with their sources (LTC, Wang et al. 2023), as they were played.
 
     The head (task, memory block) is SYSTEM, what the agent wrote OWN, all else OTHERS. A token that had to be written,
     such as the mark between a thought and its command, nobody chose: it is SYSTEM too. A sequence longer than
