@@ -133,6 +133,11 @@ def _check_on_policy(config: RoundConfig) -> None:
             "temperature 1 with the weights as they are, and neither explores nor selects before; drop what is named, "
             "and set `on_policy` instead."
         )
+    if settings.games > (games := len(config.envs) * config.seeds):
+        raise BadConfig(
+            f"`on_policy.games` asks for {settings.games} games in a step, each once, and this round has {games} "
+            f"({len(config.envs)} environments × `seeds` = {config.seeds}); set `seeds` (--games) higher, or it lower."
+        )
     if settings.improvement and settings.attempts == 1:
         raise BadConfig(
             "`on_policy.improvement` would do nothing; it rewards what a later attempt at a game is better, and there "

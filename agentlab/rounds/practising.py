@@ -127,7 +127,7 @@ def _learn(workspace: Workspace, report: RoundReport, pool: EnvironmentPool, fol
 def games(workspace: Workspace, report: RoundReport, pool: EnvironmentPool) -> list[Task]:
     """The train games of this round, without those that begin like held-out ones or cannot begin.
 
-    Raises AgentLabError if none is left.
+    Raises AgentLabError if fewer are left than are played for a step.
     """
     from trainers.data import starts_of
 
@@ -145,9 +145,10 @@ def games(workspace: Workspace, report: RoundReport, pool: EnvironmentPool) -> l
         else:
             found.append(task)
     report.left_out = dict(left_out)
-    if not found:
+    if len(found) < (each := report.config.on_policy.games):
         why = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
-        fail(workspace, report, f"{report.id} has no game to practise on ({why}); give it more games or others.")
+        few = f"{report.id} has {len(found)} games to practise on ({why}), and plays {each} for a step"
+        fail(workspace, report, f"{few}; give it more games, or others.")
     return found
 
 
@@ -176,6 +177,7 @@ class Practice:
             recall=OWN_TRIALS if again else None,
         )  # fmt: skip
         snapshot = self._snapshot(model) if again else None
+        begun(self.workspace, run_of(self.report))
         count_spent(self.workspace, [run_of(self.report)])
         tasks = [self.games[at] for at in games]
         members = list[list[list[str]]]()
@@ -211,7 +213,6 @@ class Practice:
     def _snapshot(self, model: Model) -> MemorySnapshot:
         from agentlab.agent.recall import MemorySnapshot, counter
 
-        begun(self.workspace, run_of(self.report))
         memory = self.workspace.memory
         return MemorySnapshot(memory, run_of(self.report), BEFORE_ALL, count_tokens=counter(model))
 

@@ -16,14 +16,15 @@ Group = list[list[Episode]]
 
 
 def plan(games: int, steps: int, each: int, seed: int) -> list[list[int]]:
-    """Which of `games` games are played for each step: `each` of them, all in turn, in ever new random orders."""
+    """Which of `games` games are played for each step: `each` of them, none twice, all in turn, in ever new orders."""
     lots, waiting, planned = random.Random(f"on-policy|{seed}"), list[int](), []
     for _ in range(steps):
         chosen: list[int] = []
         while len(chosen) < each:
             if not waiting:
                 waiting = lots.sample(range(games), games)
-            chosen.append(waiting.pop())
+            place = next(at for at in reversed(range(len(waiting))) if waiting[at] not in chosen)
+            chosen.append(waiting.pop(place))
         planned.append(chosen)
     return planned
 

@@ -57,6 +57,12 @@ def test_what_a_round_that_plays_to_train_cannot_use_is_refused(settings: dict[s
         check_settings(config(**settings))
 
 
+def test_a_step_with_more_games_than_there_are_is_refused() -> None:
+    with pytest.raises(BadConfig, match="this round has 3"):
+        check_settings(config(seeds=3, on_policy={"games": 4}))
+    check_settings(config(seeds=4, on_policy={"games": 4}))
+
+
 def test_what_it_plays_is_refused_where_nothing_plays_while_it_trains() -> None:
     settings = {"on_policy": {"steps": 3}}
     with pytest.raises(BadConfig, match="`on_policy` would do nothing"):
