@@ -77,7 +77,9 @@ def run(work: Callable[[], None], folder: Path, note: Path, moment: Moment | Non
             ended.tables = json.loads(said)
         elif kind in ("done", "refused", "failed"):
             ended.how, ended.said = kind, json.loads(said)
-    if code not in (0, -signal.SIGKILL):
+    if code == -signal.SIGKILL:
+        ended.how = "killed"  # also where it had done everything, and was about to say so
+    elif code:
         ended.how, ended.said = "failed", ended.said or f"it ended with {code}"
     return ended
 

@@ -27,7 +27,8 @@ GROWING = (
 )  # fmt: skip
 """The tables of which nothing is deleted but by a purge."""
 CHANCE = re.compile(r"\b(ops?)-[0-9a-z]{8,}")
-PASSING = re.compile(r"(-wal|-shm|\.lock|/lock|\.log)$")
+PASSING = re.compile(r"(-wal|-shm|\.lock|/lock|\.log|\.faiss)$")
+"""Files that come and go: logs and locks, and the index, which is a cache that is made when it is wanted."""
 
 Tables = dict[str, list[str]]
 
