@@ -160,14 +160,13 @@ class Trials:
     def _on_small_disk(self, name: str, start: Path, trial: Path, line: dict[str, Any], *, full: bool) -> Ended:
         """Without room, or without leave to write, an operation is refused in a line; later it is done to its end."""
         trial.mkdir(exist_ok=True)
-        needs = _size(start / "done") - _size(start / "lab")
         _mount("tmpfs", trial, "size=1g")
         try:
             self._copied(start, trial / "place")
             here = trial / "place"
             if full:
-                # As much as is there, and some part of what it needs; files that pass count too.
-                room = _used(trial) + int(self.chance.uniform(0.0, 1.2) * max(needs, 200_000))
+                # As much as is there, and some more; logs, which go at the end, are larger than what stays.
+                room = _used(trial) + int(10 ** self.chance.uniform(3.6, 6.7))
                 _remount(trial, f"size={room // 4096 * 4096}")
             else:
                 _remount(trial, "ro")
@@ -200,10 +199,6 @@ def counts_in_elsewhere(lab: Path, folder: Path) -> dict[str, int]:
     for path in lab.glob("lab.db*"):
         shutil.copy(path, beside)
     return counts_in(beside)
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
 
 
 def _used(folder: Path) -> int:
