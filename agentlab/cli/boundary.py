@@ -45,11 +45,19 @@ def refusal(error: OSError) -> str:
 
 def checkpoints_refused(error: Exception) -> str:
     """What SQLite says of the lab's checkpoints, the only file of it that memory's errors do not speak for."""
-    if "full" in str(error):
+    import sqlite3
+
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL or "full" in str(error):
         return refusal(OSError(errno.ENOSPC, "", "checkpoints.db"))
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return (
+            f"checkpoints.db of the lab cannot be used ({error}); if no other process uses it, delete it and repeat "
+            "the command: it holds only what was in flight, which is played again"
+        )
     return (
-        f"checkpoints.db of the lab cannot be used ({error}); if no other process uses it, delete it and repeat the "
-        "command: it holds only what was in flight, which is played again"
+        f"checkpoints.db of the lab cannot be used ({error}); look whether the disk is full and whether you may write "
+        "there, then repeat the command"
     )
 
 

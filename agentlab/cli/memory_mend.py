@@ -95,12 +95,18 @@ def purge(
     """
     from agentlab.errors import BadConfig
     from agentlab.workspace.purging import plan, purge_all
+    from memory.store import UNFINISHED
 
     given = _filters(env, task, kind, tag, status, tier, source, after, before, run)
     if not reflections and env is None:
         raise BadConfig("Nothing says what to purge, so nothing is; give the id of a reflection, or --env ENV.")
     if reflections and len(reflections) > 1:
         raise BadConfig("One reflection is purged at a time, since its id is typed again; nothing was changed.")
+    with opened(lab, namespace=namespace) as here:
+        stopped = here.database.settings.get(UNFINISHED)
+    if stopped:
+        with opened(lab, write=True) as here:
+            _ = here.database  # does what the last purge has not come to
     with opened(lab, namespace=namespace) as here:
         if reflections:
             ids = [here.database.reflections.full_id(reflections[0], here.config.namespace)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from agentlab.workspace.workspace import Workspace
-from memory.store import Purged, meant, purge
+from memory.store import Purged, finish, meant, purge
 from trainers.adapters import learned_from
 
 SAID = 10
@@ -64,13 +64,18 @@ def purge_all(workspace: Workspace, ids: Sequence[str], reason: str = "") -> Pur
 
     After it their texts stand in no table and no file of the lab that `notes` do not name: the index is made again from
     what is left, episodes in flight that they served begin anew, and copies of the database that migrations made go.
+    The database comes last: until then the same call after a kill finds them, and then whoever opens the lab to write
+    does what is left.
     """
     workspace.must_write()
     database, adapters = workspace.database, _adapters(workspace, ids)
+    planned, checkpoints = meant(database, ids), workspace.folder / "checkpoints.db"
+    notes = [*_forget_files(workspace), *_forget_in_flight(checkpoints, planned)]
     detail = f"{ids[0] if len(ids) == 1 else f'{len(ids)} reflections'}{f': {reason}' if reason else ''}"
     found = purge(database, ids, detail=detail)
-    notes = [*_forget_files(workspace), *_forget_in_flight(workspace.folder / "checkpoints.db", found)]
-    if not database.connection.vacuum():
+    if (found.ids, found.quotable) != (planned.ids, planned.quotable):  # an edit that was asked for meanwhile
+        notes += _forget_in_flight(checkpoints, found)
+    if not finish(database):
         notes.append(f"{database.connection.path.name}-wal keeps them until the last reader of the lab has closed it.")
     if found.said:
         notes.append(f"What stays, and has such a text in its own: {', '.join(found.said[:SAID])}{_more(found.said)}.")
@@ -95,7 +100,7 @@ def _forget_files(workspace: Workspace) -> list[str]:
     notes = []
     for path in sorted(workspace.folder.glob("*.faiss")):
         path.unlink()
-        workspace.database.connection.execute("DELETE FROM settings WHERE key = ?", (f"index made: {path.name}",))
+        workspace.database.settings.drop(f"index made: {path.name}")
     for path in sorted(workspace.folder.glob("lab.version-*.db*")):
         path.unlink()
         notes.append(f"{path.name}, a copy from before a migration, was deleted, since it held them too.")

@@ -10,8 +10,7 @@ vllm.log         what a vLLM server of its own wrote
 from __future__ import annotations
 
 import os
-import sqlite3
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +22,7 @@ from agentlab.engines import hub, model_folder
 from agentlab.engines.base import Batching, Closing
 from agentlab.errors import AgentLabError, BadConfig, LabClosed, NotALab
 from agentlab.progress import Progress, counted
+from agentlab.workspace import checkpoints
 from agentlab.workspace.config import LabConfig, check, read_config, rename_settings, write_config
 from agentlab.workspace.folding import Folding
 from agentlab.workspace.hiring import hired
@@ -182,6 +182,8 @@ class Workspace:
     def database(self) -> Database:
         """The truth."""
         from memory import Database
+        from memory.errors import MemoryStoreError
+        from memory.store import UNFINISHED, finish
 
         self.must_be_open()
         path = self.folder / "lab.db"
@@ -199,6 +201,10 @@ class Workspace:
             notify=self.progress.say,
         )
         self._closing.callback(database.close)
+        if self.write and database.settings.get(UNFINISHED):
+            with suppress(MemoryStoreError):  # no room: another time
+                finish(database)
+                self.progress.say(f"What a purge that was stopped had left in {path.name} is deleted now.")
         return database
 
     @cached_property
@@ -254,22 +260,9 @@ class Workspace:
     @cached_property
     def checkpointer(self) -> Any:
         """LangGraph's SQLite saver for what is in flight."""
-        from langgraph.checkpoint.sqlite import SqliteSaver
-
         self.must_write()
         _ = self.database  # first: checkpoints without a database are what is left of a lab that lost it
-        path = self.folder / "checkpoints.db"
-        connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
-        self._closing.callback(connection.close)
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("SELECT count(*) FROM sqlite_master")
-        except sqlite3.DatabaseError as error:
-            raise NotALab(
-                f"{path} cannot be read ({error}); delete it: it holds only what was in flight, which is played again."
-            ) from error
-        return SqliteSaver(connection)
+        return checkpoints.saver(self.folder / "checkpoints.db", self._closing)
 
     @property
     def model_folder(self) -> Path:

@@ -17,7 +17,7 @@ from memory.store.mending import MENDED, VERBS, Mended, Mending, Verb, edited, w
 from memory.store.merges import family
 from memory.store.operations import Batch, Operation
 from memory.store.origins import CLIENTS, origin
-from memory.store.purging import Purged, meant, purge
+from memory.store.purging import UNFINISHED, Purged, finish, meant, purge
 from memory.store.recalls import RecallCount, RecallEvidence, RecallFilter
 from memory.store.reflection_listing import Listing, Order, ReflectionFacet, repeat_counts
 from memory.store.reflections import stamp
@@ -65,6 +65,7 @@ __all__ = [
     "ToolTotal",
     "ToolUses",
     "Totals",
+    "UNFINISHED",
     "VERBS",
     "Verb",
     "Version",
@@ -73,6 +74,7 @@ __all__ = [
     "edited",
     "evidence",
     "family",
+    "finish",
     "marks",
     "meant",
     "origin",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from memory import errors
-from memory.store import schema
+from memory.store import refusals, schema
 from memory.store.words import index_texts, texts_indexed
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 HEADER = b"SQLite format 3\x00"
 BUSY_SECONDS = 30.0
-READ_ONLY = "is open for reading only; open it for writing to change it"
-NOT_ALLOWED = "may not be written to; check who owns it and its folder, nothing was changed"
 
 # A process that closes a file anywhere gives back all that it has locked of it; another one then takes itself for the
 # last, and deletes the log from under us. So a file that is open here is opened by nothing but SQLite.
@@ -114,12 +112,12 @@ class Connection:
         if not start:
             # SQLite would take an empty file for a new database and delete the log that may still hold everything.
             if log.exists() and log.stat().st_size:
-                raise errors.DamagedDatabase(_damage(path, "it is empty, but its write-ahead log is not"))
+                raise errors.DamagedDatabase(refusals.damage(path, "it is empty, but its write-ahead log is not"))
             return
         if not start.startswith(HEADER[: len(start)]):
             raise errors.NotADatabase(f"{path} is not an SQLite file; give the path of a lab's database.")
         if len(start) < 100:
-            raise errors.DamagedDatabase(_damage(path, "it ends within its header"))
+            raise errors.DamagedDatabase(refusals.damage(path, "it ends within its header"))
 
     def _connect(self, in_memory: bool) -> sqlite3.Connection:
         # isolation_level=None: transactions begin and end only where this class says so.
@@ -358,43 +356,10 @@ class Connection:
             raise self._translated(error) from error
 
     def _translated(self, error: sqlite3.Error) -> errors.MemoryStoreError:
-        path, code = self.path, getattr(error, "sqlite_errorcode", 0) & 0xFF
-        match code:
-            case sqlite3.SQLITE_FULL:
-                return errors.DiskFull(
-                    f"{path} could not grow: the disk is full; make room and run the same command again "
-                    "(what was saved before is intact)."
-                )
-            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                return errors.DatabaseBusy(
-                    f"{path} is being written by another process (waited {self._busy_timeout:g} s); "
-                    "wait until that one ends, or stop it."
-                )
-            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-                return errors.DamagedDatabase(_damage(path, str(error)))
-            case sqlite3.SQLITE_READONLY:
-                return errors.ReadOnlyDatabase(f"{path} {READ_ONLY if self.readonly else NOT_ALLOWED}.")
-            case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-                return errors.NotADatabase(
-                    f"{path} cannot be opened ({error}); check that the folder exists and that you may write in it."
-                )
-            case sqlite3.SQLITE_CONSTRAINT:
-                return errors.MemoryStoreError(
-                    f"{path} refused a row ({error}); keep what it refers to first, such as the reflection of a recall."
-                )
-        if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
-            return errors.DatabaseClosed(f"{path} was closed; open it again.")
-        return errors.MemoryStoreError(f"{path}: {error}; look at the disk and at who else uses the file, then retry.")
+        return refusals.translated(error, self.path, readonly=self.readonly, busy_timeout=self._busy_timeout)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
     """What tells a file from others; None where there is none."""
     found = path.stat() if path.exists() else None
     return found and (found.st_dev, found.st_ino)
-
-
-def _damage(path: Path, why: str) -> str:
-    return (
-        f"{path} is damaged ({why}); restore it from a copy, "
-        f"or save what can be read with `sqlite3 {path.name} .recover`."
-    )

@@ -33,6 +33,9 @@ TELLING = 20
 TELLS = "recall "
 """What begins a call of the tool that tells reflections in a game."""
 
+UNFINISHED = "purged texts are left in the file"
+"""The setting that says so, from the deletion on until the file was written anew."""
+
 _MADE_OF = re.compile(rb'"(?:minimised|relabelled)_from":"([^"\\]+)"')
 """Of an episode as it is stored, the one that it was made of."""
 
@@ -91,7 +94,7 @@ def meant(database: Database, ids: Sequence[str], namespace: str | None = None) 
 def purge(database: Database, ids: Sequence[str], *, namespace: str | None = None, detail: str = "") -> Purged:
     """Delete these, and all that is counted with them, in one transaction; raises as `meant` does.
 
-    What SQLite has freed still holds them until `Connection.vacuum`. A note of it stays among the operations.
+    What SQLite has freed still holds them until `finish`. A note of it stays among the operations.
     """
     with database.transaction():
         found = meant(database, ids, namespace)
@@ -104,6 +107,7 @@ def purge(database: Database, ids: Sequence[str], *, namespace: str | None = Non
         _delete_rows(database, found.ids, numbers)
         said += _take_out_of_contexts(database, found.quotable)
         database.operations.note(PURGED, detail or _named(found.ids))
+        database.settings.put(UNFINISHED, True)
         # Indexes follow by this number, which must not begin again below what they have seen.
         database.connection.execute(
             "UPDATE reflections SET changed = ? WHERE changed = (SELECT max(changed) FROM reflections) AND changed < ?",
@@ -112,6 +116,16 @@ def purge(database: Database, ids: Sequence[str], *, namespace: str | None = Non
         # Merged into one segment, the words of what was deleted are gone too.
         database.connection.execute("INSERT INTO reflections_fts (reflections_fts) VALUES ('optimize')")
     return Purged(found.ids, found.texts, found.recalls, found.episodes, said)
+
+
+def finish(database: Database) -> bool:
+    """Write the file anew where a purge has left its texts in what was freed, also one that was killed; False if a
+    reader keeps them in the log."""
+    if not database.settings.get(UNFINISHED):
+        return True
+    emptied = database.connection.vacuum()
+    database.settings.drop(UNFINISHED)
+    return emptied
 
 
 def _named(ids: Sequence[str]) -> str:

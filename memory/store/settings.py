@@ -25,3 +25,7 @@ class Settings:
             "INSERT INTO settings (key, value) VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
             (key, json.dumps(value)),
         )
+
+    def drop(self, key: str) -> None:
+        """Keep no value of this name."""
+        self.connection.execute("DELETE FROM settings WHERE key = ?", (key,))

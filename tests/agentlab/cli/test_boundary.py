@@ -52,11 +52,17 @@ def test_our_errors_are_one_line_and_exit_code_2(error: Exception, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("said", "part"),
-    [("database or disk is full", "no room left on the disk"), ("database disk image is malformed", "delete it")],
+    ("said", "code", "part"),
+    [
+        ("database or disk is full", sqlite3.SQLITE_FULL, "no room left on the disk"),
+        ("database disk image is malformed", sqlite3.SQLITE_CORRUPT, "delete it"),
+        ("disk I/O error", sqlite3.SQLITE_IOERR, "look whether the disk is full"),
+    ],
 )
-def test_what_sqlite_says_of_checkpoints_is_one_line(said: str, part: str) -> None:
-    result = RUNNER.invoke(program(sqlite3.OperationalError(said)), ["fail"])
+def test_what_sqlite_says_of_checkpoints_is_one_line(said: str, code: int, part: str) -> None:
+    error = sqlite3.OperationalError(said)
+    error.sqlite_errorcode = code
+    result = RUNNER.invoke(program(error), ["fail"])
     assert result.exit_code == 2
     assert result.stderr.startswith("error: checkpoints.db") and part in result.stderr
     assert result.stderr.count("\n") == 1

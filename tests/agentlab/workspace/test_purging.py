@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+from typer.testing import CliRunner
+
+from agentlab.cli import app
 from agentlab.lab import Lab
+from agentlab.workspace import purging
 from agentlab.workspace.config import LabConfig
 from agentlab.workspace.purging import purge_all
 from agentlab.workspace.requests import Edit, payload_of, verb_of
 from memory import Database
 from memory.records import Reflection
+from memory.store import UNFINISHED, Mending
 
 SECRET = "The silver key opens the cellar behind the oven."
 LOOK = "import sys; from memory import Database; Database(sys.argv[1], readonly=True).close()"
@@ -49,3 +58,33 @@ def test_what_is_written_after_a_purge_is_kept_though_another_process_comes_and_
         lab.database.settings.put("kept", 1)
         with Database(path, readonly=True) as other:
             assert other.settings.get("kept") == 1
+
+
+@pytest.mark.parametrize("part", ["meant", "purge", "finish"])
+def test_a_purge_that_is_killed_is_finished_by_the_same_command(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "lab"
+    with made(folder) as lab:
+        Mending(lab.database).edit("r-key", SECRET)
+    killed = os.fork()
+    if not killed:
+        done = getattr(purging, part)
+
+        def dies(*given: Any, **named: Any) -> Any:
+            if part != "finish":
+                done(*given, **named)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(purging, part, dies)
+        with Lab.open(folder, progress=False) as lab:
+            purge_all(lab, ["r-key"])
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(killed, 0)[1]) == -signal.SIGKILL
+    command = ["memory", "purge", "r-key", "--name", "r-key", "--lab", str(folder)]
+    CliRunner().invoke(app, command)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert [path.name for path in files if SECRET.encode() in path.read_bytes()] == []
+    with Lab.open(folder, progress=False) as lab:
+        assert lab.database.reflections.count() == 0
+        assert not lab.database.settings.get(UNFINISHED)

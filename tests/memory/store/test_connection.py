@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from memory import Database, errors
-from memory.store import schema
+from memory.store import refusals, schema
 
 
 def one_line(error: BaseException) -> str:
@@ -150,6 +151,16 @@ def test_a_full_disk_is_named_and_costs_nothing_that_was_saved(database: Databas
     database.connection.execute("PRAGMA max_page_count = 1000000")
     database.settings.put("long", "x" * 1_000_000)
     assert database.connection.execute("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_an_io_error_where_there_is_no_room_is_a_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = sqlite3.OperationalError("disk I/O error")  # what SQLite says where the file of its locks has no room
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    told = {"readonly": False, "busy_timeout": 1.0}
+    assert not isinstance(refusals.translated(error, path, **told), errors.DiskFull)
+    full = os.statvfs_result((4096, 4096, 100, 0, 0, 10, 10, 10, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    assert isinstance(refusals.translated(error, path, **told), errors.DiskFull)
 
 
 def test_a_closed_database_says_so(path: Path) -> None:
