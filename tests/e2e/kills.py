@@ -77,7 +77,7 @@ class Trials:
         made = run(partial(operation.make, lab, self.shelf), lab, place / "note")
         assert made.how in ("done", "failed") and (made.how == "done" or not lab.exists()), made.said
         # Twice: what differs between two unbroken ones says nothing of a kill.
-        for number in range(2):
+        for _ in range(2):
             done = self._copied(place, place / "done")
             ended = self._done(name, done)
             assert ended.how == "done" and ended.tables is not None, f"{name}: {ended.said}"

@@ -6,7 +6,7 @@ import json
 import shutil
 import tarfile
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,10 +200,9 @@ def purge(folder: Path, shelf: Shelf) -> None:
     from memory.errors import UnknownReflection
 
     with opened(folder, shelf) as lab:
-        try:
+        _ = lab.database  # whoever opens it to write does what a purge that was killed has left
+        with suppress(UnknownReflection):  # it was purged before
             purge_all(lab, ["r-key"])
-        except UnknownReflection:  # it was purged before
-            pass
 
 
 def empty(folder: Path, shelf: Shelf) -> None:

@@ -1,4 +1,4 @@
-"""What an operation left: the tables of a lab without what a clock or chance says, and what was acknowledged of them."""
+"""What an operation left: the tables of a lab without what a clock or chance says, and what was acknowledged."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def tables(folder: Path) -> Tables:
             rows = connection.execute("SELECT DISTINCT thread_id FROM checkpoints").fetchall()
             found["in flight"] = sorted(str(row[0]) for row in rows)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    found["files"] = [
-        name for path in files if not PASSING.search(name := f"/{path.relative_to(folder).as_posix()}")
+    found["files"] = [name for path in files if not PASSING.search(name := f"/{path.relative_to(folder).as_posix()}")]
+    found["weights"] = [
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.suffix == ".safetensors"
     ]
-    found["weights"] = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.suffix == ".safetensors"]
     said = SECRET.encode()
     found["files with the secret"] = [path.name for path in files if said in path.read_bytes()]
     return found
