@@ -131,6 +131,13 @@ def learned(folder: Path, shelf: Shelf) -> None:
             )
             for n in range(NOTES)
         )  # fmt: skip
+        lab.memory.remember(
+            Reflection(
+                id=f"r-old-{n}", kind="written", env=ENV, task=f"{ENV}:train:{n}", text=f"Nobody came by door {n}.",
+                created_at="2020-01-01T00:00:00+00:00", importance=0.1,
+            )
+            for n in range(4)
+        )  # fmt: skip
         lab.memory.remember([Reflection(id="r-key", kind="written", env=ENV, task=f"{ENV}:train:1", text=SECRET)])
         lab.run(ENV, seeds=range(2), trials=1, arm="base + memory", name="before")
 
@@ -218,6 +225,8 @@ class Operation:
     make: Callable[[Path, Shelf], None] = empty
     shrinks: bool = False
     """Whether rows are deleted by it, as they are meant to be."""
+    ages: bool = False
+    """Whether it goes by how old things are: where its clock jumps by weeks, it does other things, rightly."""
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -231,7 +240,7 @@ OPERATIONS: dict[str, Operation] = {
     "search": Operation(search),
     "run": Operation(play, make=learned),
     "evaluate": Operation(evaluate, make=learned),
-    "consolidate": Operation(consolidate, make=learned),
+    "consolidate": Operation(consolidate, make=learned, ages=True),
     "undo": Operation(undo, after="consolidate"),
     "import": Operation(bring_in, make=learned),
     "inbox": Operation(inbox, make=waiting),
