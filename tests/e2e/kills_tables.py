@@ -16,9 +16,10 @@ from typing import Any
 from tests.e2e.kills_operations import SECRET
 
 CLOCK = {
-    "started_at", "ended_at", "seconds", "tokens_per_second", "created_at", "updated_at", "at", "date", "last",
+    "resumed", "started_at", "ended_at", "seconds", "tokens_per_second", "created_at", "updated_at", "at", "date", "last",
     "done_at", "hours",
 }  # fmt: skip
+"""What a clock says, and from which step a training went on."""
 LEFT_OUT = {"events", "sqlite_sequence", "sqlite_stat1"}
 """How far work was says a clock."""
 GROWING = (
