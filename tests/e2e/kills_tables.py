@@ -16,8 +16,8 @@ from typing import Any
 from tests.e2e.kills_operations import SECRET
 
 CLOCK = {
-    "resumed", "started_at", "ended_at", "seconds", "tokens_per_second", "created_at", "updated_at", "at", "date", "last",
-    "done_at", "hours",
+    "resumed", "started_at", "ended_at", "seconds", "tokens_per_second", "created_at", "updated_at", "at", "date",
+    "last", "done_at", "hours",
 }  # fmt: skip
 """What a clock says, and from which step a training went on."""
 LEFT_OUT = {"events", "sqlite_sequence", "sqlite_stat1"}
