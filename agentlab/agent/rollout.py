@@ -220,10 +220,17 @@ class Rollout:
                 assert known is not None, "stored with its episode"
                 if first:  # what failed before stands beside other games now, and would be counted twice
                     self._streak.count(known["error"], known["error_kind"])
+            elif self.checkpointer is not None:
+                self._forget(spec)
             played.append(Trial.stored(known))
             if until_won and known["status"] == "won":
                 break
         return TaskResult(task, arm.name, tuple(played))
+
+    def _forget(self, spec: EpisodeSpec) -> None:
+        """Where an episode that is stored stood: who was killed in between has not come to deleting that."""
+        if self.checkpointer.get_tuple({"configurable": {"thread_id": spec.id}}) is not None:
+            self.checkpointer.delete_thread(spec.id)
 
     def _hand_over(self, spec: EpisodeSpec, hand: Hand) -> None:
         """Have a worker play an episode, and keep what came of it."""

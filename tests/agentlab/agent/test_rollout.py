@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.sqlite import SqliteSaver
 
 from agentlab.agent import rollout as rollouts
 from agentlab.agent.arms import BASE, Arm
@@ -404,3 +406,18 @@ def test_an_error_hides_whether_a_task_was_won_unless_it_was(statuses: list[str]
 def test_the_best_score_of_all_trials_counts() -> None:
     assert result_of("lost", "lost").best_score == 0.5
     assert TaskResult(tasks(1)[0], "arm", ()).best_score == 0.0
+
+
+def test_where_an_episode_stood_is_forgotten_once_it_is_stored_also_after_a_kill_in_between(
+    rollout: Callable[..., Rollout], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = sqlite3.connect(tmp_path / "checkpoints.db", check_same_thread=False)
+    saver = SqliteSaver(connection)
+    with monkeypatch.context() as killed:  # the process ends before it comes to that
+        killed.setattr(SqliteSaver, "delete_thread", lambda *_: None)
+        rollout(checkpointer=saver, concurrency=1).play(tasks(2), BASE)
+    count = "SELECT count(DISTINCT thread_id) FROM checkpoints"
+    assert connection.execute(count).fetchone() == (2,)
+    rollout(checkpointer=saver, concurrency=1).play(tasks(2), BASE)
+    assert connection.execute(count).fetchone() == (0,)
+    connection.close()
