@@ -50,6 +50,10 @@ class DiskFull(MemoryStoreError):
     """The disk has no room left. Nothing that was acknowledged before is lost."""
 
 
+class InvalidValue(MemoryStoreError):
+    """A value that no database can hold, such as half of a character, or a number of more than 64 bits."""
+
+
 class UnknownEpisode(MemoryStoreError):
     """No episode has this id, or a shortened id fits more than one."""
 

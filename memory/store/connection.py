@@ -281,13 +281,16 @@ class Connection:
             # Without `_worded`, which takes as long as a short statement.
             try:
                 return self._connection.execute(sql, parameters).fetchall()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, *refusals.UNSTORABLE) as error:
                 raise self._translated(error) from error
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one writing statement for each of `rows`, in one transaction."""
-        with self.transaction(), self._errors_translated():
-            self._connection.executemany(sql, rows)
+        with self.transaction():
+            try:
+                self._connection.executemany(sql, rows)
+            except (sqlite3.Error, *refusals.UNSTORABLE) as error:
+                raise self._translated(error) from error
 
     @property
     def in_transaction(self) -> bool:
@@ -355,7 +358,7 @@ class Connection:
         except sqlite3.Error as error:
             raise self._translated(error) from error
 
-    def _translated(self, error: sqlite3.Error) -> errors.MemoryStoreError:
+    def _translated(self, error: Exception) -> errors.MemoryStoreError:
         return refusals.translated(error, self.path, readonly=self.readonly, busy_timeout=self._busy_timeout)
 
 

@@ -14,8 +14,15 @@ ROOM = 64 * 1024
 """Bytes without which SQLite cannot make the file beside a log in which locks are kept: it calls that an I/O error."""
 
 
-def translated(error: sqlite3.Error, path: Path, *, readonly: bool, busy_timeout: float) -> errors.MemoryStoreError:
+UNSTORABLE = (UnicodeEncodeError, OverflowError)
+"""What Python says of a value before SQLite gets to see it."""
+
+
+def translated(error: Exception, path: Path, *, readonly: bool, busy_timeout: float) -> errors.MemoryStoreError:
     """What SQLite said of the database in `path`."""
+    if isinstance(error, UNSTORABLE):
+        what = "half of a character" if isinstance(error, UnicodeEncodeError) else "a number of more than 64 bits"
+        return errors.InvalidValue(f"A text or number holds {what}, which no database can hold; write it another way.")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_IOERR and _without_room(path):
         code = sqlite3.SQLITE_FULL

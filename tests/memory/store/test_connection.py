@@ -163,6 +163,18 @@ def test_an_io_error_where_there_is_no_room_is_a_full_disk(path: Path, monkeypat
     assert isinstance(refusals.translated(error, path, **told), errors.DiskFull)
 
 
+@pytest.mark.parametrize("value", ["half \ud800", 2**63, -(2**63) - 1])
+def test_a_value_that_no_database_can_hold_is_an_error_of_the_memory(database: Database, value: str | int) -> None:
+    put = "INSERT INTO settings (key, value) VALUES ('k', ?)"
+    with pytest.raises(errors.InvalidValue):
+        database.connection.execute(put, (value,))
+    with pytest.raises(errors.InvalidValue):
+        database.connection.executemany(put, [("good",), (value,)])
+    with pytest.raises(errors.InvalidValue):
+        database.reflections.full_id(str(value) + "\udfff")
+    assert database.connection.execute("SELECT count(*) FROM settings WHERE key = 'k'") == [(0,)]
+
+
 def test_a_closed_database_says_so(path: Path) -> None:
     database = Database(path)
     database.close()
