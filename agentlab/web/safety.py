@@ -90,6 +90,8 @@ class Guard:
         host = headers.get("host", "")
         if not self.access.knows_host(host):
             return _refused(403, "This server answers to 127.0.0.1 and localhost only.")
+        if not scope["query_string"].isascii():  # browsers write such signs as %XX
+            return _refused(400, "This address holds signs that are none of an address.")
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return _refused(405, "Pages are read with GET, and changes are made with POST.")
         origin = headers.get("origin")

@@ -106,6 +106,19 @@ def test_a_very_long_query_is_refused_in_a_line(show: Any, ask: Any, small_lab: 
     assert answer.status == 400 and len(answer.body) < 10_000
 
 
+def test_a_query_of_other_bytes_than_an_address_has_is_refused(show: Any, small_lab: Path) -> None:
+    from starlette.testclient import TestClient
+
+    async def bytes_in_query(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope["query_string"] = b"q=\x94"
+        await app(scope, receive, send)
+
+    app = show(small_lab)
+    client = TestClient(bytes_in_query, base_url="http://127.0.0.1")
+    assert [client.get(path).status_code for path in ("/memory", "/memory/", "/nowhere")] == [400] * 3
+
+
 def test_text_in_an_address_is_shown_as_text(show: Any, ask: Any, small_lab: Path) -> None:
     app = show(small_lab)
     for path in ("/?done=%3Cscript%3Ealert(1)%3C/script%3E", "/%3Cscript%3Ealert(1)%3C/script%3E"):
