@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memory.text.cleaning import TEXT_LIMIT, clean, cleaned, name
 from memory.text.content import words
-from memory.text.jsonlines import parsed
+from memory.text.jsonlines import loaded, parsed
 from memory.text.jsonlines import read as read_lines
 from memory.text.moments import typed
 from memory.text.novelty import novel, said_in
@@ -22,6 +22,7 @@ __all__ = [
     "cleaned",
     "is_tag",
     "left_open",
+    "loaded",
     "name",
     "novel",
     "parsed",

@@ -39,6 +39,14 @@ def read(path: Path) -> list[str]:
         return [line.decode("utf-8") for _, line in lines(stream)]
 
 
+def loaded(data: str | bytes) -> Any:
+    """JSON as Python reads it, with NaN. Raises ValueError, also where it is nested more deeply than can be read."""
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def parsed(data: bytes) -> Any:
     """JSON as the standard has it: UTF-8, no NaN, nothing infinite, nothing nested beyond `DEPTH`. Raises ValueError.
 

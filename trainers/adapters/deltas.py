@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from memory.text import loaded
 from trainers.adapters.merging import MergeConfig
 from trainers.errors import BadAdapter, CannotMerge
 
@@ -78,17 +80,28 @@ def read(folder: Path) -> Delta:
             f"{folder} is more than a plain LoRA ({', '.join(f'{name}={settings[name]}' for name in odd)}); its effect "
             "is not B·A alone, so no sum would hold it; merge adapters without that"
         )
-    tensors = load_file(folder / "adapter_model.safetensors")
+    try:
+        tensors = load_file(folder / "adapter_model.safetensors")
+    except (OSError, SafetensorError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise BadAdapter(f"{folder} has weights that cannot be read ({reason}); train or copy it again") from error
     names = {key.removesuffix(".lora_A.weight") for key in tensors if key.endswith(".lora_A.weight")}
     if tensors.keys() != {f"{name}.lora_{side}.weight" for name in names for side in "AB"} or not names:
         raise CannotMerge(
             f"{folder} holds more or less than pairs of LoRA factors; merge adapters that hold just those"
         )
-    found = {}
+    alpha, found = settings.get("lora_alpha"), {}
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+        raise BadAdapter(f"{folder} has no lora_alpha that is a number; train or copy it again")
     for name in sorted(names):
         a, b = tensors[f"{name}.lora_A.weight"].float(), tensors[f"{name}.lora_B.weight"].float()
+        if a.ndim != 2 or b.ndim != 2 or not 0 < len(a) == b.shape[1] or not a.numel() or not b.numel():
+            raise BadAdapter(
+                f"{folder} has factors of {name[:80]!r} that cannot be multiplied ({list(a.shape)}, "
+                f"{list(b.shape)}); train or copy it again"
+            )
         divisor = math.sqrt(len(a)) if settings.get("use_rslora") else len(a)
-        found[name.removeprefix(PREFIX)] = Factors(a * (settings["lora_alpha"] / divisor), b)
+        found[name.removeprefix(PREFIX)] = Factors(a * (alpha / divisor), b)
     return found
 
 
@@ -123,7 +136,7 @@ def write(folder: Path, merged: Merged, like: Sequence[Path]) -> None:
 
 def _settings(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        found = loaded((folder / "adapter_config.json").read_text(encoding="utf-8"))
         return dict(found)
     except (OSError, TypeError, ValueError) as error:
         raise BadAdapter(f"{folder} has no readable adapter_config.json ({error}); train or copy it again") from error

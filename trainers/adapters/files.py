@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from memory.text import loaded
 from trainers.errors import BadAdapter
 from trainers.training.weights import flaw
 
@@ -31,12 +31,12 @@ def check_files(folder: Path) -> None:
 
 def _check_settings(file: Path) -> None:
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = loaded(file.read_text(encoding="utf-8"))
         if not isinstance(settings, dict):
             raise ValueError("it holds no settings by name")
         missing = [name for name in ("peft_type", "r", "lora_alpha", "target_modules") if not settings.get(name)]
         missing += [] if int(settings.get("r") or 1) > 0 else ["r"]
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, OverflowError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise BadAdapter(f"{file} is no configuration of an adapter ({reason}); train or copy it again") from error
     if missing or settings["peft_type"] != "LORA":

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from trainers.adapters import deltas
 from trainers.adapters.deltas import Delta, Factors
+from trainers.adapters.files import check_files
 from trainers.adapters.merging import MergeConfig
 from trainers.errors import BadAdapter, CannotMerge
 
@@ -298,3 +299,47 @@ def copied(folder: Path, target: Path) -> Path:
 def set_in(folder: Path, **changes: Any) -> None:
     path = folder / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def plain(folder: Path, a: list[int], b: list[int], **settings: Any) -> Path:
+    """An adapter of factors of these shapes."""
+    folder.mkdir()
+    tensors = {"base_model.model.x.lora_A.weight": torch.ones(a), "base_model.model.x.lora_B.weight": torch.ones(b)}
+    save_file(tensors, folder / "adapter_model.safetensors")
+    known = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["x"], **settings}
+    (folder / "adapter_config.json").write_text(json.dumps(known))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [([2, 4], [4, 3]), ([0, 4], [4, 0]), ([4], [4]), ([], []), ([1, 2, 4], [4, 1]), ([2, 0], [0, 2])]
+)
+def test_factors_that_cannot_be_multiplied_are_a_bad_adapter(a: list[int], b: list[int], tmp_path: Path) -> None:
+    assert deltas.read(plain(tmp_path / "good", [2, 4], [4, 2]))
+    with pytest.raises(BadAdapter):
+        deltas.read(plain(tmp_path / "bad", a, b))
+
+
+@pytest.mark.parametrize("alpha", [None, "1", True, float("nan"), [1]])
+def test_a_scaling_that_is_no_number_is_a_bad_adapter(alpha: Any, tmp_path: Path) -> None:
+    with pytest.raises(BadAdapter):
+        deltas.read(plain(tmp_path / "bad", [2, 4], [4, 2], lora_alpha=alpha))
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff" * 8, (100_000).to_bytes(8, "little") + b"[" * 100_000])
+def test_weights_that_cannot_be_read_are_a_bad_adapter(data: bytes, tmp_path: Path) -> None:
+    folder = plain(tmp_path / "bad", [2, 4], [4, 2])
+    (folder / "adapter_model.safetensors").write_bytes(data)
+    for checked in (deltas.read, check_files):
+        with pytest.raises(BadAdapter):
+            checked(folder)
+
+
+@pytest.mark.parametrize(
+    "said", ["[" * 100_000, '{"r": Infinity, "peft_type": "LORA", "lora_alpha": 1, "target_modules": "x"}']
+)
+def test_settings_that_cannot_be_read_are_a_bad_adapter(said: str, tmp_path: Path) -> None:
+    folder = plain(tmp_path / "bad", [2, 4], [4, 2])
+    (folder / "adapter_config.json").write_text(said)
+    with pytest.raises(BadAdapter):
+        check_files(folder)
