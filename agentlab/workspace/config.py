@@ -234,8 +234,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise BadConfig(f"There is no file {path}; check the path.") from None
     except IsADirectoryError:
         raise BadConfig(f"{path} is a folder; give the path of a TOML file.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # tomllib's own, no UTF-8, a number of too many digits
         raise BadConfig(f"{path} is not valid TOML ({error}); correct it.") from None
+    except RecursionError:
+        raise BadConfig(f"{path} is not valid TOML (it is nested too deeply); correct it.") from None
 
 
 def parse(model: type[Model], raw: dict[str, Any], path: Path) -> Model:

@@ -58,6 +58,8 @@ def test_a_newer_format_is_refused_before_its_settings_are_judged(file: Path) ->
         ("context = 1", "context: "),
         ("threads = ", "not valid TOML"),
         ("\\x00", "not valid TOML"),
+        ("tools = " + "[" * 5000, "nested too deeply"),
+        ("seed = " + "9" * 5000, "not valid TOML"),
     ],
 )
 def test_a_bad_setting_is_one_line_that_names_it(file: Path, text: str, complaint: str) -> None:
