@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +12,7 @@ from agentlab.engines.provider import PATIENCE, Answer, Price, Provider
 from agentlab.errors import ContextExceeded, Unacceptable
 from memory import prompts
 from memory.prompts import Message, Prompting, Reply
+from memory.text import loaded
 
 AT_ONCE = 16
 """Requests of one list that are on their way beside each other."""
@@ -189,7 +189,7 @@ def _read(answer: Answer, commands: Sequence[str] | None) -> Reply:
 def _fields(text: str) -> dict[str, Any]:
     """The fields of an answer that is JSON without having been understood as such, in a code block perhaps."""
     try:
-        found = json.loads(text[text.index("{") : text.rindex("}") + 1])
+        found = loaded(text[text.index("{") : text.rindex("}") + 1])
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

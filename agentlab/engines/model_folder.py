@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from agentlab.errors import BadModel, UnsupportedModel
+from memory.text import loaded
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -47,7 +47,7 @@ def _check_weights(folder: Path) -> None:
         raise BadModel(f"{folder} holds no weights (no *.safetensors); give the folder of a whole model.")
     if index.is_file():
         try:
-            named = {str(name) for name in dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"]).values()}
+            named = {str(name) for name in dict(loaded(index.read_text(encoding="utf-8"))["weight_map"]).values()}
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise BadModel(f"{index} cannot be read ({error}); copy the model again.") from error
         missing = sorted(named - {file.name for file in files})
@@ -63,7 +63,7 @@ def _config(folder: Path) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        settings = loaded((folder / "config.json").read_text(encoding="utf-8"))
         kind = settings["model_type"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise BadModel(

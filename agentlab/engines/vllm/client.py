@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ import httpx
 
 from agentlab.engines.waiting import Waiters, waited
 from agentlab.errors import ServerFailed
+from memory.text import loaded
 
 AT_ONCE = 64
 """Requests to one server under way at once; what is beyond it waits here instead of there."""
@@ -106,7 +106,7 @@ class Client:
         if path == COMPLETIONS:
             self._answered = time.monotonic()
         try:
-            found = json.loads(answer.content) if "json" in answer.headers.get("content-type", "") else {}
+            found = loaded(answer.content) if "json" in answer.headers.get("content-type", "") else {}
         except ValueError as error:
             raise nonsense(f"{answer.text[:80]!r} at {path} is no JSON") from error
         if not isinstance(found, dict):

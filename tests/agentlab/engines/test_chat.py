@@ -361,3 +361,9 @@ def test_what_cannot_be_asked_is_refused_before_anything_is(serve: Serve, monkey
     monkeypatch.setitem(provider.EXTRAS, "anthropic", "no_such_package")
     with pytest.raises(MissingPackage, match=r"agentlab\[anthropic\]"):
         ChatEngine("anthropic:m")
+
+
+@pytest.mark.parametrize("said", ['{"a":' * 100_000 + "}", "{" * 5000 + "}" * 5000])
+def test_an_answer_that_is_nested_without_end_names_no_command(asked: Any, said: str) -> None:
+    turn, _ = asked(said)
+    assert turn.command not in COMMANDS

@@ -92,6 +92,14 @@ def without_a_type(folder: Path) -> None:
     (folder / "config.json").write_text("[]")
 
 
+def nested(folder: Path) -> None:
+    (folder / "config.json").write_text("[" * 100_000)
+
+
+def with_a_nested_header(folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes((100_000).to_bytes(8, "little") + b"[" * 100_000 + bytes(8))
+
+
 BROKEN = {
     pointer: "Git LFS",
     truncated: "cut short",
@@ -107,6 +115,8 @@ BROKEN = {
     without_a_layer: "lack",
     of_other_shapes: "shape",
     without_a_type: "model type",
+    nested: "nested too deeply",
+    with_a_nested_header: "damaged",
 }
 
 
