@@ -101,7 +101,7 @@ def _games(folder: Path, kind: str) -> list[Path]:
             continue
         try:
             told = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
+        except (OSError, RecursionError, ValueError):
             continue  # a download that was cut
         if isinstance(told, dict) and told.get("solvable"):
             found.append(file)

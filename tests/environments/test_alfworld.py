@@ -309,3 +309,14 @@ def test_things_are_numbered_as_alfworld_numbers_them() -> None:
     names = named([*mugs, basin, "agent1"])
     assert [names[mug] for mug in mugs] == ["mug 2", "mug 1"]
     assert (names[basin], names["agent1"]) == ("sinkbasin 1", "agent1 ")
+
+
+def test_files_that_are_no_problems_are_left_out(tmp_path: Path) -> None:
+    for number, said in enumerate(("[" * 100_000, "null", "\x00", '{"solvable": true}')):
+        folder = tmp_path / f"pick_and_place_simple-{number}" / "trial"
+        folder.mkdir(parents=True)
+        (folder / "game.tw-pddl").write_text(said)
+    (tmp_path / "pick_and_place_simple-9" / "trial" / "game.tw-pddl").mkdir(parents=True)
+    (tmp_path / "pick_and_place_simple-8" / "trial").mkdir(parents=True)
+    (tmp_path / "pick_and_place_simple-8" / "trial" / "game.tw-pddl").symlink_to("nowhere")
+    assert [file.parents[1].name for file in module._games(tmp_path, "any")] == ["pick_and_place_simple-3"]
