@@ -7,11 +7,11 @@ must be those that were sent, its results those that were sealed, and only then 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
 
+from memory.text import loaded
 from trainers import job as jobs
 from trainers.adapters.files import check_files
 from trainers.errors import BadAdapter, JobChanged, JobExists, NotAJob
@@ -148,7 +148,7 @@ def _belongs(outcome: JobResult, job: Job) -> None:
         reason = "its canary is no text of this job"
     else:
         try:
-            config = dict(json.loads((outcome.adapter / "adapter_config.json").read_bytes()))
+            config = dict(loaded((outcome.adapter / "adapter_config.json").read_bytes()))
         except (TypeError, ValueError):
             config = {}
         wanted = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, Field
+
+from memory.text import loaded
 
 RESAMPLED = 20_000
 """Resamples of a bootstrap, and sign flips of a test where there are more of them than that."""
@@ -47,7 +48,7 @@ class Learned(BaseModel):
     @classmethod
     def load(cls, path: Path) -> Learned:
         """From its file. Raises ValueError if it is none."""
-        return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return cls.model_validate(loaded(path.read_text(encoding="utf-8")))
 
 
 Scores = Mapping[str, Mapping[int, Sequence[float]]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
 
 from memory import errors
+from memory.text.jsonlines import loaded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,8 +77,8 @@ class SentenceTransformerEmbedder:
     def dimensions(self) -> int:
         for name, key in (("1_Pooling/config.json", "word_embedding_dimension"), ("config.json", "hidden_size")):
             try:
-                return int(json.loads((self.folder / name).read_text(encoding="utf-8"))[key])
-            except (OSError, ValueError, KeyError):
+                return int(loaded((self.folder / name).read_text(encoding="utf-8"))[key])
+            except (LookupError, OSError, OverflowError, TypeError, ValueError):
                 continue
         return int(self._model.encode(["a"]).shape[1])
 

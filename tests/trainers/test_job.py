@@ -123,6 +123,7 @@ DAMAGED = {
     "no text": ("examples.jsonl", b"\xff\xfe\n"),
     "no record": ("examples.jsonl", b"7\n"),
     "no examples": ("examples.jsonl", b""),
+    "nested": ("examples.jsonl", b"[" * 100_000),
     "no loss": ("examples.jsonl", b'{"token_ids":[1,2],"weights":[0,0],"episode":"e","task":"t"}\n'),
     "unknown setting": ("job.json", b'{"learning_rat": 1}'),
 }

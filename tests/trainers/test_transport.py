@@ -44,6 +44,13 @@ def came(here: job.Job, trained: Path, tmp_path: Path) -> Path:
     return folder
 
 
+def test_settings_of_an_adapter_that_are_nested_without_end_are_refused(here: job.Job, came: Path) -> None:
+    (came / "adapter" / "adapter_config.json").write_text("[" * 100_000)
+    seal_again(came)
+    with pytest.raises(BadAdapter):
+        transport.check(came, here)
+
+
 def seal_again(folder: Path) -> None:
     (folder / "done").write_text(seal.of(folder, job.load(folder).id).model_dump_json())
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from memory.prompts import Prompting
 from memory.records import PromptName
+from memory.text import loaded
 from trainers.adapters import cards, loading, prompt_format
 from trainers.adapters.episodes import by_env
 from trainers.adapters.loading import BASE
@@ -116,7 +117,7 @@ def _written(
     published, form = cards.hub_id(record.base), _format(registry, record, base)
     for name in ("adapter_model.safetensors", "canary.json"):
         shutil.copyfile(source / name, folder / name)
-    settings = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
+    settings = loaded((source / "adapter_config.json").read_text(encoding="utf-8"))
     settings["base_model_name_or_path"] = str(target / BASE) if with_base else published or str(base)
     _put(folder / "adapter_config.json", json.dumps(settings, indent=1, sort_keys=True))
     _put(folder / prompt_format.FILE, json.dumps(form.model_dump(), indent=1, ensure_ascii=False))

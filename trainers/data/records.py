@@ -6,12 +6,12 @@ learned.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import takewhile
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from memory.text import loaded
 from trainers.config import ObjectiveName
 from trainers.data.examples import Example
 from trainers.errors import BadExample, NothingToTrain
@@ -204,7 +204,7 @@ RECORDS: dict[ObjectiveName, tuple[type[Record], ...]] = {
 
 def read(objective: ObjectiveName, line: str) -> Record:
     """The record of an objective in a line of JSON. Raises ValueError, of which pydantic's ValidationError is one."""
-    fields = json.loads(line)
+    fields = loaded(line)
     if isinstance(fields, dict) and "elsewhere" in fields:
         # Jobs of earlier versions.
         fields["reference"] = fields.pop("elsewhere")
