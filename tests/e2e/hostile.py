@@ -32,15 +32,30 @@ from tests.e2e.hostile_values import Chance
 DOORS: dict[str, type[Door]] = {
     door.name: door
     for door in (
-        Toml, Ids, Files, Mcp, Http, Inbox, Answers, OpenEnv, Serving, Chat, Vllm, Adapters, Models, Jobs, Games, Pages,
-    )  # fmt: skip
+        Toml,
+        Ids,
+        Files,
+        Mcp,
+        Http,
+        Inbox,
+        Answers,
+        OpenEnv,
+        Serving,
+        Chat,
+        Vllm,
+        Adapters,
+        Models,
+        Jobs,
+        Games,
+        Pages,
+    )
 }
 SHOWN = 5
 """Tracebacks of one door that a run prints."""
 
 
 class Outside:
-    """Notes what this process writes outside of a folder, from when it is made to its end; audit hooks stay for good."""
+    """Notes what this process writes outside of a folder; audit hooks stay to its end."""
 
     def __init__(self) -> None:
         self.within: str | None = None
@@ -55,7 +70,16 @@ class Outside:
             if not isinstance(flags, int) or not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
                 return
             paths = [path]
-        elif name in ("os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.rename", "os.link", "os.symlink"):
+        elif name in (
+            "os.remove",
+            "os.mkdir",
+            "os.rmdir",
+            "os.truncate",
+            "os.chmod",
+            "os.rename",
+            "os.link",
+            "os.symlink",
+        ):
             paths = list(arguments[:2]) if name in ("os.rename", "os.link") else list(arguments[:1])
             if name == "os.symlink":
                 paths = [arguments[1]]
@@ -64,10 +88,13 @@ class Outside:
             return
         else:
             return
+        folder = arguments[-1] if name in ("os.remove", "os.rmdir", "os.mkdir", "os.unlink") else -1
         for path in paths:
             if isinstance(path, int) or path is None:
                 continue
-            where = os.path.abspath(os.fsdecode(path))
+            # Whoever removes a whole tree names its files from the folder that is open.
+            begin = os.readlink(f"/proc/self/fd/{folder}") if isinstance(folder, int) and folder >= 0 else os.getcwd()
+            where = os.path.abspath(os.path.join(begin, os.fsdecode(path)))
             if not where.startswith((self.within, "/dev/", "/proc/self/")):
                 self.found.append(f"{name} {where}")
 
@@ -111,7 +138,11 @@ def knocks(kind: type[Door], folder: Path, seed: int, inputs: int, until: float)
                     where = [one.strip() for one in error.splitlines() if one.strip().startswith("File")][-1]
                     if where not in shown and len(shown) < SHOWN:
                         shown.add(where)
-                        print(f"{kind.name} {seed} {found['inputs'] - 1}: {line}\n{error[-2500:]}", file=sys.stderr, flush=True)
+                        print(
+                            f"{kind.name} {seed} {found['inputs'] - 1}: {line}\n{error[-2500:]}",
+                            file=sys.stderr,
+                            flush=True,
+                        )
             after = door.changes()
         finally:
             door.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -176,7 +175,7 @@ class Ids(Door):
     def knock(self, chance: Chance) -> None:
         import environments
         from agentlab.agent.arms import arm_of
-        from agentlab.rounds.report import load
+        from agentlab.views.rounds import find_round
         from environments import Task
         from memory.store import EpisodeFilter, Filter, History
         from memory.text import moments
@@ -195,7 +194,7 @@ class Ids(Door):
             lambda: past.operation(text),
             lambda: past.undo_batch(text),
             lambda: lab.adapters.get(text),
-            lambda: load(lab, text),
+            lambda: find_round(lab, text),
             lambda: moments.typed(text, "2026-01-01T00:00:00.000000+00:00"),
             lambda: past.diff(text, chance.text()),
             lambda: arm_of(lab, text),
@@ -230,7 +229,12 @@ class Mcp(Door):
             "search_memory": {"query": "door", "k": 3, "env": "toy/doors", "kind": "written", "tag": None},
             "show_reflection": {"id": f"r-{chance.randrange(25)}"},
             "list_reflections": {"env": None, "task": None, "status": "active", "limit": 5, "before": None},
-            "add_reflection": {"text": f"Door {chance.randrange(99)}.", "env": "toy/doors", "task": None, "tags": ["a"]},
+            "add_reflection": {
+                "text": f"Door {chance.randrange(99)}.",
+                "env": "toy/doors",
+                "task": None,
+                "tags": ["a"],
+            },
             "forget_reflection": {"id": f"r-{chance.randrange(25)}"},
         }
         name = chance.choice(list(tools)) if chance.random() < 0.98 else chance.text()
@@ -243,8 +247,9 @@ class Mcp(Door):
         self.loop.run_until_complete(self._called(name, given, chance.text()))
 
     async def _called(self, name: str, given: dict[str, Any], client: str) -> None:
-        from mcp.server.mcpserver.exceptions import ToolError
         from types import SimpleNamespace
+
+        from mcp.server.mcpserver.exceptions import ToolError
 
         tool = self.server._tool_manager.get_tool(name)
         if tool is None:

