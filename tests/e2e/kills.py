@@ -30,8 +30,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from tests.e2e.kills_operations import OPERATIONS, Shelf, notes_file
 from tests.e2e.kills_tables import counts_in, difference
 
 CONDITIONS = ("kill", "clock", "torn", "disk", "read-only")
-MOST_KILLS = 3
+MOST_KILLS = 4
 """Kills of one trial."""
 APART = "AGENTLAB_KILLS_APART"
 
@@ -149,7 +150,7 @@ class Trials:
                 line["lost"] += sum(max(0, rows - there.get(table, 0)) for table, rows in ended.acknowledged.items())
             if condition == "torn":
                 line.setdefault("torn", []).append(tear(trial / "lab", self.chance) if (trial / "lab").exists() else "")
-            if self.chance.random() < 0.5:
+            if self.chance.random() < 0.3:
                 break
         after = Moment(ahead=self._moment(name, condition, self.unbroken[name]).ahead) if condition == "clock" else None
         ended = self._done(name, trial, after)
@@ -253,6 +254,15 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
+def turns(names: Sequence[str], conditions: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Every operation under every condition, again and again; those that take long every third time."""
+    for number in count():
+        for condition in conditions:
+            for at, name in enumerate(names):
+                if not OPERATIONS[name].slow or (number + at) % 3 == 0:
+                    yield name, condition
+
+
 def _apart(asked: argparse.Namespace) -> None:
     """Go on in a mount namespace of its own, so that what is mounted goes with this process."""
     if {"disk", "read-only"} & set(asked.condition.split(",")) and not os.environ.get(APART):
@@ -280,13 +290,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = [json.loads(line) for line in asked.log.read_text().splitlines()]
     before, until = len(lines), time.monotonic() + 60 * asked.minutes
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        trials, count = Trials(Path(folder), asked.seed), 0
-        for number in range(10**9):
-            if count >= asked.kills or time.monotonic() > until:
+        trials, kills = Trials(Path(folder), asked.seed), 0
+        for name, condition in turns(names, conditions):
+            if kills >= asked.kills or time.monotonic() > until:
                 break
-            name = names[number % len(names)]
-            line = trials.trial(name, conditions[number // len(names) % len(conditions)])
-            count += line["kills"] if line["condition"] not in ("disk", "read-only") else 1
+            line = trials.trial(name, condition)
+            kills += line["kills"] if line["condition"] not in ("disk", "read-only") else 1
             lines.append(line)
             if line["differs"] or line["lost"]:
                 print(json.dumps(line), file=sys.stderr, flush=True)

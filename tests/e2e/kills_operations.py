@@ -231,19 +231,20 @@ class Operation:
     """Whether rows are deleted by it, as they are meant to be."""
     ages: bool = False
     """Whether it goes by how old things are: where its clock jumps by weeks, it does other things, rightly."""
+    slow: bool = False
 
 
 OPERATIONS: dict[str, Operation] = {
-    "collect": Operation(round_until("select")),
+    "collect": Operation(round_until("select"), slow=True),
     "select": Operation(round_until("train"), after="collect"),
-    "train": Operation(round_until("gate"), after="select"),
+    "train": Operation(round_until("gate"), after="select", slow=True),
     "canary": Operation(canary, after="train"),
-    "gate": Operation(round_until("promote"), after="train"),
+    "gate": Operation(round_until("promote"), after="train", slow=True),
     "promote": Operation(round_until("retire"), after="gate"),
     "retire": Operation(round_until(None), after="promote", make=watched),
     "search": Operation(search),
-    "run": Operation(play, make=learned),
-    "evaluate": Operation(evaluate, make=learned),
+    "run": Operation(play, make=learned, slow=True),
+    "evaluate": Operation(evaluate, make=learned, slow=True),
     "consolidate": Operation(consolidate, make=learned, ages=True),
     "undo": Operation(undo, after="consolidate"),
     "import": Operation(bring_in, make=learned),
