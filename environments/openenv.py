@@ -244,7 +244,7 @@ class _Action:
             return {self._field: number}
         try:
             made = json.loads(command)
-        except ValueError:
+        except (ValueError, RecursionError):
             made = None
         if not isinstance(made, dict):
             names = ", ".join(json.dumps(name) for name in self._names)

@@ -22,15 +22,25 @@ def check(folder: Path) -> tuple[Any, Any]:
 
 
 def ends(folder: Path, config: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end a text: the tokenizer's, and all that the folder's settings for writing name."""
+    """The tokens that end a text: the tokenizer's, and all that the folder's settings for writing name.
+
+    Raises BadModel where these make no sense.
+    """
     from transformers import GenerationConfig
 
     try:
         told = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
     except OSError:  # there are none
         told = GenerationConfig.from_model_config(config).eos_token_id
-    found = {tokenizer.eos_token_id, *(told if isinstance(told, list) else [told])}
-    return frozenset(found - {None})
+    except Exception as error:  # transformers raises what it likes
+        raise BadModel(
+            f"{folder} has a generation_config.json that makes no sense ({_said(error)}); copy the model again."
+        ) from error
+    named = [tokenizer.eos_token_id, *(told if isinstance(told, list) else [told])]
+    odd = [one for one in named if one is not None and (isinstance(one, bool) or not isinstance(one, int))]
+    if odd:
+        raise BadModel(f"{folder} names {odd[0]!r} as the end of a text, which is no token; copy the model again.")
+    return frozenset(one for one in named if one is not None)
 
 
 def _check_weights(folder: Path) -> None:

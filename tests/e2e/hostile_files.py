@@ -42,7 +42,11 @@ def _weights(chance: Chance) -> bytes:
     )
     if chance.random() < 0.2:
         header = b"[" * 50_000
-    length = len(header) if chance.random() < 0.8 else chance.choice((0, 1, 2**31, 2**63, 2**64 - 1, len(header) - 1))
+    length = (
+        len(header)
+        if chance.random() < 0.8
+        else chance.choice((0, 1, 2**31, 2**63, 2**64 - 1, max(len(header) - 1, 0)))
+    )
     return length.to_bytes(8, "little") + header + bytes(chance.choice((0, 31, 32, 64)))
 
 
@@ -293,7 +297,7 @@ def _storable(text: str) -> str:
 class Pages(Door):
     """A lab whose files are damaged: pages of the database and of its log, the index, checkpoints, the lock."""
 
-    name, about = "pages", "damaged files of a lab (database, log, index, checkpoints, lock, settings)"
+    name, about = "pages", "damaged files of a lab (database, log, index, checkpoints, lock)"
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -316,7 +320,10 @@ class Pages(Door):
 
         shutil.rmtree(self.lab, ignore_errors=True)
         self.lab.mkdir()
-        hit = {chance.choice([*self.whole, ".lock", "checkpoints.db"]) for _ in range(chance.choice((1, 1, 2)))}
+        hit = {
+            chance.choice([*sorted({*self.whole, ".lock", "checkpoints.db"} - {"lab.toml"})])
+            for _ in range(chance.choice((1, 1, 2)))
+        }
         for name, data in self.whole.items():
             (self.lab / name).write_bytes(_torn(chance, data) if name in hit else data)
         if ".lock" in hit:

@@ -359,6 +359,7 @@ def test_what_a_server_tells_becomes_text_commands_and_a_score(foreign: Callable
         ({"properties": {"move": {"type": "integer"}}}, "inf", None),
         ({"properties": {"x": {"type": "integer"}, "y": {"type": "integer"}}}, '{"x": 1, "y": 2}', {"x": 1, "y": 2}),
         ({"properties": {"x": {"type": "integer"}, "y": {"type": "integer"}}}, "[1, 2]", None),
+        ({"properties": {"x": {"type": "integer"}, "y": {"type": "integer"}}}, "[" * 100_000, None),
         ({"properties": {"x": {"type": "string"}, "y": {"type": "string"}}, "required": ["y"]}, "go", {"y": "go"}),
     ],
 )

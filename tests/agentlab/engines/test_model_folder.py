@@ -191,3 +191,16 @@ def test_what_is_wrong_with_a_folder_is_one_of_our_errors(tiny_model: Path, tmp_
     truncated(tmp_path / "model")
     with pytest.raises(BadModel, match="cut short"):
         check(tmp_path / "model")
+
+
+@pytest.mark.parametrize("said", ['{"eos_token_id": "</s>"}', '{"eos_token_id": [{}]}', '{"pad_token_id": "x"}', "[1]"])
+def test_odd_settings_for_writing_are_a_bad_model(said: str, tiny_model: Path, tmp_path: Path) -> None:
+    from agentlab.engines.model_folder import check, ends
+    from agentlab.errors import BadModel
+
+    shutil.copytree(tiny_model, tmp_path / "model")
+    config, tokenizer = check(tmp_path / "model")
+    assert ends(tmp_path / "model", config, tokenizer) == {0}
+    (tmp_path / "model" / "generation_config.json").write_text(said)
+    with pytest.raises(BadModel):
+        ends(tmp_path / "model", config, tokenizer)
