@@ -9,7 +9,8 @@ import shutil
 import sqlite3
 import tempfile
 import zlib
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
+@contextmanager
+def copied(folder: Path) -> Iterator[Path]:
+    """A copy of a lab's databases, which can be opened though the lab's own disk is full, and that stay as they are."""
+    with tempfile.TemporaryDirectory(prefix="kills-tables-") as beside:
+        for path in [*folder.glob("lab.db*"), *folder.glob("checkpoints.db*")]:
+            shutil.copy(path, beside)
+        yield Path(beside)
+
+
 def _names(connection: sqlite3.Connection) -> list[str]:
     found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE '%VIRTUAL%'")
     # What belongs to an index of words is compared by the words.
@@ -72,6 +82,8 @@ def _rows(connection: sqlite3.Connection, table: str) -> list[str]:
             cells.pop("payload", None)  # when it began
         if table == "settings" and str(cells.get("key")).startswith("consolidated|"):
             cells.pop("value", None)  # up to which change it has looked: one that was killed has looked again
+        if table == "settings" and str(cells.get("key")).startswith("index made: "):
+            continue  # a cache, as the index itself
         rows.append(CHANCE.sub(r"\1-…", json.dumps(cells, sort_keys=True, default=str)))
     return sorted(rows)
 
@@ -79,22 +91,24 @@ def _rows(connection: sqlite3.Connection, table: str) -> list[str]:
 def tables(folder: Path) -> Tables:
     """All that a lab has: each row of each table, what is in flight, and its files, the weights by their hash."""
     found: Tables = {}
-    with closing(sqlite3.connect(folder / "lab.db")) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        for name in _names(connection):
-            found[name] = _rows(connection, name)
-    if (folder / "checkpoints.db").exists():
-        with closing(sqlite3.connect(folder / "checkpoints.db")) as connection:
-            rows = connection.execute("SELECT DISTINCT thread_id FROM checkpoints").fetchall()
-            found["in flight"] = sorted(str(row[0]) for row in rows)
+    with copied(folder) as beside:
+        with closing(sqlite3.connect(beside / "lab.db")) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+            for name in _names(connection):
+                found[name] = _rows(connection, name)
+        if (beside / "checkpoints.db").exists():
+            with closing(sqlite3.connect(beside / "checkpoints.db")) as connection:
+                rows = connection.execute("SELECT DISTINCT thread_id FROM checkpoints").fetchall()
+                found["in flight"] = sorted(str(row[0]) for row in rows)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     found["files"] = [name for path in files if not PASSING.search(name := f"/{path.relative_to(folder).as_posix()}")]
     found["weights"] = [
         hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.suffix == ".safetensors"
     ]
-    said = SECRET.encode()
-    found["files with the secret"] = [path.name for path in files if said in path.read_bytes()]
+    if not any('"r-key"' in row for row in found.get("reflections", [])):  # it was purged
+        said = SECRET.encode()
+        found["files with the secret"] = [path.name for path in files if said in path.read_bytes()]
     return found
 
 
@@ -120,8 +134,5 @@ def counts_in(folder: Path) -> dict[str, int]:
     """The same of a lab as it lies there, which stays as it is."""
     if not (folder / "lab.db").exists():
         return {}
-    with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
-        for path in folder.glob("lab.db*"):
-            shutil.copy(path, beside)
-        with closing(sqlite3.connect(Path(beside) / "lab.db")) as connection:
-            return counts(connection)
+    with copied(folder) as beside, closing(sqlite3.connect(beside / "lab.db")) as connection:
+        return counts(connection)

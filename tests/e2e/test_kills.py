@@ -28,6 +28,11 @@ def trials(tmp_path: Path, *words: str) -> list[dict[str, Any]]:
     return lines
 
 
+def wrong(found: list[dict[str, Any]]) -> list[Any]:
+    """The trials in which something was lost, or is another one than without a kill."""
+    return [(one["operation"], one["lost"], one["differs"]) for one in found if one["lost"] or one["differs"]]
+
+
 def may_mount() -> bool:
     """Whether this machine lets us mount a small disk."""
     command = ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
@@ -39,13 +44,11 @@ def may_mount() -> bool:
 
 def test_what_was_acknowledged_is_there_after_a_kill_and_the_same_command_leaves_the_same(tmp_path: Path) -> None:
     found = trials(
-        tmp_path, "--kills", "14", "--seed", "5", "--only", "import,inbox,purge,search", "--condition", "kill,torn,clock"
+        tmp_path, "--kills", "10", "--seed", "5", "--only", "import,inbox,purge", "--condition", "kill,torn,clock"
     )  # fmt: skip
-    assert sum(line["kills"] for line in found) >= 14
-    assert {line["operation"] for line in found} == {"import", "inbox", "purge", "search"}
-    assert [
-        (line["operation"], line["lost"], line["differs"]) for line in found if line["lost"] or line["differs"]
-    ] == []
+    assert sum(line["kills"] for line in found) >= 10
+    assert {line["operation"] for line in found} == {"import", "inbox", "purge"}
+    assert wrong(found) == []
 
 
 @pytest.mark.skipif(not may_mount(), reason="nobody may mount a small disk here")
@@ -55,9 +58,7 @@ def test_a_full_disk_and_a_read_only_folder_are_said_in_a_line_and_cost_nothing(
     )  # fmt: skip
     assert any("disk is full" in line["refused"] or "No space" in line["refused"] for line in found)
     assert all("ead-only" in line["refused"] for line in found if line["condition"] == "read-only")
-    assert [
-        (line["operation"], line["lost"], line["differs"]) for line in found if line["lost"] or line["differs"]
-    ] == []
+    assert wrong(found) == []
 
 
 def test_a_row_that_is_missing_or_another_one_is_a_difference() -> None:
