@@ -125,21 +125,22 @@ class Trials:
             shutil.rmtree(trial)
         return line
 
-    def _moment(self, name: str, condition: str, whole: Ended) -> Moment:
-        chance = self.chance
+    def _moment(self, name: str, condition: str, whole: Ended, before: int = 0) -> Moment:
+        """A moment of an operation, of which the kills before have left the less to do the more they were."""
+        chance, events = self.chance, max(whole.events // (1 + 2 * before), 1)
         ahead, jumps = 0.0, None
         if condition == "clock":
             most = 5.5 if OPERATIONS[name].ages else 8.5  # powers of ten of a second: four days, ten years
             off = [chance.choice((-1, 1)) * 10 ** chance.uniform(0, most) for _ in range(2)]
-            ahead, jumps = off[0], (chance.randint(1, max(whole.events, 1)), off[1])
+            ahead, jumps = off[0], (chance.randint(1, events), off[1])
         if chance.random() < 0.6:
-            return Moment(event=chance.randint(1, max(whole.events, 1)), ahead=ahead, jumps=jumps)
-        return Moment(seconds=chance.uniform(0.0, whole.seconds), ahead=ahead, jumps=jumps)
+            return Moment(event=chance.randint(1, events), ahead=ahead, jumps=jumps)
+        return Moment(seconds=chance.uniform(0.0, whole.seconds / (1 + before)), ahead=ahead, jumps=jumps)
 
     def _killed(self, name: str, trial: Path, line: dict[str, Any], condition: str) -> Ended:
         moments = line["moments"] = []
-        for _ in range(MOST_KILLS):
-            moment = self._moment(name, condition, self.unbroken[name])
+        for before in range(MOST_KILLS):
+            moment = self._moment(name, condition, self.unbroken[name], before)
             moments.append([moment.event, moment.seconds, moment.ahead, moment.jumps])
             ended = self._done(name, trial, moment)
             if ended.how != "killed":
