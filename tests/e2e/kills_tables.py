@@ -21,8 +21,8 @@ CLOCK = {
     "last", "done_at", "hours",
 }  # fmt: skip
 """What a clock says, and from which step a training went on."""
-LEFT_OUT = {"events", "sqlite_sequence", "sqlite_stat1"}
-"""How far work was says a clock."""
+LEFT_OUT = {"events", "vectors", "sqlite_sequence", "sqlite_stat1"}
+"""How far work was says a clock; vectors are kept so as not to be made again, and are made again where they lack."""
 GROWING = (
     "episodes", "reflections", "reflection_versions", "recalls", "operations", "journal", "adapters", "rounds",
     "evaluations",
