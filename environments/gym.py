@@ -174,7 +174,7 @@ def _make(gymnasium_id: str, settings: Mapping[str, Any]) -> gymnasium.Env[Any, 
     except gymnasium.error.UnregisteredEnv:
         hint = did_you_mean(gymnasium_id, gymnasium.registry)
         raise UnknownEnvironment(f"gymnasium has no environment `{gymnasium_id}`; {hint}") from None
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
+    except Exception as error:  # an id in a form of its own, and what an environment's own code raises
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise EnvironmentsError(f"gymnasium cannot make `{gymnasium_id}`; {what}; check what it needs") from None
 

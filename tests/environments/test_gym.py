@@ -88,6 +88,9 @@ def test_an_unknown_id_is_answered_with_a_suggestion() -> None:
 
 
 def test_what_gymnasium_cannot_make_is_a_clear_error() -> None:
+    for odd in ("a:b:c", "toy/doors:train:", "no_such_module:x", "Guess-v0-v1-"):
+        with pytest.raises(EnvironmentsError, match="gymnasium"):
+            make(f"gym/{odd}")
     with pytest.raises(EnvironmentsError, match=r"cannot make `Guess-v0`.*check what it needs"):
         make("gym/Guess-v0?sides=3")
 
