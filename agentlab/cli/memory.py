@@ -125,7 +125,7 @@ def list_(
 def _known(row: MemoryRow) -> dict[str, Any]:
     """What is known of a reflection beside itself, as plain data."""
     names = ("recalled", "won", "ended", "games", "of", "repeats")
-    more = {"on_probation": row.on_probation, "uplift": row.uplift and row.uplift.model_dump()}
+    more: dict[str, Any] = {"on_probation": row.on_probation, "uplift": row.uplift and row.uplift.model_dump()}
     more["adapters"] = [one.adapter for one in row.adapters]
     return {name: getattr(row, name) for name in names} | more
 

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
 
 from trainers.config import JobConfig
 from trainers.data.examples import Tokenize
-from trainers.data.records import Trajectory
 from trainers.errors import MissingDependency
-from trainers.training.canary import Canary
-from trainers.training.groups import Group
-from trainers.training.job_data import Progress, Report
+from trainers.training.job_data import Progress
+from trainers.training.played import Learned, Play
 
 TRL = "1.16"
 """The minor version whose experimental parts are used."""
-
-Play = Callable[[int, list[int], Path | None], list[Group]]
-"""Plays for a step (counted from 0) these games, by their places, with the adapter in a folder (None: the base)."""
-
-
-class Learned(NamedTuple):
-    """What came of on-policy training: an adapter that is ready to be written, and what it learned from."""
-
-    save_adapter: Callable[[Path], None]
-    canary: Canary
-    report: Report
-    records: list[Trajectory]
 
 
 def check_trl() -> None:
