@@ -125,7 +125,7 @@ def list_(
 def _known(row: MemoryRow) -> dict[str, Any]:
     """What is known of a reflection beside itself, as plain data."""
     names = ("recalled", "won", "ended", "games", "of", "repeats")
-    more: dict[str, Any] = {"on_probation": row.on_probation, "uplift": row.uplift and row.uplift.model_dump()}
+    more: dict[str, Any] = {"uplift": row.uplift and row.uplift.model_dump(), "on_probation": row.on_probation}
     more["adapters"] = [one.adapter for one in row.adapters]
     return {name: getattr(row, name) for name in names} | more
 
@@ -248,8 +248,6 @@ def edit(
 ) -> None:
     """Change a reflection's text. The earlier text is kept as a version."""
     from agentlab.workspace.requests import Edit
-    from memory.errors import EditedMeanwhile
-    from memory.store import wording
 
     with opened(lab, namespace=namespace) as here:
         whose = here.config.namespace
@@ -262,11 +260,7 @@ def edit(
     if text.strip() == before.text.strip():
         output.say("Nothing changed.")
         return
-    try:
-        asked(lab, Edit(id=before.id, text=text.strip(), reason=reason, namespace=whose, seen=wording(before.text)))
-    except EditedMeanwhile:
-        output.say(text.strip())  # so that it need not be written again
-        raise
+    asked(lab, Edit(id=before.id, text=text.strip(), reason=reason, namespace=whose))
     output.say(f"Changed {before.id}.")
 
 
