@@ -436,7 +436,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--env", nargs="+", default=["toy/doors?rooms=1", "twx/coin"])
     options.add_argument("--games", type=int, default=40, help="held-out games")
-    options.add_argument("--runs", type=int, default=8, help=f"runs of {RUN} train games after the attack")
+    options.add_argument("--runs", type=int, default=12, help=f"runs of {RUN} train games after the attack")
     options.add_argument(
         "--only", nargs="+", default=[""], metavar="WORD", help="only what has such a word in its name"
     )
