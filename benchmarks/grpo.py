@@ -124,7 +124,7 @@ def main() -> None:
     options.add_argument("--first-seed", type=int, default=0, help="for several of these beside each other")
     options.add_argument("--per-step", type=int, default=4, help="train games of a step")
     options.add_argument("--group", type=int, default=8, help="episodes of a game")
-    options.add_argument("--methods", type=int, default=len(METHODS), help="the first so many of the table")
+    options.add_argument("--methods", type=int, nargs="+", default=[*range(len(METHODS))], help="rows, counted from 0")
     options.add_argument("--learning-rate", type=float, default=5e-3)
     options.add_argument("--beta", type=float, default=0.04)
     options.add_argument("--greedy", action="store_true", help="before and after by the best command")
@@ -141,7 +141,8 @@ def main() -> None:
     )
     print("| method | seed | won before | won after | paired | episodes | s | reward, first and last ten steps | KL |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for at, (name, settings) in enumerate(list(METHODS.items())[: asked.methods]):
+    for at in asked.methods:
+        name, settings = [*METHODS.items()][at]
         before, after = dict[str, bool](), dict[str, bool]()
         for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
             first = DEV_FIRST + seed * asked.games
