@@ -1,18 +1,36 @@
-"""Which games are played for each step of on-policy training, and what their episodes are worth, compared by groups."""
+"""What on-policy training is given and gives: games for each step, episodes compared by groups, what was learned."""
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 from memory.records import Episode
 from trainers.config import OnPolicyConfig
+from trainers.data.records import Trajectory
 from trainers.objectives.advantages import advantages, improvement
+from trainers.training.canary import Canary
+from trainers.training.job_data import Report
 
 Group = list[list[Episode]]
 """The episodes of one game: of each member of the group its attempts, in order."""
+
+
+Play = Callable[[int, list[int], Path | None], list[Group]]
+"""Plays for a step (counted from 0) these games, by their places, with the adapter in a folder (None: the base)."""
+
+
+class Learned(NamedTuple):
+    """What came of on-policy training: an adapter that is ready to be written, and what it learned from."""
+
+    save_adapter: Callable[[Path], None]
+    canary: Canary
+    report: Report
+    records: list[Trajectory]
 
 
 def plan(games: int, steps: int, each: int, seed: int) -> list[list[int]]:

@@ -34,10 +34,10 @@ from trainers.training import checkpoints, code, reporting
 from trainers.training.canary import Canary
 from trainers.training.curve import Curve
 from trainers.training.footprint import Footprint, ran_out
-from trainers.training.groups import plan, scored
+from trainers.training.groups import Learned, Play, plan, scored
 from trainers.training.job_data import Progress, Report
 from trainers.training.loop import Watch
-from trainers.training.played import Learned, Play, PlayedLog
+from trainers.training.played import PlayedLog
 from trainers.training.setup import Setup, resolve
 from trainers.training.training import _fused, _model, _process_state, _refuse_broken, _save_adapter
 

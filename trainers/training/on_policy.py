@@ -8,8 +8,8 @@ from pathlib import Path
 from trainers.config import JobConfig
 from trainers.data.examples import Tokenize
 from trainers.errors import MissingDependency
+from trainers.training.groups import Learned, Play
 from trainers.training.job_data import Progress
-from trainers.training.played import Learned, Play
 
 TRL = "1.16"
 """The minor version whose experimental parts are used."""

@@ -1,31 +1,14 @@
-"""What is played while a model is trained, and what came of it; the log lies beside the checkpoints until the end."""
+"""What on-policy training learned from, a line a step, kept beside its checkpoints until it is done."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from trainers.data.records import Trajectory
-from trainers.training.canary import Canary
-from trainers.training.groups import Group
-from trainers.training.job_data import Report
 
 NAME = "played.jsonl"
-
-Play = Callable[[int, list[int], Path | None], list[Group]]
-"""Plays for a step (counted from 0) these games, by their places, with the adapter in a folder (None: the base)."""
-
-
-class Learned(NamedTuple):
-    """What came of on-policy training: an adapter that is ready to be written, and what it learned from."""
-
-    save_adapter: Callable[[Path], None]
-    canary: Canary
-    report: Report
-    records: list[Trajectory]
 
 
 class PlayedLog:
