@@ -100,6 +100,8 @@ def read(folder: Path) -> Delta:
                 f"{folder} has factors of {name[:80]!r} that cannot be multiplied ({list(a.shape)}, "
                 f"{list(b.shape)}); train or copy it again"
             )
+        if not (a.isfinite().all() and b.isfinite().all()):
+            raise BadAdapter(f"{folder} has factors of {name[:80]!r} that are no numbers; train or copy it again")
         divisor = math.sqrt(len(a)) if settings.get("use_rslora") else len(a)
         found[name.removeprefix(PREFIX)] = Factors(a * (alpha / divisor), b)
     return found
@@ -227,7 +229,8 @@ def _reduced(factors: Factors, rank: int | None) -> Factors:
 
 
 def _balanced(u: torch.Tensor, s: torch.Tensor, v: torch.Tensor, rank: int) -> Factors:
-    """The first `rank` parts of U·S·V as two factors of equal norm."""
+    """The first `rank` parts of U·S·V, or all that there are, as two factors of equal norm."""
+    rank = min(rank, len(s))
     root = s[:rank].sqrt()
     return Factors(root[:, None] * v[:rank], u[:, :rank] * root)
 

@@ -343,3 +343,25 @@ def test_settings_that_cannot_be_read_are_a_bad_adapter(said: str, tmp_path: Pat
     (folder / "adapter_config.json").write_text(said)
     with pytest.raises(BadAdapter):
         check_files(folder)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [("linear", {}), ("cat", {}), ("svd", {"rank": 3}), ("ties", {"density": 1.0}), ("dare", {"density": 1.0})],
+)
+def test_factors_of_a_higher_rank_than_their_matrix_has_are_merged_all_the_same(
+    method: Any, settings: dict[str, Any]
+) -> None:
+    wide: Delta = {"x": Factors(torch.randn(3, 2), torch.randn(4, 3))}
+    found = deltas.merge([wide, wide], MergeConfig(method=method, **settings))
+    meant = products(wide)["x"] * (1 if method == "ties" else 2)  # which takes the mean of those that agree
+    assert torch.allclose(products(found.delta)["x"], meant, atol=1e-4)
+
+
+def test_factors_that_are_no_numbers_are_a_bad_adapter(tmp_path: Path) -> None:
+    folder = plain(tmp_path / "bad", [2, 4], [4, 2])
+    name = "base_model.model.x.lora_{}.weight"
+    tensors = {name.format("A"): torch.full([2, 4], float("nan")), name.format("B"): torch.ones(4, 2)}
+    save_file(tensors, folder / "adapter_model.safetensors")
+    with pytest.raises(BadAdapter):
+        deltas.read(folder)
