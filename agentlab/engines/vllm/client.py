@@ -127,6 +127,6 @@ def _reason(answer: httpx.Response) -> str:
         found = answer.json()
         found = found.get("error", found)
         said = str(found.get("message", found) if isinstance(found, dict) else found)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         said = answer.text
     return " ".join(said.split())[:200] or "without a reason"
