@@ -217,12 +217,12 @@ def write_config(path: Path, config: LabConfig) -> None:
 
 def rename_settings(path: Path) -> None:
     """Give the settings in `lab.toml` the names that they have now; all else in it stays as it is."""
-    before = text = path.read_text(encoding="utf-8")
+    before = text = path.read_text(encoding="utf-8", errors="surrogateescape")
     for old, new in RENAMED.items():
         text = re.sub(rf"(?m)^{old}(?=\s*=)", new, text)
     if text != before:
         scratch = path.with_suffix(".tmp")
-        scratch.write_text(text, encoding="utf-8")
+        scratch.write_text(text, encoding="utf-8", errors="surrogateescape")
         scratch.replace(path)
 
 

@@ -9,7 +9,17 @@ from pydantic import BaseModel
 
 from agentlab.errors import BadConfig, NotALab
 from agentlab.lab import Lab
-from agentlab.workspace.config import FORMAT, LabConfig, check, merged, parse, read_config, read_toml, write_config
+from agentlab.workspace.config import (
+    FORMAT,
+    LabConfig,
+    check,
+    merged,
+    parse,
+    read_config,
+    read_toml,
+    rename_settings,
+    write_config,
+)
 
 
 @pytest.fixture
@@ -75,6 +85,13 @@ def test_bytes_that_are_no_text_are_no_settings(file: Path) -> None:
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(BadConfig, match="not valid TOML"):
         read_toml(file)
+
+
+def test_a_part_of_a_byte_order_mark_is_an_empty_file(file: Path) -> None:
+    file.write_bytes(b"\xef")
+    assert read_config(file) == LabConfig()
+    rename_settings(file)
+    assert file.read_bytes() == b"\xef"
 
 
 def test_a_missing_file_is_said(file: Path) -> None:
