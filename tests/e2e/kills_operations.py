@@ -191,7 +191,13 @@ def waiting(folder: Path, shelf: Shelf) -> None:
 
 
 def inbox(folder: Path, shelf: Shelf) -> None:
+    from memory.errors import DiskFull
+    from memory.store import Database
+
     opened(folder, shelf).close()
+    with closing(Database(folder / "lab.db", guest=True)) as database:
+        if database.inbox.waiting()[0]:  # for lack of room, which `memory history` and `doctor` tell of
+            raise DiskFull("What was asked for waits: the disk is full.")
 
 
 def migrate(folder: Path, shelf: Shelf) -> None:
