@@ -180,13 +180,20 @@ class Job:
     def near(
         self, number: int, least: float, wanted: Container[int], most: int | None = None
     ) -> list[tuple[int, float]]:
-        """The `most` nearest (all, without it) among `wanted` with a cosine of at least `least`, the nearest first."""
+        """The `most` nearest (all, without it) among `wanted` with a cosine of at least `least`, the nearest first.
+
+        Of equally near ones the lesser number comes first: an index that was made again has them in another order.
+        """
         index, count = self.memory.index, 32
         vector = index.vectors([number])[0]
         while True:
             found = index.search(vector, count)
             near = [(other, cosine) for other, cosine in found if cosine >= least - ROUNDING and other in wanted]
-            enough = most is not None and len(near) >= most
+            near.sort(key=lambda pair: (-round(pair[1], 6), pair[0]))
+            # All that are as near as the last of them are there.
+            enough = most is not None and (
+                not most or (len(near) >= most and found[-1][1] < near[most - 1][1] - ROUNDING)
+            )
             if enough or len(found) < count or found[-1][1] < least - ROUNDING:
                 return near[:most]
             count *= 4

@@ -45,6 +45,21 @@ def test_each_note_is_linked_to_its_nearest_earlier_ones(
     assert link(job(neighbours=1, similar=0.3)) == []
 
 
+def test_of_equally_near_notes_the_first_are_linked_whatever_the_index_gives_first(
+    memory: ReflectionMemory, reflection: Maker, job: Callable[..., Job]
+) -> None:
+    for id, text in zip("dcbafe", ("one", "two", "three", "four", "five", "six"), strict=True):
+        memory.remember([reflection(id, f"red door {text}")])
+        memory.follow()
+    # Words that all of them lack: each is as near to the last one as the others.
+    memory.remember([reflection("z", "red door seven")])
+    linked = linking.plan(job(neighbours=2, similar=0.1)).actions[-1].items
+    vectors = memory.embedder.embed([f"red door {text}" for text in ("one", "two", "three", "four", "five", "six")])
+    (last,) = memory.embedder.embed(["red door seven"])
+    ties = {round(float(last @ vector), 6) for vector in vectors}
+    assert len(ties) == 1 and linked == ("z", "d", "c")
+
+
 def test_notes_that_serve_together_are_linked_more_strongly_once(
     memory: ReflectionMemory, database: Database, reflection: Maker, job: Callable[..., Job]
 ) -> None:
