@@ -12,7 +12,7 @@ from agentlab.engines.provider import PATIENCE, Answer, Price, Provider
 from agentlab.errors import ContextExceeded, Unacceptable
 from memory import prompts
 from memory.prompts import Message, Prompting, Reply
-from memory.text import loaded
+from memory.text import loaded, whole
 
 AT_ONCE = 16
 """Requests of one list that are on their way beside each other."""
@@ -105,7 +105,7 @@ class ChatEngine:
 
     def _write(self, request: WriteRequest) -> Writing:
         answer = self._answer([*request.before, Message("user", request.prompt)], None, request)
-        return Writing(answer.text.strip(), usage=answer.usage, cut=answer.cut)
+        return Writing(whole(answer.text).strip(), usage=answer.usage, cut=answer.cut)
 
     def _turn(self, request: TurnRequest) -> Turn:
         conversation = request.conversation
@@ -121,8 +121,8 @@ class ChatEngine:
             except ContextExceeded:
                 if not conversation.drop():
                     raise
-        thought, command = _read(answer, commands)
-        return Turn(answer.text, command, thought if thinks else "", usage=answer.usage)
+        thought, command = (whole(said) for said in _read(answer, commands))
+        return Turn(whole(answer.text), command, thought if thinks else "", usage=answer.usage)
 
     def _held(self, messages: Sequence[Message], request: TurnRequest, thinks: bool) -> Answer:
         """The answer, held to the commands where the API can do that."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memory.text.cleaning import TEXT_LIMIT, clean, cleaned, name
 from memory.text.content import words
-from memory.text.jsonlines import loaded, parsed
+from memory.text.jsonlines import loaded, parsed, whole
 from memory.text.jsonlines import read as read_lines
 from memory.text.moments import typed
 from memory.text.novelty import novel, said_in
@@ -33,5 +33,6 @@ __all__ = [
     "said_in",
     "segmented",
     "typed",
+    "whole",
     "words",
 ]

@@ -47,6 +47,11 @@ def loaded(data: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
+def whole(text: str) -> str:
+    """The text with `?` for halves of characters, which JSON can name and no file can hold."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 def parsed(data: bytes) -> Any:
     """JSON as the standard has it: UTF-8, no NaN, nothing infinite, nothing nested beyond `DEPTH`. Raises ValueError.
 

@@ -367,3 +367,12 @@ def test_what_cannot_be_asked_is_refused_before_anything_is(serve: Serve, monkey
 def test_an_answer_that_is_nested_without_end_names_no_command(asked: Any, said: str) -> None:
     turn, _ = asked(said)
     assert turn.command not in COMMANDS
+
+
+@pytest.mark.parametrize("commands", [COMMANDS, None])
+def test_halves_of_characters_in_an_answer_are_replaced_since_no_file_can_hold_them(
+    asked: Any, commands: list[str] | None
+) -> None:
+    turn, _ = asked(r'{"thought": "So\ud800 é.", "command": "look\udfff"}', commands=commands)
+    assert (turn.thought, turn.command) == ("So? é.", "look?")
+    turn.text.encode()
