@@ -147,6 +147,8 @@ def run(
     with room_on_disk(job.folder), only_one(job.folder) if _first_process() else nullcontext():
         finished = result(job.folder)
         if finished is not None:
+            # Who was killed after the seal has not come to this.
+            shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
             return finished
         weights = locate(job.config.base, base)
         reporting.check_reporters(job.config.report_to)

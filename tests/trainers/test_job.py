@@ -169,6 +169,13 @@ def test_a_finished_job_is_not_trained_again(trained: Path, monkeypatch: pytest.
     assert outcome.report.steps == 10 and len(outcome.report.losses) == 10
 
 
+def test_checkpoints_that_a_kill_left_beside_the_results_of_a_job_go(trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "job"))
+    (folder / "checkpoints" / "checkpoint-4").mkdir(parents=True)
+    assert job.run(folder).report == job.result(folder).report  # type: ignore[union-attr]
+    assert not (folder / "checkpoints").exists()
+
+
 def test_a_finished_job_that_lost_its_report_says_what_to_do(trained: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(trained, tmp_path / "job"))
     (folder / "report.json").unlink()
