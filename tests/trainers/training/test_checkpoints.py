@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import pytest
 
 from trainers.training import checkpoints
 
@@ -39,3 +42,23 @@ def test_torn_ones_are_passed_over_and_swept_up_by_one_process_alone(tmp_path: P
 
 def test_where_there_is_none_there_is_none(tmp_path: Path) -> None:
     assert checkpoints.last_whole(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize("damage", ["content", "mark", "earlier version"])
+def test_a_checkpoint_whose_files_have_their_sizes_and_not_their_content_is_torn(tmp_path: Path, damage: str) -> None:
+    for number in (4, 8):
+        folder = tmp_path / f"checkpoint-{number}"
+        folder.mkdir()
+        (folder / "optimizer.pt").write_bytes(b"a" * 5000)
+        checkpoints.mark(folder, step=number)
+    assert checkpoints.last_whole(tmp_path, tidy=False) == tmp_path / "checkpoint-8"
+    newest = tmp_path / "checkpoint-8"
+    if damage == "mark":
+        (newest / checkpoints.WHOLE).write_text('{"sizes": []}')
+    else:
+        (newest / "optimizer.pt").write_bytes(b"a" * 4096 + b"x" * 904)
+    if damage == "earlier version":  # which kept no checksums
+        kept = checkpoints.facts(newest)
+        (newest / checkpoints.WHOLE).write_text(json.dumps({key: kept[key] for key in ("step", "sizes")}))
+    meant = newest if damage == "earlier version" else tmp_path / "checkpoint-4"
+    assert checkpoints.last_whole(tmp_path, tidy=False) == meant
