@@ -150,6 +150,7 @@ class Trials:
                 there = counts_in(trial / "lab")
                 line["lost"] += sum(max(0, rows - there.get(table, 0)) for table, rows in ended.acknowledged.items())
             if condition == "torn":
+                (trial / "told").unlink(missing_ok=True)  # where the power fails, who was told asks again
                 line.setdefault("torn", []).append(tear(trial / "lab", self.chance) if (trial / "lab").exists() else "")
             if self.chance.random() < 0.3:
                 break
