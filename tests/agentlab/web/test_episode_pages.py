@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,18 @@ def test_two_that_are_ticked_stand_beside_each_other(client: TestClient) -> None
 @pytest.mark.parametrize("address", ["/episodes/none", "/episodes/none.json", "/episodes/ep-hostile?beside=none"])
 def test_an_episode_that_is_not_there_is_not_found(client: TestClient, address: str) -> None:
     page(client, address, 404)
+
+
+def test_weights_of_the_middle_of_a_round_lead_to_that_round(browse: Callable[..., TestClient], tmp_path: Path) -> None:
+    with Lab.open(tmp_path / "lab", create=True, config=LabConfig(embedder="hashing")) as lab:
+        played: dict[str, Any] = {"env": "toy/doors", "split": "train", "run": "round-2-practice", "status": "won"}
+        lab.database.episodes.put(Episode(id="ep-step", **played, seed=1, adapter="round-2-step-7"))
+        lab.database.episodes.put(Episode(id="ep-adapter", **played, seed=2, adapter="adapter-x"))
+    client = browse(tmp_path / "lab")
+    for address in ("/episodes", "/episodes/ep-step"):
+        text = page(client, address)
+        assert 'href="/rounds/round-2"' in text and "/adapters/round-2" not in text
+    assert 'href="/adapters/adapter-x"' in page(client, "/episodes/ep-adapter")
 
 
 def test_exported_replays_are_whole_and_lead_nowhere_where_nothing_is(folder: Path, tmp_path: Path) -> None:
