@@ -38,7 +38,7 @@ from typing import Any
 
 from tests.e2e.kills_child import Ended, Moment, run, tear
 from tests.e2e.kills_operations import OPERATIONS, Shelf, notes_file
-from tests.e2e.kills_tables import counts_in, difference
+from tests.e2e.kills_tables import counts_in, difference, round_ended
 
 CONDITIONS = ("kill", "clock", "torn", "disk", "read-only")
 MOST_KILLS = 4
@@ -150,8 +150,9 @@ class Trials:
                 there = counts_in(trial / "lab")
                 line["lost"] += sum(max(0, rows - there.get(table, 0)) for table, rows in ended.acknowledged.items())
             if condition == "torn":
-                (trial / "told").unlink(missing_ok=True)  # where the power fails, who was told asks again
                 line.setdefault("torn", []).append(tear(trial / "lab", self.chance) if (trial / "lab").exists() else "")
+                if not round_ended(trial / "lab"):  # with the power its end was lost, and whoever was told asks again
+                    (trial / "told").unlink(missing_ok=True)
             if self.chance.random() < 0.3:
                 break
         after = Moment(ahead=self._moment(name, condition, self.unbroken[name]).ahead) if condition == "clock" else None

@@ -136,3 +136,14 @@ def counts_in(folder: Path) -> dict[str, int]:
         return {}
     with copied(folder) as beside, closing(sqlite3.connect(beside / "lab.db")) as connection:
         return counts(connection)
+
+
+def round_ended(folder: Path) -> bool:
+    """Whether the last round of a lab has ended, as its database says."""
+    if not (folder / "lab.db").exists():
+        return False
+    with copied(folder) as beside, closing(sqlite3.connect(beside / "lab.db")) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'rounds'").fetchone():
+            return False
+        found = connection.execute("SELECT payload FROM rounds ORDER BY number DESC LIMIT 1").fetchone()
+        return found is not None and json.loads(found[0])["phase"] == "done"
