@@ -95,8 +95,10 @@ class Outside:
             # Whoever removes a whole tree names its files from the folder that is open.
             begin = os.readlink(f"/proc/self/fd/{folder}") if isinstance(folder, int) and folder >= 0 else os.getcwd()
             where = os.path.abspath(os.path.join(begin, os.fsdecode(path)))
-            # A module that is imported for the first time leaves its bytecode.
-            if not where.startswith((self.within, "/dev/", "/proc/self/")) and "/__pycache__/" not in where:
+            if where.startswith((self.within, "/dev/", "/proc/self/")):
+                continue
+            # A module that is imported for the first time leaves its bytecode, and hypothesis what it read there.
+            if not {"__pycache__", ".hypothesis"} & set(where.split("/")):
                 self.found.append(f"{name} {where}")
 
 

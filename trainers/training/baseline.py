@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memory.text import loaded
+
 if TYPE_CHECKING:
     from trainers.objectives.base import Comparing, Inputs, Item
     from trainers.training.footprint import Footprint
@@ -51,7 +53,7 @@ def _load(path: Path, key: str) -> dict[int, tuple[float, ...]]:
     rows: dict[int, tuple[float, ...]] = {}
     for line in lines:
         try:
-            index, *row = json.loads(line)
+            index, *row = loaded(line)
             if row and all(math.isfinite(value) for value in row):
                 rows[index] = tuple(row)
         except (ValueError, TypeError):

@@ -9,6 +9,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from memory.text import loaded
+
 WHOLE = "whole.json"
 
 
@@ -24,7 +26,7 @@ def mark(checkpoint: Path, **facts: Any) -> None:
 
 def facts(checkpoint: Path) -> dict[str, Any]:
     """What was kept with the mark."""
-    kept: dict[str, Any] = json.loads((checkpoint / WHOLE).read_text(encoding="utf-8"))
+    kept: dict[str, Any] = loaded((checkpoint / WHOLE).read_text(encoding="utf-8"))
     return kept
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from memory.text import loaded
+
 NAME = "curve.jsonl"
 
 
@@ -61,7 +63,7 @@ def read_curve(folder: Path) -> list[Point]:
         return _reported(folder)
     for line in lines:
         try:
-            point = Point.model_validate(json.loads(line))
+            point = Point.model_validate(loaded(line))
         except ValueError:
             continue
         found[point.step] = point
@@ -70,7 +72,7 @@ def read_curve(folder: Path) -> list[Point]:
 
 def _reported(folder: Path) -> list[Point]:
     try:
-        losses = json.loads((folder / "report.json").read_bytes())["losses"]
+        losses = loaded((folder / "report.json").read_bytes())["losses"]
         return [Point(step=number, steps=len(losses), loss=loss) for number, loss in enumerate(losses, 1)]
     except (OSError, ValueError, LookupError, TypeError):
         return []

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from memory.text import loaded
 from trainers.config import BaseRef
 from trainers.errors import MissingBase, WrongBase
 
@@ -47,7 +47,7 @@ def flaw(file: Path) -> str | None:
         length = int.from_bytes(first, "little")
         try:
             # A damaged length could ask for the whole memory.
-            header = json.loads(stream.read(length)) if length < size else {}
+            header = loaded(stream.read(length)) if length < size else {}
             end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
             whole = 8 + length + end == size
         except (ValueError, LookupError, TypeError, AttributeError):
