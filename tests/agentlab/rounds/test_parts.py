@@ -8,8 +8,8 @@ from trainers.job import JobConfig
 
 
 def test_a_round_reaches_every_setting_of_its_training_with_the_same_defaults_and_bounds() -> None:
-    # The base, the number format and the threads are the lab's; the seed is the round's.
-    elsewhere = {"base", "dtype", "threads", "seed"}
+    # The base, the number format and the threads are the lab's; the seed, and what is played meanwhile, the round's.
+    elsewhere = {"base", "dtype", "threads", "seed", "on_policy"}
     job, ours = JobConfig.model_json_schema(), TrainingConfig.model_json_schema()
     assert set(job["properties"]) - elsewhere == set(ours["properties"]) - {"max_tokens"}
     for name in set(job["properties"]) - elsewhere:
