@@ -248,6 +248,8 @@ def edit(
 ) -> None:
     """Change a reflection's text. The earlier text is kept as a version."""
     from agentlab.workspace.requests import Edit
+    from memory.errors import EditedMeanwhile
+    from memory.store import wording
 
     with opened(lab, namespace=namespace) as here:
         whose = here.config.namespace
@@ -260,7 +262,11 @@ def edit(
     if text.strip() == before.text.strip():
         output.say("Nothing changed.")
         return
-    asked(lab, Edit(id=before.id, text=text.strip(), reason=reason, namespace=whose))
+    try:
+        asked(lab, Edit(id=before.id, text=text.strip(), reason=reason, namespace=whose, seen=wording(before.text)))
+    except EditedMeanwhile:
+        output.say(text.strip())  # so that it need not be written again
+        raise
     output.say(f"Changed {before.id}.")
 
 

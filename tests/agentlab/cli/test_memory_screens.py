@@ -156,7 +156,8 @@ def test_only_the_newest_recalls_are_shown_where_there_are_many(lab: Path) -> No
 
 def test_a_reflection_as_json_is_complete(lab: Path) -> None:
     data = json.loads(shown(lab, "show", "r-01", "--json"))
-    assert set(data) == {"reflection", "versions", "recalls", "evidence", "links", "uplift", "tally", "adapters"}
+    parts = {"reflection", "versions", "recalls", "evidence", "links", "uplift", "tally", "adapters", "on_probation"}
+    assert set(data) == parts
     assert [version["change"] for version in data["versions"]] == ["remembered", "edited", "pinned"]
     assert data["versions"][0]["reflection"]["text"] == TEXT
     assert data["evidence"][0]["steps"][0]["action"] == "read note"
