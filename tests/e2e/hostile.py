@@ -24,9 +24,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.hostile_doors import Answers, Door, Files, Http, Ids, Mcp, Toml
+from tests.e2e.hostile_doors import Door, Files, Http, Ids, Mcp, Toml
 from tests.e2e.hostile_files import Adapters, Games, Inbox, Jobs, Models, Pages
-from tests.e2e.hostile_servers import Chat, OpenEnv, Serving, Vllm
+from tests.e2e.hostile_servers import Answers, Chat, OpenEnv, Serving, Vllm
 from tests.e2e.hostile_values import Chance
 
 DOORS: dict[str, type[Door]] = {
@@ -95,10 +95,9 @@ class Outside:
             # Whoever removes a whole tree names its files from the folder that is open.
             begin = os.readlink(f"/proc/self/fd/{folder}") if isinstance(folder, int) and folder >= 0 else os.getcwd()
             where = os.path.abspath(os.path.join(begin, os.fsdecode(path)))
-            if where.startswith((self.within, "/dev/", "/proc/self/")):
-                continue
-            # A module that is imported for the first time leaves its bytecode, and hypothesis what it read there.
-            if not {"__pycache__", ".hypothesis"} & set(where.split("/")):
+            # A module that is imported for the first time leaves its bytecode, hypothesis what it has seen of modules.
+            passing = "/__pycache__/" in where or "/.hypothesis" in where
+            if not passing and not where.startswith((self.within, "/dev/", "/proc/self/")):
                 self.found.append(f"{name} {where}")
 
 

@@ -1,4 +1,4 @@
-"""Doors of servers: an API's model, a vLLM server, environments behind a server, and clients of ours."""
+"""Doors of those that answer or ask: an API's model, a vLLM server, environments, and clients of ours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.hostile_doors import Door, refused
+from tests.e2e.hostile_doors import Door, made, refused
 from tests.e2e.hostile_values import Chance
 
 COMMANDS = ["look", "open red door", "take coin"]
@@ -265,3 +265,71 @@ class Serving(Door):
         with suppress(RuntimeError):
             self.loop.run_until_complete(self.loop.shutdown_default_executor())
         self.loop.close()
+
+
+class Answers(Door):
+    """What an environment answers, played through to the database."""
+
+    name, about, anew = "answers", "what an environment answers: a whole episode an input", 4000
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        made(self.lab)
+        from agentlab.engines.scripted import ScriptedEngine
+        from agentlab.lab import Lab
+
+        _registered()
+        engine = ScriptedEngine(lambda _, command: -len(command) / 10)
+        self.opened = Lab.open(self.lab, engine=engine, progress=False)
+        self.seed = 0
+
+    def knock(self, chance: Chance) -> None:
+        _Hostile.chance = chance
+        self.seed += 1
+        with refused():
+            self.opened.run("hostile/game", seeds=[self.seed], trials=1, arm="base + memory", name="hostile")
+
+    def changes(self) -> int:
+        return 0  # play learns, which is no operation
+
+    def close(self) -> None:
+        self.opened.close()
+
+
+class _Hostile:
+    chance = Chance(0)
+
+
+def _registered() -> None:
+    import environments
+    from environments.base import Split, Task, TextEnv, Turn
+    from environments.errors import EnvironmentsError
+
+    class Game(TextEnv):
+        def seeds(self, split: Split) -> range:
+            return range(10**9)
+
+        def begin(self, task: Task) -> Turn:
+            return self._answer()
+
+        def act(self, action: str) -> Turn:
+            return self._answer()
+
+        def _answer(self) -> Turn:
+            chance = _Hostile.chance
+            meant = ["You are here.", ["look", "open red door"], 0.5, False, False, "here", "Win.", 0.1]
+            if chance.random() < 0.03:
+                raise chance.choice((ValueError, RecursionError, KeyError, SystemError))(chance.text()[:100])
+            if chance.random() < 0.03:
+                return chance.value()  # type: ignore[no-any-return]
+            found = [chance.value() if chance.random() < 0.08 else value for value in meant]
+            if chance.random() < 0.3:
+                found[chance.choice((0, 5, 6))] = chance.text()
+            if chance.random() < 0.3:
+                found[1] = [chance.text() for _ in range(chance.randint(0, 5))]
+            if chance.random() < 0.2:
+                found[2], found[3] = 1.0, True
+            return Turn(*found[: len(Turn._fields)])
+
+    with suppress(EnvironmentsError, ValueError):
+        environments.register("hostile/game", lambda **_: Game("hostile/game", 6))
