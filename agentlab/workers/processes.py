@@ -83,31 +83,40 @@ def _end(process: BaseProcess, pipe: Connection) -> None:
 def serve(pipe: Connection, made: Made, place: str) -> None:
     """Answer questions until nobody asks any more: what the process of a worker does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which ends this
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _told_to_end)
     sys.stdout.flush()
     os.dup2(2, 1)  # what libraries print is no answer of the program's
     os.environ["TMPDIR"] = tempfile.tempdir = own = tempfile.mkdtemp(dir=place)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     held: Any = None
+    patience = 0.0
     module, name = made[0].split(":")
     try:
-        while True:
-            method, args = pipe.recv()
-            try:
-                if held is None:
-                    held = getattr(import_module(module), name)(*made[1])
-                answer = ("gave", getattr(held, method)(*args))
-            except Exception as error:
-                answer = ("raised", _sendable(error))
-            pipe.send(answer)
-    except (EOFError, OSError):
-        pass  # nobody asks any more
-    finally:
+        try:
+            while True:
+                method, args = pipe.recv()
+                try:
+                    if held is None:
+                        held = getattr(import_module(module), name)(*made[1])
+                    answer = ("gave", getattr(held, method)(*args))
+                except Exception as error:
+                    answer = ("raised", _sendable(error))
+                pipe.send(answer)
+        except (EOFError, OSError):
+            patience = PATIENCE  # nobody asks any more: the program has ended, or is just about to
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    finally:  # whole, wherever the signal came
         if hasattr(held, "close"):
             held.close()
         parent = multiprocessing.parent_process()
-        alone = parent is not None and not parent.is_alive()
+        alone = parent is not None and bool(wait([parent.sentinel], patience))
         shutil.rmtree(place if alone else own, ignore_errors=True)
+
+
+def _told_to_end(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    sys.exit(1)
 
 
 def _end_with_parent() -> None:
