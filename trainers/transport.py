@@ -23,7 +23,7 @@ from trainers.training.job_data import Job, JobResult
 CODE = "code"
 """The folder, inside the job's, with the source of the two packages that training needs."""
 
-NEEDS = ("torch>=2.6,<3", "transformers>=5.17,<6", "peft>=0.18", "pydantic>=2.12,<3")
+NEEDS = ("torch>=2.6,<3", "transformers>=5.23,<6", "peft>=0.21", "pydantic>=2.12,<3")
 """What has to be installed where a job is trained."""
 
 README = """\
