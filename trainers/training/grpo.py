@@ -31,6 +31,7 @@ from trainers.errors import BadExample, NothingToTrain, OutOfMemory, Unsupported
 from trainers.objectives.losses import Batch, collate, example_logprobs
 from trainers.training import canary as canaries
 from trainers.training import checkpoints, code, reporting
+from trainers.training.arguments import on_one_device, usual
 from trainers.training.canary import Canary
 from trainers.training.curve import Curve
 from trainers.training.footprint import Footprint, ran_out
@@ -134,7 +135,7 @@ class OnPolicyTrainer(GRPOTrainer):
         at_once = max(size for size in range(1, config.batch_size + 1) if settings.episodes % size == 0)
         parts = settings.episodes // at_once
         arguments = GRPOConfig(
-            output_dir=str(folder / "checkpoints"),
+            **usual(config, setup, folder, settings.steps),
             per_device_train_batch_size=at_once,
             gradient_accumulation_steps=parts,
             # One step for what was played: the policy that is trained is the one that played.
@@ -145,27 +146,10 @@ class OnPolicyTrainer(GRPOTrainer):
             beta=0.0,
             temperature=1.0,
             shuffle_dataset=False,
-            remove_unused_columns=False,
-            learning_rate=config.learning_rate,
-            warmup_steps=math.ceil(config.warmup_ratio * settings.steps),
-            lr_scheduler_type="linear",
-            weight_decay=0.0,
-            max_grad_norm=config.clip,
-            optim="adamw_torch",
-            seed=config.seed,
             bf16=setup.dtype is torch.bfloat16,
-            use_cpu=setup.device == "cpu",
             gradient_checkpointing=config.checkpointing == "on",
-            save_strategy="steps",
-            save_steps=config.save_every,
-            save_total_limit=2,
-            logging_steps=1,
-            logging_nan_inf_filter=False,
-            disable_tqdm=True,
-            report_to=config.report_to or "none",
         )
-        arguments._setup_devices  # noqa: B018 - a cached property that counts the devices
-        arguments._n_gpu = 1
+        on_one_device(arguments)
         planned = plan(games, settings.steps, settings.games, config.seed)
         prompts = [str(game) for chosen in planned for game in chosen]
         tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)

@@ -7,7 +7,6 @@ effective batch, and with it the weights, depend neither on the memory nor on th
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
@@ -25,6 +24,7 @@ from trainers.errors import TrainingDiverged
 from trainers.objectives.base import Item, Objective
 from trainers.objectives.losses import Batch, collate, example_logprobs
 from trainers.training import checkpoints, code, divergence, footprint
+from trainers.training.arguments import on_one_device, usual
 from trainers.training.batches import plan, shares
 from trainers.training.curve import Curve, Point
 from trainers.training.footprint import Footprint
@@ -67,31 +67,12 @@ class JobTrainer(Trainer):
         small = Footprint(config.batch_size, config.checkpointing == "on", config.checkpointing == "auto")
         watch = Watch(progress, tokens, small)
         arguments = TrainingArguments(
-            output_dir=str(job.folder / "checkpoints"),
+            **usual(config, setup, job.folder, len(batches)),
             # The plan already holds all batches of all epochs in order.
             per_device_train_batch_size=1,
             num_train_epochs=1,
-            remove_unused_columns=False,
-            learning_rate=config.learning_rate,
-            warmup_steps=math.ceil(config.warmup_ratio * len(batches)),
-            lr_scheduler_type="linear",
-            weight_decay=0.0,
-            max_grad_norm=config.clip,
-            optim="adamw_torch",
-            seed=config.seed,
-            use_cpu=setup.device == "cpu",
-            save_strategy="steps",
-            save_steps=config.save_every,
-            # The newest may be half written when the process is killed, so the one before it must stay.
-            save_total_limit=2,
-            logging_steps=1,
-            logging_nan_inf_filter=False,
-            disable_tqdm=True,
-            report_to=config.report_to or "none",
         )
-        # More than one device would be used through nn.DataParallel, which cuts batches apart under the loss.
-        arguments._setup_devices  # noqa: B018 - a cached property that counts the devices
-        arguments._n_gpu = 1
+        on_one_device(arguments)
         data = [[items[index] for index in batch] for batch in batches]
         trainer = cls(model=model, args=arguments, train_dataset=data, callbacks=[watch])
         trainer.remove_callback(transformers.PrinterCallback)
