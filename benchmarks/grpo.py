@@ -22,8 +22,7 @@ from agentlab import Lab, LabConfig, RoundConfig
 from agentlab.agent.tasks import make_tasks
 from agentlab.bars import Lines
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.errors import AgentLabError
-from agentlab.protocols.running import DEV_FIRST
+from agentlab.protocols.running import DEV_FIRST, ended_round
 from agentlab.rounds import RoundReport
 from agentlab.rounds.sampling import sample
 from memory.records import Episode
@@ -102,17 +101,6 @@ def drawn(lab: Lab, env: str, adapter: str | None, seeds: Sequence[int]) -> dict
     return {one.task_id: one.won for one in episodes if one.status != "errored"}
 
 
-def learned(lab: Lab, asked: RoundConfig) -> RoundReport:
-    """The round of a lab, gone on with or begun where that is not done yet."""
-    while not lab.rounds() or not lab.rounds()[0].ended:
-        try:
-            lab.round(asked)
-        except AgentLabError:
-            if not lab.rounds() or not lab.rounds()[0].ended:
-                raise
-    return lab.rounds()[0]
-
-
 def main() -> None:
     """Print a table of before and after, each method over all seeds."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -155,7 +143,7 @@ def main() -> None:
                 "on_policy": {"steps": asked.steps, "games": asked.per_step, "group": asked.group, **settings},
             })  # fmt: skip
             with Lab.open(asked.folder / f"{at}-{seed}", create=True, config=config, progress=Lines()) as lab:
-                report = learned(lab, round_config)
+                report = ended_round(lab, 0, round_config)
                 seeds = range(first, first + asked.games)
                 mine = [_played(lab, asked, adapter, seeds) for adapter in (None, report.adapter)]
                 curve = [float(point.measures["reward"]) for point in _curve(lab, report)]

@@ -18,8 +18,7 @@ from machine import describe
 
 from agentlab import Lab, LabConfig, RoundConfig
 from agentlab.bars import Lines
-from agentlab.errors import AgentLabError
-from agentlab.protocols.running import DEV_FIRST
+from agentlab.protocols.running import DEV_FIRST, ended_round
 from agentlab.rounds import RoundReport
 from trainers.gate import p_text, paired, wilson
 
@@ -35,13 +34,7 @@ def learned(lab: Lab, env: str, ladder: bool, explored: int, trials: int) -> Rou
         envs=[env], collect="random", seeds=explored, random_trials=trials, ladder=ladder, gate_seeds=6, retire="off",
         selection={"cap_per_task": 1, "cap_per_env": explored},
     )  # fmt: skip
-    while not lab.rounds() or not lab.rounds()[0].ended:
-        try:
-            lab.round(asked)
-        except AgentLabError:
-            if not lab.rounds() or not lab.rounds()[0].ended:
-                raise
-    return lab.rounds()[0]
+    return ended_round(lab, 0, asked)
 
 
 def played(lab: Lab, env: str, arm: str, seeds: Sequence[int]) -> dict[str, bool]:

@@ -177,17 +177,23 @@ def learn_round(lab: Lab, protocol: Protocol, number: int, way: Way, seed: int) 
     Raises BadConfig where the lab has learned otherwise in it.
     """
     asked = protocol.round_config(number, way, seed)
+    for begun in lab.rounds()[number : number + 1]:
+        _check_round(lab, protocol, begun, asked)
+    report = ended_round(lab, number, asked)
+    _check_round(lab, protocol, report, asked)
+    return report
+
+
+def ended_round(lab: Lab, number: int, asked: RoundConfig) -> RoundReport:
+    """Round `number` of a lab (counted from 0) at its end, gone on with or begun where that is not done yet."""
     # More than one call where a round was killed as it ended: the first one only says so.
     while not (begun := lab.rounds()[number : number + 1]) or not begun[0].ended:
-        if begun:
-            _check_round(lab, protocol, begun[0], asked)
         try:
             lab.round(asked)
         except AgentLabError:
             # Where nothing was won there is nothing to train on, and what served before serves on.
             if not [report for report in lab.rounds()[number:] if report.ended]:
                 raise
-    _check_round(lab, protocol, begun[0], asked)
     return begun[0]
 
 
