@@ -2,8 +2,7 @@
 
     python benchmarks/grpo.py [--folder FOLDER] [--games N] [--steps N] [--seeds N] [--env ENV] [--model M]
 
-Without `--model` a novice plays: a tiny Llama that has watched two players of chance and one that knows the way, so
-that it can do the right thing, and seldom does. Each seed is a lab of its own with one round, and its own dev games,
+Without `--model` a novice plays (`novices.py`). Each seed is a lab of its own with one round, and its own dev games,
 each of which is played once before and once after, at temperature 1, as the policy is that was trained, with the same
 random numbers, without memory, whatever the gate said; with `--greedy`, by the best command.
 The labs stay in the folder, and the same command goes on where it stopped.
@@ -17,88 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe
+from novices import TOY, drawn, novice, rate, told
 
 from agentlab import Lab, LabConfig, RoundConfig
-from agentlab.agent.tasks import make_tasks
 from agentlab.bars import Lines
-from agentlab.engines.scripted import ScriptedEngine
 from agentlab.protocols.running import DEV_FIRST, ended_round
 from agentlab.rounds import RoundReport
-from agentlab.rounds.sampling import sample
-from memory.records import Episode
-from memory.store import EpisodeFilter
-from trainers.gate import p_text, paired, wilson
-
-TOY = "toy/doors?colours=2,rooms=1,step_limit=4"
+from trainers.gate import paired
 
 METHODS: Mapping[str, dict[str, Any]] = {
     "GRPO": {},
     "GRPO with step-level groups (GiGPO)": {"step_weight": 1.0},
     "GRPO, two attempts, improvement rewarded (SCoRe)": {"attempts": 2, "improvement": 1.0},
 }
-
-
-def reads_notes(transcript: str, command: str) -> float:
-    """A player that wins: it reads the note, opens the door that it names, and takes the coin."""
-    last = transcript.rstrip(">").rstrip().splitlines()[-1]
-    if command.startswith("open "):
-        return 0.0 if f"the {command.removeprefix('open ')} is safe" in last else -9.0
-    return {"take coin": 0.0, "read note": -1.0}.get(command, -5.0)
-
-
-def watched(folder: Path, env: str, config: LabConfig) -> list[Episode]:
-    """Train games as two players of chance and one that knows the way play them, none of which a round trains on."""
-    found = list[Episode]()
-    for name, engine, seeds in (
-        ("random", None, range(400, 1000)),
-        ("base", ScriptedEngine(reads_notes), range(400, 700)),
-    ):
-        with Lab.open(folder.with_name(f"watched-{name}"), create=True, config=config, engine=engine) as lab:
-            lab.evaluate(env, split="train", seeds=seeds, arms=[name])
-            rows = lab.database.episodes.find(EpisodeFilter(arm=name))
-            found += lab.database.episodes.load([row.id for row in rows])
-    return found
-
-
-def novice(folder: Path, env: str, steps: int = 900, batch: int = 8, rate: float = 3e-3) -> Path:
-    """A tiny model that plays as those did whom it watched: mostly by chance, at times as one should."""
-    import torch
-    from tiny_models import make
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from trainers.data import Tokenizer, from_episode
-    from trainers.objectives import collate, weighted_sft
-    from trainers.objectives.losses import Batch
-
-    if (folder / "config.json").is_file():
-        return folder
-    base = make(folder.with_name("untrained"), "llama", hidden_size=64, intermediate_size=192)
-    tokenize = Tokenizer.of(AutoTokenizer.from_pretrained(base))
-    played = watched(folder, env, LabConfig(model=str(base), embedder="hashing"))
-    examples = [from_episode(episode, tokenize) for episode in played]
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).train()
-    torch.manual_seed(0)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
-    for step in range(steps):
-        some = [examples[at] for at in torch.randint(len(examples), (batch,)).tolist()]
-        loss = weighted_sft(model, Batch(*collate(some)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 100 == 0:
-            print(f"watching: step {step} of {steps}, loss {loss.item():.3f}", flush=True)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
-    return folder
-
-
-def drawn(lab: Lab, env: str, adapter: str | None, seeds: Sequence[int]) -> dict[str, bool]:
-    """Whether each dev game was won once, at temperature 1, the same random numbers for all who play it."""
-    tasks = make_tasks([env], "dev", seeds)
-    episodes = sample(lab, "before and after", tasks, adapter=adapter, temperature=1.0, trials=1, seed=0)
-    return {one.task_id: one.won for one in episodes if one.status != "errored"}
 
 
 def main() -> None:
@@ -151,13 +81,13 @@ def main() -> None:
             after |= mine[-1]
             pair = paired(mine[-1], mine[0])
             print(
-                f"| {name} | {seed} | {_rate(mine[0])} | {_rate(mine[-1])} | {_told(pair)} "
+                f"| {name} | {seed} | {rate(mine[0])} | {rate(mine[-1])} | {told(pair)} "
                 f"| {report.collected.get('grpo', {}).get('tasks', 0)} | {report.training.get('seconds', 0):.0f} "
                 f"| {_mean(curve[:10]):.2f}, {_mean(curve[-10:]):.2f} | {report.training.get('kl', 0):.3f} |",
                 flush=True,
             )
         pair = paired(after, before)
-        print(f"| {name} | all | {_rate(before)} | {_rate(after)} | {_told(pair)} | | | | |", flush=True)
+        print(f"| {name} | all | {rate(before)} | {rate(after)} | {told(pair)} | | | | |", flush=True)
 
 
 def _played(lab: Lab, asked: argparse.Namespace, adapter: str | None, seeds: Sequence[int]) -> dict[str, bool]:
@@ -175,16 +105,6 @@ def _curve(lab: Lab, report: RoundReport) -> list[Any]:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / max(len(values), 1)
-
-
-def _rate(outcomes: Mapping[str, bool]) -> str:
-    won, n = sum(outcomes.values()), len(outcomes)
-    low, high = wilson(won, n)
-    return f"{won / n:.2f} ({won}/{n}) [{low:.2f}, {high:.2f}]"
-
-
-def _told(pair: Any) -> str:
-    return f"{pair.difference:+.2f} [{pair.interval[0]:+.2f}, {pair.interval[1]:+.2f}], p {p_text(pair.p, '= ')}"
 
 
 if __name__ == "__main__":
