@@ -12,11 +12,11 @@ import hashlib
 import json
 import operator
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from memory.clock import now
 from memory.mending import mend, with_numbers
 
 Status = Literal["won", "lost", "truncated", "errored"]
@@ -29,11 +29,6 @@ Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
-
-
-def now() -> str:
-    """The present moment, as it is stored everywhere (UTC, ISO 8601, microseconds)."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def content_id(prefix: str, *parts: object) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from memory.clock import follow
 from memory.store.connection import BUSY_SECONDS, Connection
 from memory.store.documents import Documents
 from memory.store.episodes import Episodes
@@ -77,6 +78,8 @@ class Database:
         self.inbox = Inbox(self.connection)
         self.rounds = Documents(self.connection, "rounds")
         self.evaluations = Documents(self.connection, "evaluations")
+        if not guest:  # whose file may be of another version
+            follow(self._latest())
 
     def transaction(self) -> AbstractContextManager[Connection]:
         """All or nothing: what is written inside is kept at its end, or undone if an exception leaves it.
@@ -94,6 +97,14 @@ class Database:
         with Database(target) as copied:
             while (asked := copied.inbox.next()) is not None:
                 copied.inbox.settle(asked.number, outcome="Done where it was asked for.")
+
+    def _latest(self) -> str:
+        """The newest moment of what was learned, done or begun; an empty text where nothing was."""
+        newest = (
+            f"ifnull((SELECT {moment} FROM {table} ORDER BY number DESC LIMIT 1), '')"
+            for table, moment in (("reflections", "created_at"), ("operations", "at"), ("journal", "at"))
+        )
+        return str(self.connection.execute(f"SELECT max({', '.join(newest)})")[0][0])
 
     def close(self) -> None:
         """Close the file. Closing twice is allowed."""

@@ -193,7 +193,7 @@ class Watch:
                 raw.set_trace_callback(self.event)
 
     def _shift_clock(self) -> None:
-        from memory import records
+        from memory import clock
 
         watch, real = self, time.time
 
@@ -202,7 +202,7 @@ class Watch:
             def now(cls, tz: Any = None) -> datetime:
                 return datetime.now(tz) + timedelta(seconds=watch.ahead)
 
-        records.datetime = Shifted  # type: ignore[attr-defined, misc]
+        clock.datetime = Shifted  # type: ignore[attr-defined, misc]
         time.time = lambda: real() + watch.ahead
 
 
