@@ -83,6 +83,7 @@ def list_(
     before: Before = None,
     run: Run = None,
     pinned: Annotated[bool, typer.Option("--pinned", help="Only pinned ones.")] = False,
+    on_probation: Annotated[bool, typer.Option("--on-probation", help="Only what is on probation.")] = False,
     adapter: Annotated[str | None, typer.Option("--adapter", help="Only what this adapter learned from.")] = None,
     sort: Annotated[
         Literal["age", "uplift", "harm", "recalled", "importance"],
@@ -101,7 +102,8 @@ def list_(
     with opened(lab, namespace=namespace) as here:
         chosen = wanted(
             here, env=env, task=task, kind=kind, tag=tag, status=status, tier=tier, source=source, after=after,
-            before=before, run=run, pinned=pinned or None, repeats=status == "repeated",
+            before=before, run=run, pinned=pinned or None,
+            on_probation=on_probation or None, repeats=status == "repeated",
         )  # fmt: skip
         found, total = select(here, Asked(chosen, adapter=adapter, sort=sort), limit=None if all_ else limit)
         known = rows(here, found)

@@ -124,6 +124,7 @@ class Memories(BaseModel):
     items: int
     facets: dict[str, dict[str, int]]
     pinned: int
+    on_probation: int
     namespaces: dict[str, int]
     adapters: list[str]
     rows: list[MemoryRow]
@@ -142,6 +143,7 @@ def memories(workspace: Workspace, asked: Asked, *, offset: int = 0, limit: int 
         items=found.items,
         facets={name: found.facet(name) for name in FACETS},
         pinned=found.facet("pinned").get("1", 0),
+        on_probation=found.on_probation(),
         namespaces=kept(workspace, "namespaces", database.reflections.last_change(), database.reflections.namespaces),
         adapters=[record.id for record in reversed(workspace.adapters.list())],
         rows=rows(workspace, [loaded[number] for number in numbers if number in loaded]),
@@ -240,6 +242,16 @@ class _Found:
             if self._fits(one, but=name):
                 counts[str(getattr(one, name))] += one.n
         return dict(counts.most_common())
+
+    def on_probation(self) -> int:
+        """How many of what is otherwise asked for are on probation."""
+        if not any(one.source for one in self._facets):
+            return 0
+        listing = Listing(self.database.connection, replace(self.wanted, on_probation=True), self._among)
+        # Which are is in no index: it is counted anew only where something has changed.
+        mark = (self.wanted, self._among and tuple(self._among), self.database.reflections.last_change())
+        found: int = kept(self.workspace, "on probation", mark, listing.count)
+        return found
 
     def _fits(self, one: ReflectionFacet, but: str = "") -> bool:
         wanted = self.wanted

@@ -51,6 +51,7 @@ class Listing:
             where += " AND number IN (SELECT value FROM json_each(?))"
             self._values = [*self._values, json.dumps(list(map(int, among)))]
         covered = wanted.tag is None and wanted.merged_into is None and not wanted.text_only
+        covered = covered and wanted.on_probation is None
         few = among is not None and len(among) <= FEW
         # Without being told, SQLite takes a shorter index and reads the rows for the rest, or for a few a whole index.
         # Where all rows have to be read, they are read one after the other.
@@ -65,6 +66,11 @@ class Listing:
             f"SELECT status, tier, kind, source, env, pinned, count(*) {self._from} GROUP BY 1, 2, 3, 4, 5, 6"
         )
         return [ReflectionFacet._make((*names, pins or 0, n)) for *names, pins, n in rows]
+
+    def count(self) -> int:
+        """How many there are."""
+        ((n,),) = self._run(f"SELECT count(*) {self._from}")
+        return int(n)
 
     def numbers(self) -> np.ndarray:
         """The numbers of all, in no order: int64, (n,)."""

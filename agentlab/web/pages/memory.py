@@ -52,6 +52,7 @@ def wanted(asked: Asked) -> Wanted:
             source="" if source == AGENT else source,
             tag=asked.maybe("tag"),
             pinned=pinned == "yes" if pinned else None,
+            on_probation=True if asked.choice("probation", ("yes",)) else None,
             after=typed(asked.text("after"), present) if asked.text("after") else None,
             before=typed(asked.text("before"), present) if asked.text("before") else None,
             merged_into=of,

@@ -194,6 +194,7 @@ def test_what_came_from_outside_is_shown_on_probation_until_a_person_vouches(lab
             ]
         )
     assert shown(lab, "list", "--source", "import:x").count("on probation") == 2
+    assert {row["id"] for row in json.loads(shown(lab, "list", "--on-probation", "--json"))} == {"theirs-0", "theirs-1"}
     assert "on probation" in shown(lab, "show", "theirs-0") and "on probation" not in shown(lab, "show", "r-0")
     text = shown(lab, "vouch", "--source", "import:x", "--yes")
     assert "2 reflections" in text and "on probation" not in shown(lab, "list", "--source", "import:x")

@@ -168,6 +168,33 @@ def test_it_is_narrowed_by_the_address(client: TestClient, query: str, ids: set[
     page(client, f"/memory{query}")
 
 
+def on_probation(client: TestClient, query: str = "") -> int:
+    """How many the page says are on probation."""
+    (told,) = re.findall(
+        r'data-testid="on-probation">on probation</a> <span class="quiet">(\d+)<', page(client, f"/memory{query}")
+    )
+    return int(told)
+
+
+def test_it_is_narrowed_to_what_is_on_probation(client: TestClient, folder: Path) -> None:
+    before = on_probation(client)
+    theirs = {f"r-theirs-{n}" for n in range(3)}
+    with Lab.open(folder, progress=False) as lab:
+        for id in theirs:
+            lab.database.reflections.put(reflection(id, source="import:notes.jsonl", text=f"The {id} door."))
+    assert on_probation(client) == before + 3 == len(rows(client, "?probation=yes"))
+    assert set(rows(client, "?probation=yes&source=import:notes.jsonl")) == theirs
+    assert on_probation(client, "?source=import:notes.jsonl") == 3
+    assert not rows(client, "?probation=yes&source=-") and 'data-testid="on-probation"' not in page(
+        client, "/memory?source=-"
+    )
+    with Lab.open(folder, progress=False) as lab:
+        Mending(lab.database).apply("vouch", ["r-theirs-1"])
+    assert set(rows(client, "?probation=yes&source=import:notes.jsonl")) == theirs - {"r-theirs-1"}
+    assert on_probation(client) == before + 2
+    assert client.get("/memory?probation=perhaps").status_code == 400
+
+
 def test_another_namespace_is_looked_into_when_it_is_asked_for(client: TestClient, folder: Path) -> None:
     with Lab.open(folder, progress=False) as lab:
         lab.database.reflections.put(reflection("r-theirs", namespace="theirs"))
