@@ -61,8 +61,8 @@ class JobConfig(BaseModel):
     rank, alpha, dropout, targets: the LoRA layers (Hu et al. 2021); `targets` as peft's `target_modules`.
     learning_rate, warmup_ratio, clip: AdamW without weight decay, linear warm-up and decay, gradient norm limit.
     batch_size, epochs, seed: examples a step, passes over the data, order and initial weights.
-    dtype: of the frozen weights and the activations; `auto` is bfloat16 where the processor computes in it. LoRA
-        weights are always float32.
+    dtype: of the frozen weights and the activations; `auto` is bfloat16 where the processor computes in it, and for
+        `grpo` float32, with which what is trained is what plays. LoRA weights are always float32.
     attention: `auto` takes the plain form on a CPU for short examples, where it is twice as fast, and on an accelerator
         FlashAttention if that is installed. Whichever it is, batches run without padding.
     device: `auto` takes an accelerator if there is one.
