@@ -14,7 +14,7 @@ from agentlab import tracing
 from agentlab.agent.episode import STOPPED
 from agentlab.agent.result import EpisodeResult
 from agentlab.errors import BadConfig, Stopped
-from agentlab.workers import WorkerDied
+from agentlab.workers import NoRoom, WorkerDied
 from agentlab.workspace.copying import copy_lab
 from environments.errors import UnknownEnvironment
 from memory.records import Episode
@@ -79,6 +79,10 @@ class Crew:
             worker.ready_for = self, worker.call("prepare", self._lab, self.order)
         return str(worker.ready_for[1])
 
+    def instead(self, seat: Seat) -> Seat:
+        """Another seat in place of a lent one, for which there is no worker any more. Raises NoRoom."""
+        return self._workers.instead(seat)
+
     def give_up(self) -> None:
         """End them, whatever they do."""
         self._workers.give_up()
@@ -119,11 +123,17 @@ class Hand:
         return result
 
     def _ask(self, method: str = "", *args: Any) -> Any:
-        """What a worker that is ready answers. Raises WorkerDied after `TRIES`, Stopped where that was asked for."""
+        """What a worker that is ready answers.
+
+        Raises WorkerDied after `TRIES`, NoRoom if no worker is left, Stopped where that was asked for.
+        """
         for left in reversed(range(TRIES)):
             try:
                 name = self._crew.prepared(self._seat)
                 return self._seat.worker.call(method, *args) if method else name
+            except NoRoom:
+                self._seat = self._crew.instead(self._seat)
+                return self._ask(method, *args)
             except UnknownEnvironment as error:
                 raise BadConfig(
                     f"{error} (asked of a worker, which knows what a module registers while it is imported: give that "

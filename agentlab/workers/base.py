@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from queue import LifoQueue
-from typing import Any
+from typing import Any, cast
 
 from agentlab.errors import AgentLabError
 
@@ -22,6 +22,10 @@ Made = tuple[str, tuple[Any, ...]]
 
 class WorkerDied(AgentLabError):
     """A worker ended while it was asked for something, which is lost."""
+
+
+class NoRoom(AgentLabError):
+    """A worker cannot begin, since there is no longer a processor for it."""
 
 
 class Worker(ABC):
@@ -36,7 +40,10 @@ class Worker(ABC):
 
     @abstractmethod
     def call(self, method: str, *args: Any) -> Any:
-        """What a method of its object gives. Raises what that raises, WorkerDied if the process ends meanwhile."""
+        """What a method of its object gives.
+
+        Raises what that raises, WorkerDied if the process ends meanwhile, NoRoom if it cannot begin.
+        """
 
     @abstractmethod
     def kill(self) -> None:
@@ -97,19 +104,45 @@ class Workers:
         self._pack = pack
         self._leave = leave
         self._seats = [Seat(start) for _ in range(count)]
+        self._closing = threading.Lock()
+        self._instead: dict[Seat, Seat | None] = {}
         # Who has loaded a model already is asked first.
-        self._free: LifoQueue[Seat] = LifoQueue()
+        self._free: LifoQueue[Seat | None] = LifoQueue()
         for seat in reversed(self._seats):
             self._free.put(seat)
 
     @contextmanager
     def lend(self) -> Iterator[Seat]:
-        """A seat, for as long as one wants; waits for one that is free."""
-        seat = self._free.get()
+        """A seat, for as long as one wants; waits for one that is free. Raises NoRoom if none is left."""
+        seat: Seat | None = self._taken()
         try:
-            yield seat
+            yield cast("Seat", seat)
         finally:
-            self._free.put(seat)
+            while seat in self._instead:
+                seat = self._instead.pop(seat)
+            if seat is not None:
+                self._free.put(seat)
+
+    def instead(self, seat: Seat) -> Seat:
+        """Another seat in place of one that was lent and in which nobody can sit any more; waits for one that is free.
+
+        It is given back in place of that. Raises NoRoom if none is left.
+        """
+        seat.empty()
+        with self._closing:
+            self._instead[seat] = None
+            self.count -= 1
+            if not self.count:
+                self._free.put(None)  # whoever waits is told, one by the other
+        self._instead[seat] = other = self._taken()
+        return other
+
+    def _taken(self) -> Seat:
+        seat = self._free.get()
+        if seat is None:
+            self._free.put(None)
+            raise NoRoom("No worker is left; the same command goes on where there are some.")
+        return seat
 
     def share(self, folder: Path) -> Any:
         """What is sent to each worker, that it finds there what `folder` holds."""

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import logging
+import threading
 from importlib import import_module
 from typing import Any
 
 from agentlab.errors import AgentLabError, MissingPackage
-from agentlab.workers.base import Made, Worker, WorkerDied, Workers, packed
+from agentlab.workers.base import Made, NoRoom, Worker, WorkerDied, Workers, packed
 
 REMEDY = "install it with `pip install 'agentlab[ray]'`"
+
+PATIENCE = 30.0
+"""Seconds without enough processors, after which a worker is not waited for: who left may come back at once."""
+
+LOOKS = 2.0
+"""Seconds between two looks."""
+
+_COUNTING = threading.Lock()
 
 
 class Held:
@@ -25,17 +34,20 @@ class Held:
 
 
 class RayWorker(Worker):
-    """An actor of a Ray cluster."""
+    """An actor of a Ray cluster, one of those that `alive` holds."""
 
-    def __init__(self, ray: Any, made: Made, threads: int) -> None:
+    def __init__(self, ray: Any, made: Made, threads: int, alive: set[RayWorker]) -> None:
         super().__init__()
-        self._ray = ray
+        self._ray, self._threads, self._alive = ray, threads, alive
         self._actor = ray.remote(num_cpus=threads, max_restarts=0)(Held).remote(made)
+        self._begun = self._actor.__ray_ready__.remote()
+        alive.add(self)
 
     def call(self, method: str, *args: Any) -> Any:
         ray = self._ray
         shared = [one for one in args[:1] if isinstance(one, ray.ObjectRef)]
         try:
+            self._wait()
             return ray.get(self._actor.call.remote(method, args[len(shared) :], *shared))
         except ray.exceptions.RayActorError as error:
             # What kept it from beginning stands at the end, behind the places in the code.
@@ -45,7 +57,19 @@ class RayWorker(Worker):
         except ray.exceptions.RayError as error:
             raise WorkerDied(f"A worker of the Ray cluster is lost ({_first_line(error)}).") from None
 
+    def _wait(self) -> None:
+        """Until it has begun, well or not. Raises NoRoom where the cluster has had too few processors for a while."""
+        left = PATIENCE
+        while not self._ray.wait([self._begun], timeout=LOOKS)[0]:
+            with _COUNTING:  # of several that wait, only as many go as there are too many
+                places = _places(self._ray, self._threads)
+                left = PATIENCE if places >= len(self._alive) else left - LOOKS
+                if left <= 0:
+                    self._alive.discard(self)
+                    raise NoRoom("A machine has left the Ray cluster.")
+
     def kill(self) -> None:
+        self._alive.discard(self)
         self._ray.kill(self._actor)
 
 
@@ -75,20 +99,26 @@ def ray_workers(address: str | None, count: int | None, made: Made, threads: int
                 ) from None
             ray.init(address="local", include_dashboard=False, **quiet)
     per = threads or 1
-    there = int(ray.cluster_resources().get("CPU", 0)) // per
+    there = _places(ray, per)
     if there < (count or 1):
         if leave is not None:
             leave()
         raise AgentLabError(
             f"The Ray cluster has processors for {there} workers of {per} threads, not for {count or 1}; ask for fewer."
         )
+    alive: set[RayWorker] = set()
     return Workers(
         count or there,
-        lambda: RayWorker(ray, made, per),
+        lambda: RayWorker(ray, made, per, alive),
         threads=per,
         pack=lambda folder: ray.put(packed(folder)),
         leave=leave,
     )
+
+
+def _places(ray: Any, threads: int) -> int:
+    """For how many workers of so many threads a cluster has processors, in use or not."""
+    return int(ray.cluster_resources().get("CPU", 0)) // threads
 
 
 def _first_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from agentlab.errors import AgentLabError, BadConfig
-from agentlab.workers import WorkerDied, Workers, received, workers_of
+from agentlab.workers import NoRoom, WorkerDied, Workers, received, workers_of
 from agentlab.workers.base import packed
 from agentlab.workers.processes import ProcessWorker
 
@@ -113,6 +113,34 @@ def test_one_that_dies_says_how_and_another_takes_its_seat(held: str, tmp_path: 
         seat.empty()
         assert seat.worker is not first
         assert seat.worker.call("add", 5) == [5]
+    workers.close()
+
+
+def test_a_seat_for_which_there_is_no_worker_any_more_is_given_up_for_another(held: str, tmp_path: Path) -> None:
+    workers = Workers(2, lambda: ProcessWorker((held, ()), str(tmp_path)))
+    with workers.lend() as seat:
+        other = workers.instead(seat)
+        assert other is not seat and workers.count == 1
+        assert other.worker.call("add", 1) == [1]
+    with workers.lend() as again:
+        assert again is other, "it was given back in place of the one that was lent"
+        waiting, told = [], list[str]()
+
+        def ask() -> None:
+            try:
+                with workers.lend():
+                    told.append("lent")
+            except NoRoom as error:
+                told.append(type(error).__name__)
+
+        for _ in range(2):
+            waiting.append(threading.Thread(target=ask))
+            waiting[-1].start()
+        with pytest.raises(NoRoom):
+            workers.instead(again)
+        for one in waiting:
+            one.join(60)
+    assert told == ["NoRoom", "NoRoom"] and workers.count == 0
     workers.close()
 
 
