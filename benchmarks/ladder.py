@@ -32,7 +32,7 @@ def learned(lab: Lab, env: str, ladder: bool, explored: int, trials: int) -> Rou
     """The round of a lab, gone on with or begun where that is not done yet; trained, whatever its gate says."""
     asked = RoundConfig(
         envs=[env], collect="random", seeds=explored, random_trials=trials, ladder=ladder, gate_seeds=6, retire="off",
-        selection={"cap_per_task": 1, "cap_per_env": explored},
+        gate={"min_pairs": 6}, selection={"cap_per_task": 1, "cap_per_env": explored},
     )  # fmt: skip
     return ended_round(lab, 0, asked)
 

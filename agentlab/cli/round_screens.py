@@ -40,6 +40,7 @@ def print_report(report: RoundReport) -> None:
             ("KL to the base", _counts(report.kl_episodes)),
             ("left out", _counts(report.left_out)),
             ("short of", _counts(report.short_of)),
+            ("held-out questions", _answered(report)),
             ("objective", report.config.training.objective if report.training else None),
             ("training", _counts(report.training)),
             ("adapter", report.adapter),
@@ -56,6 +57,14 @@ def print_report(report: RoundReport) -> None:
     if report.promoted is not None:
         verdict = "Promoted: it serves now." if report.promoted else "Rejected: the incumbent goes on serving."
         output.say(verdict, "green" if report.promoted else "red")
+
+
+def _answered(report: RoundReport) -> str:
+    """How many held-out questions were answered right, before the training and after it."""
+    from agentlab.rounds.experimental.questions import Answered
+
+    found = report.questions.get("answered")
+    return Answered.model_validate(found).line if found else ""
 
 
 def _costs(collected: dict[str, dict[str, int]]) -> str:

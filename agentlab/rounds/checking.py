@@ -80,6 +80,7 @@ def too_few(gate: GateConfig, challenge: int, envs: int, seeds: int, named: str,
 
 
 USED_BY: dict[str, tuple[ObjectiveName, ...]] = {
+    "questions": ("sft", "minor_sft"),
     "preferences": ("dpo", "step_dpo"),
     "teacher": ("soft_distill",),
     "on_policy": ("grpo",),

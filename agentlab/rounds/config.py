@@ -15,6 +15,7 @@ from agentlab.rounds.parts import (
     KLConfig,
     MonitoringConfig,
     PreferenceConfig,
+    QuestionsConfig,
     RevisionConfig,
     SearchingConfig,
     StopConfig,
@@ -36,8 +37,9 @@ MOST_GAMES = 100_000
 """More games of one environment in a round are surely a slip, and would fill the memory before the first is played."""
 
 EXPERT = (
-    "first_seed", "search", "balance", "revision", "anchors", "validation", "general", "preferences", "teacher",
-    "on_policy", "kl", "monitor", "forgetting", "held_out_seeds", "early_stop", "retire", "retire_games", "retirement",
+    "first_seed", "search", "balance", "revision", "anchors", "validation", "general", "questions", "preferences",
+    "teacher", "on_policy", "kl", "monitor", "forgetting", "held_out_seeds", "early_stop", "retire", "retire_games",
+    "retirement",
 )  # fmt: skip
 """Settings that are rarely changed: they stand in the table `expert` of a file."""
 
@@ -82,6 +84,8 @@ class RoundConfig(BaseModel):
         validation: ids of trusted episodes, whose loss is the scale of the others' (`importance`); without any, the
             anchors.
         general: a file of general texts to rehearse, in the usual forms of training texts (`trainers.data.read_texts`).
+        questions: teach questions that are made of what the memory holds, and ask others before and after; None:
+            neither. Only the objectives `sft` and `minor_sft` can.
         preferences: which pairs the objectives `dpo` and `step_dpo` learn from.
         teacher: what the objective `soft_distill` takes for the policy that played with memory.
         on_policy: what the objective `grpo` plays while it trains; such a round neither explores nor selects.
@@ -127,6 +131,7 @@ class RoundConfig(BaseModel):
     anchors: list[str] = []
     validation: list[str] = []
     general: str = ""
+    questions: QuestionsConfig | None = None
     preferences: PreferenceConfig = PreferenceConfig()
     teacher: TeacherConfig = TeacherConfig()
     on_policy: OnPolicyConfig = OnPolicyConfig()

@@ -179,6 +179,21 @@ class KLConfig(Part):
     weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
 
 
+class QuestionsConfig(Part):
+    """Questions with short answers that are made of what the memory holds (`agentlab.rounds.experimental.questions`).
+
+    Experimental.
+
+    share: of what is trained on that such questions are; at 0 they are only asked.
+    held_out: share of the train games of which nothing is trained on, so that their questions can be asked.
+    asked: at most so many questions are asked, before and after the training.
+    """
+
+    share: float = Field(0.2, ge=0.0, le=0.9)
+    held_out: float = Field(0.2, gt=0.0, lt=1.0)
+    asked: int = Field(100, ge=1, le=100_000)
+
+
 class MonitoringConfig(Part):
     """What is watched of a new adapter: see `trainers.gate.monitors`.
 

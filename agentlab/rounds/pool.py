@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentlab.agent.playing import prompting_of
+from agentlab.engines.base import Likelihood
 from agentlab.errors import BadConfig, ReplayMismatch
 from agentlab.rounds.candidates import fitting, rows_of
 from agentlab.rounds.config import RoundConfig
+from agentlab.rounds.experimental.questions import held_out
 from agentlab.rounds.report import RoundReport, reports
 from memory.prompts import Prompting
 from memory.records import Episode
@@ -145,6 +147,8 @@ def prompted(episode: Episode) -> bool:
 def _unfit(episode: Episode, report: RoundReport) -> str | None:
     """Why this round cannot learn from an episode, however good it is."""
     config = report.config
+    if held_out(episode.env, episode.seed, config.questions):
+        return "held out for questions"
     # Before the selection: a refined form must not take the place of the episode that is asked for.
     if config.learn_from == "recalled" and not prompted(episode):
         return "nothing recalled"
@@ -180,7 +184,7 @@ def context(workspace: Workspace, report: RoundReport, here: Pool) -> Context:
         passes=_passes(workspace, config) if "uncertainty" in kinds else None,
         validation=validation or anchors,
         reaches=_reaches(workspace) if "step_values" in kinds else None,
-        anchors=anchors,
+        anchors=[one for one in anchors if not held_out(one.env, one.seed, config.questions)],
         general=read_texts(Path(config.general)) if config.general else (),
     )
 
@@ -208,6 +212,8 @@ def check_sources(workspace: Workspace, config: RoundConfig) -> None:
             f"The lab has no train episode of {', '.join(unplayed)} to regularise the adapter to its base on; play "
             "some (`agentlab search` or `agentlab run`), or take it out of `kl`."
         )
+    if config.questions is not None and not isinstance(workspace.engine, Likelihood):
+        raise BadConfig("This engine scores no texts, by which `questions` are answered; drop it.")
     kinds = {selector.kind for selector in config.selection.selectors or ()}
     if "uncertainty" in kinds and not hasattr(workspace.engine, DROPOUT):
         raise BadConfig("This engine makes no passes with dropout, which the selector 'uncertainty' asks for; drop it.")

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from agentlab.rounds.config import RoundConfig
     from agentlab.workspace.workspace import Workspace
 
-TEXTS = "general texts"
+TEXTS, QUESTIONS = "general texts", "questions"
 
 
 @dataclass
@@ -96,6 +96,8 @@ def _singles(workspace: Workspace, report: RoundReport, forbidden: Set[Start]) -
             continue
         made.add(_maker(item, config, tokenizer(workspace)), episode.env, here.origin(episode), episode.recalled)
     _regularise(made, workspace, config, forbidden)
+    if config.questions is not None:
+        _question(made, workspace, report, forbidden)
     _rehearse(made, chosen.texts, workspace, config)
     return made
 
@@ -128,6 +130,17 @@ def tokenizer(workspace: Workspace) -> Tokenize:
             "trained for it; run rounds with the lab's own model."
         )
     return engine.tokenize
+
+
+def _question(made: Records, workspace: Workspace, report: RoundReport, forbidden: Set[Start]) -> None:
+    """Questions beside the episodes; others are noted, to be asked."""
+    from agentlab.rounds.experimental.questions import questions
+
+    tokenize, limit = tokenizer(workspace), report.config.training.max_tokens
+    found = questions(workspace, report, forbidden, tokenize, len(made.records))
+    for one in found.trained:
+        made.add(partial(one.example, one.answer, tokenize, limit), QUESTIONS, [one.episode], one.reflections)
+    report.questions = {"trained": made.selected[QUESTIONS], "held_out": len(found.held_out)}
 
 
 def _rehearse(made: Records, texts: Sequence[Text], workspace: Workspace, config: RoundConfig) -> None:

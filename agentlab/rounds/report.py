@@ -37,6 +37,8 @@ class RoundReport(Grid, BaseModel):
         kl_episodes: episodes of the KL regularisation to the base, by environment.
         left_out: how many were left out for which reason.
         short_of: how many were missing of a share of a rehearsal.
+        questions: how many questions were `trained` on and `held_out`, and how these were `answered`
+            (`agentlab.rounds.experimental.questions.Answered`).
         monitors: see `trainers.gate.Monitors`.
         forgetting: see `agentlab.rounds.retention.Retention`.
         retired: the reason for each reflection that was, or would be, retired.
@@ -61,6 +63,7 @@ class RoundReport(Grid, BaseModel):
     kl_episodes: dict[str, int] = {}
     left_out: dict[str, int] = {}
     short_of: dict[str, int] = {}
+    questions: dict[str, Any] = Field({}, exclude_if=operator.not_)
     adapter: str | None = None
     training: dict[str, Any] = {}
     monitors: dict[str, Any] = {}

@@ -86,6 +86,7 @@ def watched(report: RoundReport) -> Watched:
             mark=_drifted(found.drift),
         ),
     ]
+    figures += _questions(report)
     return Watched(basis=basis(report), figures=[figure for figure in figures if figure is not None])
 
 
@@ -119,6 +120,25 @@ def _figure(
     if estimate is None:
         return None
     return Figure(name=name, of=of, unit=unit, good=good, mark=mark, **estimate.model_dump())
+
+
+def _questions(report: RoundReport) -> list[Figure]:
+    """How many held-out questions the base and the new adapter answer right."""
+    found = report.questions.get("answered")
+    if not found:
+        return []
+    return [
+        Figure(
+            name=f"held-out questions right, {when}",
+            value=found[when] / found["n"],
+            n=found["n"],
+            of="questions",
+            low=found[f"{when}_interval"][0],
+            high=found[f"{when}_interval"][1],
+            good=f"much is good; by chance {found['chance']:.2f}",
+        )
+        for when in ("before", "after")
+    ]
 
 
 def _share(found: Monitors) -> Estimate | None:

@@ -13,7 +13,7 @@ from trainers.doors import lazy
 if TYPE_CHECKING:
     from trainers.data.chat import ChatFrames, ChatTokens
     from trainers.data.distillation import from_teacher
-    from trainers.data.examples import Example, Tokenize, Tokenizer, drop_oldest, drop_unread, from_episode
+    from trainers.data.examples import Example, Tokenize, Tokenizer, drop_oldest, drop_unread, from_episode, opening
     from trainers.data.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
     from trainers.data.records import Choice, Distilled, Judged, Pair, Record, Regularised, Trajectory
     from trainers.data.selection import SelectionConfig, select, survey
@@ -71,6 +71,7 @@ __all__ = [
     "from_preference",
     "from_teacher",
     "from_text",
+    "opening",
     "read_texts",
 ]
 
@@ -92,7 +93,15 @@ __getattr__, __dir__ = lazy(
         ),
         "trainers.data.selection": ("SelectionConfig", "select", "survey"),
         "trainers.data.chat": ("ChatFrames", "ChatTokens"),
-        "trainers.data.examples": ("Example", "Tokenize", "Tokenizer", "drop_oldest", "drop_unread", "from_episode"),
+        "trainers.data.examples": (
+            "Example",
+            "Tokenize",
+            "Tokenizer",
+            "drop_oldest",
+            "drop_unread",
+            "from_episode",
+            "opening",
+        ),
         "trainers.data.records": ("Choice", "Distilled", "Regularised", "Judged", "Pair", "Record", "Trajectory"),
         "trainers.data.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
         "trainers.data.distillation": ("from_teacher",),

@@ -1,0 +1,1 @@
+"""Parts of a round that no table shows to help yet: questions made of what the memory holds. None is a default."""
