@@ -1,7 +1,7 @@
 """Questions with short answers, read off what the memory holds: some are trained on, the others held out and asked.
 
 No model writes them. A step of a success is a question after the command that led on, a reflection one after what was
-noted of the step that it rests on. Games are held out by the hash of their name and seed, always the same ones, with
+noted of the steps that it rests on. Games are held out by the hash of their name and seed, always the same ones, with
 all their variants, and nothing of them is trained on, no episode either: what is answered better after the training was
 not read there. A question is answered by ranking the right answer among those to other questions of its kind, by the
 mean log-probability of their tokens.
@@ -195,14 +195,15 @@ class _Noted(NamedTuple):
 
 
 def _lessons(workspace: Workspace, report: RoundReport, forbidden: Set[Start]) -> Iterator[Question]:
-    """What was noted of single games, by the lab itself or by whom it trusts by now, after the last step it rests on.
+    """What was noted of single games, by the lab itself or by whom it trusts by now, after the steps that it rests on.
 
     Where it was read is what its evidence says, whatever game it names.
     """
     database, by_task = workspace.database, defaultdict[str, dict[str, int]](dict)
     for env in learned_from(report.config):
+        # What was noted of several games alike, too: it is counted with one of them, and was noted of each.
         wanted = Filter(
-            env=env, split="train", text_only=True, namespace=workspace.config.namespace, on_probation=False, tier="raw"
+            env=env, split="train", namespace=workspace.config.namespace, on_probation=False, tier="raw", advising=True
         )
         for row in database.reflections.select(_Noted, wanted):
             if row.kind != "exemplar":  # a success whole, which is trained on as it is
@@ -210,14 +211,14 @@ def _lessons(workspace: Workspace, report: RoundReport, forbidden: Set[Start]) -
     drawn = [number for stock in by_task.values() for number in _drawn(stock, report)]
     notes = [note for note in database.reflections.load(drawn).values() if len(note.evidence) == 1]
     played = {row.id for row in database.episodes.rows(note.evidence[0].episode for note in notes)}
-    notes = [note for note in notes if note.evidence[0].episode in played and len(note.text) <= LONGEST]
+    notes = [note for note in notes if note.evidence[0].episode in played and 0 < len(note.text) <= LONGEST]
     lived = database.episodes.each(note.evidence[0].episode for note in notes)
     for note, episode in zip(notes, lived, strict=True):
         steps = [step for step in episode.admissible_steps if step.index in note.evidence[0].steps]
         if steps and episode.split == "train" and start_of(episode) not in forbidden:
-            seen, came = steps[-1].observation.strip()[-SHOWN:], steps[-1].result.strip()[:SHOWN]
-            done = f"{seen}\n>{prompts.action(steps[-1].action)}\n{came}"
-            yield _question("lesson", episode, done, note.text, note.id)
+            done = "".join(f"\n>{prompts.action(step.action)}\n{step.result.strip()}" for step in steps)
+            seen = steps[0].observation.strip()[-SHOWN:]
+            yield _question("lesson", episode, f"{seen}{done[:SHOWN]}", note.text, note.id)
 
 
 def _drawn(stock: Mapping[str, Item], report: RoundReport) -> list[Item]:
