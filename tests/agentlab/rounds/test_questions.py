@@ -251,7 +251,7 @@ def test_bad_settings_end_in_a_line_and_exit_code_2(bad: str, tmp_path: Path, op
     open_lab().close()
     file = tmp_path / "round.toml"
     file.write_text(f'envs = ["{ENV}"]\nquestions = {bad}\n')
-    result = CliRunner().invoke(app, ["distill", "--config", str(file), "--lab", str(tmp_path / "lab")])
+    result = CliRunner().invoke(app, ["rounds", "run", "--config", str(file), "--lab", str(tmp_path / "lab")])
     assert result.exit_code == 2 and "questions" in result.output and "Traceback" not in result.output
 
 
