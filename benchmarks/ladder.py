@@ -23,8 +23,8 @@ from agentlab.rounds import RoundReport
 from trainers.gate import p_text, paired, wilson
 
 ENVS = (
-    "twx/simonsays?gameLength=25,memorization=1,numDistractors=4,step_limit=25",
-    "twx/cookingworld?numIngredients=3,step_limit=40",
+    "toy/doors?colours=4,rooms=4,step_limit=15",
+    "twx/simonsays?gameLength=8,numDistractors=4",
 )
 
 
@@ -47,9 +47,9 @@ def main() -> None:
     """Print the table, and each arm against the one before."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--folder", type=Path, default=Path("labs-ladder"))
-    options.add_argument("--games", type=int, default=50, help="dev games")
-    options.add_argument("--explored", type=int, default=40, help="train games of an environment")
-    options.add_argument("--trials", type=int, default=40, help="random trials of a game")
+    options.add_argument("--games", type=int, default=30, help="dev games")
+    options.add_argument("--explored", type=int, default=20, help="train games of an environment")
+    options.add_argument("--trials", type=int, default=5, help="random trials of a game")
     options.add_argument("--env", nargs="+", default=list(ENVS))
     options.add_argument("--model")
     options.add_argument("--threads", type=int, default=0)

@@ -97,7 +97,7 @@ def _singles(workspace: Workspace, report: RoundReport, forbidden: Set[Start]) -
         made.add(_maker(item, config, tokenizer(workspace)), episode.env, here.origin(episode), episode.recalled)
     _regularise(made, workspace, config, forbidden)
     if config.questions is not None:
-        _question(made, workspace, report, forbidden)
+        _question(made, workspace, report, forbidden, config.questions.share)
     _rehearse(made, chosen.texts, workspace, config)
     return made
 
@@ -132,14 +132,17 @@ def tokenizer(workspace: Workspace) -> Tokenize:
     return engine.tokenize
 
 
-def _question(made: Records, workspace: Workspace, report: RoundReport, forbidden: Set[Start]) -> None:
+def _question(made: Records, workspace: Workspace, report: RoundReport, forbidden: Set[Start], share: float) -> None:
     """Questions beside the episodes; others are noted, to be asked."""
     from agentlab.rounds.experimental.questions import questions
 
     tokenize, limit = tokenizer(workspace), report.config.training.max_tokens
-    found = questions(workspace, report, forbidden, tokenize, len(made.records))
+    wanted = round(len(made.records) * share / (1 - share))
+    found = questions(workspace, report, forbidden, tokenize, wanted)
     for one in found.trained:
         made.add(partial(one.example, one.answer, tokenize, limit), QUESTIONS, [one.episode], one.reflections)
+    if made.selected[QUESTIONS] < wanted:
+        made.short_of[QUESTIONS] = wanted - made.selected[QUESTIONS]
     report.questions = {"trained": made.selected[QUESTIONS], "held_out": len(found.held_out)}
 
 

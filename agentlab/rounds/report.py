@@ -36,7 +36,7 @@ class RoundReport(Grid, BaseModel):
         selected: records to train on, by environment.
         kl_episodes: episodes of the KL regularisation to the base, by environment.
         left_out: how many were left out for which reason.
-        short_of: how many were missing of a share of a rehearsal.
+        short_of: how many were missing of a share of a rehearsal, or of questions.
         questions: how many questions were `trained` on and `held_out`, and how these were `answered`
             (`agentlab.rounds.experimental.questions.Answered`).
         monitors: see `trainers.gate.Monitors`.

@@ -21,7 +21,7 @@ from agentlab.rounds.report import RoundReport, save
 from memory import prompts
 from memory.records import content_id, task_parts
 from memory.store import Filter
-from trainers.data import Example, Start, Tokenize, apportion, draw, opening, start_of
+from trainers.data import Example, Start, Tokenize, draw, opening, start_of
 from trainers.errors import TooLong
 from trainers.gate import Paired, p_text, paired, wilson
 
@@ -130,9 +130,9 @@ def held_out(env: str, seed: object, config: QuestionsConfig | None) -> bool:
 
 
 def questions(
-    workspace: Workspace, report: RoundReport, forbidden: Set[Start], tokenize: Tokenize, episodes: int
+    workspace: Workspace, report: RoundReport, forbidden: Set[Start], tokenize: Tokenize, wanted: int
 ) -> Made:
-    """The questions of a round that trains on so many `episodes`; of no game that begins like one in `forbidden`.
+    """The questions of a round, so many to teach as are `wanted`; of no game that begins like one in `forbidden`.
 
     The journal keeps them until they are answered, so that the same ones are trained on and asked, whatever becomes of
     this process or of the memory meanwhile.
@@ -141,7 +141,7 @@ def questions(
     noted = journal.get(_scope(report), "made")
     if noted is None:
         found = [*_commands(workspace, report, forbidden), *_lessons(workspace, report, forbidden)]
-        made = _made(found, report, tokenize, episodes)
+        made = _made(found, report, tokenize, wanted)
         noted = {name: [one.model_dump() for one in part] for name, part in made._asdict().items()}
         journal.put(_scope(report), "made", noted)
     return Made(*([Question.model_validate(one) for one in noted[name]] for name in Made._fields))
@@ -151,7 +151,7 @@ def _scope(report: RoundReport) -> str:
     return f"questions|{report.id}"
 
 
-def _made(found: Sequence[Question], report: RoundReport, tokenize: Tokenize, episodes: int) -> Made:
+def _made(found: Sequence[Question], report: RoundReport, tokenize: Tokenize, wanted: int) -> Made:
     config, seed = report.config.questions, report.config.seed
     assert config is not None
     right, answers = defaultdict[str, set[str]](set), defaultdict[tuple[Kind, str], set[str]](set)
@@ -169,10 +169,10 @@ def _made(found: Sequence[Question], report: RoundReport, tokenize: Tokenize, ep
         ranked = one.model_copy(update={"wrong": [lots[lot] for lot in sorted(lots)[: OPTIONS - 1]]})
         if ranked.wrong and len(fresh) < config.asked and ranked.fits(tokenize, report.config.training.max_tokens):
             fresh.append(ranked)
-    by_kind = {kind: [one for one in stock.values() if one.kind == kind] for kind in ASKED}
-    wanted = round(episodes * config.share / (1 - config.share))
-    quotas = apportion(wanted, {kind: 1.0 for kind, those in by_kind.items() if those})
-    return Made([one for kind, quota in quotas.items() for one in by_kind[kind][:quota]], fresh)
+    # As many of one kind as of the other, while there are any.
+    by_kind = [[one for one in stock.values() if one.kind == kind] for kind in ASKED]
+    ranks = sorted((at, kind) for kind, those in enumerate(by_kind) for at in range(len(those)))
+    return Made([by_kind[kind][at] for kind, at in sorted((kind, at) for at, kind in ranks[:wanted])], fresh)
 
 
 def _commands(workspace: Workspace, report: RoundReport, forbidden: Set[Start]) -> Iterator[Question]:

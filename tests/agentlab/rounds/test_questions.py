@@ -49,8 +49,8 @@ def lab(spelling: Callable[..., Lab], made: Callable[..., RoundReport]) -> Lab:
     return lab
 
 
-def of(lab: Lab, report: RoundReport, episodes: int = 100) -> Made:
-    return questions(lab, report, frozenset(), lab.engine.tokenize, episodes)  # type: ignore[attr-defined]
+def of(lab: Lab, report: RoundReport, wanted: int = 25) -> Made:
+    return questions(lab, report, frozenset(), lab.engine.tokenize, wanted)  # type: ignore[attr-defined]
 
 
 def out(one: Question | Episode) -> bool:
@@ -89,6 +89,9 @@ def test_the_share_is_that_of_all_that_is_taught_and_at_0_questions_are_only_ask
     none = records(lab, report := made(questions={"share": 0.0}), [])
     assert report.questions["trained"] == 0 < report.questions["held_out"]
     assert len(none.records) == none.selected[ENV]
+    lab.database.journal.clear("questions|round-1")
+    most = records(lab, report := made(questions={"share": 0.9}), [])
+    assert most.short_of["questions"] == 9 * most.selected[ENV] - report.questions["trained"] > 0
 
 
 def test_the_answer_is_what_led_on_and_no_wrong_one_is_right_as_well(
@@ -144,12 +147,12 @@ def test_only_what_is_in_use_and_not_on_probation_and_rests_on_train_games_is_a_
     note(lab, "benched", status="benched")
     note(lab, "foreign", namespace="another")
     note(lab, "dev", split="dev")
-    told = {one.answer for part in of(lab, made(), 10_000) for one in part if one.answer.startswith("Told by")}
+    told = {one.answer for part in of(lab, made(), 1000) for one in part if one.answer.startswith("Told by")}
     # Both are answers to the same question, which is taught once.
     assert len(told) == 1 and told < {own, vouched}
     lab.database.reflections.put(lab.database.reflections.get("own").model_copy(update={"status": "benched"}))
     lab.database.journal.clear("questions|round-1")
-    assert vouched in {one.answer for one in of(lab, made(), 10_000).trained}
+    assert vouched in {one.answer for one in of(lab, made(), 1000).trained}
 
 
 def test_a_game_that_begins_like_a_held_out_one_of_another_fold_is_no_source(
