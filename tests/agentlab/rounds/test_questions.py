@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from agentlab.cli import app
+from agentlab.cli.round_screens import print_report
 from agentlab.engines.base import Adapter
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import BadConfig
@@ -23,6 +24,7 @@ from agentlab.rounds.experimental.questions import Made, Question, answered, ask
 from agentlab.rounds.parts import QuestionsConfig
 from agentlab.rounds.pool import check_sources
 from agentlab.rounds.records import records
+from agentlab.views.monitors import watched
 from memory.records import Episode, Evidence, Reflection, task_parts
 from memory.store import EpisodeFilter
 
@@ -300,3 +302,19 @@ def test_a_round_that_is_killed_while_it_trains_or_asks_ends_as_an_unbroken_one(
     told = found[0]["questions"]
     assert told["answered"]["n"] == told["held_out"] > 0 and told["trained"] == found[0]["selected"]["questions"] > 0
     assert told["answered"]["after"] > told["answered"]["before"]
+
+
+def test_a_person_is_shown_how_many_were_right_before_and_after(
+    lab: Lab, made: Callable[..., RoundReport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = of(lab, report := made()).held_out
+    before, after = ({one.id: at % share == 0 for at, one in enumerate(asked)} for share in (2, 1))
+    report.questions["answered"] = answered(asked, before, after).model_dump(mode="json")
+    report.monitors = {"k": 4, "s": 2, "successes": 0, "distinct": 0}
+    print_report(report)
+    shown = " ".join(capsys.readouterr().out.split())
+    n, half = len(asked), sum(before.values())
+    assert f"{half} of {n} right before" in shown and f"{n} of {n} right after" in shown
+    first, last = watched(report).figures[-2:]
+    assert (first.value, last.value, first.n, last.n) == (pytest.approx(half / n), 1.0, n, n)
+    assert first.low is not None and first.high is not None and first.low < half / n < first.high
