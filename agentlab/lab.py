@@ -40,6 +40,7 @@ class Lab(Workspace):
         """An arm by name: `random`, `base`, `adapter`, each of the last two also as `… + memory`; or an adapter's id.
 
         `adapter` is the one that serves. `skills(A,B)` composes adapters for each task (`agentlab.agent.router`).
+        `society` is the last one that a round trained (`agentlab.agent.society`).
         """
         from agentlab.agent.arms import arm_of
 

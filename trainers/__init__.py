@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from trainers.gate.gate import GateConfig, GateResult, SequentialGate, decide
     from trainers.gate.monitors import MonitorConfig, Monitors, observe
     from trainers.gate.statistics import Paired, Ratio, bootstrap_ratio, holm, mcnemar, paired, wilson
-    from trainers.lineage import Lineage, Merge
+    from trainers.lineage import Lineage, Member, Merge
     from trainers.training.canary import Canary
     from trainers.training.job_data import Job, JobResult, Report
     from trainers.training.weights import fingerprint, reference
@@ -85,6 +85,7 @@ __all__ = [
     "AdapterRegistry",
     "GateConfig",
     "GateResult",
+    "Member",
     "Merge",
     "MergeConfig",
     "SequentialGate",
@@ -120,7 +121,7 @@ __getattr__, __dir__ = lazy(
         "trainers.gate.gate": ("GateConfig", "GateResult", "SequentialGate", "decide"),
         "trainers.gate.monitors": ("MonitorConfig", "Monitors", "observe"),
         "trainers.gate.statistics": ("Paired", "Ratio", "bootstrap_ratio", "holm", "mcnemar", "paired", "wilson"),
-        "trainers.lineage": ("Lineage", "Merge"),
+        "trainers.lineage": ("Lineage", "Member", "Merge"),
         "trainers.training.canary": ("Canary",),
         "trainers.training.job_data": ("Job", "JobResult", "Report"),
         "trainers.training.weights": ("fingerprint", "reference"),

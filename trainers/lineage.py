@@ -5,9 +5,10 @@ A job carries it from the lab to wherever it is trained, and the adapter's recor
 
 from __future__ import annotations
 
+import operator
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Method = Literal["cat", "linear", "svd", "ties", "dare"]
 
@@ -34,11 +35,35 @@ class Merge(BaseModel):
         return f"{' + '.join(f'{weight:g} × {id}' for id, weight in self.weights.items())} ({self.method})"
 
 
+class Member(BaseModel):
+    """Which agent of a society an adapter is (Subramaniam et al. 2025): a generator, which answers alone, or a critic,
+    which answers again once it has seen what all generators came to.
+
+    `number` counts the `agents` of each kind from 1. `told` says whether the critics were told how the attempts that
+    they saw had ended. `temperature` is that at which they played.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["generator", "critic"]
+    number: int = Field(ge=1)
+    agents: int = Field(ge=1)
+    told: bool = True
+    temperature: float = Field(1.0, gt=0.0)
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind} {self.number}"
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.agents}"
+
+
 class Lineage(BaseModel):
     """Where an adapter's data came from, by id.
 
     `kl_episodes` are those of its KL regularisation to the base, on which nothing was taught. `merge` is how it was
-    made of others, if it was not trained.
+    made of others, if it was not trained; `member` which agent of a society it is, if it was trained as one.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -51,6 +76,7 @@ class Lineage(BaseModel):
     seeds: list[int] = []
     code_version: str = ""
     merge: Merge | None = None
+    member: Member | None = Field(None, exclude_if=operator.not_)
 
     @model_validator(mode="before")
     @classmethod

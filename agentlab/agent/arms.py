@@ -7,10 +7,12 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from agentlab.agent import society as societies
 from agentlab.agent.actors import Actor, Prompted, RandomActor, RankingActor
 from agentlab.agent.playing import actor_of
 from agentlab.agent.policy import Policy
 from agentlab.agent.router_config import RouterConfig, parse
+from agentlab.agent.society import Society
 from agentlab.errors import AgentLabError
 from agentlab.terminal import one_line
 from memory.prompts import Prompting
@@ -58,7 +60,8 @@ class Arm:
         name: as it stands in the tables.
         engine: `model` (the lab's), or under what name that is recorded which plays without a model, such as `random`.
         adapter: id of a LoRA adapter; None plays the base.
-        router: composes the adapter of each episode from several skills; there is no other `adapter` then.
+        router: composes the adapter of each episode from several skills, or is a society, whose agents play by turns;
+            there is no other `adapter` then.
         recall: what is recalled; None plays without any memory, also within the episode. Its later trials are then
             the plain Retry arm.
         policy: how commands are chosen.
@@ -70,7 +73,7 @@ class Arm:
     adapter: str | None = None
     recall: RecallConfig | None = None
     policy: Policy = field(default_factory=Policy)
-    router: RouterConfig | None = None
+    router: RouterConfig | Society | None = None
     actor: Actor | None = None
 
     @property
@@ -132,6 +135,12 @@ def skills_arms(router: RouterConfig, *, text: int = 0) -> tuple[Arm, Arm]:
     return plain, plain.with_(name=f"{router.name} + memory", recall=RecallConfig(text=text, transfer=0.0))
 
 
+def society_arm(society: Society, temperature: float = 1.0, name: str = "society") -> Arm:
+    """A society: each of its agents plays a trial, at the temperature at which its attempts differ."""
+    policy = Policy(temperature=temperature, retry_temperature=temperature, growth=0.0, advice=False)
+    return Arm(name, router=society, policy=policy, recall=RecallConfig(advice=False, credit=False))
+
+
 def default_arm(workspace: Workspace) -> str:
     """How a lab plays where nothing is named: with its memory, by the adapter that serves, if there is one."""
     return "adapter + memory" if workspace.serving() else "base + memory"
@@ -146,8 +155,9 @@ def default_arms(workspace: Workspace) -> list[str]:
 def arm_of(workspace: Workspace, name: str) -> Arm:
     """An arm by name: `random`, `base`, `adapter`, each of the last two also as `… + memory`; or an adapter's id.
 
-    `adapter` is the one that serves. `skills(A,B)` composes adapters for each task (`agentlab.agent.router`). It plays
-    as the lab's settings say.
+    `adapter` is the one that serves. `skills(A,B)` composes adapters for each task (`agentlab.agent.router`). `society`
+    is the last one that a round trained, `society(ROUND)` another (`agentlab.agent.society`). It plays as the lab's
+    settings say.
     """
     arm = _arm_of(workspace, name)
     return arm if arm.engine != "model" else arm.with_(actor=actor_of(workspace))
@@ -163,6 +173,13 @@ def _arm_of(workspace: Workspace, name: str) -> Arm:
     if plain == "base":
         recall = RecallConfig(text=text, exemplars=exemplars)
         return BASE_MEMORY.with_(recall=recall) if with_memory else BASE
+    if plain.startswith("society"):
+        if with_memory:
+            raise AgentLabError(
+                "A society has no memory but the attempts that its critics are shown; leave out '+ memory'."
+            )
+        found = societies.trained(workspace, societies.parse(plain))
+        return society_arm(found.society, found.temperature, plain)
     if plain.startswith("skills"):
         return skills_arms(parse(plain, partial(_adapter_named, workspace)), text=text)[int(with_memory)]
     adapter = workspace.serving() if plain == "adapter" else _adapter_named(workspace, plain)
@@ -183,5 +200,5 @@ def _adapter_named(workspace: Workspace, name: str) -> str:
         meant = f"did you mean {near[0]!r}?" if near else "an adapter's id is one too (`agentlab adapters list`)."
         raise UnknownAdapter(
             f"There is no arm '{one_line(name, 60)}': they are random, base and adapter, the last two also with "
-            f"'+ memory', and skills(A,B); {meant}"
+            f"'+ memory', skills(A,B), and society; {meant}"
         ) from error

@@ -31,6 +31,7 @@ from memory.records import Episode, ErrorKind, Recall, Reflection, Usage
 from memory.text import clean
 
 if TYPE_CHECKING:
+    from agentlab.agent.experimental.society import Cast
     from agentlab.agent.recall import MemorySnapshot, Recalled
     from agentlab.agent.router import Router
     from agentlab.agent.spec import EpisodeSpec
@@ -75,7 +76,7 @@ class Play:
     reflectors: Sequence[Reflector] = ()
     refiner: Refiner | None = None
     sink: EpisodeSink | None = None
-    router: Router | None = None
+    router: Router | Cast | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     spending: Spending | None = None
     tool_credit: ToolCredit | None = None
@@ -163,7 +164,7 @@ class Play:
         self.episode.hints, self.episode.recalled = hints, recalled
         with failures.engine(self.engine):
             if self.router is not None:
-                self.model = self.router.model(self.episode.goal, self.game.observation)
+                self.model = self.router.model(self.episode.goal, self.game.observation, self.spec.trial)
             self.episode.adapter = self.model.adapter_id if self.model is not None else None
             if self.model is not None:
                 self.conversation = self.model.conversation(self.episode.goal, hints, self.spec.arm.prompting)

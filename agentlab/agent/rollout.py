@@ -19,6 +19,7 @@ from agentlab.agent.arms import Arm
 from agentlab.agent.episode import STOPPED, Play
 from agentlab.agent.graph import build_graph, play_episode
 from agentlab.agent.result import DatabaseSink, EpisodeSink
+from agentlab.agent.society import Society
 from agentlab.agent.spec import EpisodeSpec
 from agentlab.engines.base import Waiting
 from agentlab.engines.model import Model
@@ -32,6 +33,7 @@ from memory.records import Episode, ErrorKind, Usage, now
 
 if TYPE_CHECKING:
     from agentlab.agent.crew import Crew, Hand
+    from agentlab.agent.experimental.society import Cast
     from agentlab.agent.recall import MemorySnapshot
     from agentlab.agent.router import Router
     from agentlab.reflectors.base import Reflector
@@ -107,7 +109,7 @@ class Rollout:
         concurrency: tasks in flight at once (threads); an engine that reads many at once is asked for them together.
         checkpointer: LangGraph saver for episodes in flight; None plays them without.
         reflectors: draw reflections after each episode of an arm with memory; they are stored where `memory` is given.
-        router: composes the skills of each episode, for an arm that has them.
+        router: composes the skills of each episode, or says whose turn it is, for an arm that has them.
         spending: what models may take, and took.
         refining: successes on train games are refined by replay, and their refined forms kept for training.
         tool_credit: draws lots over the tools of train games; None holds none out.
@@ -122,7 +124,7 @@ class Rollout:
     snapshot: MemorySnapshot | None = None
     reflectors: Sequence[Reflector] = ()
     checkpointer: Any = None
-    router: Router | None = None
+    router: Router | Cast | None = None
     concurrency: int = 2
     seed: int = 0
     refining: bool = False
@@ -325,7 +327,9 @@ def rollout_of(
 
     Raises UnknownReflector for a name that no reflector has.
     """
+    from agentlab.agent.experimental.society import Attempts
     from agentlab.agent.recall import MemorySnapshot, counter
+    from agentlab.agent.router import chooser
     from agentlab.reflectors.registry import build
 
     workspace.must_write()
@@ -347,15 +351,12 @@ def rollout_of(
             crew=Crew(workspace, order),
         )
     model = workspace.model(arm.adapter) if arm.engine == "model" else None
-    snapshot = router = None
-    if arm.router is not None and model is not None:
-        from agentlab.agent.router import Router
-
-        router = Router.of(workspace, arm.router, model)
+    snapshot = None
     if arm.recall is not None:
         if credit is None and workspace.config.credit and arm.recall.credit:
             credit = workspace.credit_config
-        snapshot = MemorySnapshot(workspace.memory, run, began, count_tokens=counter(model), credit=credit)
+        remembering = Attempts if isinstance(arm.router, Society) else MemorySnapshot
+        snapshot = remembering(workspace.memory, run, began, count_tokens=counter(model), credit=credit)
     tool_credit = None
     if hold_out_tools and workspace.config.credit:
         from memory.credit import ToolCredit
@@ -372,7 +373,7 @@ def rollout_of(
             workspace.config.reflectors if reflectors is None else reflectors, model, lambda: workspace.critic
         ),
         checkpointer=workspace.checkpointer if checkpoints else None,
-        router=router,
+        router=chooser(workspace, arm.router, model) if arm.router is not None and model is not None else None,
         concurrency=workspace.concurrency,
         seed=workspace.config.seed if seed is None else seed,
         refining=refining,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentlab.agent.router_config import RouterConfig
+from agentlab.agent.society import Society
 from agentlab.engines.base import Adapter
 from agentlab.errors import AgentLabError
 from agentlab.workspace.lineage import trained_on
@@ -21,6 +22,7 @@ from memory.records import content_id
 if TYPE_CHECKING:
     import numpy as np
 
+    from agentlab.agent.experimental.society import Cast
     from agentlab.engines.model import Model
     from agentlab.workspace.workspace import Workspace
 
@@ -93,8 +95,8 @@ class Router:
             vector = self._embed(situation(goal, observation))
         return self.config.weights([float(cosine) for cosine in self.centroids @ vector])
 
-    def model(self, goal: str, observation: str) -> Model:
-        """The model as it plays this task; its adapter says which skills at which weights.
+    def model(self, goal: str, observation: str, trial: int = 0) -> Model:
+        """The model as it plays this task, in every trial; its adapter says which skills at which weights.
 
         Raises CanaryFailed if the composition does not score as it was measured: the base never stands in for it.
         """
@@ -102,6 +104,15 @@ class Router:
         with self._lock:
             adapter, folder = self._serve(weights)
         return self._model.with_adapter(Adapter(adapter, folder))
+
+
+def chooser(workspace: Workspace, config: RouterConfig | Society, model: Model) -> Router | Cast:
+    """Who gives each episode of an arm its model: a router by the task, a society by the trial. Raises as these do."""
+    if isinstance(config, Society):
+        from agentlab.agent.experimental.society import Cast
+
+        return Cast(workspace, config, model)
+    return Router.of(workspace, config, model)
 
 
 def centroid(workspace: Workspace, adapter: str) -> np.ndarray:

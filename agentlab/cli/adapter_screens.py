@@ -60,6 +60,7 @@ def _facts(found: Traced) -> list[tuple[str, object]]:
     return [
         ("base", f"{Path(record.base).name}, weights {record.fingerprint[:12]}"),
         ("made", f"{output.ago(record.created_at)}, in {record.lineage.round or 'no round'}"),
+        ("agent", str(record.lineage.member) if record.lineage.member else None),
         ("merged from", str(record.lineage.merge) if record.lineage.merge else None),
         ("parent", record.parent or (None if record.lineage.merge else "none; the base served")),
         ("replaced", _replaced(found.changes, record)),

@@ -33,6 +33,7 @@ def list_(lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
         Column("id"),
         Column("status", head=True),
         Column("serving"),
+        *([Column("agent")] if any(row["agent"] for row in rows) else []),
         Column("parent"),
         Column("base"),
         Column("created_at", "made"),
@@ -44,7 +45,8 @@ def list_(lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
 
 
 def _row(record: AdapterRecord, serving: str | None) -> dict[str, Any]:
-    return record.model_dump(mode="json") | {"serving": record.id == serving}
+    agent = f"{record.lineage.member}, {record.lineage.round}" if record.lineage.member else None
+    return record.model_dump(mode="json") | {"serving": record.id == serving, "agent": agent}
 
 
 def _reason(gate: dict[str, Any] | None) -> str:

@@ -44,6 +44,7 @@ def print_report(report: RoundReport) -> None:
             ("objective", report.config.training.objective if report.training else None),
             ("training", _counts(report.training)),
             ("adapter", report.adapter),
+            ("society", _counts(report.society)),
             ("gate", report.gate.get("reason")),
             ("looks", _looks(report.gate)),
             ("note", report.note),

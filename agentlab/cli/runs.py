@@ -40,7 +40,10 @@ Model = Annotated[
     str | None,
     typer.Option("--model", help="The base model of a new lab: see `agentlab models`, a folder, or org/model."),
 ]
-ARMS = "random, base, adapter (the one that serves), an adapter's id, skills(A,B); all but random also with '+ memory'."
+ARMS = (
+    "random, base, adapter (the one that serves), an adapter's id, skills(A,B), society; "
+    "all but the first and the last also with '+ memory'."
+)
 
 
 @plays_by(PLAYING)

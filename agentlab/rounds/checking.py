@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from agentlab.workspace.workspace import Workspace
 
 
-def check_settings(config: RoundConfig) -> None:
-    """Raise BadConfig for what the objective or `learn_from` cannot use, and a balance that nobody explores by."""
+def check_settings(config: RoundConfig, *, elsewhere: bool = False) -> None:
+    """Raise BadConfig for what the objective or `learn_from` cannot use, a balance that nobody explores by, and a
+    society that is to be trained `elsewhere`."""
     _check_idle(config)
+    if config.society:
+        _check_society(config, elsewhere)
     if config.plays_to_train:
         _check_on_policy(config)
     if config.training.in_pairs:
@@ -148,6 +151,27 @@ def _check_on_policy(config: RoundConfig) -> None:
         raise BadConfig(
             "`on_policy.discount` would do nothing; what follows a step counts for step-level advantages alone; set "
             "`on_policy.step_weight`, or drop it."
+        )
+
+
+def _check_society(config: RoundConfig, elsewhere: bool) -> None:
+    usual = RoundConfig(envs=config.envs)
+    idle = [name for name in EXPLORES if attrgetter(name)(config) != attrgetter(name)(usual)]
+    idle = [name for name in idle if name not in ("temperature", "training.epochs", "training.spike")]
+    if idle:
+        raise BadConfig(
+            f"{', '.join(f'`{name}`' for name in idle)} would do nothing; the agents of a `society` explore, and each "
+            "learns from what is its own, so nothing else explores or selects; drop what is named, or `society`."
+        )
+    if config.training.objective not in ("sft", "minor_sft"):
+        raise BadConfig(
+            f"The objective {config.training.objective} cannot train a `society`, whose agents learn from attempts "
+            "that are right; set sft or minor_sft, or drop `society`."
+        )
+    if elsewhere:
+        raise BadConfig(
+            "A `society` is trained here, one agent after the other, and an export carries one job; leave out "
+            "`--export`, or drop `society`."
         )
 
 

@@ -18,6 +18,7 @@ from agentlab.rounds.parts import (
     QuestionsConfig,
     RevisionConfig,
     SearchingConfig,
+    SocietyConfig,
     StopConfig,
     TeacherConfig,
     TrainingConfig,
@@ -38,7 +39,8 @@ MOST_GAMES = 100_000
 
 EXPERT = (
     "first_seed", "search", "balance", "revision", "anchors", "validation", "general", "questions", "preferences",
-    "teacher", "on_policy", "kl", "monitor", "forgetting", "held_out_seeds", "early_stop", "retire", "retire_games",
+    "teacher", "on_policy", "society", "kl", "monitor", "forgetting", "held_out_seeds", "early_stop", "retire",
+    "retire_games",
     "retirement",
 )  # fmt: skip
 """Settings that are rarely changed: they stand in the table `expert` of a file."""
@@ -89,6 +91,7 @@ class RoundConfig(BaseModel):
         preferences: which pairs the objectives `dpo` and `step_dpo` learn from.
         teacher: what the objective `soft_distill` takes for the policy that played with memory.
         on_policy: what the objective `grpo` plays while it trains; such a round neither explores nor selects.
+        society: several agents that play, see each other's attempts, and are trained each on its own; None: one.
         kl: on which other games the adapter is regularised to its base (KL), so that it changes nothing there; only the
             objective `sft` can.
         training: how an adapter is trained, and for which objective.
@@ -135,6 +138,7 @@ class RoundConfig(BaseModel):
     preferences: PreferenceConfig = PreferenceConfig()
     teacher: TeacherConfig = TeacherConfig()
     on_policy: OnPolicyConfig = OnPolicyConfig()
+    society: SocietyConfig | None = None
     kl: KLConfig = KLConfig()
     training: TrainingConfig = TrainingConfig()
     monitor: MonitoringConfig = MonitoringConfig()
@@ -158,9 +162,16 @@ class RoundConfig(BaseModel):
         """Whether the games are played while training, and not before."""
         return self.training.objective == "grpo"
 
+    @property
+    def begins(self) -> str:
+        """The node with which it begins."""
+        if self.plays_to_train:
+            return "practise"
+        return "society" if self.society else "balance" if self.balance else "collect"
+
     def ways(self, incumbent: str | None) -> list[Way]:
         """Who explores while `incumbent` serves, each once."""
-        if self.plays_to_train:
+        if self.plays_to_train or self.society:
             return []
         if isinstance(self.collect, list):
             return list(dict.fromkeys(self.collect))
@@ -197,7 +208,7 @@ class RoundConfig(BaseModel):
 
     def tasks(self, number: int, dev: Sequence[int] | None = None) -> list[Task]:
         """Everything that round `number` will play, on these dev games, by default the first."""
-        explores = self.ways(None) or self.balance or self.plays_to_train
+        explores = self.ways(None) or self.balance or self.plays_to_train or self.society
         train = [*self.train_seeds(number)] if explores else []
         if self.retire != "off":
             train += self.retire_seeds(number)

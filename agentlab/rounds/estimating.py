@@ -66,6 +66,10 @@ def estimate(workspace: Workspace, config: RoundConfig) -> Estimate:
             games, most = len(limits) * config.seeds, len(limits) * config.seeds * config.search.budget.steps
         thinks = way == "model" or (way != "random" and config.search.guide == "model")
         phases.append(_played(workspace, f"collect: {way}", games, most, thinks))
+    if config.society:
+        games = len(limits) * config.seeds * 2 * config.society.agents
+        most = config.seeds * 2 * config.society.agents * steps
+        phases.append(_played(workspace, "society: play, then train each agent", games, most, True))
     if config.plays_to_train:
         games = config.on_policy.steps * config.on_policy.episodes
         most = games * max(limits.values())

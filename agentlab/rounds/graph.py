@@ -19,6 +19,7 @@ from agentlab.rounds.challenges import fresh_seeds, next_challenge
 from agentlab.rounds.checking import check_actor, check_practice, check_settings, hopeless
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.config import RoundConfig
+from agentlab.rounds.experimental.society import society
 from agentlab.rounds.gating import gate, promote, reject
 from agentlab.rounds.monitoring import monitor
 from agentlab.rounds.pool import check_sources
@@ -45,6 +46,7 @@ NODES: dict[str, Node] = {
     "select": select,
     "train": train,
     "practise": practise,
+    "society": society,
     "monitor": monitor,
     "gate": gate,
     "retention": check_retention,
@@ -89,7 +91,7 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
     else:
         number = len(reports(workspace)) + 1
         # A round that could never end is refused before it has begun.
-        check_settings(config)
+        check_settings(config, elsewhere=until is not None)
         check_actor(config, workspace.config.actor)
         if until is None and (problem := hopeless(config, next_challenge(workspace))):
             raise BadConfig(problem)
@@ -97,9 +99,8 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
         check_tasks(config.tasks(number, dev))
         check_sources(workspace, config)
         check_reporters(config.training.report_to, installed=until is None)
-        first = "practise" if config.plays_to_train else "balance" if config.balance else "collect"
         report = RoundReport(
-            id=f"round-{number}", number=number, config=config, phase=first, incumbent=workspace.serving(),
+            id=f"round-{number}", number=number, config=config, phase=config.begins, incumbent=workspace.serving(),
             playing=playing_of(workspace), challenge=next_challenge(workspace), dev_from=dev[0],
         )  # fmt: skip
         save(workspace, report)

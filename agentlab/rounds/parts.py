@@ -90,6 +90,24 @@ class RevisionConfig(Part):
     budget: Budget = Budget()
 
 
+class SocietyConfig(Part):
+    """Multiagent finetuning (Subramaniam et al. 2025), in place of exploring and selecting; experimental.
+
+    Each train game is played by so many generators, then by so many critics, in whose prompts stand the attempts of all
+    generators. Generator n learns from its own attempts that are right, critic n from its own that are right and how
+    those had begun: the share `corrected` where generator n was wrong, the rest where it was right already.
+
+    agents: generators, and as many critics.
+    corrected: w of the paper.
+    target: what is right: what the game says (`outcome`); or, where nothing is to be told, the sequence of actions that
+        most critics of a game came to (`votes`).
+    """
+
+    agents: int = Field(3, ge=2, le=10)
+    corrected: float = Field(0.5, gt=0.0, lt=1.0)
+    target: Literal["outcome", "votes"] = "outcome"
+
+
 class PreferenceConfig(Part):
     """Which pairs are made of the episodes that the lab has.
 

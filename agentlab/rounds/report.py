@@ -39,6 +39,7 @@ class RoundReport(Grid, BaseModel):
         short_of: how many were missing of a share of a rehearsal, or of questions.
         questions: how many questions were `trained` on and `held_out`, and how these were `answered`
             (`agentlab.rounds.experimental.questions.Answered`).
+        society: the adapter of each agent of a society that learned something; `adapter` is that of the first.
         monitors: see `trainers.gate.Monitors`.
         forgetting: see `agentlab.rounds.retention.Retention`.
         retired: the reason for each reflection that was, or would be, retired.
@@ -65,6 +66,7 @@ class RoundReport(Grid, BaseModel):
     short_of: dict[str, int] = {}
     questions: dict[str, Any] = Field({}, exclude_if=operator.not_)
     adapter: str | None = None
+    society: dict[str, str] = Field({}, exclude_if=operator.not_)
     training: dict[str, Any] = {}
     monitors: dict[str, Any] = {}
     gate: dict[str, Any] = {}
@@ -83,6 +85,7 @@ class RoundReport(Grid, BaseModel):
             "won while exploring": ", ".join(won),
             "trained on": f"{sum(self.selected.values())} episodes" if self.selected else "",
             "adapter": self.adapter or "",
+            "society": ", ".join(f"{name} {id}" for name, id in self.society.items()),
             "promoted": "" if self.promoted is None else "yes" if self.promoted else "no",
             "gate": str(self.gate.get("reason", "")),
             "note": self.note,

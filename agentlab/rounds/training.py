@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentlab.engines.base import GivingWay
@@ -19,12 +20,21 @@ def train(workspace: Workspace, report: RoundReport) -> str:
     """Train, or go on from the last checkpoint; the adapter becomes a candidate."""
     from trainers import job
 
-    folder, stage = workspace.folder / "jobs" / report.id, "training"
+    folder = workspace.folder / "jobs" / report.id
     if workspace.database.journal.get(SENT, report.id) and not job.load(folder).done:
         workspace.progress.say(
             f"{report.id} was exported to be trained elsewhere; now it is trained here. Ctrl-C stops that, and "
             "`agentlab distill --import` brings in what was trained there."
         )
+    report.training = noted(trained(workspace, folder, "training"))
+    report.adapter = workspace.adapters.register(folder).id
+    return "monitor"
+
+
+def trained(workspace: Workspace, folder: Path, stage: str) -> Report:
+    """Run a job, or go on with it; the report of one that is done. Its steps are a stage of the progress."""
+    from trainers import job
+
     started = False
 
     def on_result(done: int, total: int, metrics: dict[str, float]) -> None:
@@ -40,9 +50,7 @@ def train(workspace: Workspace, report: RoundReport) -> str:
     outcome = job.run(folder, base=workspace.model_folder, progress=on_result)
     if started:
         workspace.progress.finish(stage)
-    report.training = noted(outcome.report)
-    report.adapter = workspace.adapters.register(folder).id
-    return "monitor"
+    return outcome.report
 
 
 def noted(done: Report) -> dict[str, Any]:

@@ -24,7 +24,8 @@ NAMED = 12
 
 
 class AdapterRow(BaseModel):
-    """An adapter in a line; `merged` says of what it was merged, `gate` what its gate said."""
+    """An adapter in a line; `merged` says of what it was merged, `agent` which of a society it is, `gate` what its gate
+    said."""
 
     id: str
     status: str
@@ -34,6 +35,7 @@ class AdapterRow(BaseModel):
     created_at: str
     round: str | None
     merged: str
+    agent: str
     episodes: int
     passed: bool | None
     gate: str
@@ -127,6 +129,7 @@ def _row(record: AdapterRecord, serving: str | None) -> AdapterRow:
         created_at=record.created_at,
         round=record.lineage.round,
         merged=str(record.lineage.merge or ""),
+        agent=str(record.lineage.member or ""),
         episodes=len(record.lineage.episodes),
         passed=record.gate.promote if record.gate else None,
         gate=record.gate.reason if record.gate else "was not evaluated at a gate",
@@ -166,6 +169,8 @@ def adapter(workspace: Workspace, id: str) -> Adapter:
 
 
 def _examples(workspace: Workspace, record: AdapterRecord) -> int:
+    if record.lineage.member is not None:  # of several jobs of its round
+        return int(record.training.get("examples", 0))
     try:
         return count(folder_of(workspace, record.lineage.round)) if record.lineage.round else 0
     except UnknownRound:

@@ -242,7 +242,10 @@ def phases(report: RoundReport) -> list[Phase]:
     left_out = {"promote"} | (set() if report.config.balance else {"balance"})
     left_out |= set() if report.config.revise else {"revise"}
     left_out |= set() if writes_calls(report.config) else {"call"}
-    left_out |= {"collect", "call", "select", "train"} if report.config.plays_to_train else {"practise"}
+    # Each of these does by itself what is usually done by several nodes.
+    whole = {"practise", "society"}
+    left_out |= {"collect", "call", "select", "train"} if report.config.begins in whole else set()
+    left_out |= whole - {report.config.begins}
     names = [shown if name == "reject" else name for name in NODES if name not in left_out or name == report.phase]
     names = list(dict.fromkeys(names))
     at = names.index(report.phase) if report.phase in names else _reached(report, names)

@@ -232,6 +232,7 @@ def _lineage(record: AdapterRecord) -> str:
     rows: list[tuple[str, str | None]] = [
         ("made", record.created_at[:10]),
         ("round", lineage.round),
+        ("agent of a society", str(lineage.member) if lineage.member else None),
         ("merged from", str(lineage.merge) if lineage.merge else None),
         ("after", record.parent or (None if lineage.merge else "the base model")),
         ("job", record.job),

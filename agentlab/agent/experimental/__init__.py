@@ -1,1 +1,1 @@
-"""Actors that no table compares with the usual ones yet: LeCo, SelfGoal. None is a default."""
+"""Ways to play that no table shows to help yet: LeCo, SelfGoal, a society of agents. None is a default."""

@@ -1,1 +1,4 @@
-"""Parts of a round that no table shows to help yet: questions made of what the memory holds. None is a default."""
+"""Parts of a round that no table shows to help yet: questions made of what the memory holds, and a society of agents.
+
+None is a default.
+"""
