@@ -40,8 +40,7 @@ MOST_GAMES = 100_000
 EXPERT = (
     "first_seed", "search", "balance", "revision", "anchors", "validation", "general", "questions", "preferences",
     "teacher", "on_policy", "society", "kl", "monitor", "forgetting", "held_out_seeds", "early_stop", "retire",
-    "retire_games",
-    "retirement",
+    "retire_games", "retirement",
 )  # fmt: skip
 """Settings that are rarely changed: they stand in the table `expert` of a file."""
 

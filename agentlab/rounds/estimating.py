@@ -109,5 +109,6 @@ def _trained(workspace: Workspace, config: RoundConfig) -> Phase:
     if not earlier:
         return Phase(phase="train")
     last = earlier[-1]
-    seconds = float(last.training["seconds"]) * config.training.epochs / last.config.training.epochs
+    agents = 2 * config.society.agents if config.society else 1
+    seconds = agents * float(last.training["seconds"]) * config.training.epochs / last.config.training.epochs
     return Phase(phase="train", seconds=seconds, basis=f"{last.id}: {last.training['examples']} examples")
