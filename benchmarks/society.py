@@ -82,6 +82,7 @@ def _pairs(rounds: int) -> list[tuple[str, str]]:
     for number in range(1, rounds + 1):
         society, single = f"society, round {number}", f"one adapter, round {number}"
         found += [(single, "base"), (society, "base"), (society, "society, untrained"), (society, single)]
+        found += [(society, f"generator 1 alone, round {number}")]
     return [*found, (f"society, round {rounds}", "base + its trials")]
 
 

@@ -12,7 +12,7 @@ Experimental: no table shows yet that it helps.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -135,32 +135,40 @@ def society(workspace: Workspace, report: RoundReport) -> str:
     left_out["not right, or too many of its kind"] = sum(len(game.played) for game in games) - len(
         {episode.id for episodes in data.values() for episode in episodes}
     )
-    jobs: list[tuple[Member, Path]] = []
-    selected = Counter[str]()
+    jobs = _jobs(workspace, report, data, left_out)
+    report.left_out = dict(+left_out)
+    if not jobs:
+        why = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items()) or "none was played"
+        fail(workspace, report, f"{report.id} has nothing to train a society on ({why}); give it more or easier games.")
+    for member, folder in jobs:
+        done = trained(workspace, folder, f"training {member.name}")
+        report.society[member.name] = adapter = workspace.adapters.register(folder).id
+        if folder.name == report.id:
+            report.adapter, report.training = adapter, noted(done)
+    return "monitor"
+
+
+def _jobs(
+    workspace: Workspace, report: RoundReport, data: Mapping[str, Sequence[Episode]], left_out: Counter[str]
+) -> list[tuple[Member, Path]]:
+    """The job of each agent that has something to learn. That of the candidate has the name of the round, as in all
+    other rounds."""
+    config, jobs, selected = report.config.society, list[tuple[Member, "Path"]](), Counter[str]()
+    assert config is not None, "it is a round of a society"
     for name, episodes in data.items():
         kind, number = name.split()
         member = Member(
-            kind=kind, number=int(number), agents=config.agents, told=config.target == "outcome",  # type: ignore[arg-type]
+            kind=kind, number=int(number), agents=config.agents, told=config.target == "outcome",
             temperature=report.config.temperature,
         )  # fmt: skip
         made = _records(workspace, report, member, episodes)
         left_out += made.left_out
         if made.records:
             selected += made.selected
-            # The candidate's job has the name of the round, as in all others.
-            folder = report.id if not jobs else f"{report.id}-{kind}-{number}"
+            folder = f"{report.id}-{kind}-{number}" if jobs else report.id
             jobs.append((member, _create(workspace, report, member, made, folder)))
-    report.left_out, report.selected = dict(+left_out), dict(selected)
-    if not jobs:
-        why = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items()) or "none was played"
-        fail(workspace, report, f"{report.id} has nothing to train a society on ({why}); give it more or easier games.")
-    for member, folder in jobs:
-        done = trained(workspace, folder, f"training {member.name}")
-        adapter = workspace.adapters.register(folder).id
-        report.society[member.name] = adapter
-        if report.adapter is None or folder.name == report.id:
-            report.adapter, report.training = adapter, noted(done)
-    return "monitor"
+    report.selected = dict(selected)
+    return jobs
 
 
 def cast(workspace: Workspace, report: RoundReport, config: SocietyConfig) -> Society:
