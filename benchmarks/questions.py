@@ -22,7 +22,7 @@ from agentlab import Lab, LabConfig, RoundConfig
 from agentlab.bars import Lines
 from agentlab.protocols.running import DEV_FIRST, ended_round
 from agentlab.rounds import RoundReport
-from agentlab.rounds.experimental.questions import Answered
+from agentlab.rounds.questions import Answered
 from trainers.gate import paired
 
 ARMS = ("the base", "episodes alone", "episodes and questions")

@@ -62,7 +62,7 @@ def print_report(report: RoundReport) -> None:
 
 def _answered(report: RoundReport) -> str:
     """How many held-out questions were answered right, before the training and after it."""
-    from agentlab.rounds.experimental.questions import Answered
+    from agentlab.rounds.questions import Answered
 
     found = report.questions.get("answered")
     return Answered.model_validate(found).line if found else ""

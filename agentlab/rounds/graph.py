@@ -19,7 +19,6 @@ from agentlab.rounds.challenges import fresh_seeds, next_challenge
 from agentlab.rounds.checking import check_actor, check_practice, check_settings, hopeless
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.config import RoundConfig
-from agentlab.rounds.experimental.society import society
 from agentlab.rounds.gating import gate, promote, reject
 from agentlab.rounds.monitoring import monitor
 from agentlab.rounds.pool import check_sources
@@ -29,6 +28,7 @@ from agentlab.rounds.retention import check_retention
 from agentlab.rounds.retiring import retire
 from agentlab.rounds.revising import revise
 from agentlab.rounds.selecting import select
+from agentlab.rounds.society import society
 from agentlab.rounds.training import train
 
 if TYPE_CHECKING:

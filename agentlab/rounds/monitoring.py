@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def monitor(workspace: Workspace, report: RoundReport) -> str:
     """Measure the drift, and sample dev games with the candidate where that is asked for; nothing is learned from them,
     and the gate does not look at them."""
-    from agentlab.rounds.experimental.questions import ask
+    from agentlab.rounds.questions import ask
 
     config, settings = report.config, report.config.monitor
     if config.questions is not None:

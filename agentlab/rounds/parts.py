@@ -198,7 +198,7 @@ class KLConfig(Part):
 
 
 class QuestionsConfig(Part):
-    """Questions with short answers that are made of what the memory holds (`agentlab.rounds.experimental.questions`).
+    """Questions with short answers that are made of what the memory holds (`agentlab.rounds.questions`).
 
     Experimental.
 

@@ -18,7 +18,7 @@ from agentlab.engines.base import Likelihood
 from agentlab.errors import BadConfig, ReplayMismatch
 from agentlab.rounds.candidates import fitting, rows_of
 from agentlab.rounds.config import RoundConfig
-from agentlab.rounds.experimental.questions import held_out
+from agentlab.rounds.questions import held_out
 from agentlab.rounds.report import RoundReport, reports
 from memory.prompts import Prompting
 from memory.records import Episode

@@ -134,7 +134,7 @@ def tokenizer(workspace: Workspace) -> Tokenize:
 
 def _question(made: Records, workspace: Workspace, report: RoundReport, forbidden: Set[Start], share: float) -> None:
     """Questions beside the episodes; others are noted, to be asked."""
-    from agentlab.rounds.experimental.questions import questions
+    from agentlab.rounds.questions import questions
 
     tokenize, limit = tokenizer(workspace), report.config.training.max_tokens
     wanted = round(len(made.records) * share / (1 - share))

@@ -38,7 +38,7 @@ class RoundReport(Grid, BaseModel):
         left_out: how many were left out for which reason.
         short_of: how many were missing of a share of a rehearsal, or of questions.
         questions: how many questions were `trained` on and `held_out`, and how these were `answered`
-            (`agentlab.rounds.experimental.questions.Answered`).
+            (`agentlab.rounds.questions.Answered`).
         society: the adapter of each agent of a society that learned something; `adapter` is that of the first.
         monitors: see `trainers.gate.Monitors`.
         forgetting: see `agentlab.rounds.retention.Retention`.

@@ -20,9 +20,9 @@ from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.checking import check_settings
 from agentlab.rounds.collecting import collect
-from agentlab.rounds.experimental.questions import Made, Question, answered, ask, held_out, questions
 from agentlab.rounds.parts import QuestionsConfig
 from agentlab.rounds.pool import check_sources
+from agentlab.rounds.questions import Made, Question, answered, ask, held_out, questions
 from agentlab.rounds.records import records
 from agentlab.views.monitors import watched
 from memory.records import Episode, Evidence, Reflection, task_parts
@@ -142,7 +142,7 @@ def note(lab: Lab, id: str, split: str = "train", **values: Any) -> str:
 def test_only_what_is_in_use_and_not_on_probation_and_rests_on_train_games_is_a_source(
     lab: Lab, made: Callable[..., RoundReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agentlab.rounds.experimental.questions.PER_TASK", 1000)
+    monkeypatch.setattr("agentlab.rounds.questions.PER_TASK", 1000)
     lab.evaluate(ENV, split="dev", seeds=range(2), arms=["random"])
     own, vouched = note(lab, "own"), note(lab, "vouched", source="a file", vouched=True)
     note(lab, "stranger", source="a file")

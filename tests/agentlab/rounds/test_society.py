@@ -16,8 +16,8 @@ from agentlab.errors import AgentLabError, BadConfig
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig
 from agentlab.rounds.checking import check_settings
-from agentlab.rounds.experimental.society import Game, own_episodes
 from agentlab.rounds.parts import SocietyConfig
+from agentlab.rounds.society import Game, own_episodes
 from environments import registry
 from memory.records import Episode, Step
 from memory.store import EpisodeFilter
