@@ -35,6 +35,10 @@ class BadModel(AgentLabError):
     """A model folder is not whole, or not of a form that can be loaded safely."""
 
 
+class BadSteering(AgentLabError):
+    """A steering vector is not there, is damaged, or was made for another model."""
+
+
 class EngineFailed(AgentLabError):
     """An engine raised an error of its own while an episode was played."""
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agentlab.agent.arms import Arm
     from agentlab.agent.rollout import Rollout
     from agentlab.datasets import Exported, Redact
+    from agentlab.engines.experimental.vectors import Card
     from agentlab.experiments.evaluation import Table
     from agentlab.experiments.results import Results
     from agentlab.experiments.two_by_two import TwoByTwo
@@ -164,6 +165,19 @@ class Lab(Workspace):
         from agentlab.experiments.two_by_two import two_by_two
 
         return two_by_two(self, as_played(envs, self.config.tools), **settings)
+
+    def steer(self, envs: str | Sequence[str], **settings: Any) -> Card:
+        """Make a steering vector (experimental) from won and lost train games: for a local model alone.
+
+        `settings` are those of `agentlab.engines.experimental.vectors.SteeringConfig`. The arm `ID@STRENGTH` plays with
+        it. Raises BadConfig, UnsupportedModel, AgentLabError if no game was won or none lost.
+        """
+        from agentlab.engines.experimental.vectors import SteeringConfig
+        from agentlab.experiments.experimental import make_steering
+        from agentlab.workspace.config import parse
+
+        config = parse(SteeringConfig, settings, Path("steering"))
+        return make_steering(self, as_played(envs, self.config.tools), config)
 
     def export_episodes(self, folder: Path | str, *, redact: Redact | None = None, **chosen: Any) -> Exported:
         """Write its episodes into `folder` as a Hugging Face data set, which TRL's trainers take as it is; every text

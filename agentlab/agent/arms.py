@@ -13,6 +13,7 @@ from agentlab.agent.playing import actor_of
 from agentlab.agent.policy import Policy
 from agentlab.agent.router_config import RouterConfig, parse
 from agentlab.agent.society import Society
+from agentlab.engines.experimental import vectors
 from agentlab.errors import AgentLabError
 from agentlab.terminal import one_line
 from memory.prompts import Prompting
@@ -59,7 +60,7 @@ class Arm:
     Attributes:
         name: as it stands in the tables.
         engine: `model` (the lab's), or under what name that is recorded which plays without a model, such as `random`.
-        adapter: id of a LoRA adapter; None plays the base.
+        adapter: id of a LoRA adapter, or a steering vector's with its strength; None plays the base.
         router: composes the adapter of each episode from several skills, or is a society, whose agents play by turns;
             there is no other `adapter` then.
         recall: what is recalled; None plays without any memory, also within the episode. Its later trials are then
@@ -156,8 +157,8 @@ def arm_of(workspace: Workspace, name: str) -> Arm:
     """An arm by name: `random`, `base`, `adapter`, each of the last two also as `… + memory`; or an adapter's id.
 
     `adapter` is the one that serves. `skills(A,B)` composes adapters for each task (`agentlab.agent.router`). `society`
-    is the last one that a round trained, `society(ROUND)` another (`agentlab.agent.society`). It plays as the lab's
-    settings say.
+    is the last one that a round trained, `society(ROUND)` another (`agentlab.agent.society`). `steering-…@0.1` is the
+    base, steered (experimental). It plays as the lab's settings say.
     """
     arm = _arm_of(workspace, name)
     return arm if arm.engine != "model" else arm.with_(actor=actor_of(workspace))
@@ -182,6 +183,9 @@ def _arm_of(workspace: Workspace, name: str) -> Arm:
         return society_arm(found.society, found.temperature, plain)
     if plain.startswith("skills"):
         return skills_arms(parse(plain, partial(_adapter_named, workspace)), text=text)[int(with_memory)]
+    if plain.startswith(vectors.PREFIX):
+        steered = vectors.named(workspace.folder / "steering", plain).id
+        return adapter_arms(steered, steered, text=text)[int(with_memory)]
     adapter = workspace.serving() if plain == "adapter" else _adapter_named(workspace, plain)
     if adapter is None:
         raise AgentLabError(

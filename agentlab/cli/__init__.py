@@ -34,6 +34,7 @@ from agentlab.cli import (
     search,
     serve,
     skills,
+    steer,
     tools,
     view,
 )
@@ -104,6 +105,7 @@ app.command(rich_help_panel=WORK)(bench.bench)
 app.command(rich_help_panel=WORK)(search.search)
 app.command(rich_help_panel=WORK)(distill.distill)
 app.add_typer(rounds.app, name="rounds", rich_help_panel=WORK)
+app.command(rich_help_panel=WORK)(steer.steer)
 
 LOOK = "Look"
 app.command(rich_help_panel=LOOK)(view.view)

@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+from agentlab.engines.experimental.steering import steer
+from agentlab.engines.experimental.vectors import read_vectors
 from agentlab.errors import BadModel
 from trainers.adapters import check_files
 from trainers.errors import BadAdapter
@@ -61,6 +63,20 @@ class AdaptedModels:
             self._kept[key] = model, self._own_bytes(model)
             while len(self._kept) > ALWAYS and sum(size for _, size in self._kept.values()) > KEPT:
                 self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key][0]
+
+    def steered(self, id: str, folder: Path, strength: float) -> Any:
+        """The base with the steering vector in `folder` added to its hidden states, so much of it. Raises BadSteering.
+
+        It is a model of its own over the base's weights, so that the base is never steered, nor what plays beside.
+        """
+        key = id, folder
+        if key not in self._kept:
+            model, settings = _twin(self.base), self.base.config.get_text_config(decoder=True)
+            vectors = read_vectors(folder, settings.num_hidden_layers, settings.hidden_size)
+            steer(model, {at: (strength * vector).to(self.device) for at, vector in vectors.items()})
+            self._kept[key] = model, 0
         self._kept.move_to_end(key)
         return self._kept[key][0]
 

@@ -7,9 +7,10 @@ engine has no current one. Whoever plays, reflects or judges asks a `Model`, an 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from agentlab.engines.batching import Batcher
 from memory import prompts
@@ -21,10 +22,14 @@ if TYPE_CHECKING:
 
 
 class Adapter(NamedTuple):
-    """A LoRA adapter: the id under which a lab knows it, and the folder of its weights."""
+    """A LoRA adapter: the id under which a lab knows it, and the folder of its weights.
+
+    With a `strength` it is a steering vector (experimental), which is added so much to the hidden states.
+    """
 
     id: str
     folder: Path
+    strength: float | None = None
 
 
 TRANSCRIPT = Prompting()
@@ -275,6 +280,18 @@ class Adapting(Protocol):
 
         Raises CanaryFailed or BadAdapter (trainers.errors) if it is not what it is taken for.
         """
+        ...
+
+
+@runtime_checkable
+class Opened(Protocol):
+    """An engine whose base lies open as a module of PyTorch: its hidden states can be read and changed. `name`
+    identifies its weights."""
+
+    name: str
+
+    def opened(self) -> AbstractContextManager[Any]:
+        """The base, which nobody else asks meanwhile."""
         ...
 
 

@@ -97,6 +97,8 @@ class TransformersEngine(TokenEngine):
         with self._lock:
             if adapter is None:
                 return self._models.base
+            if adapter.strength is not None:
+                return self._models.steered(adapter.id, adapter.folder, adapter.strength)
             return self._models.model(adapter.id, adapter.folder, partial(self._prove, adapter))
 
     def load(self, adapter: Adapter) -> None:
@@ -133,6 +135,12 @@ class TransformersEngine(TokenEngine):
         """`logprob` of the base, by a pass with dropout on what each layer hands on (`agentlab.engines.dropout`)."""
         with self._lock, dropped(self._models.base, probability, seed):
             return self.logprob(token_ids, spans)
+
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        """The base, which nobody else asks meanwhile."""
+        with self._lock:
+            yield self._models.base
 
     # -- scoring ---------------------------------------------------------------------------------------------------
 

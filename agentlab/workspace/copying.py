@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def copy_lab(workspace: Workspace, target: Path, *, adapters: Iterable[str], threads: int) -> None:
-    """Copy what playing needs into `target`, which is new: settings, database, index, and links to these adapters.
+    """Copy what playing needs into `target`, which is new: settings, database, index, and links to these adapters, of
+    which some may be steering vectors.
 
     `threads` are the processor threads of whoever plays there, where the settings say nothing.
 
@@ -30,7 +31,9 @@ def copy_lab(workspace: Workspace, target: Path, *, adapters: Iterable[str], thr
     for index in workspace.folder.glob("memory*.faiss"):
         shutil.copyfile(index, target / index.name)
     (target / "adapters").mkdir()
+    (target / "steering").mkdir()
     for id in adapters:
-        (target / "adapters" / id).symlink_to(workspace.folder / "adapters" / id, target_is_directory=True)
+        kept = Path("steering" if "@" in id else "adapters", id.partition("@")[0])
+        (target / kept).symlink_to(workspace.folder / kept, target_is_directory=True)
     config = workspace.config
     write_config(target / "lab.toml", config.model_copy(update={"threads": config.threads or threads}))

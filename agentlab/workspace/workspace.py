@@ -4,6 +4,7 @@ lab.toml         settings                      adapters/        LoRA adapters, o
 lab.db           the truth (SQLite)            jobs/            training jobs, one folder each
 memory.faiss     a cache of it                 checkpoints.db   episodes and rounds in flight (LangGraph)
 composed/        a cache of skills that were composed for some task
+steering/        steering vectors (experimental), one folder each
 vllm.log         what a vLLM server of its own wrote
 """
 
@@ -326,11 +327,15 @@ class Workspace:
     def model(self, adapter: str | None = None) -> Model:
         """The engine of this lab with `adapter` (an id; None: the base). What is given never turns to another one."""
         from agentlab.engines.base import Adapter
+        from agentlab.engines.experimental import vectors
         from agentlab.engines.model import Model
 
         base = Model(self.engine)
         if adapter is None:
             return base
+        if adapter.startswith(vectors.PREFIX):
+            vectors.must_open(base.engine)
+            return base.with_adapter(vectors.named(self.folder / "steering", adapter, self.fingerprint))
         record = self.adapters.get(adapter)
         return base.with_adapter(Adapter(record.id, self.adapters.folder_of(record.id, self.fingerprint)))
 
