@@ -93,14 +93,15 @@ def suffix_scores(model: Any, steps: Sequence[Judged], added: Mapping[int, torch
 def judged_steps(
     workspace: Workspace, envs: Sequence[str], config: SteeringConfig, split: Split = "train"
 ) -> list[Judged]:
-    """A step of each of some won and some lost games, drawn by the seed, as the lab's model reads them without memory.
+    """A step of each of some won and some lost games that no adapter played, drawn by the seed, as the lab's model
+    reads them without memory.
 
     Raises AgentLabError if no game was won, or none lost.
     """
     rows = [
         row
         for env in dict.fromkeys(envs)
-        for row in workspace.database.episodes.find(EpisodeFilter(env=env, split=split, minimised=False))
+        for row in workspace.database.episodes.find(EpisodeFilter(env=env, split=split, adapter="", minimised=False))
         if row.status != "errored"
     ]
     lots, found = random.Random(config.seed), list[Judged]()
@@ -110,8 +111,8 @@ def judged_steps(
         steps = list(islice(_steps(workspace, ids, config.question, lots), config.steps // 2))
         if not steps:
             raise AgentLabError(
-                f"No {split} game of {', '.join(envs)} was {'won' if won else 'lost'} here that could be read; "
-                "steering is made from steps of both; play more of them with `agentlab run` first."
+                f"The base has {'won' if won else 'lost'} no {split} game of {', '.join(envs)} here that it could "
+                "read; steering is made from steps of both; play more with `agentlab run --arm base` first."
             )
         found += [Judged(id, won, asked) for id, asked in steps]
     return found
