@@ -2,11 +2,11 @@
 
     python benchmarks/steering.py [--folder FOLDER] [--env ENV] [--model M] [--train N] [--games N] [--seeds N]
 
-Without `--model` a novice plays (`novices.py`). Vectors are made from train games that the base plays, at temperature 1;
-the strength of each method is the one that wins most of some dev games (of equals the least), and what is told is of
-other dev games, each played once by all with the same random numbers, at temperature 1, without memory. For every seed
-the steps are others, and the random direction, and the games. The labs stay in the folder, and the same command goes on
-where it stopped.
+Without `--model` a novice plays (`novices.py`). Vectors are made from train games that the base plays, at temperature
+1. The strength of each method is the one that wins most of some dev games (of equals the least). What is told is of
+other dev games, each played once by all with the same random numbers, at temperature 1 (with `--greedy`, by the best
+command), without memory. Every seed has other steps, another random direction, and other games. The lab stays in the
+folder, and the same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from agentlab.protocols.running import DEV_FIRST
 from agentlab.rounds.sampling import sample
 from trainers.gate import paired
 
-METHODS = ("self-control", "mean-difference", "random")
+METHODS = ("random", "self-control", "mean-difference")
 
 
 def main() -> None:
@@ -50,33 +50,44 @@ def main() -> None:
     model = asked.model or str(novice(asked.folder / "novice", asked.env))
     config = LabConfig(model=model, threads=asked.threads, embedder="hashing")
     print(f"{asked.env}, {asked.model or 'a novice'}; {describe(asked.threads)}\n")
-    print("| player | seed | strength | won | against the base | suffix score before, after | after won, lost games |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| player | seed | strength | won | against the base | against random | suffix score, base and steered "
+        "| behind steps of won and lost games |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     outcomes: dict[str, dict[str, bool]] = {}
     with Lab.open(asked.folder / "lab", create=True, config=config, progress=Lines()) as lab:
         sample(lab, "train", make_tasks([asked.env], "train", range(asked.train)), adapter=None, temperature=1.0,
                trials=1, seed=0)  # fmt: skip
         for seed in range(asked.seeds):
             first = DEV_FIRST + seed * (asked.tries + asked.games)
-            tries, games = (
-                range(first + at, first + at + n) for at, n in ((0, asked.tries), (asked.tries, asked.games))
-            )
+            tries = range(first, first + asked.tries)
+            games = range(tries.stop, tries.stop + asked.games)
             base = _played(lab, asked, None, games)
             outcomes["base"] = outcomes.get("base", {}) | base
-            print(f"| base | {seed} | | {rate(base)} | | | |", flush=True)
+            print(f"| base | {seed} | | {rate(base)} | | | | |", flush=True)
+            mine = {"base": base}
             for method in METHODS:
                 best, card = _chosen(lab, asked, method, seed, tries)
                 won = _played(lab, asked, f"{card.id}@{best:g}", games)
+                mine[method] = won
                 outcomes[method] = outcomes.get(method, {}) | won
                 scores = _scores(lab, asked.env, card, best)
                 print(
-                    f"| {method} | {seed} | {best:g} | {rate(won)} | {told(paired(won, base))} "
+                    f"| {method} | {seed} | {best:g} | {rate(won)} | {_against(mine, method)} "
                     f"| {scores['base']:.2f}, {scores['steered']:.2f} | {scores['won']:.2f}, {scores['lost']:.2f} |",
                     flush=True,
                 )
         for method, won in outcomes.items():
-            pair = "" if method == "base" else told(paired(won, outcomes["base"]))
-            print(f"| {method} | all | | {rate(won)} | {pair} | | |")
+            print(f"| {method} | all | | {rate(won)} | {_against(outcomes, method)} | | |")
+
+
+def _against(outcomes: dict[str, dict[str, bool]], method: str) -> str:
+    """What a method won beyond the base, and beyond a random direction: two cells."""
+    return " | ".join(
+        "" if other == method or method == "base" else told(paired(outcomes[method], outcomes[other]))
+        for other in ("base", "random")
+    )
 
 
 def _played(lab: Lab, asked: argparse.Namespace, adapter: str | None, seeds: Sequence[int]) -> dict[str, bool]:
