@@ -59,17 +59,16 @@ def main() -> None:
     with Lab.open(asked.folder / "lab", create=True, config=config, progress=Lines()) as lab:
         sample(lab, "train", make_tasks([asked.env], "train", range(asked.train)), adapter=None, temperature=1.0,
                trials=1, seed=0)  # fmt: skip
-        for seed in range(asked.seeds):
-            first = DEV_FIRST + seed * (asked.tries + asked.games)
-            tries = range(first, first + asked.tries)
-            games = range(tries.stop, tries.stop + asked.games)
-            base = _played(lab, asked, None, games)
+        firsts = [DEV_FIRST + seed * (asked.tries + asked.games) for seed in range(asked.seeds)]
+        games = [range(first + asked.tries, first + asked.tries + asked.games) for first in firsts]
+        bases = [_played(lab, asked, None, its) for its in games]  # all first: suffix scores are of steps of these
+        for seed, (first, base) in enumerate(zip(firsts, bases, strict=True)):
             outcomes["base"] = outcomes.get("base", {}) | base
             print(f"| base | {seed} | | {rate(base)} | | | | |", flush=True)
             mine = {"base": base}
             for method in METHODS:
-                best, card = _chosen(lab, asked, method, seed, tries)
-                won = _played(lab, asked, f"{card.id}@{best:g}", games)
+                best, card = _chosen(lab, asked, method, seed, range(first, first + asked.tries))
+                won = _played(lab, asked, f"{card.id}@{best:g}", games[seed])
                 mine[method] = won
                 outcomes[method] = outcomes.get(method, {}) | won
                 scores = _scores(lab, asked.env, card, best)
