@@ -27,20 +27,18 @@ ITERATIONS = 4
 
 @dataclass(frozen=True)
 class Question:
-    """What is read behind a step, and the tokens by which it may be answered."""
+    """What is read behind a step, and the tokens of its two answers."""
 
     tokens: tuple[int, ...]
-    yes: int
-    no: int
+    yes: tuple[int, ...]
+    no: tuple[int, ...]
 
     @classmethod
     def of(cls, tokenize: Tokenizer, text: str, *, chat: bool) -> Question:
         """A question behind a transcript, or as the next message of the user behind a chat."""
         asked = tokenize.chat.turn(text, first=False) if chat else tokenize(text)
-        yes, no = (tokenize(answer if chat else f" {answer}") for answer in ("Yes", "No"))
-        # Where both begin with the same tokens (a space), the first in which they differ decides.
-        shared = next(at for at, (one, other) in enumerate(zip(yes, no, strict=False)) if one != other)
-        return cls((*asked, *yes[:shared]), yes[shared], no[shared])
+        yes, no = (tuple(tokenize(answer if chat else f" {answer}")) for answer in ("Yes", "No"))
+        return cls(tuple(asked), yes, no)
 
 
 @dataclass(frozen=True)
@@ -75,14 +73,19 @@ def steered_layers(model: Any) -> list[int]:
 
 
 def suffix_score(model: Any, asked: Asked, vectors: Vectors) -> torch.Tensor:
-    """log p(Yes) − log p(No) behind the question, with vectors added at all tokens before it: a number, float32.
+    """log p(Yes) − log p(No) behind the question, with vectors added at all tokens before it: a number, float64.
 
     Its logistic function is the paper's p(Yes) / (p(Yes) + p(No)). It can be differentiated by the vectors.
     """
-    with steer(model, vectors, len(asked.tokens)):
-        logits = model(input_ids=_ids(model, [*asked.tokens, *asked.question.tokens])).logits[0, -1].float()
-    score: torch.Tensor = logits[asked.question.yes] - logits[asked.question.no]  # the logarithms' sum is the same
-    return score
+    question, read, scores = asked.question, dict[tuple[int, ...], torch.Tensor](), list[torch.Tensor]()
+    for answer in (question.yes, question.no):
+        before = answer[:-1]
+        if before not in read:  # one pass for both where they are of one token, as in most vocabularies
+            with steer(model, vectors, len(asked.tokens)):
+                logits = model(input_ids=_ids(model, [*asked.tokens, *question.tokens, *before])).logits
+            read[before] = logits[0, -len(answer) :].double().log_softmax(-1)
+        scores.append(read[before].gather(1, _ids(model, answer).T).sum())
+    return scores[0] - scores[1]
 
 
 def suffix_gradient(model: Any, asked: Asked, vectors: Vectors) -> tuple[float, dict[int, torch.Tensor]]:
