@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -42,12 +43,14 @@ def steer(
 
     For local models alone. No table shows that it helps: `benchmarks/results/steering.md` has what it was worth.
     """
-    from agentlab.engines.experimental.vectors import cards
+    from agentlab.engines.experimental.vectors import SteeringConfig, cards
+    from agentlab.workspace.config import parse
 
-    asked = {} if question is None else {"question": question}
+    given = {"method": method, "strength": strength, "steps": steps, "seed": seed}
+    config = parse(SteeringConfig, given if question is None else {**given, "question": question}, Path("steer"))
     if envs:
         with progress() as bars, opened(lab, write=True, progress=bars) as here:
-            card = here.steer(envs, method=method, strength=strength, steps=steps, seed=seed, **asked)
+            card = here.steer(envs, **config.model_dump())
         found = [card]
     else:
         with opened(lab) as here:

@@ -25,10 +25,16 @@ COMMANDS = ["look", "open black door", "open blue door", "open blue", "read note
 
 @pytest.fixture(scope="module")
 def exact(tiny_model: Path) -> Any:
-    """The tiny model in float64, so that differences can be taken."""
+    """The tiny model in float64 throughout, so that differences can be taken."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float64).eval().requires_grad_(False)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float64).eval()
+    for name, module in [*model.named_modules()]:
+        if name.endswith("norm"):  # its own computes in float32
+            norm = torch.nn.RMSNorm(len(module.weight), module.variance_epsilon, dtype=torch.float64)
+            norm.weight = module.weight
+            model.set_submodule(name, norm)
+    return model.requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +114,11 @@ def test_its_gradient_equals_finite_differences(exact: Any, steps: list[Asked], 
     for at in layers:
         for place in (0, 3, exact.config.hidden_size - 1):
             one = torch.zeros_like(here[at])
-            one[place] = 3e-3  # its norms compute in float32
+            one[place] = 1e-4
             above, below = (
                 float(steering.suffix_score(exact, steps[1], {**here, at: here[at] + sign * one})) for sign in (1, -1)
             )
-            assert float(gradient[at][place]) == pytest.approx((above - below) / 6e-3, rel=5e-3, abs=5e-5)
+            assert float(gradient[at][place]) == pytest.approx((above - below) / 2e-4, rel=1e-4, abs=1e-8)
 
 
 def test_it_is_the_sum_of_the_gradients_by_the_states_of_all_tokens_before_the_question(
