@@ -42,6 +42,7 @@ class Lab(Workspace):
 
         `adapter` is the one that serves. `skills(A,B)` composes adapters for each task (`agentlab.agent.router`).
         `society` is the last one that a round trained (`agentlab.agent.society`).
+        `steering-ID@0.1` is the base, steered (experimental).
         """
         from agentlab.agent.arms import arm_of
 
