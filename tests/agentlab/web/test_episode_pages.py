@@ -164,6 +164,22 @@ def test_weights_of_the_middle_of_a_round_lead_to_that_round(browse: Callable[..
     assert 'href="/adapters/adapter-x"' in page(client, "/episodes/ep-adapter")
 
 
+def test_a_steering_vector_is_named_and_no_adapter_to_be_looked_at(
+    browse: Callable[..., TestClient], tmp_path: Path
+) -> None:
+    with Lab.open(tmp_path / "lab", create=True, config=LabConfig(embedder="hashing")) as lab:
+        steered = "steering-abc@0.1"
+        lab.database.episodes.put(
+            Episode(
+                id="ep-1", env="toy/doors", split="train", seed=1, run="r", adapter=steered, steps=[step(0, "look")]
+            )
+        )
+    client = browse(tmp_path / "lab")
+    for address in ("/episodes", "/episodes/ep-1"):
+        text = page(client, address)
+        assert "steering-abc@0.1" in text and "/adapters/steering" not in text
+
+
 def test_exported_replays_are_whole_and_lead_nowhere_where_nothing_is(folder: Path, tmp_path: Path) -> None:
     export(folder, tmp_path / "out")
     html = (tmp_path / "out" / "episodes" / "ep-hostile.html").read_text(encoding="utf-8")
