@@ -33,7 +33,7 @@ def steer(
         typer.Option("--strength", help="How much is added, in lengths of a hidden state; an arm may say another."),
     ] = 0.1,
     steps: Annotated[
-        int, typer.Option("--steps", min=2, max=10_000, help="From so many steps, each of another game.")
+        int, typer.Option("--steps", min=2, max=10_000, help="From so many steps, each of another episode.")
     ] = 64,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Which steps, and which random direction.")] = 0,
     lab: LabFolder = DEFAULT_LAB,

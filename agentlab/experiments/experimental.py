@@ -93,7 +93,7 @@ def suffix_scores(model: Any, steps: Sequence[Judged], added: Mapping[int, torch
 def judged_steps(
     workspace: Workspace, envs: Sequence[str], config: SteeringConfig, split: Split = "train"
 ) -> list[Judged]:
-    """A step of each of some won and some lost games that no adapter played, drawn by the seed, as the lab's model
+    """A step of each of some won and some lost episodes that no adapter played, drawn by the seed, as the lab's model
     reads them without memory.
 
     Raises AgentLabError if no game was won, or none lost.

@@ -112,8 +112,8 @@ def states(model: Any, tokens: Sequence[int], layers: Sequence[int]) -> dict[int
 
 def lengths(model: Any, steps: Sequence[Asked], layers: Sequence[int]) -> dict[int, float]:
     """The median length (L2 norm) of a hidden state of each layer; the first token's, often huge, count for little."""
-    found = [states(model, one.tokens, layers) for one in steps]
-    return {at: float(torch.cat([one[at].norm(dim=-1) for one in found]).median()) for at in layers}
+    found = [{at: own.norm(dim=-1) for at, own in states(model, one.tokens, layers).items()} for one in steps]
+    return {at: float(torch.cat([one[at] for one in found]).median()) for at in layers}
 
 
 def self_control(
@@ -144,10 +144,11 @@ def mean_difference(
     the states are."""
     norms = lengths(model, [*won, *lost], layers)
 
-    def mean(steps: Sequence[Asked], at: int) -> torch.Tensor:
-        return torch.stack([states(model, one.tokens, [at])[at][-1] for one in steps]).mean(0)
+    def mean(steps: Sequence[Asked]) -> torch.Tensor:
+        found = (states(model, one.tokens, layers) for one in steps)
+        return torch.stack([torch.stack([own[at][-1] for at in layers]) for own in found]).mean(0)
 
-    return {at: norms[at] * _unit(mean(won, at) - mean(lost, at)) for at in layers}
+    return {at: norms[at] * _unit(one) for at, one in zip(layers, mean(won) - mean(lost), strict=True)}
 
 
 def random_direction(model: Any, steps: Sequence[Asked], layers: Sequence[int], seed: int) -> dict[int, torch.Tensor]:

@@ -37,7 +37,7 @@ class SteeringConfig(BaseModel):
             ones), or `random`: a direction of the same length, for comparison.
         question: what the model is asked behind each step, to be answered by Yes or No.
         strength: how much of the length of the hidden states is added while it is made, and by default in play.
-        steps: of train games, half of them of won ones if there are so many, one of a game.
+        steps: of train games, half of them of won ones if there are so many, each of another episode.
         seed: which steps, and which random direction.
     """
 
