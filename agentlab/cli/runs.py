@@ -41,8 +41,8 @@ Model = Annotated[
     typer.Option("--model", help="The base model of a new lab: see `agentlab models`, a folder, or org/model."),
 ]
 ARMS = (
-    "random, base, adapter (the one that serves), an adapter's id, skills(A,B), society, steering-ID@0.1 (experimental); "
-    "all but random and society also with '+ memory'."
+    "random, base, adapter (the one that serves), an adapter's id, skills(A,B), society, steering-ID@0.1 (both "
+    "experimental); all but random and society also with '+ memory'."
 )
 
 
