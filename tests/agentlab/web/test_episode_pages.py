@@ -164,20 +164,20 @@ def test_weights_of_the_middle_of_a_round_lead_to_that_round(browse: Callable[..
     assert 'href="/adapters/adapter-x"' in page(client, "/episodes/ep-adapter")
 
 
-def test_a_steering_vector_is_named_and_no_adapter_to_be_looked_at(
-    browse: Callable[..., TestClient], tmp_path: Path
+@pytest.mark.parametrize("weights", ["steering-abc@0.1", "0.7*adapter-x + 0.3*adapter-y"])
+def test_what_is_no_adapter_by_itself_is_named_and_leads_nowhere(
+    browse: Callable[..., TestClient], tmp_path: Path, weights: str
 ) -> None:
     with Lab.open(tmp_path / "lab", create=True, config=LabConfig(embedder="hashing")) as lab:
-        steered = "steering-abc@0.1"
         lab.database.episodes.put(
             Episode(
-                id="ep-1", env="toy/doors", split="train", seed=1, run="r", adapter=steered, steps=[step(0, "look")]
+                id="ep-1", env="toy/doors", split="train", seed=1, run="r", adapter=weights, steps=[step(0, "look")]
             )
         )
     client = browse(tmp_path / "lab")
     for address in ("/episodes", "/episodes/ep-1"):
         text = page(client, address)
-        assert "steering-abc@0.1" in text and "/adapters/steering" not in text
+        assert weights in text and 'href="/adapters/' not in text
 
 
 def test_exported_replays_are_whole_and_lead_nowhere_where_nothing_is(folder: Path, tmp_path: Path) -> None:
