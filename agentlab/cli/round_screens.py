@@ -36,6 +36,7 @@ def print_report(report: RoundReport) -> None:
             ("steps to refine", str(sum(part.get("refining", 0) for part in report.collected.values()))),
             ("revised", _counts(report.revised)),
             ("calls of tools", _counts(report.calls)),
+            ("judged", _counts(report.judged)),
             ("selected", _counts(report.selected)),
             ("KL to the base", _counts(report.kl_episodes)),
             ("left out", _counts(report.left_out)),

@@ -99,7 +99,7 @@ def answer(
             ended = not request.listener(thought + said(tokenizer, written.token_ids))
     usage = Usage(input_tokens=len(ids), output_tokens=len(written.token_ids))
     text = (thought + said(tokenizer, written.token_ids)).strip()
-    return Writing(text, written.token_ids, written.logprobs, usage, cut=not ended)
+    return Writing(text, written.token_ids, written.logprobs, usage, cut=not ended, prompt_ids=ids)
 
 
 def said(tokenizer: Any, tokens: Sequence[int]) -> str:

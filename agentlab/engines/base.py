@@ -145,14 +145,15 @@ class WriteRequest:
 
 @dataclass(frozen=True)
 class Writing:
-    """What was written: its text, its token ids and their log-probabilities where they are known, what it took, and
-    whether the limit on tokens `cut` it off."""
+    """What was written: its text, its token ids and their log-probabilities where they are known, what it took, whether
+    the limit on tokens `cut` it off, and the tokens of the prompt behind which it was written, where they are known."""
 
     text: str
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     usage: Usage = NO_USAGE
     cut: bool = False
+    prompt_ids: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,20 @@ class Model:
         count(writing.usage)
         return writing
 
+    def write_all(self, requests: Sequence[WriteRequest]) -> list[Writing]:
+        """The writings of several requests, each by the adapter that it carries, written beside each other; as `write`.
+
+        They go to the engine together and with no others, so that the same list is always answered alike.
+        """
+        if not isinstance(self.engine, Writer):
+            raise AgentLabError(f"The engine {self.name} writes no text, it only ranks commands; ask another one.")
+        with spans.model_call(self.engine, requests) as span:
+            found = list(answered(self.engine.write, requests))
+            spans.answered(span, requests, found)
+        for writing in found:
+            count(writing.usage)
+        return found
+
     def episode(self) -> AbstractContextManager[None]:
         """While open, one more episode plays with this engine, and its requests go with those of the others."""
         return self.engine.batcher.episode() if isinstance(self.engine, Batching) else nullcontext()

@@ -210,6 +210,18 @@ def _check_pairs(config: RoundConfig) -> None:
             "of attempts, not from selected successes; drop what is named (of `selection` only `max_trial` counts), "
             "and set `preferences` instead."
         )
+    judge, sources = config.preferences.judge, config.preferences.sources or ()
+    if "judge" not in sources and judge != type(judge)():
+        raise BadConfig(
+            '`preferences.judge` would do nothing; nobody judges, since `preferences.sources` does not name "judge"; '
+            "add it there, or drop this."
+        )
+    if judge.judgements and (judge.by == "critic" or judge.samples == 1 or not judge.temperature):
+        why = "it is another model that judges" if judge.by == "critic" else "of one judgement there is no pair"
+        raise BadConfig(
+            f"`preferences.judge.judgements` would do nothing; it teaches the round's own model to judge, and {why}; "
+            "drop it, or have the model judge itself with `samples` of 2 or more and a `temperature`."
+        )
     if config.balance is not None and any(config.balance.thresholds):
         raise BadConfig(
             f"`balance.thresholds` would do nothing; the objective {objective} needs worse attempts beside better "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from agentlab.agent.arms import RecallConfig
 from agentlab.experiments.collection import OWN_TRIALS, collect_model, collect_random, explored
 from agentlab.rounds.calling import writes_calls
+from agentlab.rounds.judging import judges
 from agentlab.rounds.ladder import climb
 from agentlab.rounds.report import RoundReport
 from agentlab.search.config import METHODS, Method
@@ -36,6 +37,8 @@ def collect(workspace: Workspace, report: RoundReport) -> str:
             report.collected[method] = _search(workspace, report, method)
     if "model" in ways:
         report.collected["model"] = _model(workspace, report)
+    if judges(config):
+        return "judge"
     return "revise" if config.revise else "call" if writes_calls(config) else "select"
 
 

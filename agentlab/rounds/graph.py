@@ -20,6 +20,7 @@ from agentlab.rounds.checking import check_actor, check_practice, check_settings
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.gating import gate, promote, reject
+from agentlab.rounds.judging import check_judge, judge
 from agentlab.rounds.monitoring import monitor
 from agentlab.rounds.pool import check_sources
 from agentlab.rounds.practising import practise
@@ -43,6 +44,7 @@ NODES: dict[str, Node] = {
     "collect": collect,
     "revise": revise,
     "call": call,
+    "judge": judge,
     "select": select,
     "train": train,
     "practise": practise,
@@ -98,6 +100,7 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
         dev = fresh_seeds(workspace, config.envs, config.dev_seeds)
         check_tasks(config.tasks(number, dev))
         check_sources(workspace, config)
+        check_judge(workspace, config)
         check_reporters(config.training.report_to, installed=until is None)
         report = RoundReport(
             id=f"round-{number}", number=number, config=config, phase=config.begins, incumbent=workspace.serving(),

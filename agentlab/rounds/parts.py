@@ -15,7 +15,7 @@ from trainers.gate import AlphaSchedule, Balancer
 Way = Literal["random", "model", "mcts", "best_of_n", "deepening", "self_explore"]
 """A way to collect."""
 
-PairSource = Literal["reward", "votes", "tree", "step", "first_pit"]
+PairSource = Literal["reward", "votes", "tree", "step", "first_pit", "judge"]
 
 
 def each_once(names: Iterable[str]) -> list[str]:
@@ -108,16 +108,39 @@ class SocietyConfig(Part):
     target: Literal["outcome", "votes"] = "outcome"
 
 
+class JudgeConfig(Part):
+    """Who judges attempts, and how (Yuan et al. 2024, Self-Rewarding; Wu et al. 2024, Meta-Rewarding); experimental.
+
+    by: `own` is the round's own model with the adapter that serves, `critic` the one that `critic` in lab.toml names.
+    samples: judgements of an attempt, whose scores are averaged; one that cannot be read does not count.
+    temperature: at which they are written.
+    candidates: attempts at a task that are judged at most.
+    tolerance: ρ of the length rule: of the attempts whose scores lie within this share of the best, the shortest is the
+        better side, and of those as near to the worst the longest is the worse one.
+    judgements: how many pairs of judgements there are at most for one of attempts, so that the model learns to judge
+        as well: it compares the judgements of one attempt, two at a time. 0 is Self-Rewarding.
+    """
+
+    by: Literal["own", "critic"] = "own"
+    samples: int = Field(3, ge=1, le=64)
+    temperature: float = Field(0.7, ge=0.0, allow_inf_nan=False)
+    candidates: int = Field(4, ge=2)
+    tolerance: float = Field(0.0, ge=0.0, lt=0.5)
+    judgements: float = Field(0.0, ge=0.0, le=10.0)
+
+
 class PreferenceConfig(Part):
     """Which pairs are made of the episodes that the lab has.
 
     sources: `reward` won against lost episodes, `votes` what attempts agree on, `tree` ends of a tree where they
-        parted, `step` single steps by what followed them, `first_pit` the first step from which nothing won any more.
+        parted, `step` single steps by what followed them, `first_pit` the first step from which nothing won any more,
+        `judge` the best of a task against the worst, as a model judges them without knowing the score (see `judge`).
         None: `reward` and `tree` for the objective `dpo`, `step` and `first_pit` for `step_dpo`.
     per_task, per_env: at most so many pairs of one task and of one environment, the clearest of a task first.
     alpha, gap: what the better side must be worth at least, and by how much it must be better, in a tree.
     visits: episodes that must have taken a step before it is compared.
     probes: episodes that must have failed after a first pit.
+    judge: who judges for the source `judge`, and how.
     """
 
     sources: list[PairSource] | None = Field(None, min_length=1)
@@ -127,6 +150,7 @@ class PreferenceConfig(Part):
     gap: float = Field(0.2, ge=0.0, lt=1.0)
     visits: int = Field(1, ge=1)
     probes: int = Field(4, ge=1)
+    judge: JudgeConfig = JudgeConfig()
 
 
 class TeacherConfig(Part):

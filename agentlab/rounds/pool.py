@@ -7,9 +7,11 @@ came from is kept beside it, for the lineage.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ from agentlab.rounds.report import RoundReport, reports
 from memory.prompts import Prompting
 from memory.records import Episode
 from memory.store import EpisodeFilter
-from trainers.data import Context, Selected, SelectionConfig
+from trainers.data import Context, Selected, SelectionConfig, Start, start_of
 
 if TYPE_CHECKING:
     from agentlab.workspace.workspace import Workspace
@@ -115,6 +117,26 @@ def attempts(workspace: Workspace, config: RoundConfig) -> Iterator[Episode]:
             tasks.setdefault(row.task, []).append(row.id)
     for episode in workspace.database.episodes.each(id for ids in tasks.values() for id in ids):
         yield as_read(_lean(episode, config), prompting)
+
+
+def comparable(
+    workspace: Workspace, report: RoundReport, forbidden: Set[Start], left_out: Counter[str]
+) -> Iterator[list[Episode]]:
+    """Task by task, the attempts that this round may compare, none of which begins like a game in `forbidden`; the
+    others are counted by the reason."""
+    config, latest = report.config, report.config.selection.max_trial
+    for _, tried in groupby(attempts(workspace, config), key=lambda episode: episode.task_id):
+        played = list[Episode]()
+        for episode in tried:
+            if start_of(episode) in forbidden:
+                left_out["begins like a held-out game"] += 1
+            elif config.learn_from == "recalled" and not prompted(episode):
+                left_out["nothing recalled"] += 1
+            elif latest is not None and episode.trial > latest:
+                left_out["played too late"] += 1
+            elif episode.steps:
+                played.append(episode)
+        yield played
 
 
 def _each(workspace: Workspace, rows: Sequence[EpisodeRow]) -> Iterator[Episode]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby, islice
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from agentlab.agent.playing import prompting_of
 from agentlab.engines.base import Tokenizing
 from agentlab.errors import BadConfig, ReplayMismatch
-from agentlab.rounds.pool import as_read, attempts, context, pool, prompted, rules
+from agentlab.rounds.judging import agreement, compared_judgements, judged_scores
+from agentlab.rounds.pool import as_read, comparable, context, pool, rules
 from agentlab.rounds.report import RoundReport
 from memory.records import Episode
 from memory.store import EpisodeFilter
@@ -26,10 +27,12 @@ from trainers.data import (
     Start,
     Text,
     Tokenize,
+    by_judge,
     by_reward,
     by_votes,
     draw,
     from_episode,
+    from_judgements,
     from_outcome,
     from_preference,
     start_of,
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from agentlab.rounds.config import RoundConfig
     from agentlab.workspace.workspace import Workspace
 
-TEXTS, QUESTIONS = "general texts", "questions"
+TEXTS, QUESTIONS, JUDGEMENTS = "general texts", "questions", "judgements"
 
 
 @dataclass
@@ -51,6 +54,7 @@ class Records:
 
     `selected` counts them by environment, `episodes` are the stored episodes that they were made of, `reflections` what
     served those. `kl_episodes` are, by environment, the episodes on which nothing is taught, for the KL regularisation.
+    `judged` says how often a judge preferred what the game scored higher.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -60,6 +64,7 @@ class Records:
     episodes: list[str] = field(default_factory=list)
     reflections: list[str] = field(default_factory=list)
     kl_episodes: dict[str, list[str]] = field(default_factory=dict)
+    judged: dict[str, int] = field(default_factory=dict)
 
     def add(self, make: Callable[[], Record], env: str, sources: Iterable[str], served: Iterable[str] = ()) -> None:
         """Add what `make` makes; what makes no example is left out, and counted by the reason."""
@@ -210,19 +215,13 @@ def _pairs(workspace: Workspace, report: RoundReport, forbidden: Set[Start]) -> 
     """A record of every preference between episodes of the lab."""
     config = report.config
     made = Records()
-    clearest, latest = list[Preference](), config.selection.max_trial
-    for _, tried in groupby(attempts(workspace, config), key=lambda episode: episode.task_id):
-        played = list[Episode]()
-        for episode in tried:
-            if start_of(episode) in forbidden:
-                made.left_out["begins like a held-out game"] += 1
-            elif config.learn_from == "recalled" and not prompted(episode):
-                made.left_out["nothing recalled"] += 1
-            elif latest is not None and episode.trial > latest:
-                made.left_out["played too late"] += 1
-            elif episode.steps:
-                played.append(episode)
-        clearest += _clearest(preferences(workspace, config, played), config, made.left_out)
+    clearest, judged, scores = list[Preference](), list[Preference](), judged_scores(workspace, report)
+    among = set[str]()
+    for played in comparable(workspace, report, forbidden, made.left_out):
+        clearest += _clearest(preferences(workspace, config, played, scores), config, made.left_out)
+        judged += by_judge(played, scores, tolerance=config.preferences.judge.tolerance)
+        among |= {episode.id for episode in played} & scores.keys()
+    made.judged = agreement(judged)
     chosen = _limited(clearest, config, made.left_out)
     steps = 1 if config.training.objective == "step_dpo" else None
     for pair in chosen:
@@ -230,11 +229,19 @@ def _pairs(workspace: Workspace, report: RoundReport, forbidden: Set[Start]) -> 
         sides = (pair.better, pair.worse)
         served = [id for episode in sides for id in episode.recalled]
         made.add(make, pair.better.env, [episode.id for episode in sides], served)
+    for judgements in compared_judgements(workspace, report, among, len(made.records)):
+        make = partial(from_judgements, *judgements, max_tokens=config.training.max_tokens)
+        made.add(make, JUDGEMENTS, [judgements.episode.id])
     return made
 
 
-def preferences(workspace: Workspace, config: RoundConfig, played: Sequence[Episode]) -> list[Preference]:
-    """Every preference between these episodes, from each source that the settings name; the same pair only once."""
+def preferences(
+    workspace: Workspace, config: RoundConfig, played: Sequence[Episode], scores: Mapping[str, float] | None = None
+) -> list[Preference]:
+    """Every preference between these episodes, from each source that the settings name; the same pair only once.
+
+    `scores` are those that a judge gave to some of them.
+    """
     from agentlab.search import pairs
     from agentlab.search.tree import Tree
 
@@ -248,6 +255,8 @@ def preferences(workspace: Workspace, config: RoundConfig, played: Sequence[Epis
         found += by_reward(attempted, per_task=settings.per_task)
     if "votes" in sources:
         found += by_votes(attempted, per_task=settings.per_task)
+    if scores:
+        found += by_judge(attempted, scores, tolerance=settings.judge.tolerance)
     tasks: dict[str, list[Episode]] = defaultdict(list)
     for episode in played:
         tasks[episode.task_id].append(episode)

@@ -32,6 +32,8 @@ class RoundReport(Grid, BaseModel):
         revised: how many tasks had failures to revise, by which alpha, and how many revisions ran that far.
         calls: how many successes of games with tools were looked at, how many can be learned from, and the calls in
             these by their first word.
+        judged: how many attempts and judgements a judge came to, how many of these could be read, and how often it
+            preferred what the game scored higher.
         tools: the calls in what was selected, by tool and environment.
         selected: records to train on, by environment.
         kl_episodes: episodes of the KL regularisation to the base, by environment.
@@ -59,6 +61,7 @@ class RoundReport(Grid, BaseModel):
     collected: dict[str, dict[str, int]] = {}
     revised: dict[str, int | float] = {}
     calls: dict[str, int] = Field({}, exclude_if=operator.not_)
+    judged: dict[str, int] = Field({}, exclude_if=operator.not_)
     tools: list[LearnedTool] = Field([], exclude_if=operator.not_)
     selected: dict[str, int] = {}
     kl_episodes: dict[str, int] = {}

@@ -12,6 +12,7 @@ from agentlab.errors import UnknownRound, UnreadableRecord
 from agentlab.rounds.calling import writes_calls
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.graph import NODES
+from agentlab.rounds.judging import judges
 from agentlab.rounds.practising import work_folder
 from agentlab.rounds.report import RoundReport, readable_reports
 from agentlab.rounds.retention import Retention
@@ -93,6 +94,7 @@ class Funnel(BaseModel):
     kl_episodes: dict[str, int]
     revised: dict[str, int | float]
     calls: dict[str, int]
+    judged: dict[str, int]
     examples: int
 
 
@@ -242,6 +244,7 @@ def phases(report: RoundReport) -> list[Phase]:
     left_out = {"promote"} | (set() if report.config.balance else {"balance"})
     left_out |= set() if report.config.revise else {"revise"}
     left_out |= set() if writes_calls(report.config) else {"call"}
+    left_out |= set() if judges(report.config) else {"judge"}
     # Each of these does by itself what is usually done by several nodes.
     whole = {"practise", "society"}
     left_out |= {"collect", "call", "select", "train"} if report.config.begins in whole else set()
@@ -280,6 +283,7 @@ def funnel(report: RoundReport, examples: int = 0) -> Funnel:
         kl_episodes=_most_first(report.kl_episodes),
         revised=report.revised,
         calls=report.calls,
+        judged=report.judged,
         examples=examples,
     )
 

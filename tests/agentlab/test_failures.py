@@ -24,8 +24,8 @@ from agentlab.experiments.collection import collect_random
 from agentlab.lab import Lab
 from agentlab.reflectors.base import reflection_of
 from agentlab.rounds import RoundConfig, RoundReport
+from agentlab.rounds.held_out import held_out
 from agentlab.rounds.pool import attempts
-from agentlab.rounds.selecting import held_out
 from agentlab.search.tasks import search_tasks
 from environments import BadTask, EnvironmentDied, Task, TextEnv, Turn, register, unregister
 from environments.errors import BadParameter

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trainers.data.chat import ChatFrames, ChatTokens
     from trainers.data.distillation import from_teacher
     from trainers.data.examples import Example, Tokenize, Tokenizer, drop_oldest, drop_unread, from_episode, opening
+    from trainers.data.experimental import Battle, bradley_terry, by_judge, from_judgements, won_battles
     from trainers.data.preferences import Preference, by_reward, by_votes, from_outcome, from_preference
     from trainers.data.records import Choice, Distilled, Judged, Pair, Record, Regularised, Trajectory
     from trainers.data.selection import SelectionConfig, select, survey
@@ -49,6 +50,7 @@ __all__ = [
     "starts_of",
     "survey",
     # What they become
+    "Battle",
     "ChatFrames",
     "ChatTokens",
     "Choice",
@@ -62,17 +64,21 @@ __all__ = [
     "Tokenize",
     "Tokenizer",
     "Trajectory",
+    "bradley_terry",
+    "by_judge",
     "by_reward",
     "by_votes",
     "drop_oldest",
     "drop_unread",
     "from_episode",
+    "from_judgements",
     "from_outcome",
     "from_preference",
     "from_teacher",
     "from_text",
     "opening",
     "read_texts",
+    "won_battles",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -102,6 +108,7 @@ __getattr__, __dir__ = lazy(
             "from_episode",
             "opening",
         ),
+        "trainers.data.experimental": ("Battle", "bradley_terry", "by_judge", "from_judgements", "won_battles"),
         "trainers.data.records": ("Choice", "Distilled", "Regularised", "Judged", "Pair", "Record", "Trajectory"),
         "trainers.data.preferences": ("Preference", "by_reward", "by_votes", "from_outcome", "from_preference"),
         "trainers.data.distillation": ("from_teacher",),

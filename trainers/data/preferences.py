@@ -122,7 +122,7 @@ def by_reward(episodes: Iterable[Episode], *, per_task: int = 4) -> list[Prefere
     the more surely the parting made the difference. Every lost episode is used once. Only the train fold counts.
     """
     preferences = []
-    for played in _by_task(episodes):
+    for played in of_tasks(episodes):
         won, lost = [e for e in played if e.won], [e for e in played if not e.won]
         pairs = [pair for pair in _closest(won, lost) if pair[0].score > pair[1].score]
         preferences += [
@@ -150,7 +150,7 @@ def by_votes(
     best answer has at least the share `threshold` of them (ScPO, Prasad et al. 2024, §3). Otherwise as `by_reward`.
     """
     preferences = []
-    for played in _by_task(episodes):
+    for played in of_tasks(episodes):
         votes = Counter(answer(episode) for episode in played)
         ranked = sorted(votes, key=lambda text: (votes[text], text))
         margin, share = (votes[ranked[-1]] - votes[ranked[0]]) / len(played), votes[ranked[-1]] / len(played)
@@ -168,7 +168,7 @@ Parted = tuple[Episode, Episode, int]
 """A better and a worse episode, and the number of steps before they part."""
 
 
-def _by_task(episodes: Iterable[Episode]) -> list[list[Episode]]:
+def of_tasks(episodes: Iterable[Episode]) -> list[list[Episode]]:
     """The episodes of the train fold that were played to an end, by task; their order does not depend on that given."""
     tasks: dict[str, dict[str, Episode]] = defaultdict(dict)
     for episode in episodes:

@@ -270,7 +270,7 @@ class VllmEngine(TokenEngine):
         )
         usage = Usage(input_tokens=len(ids), output_tokens=len(tokens))
         text, cut = (thought + said(self.tokenizer, tokens)).strip(), len(tokens) == most
-        return Writing(text, tokens, logprobs, usage, cut and tokens[-1] not in self.ends)
+        return Writing(text, tokens, logprobs, usage, cut and tokens[-1] not in self.ends, ids)
 
     def _written(
         self, adapter: Adapter | None, ids: Sequence[int], most: int, temperature: float, seed: int, **asked: Any

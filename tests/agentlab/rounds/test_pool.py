@@ -285,7 +285,7 @@ def playing(monkeypatch: pytest.MonkeyPatch, started: Callable[[str, str], str])
 def test_held_out_games_are_begun_once_in_the_life_of_a_lab(
     spelling: Opened, report: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agentlab.rounds.selecting import held_out
+    from agentlab.rounds.held_out import held_out
 
     begun: list[str] = []
 
@@ -307,7 +307,7 @@ def test_held_out_games_are_begun_once_in_the_life_of_a_lab(
 def test_held_out_games_that_have_changed_are_looked_at_anew(
     spelling: Opened, report: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agentlab.rounds.selecting import held_out
+    from agentlab.rounds.held_out import held_out
 
     lab, made, word = spelling(), report(envs=["toy/doors"], held_out_seeds=5), ["Newer. "]
     first = held_out(lab, made)
@@ -321,7 +321,7 @@ def test_held_out_games_that_have_changed_are_looked_at_anew(
 def test_where_no_held_out_game_can_begin_nothing_is_selected(
     spelling: Opened, report: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agentlab.rounds.selecting import held_out
+    from agentlab.rounds.held_out import held_out
 
     def broken(task: str, said: str) -> str:
         if ":test:" in task:

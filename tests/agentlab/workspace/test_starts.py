@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
-from agentlab.rounds.selecting import held_out
+from agentlab.rounds.held_out import held_out
 from agentlab.workspace.starts import known_starts
 from memory.records import Episode, Step
 
