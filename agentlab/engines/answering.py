@@ -9,7 +9,7 @@ import torch
 
 from agentlab.engines.base import WriteRequest, Writing
 from agentlab.engines.decoding import Decoding
-from agentlab.engines.writing import Written
+from agentlab.engines.writing import Written, one_of
 from agentlab.errors import ContextExceeded, Unacceptable
 from memory.prompts import Message
 from memory.records import Usage
@@ -90,16 +90,30 @@ def answer(
     """
     ids, max_tokens, thought = opened(request, tokenizer, tokenize, context)
     written = Written(list(ids), request.temperature, torch.Generator().manual_seed(request.seed))
-    ended = False
-    while len(written.token_ids) < max_tokens and not ended:
+    endings, ended = _endings(request, tokenizer, tokenize), False
+    most = max_tokens - max(map(len, endings), default=0)
+    while len(written.token_ids) < most and not ended:
         token = yield from written.choose()
-        written.take(token)
         ended = token in ends
+        if ended and endings:
+            break
+        written.take(token)
         if request.listener is not None and not ended:
             ended = not request.listener(thought + said(tokenizer, written.token_ids))
+    if endings:
+        if written.token_ids and not said(tokenizer, written.token_ids).endswith("\n"):
+            written.force(list(tokenize("\n")))
+        yield from one_of(written, endings)
+        ended = True
     usage = Usage(input_tokens=len(ids), output_tokens=len(written.token_ids))
     text = (thought + said(tokenizer, written.token_ids)).strip()
     return Writing(text, written.token_ids, written.logprobs, usage, cut=not ended, prompt_ids=ids)
+
+
+def _endings(request: WriteRequest, tokenizer: Any, tokenize: Tokenizer) -> dict[tuple[int, ...], str]:
+    """The lines one of which is to end an answer, by their tokens, with the token that ends it."""
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return {(*tokenize(line), *end): line for line in request.endings}
 
 
 def said(tokenizer: Any, tokens: Sequence[int]) -> str:

@@ -130,7 +130,8 @@ class WriteRequest:
     `seed` decides what is drawn above that. `adapter` is the one asked; None is the base. `before` are the messages of
     a chat (of the system, the user, the assistant) that the prompt goes on with. A `whole` chat is read whole or not at
     all: ContextExceeded where it does not fit, while of any other prompt the beginning is left out. `listener` is given
-    the text so far as it grows, and says whether to go on; an engine that has only whole texts never asks it.
+    the text so far as it grows, and says whether to go on; an engine that has only whole texts never asks it. Where
+    there are `endings`, a local engine holds the answer to end with one of these lines; others are merely asked to.
     """
 
     prompt: str
@@ -141,6 +142,7 @@ class WriteRequest:
     before: Sequence[prompts.Message] = ()
     whole: bool = False
     listener: Callable[[str], bool] | None = None
+    endings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

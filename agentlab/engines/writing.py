@@ -92,7 +92,7 @@ def write_turn(request: TurnRequest, written: Written, tokenizer: Any, ends: Col
         written.force(end)
     else:
         tokens = {tuple(conversation.command_tokens(one)): one for one in request.commands}
-        command = yield from _command(written, tokens)
+        command = yield from one_of(written, tokens)
     text = str(tokenizer.decode(written.token_ids, skip_special_tokens=True))
     usage = Usage(output_tokens=len(written.token_ids))
     return Turn(text, prompts.one_line(command), thought, written.token_ids, written.logprobs, usage)
@@ -109,7 +109,7 @@ def _line(written: Written, most: int, ends: Collection[int], tokenizer: Any) ->
     return str(tokenizer.decode(written.token_ids[start:], skip_special_tokens=True)).strip()
 
 
-def _command(written: Written, commands: dict[tuple[int, ...], str]) -> Decoding[str]:
+def one_of(written: Written, commands: dict[tuple[int, ...], str]) -> Decoding[str]:
     """Write one of `commands` (by their tokens, what ends the turn included)."""
     done: tuple[int, ...] = ()
     while done not in commands:

@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from agentlab.engines.model import Model
     from agentlab.workspace.workspace import Workspace
 
-TOKENS = 160
+TOKENS = 120
 """Tokens of a judgement, or of a comparison of two."""
+
+AT_ONCE = 4
+"""Attempts that are judged, and entered into the journal, together; the same ones however often it is killed."""
 
 HOPELESS = 40
 """Attempts after which a judge of whose judgements none could be read is asked no more."""
@@ -74,17 +77,19 @@ def judge(workspace: Workspace, report: RoundReport) -> str:
         if (judged := _candidates(tried, report.config))
     ]
     todo, scope = [id for task in tasks for id in task], _scope(workspace, report)
-    done, asked, read = journal.items(scope), 0, 0
+    done, asked, read = journal.items(scope), 0, False
     workspace.progress.start(stage, len(todo))
-    for episode in workspace.database.episodes.each(todo):
-        if asked == HOPELESS and not read:
-            break
-        if episode.id not in done:
+    while asked < len(todo) and (read or asked < HOPELESS):
+        part = todo[asked : asked + AT_ONCE]
+        if fresh := [id for id in part if id not in done]:
             with workspace.spending.counted():
-                done[episode.id] = _judged(model, episode, report.config)
-            journal.put(scope, episode.id, done[episode.id])
-        asked, read = asked + 1, read + bool(_read(done[episode.id]))
-        workspace.progress.advance(stage)
+                found = _judged(model, workspace.database.episodes.load(fresh), report.config)
+            with workspace.database.transaction():
+                for id, entry in found.items():
+                    journal.put(scope, id, entry)
+            done |= found
+        asked, read = asked + len(part), read or any(_read(done[id]) for id in part)
+        workspace.progress.advance(stage, len(part))
     workspace.progress.finish(stage)
     entries = {id: done[id] for id in todo[:asked]}
     every = [one for entry in entries.values() for one in entry["judgements"]]
@@ -112,32 +117,33 @@ def _candidates(tried: Sequence[Episode], config: RoundConfig) -> list[Episode]:
     return drawn[: config.preferences.judge.candidates]
 
 
-def _judged(model: Model, episode: Episode, config: RoundConfig) -> dict[str, Any]:
-    """The judgements of an attempt, with their scores and tokens, as the journal keeps them."""
-    from agentlab.reflectors.experimental.judging import judging_prompt, score_in
+def _judged(model: Model, episodes: Sequence[Episode], config: RoundConfig) -> dict[str, dict[str, Any]]:
+    """The judgements of attempts by their ids, with their scores and tokens, as the journal keeps them."""
+    from agentlab.reflectors.experimental.judging import SCORES, judging_prompt, score_in
 
     settings = config.preferences.judge
+    samples = range(settings.samples if settings.temperature else 1)
     requests = [
-        _request(model, judging_prompt(episode), config, f"{episode.id}|{at}", settings.temperature)
-        for at in range(settings.samples if settings.temperature else 1)
+        _request(model, judging_prompt(episode), SCORES, config, f"{episode.id}|{at}", settings.temperature)
+        for episode in episodes
+        for at in samples
     ]
-    found = model.write_all(requests)
-    return {
-        "judgements": [
-            {
-                "text": (text := answer_in(one.text)),
-                "score": score_in(text, cut=one.cut),
-                "ids": one.token_ids,
-            }
-            for one in found
-        ],
-        "prompt": found[0].prompt_ids,
-    }
+    written, found = iter(model.write_all(requests)), dict[str, dict[str, Any]]()
+    for episode in episodes:
+        own = [next(written) for _ in samples]
+        judgements = [
+            {"text": (text := answer_in(one.text)), "score": score_in(text, cut=one.cut), "ids": one.token_ids}
+            for one in own
+        ]
+        found[episode.id] = {"judgements": judgements, "prompt": own[0].prompt_ids}
+    return found
 
 
-def _request(model: Model, prompt: str, config: RoundConfig, name: str, temperature: float = 0.0) -> WriteRequest:
+def _request(
+    model: Model, prompt: str, endings: Sequence[str], config: RoundConfig, name: str, temperature: float = 0.0
+) -> WriteRequest:
     seed = int(draw(config.seed, name, "judge|")[:8], 16)
-    return WriteRequest(prompt, model.adapter, TOKENS, temperature, seed)
+    return WriteRequest(prompt, model.adapter, TOKENS, temperature, seed, endings=endings)
 
 
 def _read(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -188,7 +194,7 @@ def _compare(
     workspace: Workspace, report: RoundReport, model: Model, entries: Mapping[str, Mapping[str, Any]], most: int
 ) -> None:
     """Have the model compare the judgements of the attempts of which it is least sure, every two in both orders."""
-    from agentlab.reflectors.experimental.judging import comparing_prompt, first_is_better
+    from agentlab.reflectors.experimental.judging import VERDICTS, comparing_prompt, first_is_better
 
     journal, scope, stage = workspace.database.journal, f"{_scope(workspace, report)}|compared", "comparing judgements"
     variances = {id: pvariance([one["score"] for one in _read(entry)] or [0.0]) for id, entry in entries.items()}
@@ -202,10 +208,8 @@ def _compare(
         if episode.id not in done:
             texts = [one["text"] for one in _read(entries[episode.id])]
             orders = [*permutations(range(len(texts)), 2)]
-            requests = [
-                _request(model, comparing_prompt(episode, texts[a], texts[b]), report.config, f"{episode.id}|{a}|{b}")
-                for a, b in orders
-            ]
+            asked = [comparing_prompt(episode, texts[a], texts[b]) for a, b in orders]
+            requests = [_request(model, prompt, VERDICTS, report.config, "compared") for prompt in asked]
             with workspace.spending.counted():
                 said = [first_is_better(answer_in(one.text)) for one in model.write_all(requests)]
             battles = [Battle(*order, won) for order, won in zip(orders, said, strict=True)]

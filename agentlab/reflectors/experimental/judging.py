@@ -29,6 +29,10 @@ COMPARED = (
     "closely? Say in a sentence why. Then end with a line that is either `Better: A` or `Better: B`."
 )
 
+SCORES = [f"Score: {points}" for points in range(BEST + 1)]
+VERDICTS = ["Better: A", "Better: B"]
+"""The lines that end a judgement and a comparison."""
+
 _SCORE = re.compile(
     rf"\bscore(?: of| is)?\W{{0,5}}(?<![-−])(\d+(?:\.\d+)?)(?!\w)(?:\s*(?:/|out of)\s*{BEST}\b)?(?![/.]?\d)",
     re.IGNORECASE,

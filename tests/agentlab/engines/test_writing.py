@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agentlab.engines.base import TurnRequest
+from agentlab.engines.base import TurnRequest, WriteRequest
 from agentlab.engines.cached import CachedConversation
 from agentlab.engines.model import Model
 from agentlab.engines.transformers import TransformersEngine
@@ -97,3 +97,25 @@ def test_the_rest_of_a_command_is_read_in_one_pass_once_no_other_is_left(
     other = next(ids for ids in map(conversation.command_tokens, commands) if ids != written)
     parted = next(at for at, (one, two) in enumerate(zip(written, other, strict=False)) if one != two)
     assert read == [pending, *([token] for token in written[:parted]), written[parted:-1]]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("prompt", ["How many points?", ""])
+def test_an_answer_ends_with_one_of_the_lines_to_which_it_is_held_and_is_no_longer_than_asked_for(
+    engine: TransformersEngine, temperature: float, prompt: str
+) -> None:
+    endings = [f"Score: {points}" for points in range(6)]
+    requests = [WriteRequest(prompt, None, 30, temperature, seed, endings=endings) for seed in range(4)]
+    for writing in engine.write(requests):
+        assert writing.text.splitlines()[-1] in endings and not writing.cut
+        assert len(writing.token_ids) == len(writing.logprobs) <= 31
+        written = [at for at, logprob in enumerate(writing.logprobs) if logprob]
+        before = len(writing.prompt_ids)
+        whole, spans = [*writing.prompt_ids, *writing.token_ids], [(before + at, before + at + 1) for at in written]
+        assert engine.logprob(whole, spans) == pytest.approx(sum(writing.logprobs), abs=1e-3)
+
+
+def test_which_of_the_lines_ends_an_answer_is_drawn(engine: TransformersEngine) -> None:
+    endings = [f"Score: {points}" for points in range(6)]
+    writings = engine.write([WriteRequest("Well?", None, 24, 2.0, seed, endings=endings) for seed in range(12)])
+    assert len({writing.text.splitlines()[-1] for writing in writings}) > 2
