@@ -3,11 +3,11 @@
     python benchmarks/judges.py judge [--env ENV ...] [--model M] [--tasks N] [--folder FOLDER]
     python benchmarks/judges.py rounds [--folder FOLDER] [--games N] [--seeds N]
 
-`judge` has a model judge one won and one lost attempt at each of some train games, made by chance, and counts how often
-it prefers the one that was won. `rounds` has the novice of `novices.py` explore, and trains it by DPO on one pair a game:
-by the game's own score, or by a *simulated* judge, which is no measurement of any judge: a server on this machine that is
-right in a share q of the games, by lot, and in all others prefers the worst to the best. Before and after are played as
-in `grpo.py`. The labs stay in the folder, and the same command goes on where it stopped.
+`judge` has a model judge one won and one lost attempt at each of some train games, as chance played them, and counts
+how often it prefers the one that was won. `rounds` has the novice of `novices.py` explore, and trains it by DPO on one
+pair a game: by the game's own score, or by a *simulated* judge, which measures no judge: a server on this machine that
+is right in a share q of the games, by lot, and in all others prefers the worst to the best. Before and after are played
+as in `grpo.py`. The labs stay in the folder, and the same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 import os
 import random
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,7 +31,7 @@ from agentlab.bars import Lines
 from agentlab.errors import AgentLabError
 from agentlab.protocols.running import DEV_FIRST, ended_round
 from agentlab.reflectors.experimental.judging import BEST, judging_prompt
-from agentlab.rounds import RoundReport
+from agentlab.rounds import RoundReport, run_round
 from memory.records import Episode
 from memory.store import EpisodeFilter
 from trainers.gate import p_text, paired, wilson
@@ -49,11 +49,12 @@ def main() -> None:
     options.add_argument("--model", default="SmolLM2-135M-Instruct", help="who judges")
     options.add_argument("--tasks", type=int, default=40, help="train games of each environment that are judged")
     options.add_argument("--samples", type=int, default=3, help="judgements of an attempt")
-    options.add_argument("--games", type=int, default=50, help="dev games of each seed")
-    options.add_argument("--explored", type=int, default=40, help="train games of a round")
+    options.add_argument("--games", type=int, default=100, help="dev games of each seed")
+    options.add_argument("--explored", type=int, default=150, help="train games of a round")
     options.add_argument("--group", type=int, default=8, help="attempts at each of them")
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--right", type=float, nargs="*", default=RIGHT, help="q of the simulated judges")
+    options.add_argument("--tolerance", type=float, default=0.1, help="of the length rule, in the last row")
     options.add_argument("--learning-rate", type=float, default=1e-3)
     options.add_argument("--epochs", type=int, default=4)
     options.add_argument("--threads", type=int, default=1)
@@ -94,25 +95,20 @@ def judged(asked: argparse.Namespace) -> None:
 
 def _sides(lab: Lab, env: str, most: int) -> list[Episode]:
     """A won and a lost attempt at each of so many train games, as chance plays them."""
-    found, first = list[Episode](), 0
-    while len(found) < 2 * most and first < 40 * most:
-        seeds = range(first, first + 4 * most)
-        for trial in range(4):
-            lab.evaluate(env, split="train", seeds=seeds, arms=["random"], seed=trial, run=f"chance-{first}-{trial}")
-        rows = [row for row in lab.database.episodes.find(EpisodeFilter(env=env)) if row.seed in seeds]
-        for seed in seeds:
-            ends = {row.status == "won": row.id for row in rows if row.seed == seed and row.status != "errored"}
-            if len(ends) == 2 and len(found) < 2 * most:
-                found += lab.database.episodes.load([ends[True], ends[False]])
-        first += 4 * most
-    return found
+    run_round(lab, _config(env, 2 * most, 0, _tries("random", 8), None), until="select")
+    ends = dict[int, dict[bool, str]]()
+    for row in lab.database.episodes.find(EpisodeFilter(env=env, split="train")):
+        if row.status != "errored" and row.minimised_from is None:
+            ends.setdefault(row.seed, {}).setdefault(row.status == "won", row.id)
+    both = [end for _, end in sorted(ends.items()) if len(end) == 2][:most]
+    return [one for end in both for one in lab.database.episodes.load([end[True], end[False]])]
 
 
 def _judged(lab: Lab, env: str, samples: int) -> RoundReport:
     config = _config(env, 1, 0, {"collect": "none"}, {"samples": samples, "candidates": 2})
     if not lab.rounds():
         try:
-            lab.round(config, until="train")
+            run_round(lab, config, until="train")
         except AgentLabError as error:
             print(f"({error})")
     return lab.rounds()[0]
@@ -136,10 +132,13 @@ def rounds(asked: argparse.Namespace) -> None:
     )
     print("| pairs by | seed | pairs | alike | won before | won after | paired |")
     print("|---|---|---|---|---|---|---|")
-    for name, right in ((REWARD, None), *((f"a simulated judge, right in {q:g}", q) for q in asked.right)):
+    arms = [(REWARD, None, 0.0)]
+    arms += [(f"a simulated judge, right in {q:g}", q, 0.0) for q in asked.right]
+    arms += [(f"the same, right in 1, length rule with ρ = {asked.tolerance:g}", 1.0, asked.tolerance)]
+    for name, right, tolerance in arms:
         before, after = dict[str, bool](), dict[str, bool]()
         for seed in range(asked.seeds):
-            at = "reward" if right is None else f"{right:g}"
+            at = "reward" if right is None else f"{right:g}-{tolerance:g}"
             config = LabConfig(
                 model=model,
                 threads=asked.threads,
@@ -151,7 +150,7 @@ def rounds(asked: argparse.Namespace) -> None:
                 _simulated(seed, right) as outcomes,
                 Lab.open(folder, create=True, config=config, progress=Lines()) as lab,
             ):
-                report = _round(lab, asked, seed, right, outcomes)
+                report = _round(lab, asked, seed, right, tolerance, outcomes)
                 first = DEV_FIRST + seed * asked.games
                 seeds = range(first, first + asked.games)
                 mine = [drawn(lab, TOY, adapter, seeds) for adapter in (None, report.adapter)]
@@ -168,33 +167,37 @@ def rounds(asked: argparse.Namespace) -> None:
         print(f"| {name} | all | | | {rate(before)} | {rate(after)} | {told(paired(after, before))} |", flush=True)
 
 
+def _tries(guide: str, count: int) -> dict[str, Any]:
+    """Settings of a round that tries each game so many times, won or not, by chance or as its model plays."""
+    settings = {"iterations": count, "wins": count, "advice": False}
+    return {"collect": ["best_of_n"], "search": {"guide": guide, "budget": {"steps": 100_000}, "settings": settings}}
+
+
 def _config(
     env: str, seeds: int, seed: int, explore: Mapping[str, Any], judge: Mapping[str, Any] | None, **training: Any
 ) -> RoundConfig:
     source = {"sources": ["reward"]} if judge is None else {"sources": ["judge"], "judge": judge}
     return RoundConfig.model_validate({
         "envs": [env], "seeds": seeds, "seed": seed, "gate_seeds": 20, "retire": "off", "forgetting": {"seeds": 0},
-        "preferences": {"per_task": 1, "per_env": None, **source}, "training": {"objective": "dpo", **training}, **explore,
+        "preferences": {"per_task": 1, "per_env": None, **source}, "training": {"objective": "dpo", **training},
+        **explore,
     })  # fmt: skip
 
 
 def _round(
-    lab: Lab, asked: argparse.Namespace, seed: int, right: float | None, outcomes: dict[str, tuple[str, bool]]
+    lab: Lab,
+    asked: argparse.Namespace,
+    seed: int,
+    right: float | None,
+    tolerance: float,
+    outcomes: dict[str, tuple[str, bool]],
 ) -> RoundReport:
-    explore = {
-        "collect": ["best_of_n"],
-        "search": {
-            "guide": "model",
-            "budget": {"steps": 100_000},
-            "settings": {"iterations": asked.group, "wins": asked.group, "advice": False},
-        },
-    }
-    judge = None if right is None else {"by": "critic", "samples": 1, "candidates": asked.group}
-    config = _config(
-        TOY, asked.explored, seed, explore, judge, learning_rate=asked.learning_rate, epochs=asked.epochs
-    )  # fmt: skip
+    judge = None if right is None else {"by": "critic", "samples": 1, "candidates": asked.group, "tolerance": tolerance}
+    explore = _tries("model", asked.group)
+    training = {"learning_rate": asked.learning_rate, "epochs": asked.epochs}
+    config = _config(TOY, asked.explored, seed, explore, judge, **training)
     if not lab.rounds() or lab.rounds()[0].phase in ("collect", "judge"):
-        lab.round(config, until="judge" if right is not None else "select")
+        run_round(lab, config, until="judge" if right is not None else "select")
     for row in lab.database.episodes.find(EpisodeFilter(split="train")):
         (episode,) = lab.database.episodes.load([row.id])
         outcomes[judging_prompt(episode)] = episode.task_id, episode.won

@@ -116,7 +116,8 @@ class JudgeConfig(Part):
     temperature: at which they are written.
     candidates: attempts at a task that are judged at most.
     tolerance: ρ of the length rule: of the attempts whose scores lie within this share of the best, the shortest is the
-        better side, and of those as near to the worst the longest is the worse one.
+        better side, and of those as near to the worst the longest is the worse one. 0: of those that score the same,
+        two that part last.
     judgements: how many pairs of judgements there are at most for one of attempts, so that the model learns to judge
         as well: it compares the judgements of one attempt, two at a time. 0 is Self-Rewarding.
     """

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
 from typing import NamedTuple
 
 from memory.records import Episode
 from trainers.data.examples import Example
-from trainers.data.preferences import Preference, fork, of_tasks
+from trainers.data.preferences import Preference, closest, of_tasks
 from trainers.data.records import Pair
 from trainers.errors import BadExample, SameSides, TooLong
 
@@ -23,12 +22,12 @@ PRIOR = 0.1
 def by_judge(episodes: Iterable[Episode], scores: Mapping[str, float], *, tolerance: float = 0.0) -> list[Preference]:
     """The best attempt at a task against the worst one, by the `scores` of a judge; no reward is looked at.
 
-    `scores` are by the id of the episode; one without is not compared. The length rule of Meta-Rewarding (Wu et al.
-    2024, §2.1) picks among equals: the better side is the shortest of those that score at least
-    (1 − ρ)·best + ρ·worst, the worse side the longest of those that score at most (1 − ρ)·worst + ρ·best, with ρ the
-    `tolerance`, below .5; 0 is the best-against-worst of Self-Rewarding (Yuan et al. 2024, §2.3). Where these two
-    cannot be compared (see `fork`), the next of their kind are. Where all score the same there is no pair; only the
-    train fold counts.
+    `scores` are by the id of the episode; one without is not compared, nor are two that never act differently in the
+    same place (see `fork`). Of several that score best or worst those are taken that part last, as `by_reward` does
+    (Yuan et al. 2024, Self-Rewarding, §2.3). With a `tolerance` ρ, below .5, the length rule of Meta-Rewarding picks
+    (Wu et al. 2024, §2.1): the better side is the shortest of those that score at least (1 − ρ)·best + ρ·worst, the
+    worse side the longest of those that score at most (1 − ρ)·worst + ρ·best. Where all score the same there is no
+    pair; only the train fold counts.
     """
     found = []
     for tried in of_tasks(episodes):
@@ -39,16 +38,12 @@ def by_judge(episodes: Iterable[Episode], scores: Mapping[str, float], *, tolera
         margin = tolerance * (max(given) - min(given)) + 1e-9
         best = [one for one in played if scores[one.id] >= max(given) - margin]
         worst = [one for one in played if scores[one.id] <= min(given) + margin]
-        sides = product(sorted(best, key=_length), sorted(worst, key=_length, reverse=True))
-        pairs = ((better, worse, shared) for better, worse in sides if (shared := fork(better, worse)) is not None)
-        for better, worse, shared in pairs:
+        pairs = closest(best, worst)
+        if tolerance:
+            pairs.sort(key=lambda pair: (len(pair[0].steps), -len(pair[1].steps)))
+        for better, worse, shared in pairs[:1]:
             found.append(Preference(better=better, worse=worse, shared=shared, source="judge"))
-            break
     return found
-
-
-def _length(episode: Episode) -> int:
-    return len(episode.steps)
 
 
 class Battle(NamedTuple):

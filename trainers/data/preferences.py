@@ -124,7 +124,7 @@ def by_reward(episodes: Iterable[Episode], *, per_task: int = 4) -> list[Prefere
     preferences = []
     for played in of_tasks(episodes):
         won, lost = [e for e in played if e.won], [e for e in played if not e.won]
-        pairs = [pair for pair in _closest(won, lost) if pair[0].score > pair[1].score]
+        pairs = [pair for pair in closest(won, lost) if pair[0].score > pair[1].score]
         preferences += [
             Preference(better=better, worse=worse, shared=shared, weight=better.score - worse.score, source="reward")
             for better, worse, shared in _once(pairs)[:per_task]
@@ -156,7 +156,7 @@ def by_votes(
         margin, share = (votes[ranked[-1]] - votes[ranked[0]]) / len(played), votes[ranked[-1]] / len(played)
         if margin == 0 or share < threshold:
             continue
-        pairs = _closest(*([e for e in played if answer(e) == end] for end in (ranked[-1], ranked[0])))
+        pairs = closest(*([e for e in played if answer(e) == end] for end in (ranked[-1], ranked[0])))
         preferences += [
             Preference(better=better, worse=worse, shared=shared, weight=margin, source="votes")
             for better, worse, shared in _once(pairs)[:per_task]
@@ -177,7 +177,7 @@ def of_tasks(episodes: Iterable[Episode]) -> list[list[Episode]]:
     return [[played[id] for id in sorted(played)] for _, played in sorted(tasks.items())]
 
 
-def _closest(betters: Sequence[Episode], worses: Sequence[Episode]) -> list[Parted]:
+def closest(betters: Sequence[Episode], worses: Sequence[Episode]) -> list[Parted]:
     """Every pair that can be compared, those that part latest first."""
     forks = [(better, worse, fork(better, worse)) for better in betters for worse in worses]
     return sorted(((b, w, at) for b, w, at in forks if at is not None), key=lambda pair: -pair[2])

@@ -56,6 +56,11 @@ def test_among_about_the_best_the_shortest_wins_and_among_about_the_worst_the_lo
     assert sides(scores) == [("one", "four")]
 
 
+def test_without_a_tolerance_those_that_score_the_same_are_compared_where_they_part_last() -> None:
+    assert sides({"one": 5.0, "two": 5.0, "three": 0.0, "four": 0.0}) == [("one", "three")]
+    assert sides({"one": 5.0, "two": 5.0, "three": 0.0, "four": 0.0}, 0.01) == [("two", "three")]
+
+
 def test_sides_that_cannot_be_compared_give_way_to_the_next_as_good() -> None:
     longer = played("longer", *"babb")  # it only goes on where "two" stopped
     assert by_judge([FOUR[1], longer], {"two": 1.0, "longer": 0.0}) == []
