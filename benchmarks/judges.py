@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +32,8 @@ from agentlab.bars import Lines
 from agentlab.errors import AgentLabError
 from agentlab.protocols.running import DEV_FIRST, ended_round
 from agentlab.reflectors.experimental.judging import BEST, judging_prompt
-from agentlab.rounds import RoundReport, run_round
+from agentlab.rounds import RoundReport, abandon, run_round
+from agentlab.rounds.judging import ALIKE, DIFFER
 from memory.records import Episode
 from memory.store import EpisodeFilter
 from trainers.gate import p_text, paired, wilson
@@ -81,7 +83,7 @@ def judged(asked: argparse.Namespace) -> None:
                 lab.database.episodes.put(episode)
             report = _judged(lab, env, asked.samples)
         counts = report.judged
-        n, right = counts.get("pairs that the game scored differently", 0), counts.get("of which alike", 0)
+        n, right = counts.get(DIFFER, 0), counts.get(ALIKE, 0)
         low, high = wilson(right, n)
         share = f"{right / n:.2f} ({right}/{n}) [{low:.2f}, {high:.2f}]" if n else "none"
         against = f"p = {p_text(_two_sided(right, n))}" if n else ""
@@ -139,32 +141,41 @@ def rounds(asked: argparse.Namespace) -> None:
         before, after = dict[str, bool](), dict[str, bool]()
         for seed in range(asked.seeds):
             at = "reward" if right is None else f"{right:g}-{tolerance:g}"
-            config = LabConfig(
-                model=model,
-                threads=asked.threads,
-                embedder="hashing",
-                critic="" if right is None else "openai:simulated",
-            )
             folder = asked.folder / f"{at}-{seed}"
-            with (
-                _simulated(seed, right) as outcomes,
-                Lab.open(folder, create=True, config=config, progress=Lines()) as lab,
-            ):
-                report = _round(lab, asked, seed, right, tolerance, outcomes)
-                first = DEV_FIRST + seed * asked.games
-                seeds = range(first, first + asked.games)
-                mine = [drawn(lab, TOY, adapter, seeds) for adapter in (None, report.adapter)]
+            with _simulated(seed, right) as outcomes:
+                _explored(asked, model, seed, folder)
+                with Lab.open(folder, progress=Lines()) as lab:
+                    report = _round(lab, asked, seed, right, tolerance, outcomes)
+                    first = DEV_FIRST + seed * asked.games
+                    seeds = range(first, first + asked.games)
+                    mine = [drawn(lab, TOY, adapter, seeds) for adapter in (None, report.adapter)]
             before |= mine[0]
             after |= mine[1]
-            n, alike = (
-                report.judged.get(what, 0) for what in ("pairs that the game scored differently", "of which alike")
-            )
+            n, alike = (report.judged.get(what, 0) for what in (DIFFER, ALIKE))
             print(
                 f"| {name} | {seed} | {sum(report.selected.values())} | {f'{alike} of {n}' if n else ''} "
                 f"| {rate(mine[0])} | {rate(mine[1])} | {told(paired(mine[1], mine[0]))} |",
                 flush=True,
             )
         print(f"| {name} | all | | | {rate(before)} | {rate(after)} | {told(paired(after, before))} |", flush=True)
+
+
+def _explored(asked: argparse.Namespace, model: str, seed: int, folder: Path) -> None:
+    """Make the lab of an arm from the one in which the games of this seed were tried, which all arms learn from."""
+    if folder.exists():
+        return
+    shared = asked.folder / f"explored-{seed}"
+    config = LabConfig(model=model, threads=asked.threads, embedder="hashing", critic="openai:simulated")
+    with Lab.open(shared, create=True, config=config, progress=Lines()) as lab:
+        if not lab.rounds() or not lab.rounds()[0].ended:
+            found = run_round(
+                lab, _config(TOY, asked.explored, seed, _tries("model", asked.group), None), until="select"
+            )
+            abandon(lab, found.id, "its games are what the arms learn from")
+    scratch = folder.with_suffix(".tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.copytree(shared, scratch)
+    scratch.rename(folder)
 
 
 def _tries(guide: str, count: int) -> dict[str, Any]:
@@ -192,16 +203,13 @@ def _round(
     tolerance: float,
     outcomes: dict[str, tuple[str, bool]],
 ) -> RoundReport:
-    judge = None if right is None else {"by": "critic", "samples": 1, "candidates": asked.group, "tolerance": tolerance}
-    explore = _tries("model", asked.group)
     training = {"learning_rate": asked.learning_rate, "epochs": asked.epochs}
-    config = _config(TOY, asked.explored, seed, explore, judge, **training)
-    if not lab.rounds() or lab.rounds()[0].phase in ("collect", "judge"):
-        run_round(lab, config, until="judge" if right is not None else "select")
+    judge = {"by": "critic", "samples": 1, "candidates": asked.group, "tolerance": tolerance}
+    config = _config(TOY, 1, seed, {"collect": "none"}, None if right is None else judge, **training)
     for row in lab.database.episodes.find(EpisodeFilter(split="train")):
         (episode,) = lab.database.episodes.load([row.id])
         outcomes[judging_prompt(episode)] = episode.task_id, episode.won
-    return ended_round(lab, 0, config)
+    return ended_round(lab, 1, config)
 
 
 @contextmanager

@@ -37,6 +37,8 @@ HOPELESS = 40
 """Attempts after which a judge of whose judgements none could be read is asked no more."""
 
 JUDGEMENTS, READ = "judgements", "of which could be read"
+DIFFER, ALIKE = "pairs that the game scored differently", "of which alike"
+"""What a report counts of them."""
 
 
 def judges(config: RoundConfig) -> bool:
@@ -164,7 +166,7 @@ def agreement(pairs: Sequence[Preference]) -> dict[str, int]:
     """How many pairs of a judge have sides that the game scored differently, and in how many it scored the better side
     higher."""
     apart = [pair.better.score > pair.worse.score for pair in pairs if pair.better.score != pair.worse.score]
-    return {"pairs that the game scored differently": len(apart), "of which alike": sum(apart)} if pairs else {}
+    return {DIFFER: len(apart), ALIKE: sum(apart)} if pairs else {}
 
 
 def unread(report: RoundReport) -> str:

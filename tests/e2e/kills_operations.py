@@ -56,7 +56,19 @@ def settings() -> Any:
     )
 
 
-def round_until(node: str | None) -> Callable[[Path, Shelf], None]:
+def judging() -> Any:
+    """Those of a round whose own model judges what was tried, and its judgements."""
+    from agentlab.rounds import RoundConfig
+
+    search = {"budget": {"steps": 60}, "settings": {"iterations": 4, "wins": 4}}
+    return RoundConfig.model_validate({
+        "envs": [ENV], "collect": "best_of_n", "seeds": 8, "search": search, "gate_seeds": 14, "held_out_seeds": 0,
+        "training": {"objective": "dpo"},
+        "preferences": {"sources": ["judge"], "judge": {"samples": 2, "judgements": 1.0}},
+    })  # fmt: skip
+
+
+def round_until(node: str | None, asked: Callable[[], Any] = settings) -> Callable[[Path, Shelf], None]:
     """Runs the round of a lab until a node, or to its end."""
 
     def work(folder: Path, shelf: Shelf) -> None:
@@ -66,7 +78,7 @@ def round_until(node: str | None) -> Callable[[Path, Shelf], None]:
         if told.exists():
             return
         with opened(folder, shelf) as lab:
-            if run_round(lab, settings(), until=node).ended:
+            if run_round(lab, asked(), until=node).ended:
                 told.touch()
 
     return work
@@ -243,6 +255,7 @@ class Operation:
 OPERATIONS: dict[str, Operation] = {
     "collect": Operation(round_until("select"), slow=True),
     "select": Operation(round_until("train"), after="collect"),
+    "judge": Operation(round_until("train", judging), make=round_until("judge", judging), slow=True),
     "train": Operation(round_until("gate"), after="select", slow=True),
     "canary": Operation(canary, after="train"),
     "gate": Operation(round_until("promote"), after="train", slow=True),

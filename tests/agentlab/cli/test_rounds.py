@@ -330,6 +330,7 @@ def test_a_composed_round_is_shown_in_80_columns(tmp_path: Path, monkeypatch: py
                 "balance": {"temperature": 0.7, "threshold": 0.5, "score": 0.3125},
                 "collected": {"mcts": {"tasks": 9, "won": 7, "steps": 900, "replayed": 400, "calls": 5, "tokens": 60}},
                 "revised": {"alpha": 0.5, "tasks": 6, "revisions": 4},
+                "judged": {"attempts": 9, "of which could be read": 3},
                 "short_of": {"replay": 3},
                 "monitors": monitors,
             }
@@ -340,6 +341,7 @@ def test_a_composed_round_is_shown_in_80_columns(tmp_path: Path, monkeypatch: py
         "temperature 0.700, threshold 0.500, score 0.312",
         "steps 900, replayed 400, calls 5, tokens 60",
         "alpha 0.500, tasks 6, revisions 4",
+        "attempts 9, of which could be read 3",
         "replay 3",
         "dpo",
         "4 trials of 20 dev games each, no memory, temperature 1:",

@@ -33,6 +33,9 @@ def test_a_round_stands_in_one_phase_behind_those_that_are_done() -> None:
     assert [name for name, state in found.items() if state == "now"] == ["train"]
     assert [name for name, state in found.items() if state == "done"] == ["collect", "select"]
     assert "revise" in states(report(config=CONFIG.model_copy(update={"revise": True})))
+    pairs = {"training": {"objective": "dpo"}, "preferences": {"sources": ["judge"]}}
+    judged = report(config=RoundConfig.model_validate({"envs": ["toy/doors"], **pairs}), phase="judge")
+    assert list(states(judged).items())[:3] == [("collect", "done"), ("judge", "now"), ("select", "next")]
     assert set(states(report(phase="done", promoted=True)).values()) == {"done"}
     assert "promote" in states(report(phase="done", promoted=True))
     assert "reject" in states(report(phase="retire", promoted=False))

@@ -60,6 +60,7 @@ def full(number: int, **fields: Any) -> RoundReport:
         "balance": {"temperature": 0.5},
         "collected": {"random": {"tasks": 9, "won": 4, "steps": 3}},
         "revised": {"tasks": 2},
+        "judged": {"judgements": 6},
         "selected": {"toy/doors": 3},
         "kl_episodes": {"toy/other": 2},
         "left_out": {"duplicate": 2},
@@ -81,7 +82,7 @@ def full(number: int, **fields: Any) -> RoundReport:
 def every_text_hostile(number: int) -> RoundReport:
     """A report in which every text, also every name in a count, is hostile, but for its own id."""
     found = full(number).model_dump(mode="json", exclude={"config"})
-    counts = ("collected", "revised", "selected", "kl_episodes", "left_out", "short_of", "balance", "playing")
+    counts = ("collected", "revised", "judged", "selected", "kl_episodes", "left_out", "short_of", "balance", "playing")
     for name in counts:
         found[name] = {HOSTILE: hostile(next(iter(found[name].values())))}
     found["collected"] = {HOSTILE: {"tasks": 9, "won": 4, HOSTILE: 3}}
