@@ -119,3 +119,12 @@ def test_which_of_the_lines_ends_an_answer_is_drawn(engine: TransformersEngine) 
     endings = [f"Score: {points}" for points in range(6)]
     writings = engine.write([WriteRequest("Well?", None, 24, 2.0, seed, endings=endings) for seed in range(12)])
     assert len({writing.text.splitlines()[-1] for writing in writings}) > 2
+
+
+def test_what_would_end_an_answer_sooner_gives_way_to_the_line_that_ends_it(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "ends", range(len(engine.tokenizer)))
+    request = WriteRequest("How many points?", max_tokens=30, endings=["Score: 1", "Score: 2"])
+    (writing,) = engine.write([request])
+    assert writing.text in request.endings and not writing.cut
