@@ -89,7 +89,7 @@ def judged(asked: argparse.Namespace) -> None:
         against = f"p = {p_text(_two_sided(right, n))}" if n else ""
         print(
             f"| {asked.model} | {env} | {counts['attempts']} "
-            f"| {counts['of which could be read']} of {counts['judgements']} | {n} of {len(sides) // 2} "
+            f"| {counts['of which could be read']} of {counts['judgements']} | {n} of {counts['attempts'] // 2} "
             f"| {share} | {against} |",
             flush=True,
         )
