@@ -3,7 +3,8 @@
 What is counted with one goes with it, since it says the same. The recalls of all of them go at once, so that the sums
 from which credit is read stay those of the recalls that are left. Of the episodes that they served the record of the
 prompt is taken out: the memory block, and the tokens in which it stood. Where a tool told one in the game, its answers
-go whole, since they may have it with a count or among other answers, and with them whatever repeats them.
+go whole, since they may have it with a count or among other answers, and with them whatever repeats them. Notes of work
+that is done go where they quote one.
 """
 
 from __future__ import annotations
@@ -106,6 +107,7 @@ def purge(database: Database, ids: Sequence[str], *, namespace: str | None = Non
         _delete_vectors(database, found.texts)
         _delete_rows(database, found.ids, numbers)
         said += _take_out_of_contexts(database, found.quotable)
+        _delete_notes(database, found.quotable)
         database.operations.note(PURGED, detail or _named(found.ids))
         database.settings.put(UNFINISHED, True)
         # Indexes follow by this number, which must not begin again below what they have seen.
@@ -258,6 +260,13 @@ def _take_out_of_contexts(database: Database, texts: Sequence[str]) -> list[str]
             if any(text in whole for text in written):
                 said[item.id] = None
     return list(said)
+
+
+def _delete_notes(database: Database, texts: Sequence[str]) -> None:
+    """Of the work that is noted as done, what quotes one of these texts, such as a judgement or a question. Where it is
+    needed again, it is done again."""
+    for text in texts:
+        database.connection.execute("DELETE FROM journal WHERE instr(payload, ?)", (json.dumps(text)[1:-1],))
 
 
 def _written(texts: Sequence[str]) -> list[bytes]:

@@ -104,6 +104,15 @@ def test_what_a_tool_told_of_it_in_a_game_is_gone_from_all_of_the_game(database:
     assert [recall.query for recall in database.recalls.of_episode("e-1")] == [""]
 
 
+def test_notes_of_work_that_quote_it_are_gone_and_others_stay(database: Database) -> None:
+    put(database, "r-1", 'The note "Ofen" says: Öffne die Tür am Ofen zuletzt.')
+    quoted = {"said": ["Good, since", 'it read: The note "Ofen" says: Öffne die Tür am Ofen zuletzt (seen twice).']}
+    database.journal.put("judged", "ep-1", quoted)
+    database.journal.put("judged", "ep-2", {"said": ["Bad."]})
+    purge(database, ["r-1"])
+    assert list(database.journal.items("judged")) == ["ep-2"]
+
+
 def test_games_and_advice_in_which_its_words_stand_otherwise_are_named(database: Database) -> None:
     put(database, "r-1")
     said = f"{TEXT.removesuffix('.')} in 2 games."
