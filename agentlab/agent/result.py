@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from agentlab.agent import strength
+from memory.clock import follow
 from memory.records import Episode, Recall, Reflection, Usage
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ class EpisodeResult:
     @property
     def id(self) -> str:
         return self.episode.id
+
+    @property
+    def moments(self) -> list[str]:
+        """When it began, recalled and learned, by the clock of whoever played it (ISO 8601)."""
+        told = [one.at for one in self.recalls] + [one.created_at for one in self.reflections]
+        return [self.episode.started_at, *told]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -84,6 +91,9 @@ class DatabaseSink:
     def put(self, result: EpisodeResult) -> None:
         episode = result.episode
         ended = episode.status != "errored"
+        # A worker's clock may be ahead of this one's; what begins from now on is later than what is stored.
+        for moment in result.moments:
+            follow(moment)
         with self.database.transaction():
             before = self.known(episode.run, episode.id)
             if before is not None and before["status"] != "errored":

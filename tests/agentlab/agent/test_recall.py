@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from agentlab.lab import Lab
 from agentlab.trajectories.advice import AdviceWeights
 from agentlab.trajectories.tried import Tried
 from environments import Task
-from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory
+from memory import CreditConfig, Database, HashingEmbedder, ReflectionMemory, clock
 from memory.records import Advice, Evidence, Recall, Reflection, Step, now
 from memory.store import EpisodeFilter, Filter
 
@@ -403,6 +404,28 @@ def test_advice_that_an_actor_asked_for_before_a_kill_stays_recorded(memory: Ref
     again = MemorySnapshot(memory, "now", now()).restore(spec, [], "", first.recalls, before=None)
     # What a model wrote is not asked for again: the decision is taken from the checkpoint.
     assert (again.ids, again.recalls) == (["t0"], first.recalls)
+
+
+def test_what_a_resumed_trial_learned_advises_the_next_one_though_the_clock_was_set_back_since_it_began(
+    memory: ReflectionMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "_told", clock._told)  # as it was, afterwards
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    snapshot = MemorySnapshot(memory, "now", now())
+    snapshot.restore(spec_of(PLAIN, trial=0), [], "", before=tomorrow)
+    memory.remember([of_trial("t0", lost=1)])
+    recalled = snapshot.recall(spec_of(PLAIN, trial=1), "Find the coin.", "")
+    assert recalled.bonuses(STATE, ["look"], Tried(), WEIGHTS) == [-8.0]
+
+
+def test_what_a_resumed_trial_recalled_before_a_kill_lies_before_what_begins_now(
+    memory: ReflectionMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "_told", clock._told)
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    recalled = Recall(episode="e", reflection="r", rank=0, query="", score=1.0, at=tomorrow)
+    MemorySnapshot(memory, "now", now()).restore(spec_of(PLAIN), [], "", [recalled], before=now())
+    assert now() > tomorrow
 
 
 def episodes_of(lab: Lab, run: str) -> dict[str, dict[str, Any]]:
