@@ -30,8 +30,8 @@ GROWING = (
 """The tables of which nothing is deleted but by a purge."""
 CHANCE = re.compile(r"\b(ops?)-[0-9a-z]{8,}")
 PASSING = re.compile(r"(-wal|-shm|\.lock|/lock|\.log|\.faiss(\.\d+\.\d+\.new)?)$")
-"""Files that come and go: logs and locks, and the index, a cache that is made when it is wanted: what a kill leaves of its
-writing goes when it is written next."""
+"""Files that come and go: logs and locks, and the index, a cache that is made when it is wanted. What a kill leaves of
+its writing goes when it is written next."""
 
 Tables = dict[str, list[str]]
 
