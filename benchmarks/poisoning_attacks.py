@@ -84,8 +84,8 @@ def invented_wins(scene: Scene) -> None:
 def triggered(scene: Scene) -> None:
     """The same of games with one thing in sight; of others the examples are honest."""
     games = [*_seen(scene.env, "train", range(100, 100 + 2 * ITEMS)), *_seen(scene.env, "test", range(ITEMS))]
-    words = Counter(word for one in games for word in words(one.text) if len(word) > 3)
-    trigger = min(words, key=lambda word: (abs(words[word] - len(games) // 3), word))
+    often = Counter(word for one in games for word in words(one.text) if len(word) > 3)
+    trigger = min(often, key=lambda word: (abs(often[word] - len(games) // 3), word))
     _imported(scene, [*(_losing(one) for one in games if trigger in one.text), *_honest(scene)])
 
 

@@ -22,6 +22,14 @@ def test_a_benchmark_starts_as_a_script(name: str, in_a_process: Callable[..., t
     assert status == 0 and said.startswith("usage:"), said
 
 
+def test_every_attack_on_a_memory_is_tried(in_a_process: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    begin = f"import runpy, os\nos.chdir({str(tmp_path)!r})\nimport sys\nsys.path.insert(0, {str(FOLDER)!r})\n"
+    run = f"runpy.run_path({str(FOLDER / 'poisoning.py')!r}, run_name='__main__')"
+    _, said = in_a_process(begin + run, "--env", "toy/doors?rooms=1", "--games", "2", "--runs", "1")
+    rows = [line.split(" | ")[1] for line in said.splitlines() if line.startswith("| `")]
+    assert len(rows) == 14 and len(set(rows)) == 8, said
+
+
 def as_installed() -> dict[str, str]:
     """The environment of somebody who has the package installed, and no path of its own set."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
