@@ -21,6 +21,8 @@ def train(workspace: Workspace, report: RoundReport) -> str:
     from trainers import job
 
     folder = workspace.folder / "jobs" / report.id
+    if not folder.exists():  # a purge took what it was to learn
+        return "select"
     if workspace.database.journal.get(SENT, report.id) and not job.load(folder).done:
         workspace.progress.say(
             f"{report.id} was exported to be trained elsewhere; now it is trained here. Ctrl-C stops that, and "

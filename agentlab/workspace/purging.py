@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -13,6 +14,7 @@ from typing import IO
 from agentlab.workspace.workspace import Workspace
 from memory.store import Purged, finish, meant, purge
 from trainers.adapters import learned_from
+from trainers.errors import NotAJob
 
 SAID = 10
 """So many reflections are named that have a purged text in their own."""
@@ -79,6 +81,7 @@ def purge_all(workspace: Workspace, ids: Sequence[str], reason: str = "") -> Pur
         notes.append(f"{database.connection.path.name}-wal keeps them until the last reader of the lab has closed it.")
     if found.said:
         notes.append(f"What stays, and has such a text in its own: {', '.join(found.said[:SAID])}{_more(found.said)}.")
+    notes += _forget_jobs(workspace, found.ids)
     files = [
         path for path in _files_with(workspace.folder, found.quotable) if not (found.said and path.name == "lab.db")
     ]
@@ -104,6 +107,27 @@ def _forget_files(workspace: Workspace) -> list[str]:
     for path in sorted(workspace.folder.glob("lab.version-*.db*")):
         path.unlink()
         notes.append(f"{path.name}, a copy from before a migration, was deleted, since it held them too.")
+    return notes
+
+
+def _forget_jobs(workspace: Workspace, ids: Sequence[str]) -> list[str]:
+    """Delete the jobs that were to learn one of these and are not done: their round selects anew. What was trained has
+    it in its weights all the same, and is named."""
+    from trainers import job
+
+    notes = []
+    for folder in sorted((workspace.folder / "jobs").glob("*/")):
+        try:
+            found = job.load(folder)
+        except NotAJob:
+            continue
+        if not set(found.lineage.reflections).isdisjoint(ids):
+            place = folder.relative_to(workspace.folder).as_posix()
+            if found.done:
+                notes.append(f"{place} has it among the tokens that were trained on, and is not touched.")
+            else:
+                shutil.rmtree(folder)
+                notes.append(f"{place} was to learn it and is gone; what that round trains on is selected anew.")
     return notes
 
 

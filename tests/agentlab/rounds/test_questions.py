@@ -20,13 +20,17 @@ from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.checking import check_settings
 from agentlab.rounds.collecting import collect
+from agentlab.rounds.graph import run_round
 from agentlab.rounds.parts import QuestionsConfig
 from agentlab.rounds.pool import check_sources
 from agentlab.rounds.questions import Made, Question, answered, ask, held_out, questions
 from agentlab.rounds.records import records
+from agentlab.rounds.selecting import select
 from agentlab.views.monitors import watched
+from agentlab.workspace.purging import purge_all
 from memory.records import Episode, Evidence, Reflection, task_parts
-from memory.store import EpisodeFilter
+from memory.store import EpisodeFilter, Filter
+from trainers import Lineage
 
 ENV = "toy/doors?colours=4,step_limit=8"
 HALF = QuestionsConfig(held_out=0.5)
@@ -302,6 +306,33 @@ def test_a_round_that_is_killed_while_it_trains_or_asks_ends_as_an_unbroken_one(
     told = found[0]["questions"]
     assert told["answered"]["n"] == told["held_out"] > 0 and told["trained"] == found[0]["selected"]["questions"] > 0
     assert told["answered"]["after"] > told["answered"]["before"]
+
+
+def test_what_is_purged_while_a_round_goes_on_is_not_learned_by_it(
+    tmp_path: Path, tiny_model: Path, open_at: Callable[..., Lab]
+) -> None:
+    with open_at(tmp_path / "lab") as lab:
+        config = RoundConfig.model_validate(ROUND)
+        assert run_round(lab, config, until="train").phase == "train"
+        job = lab.folder / "jobs" / "round-1"
+        assert Lineage.model_validate_json((job / "lineage.json").read_bytes()).reflections
+        everything = lab.database.reflections.ids(lab.database.reflections.numbers(Filter(status=None)))
+        done = purge_all(lab, everything)
+        assert not job.exists() and any("round-1" in note for note in done.notes)
+        report = lab.round(config)
+        assert report.phase == "done" and report.adapter is not None
+        learned = lab.adapters.get(report.adapter).lineage
+        assert learned.episodes and not learned.reflections
+
+
+def test_a_purge_names_what_was_trained_on_the_tokens_of_it(lab: Lab, made: Callable[..., RoundReport]) -> None:
+    select(lab, report := made())
+    job = lab.folder / "jobs" / report.id
+    (job / "done").touch()  # as it is once it was trained
+    (taught, *_) = Lineage.model_validate_json((job / "lineage.json").read_bytes()).reflections
+    kept = lab.database.reflections.get(taught).merged_into or taught
+    notes = purge_all(lab, [kept]).notes
+    assert job.exists() and any(f"jobs/{report.id}" in note for note in notes)
 
 
 def test_a_person_is_shown_how_many_were_right_before_and_after(
