@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -99,9 +99,19 @@ def _episodes(ids: Sequence[str], here: Mapping[str, Sequence[str]]) -> str:
 def _reflections(counts: Mapping[str, int]) -> str:
     if not counts:
         return ""
-    first = ", ".join(f"{id} ({count})" for id, count in list(counts.items())[:MOST])
-    more = ", … (--json has all)" if len(counts) > MOST else ""
-    return f"{len(counts):,} recalled in these (in so many): {first}{more}"
+    recalled = {id: count for id, count in counts.items() if count}
+    asked = [id for id, count in counts.items() if not count]
+    parts = []
+    if recalled:
+        first = ", ".join(f"{id} ({count})" for id, count in list(recalled.items())[:MOST])
+        parts.append(f"{len(recalled):,} recalled in these (in so many): {first}{_rest(recalled)}")
+    if asked:
+        parts.append(f"{len(asked):,} taught by questions: {', '.join(asked[:MOST])}{_rest(asked)}")
+    return "; ".join(parts)
+
+
+def _rest(named: Sized) -> str:
+    return ", … (--json has all)" if len(named) > MOST else ""
 
 
 def _training(ran: Mapping[str, Any]) -> str:

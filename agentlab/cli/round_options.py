@@ -109,8 +109,7 @@ def settings(lab: Lab | None, envs: list[str] | None, file: Path | None, changes
         written = read_toml(file)
         given = flat(written)
         if moved := [name for name in written if name in EXPERT or name == "hold"]:
-            where = "now in the table `expert`, and in the next version only there"
-            typer.echo(f"{file}: {', '.join(moved)}: {where}.", err=True)
+            typer.echo(f"{file}: {', '.join(moved)}: in the next version only in the table `expert`.", err=True)
         if unknown := next((key for key in given if key not in RoundConfig.model_fields), None):
             raise BadConfig(f"{file}: '{unknown}' is no setting of a round; `agentlab rounds config` prints them all.")
     elif last and not envs:

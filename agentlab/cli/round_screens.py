@@ -66,6 +66,8 @@ def _answered(report: RoundReport) -> str:
     from agentlab.rounds.questions import Answered
 
     found = report.questions.get("answered")
+    if not found and report.questions.get("held_out") == 0:
+        return "none: too few games for one to be held out with a question of its own; more seeds have some"
     return Answered.model_validate(found).line if found else ""
 
 

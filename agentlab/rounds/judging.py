@@ -170,7 +170,12 @@ def agreement(pairs: Sequence[Preference]) -> dict[str, int]:
 
 
 def unread(report: RoundReport) -> str:
-    """Why there is nothing to train on, if no judgement could be read."""
+    """Why there is nothing to train on, if nothing was judged, or no judgement could be read."""
+    if report.judged.get("attempts") == 0:
+        return (
+            "there are no two attempts at a game that do different things, so none is judged; random exploration keeps "
+            'wins alone: explore with a model as well (collect = ["best_of_n"] with search.guide = "model").'
+        )
     if not report.judged.get(JUDGEMENTS) or report.judged[READ]:
         return ""
     return (

@@ -175,6 +175,19 @@ def test_what_an_adapter_replaced_and_what_came_after_it(lab: Path) -> None:
     assert "promoted without a passed gate" in shown
 
 
+def test_what_was_taught_by_questions_alone_is_not_called_recalled(lab: Path) -> None:
+    know_more(lab)
+    with Lab.open(lab) as opened:
+        record = opened.adapters.get("adapter-aaa")
+        taught = record.lineage.model_copy(update={"reflections": ["rf-quoted"]})
+        opened.adapters.records.put(record.model_copy(update={"lineage": taught}))
+        opened.database.reflections.put(
+            Reflection(id="rf-quoted", kind="k", env="toy/doors", task="t", run="r", text="Quoted.")
+        )
+    shown = " ".join(adapters(lab, "show", "aaa").stdout.split())
+    assert "7 recalled in these" in shown and "1 taught by questions: rf-quoted" in shown
+
+
 def test_two_adapters_are_shown_beside_each_other(lab: Path) -> None:
     know_more(lab)
     result = adapters(lab, "diff", "aaa", "bbb")

@@ -198,6 +198,17 @@ def test_a_judge_whose_judgements_cannot_be_read_ends_the_round_in_one_line_befo
     assert "\n" not in str(failed.value) and made.phase == "failed"
 
 
+def test_where_no_two_attempts_differ_the_round_says_who_should_explore(
+    open_lab: Callable[..., Lab], judged: Callable[..., RoundReport]
+) -> None:
+    made = judged()
+    here = open_lab(engine=Judging(knows))
+    judge(here, made)  # nothing was explored
+    with pytest.raises(AgentLabError, match="explore with a model") as failed:
+        select(here, made)
+    assert "\n" not in str(failed.value)
+
+
 def test_of_a_task_no_more_are_judged_than_asked_for_and_none_that_did_the_same(
     lab: Callable[..., Lab], judged: Callable[..., RoundReport]
 ) -> None:

@@ -308,6 +308,16 @@ def test_a_round_that_is_killed_while_it_trains_or_asks_ends_as_an_unbroken_one(
     assert told["answered"]["after"] > told["answered"]["before"]
 
 
+def test_a_round_that_could_hold_no_question_out_says_so(
+    report: Callable[..., RoundReport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = report(questions={})
+    made.monitors = {"k": 4, "s": 2, "successes": 0, "distinct": 0}
+    made.questions = {"trained": 5, "held_out": 0}
+    print_report(made)
+    assert "none" in " ".join(capsys.readouterr().out.split()).partition("held-out questions")[2][:8]
+
+
 def test_what_is_purged_while_a_round_goes_on_is_not_learned_by_it(
     tmp_path: Path, tiny_model: Path, open_at: Callable[..., Lab]
 ) -> None:
