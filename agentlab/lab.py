@@ -171,7 +171,7 @@ class Lab(Workspace):
         """Make a steering vector (experimental) from won and lost train games: for a local model alone.
 
         `settings` are those of `agentlab.engines.experimental.vectors.SteeringConfig`. The arm `ID@STRENGTH` plays with
-        it. Raises BadConfig, UnsupportedModel, AgentLabError if no game was won or none lost.
+        it. Raises UnknownEnvironment, BadConfig, UnsupportedModel, AgentLabError if no game was won or none lost.
         """
         from agentlab.engines.experimental.vectors import SteeringConfig
         from agentlab.experiments.experimental import make_steering

@@ -18,24 +18,30 @@ def steer(
         list[str] | None, typer.Argument(help="Environments whose train games were played; none: list what there is.")
     ] = None,
     method: Annotated[
-        Literal["self-control", "mean-difference", "random"],
+        Literal["self-control", "mean-difference", "random"] | None,
         typer.Option(
             "--method",
-            help="self-control: gradients of the model's own judgement; mean-difference: states after steps of won "
-            "games less those of lost ones; random: a direction of the same length, for comparison.",
+            help="self-control (the default): gradients of the model's own judgement; mean-difference: states after "
+            "steps of won games less those of lost ones; random: a direction of the same length, for comparison.",
         ),
-    ] = "self-control",
+    ] = None,
     question: Annotated[
         str | None, typer.Option("--question", help="What the model is asked behind a step, for Yes or No.")
     ] = None,
     strength: Annotated[
-        float,
-        typer.Option("--strength", help="How much is added, in lengths of a hidden state; an arm may say another."),
-    ] = 0.1,
+        float | None,
+        typer.Option(
+            "--strength",
+            help="How much is added, in lengths of a hidden state, by default 0.1; an arm may say another.",
+        ),
+    ] = None,
     steps: Annotated[
-        int, typer.Option("--steps", min=2, max=10_000, help="From so many steps, each of another episode.")
-    ] = 64,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Which steps, and which random direction.")] = 0,
+        int | None,
+        typer.Option("--steps", min=2, max=10_000, help="From so many steps, each of another episode; by default 64."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Which steps, and which random direction; by default 0.")
+    ] = None,
     lab: LabFolder = DEFAULT_LAB,
     json: Json = False,
 ) -> None:
@@ -44,25 +50,36 @@ def steer(
     For local models alone. No table shows that it helps: `benchmarks/results/steering.md` has what it was worth.
     """
     from agentlab.engines.experimental.vectors import SteeringConfig, cards
+    from agentlab.errors import BadConfig
     from agentlab.workspace.config import parse
 
-    given = {"method": method, "strength": strength, "steps": steps, "seed": seed}
-    config = parse(SteeringConfig, given if question is None else {**given, "question": question}, Path("steer"))
+    options = {"method": method, "question": question, "strength": strength, "steps": steps, "seed": seed}
+    given = {name: value for name, value in options.items() if value is not None}
+    if given and not envs:
+        raise BadConfig(
+            f"--{next(iter(given))} is of a vector that is made; name an environment too, such as twx/coin."
+        )
+    config = parse(SteeringConfig, given, Path("steer"))
     if envs:
         with progress() as bars, opened(lab, write=True, progress=bars) as here:
             card = here.steer(envs, **config.model_dump())
         found = [card]
     else:
         with opened(lab) as here:
-            found = cards(here.folder / "steering")
+            found = cards(here.folder / "steering", output.note)
     if json:
         output.as_json(found)
         return
-    rows = [{**one.made.model_dump(), "strength": f"{one.made.strength:g}", "id": one.id, **one.score} for one in found]
+    rows = [
+        {**one.model_dump(), "method": one.made.method, "strength": f"{one.made.strength:g}", **one.score}
+        for one in found
+    ]
     columns = [
         Column("id", head=True),
         Column("method", head=True),
         Column("strength"),
+        Column("envs", "made from"),
+        Column("steps"),
         Column("won", "score: won"),
         Column("lost", "lost"),
         Column("base", "as it is"),
@@ -70,4 +87,4 @@ def steer(
     ]
     output.listing(rows, columns, as_data=False, empty="No steering vectors here yet. `agentlab steer ENV` makes one.")
     if envs:
-        output.say(f"Play with it: `{command_line(lab, 'eval', *envs, '--arm', f'{card.id}@{strength:g}')}`")
+        output.say(f"Play with it: `{command_line(lab, 'eval', *envs, '--arm', f'{card.id}@{card.made.strength:g}')}`")

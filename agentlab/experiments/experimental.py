@@ -13,6 +13,7 @@ from agentlab.engines.base import Tokenizing
 from agentlab.engines.experimental import vectors
 from agentlab.engines.experimental.vectors import Card, SteeringConfig
 from agentlab.errors import AgentLabError
+from agentlab.workspace.environments import environment
 from memory.prompts import Prompting
 from memory.records import content_id
 from memory.store import EpisodeFilter
@@ -42,6 +43,7 @@ def make_steering(workspace: Workspace, envs: Sequence[str], config: SteeringCon
     from agentlab.engines.experimental import steering
 
     workspace.must_write()
+    envs = [environment(env, workspace.database) or env for env in envs]
     engine, steps = vectors.must_open(workspace.engine), judged_steps(workspace, envs, config)
     asked, root = [one.asked for one in steps], workspace.folder / "steering"
     which = (f"{one.episode} {len(one.asked.tokens)}" for one in steps)
@@ -70,11 +72,11 @@ def make_steering(workspace: Workspace, envs: Sequence[str], config: SteeringCon
         made=config,
         layers=layers,
         steps=len(steps),
+        envs=sorted({row.env for row in workspace.database.episodes.rows(one.episode for one in steps)}),
         episodes=[one.episode for one in steps],
         score=score,
     )
-    vectors.write(root, card, found)
-    return card
+    return vectors.write(root, card, found)
 
 
 def suffix_scores(model: Any, steps: Sequence[Judged], added: Mapping[int, torch.Tensor]) -> dict[str, float]:

@@ -5,11 +5,10 @@ An engine knows one as an adapter, whose id names the vector and the strength at
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from agentlab.engines.base import Adapter, Engine, Opened
 from agentlab.errors import AgentLabError, BadConfig, BadSteering
+from trainers.training import sha256
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,8 @@ PREFIX = "steering-"
 CARD, WEIGHTS = "card.json", "steering.safetensors"
 MOST = 100.0
 """The greatest strength, forward or back: a hundred times as long as the state that it is added to."""
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+"""How a strength is written; what else Python takes for a number, such as 0_1, is a slip."""
 
 Method = Literal["self-control", "mean-difference", "random"]
 
@@ -52,7 +54,8 @@ class SteeringConfig(BaseModel):
 
 class Card(BaseModel):
     """Where a steering vector is from: the base `model` with its `fingerprint`, how it was made, which `layers` (from
-    0) it is added to, and from which steps of which `episodes`.
+    0) it is added to, and from how many `steps`, each of another of the `episodes`, which were played in `envs`.
+    `sha256` is of the file of its weights, and known once that is written.
 
     `score` is the mean suffix score of these steps, log p(Yes) − log p(No) of the question behind each: as the model is
     (`base`), as it is steered at the strength it was made for (`steered`), and as it is after steps of `won` and `lost`
@@ -67,13 +70,22 @@ class Card(BaseModel):
     made: SteeringConfig
     layers: list[int] = Field(min_length=1)
     steps: int
+    envs: list[str] = Field(min_length=1)
     episodes: list[str]
     score: dict[str, FiniteFloat]
+    sha256: str = ""
 
 
-def cards(root: Path) -> list[Card]:
-    """The cards of all vectors in a folder, by their ids. Raises BadSteering."""
-    return [read_card(folder) for folder in sorted(root.glob(f"{PREFIX}*")) if folder.is_dir()]
+def cards(root: Path, tell: Callable[[str], None]) -> list[Card]:
+    """The cards of all vectors in a folder, by their ids; `tell` hears of each that is damaged, and why."""
+    found = list[Card]()
+    for folder in sorted(root.glob(f"{PREFIX}*")):
+        if folder.is_dir():
+            try:
+                found.append(read_card(folder))
+            except BadSteering as error:
+                tell(str(error))
+    return found
 
 
 def read_card(folder: Path) -> Card:
@@ -81,6 +93,8 @@ def read_card(folder: Path) -> Card:
     try:
         card = Card.model_validate_json((folder / CARD).read_bytes())
     except OSError as error:
+        if folder.is_dir():
+            raise _damaged(folder, f"its {CARD} cannot be read") from error
         raise BadSteering(
             f"There is no steering vector {folder.name} here; `agentlab steer` lists them, and makes one."
         ) from error
@@ -91,16 +105,18 @@ def read_card(folder: Path) -> Card:
     return card
 
 
-def write(root: Path, card: Card, vectors: Mapping[int, torch.Tensor]) -> None:
-    """Keep a vector in a folder of its own: all of it, or nothing."""
+def write(root: Path, card: Card, vectors: Mapping[int, torch.Tensor]) -> Card:
+    """Keep a vector in a folder of its own: all of it, or nothing. Gives its card, which knows the file's SHA-256."""
     from safetensors.torch import save_file
 
     beside, target = root / f".{card.id}.partial", root / card.id
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     save_file({str(at): vector.float().cpu().contiguous() for at, vector in vectors.items()}, beside / WEIGHTS)
+    card = card.model_copy(update={"sha256": sha256(beside / WEIGHTS)})
     (beside / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
     os.replace(beside, target)
+    return card
 
 
 def read_vectors(folder: Path, layers: int, width: int) -> dict[int, torch.Tensor]:
@@ -114,6 +130,8 @@ def read_vectors(folder: Path, layers: int, width: int) -> dict[int, torch.Tenso
 
     card = read_card(folder)
     try:
+        if sha256(folder / WEIGHTS) != card.sha256:
+            raise _damaged(folder, f"its {WEIGHTS} is not what was made, by its SHA-256")
         found = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise _damaged(folder, f"its {WEIGHTS} cannot be read") from error
@@ -146,11 +164,10 @@ def named(root: Path, name: str, fingerprint: str = "") -> Adapter:
             f"{id} was made for the weights of {card.model}, and this lab plays others; make one for them with "
             "`agentlab steer`."
         )
-    try:
-        strength = float(f"{float(given) if at else card.made.strength:g}")
-    except ValueError:
-        strength = math.nan
-    if not abs(strength) <= MOST:
+    if not at:
+        given = str(card.made.strength)
+    strength = float(f"{float(given):g}") if NUMBER.fullmatch(given) else None
+    if strength is None or abs(strength) > MOST:
         raise BadConfig(
             f"'{given[:40]}' is no strength for {id}; write a number from -{MOST:g} to {MOST:g}, such as {id}@0.1."
         )

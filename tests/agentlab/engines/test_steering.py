@@ -71,6 +71,7 @@ def card(id: str, layers: tuple[int, ...] = (0,)) -> Card:
         made=SteeringConfig(),
         layers=[*layers],
         steps=1,
+        envs=["toy/doors"],
         episodes=["e"],
         score={"base": 0.0, "steered": 0.1, "won": 0.0, "lost": 0.0},
     )
@@ -302,7 +303,7 @@ def test_nothing_stays_on_the_base(
 # -- the folder of one ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("given", ["nan", "inf", "-inf", "1e9", "much", "", " ", "0.1@0.2"])
+@pytest.mark.parametrize("given", ["nan", "inf", "-inf", "1e9", "much", "", " ", "0.1@0.2", "0_1", "1_0.5", " 1", "٣"])
 def test_a_strength_that_is_none_is_refused_in_one_line(vector: Callable[..., Adapter], given: str) -> None:
     root = vector(0.1).folder.parent
     with pytest.raises(BadConfig) as raised:
@@ -336,10 +337,23 @@ def _other_layers(folder: Path) -> None:
     file.write_text(file.read_text().replace('"layers": [\n  0\n ]', '"layers": [1]'))
 
 
+def _changed(folder: Path) -> None:
+    file = folder / vectors.WEIGHTS
+    written = file.read_bytes()
+    file.write_bytes(written[:-1] + bytes([written[-1] ^ 1]))
+
+
+def _not_sealed(folder: Path) -> None:
+    card = vectors.read_card(folder)
+    (folder / vectors.CARD).write_text(card.model_copy(update={"sha256": ""}).model_dump_json())
+
+
 def _no_number(folder: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"0": torch.full((64,), torch.nan)}, folder / vectors.WEIGHTS)
+    card = vectors.read_card(folder).model_copy(update={"sha256": vectors.sha256(folder / vectors.WEIGHTS)})
+    (folder / vectors.CARD).write_text(card.model_dump_json())
 
 
 def _not_its_card(folder: Path) -> None:
@@ -352,6 +366,8 @@ def _not_its_card(folder: Path) -> None:
     [
         _cut,
         _other_layers,
+        _changed,
+        _not_sealed,
         _no_number,
         _not_its_card,
         lambda folder: (folder / vectors.WEIGHTS).unlink(),
@@ -385,10 +401,10 @@ def test_what_was_written_when_the_process_died_is_no_vector(tmp_path: Path, mon
     monkeypatch.setattr("os.replace", killed)
     with pytest.raises(KeyboardInterrupt):
         vectors.write(tmp_path, card("steering-a"), {0: torch.ones(4)})
-    assert vectors.cards(tmp_path) == []
+    assert vectors.cards(tmp_path, pytest.fail) == []
     monkeypatch.undo()
-    vectors.write(tmp_path, card("steering-a"), {0: torch.ones(4)})
-    assert vectors.cards(tmp_path) == [card("steering-a")]
+    kept = vectors.write(tmp_path, card("steering-a"), {0: torch.ones(4)})
+    assert vectors.cards(tmp_path, pytest.fail) == [kept]
 
 
 def test_only_engines_whose_model_lies_open_can_be_steered(engine: TransformersEngine) -> None:

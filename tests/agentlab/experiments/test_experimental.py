@@ -60,8 +60,9 @@ def test_a_vector_is_kept_with_where_it_is_from_and_made_once(
     card = lab.steer(ENV, method=method, steps=6, strength=0.2)
     assert card.fingerprint == lab.fingerprint and card.made == asked(method=method, steps=6, strength=0.2)
     assert card.episodes == [one.episode for one in judged_steps(lab, [ENV], card.made)]
+    assert card.envs == [ENV] and card.sha256
     root = lab.folder / "steering"
-    assert vectors.read_card(root / card.id) == card and card in vectors.cards(root)
+    assert vectors.read_card(root / card.id) == card and card in vectors.cards(root, pytest.fail)
     if method == "self-control":
         assert card.score["steered"] > card.score["base"]
     monkeypatch.setattr(vectors, "write", None)
