@@ -83,6 +83,19 @@ def test_an_environment_is_found_however_its_parameters_are_ordered(folder: Path
     assert json.loads(again.stdout)[0]["envs"] == [ENV]
 
 
+def test_a_vector_whose_weights_were_changed_plays_no_game(folder: Path) -> None:
+    making = ["steer", ENV, "--method", "random", "--steps", "2", "--seed", "7", "--json"]
+    (card,) = json.loads(agentlab(folder, *making).stdout)
+    file = folder / "steering" / card["id"] / "steering.safetensors"
+    written = file.read_bytes()
+    file.write_bytes(written[:-1] + bytes([written[-1] ^ 1]))
+    for command in ("run", "eval"):
+        result = agentlab(folder, command, ENV, "--arm", f"{card['id']}@0.3", "--seeds", "0-1")
+        assert result.exit_code == 2, result.output
+        (line,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
+        assert card["id"] in line and "SHA-256" in line
+
+
 @pytest.mark.parametrize(
     "option",
     [("--method", "random"), ("--question", "Good?"), ("--strength", "0.1"), ("--steps", "64"), ("--seed", "0")],
