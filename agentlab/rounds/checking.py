@@ -97,16 +97,19 @@ USED_BY: dict[str, tuple[ObjectiveName, ...]] = {
 
 EXPLORES = (
     "collect", "ladder", "random_trials", "model_trials", "temperature", "memory", "search", "balance", "revise",
-    "revision", "selection", "calls", "learn_from", "anchors", "validation", "general", "kl", "training.epochs",
-    "training.spike",
+    "revision", "selection", "calls", "learn_from", "anchors", "validation", "general", "questions", "kl",
+    "training.epochs", "training.spike",
 )  # fmt: skip
-"""Settings of exploring, selecting and passing over data again, none of which a round does that plays to train."""
+"""Settings of exploring, selecting, asking and passing over data again, none of which a round does that plays to train.
+"""
 
 
 def taken_over(config: RoundConfig) -> dict[str, Any]:
     """The settings of an earlier round as those of a new one: what its objective does not read is left as it usually
     is. An earlier version usually had other numbers there."""
-    given = config.model_dump()
+    given, judge = config.model_dump(), config.preferences.judge
+    if not judge.temperature and judge.samples > 1:
+        del given["preferences"]["judge"]["samples"]  # nobody set it: with this temperature it would have been refused
     for name, objectives in USED_BY.items():
         if config.training.objective not in objectives:
             *parts, last = name.split(".")
@@ -221,6 +224,11 @@ def _check_pairs(config: RoundConfig) -> None:
         raise BadConfig(
             f"`preferences.judge.judgements` would do nothing; it teaches the round's own model to judge, and {why}; "
             "drop it, or have the model judge itself with `samples` of 2 or more and a `temperature`."
+        )
+    if "samples" in judge.model_fields_set and judge.samples > 1 and not judge.temperature:
+        raise BadConfig(
+            f"`preferences.judge.samples` = {judge.samples} would do nothing; at `temperature` 0 all judgements of an "
+            "attempt are the same, and one is made; set a temperature above 0, or drop `samples`."
         )
     if config.balance is not None and any(config.balance.thresholds):
         raise BadConfig(

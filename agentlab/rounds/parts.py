@@ -113,7 +113,7 @@ class JudgeConfig(Part):
 
     by: `own` is the round's own model with the adapter that serves, `critic` the one that `critic` in lab.toml names.
     samples: judgements of an attempt, whose scores are averaged; one that cannot be read does not count.
-    temperature: at which they are written.
+    temperature: at which they are written; at 0 there is one of each attempt.
     candidates: attempts at a task that are judged at most.
     tolerance: ρ of the length rule: of the attempts whose scores lie within this share of the best, the shortest is the
         better side, and of those as near to the worst the longest is the worse one. 0: of those that score the same,
@@ -144,7 +144,7 @@ class PreferenceConfig(Part):
     judge: who judges for the source `judge`, and how.
     """
 
-    sources: list[PairSource] | None = Field(None, min_length=1)
+    sources: Annotated[list[PairSource], Field(min_length=1), AfterValidator(each_once)] | None = None
     per_task: int = Field(4, ge=1)
     per_env: int | None = Field(60, ge=1)
     alpha: float = Field(0.5, ge=0.0, le=1.0)

@@ -144,3 +144,20 @@ def test_what_an_earlier_version_had_where_nothing_reads_it_does_not_stand_in_th
     pairs = config(training={"objective": "dpo", "nll_weight": 1.0})
     lab = SimpleNamespace(config=own, rounds=lambda: [SimpleNamespace(config=pairs)])
     assert taken(lab, None, None, {}).training.nll_weight == 1.0, "what is read is kept"
+
+
+def test_a_judge_at_temperature_0_judges_once_in_this_round_and_in_the_next() -> None:
+    def asked(**judge: Any) -> RoundConfig:
+        return config(training=PAIRS, preferences={"sources": ["judge"], "judge": judge})
+
+    with pytest.raises(BadConfig, match=r"`preferences\.judge\.samples` = 3 would do nothing"):
+        check_settings(asked(temperature=0, samples=3))
+    for taken_as_it_is in (asked(temperature=0), asked(temperature=0, samples=1), asked(temperature=0.2, samples=3)):
+        check_settings(taken_as_it_is)
+        stored = RoundConfig.model_validate(taken_as_it_is.model_dump(mode="json"))
+        lab: Any = SimpleNamespace(
+            config=SimpleNamespace(tools=[]), rounds=lambda s=stored: [SimpleNamespace(config=s)]
+        )
+        again = taken(lab, None, None, {})
+        check_settings(again)
+        assert again == taken_as_it_is

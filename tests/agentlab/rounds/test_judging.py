@@ -297,6 +297,7 @@ def said(record: Any) -> str:
         ({"sources": ["judge"], "judge": {"judgements": 1, "by": "critic"}}, "another model that judges"),
         ({"sources": ["judge"], "judge": {"judgements": 1, "samples": 1}}, "of one judgement there is no pair"),
         ({"sources": ["judge"], "judge": {"judgements": 1, "temperature": 0}}, "of one judgement there is no pair"),
+        ({"sources": ["judge"], "judge": {"samples": 3, "temperature": 0}}, "set a temperature above 0"),
     ],
 )
 def test_settings_of_a_judge_that_could_change_nothing_are_refused(preferences: dict[str, Any], why: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+from pydantic import ValidationError
+
 from agentlab.rounds import RoundConfig, TrainingConfig
-from agentlab.rounds.parts import KLConfig
+from agentlab.rounds.parts import KLConfig, PreferenceConfig
 from trainers.job import JobConfig
 
 
@@ -23,3 +26,9 @@ def test_an_environment_that_is_named_again_is_one_environment() -> None:
     spelt = ["toy/doors", "toy/doors?rooms=2", "toy/doors?colours=3,rooms=2"]
     named = RoundConfig(envs=spelt, kl=KLConfig(envs=[f"{env},step_limit=9" for env in spelt[1:]])).named()
     assert (named.envs, named.kl.envs) == (["toy/doors"], ["toy/doors?step_limit=9"])
+
+
+def test_a_source_that_is_named_again_is_one_source() -> None:
+    assert PreferenceConfig(sources=["judge", "reward", "judge"]).sources == ["judge", "reward"]
+    with pytest.raises(ValidationError):
+        PreferenceConfig(sources=[])

@@ -136,6 +136,7 @@ def config(**settings: Any) -> RoundConfig:
         ({"ladder": True}, "`ladder`"),
         ({"selection": {"cap_per_task": 1}}, "`selection`"),
         ({"balance": {}}, "`balance`"),
+        ({"questions": {}}, "`questions`"),
         ({"kl": {"envs": ["toy/doors"]}}, "`kl`"),
         ({"training": {"objective": "dpo"}}, "dpo"),
         ({"training": {"objective": "grpo"}}, "grpo"),
