@@ -179,10 +179,10 @@ def _arm_of(workspace: Workspace, name: str) -> Arm:
             raise AgentLabError(
                 "A society has no memory but the attempts that its critics are shown; leave out '+ memory'."
             )
-        found = societies.trained(workspace, societies.parse(plain))
-        return society_arm(found.society, found.temperature, plain)
+        found = societies.trained(workspace, of := societies.parse(plain))
+        return society_arm(found.society, found.temperature, f"society({of})" if of else "society")
     if plain.startswith("skills"):
-        return skills_arms(parse(plain, partial(_adapter_named, workspace)), text=text)[int(with_memory)]
+        return skills_arms(parse(plain, partial(_skill_named, workspace)), text=text)[int(with_memory)]
     if plain.startswith(vectors.PREFIX):
         steered = vectors.named(workspace.folder / "steering", plain).id
         return adapter_arms(steered, steered, text=text)[int(with_memory)]
@@ -204,5 +204,14 @@ def _adapter_named(workspace: Workspace, name: str) -> str:
         meant = f"did you mean {near[0]!r}?" if near else "an adapter's id is one too (`agentlab adapters list`)."
         raise UnknownAdapter(
             f"There is no arm '{one_line(name, 60)}': they are random, base and adapter, the last two also with "
-            f"'+ memory', skills(A,B), and society; {meant}"
+            f"'+ memory', skills(A,B), and, experimental, society and steering-ID@STRENGTH; {meant}"
         ) from error
+
+
+def _skill_named(workspace: Workspace, name: str) -> str:
+    from trainers.errors import UnknownAdapter
+
+    try:
+        return workspace.adapters.get(name).id
+    except UnknownAdapter as error:
+        raise UnknownAdapter(f"skills composes adapters alone, and {one_line(str(error), 300)}.") from error

@@ -183,8 +183,9 @@ def evaluate(
     workspace.must_write()
     # One arm may be named alone; a text is no list of its letters.
     asked = [arms] if isinstance(arms, str | Arm) else arms
-    named_once = dict.fromkeys(asked) if all(isinstance(arm, str) for arm in asked) else asked
-    chosen = [arm_of(workspace, arm) if isinstance(arm, str) else arm for arm in named_once]
+    chosen = [arm_of(workspace, arm) if isinstance(arm, str) else arm for arm in asked]
+    if all(isinstance(arm, str) for arm in asked):  # however often, and in whatever spelling, an arm is named
+        chosen = list({(arm.name, arm.identity): arm for arm in chosen}.values())
     tasks = make_tasks(envs, split, seeds)
     named = naming(workspace, name, split, tasks, chosen, trials)
     kept = workspace.database.evaluations.get(named.record) or {}

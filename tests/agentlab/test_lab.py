@@ -93,7 +93,7 @@ def test_arms_have_names(open_lab: Callable[..., Lab], monkeypatch: pytest.Monke
         lab.arm("adapter")
     with pytest.raises(UnknownAdapter, match=r"no arm 'basse'.*did you mean 'base'"):
         lab.arm("basse + memory")
-    with pytest.raises(UnknownAdapter, match="'zzz'"):
+    with pytest.raises(UnknownAdapter, match=r"'zzz'.*society and steering-ID@STRENGTH"):
         lab.arm("zzz")
     with pytest.raises(AgentLabError, match="'random' has no memory"):
         lab.arm("random + memory")

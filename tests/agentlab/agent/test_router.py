@@ -141,6 +141,15 @@ def test_arms_of_skills_are_known_by_their_skills_and_settings(lab: Lab, two: tu
         lab.arm(f"skills({two[0]},zzz)")
 
 
+@pytest.mark.parametrize("name", ["society", "base", "adapter", "steering-1@0.1"])
+def test_what_is_no_adapter_is_no_skill_and_other_arms_are_not_offered(
+    lab: Lab, two: tuple[str, str], name: str
+) -> None:
+    with pytest.raises(UnknownAdapter, match=rf"composes adapters alone, and .*'{name}'") as refused:
+        lab.arm(f"skills({two[0]},{name})")
+    assert "there is no arm" not in str(refused.value).lower() and "\n" not in str(refused.value)
+
+
 def test_skills_of_another_base_are_refused(lab: Lab, two: tuple[str, str]) -> None:
     strange = lab.adapters.get(two[1]).model_copy(update={"fingerprint": "0" * 64})
     lab.adapters.records.put(strange)

@@ -119,6 +119,13 @@ def test_a_society_is_named_with_its_round_or_without() -> None:
             parse(wrong)
 
 
+def test_a_society_has_one_name_however_its_round_is_written(society: Lab) -> None:
+    assert {society.arm(name).name for name in ("society(round-1)", "society( round-1 )")} == {"society(round-1)"}
+    assert society.arm("society").name == "society"
+    table = society.evaluate(ENV, seeds=range(2), arms=["society(round-1)", "society( round-1 )"])
+    assert [row.arm for row in table.rows] == ["society(round-1)"]
+
+
 def test_a_table_sets_a_society_beside_a_base_with_as_many_attempts(society: Lab) -> None:
     table = society.evaluate(ENV, seeds=range(4), arms=["base", "society"], trials=4)
     assert [(row.arm, row.trials) for row in table.rows][-1] == ("society, 4 trials", 4)
