@@ -37,15 +37,16 @@ def print_report(report: RoundReport) -> None:
             ("revised", _counts(report.revised)),
             ("calls of tools", _counts(report.calls)),
             ("judged", _counts(report.judged)),
-            ("selected", _counts(report.selected)),
+            ("selected", _selected(report)),
             ("KL to the base", _counts(report.kl_episodes)),
             ("left out", _counts(report.left_out)),
             ("short of", _counts(report.short_of)),
             ("held-out questions", _answered(report)),
             ("objective", report.config.training.objective if report.training else None),
+            ("society", _counts(report.society)),
+            ("of these", report.agent and f"training, monitors and gate below are of {report.agent} alone"),
             ("training", _counts(report.training)),
             ("adapter", report.adapter),
-            ("society", _counts(report.society)),
             ("gate", report.gate.get("reason")),
             ("looks", _looks(report.gate)),
             ("note", report.note),
@@ -69,6 +70,12 @@ def _answered(report: RoundReport) -> str:
     if not found and report.questions.get("held_out") == 0:
         return "none: too few games for one to be held out with a question of its own; more seeds have some"
     return Answered.model_validate(found).line if found else ""
+
+
+def _selected(report: RoundReport) -> str:
+    """How many examples were selected, by environment; of a society those of all agents."""
+    found = _counts(report.selected)
+    return f"{found} (examples of all agents)" if found and report.config.society else found
 
 
 def _costs(collected: dict[str, dict[str, int]]) -> str:

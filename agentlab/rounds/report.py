@@ -105,6 +105,11 @@ class RoundReport(Grid, BaseModel):
         return {**found, "phase": "retention"} if found.get("phase") == "keep" else found
 
     @property
+    def agent(self) -> str:
+        """Which agent of a society the candidate is; empty where it is of none."""
+        return next((name for name, id in self.society.items() if id == self.adapter), "")
+
+    @property
     def ended(self) -> bool:
         return self.phase in ENDED
 

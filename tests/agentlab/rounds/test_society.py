@@ -241,6 +241,22 @@ def test_screens_and_cards_say_which_agent_an_adapter_is(done: Lab) -> None:
     assert {row.agent for row in adapters(done).adapters} == {*members(done)}
 
 
+def test_a_person_is_shown_every_agent_and_whose_the_figures_are(done: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    from agentlab.cli.round_screens import print_report
+
+    (report,) = done.rounds()
+    assert report.agent == "generator 1"
+    print_report(report)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(f"{name} {id}" in shown for name, id in report.society.items())
+    assert "below are of generator 1 alone" in shown and "(examples of all agents)" in shown
+    other = report.model_copy(update={"society": {"critic 2": str(report.adapter)}})
+    assert other.agent == "critic 2", "where nobody before it learned anything"
+    print_report(report.model_copy(update={"society": {}, "config": RoundConfig(envs=[ENV])}))
+    alone = capsys.readouterr().out
+    assert "generator" not in alone and "of all agents" not in alone
+
+
 def test_the_next_round_is_played_by_the_society_whose_generator_serves(
     tmp_path: Path, done: Lab, open_at: Callable[..., Lab]
 ) -> None:

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from agentlab.lab import Lab
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.graph import NODES
+from agentlab.rounds.parts import SocietyConfig
 from agentlab.rounds.report import ENDED, save
 from agentlab.web.app import application
 from agentlab.web.safety import Access
@@ -53,7 +54,7 @@ def full(number: int, **fields: Any) -> RoundReport:
     usual: dict[str, Any] = {
         "id": f"round-{number}",
         "number": number,
-        "config": RoundConfig(envs=["toy/doors"], seeds=7),
+        "config": RoundConfig(envs=["toy/doors"], seeds=7, society=SocietyConfig()),
         "incumbent": "adapter-0",
         "adapter": "adapter-1",
         "playing": {"actor": "write"},
@@ -65,6 +66,7 @@ def full(number: int, **fields: Any) -> RoundReport:
         "kl_episodes": {"toy/other": 2},
         "left_out": {"duplicate": 2},
         "short_of": {"anchors": 1},
+        "society": {"generator 1": "adapter-1", "critic 2": "adapter-2"},
         "training": {"first_loss": 2.0, "last_loss": 0.5},
         "monitors": {"k": 4, "s": 2, "pass_at_1": estimate, "entropy": estimate, "drift": estimate, "successes": 1},
         "gate": decided.model_dump(mode="json"),
@@ -86,6 +88,7 @@ def every_text_hostile(number: int) -> RoundReport:
     for name in counts:
         found[name] = {HOSTILE: hostile(next(iter(found[name].values())))}
     found["collected"] = {HOSTILE: {"tasks": 9, "won": 4, HOSTILE: 3}}
+    found["society"] = {HOSTILE: HOSTILE}
     found["training"], found["retired"] = {HOSTILE: HOSTILE, "first_loss": 1.0}, {HOSTILE: HOSTILE}
     found["gate"]["envs"] = {HOSTILE: found["gate"]["paired"]}
     found["forgetting"]["outside"] = {HOSTILE: found["gate"]["paired"]}
@@ -179,6 +182,18 @@ def test_what_was_selected_measured_and_lost_is_all_there(client: TestClient) ->
         assert f'data-testid="{mark}"' in shown
     assert "left out: duplicate" in shown and "FORGOTTEN" in shown and "no such game" in shown
     assert 'href="/memory/rf-1"' in shown and 'href="/adapters/adapter-1"' in shown
+
+
+def test_every_agent_of_a_society_is_named_and_whose_the_figures_are(client: TestClient) -> None:
+    shown = page(client, "/rounds/round-1")
+    row = re.search(r'<dd data-testid="society">.*?</dd>', shown)
+    assert row is not None
+    assert re.findall(r'(\w+ \d) <a href="([^"]+)"', row[0]) == [
+        ("generator 1", "/adapters/adapter-1"), ("critic 2", "/adapters/adapter-2"),
+    ]  # fmt: skip
+    assert "of generator 1 alone" in row[0] and "selected, examples of all agents" in shown
+    other = page(client, "/rounds/round-2")
+    assert 'data-testid="society"' not in other and "of all agents" not in other
 
 
 def test_the_curve_is_drawn_by_a_script_of_the_server_and_stands_in_the_page_without_one(client: TestClient) -> None:
