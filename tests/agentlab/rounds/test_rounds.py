@@ -133,8 +133,10 @@ def test_an_engine_that_may_hold_the_gpu_makes_room_before_anything_is_trained(
 
     monkeypatch.setattr("trainers.job.run", trains)
     monkeypatch.setattr(Lab, "model_folder", Path())
+    lab, made = open_lab(engine=engine), report()
+    (lab.folder / "jobs" / made.id).mkdir(parents=True)
     with pytest.raises(RuntimeError, match="in time"):
-        train(open_lab(engine=engine), report())
+        train(lab, made)
 
 
 def test_an_adapter_that_does_not_pass_the_gate_is_kept_as_rejected(
