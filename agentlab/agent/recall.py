@@ -328,8 +328,7 @@ class MemorySnapshot:
         """The same again for a resumed episode: its hints as they stood, and its advice as it was when it began."""
         config = spec.arm.recall or RecallConfig(advice=False)
         # The next trial reads what was learned since this one began: later than that, though the clock was set back.
-        for moment in (before or "", *(one.at for one in recalls)):
-            follow(moment)
+        follow(max([before or "", *(one.at for one in recalls)]))
         # What was given or held out before stands as it was recorded; it comes after what the prompt began with.
         served = dict.fromkeys([*ids, *(one.reflection for one in recalls if not one.held_out)])
         again = self._recalled(spec, config, hints, list(served), list(recalls), before)

@@ -92,8 +92,7 @@ class DatabaseSink:
         episode = result.episode
         ended = episode.status != "errored"
         # A worker's clock may be ahead of this one's; what begins from now on is later than what is stored.
-        for moment in result.moments:
-            follow(moment)
+        follow(max(result.moments))
         with self.database.transaction():
             before = self.known(episode.run, episode.id)
             if before is not None and before["status"] != "errored":

@@ -1,6 +1,6 @@
 """Distillation rounds: balance → collect → revise → select → train → monitor → gate → promote or reject → retire.
 One that plays while it trains (GRPO) practises instead of collecting, selecting and training; a society of agents
-(`experimental`) takes the place of these too.
+(experimental) takes the place of these too.
 
 A round is a transaction. Every node can be done twice without harm: finished work is found in the lab's journal, a
 training job goes on from its checkpoint, ids follow from content. A kill at any node, and the same command again, gives

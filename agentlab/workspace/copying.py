@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agentlab.engines.experimental import vectors
 from agentlab.errors import AgentLabError
 from agentlab.workspace.config import write_config
 
@@ -33,7 +34,7 @@ def copy_lab(workspace: Workspace, target: Path, *, adapters: Iterable[str], thr
     (target / "adapters").mkdir()
     (target / "steering").mkdir()
     for id in adapters:
-        kept = Path("steering" if "@" in id else "adapters", id.partition("@")[0])
+        kept = Path("steering" if id.startswith(vectors.PREFIX) else "adapters", id.partition("@")[0])
         (target / kept).symlink_to(workspace.folder / kept, target_is_directory=True)
     config = workspace.config
     write_config(target / "lab.toml", config.model_copy(update={"threads": config.threads or threads}))

@@ -65,14 +65,15 @@ def purge_all(workspace: Workspace, ids: Sequence[str], reason: str = "") -> Pur
     """Delete these reflections, and all that is counted with them, for good; raises as `plan` does.
 
     After it their texts stand in no table and no file of the lab that `notes` do not name: the index is made again from
-    what is left, episodes in flight that they served begin anew, and copies of the database that migrations made go.
+    what is left, episodes in flight that they served begin anew, and copies of the database that migrations made go, as
+    do jobs that were to learn them.
     The database comes last: until then the same call after a kill finds them, and then whoever opens the lab to write
     does what is left.
     """
     workspace.must_write()
     database, adapters = workspace.database, _adapters(workspace, ids)
     planned, checkpoints = meant(database, ids), workspace.folder / "checkpoints.db"
-    notes = [*_forget_files(workspace), *_forget_in_flight(checkpoints, planned)]
+    notes = [*_forget_files(workspace), *_forget_in_flight(checkpoints, planned), *_forget_jobs(workspace, planned.ids)]
     detail = f"{ids[0] if len(ids) == 1 else f'{len(ids)} reflections'}{f': {reason}' if reason else ''}"
     found = purge(database, ids, detail=detail)
     if (found.ids, found.quotable) != (planned.ids, planned.quotable):  # an edit that was asked for meanwhile
@@ -81,7 +82,6 @@ def purge_all(workspace: Workspace, ids: Sequence[str], reason: str = "") -> Pur
         notes.append(f"{database.connection.path.name}-wal keeps them until the last reader of the lab has closed it.")
     if found.said:
         notes.append(f"What stays, and has such a text in its own: {', '.join(found.said[:SAID])}{_more(found.said)}.")
-    notes += _forget_jobs(workspace, found.ids)
     files = [
         path for path in _files_with(workspace.folder, found.quotable) if not (found.said and path.name == "lab.db")
     ]

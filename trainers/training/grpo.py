@@ -68,7 +68,7 @@ def learn(
 ) -> Learned:
     """As of `trainers.training.on_policy`."""
     settings = config.on_policy or OnPolicyConfig()
-    setup = resolve(_precise(config), max_tokens, fused=_fused(base))
+    setup = resolve(config, max_tokens, fused=_fused(base))
     folder.mkdir(parents=True, exist_ok=True)
     with _process_state(config.threads), ExitStack() as stack:
         model = _model(config, base, setup)
@@ -100,15 +100,6 @@ def learn(
         canary = trainer.heard(taught[-4:])
         report = trainer.report(records)
     return Learned(lambda place: _save_adapter(model, config, place), canary, report, records)
-
-
-def _precise(config: JobConfig) -> JobConfig:
-    """Where nobody asks for a number format: float32.
-
-    What a step changes is less than half of what bfloat16 can tell apart in a layer's output, so that adding it there
-    loses it; the engine, which adds it to the weights, plays it. They would be two policies (see Qi et al. 2025).
-    """
-    return config.model_copy(update={"dtype": "float32"}) if config.dtype == "auto" else config
 
 
 class OnPolicyTrainer(GRPOTrainer):

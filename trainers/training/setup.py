@@ -30,11 +30,15 @@ def resolve(config: JobConfig, longest: int, *, fused: bool = True) -> Setup:
     """Choose device, number format and attention for this machine.
 
     `longest` is the longest example in tokens; `fused` whether the model's class has PyTorch's fused attention.
+
+    What learns on-policy has float32 where nobody asks for a format. What a step changes is less than half of what
+    bfloat16 can tell apart in a layer's output, so that adding it there loses it; the engine, which adds it to the
+    weights, plays it. They would be two policies (see Qi et al. 2025).
     """
     device = "cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu"
     if config.dtype == "auto":
         native = torch.cuda.is_bf16_supported() if device == "cuda" else _cpu_computes_bfloat16()
-        dtype = torch.bfloat16 if native else torch.float32
+        dtype = torch.bfloat16 if native and config.objective != "grpo" else torch.float32
     else:
         dtype = getattr(torch, config.dtype)
     attention = config.attention
