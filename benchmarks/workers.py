@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"| {len(tasks) / taken.wall:.3f} | {ratio:.2f} | {others} | {most:.1e} |\n"
     )
     broken = [f"{others} episodes took other actions"] if others else []
-    broken += [f"log-probabilities differ by {most:.1e}"] if most > DIFFERENCE else []
+    broken += [f"log-probabilities differ by {most:.1e}"] if most > DIFFERENCE[config.dtype] else []
     broken += [f"only {ratio:.2f} times as many episodes a second"] if ratio < BOUND else []
     print("\n".join(f"BROKEN: {line}" for line in broken) or "All bounds hold.")
     return 1 if broken else 0

@@ -30,6 +30,19 @@ def test_every_attack_on_a_memory_is_tried(in_a_process: Callable[..., tuple[int
     assert len(rows) == 14 and len(set(rows)) == 8, said
 
 
+@pytest.mark.slow
+def test_workers_are_compared_with_threads_to_the_end(
+    in_a_process: Callable[..., tuple[int, str]], tiny_model: Path
+) -> None:
+    begin = f"import runpy, sys\nsys.path.insert(0, {str(FOLDER)!r})\n"
+    run = f"runpy.run_path({str(FOLDER / 'workers.py')!r}, run_name='__main__')"
+    given = ["--env", "toy/doors?step_limit=3", "--episodes", "4", "--workers", "1", "--model", str(tiny_model)]
+    _, said = in_a_process(begin + run, *given)
+    assert "| 1 |" in said and "Traceback" not in said, said
+    # How fast a tiny model is says nothing; that each does the same must hold.
+    assert "other actions" not in said and "log-probabilities differ" not in said, said
+
+
 def as_installed() -> dict[str, str]:
     """The environment of somebody who has the package installed, and no path of its own set."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
