@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -218,8 +218,9 @@ def _pairs(workspace: Workspace, report: RoundReport, forbidden: Set[Start]) -> 
     clearest, judged, scores = list[Preference](), list[Preference](), judged_scores(workspace, report)
     among = set[str]()
     for played in comparable(workspace, report, forbidden, made.left_out):
-        clearest += _clearest(preferences(workspace, config, played, scores), config, made.left_out)
-        judged += by_judge(played, scores, tolerance=config.preferences.judge.tolerance)
+        by_model = by_judge(played, scores, tolerance=config.preferences.judge.tolerance)
+        clearest += _clearest(preferences(workspace, config, played, by_model), config, made.left_out)
+        judged += by_model
         among |= {episode.id for episode in played} & scores.keys()
     made.judged = agreement(judged)
     chosen = _limited(clearest, config, made.left_out)
@@ -236,11 +237,11 @@ def _pairs(workspace: Workspace, report: RoundReport, forbidden: Set[Start]) -> 
 
 
 def preferences(
-    workspace: Workspace, config: RoundConfig, played: Sequence[Episode], scores: Mapping[str, float] | None = None
+    workspace: Workspace, config: RoundConfig, played: Sequence[Episode], by_model: Sequence[Preference] = ()
 ) -> list[Preference]:
     """Every preference between these episodes, from each source that the settings name; the same pair only once.
 
-    `scores` are those that a judge gave to some of them.
+    `by_model` are those of a judge.
     """
     from agentlab.search import pairs
     from agentlab.search.tree import Tree
@@ -255,8 +256,7 @@ def preferences(
         found += by_reward(attempted, per_task=settings.per_task)
     if "votes" in sources:
         found += by_votes(attempted, per_task=settings.per_task)
-    if scores:
-        found += by_judge(attempted, scores, tolerance=settings.judge.tolerance)
+    found += by_model
     tasks: dict[str, list[Episode]] = defaultdict(list)
     for episode in played:
         tasks[episode.task_id].append(episode)
