@@ -37,19 +37,28 @@ TASKS = {
     **{f"SimonSaysWithMemory{length}": _simon(length, "memorization=1,verbose=0") for length in LENGTHS},
     **{f"SimonSaysWithMemory{length}Verbose": _simon(length, "memorization=1,verbose=1") for length in LENGTHS},
 }
-TOOLS = {"Arithmetic": "calculator", "MapReader": "navigator", "Sorting": "sort"}
-
-# Chance wins no long game of Simon's, nor does anybody need them: what is learned from are shorter ones.
+# Nobody needs the longest games of Simon's to learn from, which chance wins too slowly.
 LEARN = {
     **{name: env for name, env in TASKS.items() if not name.startswith("SimonSays")},
-    **{name: env for name, env in TASKS.items() if "10" in name and "100" not in name},
+    **{
+        name.replace("10", str(length)): env.replace("gameLength=10,", f"gameLength={length},")
+        for name, env in TASKS.items()
+        if "gameLength=10," in env
+        for length in (10, 25)
+    },
+}
+
+TOOLS = {
+    "Arithmetic": "calculator",
+    "MapReader": "navigator",
+    "Sorting": "sort",
+    **{name: "checklist" for name in [*TASKS, *LEARN] if "Memory" in name},
 }
 
 ROUND: Mapping[str, Any] = {
     "collect": "random",
-    "ladder": True,
     "seeds": 60,
-    "random_trials": 300,
+    "random_trials": 500,
     "selection": {"cap_per_task": 1, "cap_per_env": 40},
     "gate_seeds": 5,
 }
@@ -65,7 +74,7 @@ MEANS = {
 
 TALES_TWX = Protocol(
     name="tales-twx",
-    version=1,
+    version=2,
     measures="the sixteen TextWorldExpress tasks of TALES, 100 steps, the best score that was reached",
     takes="its time was not measured yet",
     score="best",
@@ -101,7 +110,7 @@ COOKING = {f"TWCookingLevel{level}": f"tw/cooking?{how},{STEPS}" for level, how 
 
 TALES_TW = Protocol(
     name="tales-tw",
-    version=1,
+    version=2,
     measures="the ten levels of cooking games of TALES, 100 steps, the best score that was reached",
     takes="its time was not measured yet",
     score="best",
@@ -127,7 +136,7 @@ GATA_LEVELS = {
 
 TW_COOKING = Protocol(
     name="tw-cooking",
-    version=1,
+    version=2,
     measures="four levels of TextWorld's cooking games, learned from 100 train games of each, 100 steps",
     takes="its time was not measured yet",
     score="final",
@@ -166,7 +175,7 @@ EVERYTHING = {name: env for tasks in PARTS.values() for name, env in tasks.items
 
 TALES = Protocol(
     name="tales",
-    version=1,
+    version=2,
     measures="three parts of TALES, 56 tasks, 100 steps, the best score that was reached",
     takes="its time was not measured yet; the hundreds of commands of ScienceWorld want a graphics card",
     score="best",

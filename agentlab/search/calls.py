@@ -3,20 +3,22 @@
 A success is played again. Where the model is unsure of its next action, every call that makes sense there is tried. One
 helps if the action is likelier after the call and its answer than without, and than after the call unanswered, by more
 than `gain`. In the paper the model proposes the calls; here a tool does, and often several tell the same: rooms that
-lie behind the next one have the same way. Of those that help, the one is written that shares most words with the task,
-and of several such the one with which both together, the call and then the action, are likeliest: of what tells the
-same, an agent is to learn the call that it can find again. Nobody says when to call what. Calls that stand in the
-success already are left out first, so that one which does not pay for the model of today is unlearned by the same
-criterion.
+lie behind the next one have the same way. Of what tells the same, an agent is to learn the call that it can find again.
+So of those that help, the one is written that shares most words with the task; of several such the one that was written
+last, then the one that goes on helping for most of the steps that follow, so that the whole way has one explanation;
+then the one with which both together, the call and then the action, are likeliest. Nobody says when to call what. Calls
+that stand in the success already are left out first, so that one which does not pay for the model of today is unlearned
+by the same criterion.
 
 All calls at one step are scored in one pass behind the conversation, those of several successes beside each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -63,6 +65,14 @@ class Kept(NamedTuple):
     gain: float
     tool: str = ""
     step: int = 0
+
+
+class Helps(NamedTuple):
+    """The calls that help at a step, those that share most words with the task first, then by how likely they are; and
+    how many words each shares."""
+
+    calls: list[Kept]
+    named: list[int]
 
 
 @dataclass(frozen=True)
@@ -160,15 +170,15 @@ def _asking(
         conversation.keep(game.reading)
 
     def play(action: str, thought: str = "") -> None:
-        game.step(Decision(action, game.admissible() or [], thought=thought, invalid=not _listed(game, action)))
+        _play(game, action, thought)
         conversation.act(action, thought)
         if not game.ended:
             see()
 
     see()
-    kept: list[Kept] = []
-    tried = unsure = 0
-    for step in episode.admissible_steps:
+    helping, kept = dict[int, Helps](), list[Kept]()
+    last, tried = "", 0
+    for number, step in enumerate(episode.admissible_steps):
         if game.ended:
             break
         if env.is_call(step.action):
@@ -177,26 +187,67 @@ def _asking(
         if proposed:
             (alone,) = (yield ScoreRequest(conversation, [step.action], model.adapter, [None])).logprobs
             if alone < -config.unsure:
-                unsure, tried = unsure + 1, tried + len(proposed)
+                tried += len(proposed)
                 asides = [Aside(call, env.answer_to(call), game.admissible()) for call in proposed]
-                found = yield from _chosen(model, conversation, step.action, asides, alone, config.gain)
-                if found is not None:
-                    kept.append(found._replace(tool=env.called(found.call), step=len(game.steps)))
-                    play(found.call)
+                found = helping[number] = yield from _helps(
+                    model, conversation, step.action, asides, alone, config.gain
+                )
+                if found.calls:
+                    last = _chosen([found], last).call
+                    play(last)
                     if game.ended:
                         break
         play(step.action, step.thought)
+    if game.info["won"]:
+        game, kept = _with_best(env, episode, helping)
     if not game.info["won"]:
-        return Called(None, NO_ROOM if kept else NOT_AGAIN, kept, tried, unsure)
-    if unsure and not kept:
-        return Called(None, UNEXPLAINED, kept, tried, unsure)
-    return Called(_made(episode, game), "", kept, tried, unsure)
+        helped = any(found.calls for found in helping.values())
+        return Called(None, NO_ROOM if helped else NOT_AGAIN, kept, tried, len(helping))
+    if helping and not kept:
+        return Called(None, UNEXPLAINED, kept, tried, len(helping))
+    return Called(_made(episode, game), "", kept, tried, len(helping))
 
 
-def _chosen(
+def _with_best(env: WithTools, episode: Episode, helping: Mapping[int, Helps]) -> tuple[Game, list[Kept]]:
+    """The success played once more, with the best call at each step at which some help, now that it is known at which
+    they do."""
+    game = Game(env, Task(env=episode.env, split=episode.split, seed=episode.seed))
+    kept = list[Kept]()
+    for number, step in enumerate(episode.admissible_steps):
+        if game.ended:
+            break
+        if env.is_call(step.action):
+            continue
+        if number in helping and helping[number].calls:
+            ahead = [found for later, found in helping.items() if later >= number]
+            best = _chosen(ahead, kept[-1].call if kept else "")
+            kept.append(best._replace(tool=env.called(best.call), step=len(game.steps)))
+            _play(game, best.call)
+        if not game.ended:
+            _play(game, step.action, step.thought)
+    return game, kept
+
+
+def _chosen(ahead: Sequence[Helps], last: str) -> Kept:
+    """The call to write at the first of these steps, where `last` was written before."""
+    here = ahead[0]
+
+    def lasts(call: str) -> int:
+        goes_on = (any(kept.call == call for kept in found.calls) for found in ahead)
+        return sum(1 for _ in takewhile(bool, goes_on))
+
+    ranked = [(named, kept.call == last, lasts(kept.call)) for kept, named in zip(here.calls, here.named, strict=True)]
+    return here.calls[ranked.index(max(ranked))]
+
+
+def _play(game: Game, action: str, thought: str = "") -> None:
+    game.step(Decision(action, game.admissible() or [], thought=thought, invalid=not _listed(game, action)))
+
+
+def _helps(
     model: Model, conversation: Conversation, action: str, asides: Sequence[Aside], alone: float, gain: float
-) -> Generator[ScoreRequest, Scores, Kept | None]:
-    """The call to write before an action that has the log-probability `alone`; None if no answer helps."""
+) -> Generator[ScoreRequest, Scores, Helps]:
+    """The calls that help an action that has the log-probability `alone`."""
 
     def asked(commands: Sequence[str], before: Sequence[Aside | None]) -> ScoreRequest:
         return ScoreRequest(conversation, commands, model.adapter, before)
@@ -204,20 +255,24 @@ def _chosen(
     told = (yield asked([action] * len(asides), asides)).logprobs
     likelier = [(aside, after) for aside, after in zip(asides, told, strict=True) if after - alone > gain]
     if not likelier:
-        return None
+        return Helps([], [])
     silent = (yield asked([action] * len(likelier), [aside._replace(answer="") for aside, _ in likelier])).logprobs
     helps = [
         (after, Kept(aside.command, action, after - max(alone, unanswered)))
         for (aside, after), unanswered in zip(likelier, silent, strict=True)
         if after - max(alone, unanswered) > gain
     ]
-    if len(helps) < 2:
-        return helps[0][1] if helps else None
     calls = [kept.call for _, kept in helps]
-    likely = (yield asked(calls, [None] * len(calls))).logprobs
-    named = [len(words(call) & words(conversation.goal)) for call in calls]
-    ranked = zip(named, [after + call for (after, _), call in zip(helps, likely, strict=True)], helps, strict=True)
-    return max(ranked, key=lambda one: one[:2])[2][1]
+    likely = [0.0] * len(calls) if len(calls) < 2 else (yield asked(calls, [None] * len(calls))).logprobs
+    ranked = sorted(
+        (
+            (len(words(kept.call) & words(conversation.goal)), after + call, kept)
+            for (after, kept), call in zip(helps, likely, strict=True)
+        ),
+        key=lambda one: one[:2],
+        reverse=True,
+    )
+    return Helps([kept for *_, kept in ranked], [named for named, *_ in ranked])
 
 
 def _listed(game: Game, action: str) -> bool:

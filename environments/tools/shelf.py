@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from environments.errors import BadParameter, EnvironmentsError, did_you_mean
 from environments.tools.base import Tool
 from environments.tools.calculator import Calculator
+from environments.tools.checklist import Checklist
 from environments.tools.navigator import Navigator
 from environments.tools.notes import Notes
 from environments.tools.recall import Recall
@@ -20,6 +21,7 @@ NONE = "none"
 
 _SHIPPED: dict[str, Callable[[], Tool]] = {
     "calculator": Calculator,
+    "checklist": Checklist,
     "navigator": Navigator,
     "notes": Notes,
     "recall": Recall,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -75,3 +76,52 @@ def test_an_environment_that_fails_says_so() -> None:
 
     with pytest.raises(EnvironmentDied, match="IndexError: no such room"):
         random_exploration(Broken("own/broken", 5), Task(env="own/broken", split="train", seed=0), run="r")
+
+
+class Lock(TextEnv):
+    """Thirty digits have to be turned in their order. Each right one counts, and there is time for few others."""
+
+    digits = "315026413502614352106342516034"
+
+    def begin(self, task: Task) -> Turn:
+        self.at = 0
+        return self.turn()
+
+    def act(self, action: str) -> Turn:
+        self.at += action == f"turn {self.digits[self.at]}"
+        return self.turn()
+
+    def turn(self) -> Turn:
+        done = self.at / len(self.digits)
+        return Turn("A dial.", [f"turn {digit}" for digit in range(7)], score=done, won=done == 1)
+
+
+LOCK = Task(env="own/lock", split="train", seed=0)
+
+
+def test_a_long_game_that_pays_on_the_way_is_won_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    explore = partial(random_exploration, Lock("own/lock", 36), LOCK, run="r", trials=250)
+    assert explore().episode.won
+    monkeypatch.setattr("agentlab.agent.random_exploration.RETURNS", 0)
+    assert not explore().episode.won
+
+
+def test_a_way_back_that_is_no_longer_there_is_left() -> None:
+    """Every other game has other words for the same."""
+
+    class Moving(Lock):
+        games = 0
+
+        def begin(self, task: Task) -> Turn:
+            self.games += 1
+            return super().begin(task)
+
+        def turn(self) -> Turn:
+            turn = super().turn()
+            return turn._replace(admissible=[f"{one}{' again' * (self.games % 2)}" for one in turn.admissible or ()])
+
+        def act(self, action: str) -> Turn:
+            return super().act(action.removesuffix(" again"))
+
+    found = random_exploration(Moving("own/lock", 36), LOCK, run="r", trials=40)
+    assert all(step.action in step.admissible for step in found.episode.steps)

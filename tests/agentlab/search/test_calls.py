@@ -126,6 +126,29 @@ def test_of_calls_that_tell_the_same_the_one_is_written_that_the_task_names(
     assert [kept.call for kept in called.calls] == ["ask about the coin"] * 2
 
 
+@pytest.mark.parametrize("rooms", [[0], [1]])
+def test_of_calls_that_tell_the_same_the_one_is_written_that_explains_the_whole_way(
+    written: Callable[..., list], twins: None, rooms: list[int]
+) -> None:
+    """Though the other, which only knows one of the two rooms, is the likelier call."""
+
+    class Fleeting(Twins):
+        def answer(self, call: str, seen: Seen) -> str:
+            known = call != "ask about doors" or len(seen.told) - 1 in rooms
+            return super().answer(call, seen) if known else "It rains."
+
+    def fond(text: str, command: str) -> float:
+        return -3.0 if command.startswith("ask") else -4.0 if "about" in command else knowing(text, command)
+
+    register_tool("fleeting", Fleeting)
+    try:
+        (called,) = written(won(env="toy/doors?tools=fleeting"), engine=ScriptedEngine(fond))
+    finally:
+        unregister_tool("fleeting")
+    assert called.episode.won and [kept.call for kept in called.calls] == ["beg about doors"] * 2
+    assert [called.episode.actions[kept.step] for kept in called.calls] == ["beg about doors"] * 2
+
+
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 def test_an_engine_whose_scores_are_no_numbers_writes_no_call(written: Callable[..., list], broken: float) -> None:
     with pytest.raises(EngineFailed):

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from environments import make
 from environments.errors import BadParameter, EnvironmentsError
 from environments.tools import Call, LangChainTool, Seen, Tool, register_tool, tool, tool_names, unregister_tool
 from environments.tools.calculator import Calculator
+from environments.tools.checklist import Checklist
 from environments.tools.navigator import Navigator
 from environments.tools.notes import Notes
 from environments.tools.sorter import Sorter, left
@@ -182,3 +184,53 @@ def test_sort_leaves_out_what_was_put_somewhere_and_takes_it_in_again_when_it_is
     # 7g of steel is no part of 27g of steel.
     near = Seen("", [Call("put 27g of steel in box", "")], [], ["take 7g of steel", "take 9g of wood"])
     assert len(left(near)) == 2
+
+
+LIST = "Simon says, do these in order: smell pear, meow, smell pear, take fig."
+DO = ("eat fig", "meow", "smell pear", "take fig")
+
+
+def listing(*done: str, commands: tuple[str, ...] = DO) -> Seen:
+    return Seen("Obey.", [Call("", LIST), *(Call(action, "Correct!") for action in done)], (), commands)
+
+
+@pytest.mark.parametrize(
+    ("done", "answer"),
+    [
+        ((), "Next: smell pear. 0 of 4 done."),
+        (("smell pear",), "Next: meow. 1 of 4 done."),
+        (("smell pear", "meow"), "Next: smell pear. 2 of 4 done."),
+        (("smell pear", "look", "meow", "smell pear"), "Next: take fig. 3 of 4 done."),
+        (("meow",), "Next: smell pear. 0 of 4 done."),
+    ],
+)
+def test_a_checklist_keeps_the_place_in_a_list_of_commands(done: tuple[str, ...], answer: str) -> None:
+    assert Checklist().calls(listing(*done)) == ["check list"]
+    assert Checklist().answer("check list", listing(*done)) == answer
+
+
+def test_a_checklist_is_not_offered_where_there_is_no_list_or_all_of_it_is_done() -> None:
+    over = listing("smell pear", "meow", "smell pear", "take fig")
+    none = [over, listing(commands=("meow", "take fig")), seen("Meow, then sit.", commands=("sit",))]
+    for one in none:
+        assert not Checklist().calls(one)
+        with pytest.raises(ValueError, match="list"):
+            Checklist().answer("check list", one)
+
+
+def test_the_newest_list_counts_and_what_was_given_before_it_does_not() -> None:
+    told = [Call("", LIST), Call("meow", "Now take fig, then meow"), Call("take fig", "Correct!")]
+    assert Checklist().answer("check list", Seen("", told, (), ("Now take fig", *DO))).startswith("Next: Now take fig")
+    told[1] = Call("meow", "Now: take fig, and then meow")
+    assert Checklist().answer("check list", Seen("", told, (), DO)) == "Next: meow. 1 of 2 done."
+    assert Checklist().answer("check list", Seen("Do: eat fig, meow.", told[2:], (), DO)).startswith("Next: eat fig.")
+
+
+def test_whoever_follows_the_checklist_does_what_simon_says() -> None:
+    env = make("twx/simonsays?gameLength=10,memorization=1,numDistractors=4,step_limit=20,tools=checklist")
+    _, info = env.reset(seed=env.seeds("train")[0])
+    while not (info["won"] or info["lost"]):
+        answer, *_ = env.step("check list")
+        _, *_, info = env.step(answer.removeprefix("Next: ").split(". ")[0])
+    env.close()
+    assert info["won"]
