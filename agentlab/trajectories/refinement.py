@@ -1,6 +1,6 @@
 """Successes made exemplary, by replay in the environment: first short, then straight, informed, and searching.
 
-Short: actions are deleted while the replay still wins with the same score.
+Short: actions are deleted while the replay still wins with the same score, those that depended on them as well.
 
 Straight: actions are moved later where that brings the gains forward, so that what serves a goal stands next to it.
 
@@ -140,28 +140,30 @@ class Search:
         """The actions of the best sequence with their thoughts."""
         return moves(self.steps)
 
-    def tried(self, actions: Sequence[str | Move]) -> Replay | None:
-        """The replay of `actions` if they win with the same score."""
-        played = self.play(actions)
+    def tried(self, actions: Sequence[str | Move], *, skip: bool = False) -> Replay | None:
+        """The replay of `actions` if they win with the same score; with `skip` of those that are still admissible."""
+        played = replay(self.env, self.task, actions, self.meter, skip=skip)
         wins = self.best is not None and played is not None and played.won and played.score >= self.best.score
         return played if wins else None
 
-    def takes(self, actions: Sequence[str | Move]) -> bool:
+    def takes(self, actions: Sequence[str | Move], *, skip: bool = False) -> bool:
         """Go on from `actions` if they win with the same score."""
-        played = self.tried(actions)
+        played = self.tried(actions, skip=skip)
         if played is not None:
             self.best = played
         return played is not None
 
 
 def minimise(search: Search, goal: str = "") -> None:
-    """Leave out what is not needed: detours that come back to where they left, then ever smaller blocks.
+    """Leave out what is not needed: detours that come back to where they left, then ever smaller blocks. What can no
+    longer be done without these goes with them, as putting down goes with taking.
 
     (The blocks as in delta debugging, Zeller and Hildebrandt 2002; at the end all single actions and adjacent pairs
     have been tried.) Looks whose text singles out a later action, or names what the goal is about, stay.
     """
     while any(
-        search.takes(shorter) for shorter in _without_detours(search.steps, informative_steps(search.steps, goal))
+        search.takes(shorter, skip=True)
+        for shorter in _without_detours(search.steps, informative_steps(search.steps, goal))
     ):
         pass
     width = len(search.steps) // 2
@@ -190,7 +192,8 @@ def _delete(search: Search, goal: str, width: int, stride: int = 1) -> bool:
     start, shortened = len(search.steps) - width, False
     while start >= 0:
         block = range(start, start + width)
-        if not keep.intersection(block) and search.takes(search.moves[:start] + search.moves[start + width :]):
+        without = search.moves[:start] + search.moves[start + width :]
+        if not keep.intersection(block) and search.takes(without, skip=True):
             shortened, keep = True, informative_steps(search.steps, goal)
             start = min(start, len(search.steps) - width + stride)
         start -= stride

@@ -37,9 +37,11 @@ class Replay:
         return [step.action for step in self.steps]
 
 
-def replay(env: TextEnv, task: Task, actions: Sequence[str | Move], meter: Meter | None = None) -> Replay | None:
+def replay(
+    env: TextEnv, task: Task, actions: Sequence[str | Move], meter: Meter | None = None, *, skip: bool = False
+) -> Replay | None:
     """Play `actions` from the task's start; each keeps its thought. None if one of them is not admissible when its turn
-    comes, where the environment lists what is.
+    comes, where the environment lists what is; with `skip` such a one is left out.
 
     Raises OutOfBudget, EnvironmentDied.
     """
@@ -49,6 +51,8 @@ def replay(env: TextEnv, task: Task, actions: Sequence[str | Move], meter: Meter
     for action, thought in (Move(one) if isinstance(one, str) else one for one in actions):
         commands = game.info["admissible_commands"]
         if commands is not None and action not in commands:
+            if skip:
+                continue
             return None
         if meter is not None:
             meter.step()

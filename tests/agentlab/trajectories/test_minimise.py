@@ -270,3 +270,36 @@ def test_a_refiner_refines_once_and_says_what_it_took() -> None:
     refiner = Refiner(lambda _: nullcontext(env))
     assert refiner(lived) is refiner(lived)
     assert refiner(lived).won and refiner.cost.steps == env.taken > 0
+
+
+class Kitchen(TextEnv):
+    """Three dishes have to be washed. Things may be taken, and put down when they are in hand."""
+
+    def begin(self, task: Task) -> Turn:
+        self.hand, self.clean = set[str](), 0
+        return self.turn()
+
+    def act(self, action: str) -> Turn:
+        verb, thing = action.split()
+        self.clean += verb == "wash"
+        self.hand = self.hand - {thing} if verb == "put" else self.hand | {thing} if verb == "take" else self.hand
+        return self.turn()
+
+    def turn(self) -> Turn:
+        free = [f"take {thing}" for thing in ("cup", "fork") if thing not in self.hand]
+        return Turn(
+            f"In hand: {', '.join(sorted(self.hand))}. Clean: {self.clean}.",
+            ["wash dish", *free, *(f"put {thing}" for thing in self.hand)],
+            score=self.clean / 3,
+            won=self.clean == 3,
+        )
+
+
+def test_what_can_no_longer_be_done_goes_with_what_it_needed() -> None:
+    """Putting down goes with taking, though no block of neighbours can go by itself."""
+    actions = ["take cup", "wash dish", "take fork", "wash dish", "put cup", "put fork", "take cup", "wash dish"]
+    env, task = Kitchen("own/kitchen", 20), Task(env="own/kitchen", split="train", seed=0)
+    played = replay(env, task, actions)
+    assert played is not None and played.won
+    lived = Episode(id="ep", run="r", env=task.env, split="train", seed=0, status="won", score=1.0, steps=played.steps)
+    assert refine(lived, env).actions == ["wash dish"] * 3
