@@ -21,7 +21,7 @@ from machine import describe
 from agentlab import Lab, LabConfig
 from agentlab.engines.base import Aside
 from agentlab.engines.model import Model
-from agentlab.search.calls import CallsConfig, Kept, write_calls
+from agentlab.search.calls import CallsConfig, Helps, Kept, best_call, ranked, with_best_calls, write_calls
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.transition import Decision, Game
 from environments import Task
@@ -57,8 +57,8 @@ def plainly(model: Model, env: WithTools, episode: Episode, config: CallsConfig)
         game.step(Decision(action, game.admissible() or []))
         said.append((action, game.observation))
 
-    first, kept = game.observation, []
-    for action in episode.actions:
+    first, last, helping = game.observation, "", dict[int, Helps]()
+    for number, action in enumerate(episode.actions):
         if game.ended or env.is_call(action):
             continue
         proposed = env.proposed()
@@ -69,12 +69,13 @@ def plainly(model: Model, env: WithTools, episode: Episode, config: CallsConfig)
                 gain = after - max(alone, logprob(action, Aside(call, "")))
                 if gain > config.gain:
                     helps.append((logprob(call) + after, Kept(call, action, gain)))
+            helping[number] = ranked(game.goal, helps)
             if helps:
-                kept.append(max(helps, key=lambda pair: pair[0])[1])
-                play(kept[-1].call)
+                last = best_call([helping[number]], last).call
+                play(last)
         if not game.ended:
             play(action)
-    return kept
+    return with_best_calls(env, episode, helping)[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

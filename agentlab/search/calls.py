@@ -4,11 +4,11 @@ A success is played again. Where the model is unsure of its next action, every c
 helps if the action is likelier after the call and its answer than without, and than after the call unanswered, by more
 than `gain`. In the paper the model proposes the calls; here a tool does, and often several tell the same: rooms that
 lie behind the next one have the same way. Of what tells the same, an agent is to learn the call that it can find again.
-So of those that help, the one is written that shares most words with the task; of several such the one that was written
-last, then the one that goes on helping for most of the steps that follow, so that the whole way has one explanation;
-then the one with which both together, the call and then the action, are likeliest. Nobody says when to call what. Calls
-that stand in the success already are left out first, so that one which does not pay for the model of today is unlearned
-by the same criterion.
+So of those that help, the one is written that has fewest words which the task has not; of several such the one that
+was written last, then the one that goes on helping for most of the steps that follow, so that the whole way has one
+explanation; then the one with which both together, the call and then the action, are likeliest. Nobody says when to
+call what. Calls that stand in the success already are left out first, so that one which does not pay for the model of
+today is unlearned by the same criterion.
 
 All calls at one step are scored in one pass behind the conversation, those of several successes beside each other.
 """
@@ -68,11 +68,11 @@ class Kept(NamedTuple):
 
 
 class Helps(NamedTuple):
-    """The calls that help at a step, those that share most words with the task first, then by how likely they are; and
-    how many words each shares."""
+    """The calls that help at a step, those first that have fewest words beside the task's, then by how likely they
+    are; and how many such words each has."""
 
     calls: list[Kept]
-    named: list[int]
+    beside: list[int]
 
 
 @dataclass(frozen=True)
@@ -189,17 +189,17 @@ def _asking(
             if alone < -config.unsure:
                 tried += len(proposed)
                 asides = [Aside(call, env.answer_to(call), game.admissible()) for call in proposed]
-                found = helping[number] = yield from _helps(
+                found = helping[number] = yield from _helping(
                     model, conversation, step.action, asides, alone, config.gain
                 )
                 if found.calls:
-                    last = _chosen([found], last).call
+                    last = best_call([found], last).call
                     play(last)
                     if game.ended:
                         break
         play(step.action, step.thought)
     if game.info["won"]:
-        game, kept = _with_best(env, episode, helping)
+        game, kept = with_best_calls(env, episode, helping)
     if not game.info["won"]:
         helped = any(found.calls for found in helping.values())
         return Called(None, NO_ROOM if helped else NOT_AGAIN, kept, tried, len(helping))
@@ -208,7 +208,7 @@ def _asking(
     return Called(_made(episode, game), "", kept, tried, len(helping))
 
 
-def _with_best(env: WithTools, episode: Episode, helping: Mapping[int, Helps]) -> tuple[Game, list[Kept]]:
+def with_best_calls(env: WithTools, episode: Episode, helping: Mapping[int, Helps]) -> tuple[Game, list[Kept]]:
     """The success played once more, with the best call at each step at which some help, now that it is known at which
     they do."""
     game = Game(env, Task(env=episode.env, split=episode.split, seed=episode.seed))
@@ -220,7 +220,7 @@ def _with_best(env: WithTools, episode: Episode, helping: Mapping[int, Helps]) -
             continue
         if number in helping and helping[number].calls:
             ahead = [found for later, found in helping.items() if later >= number]
-            best = _chosen(ahead, kept[-1].call if kept else "")
+            best = best_call(ahead, kept[-1].call if kept else "")
             kept.append(best._replace(tool=env.called(best.call), step=len(game.steps)))
             _play(game, best.call)
         if not game.ended:
@@ -228,7 +228,7 @@ def _with_best(env: WithTools, episode: Episode, helping: Mapping[int, Helps]) -
     return game, kept
 
 
-def _chosen(ahead: Sequence[Helps], last: str) -> Kept:
+def best_call(ahead: Sequence[Helps], last: str) -> Kept:
     """The call to write at the first of these steps, where `last` was written before."""
     here = ahead[0]
 
@@ -236,15 +236,23 @@ def _chosen(ahead: Sequence[Helps], last: str) -> Kept:
         goes_on = (any(kept.call == call for kept in found.calls) for found in ahead)
         return sum(1 for _ in takewhile(bool, goes_on))
 
-    ranked = [(named, kept.call == last, lasts(kept.call)) for kept, named in zip(here.calls, here.named, strict=True)]
-    return here.calls[ranked.index(max(ranked))]
+    worth = [(-more, kept.call == last, lasts(kept.call)) for kept, more in zip(here.calls, here.beside, strict=True)]
+    return here.calls[worth.index(max(worth))]
+
+
+def ranked(goal: str, helps: Sequence[tuple[float, Kept]]) -> Helps:
+    """The calls that help at a step, each with the log-probability of both together, the call and the action."""
+    order = sorted(
+        ((len(words(kept.call) - words(goal)), -likely, kept) for likely, kept in helps), key=lambda one: one[:2]
+    )
+    return Helps([kept for *_, kept in order], [more for more, *_ in order])
 
 
 def _play(game: Game, action: str, thought: str = "") -> None:
     game.step(Decision(action, game.admissible() or [], thought=thought, invalid=not _listed(game, action)))
 
 
-def _helps(
+def _helping(
     model: Model, conversation: Conversation, action: str, asides: Sequence[Aside], alone: float, gain: float
 ) -> Generator[ScoreRequest, Scores, Helps]:
     """The calls that help an action that has the log-probability `alone`."""
@@ -264,15 +272,7 @@ def _helps(
     ]
     calls = [kept.call for _, kept in helps]
     likely = [0.0] * len(calls) if len(calls) < 2 else (yield asked(calls, [None] * len(calls))).logprobs
-    ranked = sorted(
-        (
-            (len(words(kept.call) & words(conversation.goal)), after + call, kept)
-            for (after, kept), call in zip(helps, likely, strict=True)
-        ),
-        key=lambda one: one[:2],
-        reverse=True,
-    )
-    return Helps([kept for *_, kept in ranked], [named for named, *_ in ranked])
+    return ranked(conversation.goal, [(after + call, kept) for (after, kept), call in zip(helps, likely, strict=True)])
 
 
 def _listed(game: Game, action: str) -> bool:

@@ -16,6 +16,7 @@ from agentlab.trajectories.replay import replay
 from environments import Task, make
 from environments.tools import Seen, register_tool, unregister_tool
 from memory.records import Episode
+from memory.text import words
 from tests.agentlab.oracle import ENV, SEED, Oracle, knowing, won
 
 
@@ -107,22 +108,23 @@ def test_of_calls_that_tell_the_same_the_one_is_written_that_the_model_would_mak
     assert [kept.call for kept in called.calls] == [f"{verb} about doors"] * 2
 
 
-def test_of_calls_that_tell_the_same_the_one_is_written_that_the_task_names(
-    written: Callable[..., list], twins: None
+@pytest.mark.parametrize("other", ["ask about doors", "ask about doors to find the coin"])
+def test_of_calls_that_tell_the_same_the_one_is_written_that_names_nothing_but_the_task(
+    written: Callable[..., list], twins: None, other: str
 ) -> None:
     class Named(Twins):
         def calls(self, seen: Seen) -> Sequence[str]:
-            return ["ask about doors", "ask about the coin"]
+            return [other, "ask about the coin"]
 
     def fond(text: str, command: str) -> float:
-        return -3.0 if command == "ask about doors" else -4.0 if "about" in command else knowing(text, command)
+        return -3.0 if command == other else -4.0 if "about" in command else knowing(text, command)
 
     register_tool("named", Named)
     try:
         (called,) = written(won(env="toy/doors?tools=named"), engine=ScriptedEngine(fond))
     finally:
         unregister_tool("named")
-    assert "coin" in called.episode.goal
+    assert {"coin", "find"} <= words(called.episode.goal)
     assert [kept.call for kept in called.calls] == ["ask about the coin"] * 2
 
 

@@ -1,0 +1,101 @@
+"""Random exploration that goes back to its best score first, beside one that always begins at the beginning.
+
+    python benchmarks/exploring.py [--games N] [--trials N] [--envs …]
+
+Both explore the same train games with the same memory and as many trials: what is compared is how many they win, and
+how many steps each win costs. No model is involved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any, NamedTuple
+
+from machine import describe
+
+from agentlab.agent import random_exploration
+from agentlab.agent.tasks import make_tasks
+from agentlab.experiments.evaluation import Cell
+from agentlab.protocols.tales import COOKING, TASKS
+from agentlab.protocols.wang2023 import GAMES
+from environments import make
+from trainers.gate import p_text, paired, wilson
+
+ENVS = {
+    **{f"{name}, of `wang2023`": env for name, env in GAMES.items()},
+    "simonsays, 10 commands": TASKS["SimonSays10"],
+    "simonsays, 50 commands from memory": TASKS["SimonSaysWithMemory50"],
+    "cookingworld, of TALES": TASKS["CookingWorld"],
+    "cooking, level 7 of TALES": COOKING["TWCookingLevel7"],
+    "boil a liquid, of ScienceWorld": "sciworld/boil?step_limit=100",
+    "find a plant, of ScienceWorld": "sciworld/find-plant?step_limit=100",
+}
+WAYS = {"from the beginning": 0.0, "goes back first": random_exploration.RETURNS}
+
+
+class Explored(NamedTuple):
+    """What one way came to in an environment: games won, the mean of their best scores, steps and seconds of all."""
+
+    won: dict[int, bool]
+    best: float
+    steps: int
+    seconds: float
+
+    def __str__(self) -> str:
+        wins = sum(self.won.values())
+        low, high = wilson(wins, len(self.won))
+        each = f"{self.steps / wins:,.0f}" if wins else "–"
+        rate = Cell(wins=wins, n=len(self.won), low=low, high=high, score=0.0)
+        return f"{rate} | {self.best:.2f} | {each} | {self.seconds:.0f}"
+
+
+def explored(env_id: str, returns: float, games: int, trials: int) -> Explored:
+    """Explore the first train games of an environment."""
+    random_exploration.RETURNS = returns
+    env = make(env_id)
+    step, steps, best, won = env.step, 0, dict[int, float](), dict[int, bool]()
+
+    def counted(action: str) -> Any:
+        nonlocal steps
+        outcome = step(action)
+        steps, best[seed] = steps + 1, max(best[seed], outcome[4]["score"])
+        return outcome
+
+    env.step = counted  # type: ignore[method-assign]
+    begun = time.perf_counter()
+    for task in make_tasks([env_id], "train", range(games)):
+        seed, best[task.seed] = task.seed, 0.0
+        found = random_exploration.random_exploration(env, task, run="bench", trials=trials)
+        won[seed] = found.episode.won
+    env.close()
+    return Explored(won, sum(best.values()) / len(best), steps, time.perf_counter() - begun)
+
+
+def main() -> None:
+    """Print the table, and the two ways against each other."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--games", type=int, default=20, help="train games of each")
+    options.add_argument("--trials", type=int, default=100, help="of each game")
+    options.add_argument("--envs", nargs="+", help="others than those of the table")
+    asked = options.parse_args()
+    envs = {env: env for env in asked.envs} if asked.envs else ENVS
+    print(f"{asked.games} train games of each, at most {asked.trials} trials; {describe(1)}\n")
+    print("| game | exploring | won | best score | steps a win | seconds |\n|---|---|---|---|---|---|", flush=True)
+    outcomes = {name: dict[str, bool]() for name in WAYS}
+    for game, env in envs.items():
+        for name, returns in WAYS.items():
+            found = explored(env, returns, asked.games, asked.trials)
+            outcomes[name] |= {f"{game} {seed}": won for seed, won in found.won.items()}
+            print(f"| {game} | {name} | {found} |", flush=True)
+    before, after = WAYS
+    pair = paired(outcomes[after], outcomes[before])
+    low, high = pair.interval
+    print(
+        f"\n{after} against {before}: {pair.difference:+.2f} [{low:+.2f}, {high:+.2f}] of {pair.n} games, by McNemar's"
+    )
+    print(f"exact test of pairs by game and seed p {p_text(pair.p, '= ')}.")
+
+
+if __name__ == "__main__":
+    main()
