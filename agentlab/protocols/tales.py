@@ -57,7 +57,7 @@ TOOLS = {
 
 ROUND: Mapping[str, Any] = {
     "collect": "random",
-    "seeds": 60,
+    "seeds": 50,
     "random_trials": 500,
     "selection": {"cap_per_task": 1, "cap_per_env": 40},
     "gate_seeds": 5,
@@ -84,7 +84,7 @@ TALES_TWX = Protocol(
         Way("with tools", with_tools(TASKS, TOOLS), list(with_tools(LEARN, TOOLS).values())),
         Way("without tools", TASKS, list(LEARN.values())),
     ],
-    rounds=[ROUND, ROUND],
+    rounds=[ROUND],
     arms=["random", "base", "base + memory", "adapter", "adapter + memory"],
     published=[Published(name, {"mean": mean}) for name, mean in MEANS.items()],
     note=(
@@ -117,7 +117,7 @@ TALES_TW = Protocol(
     games=5,
     training_seeds=1,
     ways=[Way("without tools", COOKING)],
-    rounds=[ROUND, ROUND],
+    rounds=[ROUND],
     arms=["random", "base", "base + memory", "adapter", "adapter + memory"],
     note=(
         "The track of admissible commands: the agent ranks those, and learned from its own games of the train fold. "
