@@ -65,9 +65,13 @@ def plainly(model: Model, env: WithTools, episode: Episode, config: CallsConfig)
         if proposed and (alone := logprob(action)) < -config.unsure:
             helps = list[tuple[float, Kept]]()
             for call in proposed:
-                after = logprob(action, Aside(call, env.answer_to(call)))
-                gain = after - max(alone, logprob(action, Aside(call, "")))
-                if gain > config.gain:
+                told, silent = Aside(call, env.answer_to(call)), Aside(call, "")
+                after, unanswered = logprob(action, told), logprob(action, silent)
+                gain = after - max(alone, unanswered)
+                others = [one for one in game.admissible() or () if one != action and not env.is_call(one)]
+                if gain > config.gain and all(
+                    logprob(one, told) - logprob(one, silent) <= after - unanswered for one in others
+                ):
                     helps.append((logprob(call) + after, Kept(call, action, gain)))
             helping[number] = ranked(game.goal, helps)
             if helps:

@@ -2,13 +2,16 @@
 
 A success is played again. Where the model is unsure of its next action, every call that makes sense there is tried. One
 helps if the action is likelier after the call and its answer than without, and than after the call unanswered, by more
-than `gain`. In the paper the model proposes the calls; here a tool does, and often several tell the same: rooms that
-lie behind the next one have the same way. Of what tells the same, an agent is to learn the call that it can find again.
-So of those that help, the one is written that has fewest words which the task has not; of several such the one that
-was written last, then the one that goes on helping for most of the steps that follow, so that the whole way has one
-explanation; then the one with which both together, the call and then the action, are likeliest. Nobody says when to
-call what. Calls that stand in the success already are left out first, so that one which does not pay for the model of
-today is unlearned by the same criterion.
+than `gain`, and if the answer speaks for it more than for any other command: it raises none of them by as much. (Any
+answer about moving makes every move likelier, that in the wrong direction as well.)
+
+In the paper the model proposes the calls; here a tool does, and often several tell the same: rooms that lie behind the
+next one have the same way. Of what tells the same, an agent is to learn the call that it can find again. So of those
+that help, the one is written that has fewest words which the task has not; of several such the one that was written
+last, then the one that goes on helping for most of the steps that follow, so that the whole way has one explanation;
+then the one with which both together, the call and then the action, are likeliest. Nobody says when to call what. Calls
+that stand in the success already are left out first, so that one which does not pay for the model of today is unlearned
+by the same criterion.
 
 All calls at one step are scored in one pass behind the conversation, those of several successes beside each other.
 """
@@ -36,6 +39,9 @@ from memory.text import words
 
 AT_ONCE = 16
 """Successes that are gone through beside each other."""
+
+RIVALS = 15
+"""Commands that an action is weighed against: of more those that are likeliest as things stand."""
 
 UNEXPLAINED = "no call explains it"
 NO_ROOM = "no room for its calls"
@@ -185,13 +191,13 @@ def _asking(
             continue
         proposed = env.proposed()
         if proposed:
-            (alone,) = (yield ScoreRequest(conversation, [step.action], model.adapter, [None])).logprobs
+            others = [one for one in game.admissible() or () if one != step.action and not env.is_call(one)]
+            weighed = Weighed(model, conversation, [step.action, *others])
+            alone = yield from weighed.alone()
             if alone < -config.unsure:
                 tried += len(proposed)
                 asides = [Aside(call, env.answer_to(call), game.admissible()) for call in proposed]
-                found = helping[number] = yield from _helping(
-                    model, conversation, step.action, asides, alone, config.gain
-                )
+                found = helping[number] = yield from _helping(weighed, asides, alone, config.gain)
                 if found.calls:
                     last = best_call([found], last).call
                     play(last)
@@ -252,27 +258,53 @@ def _play(game: Game, action: str, thought: str = "") -> None:
     game.step(Decision(action, game.admissible() or [], thought=thought, invalid=not _listed(game, action)))
 
 
+class Weighed:
+    """An action, the first of `commands`, beside those that could be given instead."""
+
+    def __init__(self, model: Model, conversation: Conversation, commands: Sequence[str]) -> None:
+        self.model, self.conversation, self.commands = model, conversation, list(commands)
+
+    @property
+    def action(self) -> str:
+        return self.commands[0]
+
+    def alone(self) -> Generator[ScoreRequest, Scores, float]:
+        """The log-probability of the action as things stand. From then on only the strongest rivals count."""
+        scores = (yield self.request(self.commands, [None] * len(self.commands))).logprobs
+        rivals = sorted(range(1, len(scores)), key=lambda place: -scores[place])[:RIVALS]
+        self.commands = [self.action, *(self.commands[place] for place in rivals)]
+        return scores[0]
+
+    def after(self, asides: Sequence[Aside]) -> Generator[ScoreRequest, Scores, list[Sequence[float]]]:
+        """The log-probabilities of the commands after each of these."""
+        width = len(self.commands)
+        asked = self.request(self.commands * len(asides), [aside for aside in asides for _ in self.commands])
+        scores = (yield asked).logprobs
+        return [scores[start : start + width] for start in range(0, len(scores), width)]
+
+    def request(self, commands: Sequence[str], asides: Sequence[Aside | None]) -> ScoreRequest:
+        return ScoreRequest(self.conversation, commands, self.model.adapter, asides)
+
+
 def _helping(
-    model: Model, conversation: Conversation, action: str, asides: Sequence[Aside], alone: float, gain: float
+    weighed: Weighed, asides: Sequence[Aside], alone: float, gain: float
 ) -> Generator[ScoreRequest, Scores, Helps]:
     """The calls that help an action that has the log-probability `alone`."""
-
-    def asked(commands: Sequence[str], before: Sequence[Aside | None]) -> ScoreRequest:
-        return ScoreRequest(conversation, commands, model.adapter, before)
-
-    told = (yield asked([action] * len(asides), asides)).logprobs
-    likelier = [(aside, after) for aside, after in zip(asides, told, strict=True) if after - alone > gain]
+    told = yield from weighed.after(asides)
+    likelier = [(aside, after) for aside, after in zip(asides, told, strict=True) if after[0] - alone > gain]
     if not likelier:
         return Helps([], [])
-    silent = (yield asked([action] * len(likelier), [aside._replace(answer="") for aside, _ in likelier])).logprobs
-    helps = [
-        (after, Kept(aside.command, action, after - max(alone, unanswered)))
-        for (aside, after), unanswered in zip(likelier, silent, strict=True)
-        if after - max(alone, unanswered) > gain
-    ]
+    silent = yield from weighed.after([aside._replace(answer="") for aside, _ in likelier])
+    helps = list[tuple[float, Kept]]()
+    for (aside, after), unanswered in zip(likelier, silent, strict=True):
+        rises = [one - other for one, other in zip(after, unanswered, strict=True)]
+        gained = after[0] - max(alone, unanswered[0])
+        if gained > gain and rises[0] == max(rises):
+            helps.append((after[0], Kept(aside.command, weighed.action, gained)))
     calls = [kept.call for _, kept in helps]
-    likely = [0.0] * len(calls) if len(calls) < 2 else (yield asked(calls, [None] * len(calls))).logprobs
-    return ranked(conversation.goal, [(after + call, kept) for (after, kept), call in zip(helps, likely, strict=True)])
+    likely = [0.0] * len(calls) if len(calls) < 2 else (yield weighed.request(calls, [None] * len(calls))).logprobs
+    goal = weighed.conversation.goal
+    return ranked(goal, [(after + call, kept) for (after, kept), call in zip(helps, likely, strict=True)])
 
 
 def _listed(game: Game, action: str) -> bool:

@@ -128,6 +128,20 @@ def test_of_calls_that_tell_the_same_the_one_is_written_that_names_nothing_but_t
     assert [kept.call for kept in called.calls] == ["ask about the coin"] * 2
 
 
+def test_a_call_does_not_help_by_which_another_command_gains_more(written: Callable[..., list]) -> None:
+    """As an answer about doors may do for all of them, and most for the one that it names."""
+
+    def misled(text: str, command: str) -> float:
+        answered = "is safe" in text.rstrip(">").rstrip().splitlines()[-1]
+        if answered and command.startswith("open "):
+            return -3.0 if command in success.actions else -2.5
+        return -5.0 if command.startswith("open ") else -0.1
+
+    success = won()
+    (called,) = written(success, engine=ScriptedEngine(misled))
+    assert called.unsure and called.tried and not called.calls and called.reason == UNEXPLAINED
+
+
 @pytest.mark.parametrize("rooms", [[0], [1]])
 def test_of_calls_that_tell_the_same_the_one_is_written_that_explains_the_whole_way(
     written: Callable[..., list], twins: None, rooms: list[int]
