@@ -21,7 +21,17 @@ from machine import describe
 from agentlab import Lab, LabConfig
 from agentlab.engines.base import Aside
 from agentlab.engines.model import Model
-from agentlab.search.calls import CallsConfig, Helps, Kept, best_call, ranked, with_best_calls, write_calls
+from agentlab.search.calls import (
+    CallsConfig,
+    Helps,
+    Kept,
+    Raised,
+    best_call,
+    by_words,
+    helping,
+    with_best_calls,
+    write_calls,
+)
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.transition import Decision, Game
 from environments import Task
@@ -57,29 +67,28 @@ def plainly(model: Model, env: WithTools, episode: Episode, config: CallsConfig)
         game.step(Decision(action, game.admissible() or []))
         said.append((action, game.observation))
 
-    first, last, helping = game.observation, "", dict[int, Helps]()
+    first, last, found = game.observation, "", dict[int, Helps]()
     for number, action in enumerate(episode.actions):
         if game.ended or env.is_call(action):
             continue
         proposed = env.proposed()
         if proposed and (alone := logprob(action)) < -config.unsure:
-            helps = list[tuple[float, Kept]]()
+            others = [one for one in game.admissible() or () if one != action and not env.is_call(one)]
+            raised = list[Raised]()
             for call in proposed:
                 told, silent = Aside(call, env.answer_to(call)), Aside(call, "")
                 after, unanswered = logprob(action, told), logprob(action, silent)
-                gain = after - max(alone, unanswered)
-                others = [one for one in game.admissible() or () if one != action and not env.is_call(one)]
-                if gain > config.gain and all(
-                    logprob(one, told) - logprob(one, silent) <= after - unanswered for one in others
-                ):
-                    helps.append((logprob(call) + after, Kept(call, action, gain)))
-            helping[number] = ranked(game.goal, helps)
-            if helps:
-                last = best_call([helping[number]], last).call
+                gain, rise = after - max(alone, unanswered), after - unanswered
+                if gain > config.gain and all(logprob(one, told) - logprob(one, silent) <= rise for one in others):
+                    raised.append(Raised(told, after, gain))
+            found[number] = Helps([])
+            for beside, some in by_words(raised, game.goal)[:1]:
+                found[number] = helping(action, some, [logprob(one.aside.command) for one in some], beside)
+                last = best_call([found[number]], last).call
                 play(last)
         if not game.ended:
             play(action)
-    return with_best_calls(env, episode, helping)[1]
+    return with_best_calls(env, episode, found)[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

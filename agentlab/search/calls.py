@@ -18,12 +18,14 @@ All calls at one step are scored in one pass behind the conversation, those of s
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab import failures
@@ -74,11 +76,11 @@ class Kept(NamedTuple):
 
 
 class Helps(NamedTuple):
-    """The calls that help at a step, those first that have fewest words beside the task's, then by how likely they
-    are; and how many such words each has."""
+    """The calls that help at a step, the likeliest first: of all that do those with fewest words beside the task's, and
+    how many such words they have."""
 
     calls: list[Kept]
-    beside: list[int]
+    beside: int = 0
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ def _asking(
             see()
 
     see()
-    helping, kept = dict[int, Helps](), list[Kept]()
+    helps, kept = dict[int, Helps](), list[Kept]()
     last, tried = "", 0
     for number, step in enumerate(episode.admissible_steps):
         if game.ended:
@@ -192,12 +194,12 @@ def _asking(
         proposed = env.proposed()
         if proposed:
             others = [one for one in game.admissible() or () if one != step.action and not env.is_call(one)]
-            weighed = Weighed(model, conversation, [step.action, *others])
+            weighed = Weighed(model, conversation, step.action, others)
             alone = yield from weighed.alone()
             if alone < -config.unsure:
                 tried += len(proposed)
                 asides = [Aside(call, env.answer_to(call), game.admissible()) for call in proposed]
-                found = helping[number] = yield from _helping(weighed, asides, alone, config.gain)
+                found = helps[number] = yield from _helping(weighed, asides, alone, config.gain)
                 if found.calls:
                     last = best_call([found], last).call
                     play(last)
@@ -205,16 +207,16 @@ def _asking(
                         break
         play(step.action, step.thought)
     if game.info["won"]:
-        game, kept = with_best_calls(env, episode, helping)
+        game, kept = with_best_calls(env, episode, helps)
     if not game.info["won"]:
-        helped = any(found.calls for found in helping.values())
-        return Called(None, NO_ROOM if helped else NOT_AGAIN, kept, tried, len(helping))
-    if helping and not kept:
-        return Called(None, UNEXPLAINED, kept, tried, len(helping))
-    return Called(_made(episode, game), "", kept, tried, len(helping))
+        helped = any(found.calls for found in helps.values())
+        return Called(None, NO_ROOM if helped else NOT_AGAIN, kept, tried, len(helps))
+    if helps and not kept:
+        return Called(None, UNEXPLAINED, kept, tried, len(helps))
+    return Called(_made(episode, game), "", kept, tried, len(helps))
 
 
-def with_best_calls(env: WithTools, episode: Episode, helping: Mapping[int, Helps]) -> tuple[Game, list[Kept]]:
+def with_best_calls(env: WithTools, episode: Episode, helps: Mapping[int, Helps]) -> tuple[Game, list[Kept]]:
     """The success played once more, with the best call at each step at which some help, now that it is known at which
     they do."""
     game = Game(env, Task(env=episode.env, split=episode.split, seed=episode.seed))
@@ -224,8 +226,8 @@ def with_best_calls(env: WithTools, episode: Episode, helping: Mapping[int, Help
             break
         if env.is_call(step.action):
             continue
-        if number in helping and helping[number].calls:
-            ahead = [found for later, found in helping.items() if later >= number]
+        if number in helps and helps[number].calls:
+            ahead = [found for later, found in helps.items() if later >= number]
             best = best_call(ahead, kept[-1].call if kept else "")
             kept.append(best._replace(tool=env.called(best.call), step=len(game.steps)))
             _play(game, best.call)
@@ -236,75 +238,87 @@ def with_best_calls(env: WithTools, episode: Episode, helping: Mapping[int, Help
 
 def best_call(ahead: Sequence[Helps], last: str) -> Kept:
     """The call to write at the first of these steps, where `last` was written before."""
-    here = ahead[0]
 
     def lasts(call: str) -> int:
         goes_on = (any(kept.call == call for kept in found.calls) for found in ahead)
         return sum(1 for _ in takewhile(bool, goes_on))
 
-    worth = [(-more, kept.call == last, lasts(kept.call)) for kept, more in zip(here.calls, here.beside, strict=True)]
-    return here.calls[worth.index(max(worth))]
+    return max(ahead[0].calls, key=lambda kept: (kept.call == last, lasts(kept.call)))
 
 
-def ranked(goal: str, helps: Sequence[tuple[float, Kept]]) -> Helps:
-    """The calls that help at a step, each with the log-probability of both together, the call and the action."""
-    order = sorted(
-        ((len(words(kept.call) - words(goal)), -likely, kept) for likely, kept in helps), key=lambda one: one[:2]
-    )
-    return Helps([kept for *_, kept in order], [more for more, *_ in order])
+class Raised(NamedTuple):
+    """A call whose answer makes an action likelier: the log-probability after it, and what it gained."""
+
+    aside: Aside
+    after: float
+    gain: float
+
+
+def by_words(raised: Sequence[Raised], goal: str) -> list[tuple[int, list[Raised]]]:
+    """The calls by how many words they have that the task has not, those with fewest first."""
+    groups = defaultdict[int, list[Raised]](list)
+    for one in raised:
+        groups[len(words(one.aside.command) - words(goal))].append(one)
+    return sorted(groups.items())
+
+
+def helping(action: str, raised: Sequence[Raised], likely: Sequence[float], beside: int) -> Helps:
+    """Calls that help an action, of which `likely` is how likely each is itself."""
+    order = sorted(zip(raised, likely, strict=True), key=lambda one: -(one[0].after + one[1]))
+    return Helps([Kept(one.aside.command, action, one.gain) for one, _ in order], beside)
 
 
 def _play(game: Game, action: str, thought: str = "") -> None:
     game.step(Decision(action, game.admissible() or [], thought=thought, invalid=not _listed(game, action)))
 
 
-class Weighed:
-    """An action, the first of `commands`, beside those that could be given instead."""
-
-    def __init__(self, model: Model, conversation: Conversation, commands: Sequence[str]) -> None:
-        self.model, self.conversation, self.commands = model, conversation, list(commands)
-
-    @property
-    def action(self) -> str:
-        return self.commands[0]
-
-    def alone(self) -> Generator[ScoreRequest, Scores, float]:
-        """The log-probability of the action as things stand. From then on only the strongest rivals count."""
-        scores = (yield self.request(self.commands, [None] * len(self.commands))).logprobs
-        rivals = sorted(range(1, len(scores)), key=lambda place: -scores[place])[:RIVALS]
-        self.commands = [self.action, *(self.commands[place] for place in rivals)]
-        return scores[0]
-
-    def after(self, asides: Sequence[Aside]) -> Generator[ScoreRequest, Scores, list[Sequence[float]]]:
-        """The log-probabilities of the commands after each of these."""
-        width = len(self.commands)
-        asked = self.request(self.commands * len(asides), [aside for aside in asides for _ in self.commands])
-        scores = (yield asked).logprobs
-        return [scores[start : start + width] for start in range(0, len(scores), width)]
-
-    def request(self, commands: Sequence[str], asides: Sequence[Aside | None]) -> ScoreRequest:
-        return ScoreRequest(self.conversation, commands, self.model.adapter, asides)
-
-
 def _helping(
     weighed: Weighed, asides: Sequence[Aside], alone: float, gain: float
 ) -> Generator[ScoreRequest, Scores, Helps]:
-    """The calls that help an action that has the log-probability `alone`."""
+    """The calls that help an action that has the log-probability `alone`. What other commands gain by their answers is
+    asked last, since that takes longest, and only of those that can still be written."""
     told = yield from weighed.after(asides)
-    likelier = [(aside, after) for aside, after in zip(asides, told, strict=True) if after[0] - alone > gain]
-    if not likelier:
-        return Helps([], [])
+    likelier = [(aside, after) for aside, after in zip(asides, told, strict=True) if after - alone > gain]
     silent = yield from weighed.after([aside._replace(answer="") for aside, _ in likelier])
-    helps = list[tuple[float, Kept]]()
-    for (aside, after), unanswered in zip(likelier, silent, strict=True):
-        rises = [one - other for one, other in zip(after, unanswered, strict=True)]
-        gained = after[0] - max(alone, unanswered[0])
-        if gained > gain and rises[0] == max(rises):
-            helps.append((after[0], Kept(aside.command, weighed.action, gained)))
-    calls = [kept.call for _, kept in helps]
-    likely = [0.0] * len(calls) if len(calls) < 2 else (yield weighed.request(calls, [None] * len(calls))).logprobs
-    goal = weighed.conversation.goal
-    return ranked(goal, [(after + call, kept) for (after, kept), call in zip(helps, likely, strict=True)])
+    gains = (after - max(alone, unanswered) for (_, after), unanswered in zip(likelier, silent, strict=True))
+    raised = [Raised(*one, gained) for one, gained in zip(likelier, gains, strict=True) if gained > gain]
+    for beside, some in by_words(raised, weighed.conversation.goal):
+        leads = yield from weighed.leads([one.aside for one in some])
+        if helps := [one for one, led in zip(some, leads, strict=True) if led]:
+            calls = [one.aside.command for one in helps]
+            likely = [0.0] if len(calls) == 1 else (yield weighed.request(calls)).logprobs
+            return helping(weighed.action, helps, likely, beside)
+    return Helps([])
+
+
+class Weighed:
+    """An action beside the commands that could be given instead."""
+
+    def __init__(self, model: Model, conversation: Conversation, action: str, others: Sequence[str]) -> None:
+        self.model, self.conversation, self.action, self.others = model, conversation, action, list(others)
+
+    def alone(self) -> Generator[ScoreRequest, Scores, float]:
+        """The log-probability of the action as things stand. From then on only its strongest rivals count."""
+        first, *scores = (yield self.request([self.action, *self.others])).logprobs
+        rivals = sorted(zip(scores, self.others, strict=True), reverse=True)
+        self.others = [command for _, command in rivals[:RIVALS]]
+        return first
+
+    def after(self, asides: Sequence[Aside]) -> Generator[ScoreRequest, Scores, Sequence[float]]:
+        """The log-probability of the action after each of these."""
+        return (yield self.request([self.action] * len(asides), asides)).logprobs if asides else []
+
+    def leads(self, asides: Sequence[Aside]) -> Generator[ScoreRequest, Scores, list[bool]]:
+        """Whether the answer of each raises the action at least as much as any other command."""
+        commands = [self.action, *self.others]
+        both = [*asides, *(aside._replace(answer="") for aside in asides)]
+        asked = self.request(commands * len(both), [one for one in both for _ in commands])
+        scores = np.reshape((yield asked).logprobs, (2, len(asides), len(commands)))
+        rises = scores[0] - scores[1]
+        return (rises[:, 0] >= rises.max(axis=1)).tolist()
+
+    def request(self, commands: Sequence[str], asides: Sequence[Aside | None] = ()) -> ScoreRequest:
+        return ScoreRequest(self.conversation, commands, self.model.adapter, asides)
 
 
 def _listed(game: Game, action: str) -> bool:
