@@ -28,8 +28,6 @@ ENVS = {
     "simonsays, 50 commands from memory": TASKS["SimonSaysWithMemory50"],
     "cookingworld, of TALES": TASKS["CookingWorld"],
     "cooking, level 7 of TALES": COOKING["TWCookingLevel7"],
-    "boil a liquid, of ScienceWorld": "sciworld/boil?step_limit=100",
-    "find a plant, of ScienceWorld": "sciworld/find-plant?step_limit=100",
 }
 WAYS = {"from the beginning": 0.0, "goes back first": random_exploration.RETURNS}
 
