@@ -23,7 +23,6 @@ from agentlab.engines.base import Aside
 from agentlab.engines.model import Model
 from agentlab.search.calls import (
     CallsConfig,
-    Helps,
     Kept,
     Raised,
     best_call,
@@ -67,7 +66,7 @@ def plainly(model: Model, env: WithTools, episode: Episode, config: CallsConfig)
         game.step(Decision(action, game.admissible() or []))
         said.append((action, game.observation))
 
-    first, last, found = game.observation, "", dict[int, Helps]()
+    first, last, found = game.observation, "", dict[int, list[Kept]]()
     for number, action in enumerate(episode.actions):
         if game.ended or env.is_call(action):
             continue
@@ -81,9 +80,9 @@ def plainly(model: Model, env: WithTools, episode: Episode, config: CallsConfig)
                 gain, rise = after - max(alone, unanswered), after - unanswered
                 if gain > config.gain and all(logprob(one, told) - logprob(one, silent) <= rise for one in others):
                     raised.append(Raised(told, after, gain))
-            found[number] = Helps([])
-            for beside, some in by_words(raised, game.goal)[:1]:
-                found[number] = helping(action, some, [logprob(one.aside.command) for one in some], beside)
+            found[number] = []
+            for some in by_words(raised, game.goal)[:1]:
+                found[number] = helping(action, some, [logprob(one.aside.command) for one in some])
                 last = best_call([found[number]], last).call
                 play(last)
         if not game.ended:

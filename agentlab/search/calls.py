@@ -75,14 +75,6 @@ class Kept(NamedTuple):
     step: int = 0
 
 
-class Helps(NamedTuple):
-    """The calls that help at a step, the likeliest first: of all that do those with fewest words beside the task's, and
-    how many such words they have."""
-
-    calls: list[Kept]
-    beside: int = 0
-
-
 @dataclass(frozen=True)
 class Called:
     """What came of a success: its form with calls, or the reason why nothing can be learned from it.
@@ -184,7 +176,7 @@ def _asking(
             see()
 
     see()
-    helps, kept = dict[int, Helps](), list[Kept]()
+    helps, kept = dict[int, list[Kept]](), list[Kept]()
     last, tried = "", 0
     for number, step in enumerate(episode.admissible_steps):
         if game.ended:
@@ -200,7 +192,7 @@ def _asking(
                 tried += len(proposed)
                 asides = [Aside(call, env.answer_to(call), game.admissible()) for call in proposed]
                 found = helps[number] = yield from _helping(weighed, asides, alone, config.gain)
-                if found.calls:
+                if found:
                     last = best_call([found], last).call
                     play(last)
                     if game.ended:
@@ -209,14 +201,14 @@ def _asking(
     if game.info["won"]:
         game, kept = with_best_calls(env, episode, helps)
     if not game.info["won"]:
-        helped = any(found.calls for found in helps.values())
+        helped = any(helps.values())
         return Called(None, NO_ROOM if helped else NOT_AGAIN, kept, tried, len(helps))
     if helps and not kept:
         return Called(None, UNEXPLAINED, kept, tried, len(helps))
     return Called(_made(episode, game), "", kept, tried, len(helps))
 
 
-def with_best_calls(env: WithTools, episode: Episode, helps: Mapping[int, Helps]) -> tuple[Game, list[Kept]]:
+def with_best_calls(env: WithTools, episode: Episode, helps: Mapping[int, Sequence[Kept]]) -> tuple[Game, list[Kept]]:
     """The success played once more, with the best call at each step at which some help, now that it is known at which
     they do."""
     game = Game(env, Task(env=episode.env, split=episode.split, seed=episode.seed))
@@ -226,7 +218,7 @@ def with_best_calls(env: WithTools, episode: Episode, helps: Mapping[int, Helps]
             break
         if env.is_call(step.action):
             continue
-        if number in helps and helps[number].calls:
+        if helps.get(number):
             ahead = [found for later, found in helps.items() if later >= number]
             best = best_call(ahead, kept[-1].call if kept else "")
             kept.append(best._replace(tool=env.called(best.call), step=len(game.steps)))
@@ -236,14 +228,14 @@ def with_best_calls(env: WithTools, episode: Episode, helps: Mapping[int, Helps]
     return game, kept
 
 
-def best_call(ahead: Sequence[Helps], last: str) -> Kept:
-    """The call to write at the first of these steps, where `last` was written before."""
+def best_call(ahead: Sequence[Sequence[Kept]], last: str) -> Kept:
+    """The call to write at the first of these steps, of those that help at each, where `last` was written before."""
 
     def lasts(call: str) -> int:
-        goes_on = (any(kept.call == call for kept in found.calls) for found in ahead)
+        goes_on = (any(kept.call == call for kept in found) for found in ahead)
         return sum(1 for _ in takewhile(bool, goes_on))
 
-    return max(ahead[0].calls, key=lambda kept: (kept.call == last, lasts(kept.call)))
+    return max(ahead[0], key=lambda kept: (kept.call == last, lasts(kept.call)))
 
 
 class Raised(NamedTuple):
@@ -254,18 +246,18 @@ class Raised(NamedTuple):
     gain: float
 
 
-def by_words(raised: Sequence[Raised], goal: str) -> list[tuple[int, list[Raised]]]:
-    """The calls by how many words they have that the task has not, those with fewest first."""
+def by_words(raised: Sequence[Raised], goal: str) -> list[list[Raised]]:
+    """The calls in groups by how many words they have that the task has not, those with fewest first."""
     groups = defaultdict[int, list[Raised]](list)
     for one in raised:
         groups[len(words(one.aside.command) - words(goal))].append(one)
-    return sorted(groups.items())
+    return [groups[count] for count in sorted(groups)]
 
 
-def helping(action: str, raised: Sequence[Raised], likely: Sequence[float], beside: int) -> Helps:
-    """Calls that help an action, of which `likely` is how likely each is itself."""
+def helping(action: str, raised: Sequence[Raised], likely: Sequence[float]) -> list[Kept]:
+    """Calls that help an action, the likeliest first; `likely` is how likely each is itself."""
     order = sorted(zip(raised, likely, strict=True), key=lambda one: -(one[0].after + one[1]))
-    return Helps([Kept(one.aside.command, action, one.gain) for one, _ in order], beside)
+    return [Kept(one.aside.command, action, one.gain) for one, _ in order]
 
 
 def _play(game: Game, action: str, thought: str = "") -> None:
@@ -274,7 +266,7 @@ def _play(game: Game, action: str, thought: str = "") -> None:
 
 def _helping(
     weighed: Weighed, asides: Sequence[Aside], alone: float, gain: float
-) -> Generator[ScoreRequest, Scores, Helps]:
+) -> Generator[ScoreRequest, Scores, list[Kept]]:
     """The calls that help an action that has the log-probability `alone`. What other commands gain by their answers is
     asked last, since that takes longest, and only of those that can still be written."""
     told = yield from weighed.after(asides)
@@ -282,13 +274,13 @@ def _helping(
     silent = yield from weighed.after([aside._replace(answer="") for aside, _ in likelier])
     gains = (after - max(alone, unanswered) for (_, after), unanswered in zip(likelier, silent, strict=True))
     raised = [Raised(*one, gained) for one, gained in zip(likelier, gains, strict=True) if gained > gain]
-    for beside, some in by_words(raised, weighed.conversation.goal):
+    for some in by_words(raised, weighed.conversation.goal):
         leads = yield from weighed.leads([one.aside for one in some])
         if helps := [one for one, led in zip(some, leads, strict=True) if led]:
             calls = [one.aside.command for one in helps]
             likely = [0.0] if len(calls) == 1 else (yield weighed.request(calls)).logprobs
-            return helping(weighed.action, helps, likely, beside)
-    return Helps([])
+            return helping(weighed.action, helps, likely)
+    return []
 
 
 class Weighed:
