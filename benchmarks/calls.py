@@ -28,6 +28,7 @@ from agentlab.search.calls import (
     best_call,
     by_words,
     helping,
+    known_words,
     with_best_calls,
     write_calls,
 )
@@ -81,8 +82,9 @@ def plainly(model: Model, env: WithTools, episode: Episode, config: CallsConfig)
                 if gain > config.gain and all(logprob(one, told) - logprob(one, silent) <= rise for one in others):
                     raised.append(Raised(told, after, gain))
             found[number] = []
-            for some in by_words(raised, game.goal)[:1]:
+            for some in by_words(raised, known_words(env, game.goal))[:1]:
                 found[number] = helping(action, some, [logprob(one.aside.command) for one in some])
+                found[number] = [kept._replace(tool=env.called(kept.call)) for kept in found[number]]
                 last = best_call([found[number]], last).call
                 play(last)
         if not game.ended:

@@ -7,11 +7,12 @@ answer about moving makes every move likelier, that in the wrong direction as we
 
 In the paper the model proposes the calls; here a tool does, and often several tell the same: rooms that lie behind the
 next one have the same way. Of what tells the same, an agent is to learn the call that it can find again. So of those
-that help, the one is written that has fewest words which the task has not; of several such the one that was written
-last, then the one that goes on helping for most of the steps that follow, so that the whole way has one explanation;
-then the one with which both together, the call and then the action, are likeliest. Nobody says when to call what. Calls
-that stand in the success already are left out first, so that one which does not pay for the model of today is unlearned
-by the same criterion.
+that help, the one is written that has fewest words which the task has not; where some that help are the task's in every
+word, others are not written at all, for a way round is not to be explained by what lies there. Of several such at a
+step it is the one that was written last, then the one that goes on helping for most of the steps that follow, so that
+the whole way has one explanation; then the one with which both together, the call and then the action, are likeliest.
+Nobody says when to call what. Calls that stand in the success already are left out first, so that one which does not
+pay for the model of today is unlearned by the same criterion.
 
 All calls at one step are scored in one pass behind the conversation, those of several successes beside each other.
 """
@@ -161,6 +162,7 @@ def _asking(
     if not isinstance(env, WithTools):
         return Called(episode)
     game = Game(env, Task(env=episode.env, split=episode.split, seed=episode.seed))
+    known = known_words(env, game.goal)
     conversation = model.conversation(game.goal, "", prompting)
     stack.callback(conversation.close)
     shown = conversation.prompting.chat
@@ -191,7 +193,8 @@ def _asking(
             if alone < -config.unsure:
                 tried += len(proposed)
                 asides = [Aside(call, env.answer_to(call), game.admissible()) for call in proposed]
-                found = helps[number] = yield from _helping(weighed, asides, alone, config.gain)
+                calls = yield from _helping(weighed, asides, alone, config.gain, known)
+                found = helps[number] = [kept._replace(tool=env.called(kept.call)) for kept in calls]
                 if found:
                     last = best_call([found], last).call
                     play(last)
@@ -212,7 +215,7 @@ def with_best_calls(env: WithTools, episode: Episode, helps: Mapping[int, Sequen
     """The success played once more, with the best call at each step at which some help, now that it is known at which
     they do."""
     game = Game(env, Task(env=episode.env, split=episode.split, seed=episode.seed))
-    kept = list[Kept]()
+    helps, kept = found_again(helps, known_words(env, game.goal)), list[Kept]()
     for number, step in enumerate(episode.admissible_steps):
         if game.ended:
             break
@@ -221,11 +224,30 @@ def with_best_calls(env: WithTools, episode: Episode, helps: Mapping[int, Sequen
         if helps.get(number):
             ahead = [found for later, found in helps.items() if later >= number]
             best = best_call(ahead, kept[-1].call if kept else "")
-            kept.append(best._replace(tool=env.called(best.call), step=len(game.steps)))
+            kept.append(best._replace(step=len(game.steps)))
             _play(game, best.call)
         if not game.ended:
             _play(game, step.action, step.thought)
     return game, kept
+
+
+def found_again(helps: Mapping[int, Sequence[Kept]], known: frozenset[str]) -> dict[int, list[Kept]]:
+    """The calls that help at each step, without those that have words beside these where others of their kind, that
+    help somewhere on the way, have none."""
+    named = {_kind(kept) for found in helps.values() for kept in found if words(kept.call) <= known}
+    return {
+        number: [kept for kept in found if words(kept.call) <= known or _kind(kept) not in named]
+        for number, found in helps.items()
+    }
+
+
+def known_words(env: WithTools, goal: str) -> frozenset[str]:
+    """The words of the task, and those with which calls begin."""
+    return words(goal).union(*(words(verb) for tool in env.tools for verb in tool.verbs))
+
+
+def _kind(kept: Kept) -> tuple[str, str]:
+    return kept.tool, kept.call.split()[0]
 
 
 def best_call(ahead: Sequence[Sequence[Kept]], last: str) -> Kept:
@@ -246,11 +268,11 @@ class Raised(NamedTuple):
     gain: float
 
 
-def by_words(raised: Sequence[Raised], goal: str) -> list[list[Raised]]:
-    """The calls in groups by how many words they have that the task has not, those with fewest first."""
+def by_words(raised: Sequence[Raised], known: frozenset[str]) -> list[list[Raised]]:
+    """The calls in groups by how many words they have beside these, those with fewest first."""
     groups = defaultdict[int, list[Raised]](list)
     for one in raised:
-        groups[len(words(one.aside.command) - words(goal))].append(one)
+        groups[len(words(one.aside.command) - known)].append(one)
     return [groups[count] for count in sorted(groups)]
 
 
@@ -265,7 +287,7 @@ def _play(game: Game, action: str, thought: str = "") -> None:
 
 
 def _helping(
-    weighed: Weighed, asides: Sequence[Aside], alone: float, gain: float
+    weighed: Weighed, asides: Sequence[Aside], alone: float, gain: float, known: frozenset[str]
 ) -> Generator[ScoreRequest, Scores, list[Kept]]:
     """The calls that help an action that has the log-probability `alone`. What other commands gain by their answers is
     asked last, since that takes longest, and only of those that can still be written."""
@@ -274,7 +296,7 @@ def _helping(
     silent = yield from weighed.after([aside._replace(answer="") for aside, _ in likelier])
     gains = (after - max(alone, unanswered) for (_, after), unanswered in zip(likelier, silent, strict=True))
     raised = [Raised(*one, gained) for one, gained in zip(likelier, gains, strict=True) if gained > gain]
-    for some in by_words(raised, weighed.conversation.goal):
+    for some in by_words(raised, known):
         leads = yield from weighed.leads([one.aside for one in some])
         if helps := [one for one, led in zip(some, leads, strict=True) if led]:
             calls = [one.aside.command for one in helps]

@@ -142,6 +142,27 @@ def test_a_call_does_not_help_by_which_another_command_gains_more(written: Calla
     assert called.unsure and called.tried and not called.calls and called.reason == UNEXPLAINED
 
 
+def test_what_the_task_names_is_not_explained_by_other_things_where_it_does_not_help(
+    written: Callable[..., list], twins: None
+) -> None:
+    class Named(Twins):
+        verbs = ("ask about", "beg about")
+
+        def calls(self, seen: Seen) -> Sequence[str]:
+            return ["ask about doors", "ask about the coin", "beg about doors"]
+
+        def answer(self, call: str, seen: Seen) -> str:
+            known = call != "ask about the coin" or len(seen.told) == 1
+            return super().answer(call, seen) if known and call != "beg about doors" else "It rains."
+
+    register_tool("named", Named)
+    try:
+        (called,) = written(won(env="toy/doors?tools=named"))
+    finally:
+        unregister_tool("named")
+    assert [kept.call for kept in called.calls] == ["ask about the coin"]
+
+
 @pytest.mark.parametrize("rooms", [[0], [1]])
 def test_of_calls_that_tell_the_same_the_one_is_written_that_explains_the_whole_way(
     written: Callable[..., list], twins: None, rooms: list[int]
