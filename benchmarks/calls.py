@@ -21,17 +21,7 @@ from machine import describe
 from agentlab import Lab, LabConfig
 from agentlab.engines.base import Aside
 from agentlab.engines.model import Model
-from agentlab.search.calls import (
-    CallsConfig,
-    Kept,
-    Raised,
-    best_call,
-    by_words,
-    helping,
-    known_words,
-    with_best_calls,
-    write_calls,
-)
+from agentlab.search.calls import CallsConfig, Kept, best_call, speaks_for, with_best_calls, write_calls
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.transition import Decision, Game
 from environments import Task
@@ -73,18 +63,16 @@ def plainly(model: Model, env: WithTools, episode: Episode, config: CallsConfig)
             continue
         proposed = env.proposed()
         if proposed and (alone := logprob(action)) < -config.unsure:
-            others = [one for one in game.admissible() or () if one != action and not env.is_call(one)]
-            raised = list[Raised]()
+            others, helps = [one for one in game.admissible() or () if not env.is_call(one)], list[tuple[float, Kept]]()
             for call in proposed:
-                told, silent = Aside(call, env.answer_to(call)), Aside(call, "")
-                after, unanswered = logprob(action, told), logprob(action, silent)
-                gain, rise = after - max(alone, unanswered), after - unanswered
-                if gain > config.gain and all(logprob(one, told) - logprob(one, silent) <= rise for one in others):
-                    raised.append(Raised(told, after, gain))
-            found[number] = []
-            for some in by_words(raised, known_words(env, game.goal))[:1]:
-                found[number] = helping(action, some, [logprob(one.aside.command) for one in some])
-                found[number] = [kept._replace(tool=env.called(kept.call)) for kept in found[number]]
+                told = Aside(call, env.answer_to(call))
+                if speaks_for(action, told.answer, others):
+                    after = logprob(action, told)
+                    gain = after - max(alone, logprob(action, Aside(call, "")))
+                    if gain > config.gain:
+                        helps.append((logprob(call) + after, Kept(call, action, gain, env.called(call))))
+            found[number] = [kept for _, kept in sorted(helps, key=lambda one: -one[0])]
+            if helps:
                 last = best_call([found[number]], last).call
                 play(last)
         if not game.ended:

@@ -1,9 +1,9 @@
 """Calls of tools written into successes by Toolformer's criterion (Schick et al. 2023), on the agent's own wins.
 
-A success is played again. Where the model is unsure of its next action, every call that makes sense there is tried. One
-helps if the action is likelier after the call and its answer than without, and than after the call unanswered, by more
-than `gain`, and if the answer speaks for it more than for any other command: it raises none of them by as much. (Any
-answer about moving makes every move likelier, that in the wrong direction as well.)
+A success is played again. Where the model is unsure of its next action, every call that makes sense there is tried
+whose answer names no other command more fully than that action: any answer about moving makes every move likelier, that
+in the opposite direction as well. A call helps if the action is likelier after it and its answer than without, and than
+after the call unanswered, by more than `gain`.
 
 In the paper the model proposes the calls; here a tool does, and often several tell the same: rooms that lie behind the
 next one have the same way. Of what tells the same, an agent is to learn the call that it can find again. So of those
@@ -19,14 +19,12 @@ All calls at one step are scored in one pass behind the conversation, those of s
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import NamedTuple
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab import failures
@@ -42,9 +40,6 @@ from memory.text import words
 
 AT_ONCE = 16
 """Successes that are gone through beside each other."""
-
-RIVALS = 15
-"""Commands that an action is weighed against: of more those that are likeliest as things stand."""
 
 UNEXPLAINED = "no call explains it"
 NO_ROOM = "no room for its calls"
@@ -162,7 +157,6 @@ def _asking(
     if not isinstance(env, WithTools):
         return Called(episode)
     game = Game(env, Task(env=episode.env, split=episode.split, seed=episode.seed))
-    known = known_words(env, game.goal)
     conversation = model.conversation(game.goal, "", prompting)
     stack.callback(conversation.close)
     shown = conversation.prompting.chat
@@ -185,18 +179,17 @@ def _asking(
             break
         if env.is_call(step.action):
             continue
-        proposed = env.proposed()
+        proposed = [Aside(call, env.answer_to(call), game.admissible()) for call in env.proposed()]
         if proposed:
-            others = [one for one in game.admissible() or () if one != step.action and not env.is_call(one)]
-            weighed = Weighed(model, conversation, step.action, others)
-            alone = yield from weighed.alone()
+            (alone,) = (yield ScoreRequest(conversation, [step.action], model.adapter, [None])).logprobs
             if alone < -config.unsure:
                 tried += len(proposed)
-                asides = [Aside(call, env.answer_to(call), game.admissible()) for call in proposed]
-                calls = yield from _helping(weighed, asides, alone, config.gain, known)
+                others = [one for one in game.admissible() or () if not env.is_call(one)]
+                asides = [aside for aside in proposed if speaks_for(step.action, aside.answer, others)]
+                calls = yield from _helping(model, conversation, step.action, asides, alone, config.gain)
                 found = helps[number] = [kept._replace(tool=env.called(kept.call)) for kept in calls]
                 if found:
-                    last = best_call([found], last).call
+                    last = best_call([found], last).call  # as far as is known by now
                     play(last)
                     if game.ended:
                         break
@@ -232,11 +225,18 @@ def with_best_calls(env: WithTools, episode: Episode, helps: Mapping[int, Sequen
 
 
 def found_again(helps: Mapping[int, Sequence[Kept]], known: frozenset[str]) -> dict[int, list[Kept]]:
-    """The calls that help at each step, without those that have words beside these where others of their kind, that
-    help somewhere on the way, have none."""
-    named = {_kind(kept) for found in helps.values() for kept in found if words(kept.call) <= known}
+    """Of the calls that help at each step those with fewest words beside these; none of them where others of their
+    kind, that help somewhere on the way, have no such word at all."""
+
+    def beside(kept: Kept) -> int:
+        return len(words(kept.call) - known)
+
+    named = {_kind(kept) for found in helps.values() for kept in found if not beside(kept)}
+    fewest = {number: min(map(beside, found), default=0) for number, found in helps.items()}
     return {
-        number: [kept for kept in found if words(kept.call) <= known or _kind(kept) not in named]
+        number: [
+            kept for kept in found if beside(kept) == fewest[number] and not (fewest[number] and _kind(kept) in named)
+        ]
         for number, found in helps.items()
     }
 
@@ -260,26 +260,14 @@ def best_call(ahead: Sequence[Sequence[Kept]], last: str) -> Kept:
     return max(ahead[0], key=lambda kept: (kept.call == last, lasts(kept.call)))
 
 
-class Raised(NamedTuple):
-    """A call whose answer makes an action likelier: the log-probability after it, and what it gained."""
+def speaks_for(action: str, answer: str, others: Iterable[str]) -> bool:
+    """Whether an answer names none of the other commands more fully than the action."""
+    said = words(answer)
 
-    aside: Aside
-    after: float
-    gain: float
+    def named(command: str) -> float:
+        return len(words(command) & said) / max(1, len(words(command)))
 
-
-def by_words(raised: Sequence[Raised], known: frozenset[str]) -> list[list[Raised]]:
-    """The calls in groups by how many words they have beside these, those with fewest first."""
-    groups = defaultdict[int, list[Raised]](list)
-    for one in raised:
-        groups[len(words(one.aside.command) - known)].append(one)
-    return [groups[count] for count in sorted(groups)]
-
-
-def helping(action: str, raised: Sequence[Raised], likely: Sequence[float]) -> list[Kept]:
-    """Calls that help an action, the likeliest first; `likely` is how likely each is itself."""
-    order = sorted(zip(raised, likely, strict=True), key=lambda one: -(one[0].after + one[1]))
-    return [Kept(one.aside.command, action, one.gain) for one, _ in order]
+    return all(named(other) <= named(action) for other in others)
 
 
 def _play(game: Game, action: str, thought: str = "") -> None:
@@ -287,52 +275,27 @@ def _play(game: Game, action: str, thought: str = "") -> None:
 
 
 def _helping(
-    weighed: Weighed, asides: Sequence[Aside], alone: float, gain: float, known: frozenset[str]
+    model: Model, conversation: Conversation, action: str, asides: Sequence[Aside], alone: float, gain: float
 ) -> Generator[ScoreRequest, Scores, list[Kept]]:
-    """The calls that help an action that has the log-probability `alone`. What other commands gain by their answers is
-    asked last, since that takes longest, and only of those that can still be written."""
-    told = yield from weighed.after(asides)
+    """The calls that help an action that has the log-probability `alone`, the likeliest first."""
+
+    def asked(commands: Sequence[str], before: Sequence[Aside | None]) -> ScoreRequest:
+        return ScoreRequest(conversation, commands, model.adapter, before)
+
+    told = (yield asked([action] * len(asides), asides)).logprobs if asides else []
     likelier = [(aside, after) for aside, after in zip(asides, told, strict=True) if after - alone > gain]
-    silent = yield from weighed.after([aside._replace(answer="") for aside, _ in likelier])
-    gains = (after - max(alone, unanswered) for (_, after), unanswered in zip(likelier, silent, strict=True))
-    raised = [Raised(*one, gained) for one, gained in zip(likelier, gains, strict=True) if gained > gain]
-    for some in by_words(raised, known):
-        leads = yield from weighed.leads([one.aside for one in some])
-        if helps := [one for one, led in zip(some, leads, strict=True) if led]:
-            calls = [one.aside.command for one in helps]
-            likely = [0.0] if len(calls) == 1 else (yield weighed.request(calls)).logprobs
-            return helping(weighed.action, helps, likely)
-    return []
-
-
-class Weighed:
-    """An action beside the commands that could be given instead."""
-
-    def __init__(self, model: Model, conversation: Conversation, action: str, others: Sequence[str]) -> None:
-        self.model, self.conversation, self.action, self.others = model, conversation, action, list(others)
-
-    def alone(self) -> Generator[ScoreRequest, Scores, float]:
-        """The log-probability of the action as things stand. From then on only its strongest rivals count."""
-        first, *scores = (yield self.request([self.action, *self.others])).logprobs
-        rivals = sorted(zip(scores, self.others, strict=True), reverse=True)
-        self.others = [command for _, command in rivals[:RIVALS]]
-        return first
-
-    def after(self, asides: Sequence[Aside]) -> Generator[ScoreRequest, Scores, Sequence[float]]:
-        """The log-probability of the action after each of these."""
-        return (yield self.request([self.action] * len(asides), asides)).logprobs if asides else []
-
-    def leads(self, asides: Sequence[Aside]) -> Generator[ScoreRequest, Scores, list[bool]]:
-        """Whether the answer of each raises the action at least as much as any other command."""
-        commands = [self.action, *self.others]
-        both = [*asides, *(aside._replace(answer="") for aside in asides)]
-        asked = self.request(commands * len(both), [one for one in both for _ in commands])
-        scores = np.reshape((yield asked).logprobs, (2, len(asides), len(commands)))
-        rises = scores[0] - scores[1]
-        return (rises[:, 0] >= rises.max(axis=1)).tolist()
-
-    def request(self, commands: Sequence[str], asides: Sequence[Aside | None] = ()) -> ScoreRequest:
-        return ScoreRequest(self.conversation, commands, self.model.adapter, asides)
+    if not likelier:
+        return []
+    silent = (yield asked([action] * len(likelier), [aside._replace(answer="") for aside, _ in likelier])).logprobs
+    helps = [
+        (after, Kept(aside.command, action, after - max(alone, unanswered)))
+        for (aside, after), unanswered in zip(likelier, silent, strict=True)
+        if after - max(alone, unanswered) > gain
+    ]
+    calls = [kept.call for _, kept in helps]
+    likely = [0.0] * len(calls) if len(calls) < 2 else (yield asked(calls, [None] * len(calls))).logprobs
+    order = sorted(zip(helps, likely, strict=True), key=lambda one: -(one[0][0] + one[1]))
+    return [kept for (_, kept), _ in order]
 
 
 def _listed(game: Game, action: str) -> bool:

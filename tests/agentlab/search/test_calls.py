@@ -128,17 +128,25 @@ def test_of_calls_that_tell_the_same_the_one_is_written_that_names_nothing_but_t
     assert [kept.call for kept in called.calls] == ["ask about the coin"] * 2
 
 
-def test_a_call_does_not_help_by_which_another_command_gains_more(written: Callable[..., list]) -> None:
-    """As an answer about doors may do for all of them, and most for the one that it names."""
+def test_an_answer_that_names_another_command_more_fully_explains_nothing(
+    written: Callable[..., list], twins: None
+) -> None:
+    """However likely it makes all doors."""
 
-    def misled(text: str, command: str) -> float:
-        answered = "is safe" in text.rstrip(">").rstrip().splitlines()[-1]
-        if answered and command.startswith("open "):
-            return -3.0 if command in success.actions else -2.5
-        return -5.0 if command.startswith("open ") else -0.1
+    class Misleading(Twins):
+        def answer(self, call: str, seen: Seen) -> str:
+            wrong = next(one for one in seen.commands if one.startswith("open ") and one not in success.actions)
+            return f"Not so much a door as the {wrong.removeprefix('open ')} is safe."
 
-    success = won()
-    (called,) = written(success, engine=ScriptedEngine(misled))
+    def trusting(text: str, command: str) -> float:
+        return -1.0 if "is safe" in text.rstrip(">").rstrip().splitlines()[-1] else -5.0
+
+    register_tool("misleading", Misleading)
+    try:
+        success = won(env="toy/doors?tools=misleading")
+        (called,) = written(success, engine=ScriptedEngine(trusting))
+    finally:
+        unregister_tool("misleading")
     assert called.unsure and called.tried and not called.calls and called.reason == UNEXPLAINED
 
 
