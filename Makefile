@@ -76,7 +76,8 @@ lint: $(STAMP) ## style, format, and which package imports which
 # asked whether all that they name is there.
 types: $(STAMP) ## static types
 	$(BIN)/mypy
-	MYPYPATH=.:benchmarks $(BIN)/mypy --explicit-package-bases --disable-error-code arg-type --disable-error-code assignment \
+	MYPYPATH=.:benchmarks $(BIN)/mypy --cache-dir .mypy_cache/benchmarks --explicit-package-bases \
+	  --disable-error-code arg-type --disable-error-code assignment \
 	  --disable-error-code union-attr --disable-error-code misc --disable-error-code unused-ignore \
 	  --disable-error-code import-not-found --disable-error-code return-value --disable-error-code list-item \
 	  --disable-error-code operator --disable-error-code var-annotated --disable-error-code func-returns-value \

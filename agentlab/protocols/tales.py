@@ -52,7 +52,7 @@ TOOLS = {
     "Arithmetic": "calculator",
     "MapReader": "navigator",
     "Sorting": "sort",
-    **{name: "checklist" for name in [*TASKS, *LEARN] if "Memory" in name},
+    **dict.fromkeys((name for name in [*TASKS, *LEARN] if "Memory" in name), "checklist"),
 }
 
 ROUND: Mapping[str, Any] = {

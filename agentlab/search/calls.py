@@ -179,13 +179,13 @@ def _asking(
             break
         if env.is_call(step.action):
             continue
-        proposed = [Aside(call, env.answer_to(call), game.admissible()) for call in env.proposed()]
-        if proposed:
+        if proposed := env.proposed():
             (alone,) = (yield ScoreRequest(conversation, [step.action], model.adapter, [None])).logprobs
             if alone < -config.unsure:
                 tried += len(proposed)
                 others = [one for one in game.admissible() or () if not env.is_call(one)]
-                asides = [aside for aside in proposed if speaks_for(step.action, aside.answer, others)]
+                told = [Aside(call, env.answer_to(call), game.admissible()) for call in proposed]
+                asides = [aside for aside in told if speaks_for(step.action, aside.answer, others)]
                 calls = yield from _helping(model, conversation, step.action, asides, alone, config.gain)
                 found = helps[number] = [kept._replace(tool=env.called(kept.call)) for kept in calls]
                 if found:
@@ -232,13 +232,12 @@ def found_again(helps: Mapping[int, Sequence[Kept]], known: frozenset[str]) -> d
         return len(words(kept.call) - known)
 
     named = {_kind(kept) for found in helps.values() for kept in found if not beside(kept)}
-    fewest = {number: min(map(beside, found), default=0) for number, found in helps.items()}
-    return {
-        number: [
-            kept for kept in found if beside(kept) == fewest[number] and not (fewest[number] and _kind(kept) in named)
-        ]
-        for number, found in helps.items()
-    }
+    chosen = dict[int, list[Kept]]()
+    for number, found in helps.items():
+        left = [kept for kept in found if not beside(kept) or _kind(kept) not in named]
+        fewest = min(map(beside, left), default=0)
+        chosen[number] = [kept for kept in left if beside(kept) == fewest]
+    return chosen
 
 
 def known_words(env: WithTools, goal: str) -> frozenset[str]:

@@ -116,9 +116,9 @@ class Search:
         self.env, self.task, self.meter = env, task, meter
         self.best: Replay | None = None
 
-    def play(self, actions: Sequence[str | Move]) -> Replay | None:
+    def play(self, actions: Sequence[str | Move], *, skip: bool = False) -> Replay | None:
         """Replay `actions`. Raises OutOfBudget, EnvironmentDied."""
-        return replay(self.env, self.task, actions, self.meter)
+        return replay(self.env, self.task, actions, self.meter, skip=skip)
 
     def begin(self, actions: Sequence[str | Move]) -> bool:
         """Start at `actions`, if they win."""
@@ -142,7 +142,7 @@ class Search:
 
     def tried(self, actions: Sequence[str | Move], *, skip: bool = False) -> Replay | None:
         """The replay of `actions` if they win with the same score; with `skip` of those that are still admissible."""
-        played = replay(self.env, self.task, actions, self.meter, skip=skip)
+        played = self.play(actions, skip=skip)
         wins = self.best is not None and played is not None and played.won and played.score >= self.best.score
         return played if wins else None
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from environments.tools.base import Seen
 
-SENTENCE, ITEM = re.compile(r"[.!?:;\n]+"), re.compile(r",\s*(?:and\s+)?(?:then\s+)?|\s+then\s+")
+SENTENCE, ITEM = re.compile(r"[.!?:;\n]+"), re.compile(r",\s*(?:and\s+)?(?:then\s)?| then ")
 
 
 class Listed(NamedTuple):
@@ -42,7 +42,7 @@ class Checklist:
 def listed(seen: Seen) -> Listed | None:
     """The list of commands that was read last: several in one sentence, all of which are commands, or were given."""
     given = [call.action for call in seen.told]
-    known = {*seen.commands, *given}
+    known = {*seen.commands, *given} - {""}  # at the beginning nothing was given
     texts = [(read, call.answer) for read, call in enumerate(seen.told)]
     for read, text in [*reversed(texts), (0, seen.goal)]:
         for sentence in SENTENCE.split(text):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from agentlab.protocols.showing import MEAN, markdown, outcome
 from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.workspace.config import LabConfig
 from environments import canonical, dispose, make
+from environments.parameters import split_id
 
 ENV = "toy/doors?step_limit=4,rooms=1,colours=2"
 """Its parameters in an order of their own, as in the published protocols."""
@@ -127,6 +128,17 @@ def test_games_are_found_however_a_protocol_spells_them(open_lab: Callable[..., 
     with open_lab() as lab:
         table = lab.evaluate([ENV], split="test", seeds=range(2), arms=["random"], name="toy")
         assert sorted(games_of(lab, TOY.ways[0], [table], "random")["doors"]) == [0, 1]
+
+
+def test_what_is_learned_of_tales_has_the_tools_of_what_is_played() -> None:
+    way = next(way for way in protocol("tales-twx").ways if way.name == "with tools")
+
+    def tools(envs: Iterable[str]) -> set[tuple[str, str, str]]:
+        made = [split_id(env) for env in envs]
+        return {(game, str(given.get("memorization", "")), str(given.get("tools", ""))) for game, given in made}
+
+    assert tools(way.learn) == tools(way.envs.values())
+    assert ("twx/simonsays", "1", "checklist") in tools(way.learn)
 
 
 def test_a_training_seed_that_is_none_of_the_protocol_is_refused(tmp_path: Path) -> None:

@@ -128,6 +128,14 @@ def test_of_calls_that_tell_the_same_the_one_is_written_that_names_nothing_but_t
     assert [kept.call for kept in called.calls] == ["ask about the coin"] * 2
 
 
+def test_a_tool_is_asked_only_where_the_model_is_unsure(
+    written: Callable[..., list], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Oracle, "answer", lambda *_: pytest.fail("asked"))
+    (called,) = written(won(), engine=ScriptedEngine(lambda text, command: -0.2))
+    assert called.episode is not None and not called.calls
+
+
 def test_an_answer_that_names_another_command_more_fully_explains_nothing(
     written: Callable[..., list], twins: None
 ) -> None:

@@ -226,6 +226,12 @@ def test_the_newest_list_counts_and_what_was_given_before_it_does_not() -> None:
     assert Checklist().answer("check list", Seen("Do: eat fig, meow.", told[2:], (), DO)).startswith("Next: eat fig.")
 
 
+def test_a_checklist_is_done_with_any_text() -> None:
+    here = seen(f"Do: meow{' ' * 100_000}, take fig{', then' * 10_000}.", LIST, commands=DO)
+    assert Checklist().calls(here) == ["check list"]
+    assert not Checklist().calls(seen(f"meow{' ' * 200_000}then{' ' * 200_000}", commands=DO))
+
+
 def test_whoever_follows_the_checklist_does_what_simon_says() -> None:
     env = make("twx/simonsays?gameLength=10,memorization=1,numDistractors=4,step_limit=20,tools=checklist")
     _, info = env.reset(seed=env.seeds("train")[0])
