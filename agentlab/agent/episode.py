@@ -59,6 +59,7 @@ class EpisodeState(TypedDict, total=False):
     actions: list[str]
     digests: list[str]
     written: list[dict[str, Any]]
+    usage: dict[str, Any]
     ended: bool
 
 

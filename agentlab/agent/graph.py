@@ -61,6 +61,7 @@ def _act(state: EpisodeState, runtime: Any) -> EpisodeState:
         "actions": [*state["actions"], decision.command],
         "digests": [*state["digests"], digest(play.game.observation)],
         "ended": ended,
+        "usage": play.episode.usage.model_dump(),
     }
     if record is not None:
         after["written"] = [*state.get("written", []), record]

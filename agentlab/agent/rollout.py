@@ -162,6 +162,7 @@ class Rollout:
                 f"This rollout plays with {adapter or 'the base'}, and the arm {arm.name!r} asks for "
                 f"{arm.adapter or 'the base'}; make a rollout of that arm."
             )
+        self._count_in_flight(tasks, arm, trials)
         results: dict[int, TaskResult] = {}
         waiting = iter(enumerate(tasks))
         flying: dict[Future[TaskResult], int] = {}
@@ -208,9 +209,8 @@ class Rollout:
 
     def _trials(self, task: Task, arm: Arm, trials: int, until_won: bool, hand: Hand | None) -> TaskResult:
         played = list[Trial]()
-        engine = self.model.name if self.model is not None else arm.engine
         for trial in range(trials):
-            spec = EpisodeSpec(self.run, task, arm, trial, self.seed, hand.engine if hand is not None else engine)
+            spec = self._spec(task, arm, trial, hand)
             known = self.sink.known(self.run, spec.id)
             if known is None or known["status"] == "errored":
                 first = known is None
@@ -228,6 +228,23 @@ class Rollout:
             if until_won and known["status"] == "won":
                 break
         return TaskResult(task, arm.name, tuple(played))
+
+    def _spec(self, task: Task, arm: Arm, trial: int, hand: Hand | None = None) -> EpisodeSpec:
+        here = self.model.name if self.model is not None else arm.engine
+        return EpisodeSpec(self.run, task, arm, trial, self.seed, hand.engine if hand is not None else here)
+
+    def _count_in_flight(self, tasks: Sequence[Task], arm: Arm, trials: int) -> None:
+        """Count what episodes that go on took before they were interrupted, where that is limited: of all of them
+        before one takes a step."""
+        if self.checkpointer is None or self.spending is None or not self.spending.limited:
+            return
+        for spec in (self._spec(task, arm, trial) for task in tasks for trial in range(trials)):
+            known = self.sink.known(self.run, spec.id)
+            if known is not None and known["status"] != "errored":
+                continue  # counted with what is stored
+            kept = self.checkpointer.get_tuple({"configurable": {"thread_id": spec.id}})
+            if kept is not None and (took := kept.checkpoint["channel_values"].get("usage")):
+                self.spending.resume(spec.id, Usage.model_validate(took))
 
     def _forget(self, spec: EpisodeSpec) -> None:
         """Where an episode that is stored stood: who was killed in between has not come to deleting that."""

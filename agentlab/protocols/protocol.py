@@ -50,6 +50,7 @@ class Protocol:
         rounds: settings of the rounds of distillation, beside `seed`; those without `envs` learn those of the way.
         arms: who plays; `adapter` stands for what serves after the rounds. The last one is what is to be measured, and
             plays after every training seed; what it is measured beside plays after the first one only.
+        first: how many games of each an arm plays that does not play all of them; the first ones.
         groups: games whose mean is shown by itself, such as the parts of a benchmark.
         published: what others have reached: on games, groups, or in the mean of all.
         note: what has to be said beside the figures.
@@ -65,6 +66,7 @@ class Protocol:
     ways: Sequence[Way]
     rounds: Sequence[Mapping[str, Any]]
     arms: Sequence[str]
+    first: Mapping[str, int] = field(default_factory=dict)
     fewer: Mapping[str, int] = field(default_factory=dict)
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     published: Sequence[Published] = ()
@@ -73,6 +75,10 @@ class Protocol:
     def arms_of(self, seed: int) -> list[str]:
         """Who plays after a training seed."""
         return list(self.arms if seed == 0 else self.arms[-1:])
+
+    def games_of(self, arm: str, name: str, games: int) -> int:
+        """How many of so many games an arm plays of a name."""
+        return min(games, self.first.get(arm, games), self.fewer.get(name, games))
 
     def round_config(self, number: int, way: Way, seed: int) -> RoundConfig:
         """The settings of round `number`, from 0 on, of a training seed."""

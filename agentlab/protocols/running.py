@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,17 +130,7 @@ def _learned(
         wanted = protocol.arms_of(seed)
         # Where no gate promoted anything, what serves is the base.
         plays = {arm: arm if lab.serving() else arm.replace("adapter", "base") for arm in wanted}
-        arms = list(dict.fromkeys(plays.values()))
-        tables = [
-            lab.evaluate(
-                [env for env, its in played.items() if its == seeds],
-                split=split,
-                seeds=seeds,
-                arms=arms,
-                name=f"{protocol.name}-{protocol.version}-{split}-{seeds[0]}-{seeds[-1]}",
-            )
-            for seeds in dict.fromkeys(played.values())
-        ]
+        tables = {arm: _tables(lab, protocol, played, split, arm, plays[arm]) for arm in wanted}
         return Learned(
             protocol=protocol.name,
             version=protocol.version,
@@ -149,9 +139,26 @@ def _learned(
             model=lab.config.model,
             made_with=", ".join(programs),
             split=split,
-            arms={arm: games_of(lab, way, tables, plays[arm]) for arm in wanted},
+            arms={arm: games_of(lab, way, tables[arm], plays[arm]) for arm in wanted},
             rounds=[told(report) for report in reports],
         )
+
+
+def _tables(
+    lab: Lab, protocol: Protocol, played: Mapping[str, range], split: Split, arm: str, plays: str
+) -> list[Table]:
+    """An arm of the protocol on its games, with what `plays` it in this lab."""
+    first = {env: seeds[: protocol.first.get(arm)] for env, seeds in played.items()}
+    return [
+        lab.evaluate(
+            [env for env, its in first.items() if its == seeds],
+            split=split,
+            seeds=seeds,
+            arms=[plays],
+            name=f"{protocol.name}-{protocol.version}-{split}-{seeds[0]}-{seeds[-1]}",
+        )
+        for seeds in dict.fromkeys(first.values())
+    ]
 
 
 def _noted(lab: Lab, protocol: Protocol, program: str) -> list[str]:

@@ -60,7 +60,7 @@ class Outcome(BaseModel):
 
 def outcome(protocol: Protocol, learned: Sequence[Learned], split: str, games: int) -> Outcome:
     """What follows from all that was measured."""
-    lines, compared = list[Line](), list[Compared]()
+    lines, compared, measured = list[Line](), list[Compared](), protocol.arms[-1]
     for way in protocol.ways:
         of_way = [one for one in learned if one.way == way.name]
         if not of_way:
@@ -73,7 +73,7 @@ def outcome(protocol: Protocol, learned: Sequence[Learned], split: str, games: i
                 compared += _compared(way.name, arm, other, by_arm[arm], _flat(by_arm[other]))
         for system in protocol.published:
             if system.scores:
-                compared += _compared(way.name, "adapter", system.name, by_arm["adapter"], system.scores)
+                compared += _compared(way.name, measured, system.name, by_arm[measured], system.scores)
     seeds = {way.name: [one.seed for one in learned if one.way == way.name] for way in protocol.ways}
     return Outcome(
         protocol=protocol.name,
@@ -99,7 +99,7 @@ def _complete(protocol: Protocol, learned: Sequence[Learned], games: int) -> boo
     """Whether every arm has ended so many games of each name, in every way and after every training seed."""
     known = {(one.way, one.seed): one.arms for one in learned}
     return all(
-        len(known.get((way.name, seed), {}).get(arm, {}).get(name, {})) >= min(games, protocol.fewer.get(name, games))
+        len(known.get((way.name, seed), {}).get(arm, {}).get(name, {})) >= protocol.games_of(arm, name, games)
         for way in protocol.ways
         for seed in range(protocol.training_seeds)
         for arm in protocol.arms_of(seed)

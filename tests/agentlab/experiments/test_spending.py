@@ -109,6 +109,21 @@ def test_what_was_spent_counts_when_the_same_is_asked_again(chat_lab: Callable[.
             lab.run("toy/doors", seeds=range(2, 4), trials=1)
 
 
+def test_what_all_episodes_in_flight_took_counts_before_one_of_them_goes_on(chat_lab: Callable[..., Any]) -> None:
+    with chat_lab("lab", concurrency=2) as lab:
+        lab.limit(tokens=330)
+        with pytest.raises(LimitReached):
+            lab.run("toy/doors", seeds=range(2), trials=1)
+        before = lab.spending.spent.output_tokens
+        assert not lab.database.episodes.find(), "both are in flight"
+    with chat_lab("lab", concurrency=2) as lab:
+        lab.config.concurrency = 1
+        lab.limit(tokens=330)
+        with pytest.raises(LimitReached):
+            lab.run("toy/doors", seeds=range(2), trials=1)
+        assert lab.spending.spent.output_tokens == before > 0
+
+
 def test_what_an_episode_took_counts_once_where_it_goes_on_in_the_same_process(chat_lab: Callable[..., Any]) -> None:
     with chat_lab("lab") as lab:
         lab.limit(tokens=330)

@@ -45,6 +45,7 @@ TOY = Protocol(
         }
     ],
     arms=["random", "base", "adapter"],
+    first={"base": 3},
     published=[Published("somebody", {"doors": 0.25}, {"doors": [0.0, 1.0, 0.0, 0.0]}), Published("else", {MEAN: 0.5})],
 )
 
@@ -64,11 +65,13 @@ def config(tiny_model: Path) -> LabConfig:
 def test_what_was_learned_is_measured_game_by_game_and_set_beside_what_is_published(folder: Path) -> None:
     (learned,) = found(TOY, folder, "dev", GAMES)
     assert set(learned.arms) == {"random", "base", "adapter"} and learned.rounds
-    assert all(sorted(games["doors"]) == [500, 501, 502, 503] for games in learned.arms.values())
+    played = {arm: sorted(games["doors"]) for arm, games in learned.arms.items()}
+    whole = [500, 501, 502, 503]
+    assert played == {"random": whole, "base": whole[:3], "adapter": whole}, "the base plays the first three"
     shown = outcome(TOY, [learned], "dev", GAMES)
     means = {line.arm: line.means[MEAN] for line in shown.lines}
     known = {arm: [game.final for game in games["doors"].values()] for arm, games in learned.arms.items()}
-    assert {arm: mean.value for arm, mean in means.items() if mean} == {arm: sum(k) / 4 for arm, k in known.items()}
+    assert {arm: m.value for arm, m in means.items() if m} == {arm: sum(k) / len(k) for arm, k in known.items()}
     assert sum(known["adapter"]) > sum(known["base"]), "it has learned something"
     assert not shown.whole, "dev games are not the protocol's"
     text = markdown(shown, TOY)
@@ -194,7 +197,11 @@ def measured(protocol: Protocol) -> list[Learned]:
     return [
         Learned(
             protocol=protocol.name, version=1, way=way.name, seed=seed, model="m", split="test",
-            arms={arm: {name: dict(game) for name in way.envs} for arm in protocol.arms_of(seed)},
+            arms={
+                arm: {name: {at: game[at] for at in range(protocol.games_of(arm, name, protocol.games))}
+                      for name in way.envs}
+                for arm in protocol.arms_of(seed)
+            },
         )
         for way in protocol.ways
         for seed in range(protocol.training_seeds)
@@ -208,8 +215,17 @@ def test_it_is_whole_with_every_game_of_every_arm_after_every_training_seed_alon
         less = measured(thrice)
         del less[at].arms["adapter"]["doors"][2]
         assert not outcome(thrice, less, "test", GAMES).whole, "a game errored"
+    less = measured(thrice)
+    del less[0].arms["base"]["doors"][2]
+    assert not outcome(thrice, less, "test", GAMES).whole, "one of the games that it plays"
     moved = [one.model_copy(update={"seed": one.seed + 1}) for one in measured(thrice)]
     assert not outcome(thrice, moved, "test", GAMES).whole
+
+
+def test_what_is_to_be_measured_is_set_against_what_is_published() -> None:
+    more = replace(TOY, arms=[*TOY.arms, "adapter + memory"])
+    shown = outcome(more, measured(more), "test", GAMES)
+    assert {one.arm for one in shown.compared if one.other == "somebody"} == {"adapter + memory"}
 
 
 class Small:
@@ -238,7 +254,7 @@ def test_it_is_whole_where_a_game_has_fewer_than_are_asked_for_and_all_were_play
     assert not outcome(TOY, few, "test", GAMES).whole
     small = replace(TOY, fewer={"doors": 3})
     assert outcome(small, few, "test", GAMES).whole
-    del few[0].arms["base"]["doors"][2]
+    del few[0].arms["adapter"]["doors"][2]
     assert not outcome(small, few, "test", GAMES).whole
 
 
