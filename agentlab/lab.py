@@ -121,7 +121,7 @@ class Lab(Workspace):
         """Random exploration of train games, without a model: each until it is won, at most `trials` times.
 
         Wins, their refined forms and what both teach stay in the lab, for memory and for distillation. Returns how many
-        games were won. The same call again goes on where it stopped.
+        games were won. The same call again goes on where it stopped, and with more trials tries what was not won.
         """
         from agentlab.experiments.collection import explore
 

@@ -16,6 +16,7 @@ from agentlab.agent.policy import Policy
 from agentlab.agent.random_exploration import RandomExploration, random_exploration
 from agentlab.agent.rollout import TaskResult, rollout_of
 from agentlab.agent.tasks import make_tasks
+from agentlab.errors import BadConfig
 from agentlab.failures import refuse_all_failed
 from agentlab.reflectors.exemplar import ExemplarReflector
 from agentlab.reflectors.grounded import GroundedReflector
@@ -56,7 +57,7 @@ def collect_random(workspace: Workspace, run: str, tasks: Sequence[Task], *, tri
     try:
         for task in tasks:
             known = done.get(task.id)
-            if known is None or "error" in known:
+            if known is None or "error" in known or (not known["won"] and known["trials"] < trials):
                 try:
                     with pool.lent(task.env) as env:
                         found = random_exploration(env, task, run=run, trials=trials, seed=seed)
@@ -163,6 +164,8 @@ def explore(
     workspace: Workspace, envs: str | Sequence[str], *, seeds: Sequence[int], trials: int, name: str | None = None
 ) -> int:
     """Random exploration of train games; see `Lab.explore`."""
+    if trials < 1:
+        raise BadConfig(f"trials must be 1 or more, not {trials}: in each of them a game is tried once.")
     workspace.must_write()
     tasks = make_tasks(envs, "train", seeds)
     run = name or content_id("run-explore", *(task.id for task in tasks))

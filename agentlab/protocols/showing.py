@@ -91,8 +91,14 @@ def outcome(protocol: Protocol, learned: Sequence[Learned], split: str, games: i
         compared=compared,
         published=[_published(protocol, system) for system in protocol.published],
         rounds=[f"{one.way}, training seed {one.seed}: {line}" for one in learned for line in one.rounds],
-        note=protocol.note,
+        note=f"{protocol.note}{_first(protocol, games)}",
     )
+
+
+def _first(protocol: Protocol, games: int) -> str:
+    """Who plays the first games only."""
+    fewer = [(arm, first) for arm, first in protocol.first.items() if first < games]
+    return "".join(f" Of the games of each, `{arm}` plays the first {first}." for arm, first in fewer)
 
 
 def _complete(protocol: Protocol, learned: Sequence[Learned], games: int) -> bool:

@@ -122,7 +122,7 @@ TALES_TW = Protocol(
     note=(
         "The track of admissible commands: the agent ranks those, and learned from its own games of the train fold. "
         "The games are generated here with the parameters of each level; those that TALES downloads have other seeds, "
-        "and their text is longer. So the published scores stand for the same levels, not for the same games."
+        "and their text is longer: the levels are the same, not the games. TALES has no score of these ten alone."
     ),
 )
 

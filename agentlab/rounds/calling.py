@@ -61,13 +61,18 @@ def call(workspace: Workspace, report: RoundReport) -> str:
     """
     from agentlab.trajectories.environment_pool import EnvironmentPool
 
-    journal, stage = workspace.database.journal, "writing calls of tools"
+    journal, stage, failed = workspace.database.journal, "writing calls of tools", set[str]()
     rows = [row for row in successes(workspace, report) if has_tools(row.env)]
     environments = EnvironmentPool()
     try:
-        while todo := due(rows, journal.items(_scope(report)), report.config):
+        while True:
+            known = journal.items(_scope(report))
+            # A game whose environment failed is tried once more by a round that goes on.
+            done = {id: entry for id, entry in known.items() if id in failed or not entry.get("failed")}
+            if not (todo := due(rows, done, report.config)):
+                break
             workspace.progress.start(stage, len(todo))
-            _write(workspace, report, todo, environments, stage)
+            failed |= _write(workspace, report, todo, environments, stage)
             workspace.progress.finish(stage)
     finally:
         environments.close()
@@ -102,9 +107,9 @@ def due(rows: Sequence[EpisodeRow], done: Mapping[str, Mapping[str, Any]], confi
 
 def _write(
     workspace: Workspace, report: RoundReport, todo: Sequence[str], environments: EnvironmentPool, stage: str
-) -> None:
-    """Write calls into these successes, and enter them into the journal."""
-    database, waiting = workspace.database, dict[str, dict[str, Any]]()
+) -> set[str]:
+    """Write calls into these successes, and enter them into the journal; returns those whose environment failed."""
+    database, waiting, failed = workspace.database, dict[str, dict[str, Any]](), set[str]()
 
     def store() -> None:
         with database.transaction():
@@ -127,12 +132,16 @@ def _write(
                 break
             episode, called = came
             waiting[episode.id] = _as_stored(called)
+            if called.failed:
+                failed.add(episode.id)
+                workspace.progress.say(f"{episode.task_id} is left out: {called.reason}")
             workspace.progress.advance(stage, 1)
             if len(waiting) >= STORED:
                 store()
     finally:
         store()
         made.close()
+    return failed
 
 
 def with_calls(workspace: Workspace, report: RoundReport) -> dict[str, WithCalls]:
@@ -169,4 +178,5 @@ def _as_stored(called: Called) -> dict[str, Any]:
         "episode": called.episode.model_dump(mode="json") if called.episode is not None else None,
         "reason": called.reason,
         "calls": [list(kept) for kept in called.calls],
+        "failed": called.failed,
     }

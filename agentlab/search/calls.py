@@ -19,7 +19,7 @@ All calls at one step are scored in one pass behind the conversation, those of s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -31,11 +31,12 @@ from agentlab import failures
 from agentlab.engines.base import Aside, Conversation, Scorer, ScoreRequest, Scores
 from agentlab.engines.model import Model
 from agentlab.errors import AgentLabError
+from agentlab.trajectories.refinement import named, played_otherwise
 from agentlab.trajectories.transition import Decision, Game
-from environments import EnvironmentDied, Task, TextEnv
+from environments import EnvironmentsError, Task, TextEnv
 from environments.tools import WithTools
 from memory.prompts import Prompting
-from memory.records import Episode, Usage, content_id
+from memory.records import Episode, content_id
 from memory.text import words
 
 AT_ONCE = 16
@@ -75,14 +76,15 @@ class Kept(NamedTuple):
 class Called:
     """What came of a success: its form with calls, or the reason why nothing can be learned from it.
 
-    `tried` counts the calls that were scored, `unsure` the steps at which they were.
+    `tried` counts the calls that were looked at; `failed` says that the environment did, so that it may be another
+    time.
     """
 
     episode: Episode | None
     reason: str = ""
     calls: list[Kept] = field(default_factory=list)
     tried: int = 0
-    unsure: int = 0
+    failed: bool = False
 
 
 Asking = Generator[ScoreRequest, Scores, Called]
@@ -97,7 +99,9 @@ def write_calls(
 ) -> Generator[tuple[Episode, Called], None, None]:
     """Each success with what came of it, in the order in which they come to their ends.
 
-    `lent` lends an environment by its id. Raises EngineFailed, AgentLabError if the model ranks nothing.
+    `lent` lends an environment by its id. Calls of a tool that asks the long-term memory are left out, and not written.
+
+    Raises EngineFailed, AgentLabError if the model ranks nothing.
     """
     if not isinstance(model.engine, Scorer):
         raise AgentLabError(f"The engine {model.name} ranks no commands, so no call can be weighed by it.")
@@ -130,18 +134,19 @@ def write_calls(
 
 
 def _next(asking: Asking, scores: Scores | None, stack: ExitStack) -> ScoreRequest | Called:
-    """What it asks next, or what came of it; then what it held is given back."""
+    """What it asks next, or what came of it; then what it held is given back, or thrown away where that failed."""
     try:
         return asking.send(scores)  # type: ignore[arg-type]
     except StopIteration as stop:
         stack.close()
         found: Called = stop.value
         return found
-    except EnvironmentDied as died:
-        # What it was lent is thrown away, and the error is passed on by that.
-        with suppress(EnvironmentDied):
-            stack.__exit__(type(died), died, died.__traceback__)
-        return Called(None, NOT_AGAIN)
+    except BaseException as error:
+        with suppress(type(error)):
+            stack.__exit__(type(error), error, error.__traceback__)
+        if not isinstance(error, EnvironmentsError):
+            raise
+        return Called(None, str(error), failed=True)
 
 
 def _asking(
@@ -154,20 +159,23 @@ def _asking(
 ) -> Asking:
     """Go through one success, asking for scores."""
     env = stack.enter_context(lent(episode.env))
+    game = Game(env, Task(env=episode.env, split=episode.split, seed=episode.seed))
     if not isinstance(env, WithTools):
         return Called(episode)
-    game = Game(env, Task(env=episode.env, split=episode.split, seed=episode.seed))
-    conversation = model.conversation(game.goal, "", prompting)
+    with failures.engine(model.name):
+        conversation = model.conversation(game.goal, "", prompting)
     stack.callback(conversation.close)
     shown = conversation.prompting.chat
 
     def see() -> None:
-        conversation.observe(game.observation, game.admissible() if shown else None)
-        conversation.keep(game.reading)
+        with failures.engine(model.name):
+            conversation.observe(game.observation, game.admissible() if shown else None)
+            conversation.keep(game.reading)
 
     def play(action: str, thought: str = "") -> None:
         _play(game, action, thought)
-        conversation.act(action, thought)
+        with failures.engine(model.name):
+            conversation.act(action, thought)
         if not game.ended:
             see()
 
@@ -184,8 +192,9 @@ def _asking(
             if alone < -config.unsure:
                 tried += len(proposed)
                 others = [one for one in game.admissible() or () if not env.is_call(one)]
-                told = [Aside(call, env.answer_to(call), game.admissible()) for call in proposed]
-                asides = [aside for aside in told if speaks_for(step.action, aside.answer, others)]
+                asides = [
+                    aside for aside in _told(game, env, proposed) if speaks_for(step.action, aside.answer, others)
+                ]
                 calls = yield from _helping(model, conversation, step.action, asides, alone, config.gain)
                 found = helps[number] = [kept._replace(tool=env.called(kept.call)) for kept in calls]
                 if found:
@@ -198,10 +207,20 @@ def _asking(
         game, kept = with_best_calls(env, episode, helps)
     if not game.info["won"]:
         helped = any(helps.values())
-        return Called(None, NO_ROOM if helped else NOT_AGAIN, kept, tried, len(helps))
+        return Called(None, NO_ROOM if helped else NOT_AGAIN, kept, tried)
     if helps and not kept:
-        return Called(None, UNEXPLAINED, kept, tried, len(helps))
-    return Called(_made(episode, game), "", kept, tried, len(helps))
+        return Called(None, UNEXPLAINED, kept, tried)
+    id = content_id("ep", episode.id, "calls", *(step.action for step in game.steps))
+    return Called(played_otherwise(episode, id, game.steps, game.score), "", kept, tried)
+
+
+def _told(game: Game, env: WithTools, calls: Sequence[str]) -> Iterator[Aside]:
+    """The calls with their answers, and with what can be done then; what a tool says when it fails is no answer."""
+    commands = game.admissible()
+    for call in calls:
+        answer = env.answer_to(call)
+        if not env.failure:
+            yield Aside(call, answer, commands and [one for one in commands if one != call])
 
 
 def with_best_calls(env: WithTools, episode: Episode, helps: Mapping[int, Sequence[Kept]]) -> tuple[Game, list[Kept]]:
@@ -214,8 +233,9 @@ def with_best_calls(env: WithTools, episode: Episode, helps: Mapping[int, Sequen
             break
         if env.is_call(step.action):
             continue
-        if helps.get(number):
-            ahead = [found for later, found in helps.items() if later >= number]
+        # A call that another one made possible may not be there without it.
+        if possible := [one for one in helps.get(number, ()) if _listed(game, one.call)]:
+            ahead = [possible, *(found for later, found in helps.items() if later > number)]
             best = best_call(ahead, kept[-1].call if kept else "")
             kept.append(best._replace(step=len(game.steps)))
             _play(game, best.call)
@@ -262,11 +282,7 @@ def best_call(ahead: Sequence[Sequence[Kept]], last: str) -> Kept:
 def speaks_for(action: str, answer: str, others: Iterable[str]) -> bool:
     """Whether an answer names none of the other commands more fully than the action."""
     said = words(answer)
-
-    def named(command: str) -> float:
-        return len(words(command) & said) / max(1, len(words(command)))
-
-    return all(named(other) <= named(action) for other in others)
+    return all(named(other, said) <= named(action, said) for other in others)
 
 
 def _play(game: Game, action: str, thought: str = "") -> None:
@@ -300,21 +316,3 @@ def _helping(
 def _listed(game: Game, action: str) -> bool:
     commands = game.admissible()
     return commands is None or action in commands
-
-
-def _made(episode: Episode, game: Game) -> Episode:
-    """The success as it was played again, with its calls. No model played it, and nothing was recalled for it."""
-    return episode.model_copy(
-        update={
-            "id": content_id("ep", episode.id, "calls", *(step.action for step in game.steps)),
-            "steps": game.steps,
-            "score": game.score,
-            "token_ids": [],
-            "action_spans": [],
-            "hints": "",
-            "recalled": [],
-            "usage": Usage(),
-            "tools": [],
-            "minimised_from": episode.minimised_from or episode.id,
-        }
-    )

@@ -22,7 +22,7 @@ are counted, and bounded by a multiple of the success's length, the shortening f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import AbstractContextManager, suppress
 
 from agentlab.errors import OutOfBudget
@@ -90,18 +90,23 @@ def refine(episode: Episode, env: TextEnv, meter: Meter | None = None) -> Episod
     best = search.best
     if best is None or best.actions == episode.actions:
         return episode
+    return played_otherwise(episode, content_id("ep", episode.id, "refined"), best.steps, best.score)
+
+
+def played_otherwise(episode: Episode, id: str, steps: Sequence[Step], score: float) -> Episode:
+    """A success with other steps that were replayed: no model played these, and nothing was recalled for them."""
     return episode.model_copy(
         update={
-            "id": content_id("ep", episode.id, "refined"),
-            "steps": best.steps,
-            "score": best.score,
+            "id": id,
+            "steps": list(steps),
+            "score": score,
             "token_ids": [],
             "action_spans": [],
             "hints": "",
             "recalled": [],
             "usage": Usage(),
             "tools": [],
-            "minimised_from": episode.id,
+            "minimised_from": episode.minimised_from or episode.id,
         }
     )
 
@@ -329,15 +334,17 @@ def _names(text: str) -> set[str]:
     return set(re.findall(r"[^\W\d_]+(?: \d+)?", text.lower()))
 
 
+def named(command: str, said: Set[str]) -> float:
+    """What share of the words of a command was said."""
+    asked = words(command)
+    return len(asked & said) / len(asked) if asked else 0.0
+
+
 def singles_out(text: str, action: str, alternatives: Sequence[str], least: float = 0.99) -> bool:
     """Whether `text` names `action` more fully than any of its alternatives; at least this share of its words."""
-    content = words(text)
-
-    def named(command: str) -> float:
-        said = words(command)
-        return len(said & content) / len(said) if said else 0.0
-
-    return named(action) >= least and all(named(other) < named(action) for other in alternatives if other != action)
+    said = words(text)
+    fully = named(action, said)
+    return fully >= least and all(named(other, said) < fully for other in alternatives if other != action)
 
 
 def informative_steps(steps: Sequence[Step], goal: str) -> set[int]:

@@ -21,7 +21,7 @@ PROBLEMS = 2
 LARGEST = 10**12
 """The largest number that is calculated with."""
 
-_NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w]|\.\d)")
+_NUMBER = re.compile(r"(?<![\w.])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w]|\.\d)")
 _OPERATIONS: dict[type[ast.AST], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -37,15 +37,16 @@ class Calculator:
     verbs = ("calculate",)
 
     def calls(self, seen: Seen) -> Sequence[str]:
-        """Every operation on two numbers of the newest texts that have two or three of them, and no unknown result."""
+        """Every operation on two numbers of the newest texts that have two or three of them, each pair once."""
         found: list[str] = []
         problems = 0
         for text in seen.texts:
-            numbers = list(dict.fromkeys(match.group().rstrip(",") for match in _NUMBER.finditer(text)))
-            repeated = len(_NUMBER.findall(text)) == 2 and len(numbers) == 1
-            if not 2 <= len(numbers) + repeated <= MOST_NUMBERS:
+            numbers: Sequence[str] = _NUMBER.findall(text)
+            if len(numbers) > MOST_NUMBERS:  # the same ones may be named several times
+                numbers = list(dict.fromkeys(numbers))
+            if not 2 <= len(numbers) <= MOST_NUMBERS:
                 continue
-            for a, b in combinations([*numbers, *(numbers if repeated else [])], 2):
+            for a, b in combinations(numbers, 2):
                 found += self._pair(a, b)
             problems += 1
             if problems == PROBLEMS:

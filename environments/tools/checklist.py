@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from environments.tools.base import Seen
 
-SENTENCE, ITEM = re.compile(r"[.!?:;\n]+"), re.compile(r",\s*(?:and\s+)?(?:then\s)?| then ")
+SENTENCE, ITEM = re.compile(r"[.!?:;\n]+"), re.compile(r",\s*(?:and\s+)?(?:then\s)?| and (?:then )?| then ")
 
 
 class Listed(NamedTuple):
@@ -40,20 +40,28 @@ class Checklist:
 
 
 def listed(seen: Seen) -> Listed | None:
-    """The list of commands that was read last: several in one sentence, all of which are commands, or were given."""
+    """The list of commands that was read last: several in one sentence, all of which are commands, or were given.
+
+    One that is read again before it was worked off goes on where it was.
+    """
     given = [call.action for call in seen.told]
-    known = {*seen.commands, *given} - {""}  # at the beginning nothing was given
-    texts = [(read, call.answer) for read, call in enumerate(seen.told)]
-    for read, text in [*reversed(texts), (0, seen.goal)]:
-        for sentence in SENTENCE.split(text):
-            commands = [item.strip() for item in ITEM.split(sentence)]
-            if len(commands) > 1 and all(command in known for command in commands):
-                return Listed(commands, _done(commands, given[read + 1 :]))
+    known = {command.lower(): command for command in [*given, *seen.commands] if command}  # at first nothing was given
+    texts = [seen.goal, *(call.answer for call in seen.told)]
+    lists = [_in(text, known) for text in texts]
+    commands = next(filter(None, reversed(lists)), None)
+    if commands is None:
+        return None
+    read, done = False, 0
+    for one, action in zip(lists, ["", *given], strict=True):
+        done += read and done < len(commands) and action == commands[done]
+        if one == commands and (not read or done == len(commands)):
+            read, done = True, 0
+    return Listed(commands, done)
+
+
+def _in(text: str, known: Mapping[str, str]) -> list[str] | None:
+    for sentence in SENTENCE.split(text):
+        commands = [known.get(item.strip().lower(), "") for item in ITEM.split(sentence)]
+        if len(commands) > 1 and all(commands):
+            return commands
     return None
-
-
-def _done(commands: Sequence[str], given: Sequence[str]) -> int:
-    done = 0
-    for action in given:
-        done += done < len(commands) and action == commands[done]
-    return done

@@ -16,6 +16,9 @@ _EXIT = re.compile(
     r"\b(?:To the )?(North|East|South|West|Up|Down)(?:,? you see|:) (?:the |an? )?([a-z][a-z' -]{0,60}?)(?=[.,;(]|$)",
     re.IGNORECASE,
 )
+_CLOSED = re.compile(r"closed .*door$")
+"""What is seen instead of a room that lies behind it."""
+
 _CONNECTS = re.compile(r"\bThe ([a-z][a-z' -]{0,60}?) connects to the ([a-z][a-z', -]{0,400}?)(?=\.|$)", re.IGNORECASE)
 
 
@@ -32,11 +35,12 @@ class Rooms:
                 self.here = _name(found[1])
             for room, others in _CONNECTS.findall(text):
                 for other in re.split(r",| and ", others):
-                    self._join(_name(room), _name(other.removeprefix("the ")))
+                    self._join(_name(room), _name(other).removeprefix("the "))
             if not found:
                 continue
-            for direction, room in _EXIT.findall(text):
-                self._join(self.here, _name(room), direction.lower())
+            for direction, name in _EXIT.findall(text):
+                if not _CLOSED.match(room := _name(name)):
+                    self._join(self.here, room, direction.lower())
             walked = action.split()[-1].lower() if action else ""
             if walked in DIRECTIONS and came and came != self.here:
                 self._join(came, self.here, walked)

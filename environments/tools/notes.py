@@ -30,12 +30,12 @@ class Notes:
         return [*offered, READING] if noted else offered
 
     def answer(self, call: str, seen: Seen) -> str:
-        """The notes, or that one was written. Raises ValueError where there is none."""
+        """The notes, the newest first, or that one was written. Raises ValueError where there is none."""
         if call == READING:
             noted = self.noted(seen)
             if not noted:
                 raise ValueError("nothing was noted")
-            return "Your notes: " + " / ".join(noted)
+            return "Your notes: " + " / ".join(reversed(noted))
         return f"Noted: {self._text(call, seen)}"
 
     def noted(self, seen: Seen) -> list[str]:

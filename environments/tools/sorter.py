@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from environments.tools.base import Seen
 from environments.tools.quantities import Quantity, of_commands, of_texts
 
-TAKING = ("take", "pick", "get", "grab", "lift")
-"""How a command begins that takes a thing; after any other that names it, it is done with."""
+NOT_PUTTING = ("take", "pick", "get", "grab", "lift", "look", "examine", "inspect", "weigh", "read")
+"""How a command begins that takes a thing or looks at it; after any other that names it, it is done with."""
 
 
 class Sorter:
@@ -19,7 +19,7 @@ class Sorter:
     verbs = ("sort quantities",)
 
     def calls(self, seen: Seen) -> Sequence[str]:
-        """One call, where there are two quantities or more that can be compared, and one that is not done with."""
+        """One call, where there are two quantities or more, and one that is not done with."""
         return [*self.verbs] if len(in_sight(seen)) > 1 and left(seen) else []
 
     def answer(self, call: str, seen: Seen) -> str:
@@ -47,11 +47,11 @@ def left(seen: Seen) -> list[Quantity]:
 
 
 def _done_with(one: Quantity, seen: Seen) -> bool:
-    """Whether the last command that named a quantity did something else than take it."""
+    """Whether the last command that named a quantity did something else than take it or look at it."""
     named = (call.action.split() for call in reversed(seen.told) if _names(call.action, one.text))
     last = next(named, None)
-    return last is not None and last[0].lower() not in TAKING
+    return last is not None and last[0].lower() not in NOT_PUTTING
 
 
 def _names(action: str, text: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", action) is not None
+    return re.search(rf"(?<![\w.,]){re.escape(text)}(?!\w)", action) is not None

@@ -185,3 +185,11 @@ def test_a_replay_leaves_out_what_was_left_out_and_searches_take_no_offence(lab:
     trees = [tree_of(lab, None, Task(env=ENV, split="train", seed=seed)) for seed in SEEDS]
     held_out = {one.id for one in found if one.without_tools}
     assert not held_out & {one.id for tree in trees for one in tree.episodes}
+
+
+def test_what_could_ask_a_memory_is_in_no_tree_with_what_could_not(lab: Lab) -> None:
+    env = "toy/doors?tools=recall"
+    lab.run(env, seeds=SEEDS[:3], trials=2, arm="base + memory", name="remembering")
+    lab.explore(env, seeds=SEEDS[:3], trials=3, name="chance")
+    trees = [tree_of(lab, None, Task(env=env, split="train", seed=seed)) for seed in SEEDS[:3]]
+    assert {one.run for tree in trees for one in tree.episodes} == {"chance"}

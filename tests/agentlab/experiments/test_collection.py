@@ -9,7 +9,7 @@ import environments
 from agentlab.agent.tasks import make_tasks
 from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.errors import RunFailed
+from agentlab.errors import BadConfig, RunFailed
 from agentlab.experiments import collection
 from agentlab.experiments.collection import collect_model, collect_random, explorer, lasting
 from agentlab.lab import Lab
@@ -172,3 +172,12 @@ def test_a_lab_explores_and_goes_on_where_it_stopped(open_lab: Callable[..., Lab
     assert lab.database.reflections.find(Filter(kinds=["exemplar"], status=None))
     assert lab.explore("toy/doors", seeds=range(3)) == 3
     assert len(lab.database.episodes.find(EpisodeFilter(split="train"))) == len(episodes)
+
+
+def test_exploring_with_more_trials_tries_what_was_not_won(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab()
+    few = lab.explore("toy/doors", seeds=range(10), trials=1, name="explore")
+    more = lab.explore("toy/doors", seeds=range(10), trials=60, name="explore")
+    assert few < more == 10 == open_lab("other").explore("toy/doors", seeds=range(10), trials=60, name="explore")
+    with pytest.raises(BadConfig):
+        lab.explore("toy/doors", trials=0)

@@ -76,6 +76,7 @@ def test_what_was_learned_is_measured_game_by_game_and_set_beside_what_is_publis
     assert not shown.whole, "dev games are not the protocol's"
     text = markdown(shown, TOY)
     assert str(means["adapter"]) in text and "somebody" in text and learned.rounds[0] in text
+    assert "`base` plays the first 3" in text and "`base` plays" not in markdown(outcome(TOY, [learned], "dev", 3), TOY)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from agentlab.rounds.calling import call, due, with_calls, writes_calls
 from agentlab.rounds.collecting import collect
 from agentlab.rounds.pool import pool
 from agentlab.rounds.selecting import select
+from agentlab.trajectories import environment_pool
 from environments.tools import register_tool, unregister_tool
 from memory.records import Usage
 from tests.agentlab.oracle import Oracle, knowing, won
@@ -116,6 +117,21 @@ def test_it_goes_on_where_it_stopped(
     before = len(asked)
     call(lab, report)
     assert len(asked) == before, "nothing is asked twice"
+
+
+def test_a_success_whose_environment_fails_is_left_out_until_the_round_goes_on(
+    open_lab: Callable[..., Lab], report: RoundReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, made = filled(open_lab(engine=ScriptedEngine(knowing))), environment_pool.make
+
+    def broken(*_: object) -> None:
+        raise OSError("no connection")
+
+    monkeypatch.setattr(environment_pool.EnvironmentPool.__init__, "__defaults__", (broken,))
+    assert call(lab, report) == "select"
+    assert report.calls == {"successes": 3} and not pool(lab, report).items
+    monkeypatch.setattr(environment_pool.EnvironmentPool.__init__, "__defaults__", (made,))
+    assert call(lab, report) == "select" and report.calls["learned from"] == 3
 
 
 def test_what_scoring_calls_takes_counts_against_the_limit_of_the_command(

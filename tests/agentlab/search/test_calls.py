@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from agentlab.errors import EngineFailed
 from agentlab.search.calls import NO_ROOM, NOT_AGAIN, UNEXPLAINED, CallsConfig, Kept, write_calls
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.replay import replay
-from environments import Task, make
+from environments import Task, TextEnv, make
 from environments.tools import Seen, register_tool, unregister_tool
 from memory.records import Episode
 from memory.text import words
@@ -67,7 +68,7 @@ def test_the_call_that_explains_an_action_is_written_before_it(written: Callable
     gain = pytest.approx(1.9)
     assert called.calls == [Kept(ask, first, gain, "oracle", 0), Kept(ask, second, gain, "oracle", 2)]
     assert [called.episode.actions[kept.step] for kept in called.calls] == [ask, ask]
-    assert (called.unsure, called.tried, called.reason) == (2, 4, "")
+    assert (called.tried, called.reason) == (4, "")
     episode = called.episode
     assert episode.won and episode.score == 1.0 and episode.minimised_from == success.id != episode.id
     assert not episode.token_ids and not episode.recalled
@@ -155,7 +156,74 @@ def test_an_answer_that_names_another_command_more_fully_explains_nothing(
         (called,) = written(success, engine=ScriptedEngine(trusting))
     finally:
         unregister_tool("misleading")
-    assert called.unsure and called.tried and not called.calls and called.reason == UNEXPLAINED
+    assert called.tried and not called.calls and called.reason == UNEXPLAINED
+
+
+def test_what_a_tool_says_when_it_fails_explains_nothing(
+    written: Callable[..., list], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Oracle.answer
+
+    def failing(self: Oracle, call: str, seen: Seen) -> str:
+        raise ValueError(answer(self, "ask about doors", seen))
+
+    monkeypatch.setattr(Oracle, "answer", failing)
+    (called,) = written(won())
+    assert called.tried and called.episode is None and called.reason == UNEXPLAINED
+
+
+def test_a_call_that_only_another_one_makes_possible_is_not_written_without_it(
+    written: Callable[..., list], twins: None
+) -> None:
+    """The likelier call at the first door makes one at the second possible; in the end the shorter one is written."""
+
+    class Following(Twins):
+        def calls(self, seen: Seen) -> Sequence[str]:
+            asked = any(call.action == "ask about doors" for call in seen.calls)
+            first = ["ask about doors", "beg"] if len(seen.told) == 1 else []
+            return first or (["ask again about doors"] if asked else [])
+
+    def fond(text: str, command: str) -> float:
+        return {"ask": -3.0, "beg": -4.0}.get(command.split()[0], knowing(text, command))
+
+    register_tool("following", Following)
+    try:
+        (called,) = written(won(env="toy/doors?tools=following"), engine=ScriptedEngine(fond))
+    finally:
+        unregister_tool("following")
+    assert called.episode.won and not any(step.invalid for step in called.episode.steps)
+    assert [kept.call for kept in called.calls] == ["beg"]
+
+
+def test_a_success_whose_environment_fails_is_told_and_the_next_has_one_of_its_own() -> None:
+    made = list[str]()
+
+    def failing_once(env_id: str, worker: object) -> TextEnv:
+        made.append(env_id)
+        if len(made) == 1:
+            raise OSError("no connection")
+        return make(env_id)
+
+    pool, successes = EnvironmentPool(failing_once), [won().model_copy(update={"id": f"ep-{at}"}) for at in range(3)]
+    found = {one.id: called for one, called in write_calls(Model(ScriptedEngine(knowing)), pool.lent, successes)}
+    pool.close()
+    assert found["ep-0"].episode is None and found["ep-0"].failed and "no connection" in found["ep-0"].reason
+    assert all(found[id].calls and not found[id].failed for id in ("ep-1", "ep-2"))
+
+
+def test_a_success_of_a_seed_that_is_in_no_fold_is_told(written: Callable[..., list]) -> None:
+    bad, good = won().model_copy(update={"id": "ep-bad", "seed": 10**9}), won()
+    called = written(bad, good)
+    assert sorted((one.failed, one.episode is None) for one in called) == [(False, False), (True, True)]
+
+
+def test_an_engine_that_fails_says_so_whatever_it_was_asked_for(written: Callable[..., list]) -> None:
+    class Broken(ScriptedEngine):
+        def conversation(self, *_: object, **__: object) -> Any:
+            raise ZeroDivisionError
+
+    with pytest.raises(EngineFailed):
+        written(won(), engine=Broken(knowing))
 
 
 def test_what_the_task_names_is_not_explained_by_other_things_where_it_does_not_help(

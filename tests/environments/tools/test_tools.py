@@ -29,6 +29,8 @@ def test_a_calculator_calculates_with_the_numbers_of_the_newest_problem() -> Non
     assert "calculate 22 / 11" in Calculator().calls(seen("Divide 22 by 11."))
     assert "calculate 32 / 32" in Calculator().calls(seen("Divide 32 by 32."))
     assert "calculate 1,200 - 3" in Calculator().calls(seen("Subtract 3 from 1,200."))
+    assert "calculate 5 + 5" in Calculator().calls(seen("Add 5 and 5 and 3."))
+    assert "calculate 3 + 4" in Calculator().calls(seen("Add 3,4."))
     assert not Calculator().calls(seen("A room with 3 doors."))
 
 
@@ -95,6 +97,18 @@ def test_a_navigator_finds_ways_by_a_map_and_by_what_was_walked() -> None:
     assert Navigator().answer("find way to den", walked) == "To reach the den, move south to the den."
 
 
+def test_a_navigator_takes_no_closed_door_for_a_room() -> None:
+    door = "To the North you see a closed wood door."
+    told = [Call("", f"You are in the shed. {door} West: the hall."), Call("move west", f"You are in the hall. {door}")]
+    here = Seen("", told, (), ())
+    assert Navigator().calls(here) == ["find way to shed"]
+
+
+def test_a_navigator_reads_a_map_with_an_article_before_each_room() -> None:
+    here = seen("You are in the hall.", "The hall connects to the attic, the cellar and the shed.")
+    assert Navigator().calls(here) == [f"find way to {room}" for room in ("attic", "cellar", "shed")]
+
+
 def test_a_navigator_is_done_with_any_text() -> None:
     here = seen("You are in the hall. North: the den. " + "The door " * 40_000)
     assert Navigator().calls(here) == ["find way to den"]
@@ -117,6 +131,8 @@ def test_notes_are_written_once_and_read_again() -> None:
     assert notes.calls(later) == ["read notes"]
     assert notes.answer("read notes", later) == "Your notes: North is the hall."
     assert notes.answer("note beware of the cat", later) == "Noted: beware of the cat"
+    more = Seen("", told, (written, Call("note beware of the cat", "Noted: beware of the cat")), ())
+    assert notes.answer("read notes", more) == "Your notes: beware of the cat / North is the hall."
     with pytest.raises(ValueError):
         notes.answer("read notes", here)
 
@@ -171,7 +187,7 @@ def test_sort_leaves_out_what_was_put_somewhere_and_takes_it_in_again_when_it_is
         return tool.answer("sort quantities", seen)
 
     whole = "From least to most: 27g of steel, 37g of plastic, 44kg of steel."
-    assert answer() == answer("take 27g of steel") == whole
+    assert answer() == answer("take 27g of steel") == answer("examine 27g of steel") == whole
     put = ("take 27g of steel", "put 27g of steel in box")
     assert answer(*put) == "From least to most: 37g of plastic, 44kg of steel."
     assert answer(*put, "take 27g of steel") == whole
@@ -183,6 +199,8 @@ def test_sort_leaves_out_what_was_put_somewhere_and_takes_it_in_again_when_it_is
         tool.answer("sort quantities", over)
     # 7g of steel is no part of 27g of steel.
     near = Seen("", [Call("put 27g of steel in box", "")], [], ["take 7g of steel", "take 9g of wood"])
+    assert len(left(near)) == 2
+    near = Seen("", [Call("put 1.2l of gold in box", "")], [], ["take 2l of gold", "take 9l of wood"])
     assert len(left(near)) == 2
 
 
@@ -224,6 +242,20 @@ def test_the_newest_list_counts_and_what_was_given_before_it_does_not() -> None:
     told[1] = Call("meow", "Now: take fig, and then meow")
     assert Checklist().answer("check list", Seen("", told, (), DO)) == "Next: meow. 1 of 2 done."
     assert Checklist().answer("check list", Seen("Do: eat fig, meow.", told[2:], (), DO)).startswith("Next: eat fig.")
+
+
+@pytest.mark.parametrize(
+    "text", ["Smell pear, then meow.", "smell pear and then meow", "To do: smell pear, and meow", "smell pear and meow"]
+)
+def test_a_checklist_reads_a_list_as_people_write_it(text: str) -> None:
+    assert Checklist().answer("check list", seen(text, commands=DO)) == "Next: smell pear. 0 of 2 done."
+
+
+def test_a_list_that_is_read_again_goes_on_where_it_was_and_begins_anew_once_it_is_worked_off() -> None:
+    told = [Call("", LIST), Call("smell pear", "Correct!"), Call("meow", "Correct!"), Call("task", LIST)]
+    assert Checklist().answer("check list", Seen("", told, (), DO)) == "Next: smell pear. 2 of 4 done."
+    told += [Call("smell pear", "Correct!"), Call("take fig", LIST)]
+    assert Checklist().answer("check list", Seen("", told, (), DO)) == "Next: smell pear. 0 of 4 done."
 
 
 def test_a_checklist_is_done_with_any_text() -> None:
