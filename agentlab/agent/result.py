@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from agentlab.agent import strength
 from memory.clock import follow
 from memory.records import Episode, Recall, Reflection, Usage
+from memory.store import EpisodeFilter
 
 if TYPE_CHECKING:
     from memory import Database, ReflectionMemory
@@ -128,8 +129,13 @@ class DatabaseSink:
         return {id: Usage.model_validate(one["usage"]) for id, one in known.items() if "usage" in one}
 
     def spent(self, run: str) -> Usage:
-        """What the stored episodes of a run took together."""
-        return sum(self.usages(run).values(), Usage())
+        """What the stored episodes of a run took together, those of searches as well."""
+        known = self.usages(run)
+        rows = [row for row in self.database.episodes.find(EpisodeFilter(run=run)) if row.id not in known]
+        searched = (
+            Usage(input_tokens=row.input_tokens, output_tokens=row.output_tokens, cost=row.cost) for row in rows
+        )
+        return sum([*known.values(), *searched], Usage())
 
 
 def _scope(run: str) -> str:

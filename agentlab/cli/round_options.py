@@ -91,8 +91,8 @@ def _differing(one: RoundConfig, other: RoundConfig) -> list[str]:
 
 
 def settings(lab: Lab | None, envs: list[str] | None, file: Path | None, changes: dict[str, Any]) -> RoundConfig:
-    """The settings of a round: from `file`, else from the last round of the lab (None: a new one), else the defaults;
-    then `changes`.
+    """The settings of a round: from `file`, else from the last round of the lab (None: a new one) where no environment
+    is named, else the defaults; then `changes`.
 
     Raises:
         BadConfig: if no environment is named anywhere, or a setting makes no sense.

@@ -41,8 +41,12 @@ Envs = Annotated[
 @app.command("list")
 def list_(lab: LabFolder = DEFAULT_LAB, json: Json = False) -> None:
     """List rounds, the oldest first: what each collected and trained on, and what the gate said."""
+    from agentlab.rounds.report import readable_reports
+
     with opened(lab) as here:
-        reports = here.rounds()
+        reports, unreadable = readable_reports(here)
+    for id in unreadable:
+        output.note(f"The record of {id} has not the form that this version reads.")
     rows = [report.model_dump() for report in reports] if json else [_row(report) for report in reports]
     columns = [
         Column("id"),
@@ -95,7 +99,8 @@ def config(
 ) -> None:
     """Print the settings of a round as a commented file for `agentlab rounds run --config FILE`.
 
-    They are those of --config, else of the lab's last round, else the defaults; a preset goes on top.
+    They are those of --config, else of the lab's last round where no environment is named, else the defaults; a preset
+    goes on top.
     """
     from agentlab.errors import BadConfig
     from agentlab.rounds import PRESETS
@@ -215,14 +220,14 @@ def _stopped(lab: Lab, config: RoundConfig) -> str | None:
         return None
     envs = [canonical(env) for env in config.envs]
     known = course((report for report in lab.rounds() if report.config.envs == envs), config.early_stop)
-    if not known.stop or known.best is None:
+    if not known.stop:
         return None
+    stopped, serves = f"Stopped early: no gain on held-out games in {config.early_stop.patience} rounds.", lab.serving()
+    if known.best is None:
+        return f"{stopped} None was better than what served at first; {serves or 'the base'} serves."
     best = find_round(lab, str(known.best))
-    return (
-        f"Stopped early: no gain on held-out games in {config.early_stop.patience} rounds. The best is {best.id} "
-        f"({100 * (known.scores[known.best] or 0):+.0f} points on what served at first, {best.adapter}); "
-        f"{lab.serving() or 'the base'} serves."
-    )
+    gained = f"{100 * (known.scores[known.best] or 0):+.0f} points on what served at first, {best.adapter}"
+    return f"{stopped} The best is {best.id} ({gained}); {serves or 'the base'} serves."
 
 
 @app.command()

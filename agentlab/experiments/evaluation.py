@@ -275,7 +275,9 @@ def naming(
         records = (name, content_id(name, *games), content_id(name, *games, *played))
         playing, kept = playing_of(workspace), database.evaluations.get
         record = next((one for one in records if _fits(kept(one), games, arms, playing)), records[-1])
-        return Naming(record, name, name)
+        # Who once ranks and once writes has the same names, so one of the two has a run of its own.
+        otherwise = (kept(name) or {}).get("about", {}).get("playing", {}) != playing and kept(name) is not None
+        return Naming(record, name, record if otherwise else name)
     measured = content_id(f"eval-{split}", workspace.config.model, workspace.config.seed, trials, *played, *games)
     entry = database.journal.get(SCOPE, measured)
     number = entry["number"] if entry else 1

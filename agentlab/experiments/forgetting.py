@@ -147,20 +147,20 @@ def played(workspace: Workspace, split: Split) -> Played:
     """The last finished play of each task by each adapter, or by `base`, at gates and in evaluations."""
     from environments import Task
 
-    playing = playing_of(workspace)
-    rounds, tables = workspace.database.rounds.all(), workspace.database.evaluations.all()
-    runs = [f"{id}-gate" for id, report in rounds.items() if report.get("playing", {}) == playing]
-    runs += [name for name, table in tables.items() if table.get("about", {}).get("playing", {}) == playing]
+    playing, database = playing_of(workspace), workspace.database
+    of_rounds, tables = database.rounds.all(), database.evaluations.all()
+    runs = [f"{id}-gate" for id, report in of_rounds.items() if report.get("playing", {}) == playing]
+    for name, table in tables.items():
+        about = table.get("about", {})
+        runs += [name, *about.get("runs", {}).values()] if about.get("playing", {}) == playing else []
     runs.append(run_of(workspace))
+    rows = [row for run in dict.fromkeys(runs) for row in database.episodes.find(EpisodeFilter(run=run, split=split))]
     found: Played = {}
-    rows = [
-        row
-        for name in dict.fromkeys(runs)
-        for row in workspace.database.episodes.find(EpisodeFilter(run=name, split=split))
-    ]
     for one in sorted(rows, key=lambda row: row.started_at):
-        # Of later trials, chance and memory nothing can be said about the weights alone.
-        if one.trial or one.engine == "random" or "memory" in one.arm or one.status == "errored":
+        # Of later trials and of other arms (chance, memory, agents that play by turns) nothing can be said about the
+        # weights alone.
+        alone = one.arm in (BASE, "adapter", *(f"{side}{one.adapter}" for side in ("", "candidate ", "incumbent ")))
+        if one.trial or not alone or one.engine == "random" or one.status == "errored":
             continue
         task = Task(env=one.env, split=split, seed=one.seed)
         trial = Trial(one.id, one.status, one.score, one.steps)

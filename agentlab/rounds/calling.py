@@ -68,7 +68,7 @@ def call(workspace: Workspace, report: RoundReport) -> str:
         while True:
             known = journal.items(_scope(report))
             # A game whose environment failed is tried once more by a round that goes on.
-            done = {id: entry for id, entry in known.items() if id in failed or not entry.get("failed")}
+            done = {id: entry for id, entry in known.items() if id in failed or not entry.get("error")}
             if not (todo := due(rows, done, report.config)):
                 break
             workspace.progress.start(stage, len(todo))
@@ -132,9 +132,9 @@ def _write(
                 break
             episode, called = came
             waiting[episode.id] = _as_stored(called)
-            if called.failed:
+            if called.error:
                 failed.add(episode.id)
-                workspace.progress.say(f"{episode.task_id} is left out: {called.reason}")
+                workspace.progress.say(f"{episode.task_id} is left out: {called.error}")
             workspace.progress.advance(stage, 1)
             if len(waiting) >= STORED:
                 store()
@@ -178,5 +178,5 @@ def _as_stored(called: Called) -> dict[str, Any]:
         "episode": called.episode.model_dump(mode="json") if called.episode is not None else None,
         "reason": called.reason,
         "calls": [list(kept) for kept in called.calls],
-        "failed": called.failed,
+        "error": called.error,
     }

@@ -53,6 +53,9 @@ def estimate(workspace: Workspace, config: RoundConfig) -> Estimate:
     limits = _step_limits(config.envs)
     steps = sum(limits.values())
     phases = []
+    if balance := config.balance:
+        games = min(balance.tasks, len(limits) * config.seeds) * balance.trials * len(balance.temperatures)
+        phases.append(_played(workspace, "balance", games, games * max(limits.values()), True))
     for way in config.ways(workspace.serving()):
         trials = {"random": config.random_trials, "model": config.model_trials}.get(way, 1)
         games = len(limits) * config.seeds * trials
@@ -77,6 +80,9 @@ def estimate(workspace: Workspace, config: RoundConfig) -> Estimate:
     else:
         phases.append(_trained(workspace, config))
     phases.append(_played(workspace, "gate", 2 * len(limits) * config.gate_seeds, 2 * config.gate_seeds * steps, True))
+    if config.retire_games:
+        games = len(limits) * config.retire_games
+        phases.append(_played(workspace, "retire", games, config.retire_games * steps, True))
     return Estimate(
         round=f"round-{len(reports(workspace)) + 1}", phases=phases, problem=hopeless(config, next_challenge(workspace))
     )

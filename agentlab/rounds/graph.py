@@ -81,7 +81,7 @@ def run_round(workspace: Workspace, config: RoundConfig, *, until: str | None = 
     config = config.named()
     hub.recognise(workspace.config.model)  # a base without weights here can be taught nothing
     ended = _ended_unsaid(workspace)
-    if ended is not None:
+    if ended is not None and ended.config == config:
         return ended
     report = next((report for report in reports(workspace) if not report.ended), None)
     if config.plays_to_train if report is None else report.phase == "practise":
@@ -194,7 +194,8 @@ def _thread(report: RoundReport) -> dict[str, Any]:
 
 
 def _ended_unsaid(workspace: Workspace) -> RoundReport | None:
-    """The last round, if it was killed after it had ended but before it could say so: the same call is answered now."""
+    """The last round, if it was killed after it had ended but before it could say so: the same call is to be answered
+    by it."""
     known = reports(workspace)
     if not known or known[-1].phase != "done" or workspace.checkpointer.get_tuple(_thread(known[-1])) is None:
         return None

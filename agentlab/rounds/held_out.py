@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from agentlab import failures
 from agentlab.errors import AgentLabError
+from agentlab.rounds.ladder import learned_from
 from agentlab.rounds.report import RoundReport
 from agentlab.workspace import starts
 
@@ -20,10 +21,10 @@ def held_out(workspace: Workspace, report: RoundReport) -> list[tuple[str, str]]
     from agentlab.trajectories.environment_pool import EnvironmentPool
 
     config, stage = report.config, "looking at held-out starts"
-    envs = [*config.envs, *config.kl.envs]
+    envs = list(dict.fromkeys([*learned_from(config), *config.kl.envs]))
     workspace.progress.start(stage, len(envs))
-    # A later round may look at these dev games for what it forgot.
-    dev = max(report.dev_from + config.dev_seeds, config.forgetting.seeds)
+    # Later rounds look at the next dev games at their gates, and at the first ones for what they forgot.
+    dev = max(report.dev_from + config.dev_seeds, config.forgetting.seeds, config.held_out_seeds)
     folds: list[tuple[Split, int]] = [("dev", dev), ("test", config.held_out_seeds)]
     found, pool = list[tuple[str, str]](), EnvironmentPool()
     try:

@@ -22,8 +22,9 @@ from agentlab.agent.tasks import make_tasks
 from agentlab.engines.base import Adapter
 from agentlab.engines.model import Model
 from agentlab.experiments.collection import OWN_TRIALS
+from agentlab.rounds.held_out import held_out
 from agentlab.rounds.report import RoundReport
-from agentlab.rounds.selecting import fail, held_out, job_config
+from agentlab.rounds.selecting import fail, job_config
 from agentlab.rounds.training import noted
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from environments import EnvironmentDied, Task

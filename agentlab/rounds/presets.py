@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # The default: a binary filter, one success a task, restart from the base (Singh et al. 2024).
+    # The default but for one success a task: a binary filter, restart from the base (Singh et al. 2024).
     "rest_em": {"selection": {"cap_per_task": 1}},
     # Trees of what was tried; a failure spliced with the better trajectory that it parted from (Yuan et al. 2025), with
     # a revision thought between them where the model thinks before it acts.

@@ -35,6 +35,11 @@ def export_round(workspace: Workspace, config: RoundConfig, folder: Path | str) 
     if report.ended:  # one that was killed at its very end, and is told only now; it is not the next one
         report = run_round(workspace, config, until=TRAIN)
     place = job_folder(workspace, report)
+    if report.config.society:
+        raise AgentLabError(
+            f"{report.id} trains a society, which plays and trains in one part and cannot be trained elsewhere; finish "
+            "it with `agentlab rounds run`, or give it up with `agentlab rounds abandon`."
+        )
     if report.phase != TRAIN or job.load(place).done:
         raise AgentLabError(
             f"{report.id} is trained already, so there is nothing to train elsewhere; finish it with `agentlab rounds "

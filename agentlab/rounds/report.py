@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from agentlab.errors import UnreadableRecord
 from agentlab.grid import Grid
 from agentlab.rounds.config import RoundConfig
 from agentlab.rounds.learned_calls import LearnedTool
@@ -125,9 +126,15 @@ class RoundReport(Grid, BaseModel):
 
 
 def reports(workspace: Workspace) -> list[RoundReport]:
-    """All rounds of a lab, oldest first."""
-    found = [RoundReport.model_validate(payload) for payload in workspace.database.rounds.all().values()]
-    return sorted(found, key=lambda report: report.number)
+    """All rounds of a lab, oldest first. Raises UnreadableRecord where one cannot be read: what comes next follows on
+    all of them."""
+    found, unreadable = readable_reports(workspace)
+    if unreadable:
+        raise UnreadableRecord(
+            f"The record of {unreadable[0]} has not the form that this version reads; go on with the version that made "
+            "it."
+        )
+    return found
 
 
 def readable_reports(workspace: Workspace) -> tuple[list[RoundReport], list[str]]:

@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from agentlab.agent.tasks import looked_at
 from agentlab.experiments.evaluation import Outcomes, known
 from agentlab.experiments.forgetting import BASE, Loss, forgetting, play, played
-from agentlab.rounds.ladder import learned_from
 from agentlab.rounds.report import RoundReport
 from agentlab.workspace.lineage import families
 from trainers.gate import Paired, paired
@@ -104,9 +103,9 @@ def _outside(workspace: Workspace, report: RoundReport, unplayable: dict[str, st
     from environments.errors import EnvironmentsError
 
     found: dict[str, list[int]] = {}
-    known = learned_from(report.config)
-    for name in families(workspace, *(record.id for record in workspace.adapters.list())):
-        if name in known:
+    others = [record.id for record in workspace.adapters.list() if record.id != report.adapter]
+    for name in families(workspace, *others):
+        if name in report.config.envs:
             continue
         try:
             with looked_at(name) as env:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agentlab.errors import AgentLabError
@@ -63,8 +64,11 @@ def select(workspace: Workspace, report: RoundReport) -> str:
         seeds=[config.seed],
         code_version=code_version(),
     )
+    folder = workspace.folder / "jobs" / report.id
+    # Nothing was trained yet: one that a kill left may hold what was chosen before more had been won.
+    shutil.rmtree(folder, ignore_errors=True)
     try:
-        job.create(workspace.folder / "jobs" / report.id, settings, made.records, lineage)
+        job.create(folder, settings, made.records, lineage)
     except NothingToTrain as error:
         fail(workspace, report, f"{report.id} has nothing to train on: {error}.")
     return "train"

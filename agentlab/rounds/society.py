@@ -11,6 +11,7 @@ Experimental: no table shows yet that it helps.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ from agentlab.agent.rollout import rollout_of
 from agentlab.agent.society import Society, serving
 from agentlab.agent.tasks import make_tasks
 from agentlab.failures import refuse_all_failed
+from agentlab.rounds.held_out import held_out
 from agentlab.rounds.pool import as_read
 from agentlab.rounds.records import Records, tokenizer
-from agentlab.rounds.report import RoundReport, reports
-from agentlab.rounds.selecting import fail, held_out, job_config
+from agentlab.rounds.report import RoundReport, reports, save
+from agentlab.rounds.selecting import fail, job_config
 from agentlab.rounds.training import noted, trained
 from memory.records import Episode
 from memory.store import EpisodeFilter
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from agentlab.rounds.parts import SocietyConfig
     from agentlab.workspace.workspace import Workspace
 
-STAGE = "society"
+STAGE, JOBS = "society", "society jobs"
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,19 @@ def society(workspace: Workspace, report: RoundReport) -> str:
     """
     config = report.config.society
     assert config is not None, "the round begins here because it has one"
+    jobs = _written(workspace, report)
+    if jobs is None:
+        jobs = _played_and_chosen(workspace, report, config)
+    for member, folder in jobs:
+        done = trained(workspace, folder, f"training {member.name}")
+        report.society[member.name] = adapter = workspace.adapters.register(folder).id
+        if folder.name == report.id:
+            report.adapter, report.training = adapter, noted(done)
+    return "monitor"
+
+
+def _played_and_chosen(workspace: Workspace, report: RoundReport, config: SocietyConfig) -> list[tuple[Member, Path]]:
+    """Play, and write the job of each agent; once they all stand, nothing is played or chosen again."""
     report.collected[STAGE] = play(workspace, report, config)
     forbidden, left_out = starts_of(held_out(workspace, report)), Counter[str]()
     games = list[Game]()
@@ -140,12 +155,24 @@ def society(workspace: Workspace, report: RoundReport) -> str:
     if not jobs:
         why = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items()) or "none was played"
         fail(workspace, report, f"{report.id} has nothing to train a society on ({why}); give it more or easier games.")
-    for member, folder in jobs:
-        done = trained(workspace, folder, f"training {member.name}")
-        report.society[member.name] = adapter = workspace.adapters.register(folder).id
-        if folder.name == report.id:
-            report.adapter, report.training = adapter, noted(done)
-    return "monitor"
+    with workspace.database.transaction():
+        workspace.database.journal.put(JOBS, report.id, {"folders": [folder.name for _, folder in jobs]})
+        save(workspace, report)
+    return jobs
+
+
+def _written(workspace: Workspace, report: RoundReport) -> list[tuple[Member, Path]] | None:
+    """The jobs of this round, if all of them were written. What a kill left of them before that is removed: attempts
+    that errored are played again, and what is chosen may be others then."""
+    from trainers import job
+
+    jobs, known = workspace.folder / "jobs", workspace.database.journal.get(JOBS, report.id)
+    if known is None:
+        for left in [jobs / report.id, *jobs.glob(f"{report.id}-generator-*"), *jobs.glob(f"{report.id}-critic-*")]:
+            shutil.rmtree(left, ignore_errors=True)
+        return None
+    found = [(job.load(jobs / name).lineage.member, jobs / name) for name in known["folders"]]
+    return [(member, folder) for member, folder in found if member is not None]
 
 
 def _jobs(

@@ -45,6 +45,7 @@ AT_ONCE = 16
 UNEXPLAINED = "no call explains it"
 NO_ROOM = "no room for its calls"
 NOT_AGAIN = "not won again"
+FAILED = "its environment failed"
 
 
 class CallsConfig(BaseModel):
@@ -76,15 +77,14 @@ class Kept(NamedTuple):
 class Called:
     """What came of a success: its form with calls, or the reason why nothing can be learned from it.
 
-    `tried` counts the calls that were looked at; `failed` says that the environment did, so that it may be another
-    time.
+    `tried` counts the calls that were looked at. `error` is of an environment that failed, and may not another time.
     """
 
     episode: Episode | None
     reason: str = ""
     calls: list[Kept] = field(default_factory=list)
     tried: int = 0
-    failed: bool = False
+    error: str = ""
 
 
 Asking = Generator[ScoreRequest, Scores, Called]
@@ -146,7 +146,7 @@ def _next(asking: Asking, scores: Scores | None, stack: ExitStack) -> ScoreReque
             stack.__exit__(type(error), error, error.__traceback__)
         if not isinstance(error, EnvironmentsError):
             raise
-        return Called(None, str(error), failed=True)
+        return Called(None, FAILED, error=str(error))
 
 
 def _asking(

@@ -62,7 +62,7 @@ def mcts(player: Player) -> Iterator[Episode]:
         here = moments.known.get(path[0])
         while not walk.ended:
             if here is not None:
-                action = moments.choose(here, player.ranked(walk, rng))
+                action = moments.choose(here, player.ranked(walk, rng), walk.commands)
             elif player.config.rollout == "random":
                 action = rng.choice(walk.commands)
             else:
@@ -93,11 +93,12 @@ class Moments:
             return walk.state, walk.status if walk.status in ("won", "lost") else None
         return tuple(step.action for step in walk.steps)
 
-    def choose(self, here: Known, ranked: Sequence[tuple[str, float]]) -> str:
+    def choose(self, here: Known, ranked: Sequence[tuple[str, float]], commands: Sequence[str]) -> str:
         """The command to take at a known moment: one that was tried there, or of the likeliest others, up to the width.
 
-        `ranked` are the candidates with their priors, the likeliest first. UCT takes the untried first; under PUCT an
-        untried command is expected to be worth what the moment is.
+        `ranked` are the candidates with their priors, the likeliest first, of the `commands` that there are now: calls
+        of tools depend on the way that led here. UCT takes the untried first; under PUCT an untried command is expected
+        to be worth what the moment is.
         """
         config = self.config
         here.candidates = [action for action, _ in ranked]
@@ -112,7 +113,7 @@ class Moments:
         prior = dict(ranked)
         # In the order of `ranked`, so that chance breaks ties; what only a rollout tried is no candidate, but known.
         options = [action for action in prior if action in alive or action in fresh]
-        options += [action for action in alive if action not in prior]
+        options += [action for action in alive if action not in prior and action in commands]
 
         def rated(action: str) -> float:
             after = alive.get(action)

@@ -27,8 +27,7 @@ from agentlab.trajectories.budget import Budget, Cost
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.refinement import Refiner
 from environments import Task, TextEnv
-from environments.tools.recall import HERE
-from memory.records import Episode, ErrorKind, content_id
+from memory.records import ErrorKind, content_id
 from memory.store import EpisodeFilter
 
 if TYPE_CHECKING:
@@ -157,18 +156,13 @@ def tree_of(workspace: Workspace, run: str | None, task: Task) -> Tree:
     """The tree of what the episodes of a run (None: of all) tried at a task, whoever played them: `pairs` and `values`
     read it.
 
-    Refined episodes are in it too: they were played, by replay. Those that were played without a tool are not, nor
-    those that could ask a memory (`recall`), which neither a search nor chance has: other commands were admissible in
-    them. Raises ReplayMismatch if two of them contradict each other.
+    Refined episodes are in it too: they were played, by replay. Raises ReplayMismatch if two of them contradict each
+    other.
     """
     _only_train([task])
     rows = workspace.database.episodes.find(EpisodeFilter(run=run, task=task.id))
     episodes = workspace.database.episodes.load([row.id for row in rows])
-    return Tree.of(one for one in episodes if not one.without_tools and not _could_recall(one))
-
-
-def _could_recall(episode: Episode) -> bool:
-    return any(HERE in step.admissible for step in episode.steps)
+    return Tree.of(episodes)
 
 
 def revise_tasks(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from agentlab.errors import ReplayMismatch
+from environments.tools.recall import HERE
 from memory.records import Episode, Step
 
 if TYPE_CHECKING:
@@ -129,13 +130,16 @@ class Tree:
 
     @classmethod
     def of(cls, episodes: Iterable[Episode]) -> Tree:
-        """The tree of episodes of one task. Those that errored, and those made up in hindsight, are left out.
+        """The tree of episodes of one task. Those that errored, and those made up in hindsight, are left out, and those
+        in which other commands were admissible: that were played without a tool, or could ask a memory (`recall`),
+        which neither a search nor chance has.
 
         Raises ReplayMismatch if two of them contradict each other.
         """
         tree = cls()
         for episode in episodes:
-            if episode.status != "errored" and episode.relabelled_from is None and episode.steps:
+            lived = episode.status != "errored" and episode.relabelled_from is None and episode.steps
+            if lived and not episode.without_tools and not _could_recall(episode):
                 tree.add(episode)
         return tree
 
@@ -188,6 +192,10 @@ def take(node: Node, step: Step) -> Node:
     node.offers(step.admissible)
     node.scores = node.scores or step.all_scores
     return node.enter(step.action, step.result, step.next_state)
+
+
+def _could_recall(episode: Episode) -> bool:
+    return any(HERE in step.admissible for step in episode.steps)
 
 
 def _clip(text: str) -> str:

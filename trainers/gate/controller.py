@@ -33,8 +33,8 @@ class AlphaSchedule(BaseModel):
 class EarlyStop(BaseModel):
     """Ends a series of rounds when the held-out score no longer rises; the best round is the one to keep.
 
-    patience: rounds without a gain after which it ends. min_gain: what counts as a gain. scores: held-out scores by
-    round, None where nothing was measured, which counts neither way.
+    patience: rounds without a gain after which it ends. min_gain: what counts as a gain. scores: by round, how much
+    higher the held-out score is than before the first one; None where nothing was measured, which counts neither way.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,7 +49,7 @@ class EarlyStop(BaseModel):
 
     @property
     def best(self) -> int | None:
-        """The round to keep: the last that gained on all before it; None before the first score."""
+        """The round to keep: the last that gained on all before it; None before the first gain."""
         return self._course[0]
 
     @property
@@ -60,11 +60,11 @@ class EarlyStop(BaseModel):
     @property
     def _course(self) -> tuple[int | None, int]:
         """The best round, and the measured rounds since."""
-        best, top, since = None, -math.inf, 0
+        best, top, since = None, 0.0, 0
         for number, score in sorted(self.scores.items()):
             if score is None or math.isnan(score):
                 continue
-            if best is None or score > top + self.min_gain:
+            if score > top + self.min_gain:
                 best, top, since = number, score, 0
             else:
                 since += 1

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from agentlab.agent.arms import Arm
+from agentlab.agent.policy import Policy
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.experiments.forgetting import RUN, forgetting, measure
 from agentlab.lab import Lab
@@ -41,6 +43,26 @@ def two(lab: Lab, add_skill: Callable[..., str], note_reader: ScriptedEngine) ->
         newer: lambda transcript, command: first_room_only(transcript, command, plays),
     }
     return able, newer
+
+
+def test_arms_that_are_more_than_the_weights_say_nothing_of_them(lab: Lab, two: tuple[str, str]) -> None:
+    able, _ = two
+    lab.evaluate(ONE, split="dev", seeds=range(4), arms=[Arm("hot", adapter=able, policy=Policy(temperature=9.0))])
+    lab.evaluate(ONE, split="dev", seeds=range(4), arms=[Arm("turns", adapter=able)])
+    assert forgetting(lab).table.rows == []
+    lab.evaluate(ONE, split="dev", seeds=range(4), arms=[able])
+    assert forgetting(lab).table.row(able).cells[ONE].wins == 4
+
+
+def test_who_once_ranks_and_once_writes_under_one_name_is_told_apart(lab: Lab, note_reader: ScriptedEngine) -> None:
+    note_reader.replies = lambda request: "> look"
+    ranked = lab.evaluate(ONE, split="dev", seeds=range(4), arms=["base"], name="mine")
+    before = forgetting(lab).table
+    ranking, lab.config = lab.config, lab.config.model_copy(update={"actor": "write"})
+    lab.evaluate(ONE, split="dev", seeds=range(4), arms=["base"], name="mine")
+    assert forgetting(lab).table.row("base").cells[ONE].wins == 0
+    lab.config = ranking
+    assert forgetting(lab).table == before and ranked.row("base").cells[ONE].wins == 4
 
 
 def test_nothing_played_is_nothing_forgotten(lab: Lab) -> None:

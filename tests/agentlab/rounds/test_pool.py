@@ -301,7 +301,20 @@ def test_held_out_games_are_begun_once_in_the_life_of_a_lab(
     assert held_out(lab, made) == first
     assert len(begun) <= 2, "one of each fold, to see that the games are the same"
     more = held_out(lab, report(envs=["toy/doors"], held_out_seeds=40))
-    assert more[: len(first)] == first and len(more) == len(first) + 10
+    assert set(first) < set(more) and len(more) == len(first) + 20, "ten more of each fold"
+
+
+def test_easier_variants_that_are_learned_from_are_looked_at_too(spelling: Opened, report: Made) -> None:
+    from agentlab.rounds.held_out import held_out
+    from agentlab.rounds.ladder import learned_from
+    from agentlab.workspace import starts
+
+    lab = spelling()
+    made = report(envs=["toy/doors"], ladder=True, gate_seeds=1, held_out_seeds=2, forgetting={"seeds": 0})
+    held_out(lab, made)
+    known = learned_from(made.config)
+    assert len(known) > 1
+    assert all(len(lab.database.journal.items(starts.scope(env, "dev"))) == 2 for env in known)
 
 
 def test_held_out_games_that_have_changed_are_looked_at_anew(

@@ -15,8 +15,8 @@ from agentlab.experiments.forgetting import RUN
 from agentlab.lab import Lab
 from agentlab.rounds import RoundReport
 from agentlab.rounds.gating import gate
-from agentlab.rounds.retention import Retention, check_retention
-from environments import Task
+from agentlab.rounds.retention import Retention, _outside, check_retention
+from environments import Task, easier
 from environments.toy import Doors
 from memory.records import Episode
 from memory.store import EpisodeFilter
@@ -171,6 +171,16 @@ def test_nothing_is_played_where_the_gate_covered_all_families_or_it_is_turned_o
     lab = opened("off")
     report = gated(lab, forgetting={"seeds": 0})
     assert check_retention(lab, report) == "promote" and played(lab) == {} and report.forgetting == {}
+
+
+def test_an_easier_variant_that_another_adapter_learned_is_looked_at_though_a_ladder_leads_to_it(
+    opened: Callable[..., Lab], report: Made
+) -> None:
+    lab = opened(families=[HERE])
+    asked = {"envs": [AWAY], "ladder": True}
+    assert easier(AWAY) == HERE
+    assert list(_outside(lab, report("adapter-new", **asked), {})) == [HERE]
+    assert not _outside(lab, report("adapter-old", **asked), {}), "it has learned it itself"
 
 
 def test_of_a_rejected_candidate_nothing_is_played_but_what_serves_on_is_measured(

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from agentlab.cli import app
 from agentlab.engines.scripted import ScriptedEngine
-from agentlab.errors import AgentLabError, BadConfig
+from agentlab.errors import AgentLabError, BadConfig, UnreadableRecord
 from agentlab.lab import Lab
 from agentlab.progress import Progress
 from agentlab.rounds import RoundConfig, RoundReport, TrainingConfig, abandon
@@ -16,6 +18,7 @@ from agentlab.rounds.graph import run_round
 from agentlab.rounds.training import train
 from environments import Task, TextEnv, Turn, register, registry
 from memory.store import EpisodeFilter
+from trainers import job
 from trainers.data.selection import SelectionConfig
 from trainers.errors import MissingDependency, UnknownReporter
 from trainers.gate.gate import GateConfig
@@ -74,6 +77,60 @@ def test_the_adapter_plays_better_than_the_base_where_nobody_has_played(promoted
     assert {row.adapter for row in promoted.database.episodes.find(EpisodeFilter(arm="adapter"))} == {
         promoted.serving()
     }
+
+
+def test_a_round_that_had_ended_unsaid_does_not_answer_for_another(
+    tmp_path: Path, open_at: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_at(tmp_path / "lab") as lab:
+        delete = type(lab.checkpointer).delete_thread
+
+        def killed(saver: Any, id: str) -> None:
+            if id == "round-1":
+                raise KeyboardInterrupt
+            delete(saver, id)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(type(lab.checkpointer), "delete_thread", killed)
+            with pytest.raises(KeyboardInterrupt):
+                run_round(lab, QUICK)
+        assert lab.rounds()[0].ended
+        other = QUICK.model_copy(update={"seed": 7})
+        assert run_round(lab, other, until="select").id == "round-2"
+
+
+def test_a_job_that_a_kill_left_while_it_was_chosen_stands_in_nobodys_way(
+    tmp_path: Path, open_at: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = job.create
+
+    def killed(*made: Any) -> None:
+        create(*made)
+        raise KeyboardInterrupt
+
+    with open_at(tmp_path / "lab") as lab:
+        with monkeypatch.context() as patched:
+            patched.setattr(job, "create", killed)
+            with pytest.raises(KeyboardInterrupt):
+                lab.round(QUICK)
+        before = job.load(lab.folder / "jobs" / "round-1")
+        lab.explore(ENV, seeds=range(40, 44))
+        report = run_round(lab, QUICK, until="train")
+        assert report.phase == "train" and report.selected[ENV] > 12
+        assert job.load(lab.folder / "jobs" / "round-1").id != before.id
+
+
+def test_a_round_of_another_version_is_named_in_a_line(tmp_path: Path, open_at: Callable[..., Lab]) -> None:
+    with open_at(tmp_path / "lab") as lab:
+        stored = RoundReport(id="round-1", number=1, config=QUICK, phase="done").model_dump(mode="json")
+        stored["config"]["of_the_next_version"] = 1
+        lab.database.rounds.put("round-1", stored)
+        with pytest.raises(UnreadableRecord, match="round-1"):
+            lab.round(QUICK)
+    listed = CliRunner().invoke(app, ["rounds", "list", "--lab", str(tmp_path / "lab")])
+    assert listed.exit_code == 0 and "round-1" in listed.stderr
+    refused = CliRunner().invoke(app, ["rounds", "run", ENV, "--dry-run", "--lab", str(tmp_path / "lab")])
+    assert refused.exit_code == 2
 
 
 def test_a_finished_round_leaves_no_checkpoint(promoted: Lab) -> None:

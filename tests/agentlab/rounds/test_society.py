@@ -14,11 +14,12 @@ from pydantic import ValidationError
 
 from agentlab.errors import AgentLabError, BadConfig
 from agentlab.lab import Lab
-from agentlab.rounds import RoundConfig
+from agentlab.rounds import RoundConfig, RoundReport
 from agentlab.rounds.checking import check_settings
 from agentlab.rounds.parts import SocietyConfig
+from agentlab.rounds.report import save
 from agentlab.rounds.society import Game, own_episodes
-from environments import registry
+from environments import Task, TextEnv, registry
 from memory.records import Episode, Step
 from memory.store import EpisodeFilter
 from trainers import Member, job
@@ -167,6 +168,9 @@ def test_a_society_cannot_be_trained_elsewhere(open_lab: Callable[..., Lab], tmp
     with pytest.raises(BadConfig, match="leave out `--export`"):
         export_round(lab, config(), tmp_path / "job")
     assert lab.rounds() == []
+    save(lab, RoundReport(id="round-1", number=1, config=config(), phase="society"))
+    with pytest.raises(AgentLabError, match="plays and trains in one part"):
+        export_round(lab, RoundConfig(envs=[ENV]), tmp_path / "job")
 
 
 # -- a round -----------------------------------------------------------------------------------------------------------
@@ -293,6 +297,30 @@ def test_a_society_of_whom_nobody_is_right_fails_and_keeps_what_was_lived(
         (report,) = lab.rounds()
         assert report.phase == "failed" and len(lab.database.episodes.find()) == 8
         assert lab.adapters.list() == []
+
+
+def test_a_round_that_was_stopped_while_it_trains_goes_on_though_an_attempt_would_end_otherwise_now(
+    tmp_path: Path, open_at: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = own["Doors"].begin
+
+    def fails(env: TextEnv, task: Task) -> Any:
+        if task.split == "train" and task.seed == 1:
+            raise RuntimeError("a hiccup")
+        return begin(env, task)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    config = own["ROUND"].model_copy(update={"seeds": 4})
+    with open_at(tmp_path / "lab") as lab:
+        with monkeypatch.context() as patched:
+            patched.setattr(own["Doors"], "begin", fails)
+            patched.setattr("agentlab.rounds.society.trained", killed)
+            with pytest.raises(KeyboardInterrupt):
+                lab.round(config)
+        report = lab.round(config)
+        assert report.ended and report.society and report.adapter
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from agentlab.engines.model import Model
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.errors import EngineFailed
-from agentlab.search.calls import NO_ROOM, NOT_AGAIN, UNEXPLAINED, CallsConfig, Kept, write_calls
+from agentlab.search.calls import FAILED, NO_ROOM, NOT_AGAIN, UNEXPLAINED, CallsConfig, Kept, write_calls
 from agentlab.trajectories.environment_pool import EnvironmentPool
 from agentlab.trajectories.replay import replay
 from environments import Task, TextEnv, make
@@ -207,14 +207,14 @@ def test_a_success_whose_environment_fails_is_told_and_the_next_has_one_of_its_o
     pool, successes = EnvironmentPool(failing_once), [won().model_copy(update={"id": f"ep-{at}"}) for at in range(3)]
     found = {one.id: called for one, called in write_calls(Model(ScriptedEngine(knowing)), pool.lent, successes)}
     pool.close()
-    assert found["ep-0"].episode is None and found["ep-0"].failed and "no connection" in found["ep-0"].reason
-    assert all(found[id].calls and not found[id].failed for id in ("ep-1", "ep-2"))
+    assert found["ep-0"].episode is None and found["ep-0"].reason == FAILED and "no connection" in found["ep-0"].error
+    assert all(found[id].calls and not found[id].error for id in ("ep-1", "ep-2"))
 
 
 def test_a_success_of_a_seed_that_is_in_no_fold_is_told(written: Callable[..., list]) -> None:
     bad, good = won().model_copy(update={"id": "ep-bad", "seed": 10**9}), won()
     called = written(bad, good)
-    assert sorted((one.failed, one.episode is None) for one in called) == [(False, False), (True, True)]
+    assert sorted((one.reason == FAILED, one.episode is None) for one in called) == [(False, False), (True, True)]
 
 
 def test_an_engine_that_fails_says_so_whatever_it_was_asked_for(written: Callable[..., list]) -> None:

@@ -10,7 +10,9 @@ import pytest
 from agentlab.engines.scripted import ScriptedEngine
 from agentlab.search.config import SearchConfig
 from agentlab.search.mcts import Known, Moments, mcts, puct, uct, width
+from agentlab.search.task import search_task
 from agentlab.search.walk import Player
+from agentlab.trajectories.budget import Budget
 from environments import Task, make
 
 
@@ -38,44 +40,54 @@ def moments(known: dict[str, Known], **config: Any) -> Moments:
 
 
 RANKED = [("a", 0.6), ("b", 0.3), ("c", 0.1)]
+COMMANDS = ["a", "b", "c"]
 
 
 def test_uct_tries_what_is_untried_before_it_weighs_what_is_known() -> None:
     here = Known(2, 1.0, leads={"a": "A", "b": "B"})
     table = moments({"A": Known(1, 1.0), "B": Known(1, 0.0)}, rule="uct")
-    assert table.choose(here, RANKED) == "c"
+    assert table.choose(here, RANKED, COMMANDS) == "c"
     here.leads["c"], table.known["C"] = "C", Known(1, 0.5)
-    assert table.choose(here, RANKED) == "a"
+    assert table.choose(here, RANKED, COMMANDS) == "a"
 
 
 def test_puct_may_leave_an_unlikely_command_untried() -> None:
     here = Known(2, 1.0, leads={"a": "A", "b": "B"})
     table = moments({"A": Known(1, 1.0), "B": Known(1, 0.0)})
     # a: 1 + 1.25·.6·√2/2 = 1.53; b: 0 + 1.25·.3·√2/2 = .27; c: the parent's .5 + 1.25·.1·√2 = .68
-    assert table.choose(here, RANKED) == "a"
+    assert table.choose(here, RANKED, COMMANDS) == "a"
     table.known["A"].total = 0.0
     # a: .53; c: .68
-    assert table.choose(here, RANKED) == "c"
+    assert table.choose(here, RANKED, COMMANDS) == "c"
 
 
 def test_widening_keeps_further_commands_out_until_there_are_visits() -> None:
     here = Known(3, 0.0, leads={"a": "A", "b": "B"})
     table = moments({"A": Known(2, 0.0), "B": Known(1, 0.0)}, rule="uct", widening=0.5)
-    assert table.choose(here, RANKED) == "b"  # the width is 2
+    assert table.choose(here, RANKED, COMMANDS) == "b"  # the width is 2
     here.visits = 4
-    assert table.choose(here, RANKED) == "c"  # the width is 3
+    assert table.choose(here, RANKED, COMMANDS) == "c"  # the width is 3
 
 
 def test_what_leads_back_or_is_exhausted_is_not_taken_again() -> None:
     here = Known(9, 9.0, leads={"a": "HERE", "b": "B", "c": "C"})
     table = moments({"HERE": here, "B": Known(3, 3.0, exhausted=True), "C": Known(5, 0.0)})
-    assert table.choose(here, RANKED) == "c"
+    assert table.choose(here, RANKED, COMMANDS) == "c"
 
 
 def test_a_known_way_that_is_no_candidate_is_not_forgotten() -> None:
     here = Known(4, 2.0, leads={"z": "Z", "a": "A"})
     table = moments({"A": Known(2, 0.0), "Z": Known(2, 2.0)}, rule="uct")
-    assert table.choose(here, [("a", 1.0)]) == "z"
+    assert table.choose(here, [("a", 1.0)], ["a", "z"]) == "z"
+    assert table.choose(here, [("a", 1.0)], ["a"]) == "a", "a call that another way made possible"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_game_whose_calls_of_tools_depend_on_the_way_is_searched(seed: int) -> None:
+    name = "toy/doors?tools=notes"
+    config = SearchConfig(wins=4)
+    found = search_task(make(name), Task(env=name, split="train", seed=seed), budget=Budget(steps=150), config=config)
+    assert found.error is None and found.episodes
 
 
 def doors(**settings: Any) -> tuple[Any, Task]:

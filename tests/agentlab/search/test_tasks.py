@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import environments
+from agentlab.agent.rollout import count_spent
 from agentlab.agent.tasks import make_tasks
 from agentlab.engines.base import Scores
 from agentlab.engines.scripted import ScriptedEngine
@@ -285,5 +286,9 @@ def test_what_a_search_takes_counts_and_none_is_begun_beyond_the_limit(open_lab:
     with pytest.raises(LimitReached):
         search_tasks(lab, "s", tasks, engine="model", budget=Budget(steps=30))
     assert lab.database.episodes.count() == first > 0
+    lab.limit(tokens=15)  # as another command would
+    count_spent(lab, ["s"])
+    with pytest.raises(LimitReached):
+        search_tasks(lab, "s", tasks, engine="model", budget=Budget(steps=30))
     lab.limit()
     assert len(search_tasks(lab, "s", tasks, engine="model", budget=Budget(steps=30))) == 3

@@ -7,7 +7,7 @@ import pytest
 
 from agentlab.errors import ReplayMismatch
 from agentlab.search.tree import Tree, worth
-from memory.records import Episode
+from memory.records import Episode, ToolUse
 
 Played = Callable[..., Episode]
 
@@ -51,6 +51,13 @@ def test_all_nodes_come_parents_first(played: Played) -> None:
 def test_what_errored_or_was_relabelled_is_no_evidence(played: Played) -> None:
     tree = Tree.of([played("east", status="errored"), played("east", relabelled_from="ep-0")])
     assert tree.root is None and tree.episodes == []
+
+
+def test_what_was_played_without_a_tool_or_could_ask_a_memory_had_other_commands(played: Played) -> None:
+    whole, asking = played("east", "west"), played("east", "east")
+    asking.steps[0].admissible.append("recall this task")
+    without = played("east").model_copy(update={"tools": [ToolUse(tool="notes", held_out=True)]})
+    assert without.without_tools and Tree.of([asking, whole, without]).episodes == [whole]
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,9 @@ def told(scores: list[float | None], **settings: float) -> EarlyStop:
         ([0.3, 0.5, 0.4], 2, False),
         ([0.3, 0.5, 0.4, 0.5], 2, True),  # to equal is not to gain
         ([0.3, 0.5, 0.4, 0.6], 4, False),
-        ([0.0, 0.0, 0.0], 1, True),
+        ([0.0, 0.0], None, True),
+        ([-0.5, -0.4], None, True),  # less bad is no gain on what there was before
+        ([-0.1, 0.1, 0.0], 2, False),
         ([0.5, None, math.nan, None], 1, False),  # nothing measured counts neither way
         ([None, 0.2], 2, False),
     ],
