@@ -28,7 +28,7 @@ RESULTS = Path(__file__).parent / "results" / "environments.md"
 ARMS = ("random", "base", "base + memory")
 SCIENCE = ("boil", "chemistry-mix", "find-living-thing", "find-plant", "grow-plant", "lifespan-longest-lived",
            "power-component", "use-thermometer")  # fmt: skip
-ARENA = ("2048-v0-3x3", "FifteenPuzzle-v0", "FrozenLake-v0-random", "LightsOut-v0", "Sokoban-v0", "TowerOfHanoi-v0")
+ARENA = ("2048-v0-3x3", "Blackjack-v0", "FrozenLake-v0-random", "LightsOut-v0", "Sokoban-v0", "TowerOfHanoi-v0")
 HEADS = ["environment", "contract", "commands", "steps/s", *ARMS]
 SECONDS = 5.0
 """How long an environment is played for its speed."""

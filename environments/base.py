@@ -72,20 +72,24 @@ class Info(TypedDict):
 class Turn(NamedTuple):
     """What an environment says when the game begins and after each action.
 
-    `state` and `goal` may stay empty: then the state is the observation with the score, and the goal the one before.
-    `value` is the number whose change is the reward; without it, the score. It may leave [0, 1] (a loss may cost).
+    `score` is 1 for a win and 0 otherwise where it is left out. `state` and `goal` may stay empty: then the state is
+    the observation with the score, and the goal the one before. `value` is the number whose change is the reward;
+    without it, the score. It may leave [0, 1] (a loss may cost). `cut` says that the game itself ended the episode, and
+    that it is neither won nor lost: its time was over.
+
     `admissible` is None where any text is taken as an action and none can be listed. In the other fields but the
-    observation None is "not name": it is as if the field were left out.
+    observation None is as if the field were left out.
     """
 
     observation: str
     admissible: Iterable[str] | None
-    score: float = 0.0
+    score: float | None = None
     won: bool = False
     lost: bool = False
     state: str = ""
     goal: str = ""
     value: float | None = None
+    cut: bool = False
 
 
 class AnyText(gymnasium.spaces.Text):
@@ -123,7 +127,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         self.action_space = AnyText()
         self.task: Task | None = None
         self.worker = Worker(env_id)
-        self._given: dict[str, str] = {}  # commands as the environment gave them, where they are name otherwise
+        self._given: dict[str, str] = {}  # commands as the environment gave them, where they are reported otherwise
         self._steps = 0
         self._value = 0.0
         self._goal = ""
@@ -141,6 +145,16 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         """The seeds of a fold. Seed 3 of `train` and seed 3 of `test` must be different games."""
         return range(1000)
 
+    def fold(self, split: Split) -> Sequence[int]:
+        """The seeds of a fold, asked for in the environment's own thread.
+
+        Raises:
+            EnvironmentDied: if it hung, or wanted to end the program.
+        """
+        if self.answer_limit is None:
+            return self.seeds(split)
+        return self.worker.call(lambda: self.seeds(split), self.answer_limit)
+
     def start(self, task: Task) -> tuple[str, Info]:
         """Reset to the game of `task`.
 
@@ -152,7 +166,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
             raise BadTask(
                 f"`{task.id}` is no task of `{self.env_id}`; it belongs to `{task.env}`; make that environment"
             )
-        seeds = self.seeds(task.split)
+        seeds = self.fold(task.split)
         self._some(task.split, seeds)
         if task.seed not in seeds:
             raise BadTask(
@@ -185,7 +199,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
             raise BadTask(f"there is no fold `{split}`; {did_you_mean(str(split), SPLITS)}")
         super().reset(seed=seed)
         if seed is None:
-            seeds = self.seeds(split)
+            seeds = self.fold(split)
             self._some(split, seeds)
             seed = seeds[int(self.np_random.integers(len(seeds)))]
         return self.start(Task(env=self.env_id, split=split, seed=seed))
@@ -208,7 +222,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         self._steps += 1
         reward = self._reward(turn)
         terminated = turn.won or turn.lost
-        truncated = not terminated and self._steps >= self.step_limit
+        truncated = not terminated and (turn.cut or self._steps >= self.step_limit)
         self._over = terminated or truncated
         return turn.observation, reward, terminated, truncated, self._info(turn)
 
@@ -234,6 +248,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
             "" if turn.state is None else validate_text(env, "state", turn.state),
             "" if turn.goal is None else validate_text(env, "goal", turn.goal),
             None if turn.value is None else validate_number(env, "value", turn.value),
+            turn.cut is not None and validate_flag(env, "cut", turn.cut),
         )
 
     def _listed(self, admissible: Iterable[str]) -> list[str]:
@@ -244,7 +259,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         return sorted(set(commands))
 
     def _reward(self, turn: Turn) -> float:
-        value = turn.score if turn.value is None else turn.value
+        value = (turn.score or 0.0) if turn.value is None else turn.value
         reward = validate_number(self.env_id, "value", value - self._value)
         self._value = value
         return reward
@@ -252,9 +267,9 @@ class TextEnv(gymnasium.Env[str, str], ABC):
     def _info(self, turn: Turn) -> Info:
         return {
             "admissible_commands": None if turn.admissible is None else list(turn.admissible),
-            "score": turn.score,
+            "score": turn.score or 0.0,
             "won": turn.won,
             "lost": turn.lost,
             "goal": turn.goal or self._goal,
-            "state": turn.state or f"{turn.observation}\nScore: {turn.score:.2f}",
+            "state": turn.state or f"{turn.observation}\nScore: {turn.score or 0.0:.2f}",
         }

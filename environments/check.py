@@ -148,7 +148,7 @@ def check_or_raise(target: str | Callable[[], TextEnv], tasks: Iterable[Task] | 
 
 def _tasks(env: TextEnv, episodes: int) -> list[Task]:
     return [
-        Task(env=env.env_id, split=split, seed=seed) for split in SPLITS for seed in list(env.seeds(split)[:episodes])
+        Task(env=env.env_id, split=split, seed=seed) for split in SPLITS for seed in list(env.fold(split)[:episodes])
     ]
 
 
@@ -246,7 +246,7 @@ class _Inspection:
         """First observations of dev and test against those of train."""
         seen: dict[str, set[str]] = {}
         for split in SPLITS:
-            seeds = list(env.seeds(split)[:starts])
+            seeds = list(env.fold(split)[:starts])
             self.test("folds", bool(seeds), f"fold {split} has no seeds")
             seen[split] = set()
             for seed in seeds:

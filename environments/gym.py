@@ -117,9 +117,8 @@ class GymTextEnv(TextEnv):
         observation, reward, terminated, truncated, info = self.env.step(sent)
         self._return += validate_number(self.env_id, "reward", reward)
         turn = self._turn(observation, info, ended=validate_flag(self.env_id, "terminated", terminated))
-        # An environment that cuts episodes short by itself has ended the game without a win.
         cut = validate_flag(self.env_id, "truncated", truncated) and not (turn.won or turn.lost)
-        return turn._replace(lost=True) if cut else turn
+        return turn._replace(cut=True) if cut else turn
 
     def close(self) -> None:
         self.env.close()
@@ -131,7 +130,7 @@ class GymTextEnv(TextEnv):
         won, lost = self._validated(info, "won", validate_flag), self._validated(info, "lost", validate_flag)
         if won is None:
             won = ended and self._return > 0
-        if lost is None or (ended and not won):
+        if lost is None:
             lost = ended and not won
         score = self._validated(info, "score", validate_number)
         if score is None:
@@ -140,7 +139,8 @@ class GymTextEnv(TextEnv):
         # The state is told in any case: an action that does not exist leaves it as it was.
         state = self._validated(info, "state", validate_text) or f"{text}\nScore: {score:.2f}"
         goal = self._validated(info, "goal", validate_text) or goal
-        self._last = Turn(text, self._offered(info), score, won, lost, state, goal, self._return)
+        cut = ended and not won and not lost
+        self._last = Turn(text, self._offered(info), score, won, lost, state, goal, self._return, cut)
         return self._last
 
     def _validated(self, info: Mapping[str, Any], key: str, as_type: Callable[[str, str, Any], Told]) -> Told | None:

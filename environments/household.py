@@ -45,7 +45,7 @@ class _Game:
     places: dict[str, str]  # where each thing is; "" is in the hand
     lamp: str = ""
     closed: set[str] = field(default_factory=set)
-    changed: dict[str, str] = field(default_factory=dict)  # things that were made clean, hot or cool
+    changed: dict[str, tuple[str, ...]] = field(default_factory=dict)  # things that were made clean, and hot or cool
     at: str = ""
     lit: bool = False
 
@@ -128,7 +128,7 @@ class Household(TextEnv):
         if verb == "examine":
             if rest in game.furniture:
                 return self._seen(game, rest)
-            how = game.changed.get(rest)
+            how = " ".join(game.changed.get(rest, ()))
             return f"This is a {how} {rest}." if how else f"There's nothing special about {rest}."
         if verb == "take":
             thing = rest.partition(" from ")[0]
@@ -136,7 +136,9 @@ class Household(TextEnv):
             return f"You pick up the {thing} from the {game.at}."
         if verb in CHANGES:
             thing, _, tool = rest.partition(" with ")
-            game.changed[thing] = DONE[verb]
+            # What is heated is no longer cool, and the other way round; to be clean is another matter.
+            kept = [one for one in game.changed.get(thing, ()) if (one == "clean") != (verb == "clean")]
+            game.changed[thing] = tuple(sorted([*kept, DONE[verb]]))
             return f"You {verb} the {thing} using the {tool}."
         thing = self._held(game)
         game.places[thing] = game.at
@@ -199,7 +201,7 @@ class Household(TextEnv):
         wanted = DONE.get(game.chore)
         if wanted is None:
             return max(2 * bool(there), int(any(not game.places[thing] for thing in things))), 2
-        ready = [thing for thing in things if game.changed.get(thing) == wanted]
+        ready = [thing for thing in things if wanted in game.changed.get(thing, ())]
         if any(thing in ready for thing in there):
             return 3, 3
         return max(2 * bool(ready), int(any(not game.places[thing] for thing in things))), 3
@@ -212,7 +214,7 @@ class Household(TextEnv):
         if game.chore == "light" and game.lit and not won:
             game.lit = False  # a lamp that was turned on without the thing in hand is turned on again
         held = self._held(game)
-        how = f", {game.changed[held]}" if held in game.changed else ""
+        how = f", {' '.join(game.changed[held])}" if held in game.changed else ""
         carried = f"You carry {_listed([held] if held else [])}{how}."
         state = f"{self._look(game)}\n{carried}\nScore: {done / whole:.2f}"
         return Turn(observation, self._commands(game), done / whole, won, False, state, goal)

@@ -104,6 +104,14 @@ def value_of(text: str) -> Value:
 
 
 def join(name: str, parameters: Mapping[str, Value]) -> str:
-    """The id of `name` with `parameters`, sorted."""
-    query = ",".join(f"{key}={parameters[key]}" for key in sorted(parameters))
+    """The id of `name` with `parameters`, sorted; what is true or false is 1 or 0.
+
+    Raises:
+        BadParameter: if a value cannot stand in an id.
+    """
+    values = {key: int(value) if isinstance(value, bool) else value for key, value in sorted(parameters.items())}
+    for key, value in values.items():
+        if isinstance(value, str) and ("," in value or value != value.strip() or not value):
+            raise BadParameter(f"{name} cannot have {key}={value!r}; a value in an id is a word without a comma")
+    query = ",".join(f"{key}={value}" for key, value in values.items())
     return f"{name}?{query}" if query else name

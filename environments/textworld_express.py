@@ -92,8 +92,8 @@ _INTERFACE = "textworldexpress.runtime.PythonInterface"
 class TextWorldExpressEnv(TextEnv):
     """One of the eight games.
 
-    The score is the game's own, from 0 to 1; a loss, which the game counts as -1, has the score that was reached (at
-    least 0), and its reward is the drop to -1.
+    The score is the game's own, from 0 to 1. A loss that the game counts as -1 has the score 0, and its reward is the
+    drop to -1; cookingworld keeps the score that was reached.
 
     Args:
         env_id: the id under which the registry made it.

@@ -209,7 +209,7 @@ def tidy(text: str) -> str:
 
 def outside(action: str) -> str:
     """What is said to a command that is none of the game; empty to any other."""
-    for one in re.split(r"[.,;]|\bthen\b", action.lower()):
+    for one in re.split(r"[.,;]|\bthen\b", zmachine.readable(action).lower()):
         if one.strip() in _OUTSIDE or one.strip().startswith("tw-"):
             return f"`{one.strip()}` is no command here: an episode is one game from its beginning on."
     return ""

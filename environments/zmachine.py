@@ -101,8 +101,7 @@ class Story:
             EnvironmentHung: if it does not answer in time.
             EnvironmentDied: if the interpreter has ended.
         """
-        printable = "".join(sign if sign.isprintable() else " " for sign in command)
-        line = " ".join(printable.split()).encode(errors="replace")[: self._longest].decode(errors="ignore")
+        line = readable(command).encode(errors="replace")[: self._longest].decode(errors="ignore")
         if not self._end.alive:
             raise EnvironmentDied(f"the interpreter of {self.file.name} ended before; begin a new episode")
         assert self._process and self._process.stdin
@@ -146,6 +145,11 @@ def _end(process: subprocess.Popen[bytes], folder: str, owner: int) -> None:
             with contextlib.suppress(OSError):
                 pipe.close()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def readable(command: str) -> str:
+    """A command as the game will read it: what cannot be printed is a blank."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in command).split())
 
 
 def check(file: Path) -> None:

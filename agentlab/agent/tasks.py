@@ -55,7 +55,7 @@ def check_tasks(tasks: Sequence[Task]) -> None:
     """Raise BadConfig if one of the tasks is in no fold of its environment."""
     for name in dict.fromkeys(task.env for task in tasks):
         with looked_at(name) as env:
-            folds = {split: env.seeds(split) for split in {task.split for task in tasks}}
+            folds = {split: env.fold(split) for split in {task.split for task in tasks}}
         for task in tasks:
             if task.env == name and task.seed not in folds[task.split]:
                 known = folds[task.split]

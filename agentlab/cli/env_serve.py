@@ -42,6 +42,7 @@ def serve(
     import importlib.util
     import secrets
 
+    from agentlab import failures
     from agentlab.errors import AgentLabError, MissingPackage
     from agentlab.listening import listening_at
     from environments import canonical, games, make
@@ -56,7 +57,8 @@ def serve(
     from environments.serving import serve as run
 
     name = canonical(env)
-    dispose(make(name))  # what cannot be made is said now
+    with failures.environment(name):
+        dispose(make(name))  # what cannot be made is said now
     token = "" if host in LOOPBACK else secrets.token_urlsafe(24)
     made = served(lambda: make(name), name, games(name).description, sessions=sessions, host=host, token=token)
     with listening_at(host, PORT if port is None else port, any_port=port is None) as listening:

@@ -123,7 +123,8 @@ def compare(episode: Episode, env: TextEnv | None = None) -> Iterator[Difference
     from environments import Task, dispose, make
     from environments.tools import WithTools
 
-    played = env or make(episode.env)
+    with failures.environment(episode.env):
+        played = env or make(episode.env)
     _remember(episode, played)
     if isinstance(played, WithTools):
         played.hold_out(episode.without_tools)

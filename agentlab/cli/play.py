@@ -42,7 +42,8 @@ def play(
 
     env_id = canonical(with_tools(env, _tools(lab)))
     task = Task(env=env_id, split=split, seed=seed)
-    made = make(env_id)
+    with failures.environment(env_id):
+        made = make(env_id)
     held = ExitStack()
     adviser = Adviser(lambda: _model(lab, adapter, held))
     try:

@@ -241,7 +241,7 @@ def seeds_of(env: str, split: Split, games: int) -> range:
     from agentlab.agent.tasks import looked_at
 
     with looked_at(env) as one:
-        there = len(one.seeds(split))
+        there = len(one.fold(split))
     if not there:
         raise BadConfig(
             f"{env} has no {split} game, so nothing of it can be measured; see whether its games are whole."

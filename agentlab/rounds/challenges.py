@@ -98,7 +98,7 @@ def fresh_seeds(workspace: Workspace, envs: Sequence[str], count: int) -> list[i
     first, size = 0, {}
     for name in envs:
         with looked_at(name) as env:
-            size[name] = len(env.seeds("dev"))
+            size[name] = len(env.fold("dev"))
         first = max(first, _first(workspace, name, known))
     short = min(envs, key=lambda name: size[name])
     left = max(0, size[short] - first)

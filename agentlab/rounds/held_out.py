@@ -51,7 +51,7 @@ def _starts(
     kept = workspace.database.journal.items(scope)
     known = {int(seed): (start["goal"], start["observation"]) for seed, start in kept.items()}
     with pool.lent(env_id) as env:
-        seeds = list(env.seeds(split))[:count]
+        seeds = list(env.fold(split))[:count]
     fresh, changed, failed = dict[int, tuple[str, str]](), False, ""
     for seed in seeds:
         if seed in known and seed != seeds[0]:

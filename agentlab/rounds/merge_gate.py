@@ -191,7 +191,7 @@ def _untrained(workspace: Workspace, adapter: str, envs: Sequence[str], first: i
     found: list[int] = []
     with ExitStack() as stack:
         made = {name: stack.enter_context(looked_at(name)) for name in envs}
-        for seed in range(first, min(len(env.seeds("dev")) for env in made.values())):
+        for seed in range(first, min(len(env.fold("dev")) for env in made.values())):
             begun = []
             for name, env in made.items():
                 with failures.environment(name):

@@ -109,7 +109,7 @@ def _outside(workspace: Workspace, report: RoundReport, unplayable: dict[str, st
             continue
         try:
             with looked_at(name) as env:
-                seeds = list(env.seeds("dev"))[: report.config.forgetting.seeds]
+                seeds = list(env.fold("dev"))[: report.config.forgetting.seeds]
         except EnvironmentsError as error:
             unplayable[name] = str(error)
             continue

@@ -131,7 +131,7 @@ class WithTools(TextEnv):
 
     def _shown(self, observation: str) -> Turn:
         turn = self._turn
-        if turn.won or turn.lost:
+        if turn.won or turn.lost or turn.cut:
             return turn
         commands = None if turn.admissible is None else list(turn.admissible)
         self._turn = turn._replace(admissible=commands)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from environments import BadTask, NotPlaying, Task, TextEnv, Turn, make
-from environments.base import AnyText
+from environments import BadTask, EnvironmentDied, NotPlaying, Task, TextEnv, Turn, make
+from environments.base import AnyText, Split
 
 
 class Counter(TextEnv):
@@ -68,6 +70,30 @@ def test_the_step_limit_truncates_and_a_win_at_the_limit_does_not() -> None:
     env.reset(seed=0)
     ends = [env.step(action)[2:4] for action in ("wait", "wait", "more", "more", "more")]
     assert ends[-1] == (True, False)
+
+
+def test_what_is_left_out_of_a_turn_is_filled_in() -> None:
+    class Short(Counter):
+        def act(self, action: str) -> Turn:
+            return Turn("Done.", [], won=action == "win", lost=action == "lose", cut=action == "wait")
+
+    env = Short()
+    for action, score, ended in (("win", 1.0, True), ("lose", 0.0, True), ("wait", 0.0, False)):
+        env.start(Task(env=env.env_id, split="train", seed=0))
+        _, reward, terminated, truncated, info = env.step(action)
+        assert (info["score"], reward, terminated, truncated) == (score, score, ended, not ended)
+
+
+def test_an_environment_that_would_end_the_program_when_asked_for_its_seeds_does_not() -> None:
+    class Leaves(Counter):
+        def seeds(self, split: Split) -> range:
+            sys.exit(7)
+
+    env = Leaves()
+    with pytest.raises(EnvironmentDied):
+        env.fold("train")
+    with pytest.raises(EnvironmentDied):
+        Leaves().start(Task(env=env.env_id, split="train", seed=0))
 
 
 def test_stepping_without_a_running_episode_is_refused() -> None:

@@ -6,7 +6,7 @@ import gymnasium
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Text
 
-from environments import BadParameter, EnvironmentsError, GymTextEnv, UnknownEnvironment, make
+from environments import BadParameter, EnvironmentsError, GymTextEnv, NotPlaying, UnknownEnvironment, make
 from environments.base import AnyText
 from environments.check import check
 
@@ -139,11 +139,22 @@ def test_the_text_is_found_in_a_dictionary() -> None:
     assert env.step("heads")[0] == "It falls."
 
 
-def test_an_episode_that_the_environment_cuts_short_is_lost() -> None:
+def test_an_episode_that_the_environment_cuts_short_is_neither_won_nor_lost() -> None:
     env = GymTextEnv(Guess(ends_by="truncated"))
     env.reset(seed=0)
     *_, terminated, truncated, info = env.step("edge")
-    assert (terminated, truncated, info["lost"]) == (True, False, True)
+    assert (terminated, truncated, info["lost"]) == (False, True, False)
+    with pytest.raises(NotPlaying):
+        env.step("edge")
+
+
+def test_an_end_that_is_said_to_be_neither_won_nor_lost_is_none_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    neither = {"won": False, "lost": False}
+    monkeypatch.setattr(Guess, "step", lambda *_: ("Time is over.", 0.0, True, False, neither))
+    env = GymTextEnv(Guess())
+    env.reset(seed=0)
+    *_, terminated, truncated, info = env.step("edge")
+    assert (terminated, truncated, info["won"], info["lost"]) == (False, True, False, False)
 
 
 @pytest.mark.parametrize(("env", "what"), [(Picture(), "observations"), (Lever(), "actions")])

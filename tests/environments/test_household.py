@@ -116,6 +116,21 @@ def test_folds_share_no_first_sight() -> None:
             assert sights.setdefault((observation, info["goal"]), split) == split
 
 
+def test_what_is_hot_stays_hot_when_it_is_cleaned_and_not_when_it_is_cooled() -> None:
+    env = make("household/heat")
+    env.reset(seed=0)
+    game = env._game  # type: ignore[attr-defined]
+    plate = next(iter(game.places))
+    for verb, how in (
+        ("heat", ("hot",)),
+        ("clean", ("clean", "hot")),
+        ("cool", ("clean", "cool")),
+        ("heat", ("clean", "hot")),
+    ):
+        env._done(game, f"{verb} {plate} with tool 1")  # type: ignore[attr-defined]
+        assert game.changed[plate] == how
+
+
 def test_what_is_closed_hides_what_is_in_it_and_one_hand_holds_one_thing() -> None:
     env = make("household/two")
     servant = Servant(env, 1)

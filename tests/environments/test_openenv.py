@@ -96,18 +96,15 @@ def eventually(ask: Callable[[], Any]) -> Any:
 
 
 def play(env: TextEnv, seed: int, split: str) -> list[Any]:
-    """What a random player is told: text, reward, whether the game is over, and the info but for `lost`.
-
-    The protocol does not tell a game that was lost from one that was cut at its step limit.
-    """
+    """What a random player is told: text, reward, whether the game has ended or was cut, and the info."""
     rng = random.Random(seed)
     observation, info = env.reset(seed=seed, options={"split": split})
-    told: list[Any] = [(observation, 0.0, False, {**info, "lost": None})]
+    told: list[Any] = [(observation, 0.0, False, False, info)]
     over = False
     while not over:
         observation, reward, terminated, truncated, info = env.step(rng.choice(info["admissible_commands"]))
         over = terminated or truncated
-        told.append((observation, reward, over, {**info, "lost": None}))
+        told.append((observation, reward, terminated, truncated, info))
     return told
 
 

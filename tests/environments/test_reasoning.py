@@ -70,6 +70,13 @@ def test_every_data_set_that_is_played_keeps_the_contract_or_says_why_not() -> N
     assert len(played) > 60, refused
 
 
+def test_what_is_another_question_in_another_process_is_not_played() -> None:
+    pytest.importorskip("reasoning_gym")
+    for name in ("word_ladder", "knight_swap"):
+        with pytest.raises(UnknownEnvironment, match="not the same for the same seed"):
+            make(f"reasoning/{name}")
+
+
 def test_what_is_no_data_set_is_told() -> None:
     pytest.importorskip("reasoning_gym")
     with pytest.raises(UnknownEnvironment, match="chain_sum"):

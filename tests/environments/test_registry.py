@@ -153,6 +153,13 @@ def test_ones_own_environment_is_made_by_its_id(own) -> None:
     assert games("own/hello").description
 
 
+def test_what_is_true_or_false_is_a_number_in_an_id_and_what_cannot_stand_there_is_refused(own) -> None:
+    assert canonical("toytext/frozenlake", slippery=True) == canonical("toytext/frozenlake?slippery=1")
+    for words in ("a,b=c", "", " a"):
+        with pytest.raises(BadParameter, match="cannot have"):
+            make("toy/doors", rooms=words)
+
+
 def test_ones_own_gymnasium_environment_is_wrapped(own) -> None:
     own("own/plain", Plain)
     env = make("own/plain")

@@ -15,7 +15,7 @@ from environments.check import check
 
 pytest.importorskip("textarena")
 
-LISTED = ["2048-v0-3x3", "FrozenLake-v0-random", "Sokoban-v0", "FifteenPuzzle-v0", "Blackjack-v0", "LightsOut-v0"]
+LISTED = ["2048-v0-3x3", "FrozenLake-v0-random", "Sokoban-v0", "Blackjack-v0", "LightsOut-v0"]
 
 
 def play(game: str, seed: int) -> list[Any]:
@@ -60,6 +60,29 @@ def test_a_puzzle_that_is_solved_is_won() -> None:
         rewards.append(reward)
     assert terminated and info["won"] and info["score"] == 1 and sum(rewards) == 1
     assert observation
+
+
+def test_a_game_whose_own_turns_are_over_is_neither_won_nor_lost() -> None:
+    env = make("textarena/LightsOut-v0")
+    env.reset(seed=0)
+    for _ in range(40):
+        *_, terminated, truncated, info = env.step("[0 0]")
+        if terminated or truncated:
+            break
+    assert (terminated, truncated, info["won"], info["lost"]) == (False, True, False, False)
+
+
+@pytest.mark.slow
+def test_a_game_of_every_kind_that_is_offered_takes_a_move_or_says_what_it_lacks() -> None:
+    for game in {name.partition("-v")[0]: name for name in reversed(module._ids())}.values():
+        env = make(f"textarena/{game}")
+        try:
+            _, info = env.reset(seed=0)
+        except EnvironmentsError as error:
+            assert "nltk.downloader words" in str(error)
+        else:
+            env.step((info["admissible_commands"] or ["no move at all"])[0])
+        env.close()
 
 
 def test_a_move_that_cannot_be_made_is_answered_or_loses_as_one_wishes() -> None:
