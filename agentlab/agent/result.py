@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -11,6 +12,7 @@ from memory.records import Episode, Recall, Reflection, Usage
 from memory.store import EpisodeFilter
 
 if TYPE_CHECKING:
+    from agentlab.workspace.workspace import Workspace
     from memory import Database, ReflectionMemory
 
 
@@ -136,6 +138,14 @@ class DatabaseSink:
             Usage(input_tokens=row.input_tokens, output_tokens=row.output_tokens, cost=row.cost) for row in rows
         )
         return sum([*known.values(), *searched], Usage())
+
+
+def count_spent(workspace: Workspace, runs: Iterable[str]) -> None:
+    """Count what the stored episodes of some runs took, where that is limited."""
+    if workspace.spending.limited:
+        sink = DatabaseSink(workspace.database)
+        for run in runs:
+            workspace.spending.begin(run, sink.spent(run))
 
 
 def _scope(run: str) -> str:

@@ -8,17 +8,18 @@ the same call plays them again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from agentlab import failures, tracing
 from agentlab.agent.arms import Arm
 from agentlab.agent.episode import STOPPED, Play
 from agentlab.agent.graph import build_graph, play_episode
-from agentlab.agent.result import DatabaseSink, EpisodeSink
+from agentlab.agent.result import DatabaseSink, EpisodeSink, count_spent
 from agentlab.agent.society import Society
 from agentlab.agent.spec import EpisodeSpec
 from agentlab.engines.base import Waiting
@@ -169,7 +170,7 @@ class Rollout:
         with ThreadPoolExecutor(max_workers=self.concurrency, thread_name_prefix="rollout") as workers:
             try:
                 while True:
-                    for index, task in _at_most(waiting, self.concurrency - len(flying)):
+                    for index, task in islice(waiting, self.concurrency - len(flying)):
                         play = tracing.carried(self._task)
                         flying[workers.submit(play, task, arm, trials, until_won)] = index
                     if not flying:
@@ -311,17 +312,6 @@ class Rollout:
             self.crew.close()
 
 
-def _at_most(items: Iterable[tuple[int, Task]], count: int) -> list[tuple[int, Task]]:
-    """The next `count` items of an iterator."""
-    taken = []
-    for _ in range(count):
-        item = next(iter(items), None)
-        if item is None:
-            break
-        taken.append(item)
-    return taken
-
-
 def rollout_of(
     workspace: Workspace,
     run: str,
@@ -397,14 +387,6 @@ def rollout_of(
         spending=workspace.spending,
         tool_credit=tool_credit,
     )
-
-
-def count_spent(workspace: Workspace, runs: Iterable[str]) -> None:
-    """Count what the stored episodes of some runs took, where that is limited."""
-    if workspace.spending.limited:
-        sink = DatabaseSink(workspace.database)
-        for run in runs:
-            workspace.spending.begin(run, sink.spent(run))
 
 
 def begun(workspace: Workspace, run: str) -> str:

@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field
 from agentlab import tracing
 from agentlab.agent.arms import Arm, arm_of
 from agentlab.agent.playing import playing_of
-from agentlab.agent.rollout import TaskResult, begun, count_spent
+from agentlab.agent.result import count_spent
+from agentlab.agent.rollout import TaskResult, begun
 from agentlab.agent.tasks import make_tasks
 from agentlab.experiments.run import run, say_what_is_known
 from agentlab.grid import Grid

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from agentlab import tracing
 from agentlab.agent.playing import RANKING, playing_of
-from agentlab.agent.rollout import count_spent
+from agentlab.agent.result import count_spent
 from agentlab.agent.tasks import check_tasks
 from agentlab.engines import hub
 from agentlab.errors import AgentLabError, BadConfig

@@ -17,7 +17,8 @@ from agentlab import failures
 from agentlab.agent.arms import Arm
 from agentlab.agent.playing import actor_of
 from agentlab.agent.policy import Policy
-from agentlab.agent.rollout import Rollout, begun, count_spent
+from agentlab.agent.result import count_spent
+from agentlab.agent.rollout import Rollout, begun
 from agentlab.agent.tasks import make_tasks
 from agentlab.engines.base import Adapter
 from agentlab.engines.model import Model

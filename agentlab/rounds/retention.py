@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from agentlab.agent.tasks import looked_at
 from agentlab.experiments.evaluation import Outcomes, known
 from agentlab.experiments.forgetting import BASE, Loss, forgetting, play, played
+from agentlab.rounds.ladder import learned_from
 from agentlab.rounds.report import RoundReport
 from agentlab.workspace.lineage import families
 from trainers.gate import Paired, paired
@@ -103,9 +104,12 @@ def _outside(workspace: Workspace, report: RoundReport, unplayable: dict[str, st
     from environments.errors import EnvironmentsError
 
     found: dict[str, list[int]] = {}
-    others = [record.id for record in workspace.adapters.list() if record.id != report.adapter]
-    for name in families(workspace, *others):
-        if name in report.config.envs:
+    adapters = [record.id for record in workspace.adapters.list()]
+    others = families(workspace, *(id for id in adapters if id != report.adapter))
+    # Easier variants that only this round has learned were never played by anybody else.
+    known = {*report.config.envs, *(name for name in learned_from(report.config) if name not in others)}
+    for name in families(workspace, *adapters):
+        if name in known:
             continue
         try:
             with looked_at(name) as env:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import environments
-from agentlab.agent.rollout import count_spent
+from agentlab.agent.result import count_spent
 from agentlab.agent.tasks import make_tasks
 from agentlab.engines.base import Scores
 from agentlab.engines.scripted import ScriptedEngine
