@@ -37,9 +37,14 @@ TASKS = {
     **{f"SimonSaysWithMemory{length}": _simon(length, "memorization=1,verbose=0") for length in LENGTHS},
     **{f"SimonSaysWithMemory{length}Verbose": _simon(length, "memorization=1,verbose=1") for length in LENGTHS},
 }
-# Nobody needs the longest games of Simon's to learn from, which chance wins too slowly.
+# Nobody needs the longest games of Simon's to learn from, which chance wins too slowly; and of the ways to cook, which
+# are many, more games are told with fewer other things about.
 LEARN = {
     **{name: env for name, env in TASKS.items() if not name.startswith("SimonSays")},
+    **{
+        f"CookingWorld, {others} other things": TASKS["CookingWorld"].replace("Items=5", f"Items={others}")
+        for others in (3, 4)
+    },
     **{
         name.replace("10", str(length)): env.replace("gameLength=10,", f"gameLength={length},")
         for name, env in TASKS.items()

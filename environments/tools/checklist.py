@@ -1,4 +1,4 @@
-"""Check list: `check list`, of commands that were told to be given one after the other: which one is next."""
+"""Check list: `check list`, of commands that were told to be given one after the other: which ones are next."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from typing import NamedTuple
 from environments.tools.base import Seen
 
 SENTENCE, ITEM = re.compile(r"[.!?:;\n]+"), re.compile(r",\s*(?:and\s+)?(?:then\s)?| and (?:then )?| then ")
+
+
+AHEAD = 5
+"""How many of the next commands are told at once. A call costs a step, so that one for each would double the way."""
+
+DONE = re.compile(r"(\d+) of (\d+) done\.$")
 
 
 class Listed(NamedTuple):
@@ -25,18 +31,30 @@ class Checklist:
     verbs = ("check list",)
 
     def calls(self, seen: Seen) -> Sequence[str]:
-        """One call, where a list was read and is not worked off."""
+        """One call, where a list was read and is not worked off, but for what was told of it already."""
         found = listed(seen)
-        return [*self.verbs] if found is not None and found.done < len(found.commands) else []
+        if found is None or found.done == len(found.commands) or _told(seen, found):
+            return []
+        return [*self.verbs]
 
     def answer(self, call: str, seen: Seen) -> str:
-        """`Next: smell apple. 1 of 10 done.` Raises ValueError where there is no list, or all is done."""
+        """`Next: smell apple, then meow. 8 of 10 done.` Raises ValueError where there is no list, or all is done."""
         found = listed(seen)
         if found is None:
             raise ValueError("no list of commands was read")
         if found.done == len(found.commands):
             raise ValueError("everything in the list is done")
-        return f"Next: {found.commands[found.done]}. {found.done} of {len(found.commands)} done."
+        following = ", then ".join(found.commands[found.done : found.done + AHEAD])
+        return f"Next: {following}. {found.done} of {len(found.commands)} done."
+
+
+def _told(seen: Seen, listed: Listed) -> bool:
+    """Whether the last call told the command that is next."""
+    answers = (DONE.search(call.answer) for call in reversed(seen.calls) if call.action in Checklist.verbs)
+    said = next(answers, None)
+    if said is None or int(said[2]) != len(listed.commands):
+        return False
+    return int(said[1]) <= listed.done < int(said[1]) + AHEAD
 
 
 def listed(seen: Seen) -> Listed | None:
