@@ -277,8 +277,7 @@ def naming(
         playing, kept = playing_of(workspace), database.evaluations.get
         record = next((one for one in records if _fits(kept(one), games, arms, playing)), records[-1])
         # Who once ranks and once writes has the same names, so one of the two has a run of its own.
-        otherwise = (kept(name) or {}).get("about", {}).get("playing", {}) != playing and kept(name) is not None
-        return Naming(record, name, record if otherwise else name)
+        return Naming(record, name, record if _played_otherwise(kept(name), playing) else name)
     measured = content_id(f"eval-{split}", workspace.config.model, workspace.config.seed, trials, *played, *games)
     entry = database.journal.get(SCOPE, measured)
     number = entry["number"] if entry else 1
@@ -297,9 +296,9 @@ def _fits(kept: dict[str, Any] | None, games: Sequence[str], arms: Sequence[Arm]
     and under the names of these arms it has no others."""
     if kept is None:
         return True
-    rows = kept.get("rows", [])
-    if rows and kept["about"].get("playing", {}) != playing:
+    if _played_otherwise(kept, playing):
         return False
+    rows = kept.get("rows", [])
     if {task for row in rows for task in row["outcomes"]} != set(games):
         return False
     identities, measured = kept["about"].get("arms", {}), {row["arm"] for row in rows}
@@ -311,6 +310,11 @@ def _fits(kept: dict[str, Any] | None, games: Sequence[str], arms: Sequence[Arm]
         return arm.name not in measured or not arm.adapter or arm.adapter in arm.name
 
     return all(map(same, arms))
+
+
+def _played_otherwise(kept: dict[str, Any] | None, playing: Mapping[str, Any]) -> bool:
+    """Whether a record has rows of a model that was played another way."""
+    return kept is not None and bool(kept.get("rows")) and kept["about"].get("playing", {}) != playing
 
 
 def known_to(workspace: Workspace, run: str) -> int:

@@ -83,8 +83,8 @@ def mean_of(games: Sequence[Sequence[float]]) -> Mean:
     """The mean of several groups of games, each group counting the same, with its bootstrap interval (Efron 1979).
 
     Games are drawn anew within each group. A game that was played after several trainings stands with its mean, since
-    its plays are not independent. Where within each group all games have the same score there is nothing to
-    draw, and the interval is that of a rate (Wilson).
+    its plays are not independent. Where within each group all games have the same score there is
+    nothing to draw, and the interval is that of a rate (Wilson).
     """
     values = [np.asarray(group, dtype=float) for group in games]
     value = float(np.mean([group.mean() for group in values]))

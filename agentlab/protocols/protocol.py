@@ -76,7 +76,7 @@ class Protocol:
         """Who plays after a training seed."""
         return list(self.arms if seed == 0 else self.arms[-1:])
 
-    def games_of(self, arm: str, name: str, games: int) -> int:
+    def count_of(self, arm: str, name: str, games: int) -> int:
         """How many of so many games an arm plays of a name."""
         return min(games, self.first.get(arm, games), self.fewer.get(name, games))
 

@@ -97,15 +97,15 @@ def outcome(protocol: Protocol, learned: Sequence[Learned], split: str, games: i
 
 def _first(protocol: Protocol, games: int) -> str:
     """Who plays the first games only."""
-    fewer = [(arm, first) for arm, first in protocol.first.items() if first < games]
-    return "".join(f" Of the games of each, `{arm}` plays the first {first}." for arm, first in fewer)
+    fewer = [f"`{arm}` plays the first {first}" for arm, first in protocol.first.items() if first < games]
+    return f" Of the games of each, {', '.join(fewer)}." if fewer else ""
 
 
 def _complete(protocol: Protocol, learned: Sequence[Learned], games: int) -> bool:
     """Whether every arm has ended so many games of each name, in every way and after every training seed."""
     known = {(one.way, one.seed): one.arms for one in learned}
     return all(
-        len(known.get((way.name, seed), {}).get(arm, {}).get(name, {})) >= protocol.games_of(arm, name, games)
+        len(known.get((way.name, seed), {}).get(arm, {}).get(name, {})) >= protocol.count_of(arm, name, games)
         for way in protocol.ways
         for seed in range(protocol.training_seeds)
         for arm in protocol.arms_of(seed)

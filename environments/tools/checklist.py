@@ -10,7 +10,6 @@ from environments.tools.base import Seen
 
 SENTENCE, ITEM = re.compile(r"[.!?:;\n]+"), re.compile(r",\s*(?:and\s+)?(?:then\s)?| and (?:then )?| then ")
 
-
 AHEAD = 5
 """How many of the next commands are told at once. A call costs a step, so that one for each would double the way."""
 

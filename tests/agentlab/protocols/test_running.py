@@ -199,7 +199,7 @@ def measured(protocol: Protocol) -> list[Learned]:
         Learned(
             protocol=protocol.name, version=1, way=way.name, seed=seed, model="m", split="test",
             arms={
-                arm: {name: {at: game[at] for at in range(protocol.games_of(arm, name, protocol.games))}
+                arm: {name: {at: game[at] for at in range(protocol.count_of(arm, name, protocol.games))}
                       for name in way.envs}
                 for arm in protocol.arms_of(seed)
             },

@@ -319,7 +319,9 @@ def test_a_round_that_was_stopped_while_it_trains_goes_on_though_an_attempt_woul
             patched.setattr("agentlab.rounds.society.trained", killed)
             with pytest.raises(KeyboardInterrupt):
                 lab.round(config)
+        written = {place.name: job.load(place).id for place in (lab.folder / "jobs").iterdir()}
         report = lab.round(config)
+        assert {place.name: job.load(place).id for place in (lab.folder / "jobs").iterdir()} == written != {}
         assert report.ended and report.society and report.adapter
 
 
