@@ -1,15 +1,16 @@
-"""Random exploration that goes back to its best score first, beside one that always begins at the beginning.
+"""Random exploration, beside itself without each of the things that make it find wins.
 
     python benchmarks/exploring.py [--games N] [--trials N] [--envs …]
 
-Both explore the same train games with the same memory and as many trials: what is compared is how many they win, and
-how many steps each win costs. No model is involved.
+All explore the same train games, with as many trials and the same facts of earlier ones: what is compared is how many
+they win, and how many steps each win costs. No model is involved.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from machine import describe
@@ -25,11 +26,17 @@ from trainers.gate import p_text, paired, wilson
 ENVS = {
     **{f"{name}, of `wang2023`": env for name, env in GAMES.items()},
     "simonsays, 10 commands": TASKS["SimonSays10"],
-    "simonsays, 50 commands from memory": TASKS["SimonSaysWithMemory50"],
     "cookingworld, of TALES": TASKS["CookingWorld"],
     "cooking, level 7 of TALES": COOKING["TWCookingLevel7"],
+    "household": "household/any",
 }
-WAYS = {"from the beginning": 0.0, "goes back first": random_exploration.RETURNS}
+WHOLE = {name: getattr(random_exploration, name) for name in ("RETURNS", "KINDS", "LOST")}
+WAYS = {
+    "as it is": WHOLE,
+    "always from the beginning": WHOLE | {"RETURNS": 0.0},
+    "each command as likely": WHOLE | {"KINDS": 0.0},
+    "what lost is put off in its state only": WHOLE | {"LOST": 0.0},
+}
 
 
 class Explored(NamedTuple):
@@ -48,9 +55,10 @@ class Explored(NamedTuple):
         return f"{rate} | {self.best:.2f} | {each} | {self.seconds:.0f}"
 
 
-def explored(env_id: str, returns: float, games: int, trials: int) -> Explored:
+def explored(env_id: str, settings: Mapping[str, float], games: int, trials: int) -> Explored:
     """Explore the first train games of an environment."""
-    random_exploration.RETURNS = returns
+    for name, value in settings.items():
+        setattr(random_exploration, name, value)
     env = make(env_id)
     step, steps, best, won = env.step, 0, dict[int, float](), dict[int, bool]()
 
@@ -82,17 +90,19 @@ def main() -> None:
     print("| game | exploring | won | best score | steps a win | seconds |\n|---|---|---|---|---|---|", flush=True)
     outcomes = {name: dict[str, bool]() for name in WAYS}
     for game, env in envs.items():
-        for name, returns in WAYS.items():
-            found = explored(env, returns, asked.games, asked.trials)
+        for name, settings in WAYS.items():
+            found = explored(env, settings, asked.games, asked.trials)
             outcomes[name] |= {f"{game} {seed}": won for seed, won in found.won.items()}
             print(f"| {game} | {name} | {found} |", flush=True)
-    before, after = WAYS
-    pair = paired(outcomes[after], outcomes[before])
-    low, high = pair.interval
-    print(
-        f"\n{after} against {before}: {pair.difference:+.2f} [{low:+.2f}, {high:+.2f}] of {pair.n} games, by McNemar's"
-    )
-    print(f"exact test of pairs by game and seed p {p_text(pair.p, '= ')}.")
+    whole, *others = WAYS
+    for other in others:
+        pair = paired(outcomes[whole], outcomes[other])
+        low, high = pair.interval
+        print(
+            f"\n{whole} against {other}: {pair.difference:+.2f} [{low:+.2f}, {high:+.2f}] of {pair.n} games, by",
+            end=" ",
+        )
+        print(f"McNemar's exact test of pairs by game and seed p {p_text(pair.p, '= ')}.")
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ class Places:
 
     def _go(self, action: str, start: str, end: str) -> None:
         """Learn whether a command leads to one place from everywhere."""
-        kind, context = _kind(action), _lines(start) & _lines(end)
+        kind, context = kind_of(action), _lines(start) & _lines(end)
         known = self._ways.get(action)
         if known is not None and known.start != start and known.context == context:
             self._right[kind] += 1 if known.end == end else -1
@@ -127,8 +127,8 @@ class Places:
         counts = [max(self._seen[self._end(state, one)], self._times(one, here)) for one in commands]
         least: dict[str, int] = {}
         for command, count in zip(commands, counts, strict=True):
-            least[_kind(command)] = min(least.get(_kind(command), count), count)
-        return [count - least[_kind(command)] for command, count in zip(commands, counts, strict=True)]
+            least[kind_of(command)] = min(least.get(kind_of(command), count), count)
+        return [count - least[kind_of(command)] for command, count in zip(commands, counts, strict=True)]
 
     def _end(self, state: str, command: str) -> str:
         """The state to which a command leads from this one; none of those that were seen where that is not known, or it
@@ -141,7 +141,7 @@ class Places:
 
     def _times(self, command: str, here: Context) -> int:
         """How often a command that leads to one place was given while all was as it is now but the place."""
-        if self._right[_kind(command)] <= 0:
+        if self._right[kind_of(command)] <= 0:
             return 0
         contexts = self._given.get(command, Counter())
         return sum(times for context, times in contexts.items() if _tells(context) and context <= here)
@@ -151,7 +151,8 @@ UNKNOWN = "\0"
 """No state."""
 
 
-def _kind(command: str) -> str:
+def kind_of(command: str) -> str:
+    """What sort of thing a command does: its first word."""
     return command.partition(" ")[0]
 
 

@@ -125,3 +125,58 @@ def test_a_way_back_that_is_no_longer_there_is_left() -> None:
             return super().act(action.removesuffix(" again"))
 
     assert random_exploration(Moving("own/lock", 36), LOCK, run="r", trials=40).episode.won
+
+
+class Hall(TextEnv):
+    """Behind hundreds of things to move about lies one to open."""
+
+    things = tuple(f"move {what} to {where}" for what in range(20) for where in range(20))
+    wanted, goal = "open door", "Leave."
+
+    def begin(self, task: Task) -> Turn:
+        return Turn("A hall full of things.", [*self.things, "open door"], goal=self.goal)
+
+    def act(self, action: str) -> Turn:
+        won = action == self.wanted
+        return Turn("A hall full of things.", [*self.things, "open door"], score=float(won), won=won)
+
+
+HALLS = [Task(env="own/hall", split="train", seed=seed) for seed in range(10)]
+
+
+def test_of_hundreds_of_commands_the_rare_kinds_are_tried_as_well() -> None:
+    assert all(random_exploration(Hall("own/hall", 10), game, run="r", trials=3).episode.won for game in HALLS)
+
+
+def test_of_hundreds_of_commands_those_that_the_task_names_are_tried_first() -> None:
+    hall = Hall("own/hall", 10)
+    hall.wanted, hall.goal = "move 7 to 12", "Move the 7 to number 12."
+    assert all(random_exploration(hall, game, run="r", trials=20).episode.won for game in HALLS)
+
+
+class Flat(TextEnv):
+    """In one of six rooms stands the right button among twelve; any other ends the game, in whatever room."""
+
+    def begin(self, task: Task) -> Turn:
+        self.room = 0
+        return self.turn()
+
+    def act(self, action: str) -> Turn:
+        what, _, which = action.partition(" ")
+        if what == "go":
+            self.room = int(which)
+            return self.turn()
+        return Turn("That was all.", [], score=float(which == "7"), won=which == "7", lost=which != "7")
+
+    def turn(self) -> Turn:
+        return Turn(
+            f"Room {self.room}.", [*(f"go {room}" for room in range(6)), *(f"press {one}" for one in range(12))]
+        )
+
+
+def test_what_lost_a_trial_is_put_off_in_every_room() -> None:
+    trials = [
+        random_exploration(Flat("own/flat", 20), Task(env="own/flat", split="train", seed=seed), run="r").trials
+        for seed in range(20)
+    ]
+    assert max(trials) <= 13
