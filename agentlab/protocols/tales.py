@@ -37,19 +37,20 @@ TASKS = {
     **{f"SimonSaysWithMemory{length}": _simon(length, "memorization=1,verbose=0") for length in LENGTHS},
     **{f"SimonSaysWithMemory{length}Verbose": _simon(length, "memorization=1,verbose=1") for length in LENGTHS},
 }
-# Nobody needs the longest games of Simon's to learn from, which chance wins too slowly; and of the ways to cook, which
-# are many, more games are told with fewer other things about.
+# Chance wins the longest games of Simon's too slowly to learn from, and where each command is told when it is to be
+# given, short ones teach the same. Of the ways to cook, which are many, more games are told, with fewer or more other
+# things about.
 LEARN = {
     **{name: env for name, env in TASKS.items() if not name.startswith("SimonSays")},
     **{
-        f"CookingWorld, {others} other things": TASKS["CookingWorld"].replace("Items=5", f"Items={others}")
-        for others in (3, 4)
+        f"CookingWorld, {others} others": TASKS["CookingWorld"].replace("Items=5", f"Items={others}")
+        for others in (1, 2, 3, 4, 6)
     },
     **{
         name.replace("10", str(length)): env.replace("gameLength=10,", f"gameLength={length},")
         for name, env in TASKS.items()
         if "gameLength=10," in env
-        for length in (10, 25)
+        for length in ((10, 25, 50) if "Memory" in name else (10, 25))
     },
 }
 
@@ -63,7 +64,7 @@ TOOLS = {
 ROUND: Mapping[str, Any] = {
     "collect": "random",
     "seeds": 50,
-    "random_trials": 500,
+    "random_trials": 1500,
     "selection": {"cap_per_task": 1, "cap_per_env": 40},
     "gate_seeds": 5,
 }
@@ -79,7 +80,7 @@ MEANS = {
 
 TALES_TWX = Protocol(
     name="tales-twx",
-    version=2,
+    version=3,
     measures="the sixteen TextWorldExpress tasks of TALES, 100 steps, the best score that was reached",
     takes="its time was not measured yet",
     score="best",
@@ -115,7 +116,7 @@ COOKING = {f"TWCookingLevel{level}": f"tw/cooking?{how},{STEPS}" for level, how 
 
 TALES_TW = Protocol(
     name="tales-tw",
-    version=2,
+    version=3,
     measures="the ten levels of cooking games of TALES, 100 steps, the best score that was reached",
     takes="its time was not measured yet",
     score="best",
@@ -141,7 +142,7 @@ GATA_LEVELS = {
 
 TW_COOKING = Protocol(
     name="tw-cooking",
-    version=2,
+    version=3,
     measures="four levels of TextWorld's cooking games, learned from 100 train games of each, 100 steps",
     takes="its time was not measured yet",
     score="final",
@@ -180,7 +181,7 @@ EVERYTHING = {name: env for tasks in PARTS.values() for name, env in tasks.items
 
 TALES = Protocol(
     name="tales",
-    version=2,
+    version=3,
     measures="three parts of TALES, 56 tasks, 100 steps, the best score that was reached",
     takes="its time was not measured yet; the hundreds of commands of ScienceWorld want a graphics card",
     score="best",

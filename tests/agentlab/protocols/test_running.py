@@ -299,7 +299,8 @@ def test_tales_is_learned_from_no_game_that_chance_cannot_win() -> None:
     chosen = protocol("tales-twx")
     for way in chosen.ways:
         envs = chosen.round_config(0, way, 0).envs
-        assert not any("gameLength=50" in env or "gameLength=100" in env for env in envs)
+        assert not any("gameLength=100" in env for env in envs)
+        assert all("memorization=1" in env for env in envs if "gameLength=50" in env)
         assert ("tools=" in "".join(envs)) == (way.name == "with tools")
         assert all(canonical(env) for env in envs)
 
