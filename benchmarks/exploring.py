@@ -30,11 +30,12 @@ ENVS = {
     "cooking, level 7 of TALES": COOKING["TWCookingLevel7"],
     "household": "household/any",
 }
-WHOLE = {name: getattr(random_exploration, name) for name in ("RETURNS", "KINDS", "LOST")}
+WHOLE = {name: getattr(random_exploration, name) for name in ("RETURNS", "KINDS", "NAMED", "LOST")}
 WAYS = {
     "as it is": WHOLE,
     "always from the beginning": WHOLE | {"RETURNS": 0.0},
-    "each command as likely": WHOLE | {"KINDS": 0.0},
+    "kinds by their numbers": WHOLE | {"KINDS": 0.0},
+    "what the task names as other commands": WHOLE | {"NAMED": 0.0},
     "what lost is put off in its state only": WHOLE | {"LOST": 0.0},
 }
 
