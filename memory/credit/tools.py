@@ -1,9 +1,9 @@
 """What a tool of a game is worth: in some train games one of its tools is held out by lot, and success is compared.
 
-It is measured as reflections are (see `credit`): the same lots, the same bound on their cost, the same estimate. A lot
-is drawn before the game begins, over one tool of its environment, which chance picks; so the other tools are there on
-both sides, and what is measured is what it changes to have the tool, whether or not it is then called. Who played is a
-stratum of its own: an adapter may need a tool that the base makes nothing of.
+It is measured as reflections are (see `credit`): the same lots, the same bound on their cost, the same estimate, shrunk
+much less. A lot is drawn before the game begins, over one tool of its environment, which chance picks; so the other
+tools are there on both sides, and what is measured is what it changes to have the tool, whether or not it is then
+called. Who played is a stratum of its own: an adapter may need a tool that the base makes nothing of.
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ from memory.credit.config import CreditConfig
 from memory.credit.uplift import Strata, Uplift
 from memory.store.database import Database
 from memory.store.recalls import RecallEvidence
+
+PRIOR = 1.0
+"""What the prior is worth, in episodes (see `uplift`). Of thousands of reflections most change nothing; a tool is one
+of few that somebody gave, or whose calls were learned. Shrunk as reflections are, one that decides every game would
+come to half of what it is worth, with an interval that never holds it."""
 
 
 class ToolPlace(NamedTuple):
@@ -82,4 +87,4 @@ class ToolCredit:
         names = list(dict.fromkeys(row.reflection for row in rows))
         missing = {row.env for row in rows} - self._rates.keys()
         self._rates.update(self.database.episodes.success_rates(missing, before=self.before))
-        return Strata(names, rows, self._rates, self.config.prior)
+        return Strata(names, rows, self._rates, PRIOR)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from memory import CreditConfig, Database, Episode
 from memory.credit import ToolCredit, ToolPlace
+from memory.credit.tools import PRIOR
+from memory.credit.uplift import estimate
 from memory.records import ToolUse
 
 ENV = "toy/doors?tools=ask+map"
@@ -59,7 +62,7 @@ def test_a_tool_that_is_worth_much_is_held_out_no_more_often_than_it_may_cost(
     careful = ToolCredit(database, CreditConfig(hold_out=0.5, max_cost=0.05), before=PRESENT)
     lots = [careful.lot(ENV, ["ask"], "run", seed) for seed in range(1000)]
     out = sum(lot.held_out for lot in lots if lot is not None)
-    assert 25 < out < 100, "about 1000 × .05 ÷ .86, the uplift of .9 as far as it is believed"
+    assert 25 < out < 100, "about 1000 × .05 ÷ .9, its uplift"
     assert {lot.propensity for lot in lots if lot is not None} == {0.5, 1.0}
     assert not any(lot.held_out for lot in lots if lot is not None and lot.propensity == 1.0)
     # What was played since the run began does not change its lots.
@@ -86,6 +89,23 @@ def test_the_worth_of_a_tool_is_the_difference_that_it_makes_for_each_who_plays(
     both = found[ToolPlace("ask", ENV)]
     assert both.mean == pytest.approx((base.mean + adapter.mean) / 2, abs=1e-9)
     assert (both.served, both.served_won, both.held_out, both.held_out_won) == (200, 140, 200, 60)
+
+
+def test_a_tool_that_decides_every_game_is_believed_to(database: Database, played: Callable[..., None]) -> None:
+    played("with", 28, 28)
+    played("without", 2, 32)
+    worth = ToolCredit(database, HALF).uplifts()[ToolPlace("ask", ENV)]
+    assert worth.low < 30 / 32 < worth.high and worth.mean > 0.85
+
+
+@pytest.mark.parametrize("n", [10, 30])
+@pytest.mark.parametrize("rates", [(0.97, 0.03), (0.9, 0.5), (0.8, 0.6), (0.5, 0.5)])
+def test_its_interval_holds_what_a_tool_is_worth_as_often_as_it_says(n: int, rates: tuple[float, float]) -> None:
+    chance = np.random.default_rng(0)
+    won = chance.binomial(n, rates, (2000, 2))
+    found = [estimate(np.array([[n, with_it, n, without]]), np.array([0.5]), PRIOR, 0.95) for with_it, without in won]
+    held = np.mean([one.low <= rates[0] - rates[1] <= one.high for one in found])
+    assert held > 0.93
 
 
 def test_a_tool_that_was_never_held_out_has_no_worth(database: Database, played: Callable[..., None]) -> None:
