@@ -91,7 +91,7 @@ class _Known:
         for fact in facts_of(episode.steps, lost=episode.status == "lost"):
             self.book.add(fact)
         scores = [0.0, *(step.score for step in episode.steps)]
-        if episode.status == "lost":
+        if episode.status == "lost" and episode.steps:
             self.lost[scores[-2], episode.steps[-1].action] += 1
         best = max(scores)
         path = _without_loops(episode.steps[: scores.index(best)])
