@@ -18,7 +18,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from math import exp, log
 
@@ -127,7 +127,7 @@ def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Po
         rng_seed=seed,
         goal=game.goal,
     )
-    tried = Tried()
+    tried, asked = Tried(), words(game.goal)
     while not game.ended:
         listed, state = game.listed(), game.state
         commands = [one for one in listed if not _is_call(env, one)] or listed
@@ -141,7 +141,7 @@ def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Po
                 policy.scale_at(trial) * extra + cost + LOST * known.lost[score, one]
                 for one, extra, cost in zip(commands, advice, costs, strict=True)
             ]
-            action = commands[policy.choose(_log_chances(commands, game.goal), bonus, trial, rng)]
+            action = commands[policy.choose(_log_chances(commands, asked), bonus, trial, rng)]
         tried.observe(game.step(Decision(action, listed)))
     episode.steps, episode.score, episode.tools = game.steps, game.score, tool_uses(env)
     episode.status = game.status or "truncated"
@@ -149,9 +149,9 @@ def _trial(env: TextEnv, task: Task, run: str, trial: int, seed: int, policy: Po
     return episode
 
 
-def _log_chances(commands: Sequence[str], goal: str) -> list[float]:
-    """The log-probability of each command, where nothing was tried."""
-    asked, kinds = words(goal), [kind_of(one) for one in commands]
+def _log_chances(commands: Sequence[str], asked: Set[str]) -> list[float]:
+    """The log-probability of each command, where nothing was tried; `asked` are the words of the task."""
+    kinds = [kind_of(one) for one in commands]
     weights = [exp(NAMED * named(one, asked)) for one in commands]
     of_kind = defaultdict[str, float](float)
     for kind, weight in zip(kinds, weights, strict=True):

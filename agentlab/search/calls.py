@@ -33,6 +33,7 @@ from agentlab.engines.model import Model
 from agentlab.errors import AgentLabError
 from agentlab.trajectories.refinement import named, played_otherwise
 from agentlab.trajectories.transition import Decision, Game
+from agentlab.trajectories.tried import kind_of
 from environments import EnvironmentsError, Task, TextEnv
 from environments.tools import WithTools
 from memory.prompts import Prompting
@@ -266,7 +267,7 @@ def known_words(env: WithTools, goal: str) -> frozenset[str]:
 
 
 def _kind(kept: Kept) -> tuple[str, str]:
-    return kept.tool, kept.call.split()[0]
+    return kept.tool, kind_of(kept.call)
 
 
 def best_call(ahead: Sequence[Sequence[Kept]], last: str) -> Kept:
